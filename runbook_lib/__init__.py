@@ -1,0 +1,1 @@
+"""The launch runbook: steps of a launch as notebook cells."""

@@ -1,0 +1,88 @@
+"""Errors, by what the operator must do next.
+
+RunbookError
+├── ConfigError     correct a parameter, a profile or the command line; nothing was sent
+├── ServiceError    an outside service did not answer, or answered with an error
+├── StepFailed      the platform is not as it should be: read the fix text
+├── StepPending     a person, an earlier step or an answer is awaited
+├── StepUnknown     a command was sent and no answer tells whether it took effect
+├── StepRefused     the runbook will not do this (a write in a check, an act the profile does not name)
+└── RecordError     a record cannot be written, or does not verify
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "RecordError",
+    "RunbookError",
+    "ServiceError",
+    "StepFailed",
+    "StepPending",
+    "StepRefused",
+    "StepUnknown",
+    "nearest",
+]
+
+
+class RunbookError(Exception):
+    """Anything this project raises on purpose."""
+
+    exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Show the operator the message alone: IPython calls this in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ConfigError(RunbookError):
+    """A parameter, profile or command line is wrong; nothing was sent."""
+
+    exit_code = 2
+
+
+class ServiceError(RunbookError):
+    """A service did not answer, or refused; ``sent`` tells whether the command may have taken effect."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class StepFailed(RunbookError):
+    """A check's expectation does not hold, or an act was refused by the service."""
+
+
+class StepPending(RunbookError):
+    """A person or an earlier step is awaited."""
+
+    exit_code = 3
+
+
+class StepUnknown(RunbookError):
+    """A command was sent and no answer tells whether it took effect."""
+
+    exit_code = 4
+
+
+class StepRefused(RunbookError):
+    """The runbook declines to send this."""
+
+    exit_code = 2
+
+
+class RecordError(RunbookError):
+    """A record cannot be written, or does not verify."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """End of an error message: the nearest valid choice, or all of them when none is near."""
+    known = sorted(choices)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
