@@ -1,0 +1,390 @@
+"""Fly Machines as operating-system processes: a machine's state follows the process behind it.
+
+One ``Machine`` lives through many processes: the first launch, restarts by policy, updates. What a machine
+may be asked (and what the vendor answers when it may not) is here; the HTTP around it is in ``machine_routes``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+
+RESTARTS, WINDOW = 10, 300.0  # tries, seconds: policy of machines made without one (facts 1.3)
+STOP_TIMEOUT = 5.0  # seconds between the stop signal and SIGKILL
+PERSISTENT = frozenset({"started", "stopped", "suspended", "failed", "destroyed"})
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Process(Protocol):
+    """A running machine's process; ``wait`` gives its exit code, negative for a signal."""
+
+    @property
+    def pid(self) -> int: ...
+    def send_signal(self, signal: int, /) -> None: ...
+    async def wait(self) -> int: ...
+
+
+# (environment, file descriptor that takes stdout and stderr) -> the process
+Launch = Callable[[dict[str, str], int], Awaitable[Process]]
+
+
+class FlyError(Exception):
+    """An error as the Machines API words it: HTTP status, text and the optional ``status`` field."""
+
+    def __init__(self, code: int, text: str, status: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.body: Json = {"error": text} | ({"status": status} if status else {})
+
+
+def ulid() -> str:
+    """A sortable identifier as the vendor uses for instances and deployment tags (26 characters)."""
+    number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    return "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -5, -5))
+
+
+def timestamp() -> str:
+    """Now, as the API writes it: RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a machine needs from the platform it runs on.
+
+    ``secrets`` gives the app's current secret values; ``log`` takes (machine id, provider, line). A stop that
+    was asked for leaves the machine listed as stopped; ``auto_destroy`` applies to exits of its own.
+    """
+
+    app: str
+    launch: Launch
+    secrets: Callable[[], Mapping[str, str]]
+    log: Callable[[str, str, str], None]
+    image_environment: Mapping[str, str]
+    restart_takes_new_secrets: Callable[[], bool]
+    restart_delay: float  # seconds between a crash and the next start
+
+
+@dataclass
+class Lease:
+    """A lease on a machine: only requests with its nonce may change it until ``expires_at`` (Unix seconds)."""
+
+    nonce: str
+    expires_at: int
+    owner: str = "operator@rehearsal"
+    description: str = ""
+
+
+@dataclass
+class Machine:
+    """One machine: its configuration, its state and the process that embodies it."""
+
+    host: Host
+    name: str
+    region: str
+    config: Json
+    image_ref: Json
+    id: str = field(default_factory=lambda: secrets.token_hex(7))
+    instance_id: str = field(default_factory=ulid)
+    version: int = 1
+    state: str = "created"
+    created_at: str = field(default_factory=timestamp)
+    updated_at: str = field(default_factory=timestamp)
+    events: deque[Json] = field(default_factory=lambda: deque(maxlen=200))  # newest first
+    lease: Lease | None = None
+    process: Process | None = None
+    _secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _stop_requested: bool = False
+    _life: asyncio.Task[None] | None = field(default=None, repr=False)
+    _killer: asyncio.Task[None] | None = field(default=None, repr=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    def __post_init__(self) -> None:
+        self._secrets = dict(self.host.secrets())
+        self.event("launch", "created", "user")
+
+    # -- what it looks like
+
+    def view(self) -> Json:
+        """The Machine object of the API."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "region": self.region,
+            "instance_id": self.instance_id,
+            "private_ip": f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2",
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "config": self.config,
+            "image_ref": self.image_ref,
+            "events": list(self.events)[:20],
+            "checks": [],
+            "host_status": "ok",
+            "version": self.version,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """What a process in this machine sees: the image's, ``config.env``, the app's secrets on top."""
+        return {
+            **self.host.image_environment,
+            **{key: str(value) for key, value in (self.config.get("env") or {}).items()},
+            **self._secrets,
+            "FLY_APP_NAME": self.host.app,
+            "FLY_MACHINE_ID": self.id,
+            "FLY_MACHINE_VERSION": self.instance_id,
+            "FLY_REGION": self.region,
+            "FLY_IMAGE_REF": str(self.config.get("image", "")),
+        }
+
+    def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
+        self.events.appendleft(
+            {
+                "id": ulid(),
+                "type": kind,
+                "status": status,
+                "source": source,
+                "timestamp": time.time_ns() // 1_000_000,
+                "request": request or {},
+            }
+        )
+
+    async def wait(self, states: frozenset[str], timeout: float) -> bool:
+        """Whether the machine is in one of ``states`` within ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.state not in states:
+            changed = self._changed
+            try:
+                await asyncio.wait_for(changed.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                return False
+        return True
+
+    # -- what may be asked of it
+
+    def start(self, source: str = "user") -> str:
+        """Start it and return the state it was in; 412 while it settles."""
+        before = self.state
+        if before == "started":
+            return before
+        if before not in {"created", "stopped", "suspended", "failed"} or self._alive():
+            raise FlyError(412, f"failed_precondition: unable to start machine from current state: '{before}'")
+        if before != "created":
+            self._take_secrets_if_switched()
+        self._begin(source)
+        return before
+
+    async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
+        """Ask it to stop; the signal first, SIGKILL after ``timeout`` seconds. Returns before it has."""
+        if self.state in {"stopped", "stopping", "destroyed", "suspended"}:
+            return
+        self._stop_requested = True
+        self.event("stop", "stopping", "user")
+        self._set("stopping" if self._alive() else "stopped")
+        if self.process is not None:
+            self.signal(number)
+        self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
+
+    async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
+        """Stop and start again: the same version, and the same secrets unless the platform is switched."""
+        if self.state not in {"started", "stopped"}:
+            raise FlyError(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
+        self.event("restart", "restarting", "user")
+        await self._end(number, timeout)
+        self._take_secrets_if_switched()
+        self._begin("user")
+
+    async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
+        """A new version: new instance id, new configuration, the app's secrets of now."""
+        if self.state == "destroyed":
+            raise FlyError(412, "failed_precondition: machine has been destroyed")
+        self._set("replacing")
+        await self._end(signal.SIGINT, STOP_TIMEOUT)
+        self.config, self.image_ref = config, image_ref
+        self.instance_id, self.version = ulid(), self.version + 1
+        self._secrets = dict(self.host.secrets())
+        self.event("update", "replaced", "user")
+        if launch:
+            self._begin("user")
+        else:
+            self._set("stopped")
+
+    async def destroy(self, *, force: bool) -> None:
+        """Remove it; 412 for one that runs, unless forced."""
+        if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
+            raise FlyError(412, "failed_precondition: unable to destroy machine, not currently stopped")
+        self._set("destroying")
+        await self._end(signal.SIGKILL, STOP_TIMEOUT)
+        self._destroyed("user")
+
+    def signal(self, number: int) -> None:
+        """Send ``number`` to the process, if there is one."""
+        if self.process is None:
+            raise FlyError(412, f"failed_precondition: machine not running, state is '{self.state}'")
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
+        """Run ``command`` in the machine's environment; its output and exit code."""
+        if self.state != "started":
+            raise FlyError(412, f"failed_precondition: machine not running, state is '{self.state}'")
+        pipe = asyncio.subprocess.PIPE
+        environment = {"PATH": os.defpath, **self.environment()}
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+            )
+        except OSError as problem:
+            raise FlyError(400, f"failed to exec command: {problem.strerror}: {command[0]}") from problem
+        try:
+            out, err = await asyncio.wait_for(child.communicate(stdin.encode()), timeout)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+            raise FlyError(408, "deadline_exceeded: command did not finish in time") from None
+        code = child.returncode or 0
+        return {
+            "exit_code": max(code, 0),
+            "exit_signal": max(-code, 0),
+            "stdout": out.decode(errors="replace"),
+            "stderr": err.decode(errors="replace"),
+        }
+
+    # -- its life
+
+    def _alive(self) -> bool:
+        return self._life is not None and not self._life.done()
+
+    def _set(self, state: str) -> None:
+        self.state, self.updated_at = state, timestamp()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _take_secrets_if_switched(self) -> None:
+        if self.host.restart_takes_new_secrets():
+            self._secrets = dict(self.host.secrets())
+
+    def _begin(self, source: str) -> None:
+        self._stop_requested = False
+        self._set("starting")
+        self._life = asyncio.create_task(self._live(source), name=f"machine {self.id}")
+
+    async def _end(self, number: int, timeout: float) -> None:
+        """Bring the present process, if any, to its end without a restart."""
+        if self._life is None or self._life.done():
+            return
+        self._stop_requested = True
+        if self.process is not None:
+            self.signal(number)
+        await asyncio.wait({self._life}, timeout=timeout)
+        if not self._life.done() and self.process is not None:
+            self.signal(signal.SIGKILL)
+        await asyncio.wait({self._life})
+
+    async def _kill_later(self, timeout: float) -> None:
+        life = self._life
+        if life is not None:
+            await asyncio.wait({life}, timeout=timeout)
+            if not life.done() and self.process is not None:
+                self.signal(signal.SIGKILL)
+
+    async def _live(self, source: str) -> None:
+        """Run the process, and again by the restart policy, until it may not run any more."""
+        crashes: deque[float] = deque()
+        while True:
+            try:
+                code = await self._run_once(source)
+            except OSError as problem:
+                self.host.log(self.id, "runner", f"machine failed to launch: {problem}")
+                self._set("failed")
+                return
+            if self._stop_requested or not self._may_restart(code, crashes):
+                break
+            source = "flyd"
+            await asyncio.sleep(self.host.restart_delay)
+            if self._stop_requested:  # asked while it was down
+                break
+            self._set("starting")
+        if self.state in {"replacing", "destroying"}:
+            return
+        if self.config.get("auto_destroy") and not self._stop_requested:
+            self._destroyed("flyd")
+        else:
+            self._set("stopped")
+
+    async def _run_once(self, source: str) -> int:
+        read, write = os.pipe()
+        try:
+            self.process = await self.host.launch(self.environment(), write)
+        finally:
+            os.close(write)
+        output = asyncio.create_task(self._collect(read))
+        self.event("start", "started", source)
+        if self._stop_requested:  # asked while it was starting
+            self.signal(signal.SIGKILL)
+        else:
+            self._set("started")
+        code = await self.process.wait()
+        self.process = None
+        # what it left behind may hold the pipe open: do not wait for that
+        _, pending = await asyncio.wait({output}, timeout=1)
+        for task in pending:
+            task.cancel()
+        self._exited(code)
+        return code
+
+    async def _collect(self, descriptor: int) -> None:
+        """Copy what the process writes into the machine's log, a line at a time, until it ends."""
+        reader = asyncio.StreamReader(limit=1 << 20)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+        )
+        try:
+            while line := await reader.readline():
+                self.host.log(self.id, "app", line.decode(errors="replace").rstrip("\n"))
+        finally:
+            transport.close()
+
+    def _exited(self, code: int) -> None:
+        how = f"with signal (with signal '{-code}')" if code < 0 else f"normally with code: {code}"
+        self.host.log(self.id, "runner", f" INFO Main child exited {how}")
+        exit_event = {
+            "exit_code": max(code, 0),
+            "guest_exit_code": max(code, 0),
+            "signal": -code if code < 0 else -1,
+            "oom_killed": False,
+            "requested_stop": self._stop_requested,
+            "exited_at": timestamp(),
+        }
+        self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
+
+    def _may_restart(self, code: int, crashes: deque[float]) -> bool:
+        """Whether the policy starts it again: on failure, so many times within five minutes."""
+        policy = self.config.get("restart") or {}
+        kind = policy.get("policy", "on-failure")
+        if kind == "no" or (kind == "on-failure" and code == 0):
+            return False
+        now = time.monotonic()
+        while crashes and crashes[0] < now - WINDOW:
+            crashes.popleft()
+        limit = int(policy.get("max_retries", RESTARTS))
+        if kind == "on-failure" and len(crashes) >= limit:
+            self.host.log(self.id, "runner", f"machine has reached its max restart count of {limit}")
+            return False
+        crashes.append(now)
+        return True
+
+    def _destroyed(self, source: str) -> None:
+        self.event("destroy", "destroyed", source)
+        self._set("destroyed")
