@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -31,20 +30,6 @@ class Registry:
         """The digest of a tag (or of a digest, itself), None when it was never pushed."""
         manifest = self.manifests.get((repository, reference))
         return f"sha256:{hashlib.sha256(manifest).hexdigest()}" if manifest is not None else None
-
-
-def manifest_of(files: dict[str, str]) -> bytes:
-    """A manifest whose layers are ``files`` (path -> sha256 in hex): the same files, the same digest."""
-    layers = [
-        {
-            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": f"sha256:{digest}",
-            "size": 1024,
-            "annotations": {"org.opencontainers.image.title": path},
-        }
-        for path, digest in sorted(files.items())
-    ]
-    return json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}).encode()
 
 
 def split_image(image: str) -> tuple[str, str]:

@@ -1,0 +1,199 @@
+"""The parent of all runners: it has their imports done, forks one on request and reports how each ended.
+
+The platform process talks to it over a socket pair: a request is the new process's environment with the file
+descriptor that takes its output; answers are its process id and, later, its exit code. It runs on its own
+interpreter, one thread, so forking is safe whatever the platform process does. Nothing here outlives the
+platform: the parent ends when the socket closes, and the kernel ends the runners when the parent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from runbook_lib.rehearsal.processes import die_with_parent
+
+CHUNK = 1 << 18  # bytes: more than an environment
+RUNNER = "runbook_lib.rehearsal.runner:main"
+
+
+class Forked:
+    """A process that the parent forked, seen from the platform."""
+
+    def __init__(self, pid: int, exit_code: asyncio.Future[int]) -> None:
+        self.pid = pid
+        self._exit_code = exit_code
+
+    def send_signal(self, number: int, /) -> None:
+        if not self._exit_code.done():
+            os.kill(self.pid, number)
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._exit_code)
+
+
+class ForkServer:
+    """The platform's end: ``launch`` makes a process; ``pid`` is the parent's, for the record of processes."""
+
+    def __init__(self, target: str = RUNNER) -> None:
+        """Start the parent; it imports while the caller goes on. ``target`` is ``module:function``."""
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", __name__, str(theirs.fileno()), target]
+        self._parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        self.pid = self._parent.pid
+        self._socket = ours
+        self._turn = asyncio.Lock()
+        self._made: asyncio.Queue[int] = asyncio.Queue()
+        self._exits: dict[int, asyncio.Future[int]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def launch(self, environment: dict[str, str], output: int) -> Forked:
+        """Fork a process with ``environment``, whose stdout and stderr go to the descriptor ``output``."""
+        loop = asyncio.get_running_loop()
+        if self._reading is None:
+            self._socket.setblocking(False)
+            self._reading = asyncio.create_task(self._read(), name="fork server")
+        async with self._turn:
+            if self._reading.done():
+                raise OSError("the fork server has ended")
+            request = json.dumps(environment).encode() + b"\n"
+            sent = socket.send_fds(self._socket, [request], [output])
+            await loop.sock_sendall(self._socket, request[sent:])
+            pid = await self._made.get()
+        if pid < 0:
+            raise OSError("the fork server has ended")
+        return Forked(pid, self._exits[pid])
+
+    def close(self) -> None:
+        """End the parent, and with it every runner."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._socket.close()
+        self._parent.wait(timeout=10)
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        buffered = b""
+        with contextlib.suppress(OSError):
+            while data := await loop.sock_recv(self._socket, CHUNK):
+                *lines, buffered = (buffered + data).split(b"\n")
+                for line in lines:
+                    self._heard(json.loads(line))
+        self._made.put_nowait(-1)
+        for future in self._exits.values():
+            if not future.done():
+                future.set_result(-signal.SIGKILL)
+
+    def _heard(self, message: dict[str, int]) -> None:
+        pid = message["pid"]
+        if "code" not in message:
+            self._exits[pid] = asyncio.get_running_loop().create_future()
+            self._made.put_nowait(pid)
+        else:
+            future = self._exits.pop(pid)
+            if not future.done():
+                future.set_result(message["code"])
+
+
+# -- the parent's end
+
+
+def serve(channel: socket.socket, target: Callable[[], None]) -> None:
+    """Fork a process per request until the platform goes."""
+    gc.collect()
+    gc.freeze()  # so that a runner's garbage collection does not copy what it shares
+    wake, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with selectors.DefaultSelector() as ready:
+        ready.register(channel, selectors.EVENT_READ)
+        ready.register(wake, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is wake:
+                    wake.recv(4096)
+                    _reap(channel)
+                elif not _answer(channel, target, [wake, waker]):
+                    return
+
+
+def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socket.socket]) -> bool:
+    """Take one request and fork; false when the platform has gone."""
+    data, descriptors, _, _ = socket.recv_fds(channel, CHUNK, 1)
+    if not data:
+        return False
+    while not data.endswith(b"\n"):
+        data += channel.recv(CHUNK)
+    pid = os.fork()
+    if pid == 0:
+        for one in (channel, *ours):
+            one.close()
+        _become(target, json.loads(data), descriptors[0])
+    os.close(descriptors[0])
+    channel.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+    return True
+
+
+def _reap(channel: socket.socket) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            channel.sendall(json.dumps({"pid": pid, "code": code}).encode() + b"\n")
+
+
+def _become(target: Callable[[], None], environment: dict[str, str], output: int) -> None:
+    """Turn the fork into the runner: its own environment, output, signals and process group."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        die_with_parent(signal.SIGKILL)
+        os.setpgid(0, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        os.environ.clear()
+        os.environ.update(environment)
+        target()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+    except BaseException:  # noqa: BLE001  the last frame of this process: say why it ends
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Import what runners need, then serve."""
+    die_with_parent(signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is the platform's; we end when its socket closes
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
+        name, _, function = sys.argv[2].partition(":")
+        target: Any = getattr(importlib.import_module(name), function)
+        serve(channel, target)
+
+
+if __name__ == "__main__":
+    main()
