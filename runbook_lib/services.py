@@ -1,0 +1,343 @@
+"""Send commands and return plain rows: the only module that touches the outside.
+
+Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``; one that does not
+answer raises `ServiceError`, whose ``sent`` tells whether the command may have taken effect. Fields that carry secrets
+this process may not know are dropped here, before anybody sees them.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import psycopg
+from psycopg import sql as compose
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from runbook_lib.commands import VARIABLE, Command, Http, Reply, RoundTrip, Shell, Sql, Trial
+from runbook_lib.door import drop, drop_text
+from runbook_lib.errors import ServiceError, StepRefused
+from runbook_lib.settings import host_of
+
+if TYPE_CHECKING:
+    from runbook_lib.settings import Service, Settings
+
+__all__ = ["Services"]
+
+OUTPUT = 20_000  # characters of a shell command's output that are kept
+TEMPORARY = re.compile(
+    r"^08|^57P0[123]|^53300"
+)  # SQLSTATEs of a connection that is gone or refused, not of a statement
+
+
+class Services:
+    """The outside, as a profile addresses it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._connections: dict[bool, psycopg.Connection[dict[str, Any]]] = {}
+        self._http: dict[str, httpx.Client] = {}
+
+    def close(self) -> None:
+        """Close every connection."""
+        for connection in self._connections.values():
+            connection.close()
+        for client in self._http.values():
+            client.close()
+        self._connections.clear()
+        self._http.clear()
+
+    def look(self, command: Command) -> Reply:
+        """Send a command that changes nothing; raise `StepRefused` before sending if it might."""
+        if isinstance(command, Http | Shell) and not command.read_only:
+            raise StepRefused(
+                f"a check only looks: {command.text().splitlines()[0]!r} may change something; "
+                "make it an act, or declare reads=True if it really changes nothing"
+            )
+        for statement in command.statements if isinstance(command, Trial) else (command,):
+            if isinstance(statement, Sql):
+                statement.refuse_control()
+        return self._send(command, read_only=True)
+
+    def change(self, command: Command) -> Reply:
+        """Send a command that may change something, once."""
+        if isinstance(command, Sql):
+            command.refuse_control()
+        return self._send(command, read_only=False)
+
+    def shown(self, command: Command) -> str:
+        """The command as text that can be pasted into psql or a shell."""
+        if isinstance(command, Http):
+            service = self.settings.service(command.service)
+            return command.text(service.url, _authorization(service))
+        return command.text()
+
+    def _send(self, command: Command, *, read_only: bool) -> Reply:
+        started, clock = time.time(), time.perf_counter()
+        match command:
+            case Sql():
+                reply = self._sql([command], read_only=read_only, keep=not read_only)
+            case Trial():
+                reply = self._sql(command.statements, read_only=False, keep=False)
+            case Http():
+                reply = self._request(command)
+            case Shell():
+                reply = self._shell(command)
+            case RoundTrip():
+                reply = self._round_trip(command)
+        seconds = time.perf_counter() - clock
+        return Reply(
+            tuple(drop(row) for row in reply.rows),
+            reply.status,
+            reply.error,
+            reply.text,
+            started + seconds / 2,
+            seconds,
+        )
+
+    # --- Postgres ------------------------------------------------------------------------------------------------
+
+    def connect(self, *, read_only: bool = False) -> psycopg.Connection[dict[str, Any]]:
+        """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted."""
+        database = self.settings.database
+        user: dict[str, str] = {}
+        password = database.password
+        if read_only and database.read_only_user and database.read_only_password:
+            user, password = {"user": database.read_only_user}, database.read_only_password
+        try:
+            connection = psycopg.connect(
+                make_conninfo(database.url, **user),
+                password=self.settings.variable(password),
+                connect_timeout=max(2, int(self.settings.budgets.answer)),
+                application_name="launch-runbook",
+                autocommit=True,
+                row_factory=dict_row,
+            )
+        except psycopg.Error as error:
+            raise ServiceError(f"database {host_of(database.url)}: {_said(error)}") from None
+        # Set after connecting: poolers refuse startup options. The month of a cost cap begins at UTC midnight.
+        connection.execute("set time zone 'UTC'")
+        connection.execute(compose.SQL("set statement_timeout = {}").format(int(self.settings.budgets.answer * 1000)))
+        return connection
+
+    def _connection(self, read_only: bool) -> psycopg.Connection[dict[str, Any]]:
+        known = self._connections.get(read_only)
+        if known is None or known.closed or known.broken:
+            known = self._connections[read_only] = self.connect(read_only=read_only)
+        return known
+
+    def _sql(self, statements: Sequence[Sql], *, read_only: bool, keep: bool) -> Reply:
+        """Run statements in one transaction; roll it back unless ``keep``."""
+        connection = self._connection(read_only)
+        try:
+            connection.read_only = read_only
+            with connection.transaction(force_rollback=not keep):
+                found: list[dict[str, Any]] = []
+                for statement in statements:
+                    found = self._execute(connection, statement)
+        except psycopg.Error as error:
+            if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or "08"):
+                connection.close()
+                raise ServiceError(f"database: {_said(error)}", sent=keep) from None
+            return Reply(error=_said(error))
+        return Reply(tuple(found))
+
+    def _execute(self, connection: psycopg.Connection[dict[str, Any]], statement: Sql) -> list[dict[str, Any]]:
+        values = {name: self._value(value) for name, value in statement.values.items()}
+        # prepare=True parses on the server, which refuses several statements in one. A literal % is left alone
+        # only when there are no values at all.
+        cursor = connection.execute(statement.statement.encode(), values or None, prepare=True)
+        return [{k: _plain(v) for k, v in row.items()} for row in cursor] if cursor.description else []
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._expanded(value)
+        return Jsonb(value) if isinstance(value, dict) else value
+
+    def _round_trip(self, command: RoundTrip) -> Reply:
+        """LISTEN and NOTIFY on two connections; a transaction pooler accepts both and delivers nothing."""
+        with self.connect() as listener, self.connect() as sender:
+            try:
+                listener.execute(compose.SQL("listen {}").format(compose.Identifier(command.channel)))
+                started = time.perf_counter()
+                sender.execute("select pg_notify(%s, 'probe')", (command.channel,))
+                heard = list(listener.notifies(timeout=command.within, stop_after=1))
+            except psycopg.Error as error:
+                return Reply(error=_said(error))
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+        host = urlsplit(self.settings.database.url).hostname or ""
+        row = {
+            "delivered": bool(heard),
+            "milliseconds": milliseconds if heard else None,
+            "mode": "session pooler" if "pooler" in host else "direct",
+            "address": host_of(self.settings.database.url),
+        }
+        return Reply((row,))
+
+    # --- HTTP ----------------------------------------------------------------------------------------------------
+
+    def _request(self, command: Http) -> Reply:
+        service = self.settings.service(command.service)
+        client = self._client(command.service, service)
+        body = self._expanded(command.json)
+        try:
+            answer = client.request(
+                command.method,
+                command.target,
+                json=body if command.json is not None else None,
+                headers={k: self._expanded(v) for k, v in command.headers.items()},
+            )
+        except httpx.ConnectError as error:
+            raise ServiceError(f"{command.service} {service.url}: cannot connect: {error}") from None
+        except httpx.HTTPError as error:
+            words = str(error) or type(error).__name__
+            raise ServiceError(f"{command.service} {service.url}: no answer: {words}", sent=True) from None
+        return _answer(answer, command.pick)
+
+    def _client(self, name: str, service: Service) -> httpx.Client:
+        if name not in self._http:
+            self._http[name] = httpx.Client(
+                base_url=service.url,
+                headers={"Authorization": value} if (value := self._credential(service)) else {},
+                timeout=self.settings.budgets.answer,
+                trust_env=False,
+            )
+        return self._http[name]
+
+    def _credential(self, service: Service) -> str | None:
+        if service.token is None:
+            return None
+        # Tokens are often pasted with the scheme in front.
+        token = re.sub(r"^(Bearer|FlyV1)\s+", "", self.settings.variable(service.token))
+        if service.scheme == "Basic":
+            return "Basic " + base64.b64encode(f"x:{token}".encode()).decode()
+        return f"{service.scheme} {token}"
+
+    def _expanded(self, value: Any) -> Any:
+        """``value`` with every ``$NAME`` of the profile's variables filled in from the environment."""
+        if isinstance(value, str):
+            known = self.settings.variables
+            return VARIABLE.sub(lambda m: self.settings.variable(m[1]) if m[1] in known else m[0], value)
+        if isinstance(value, dict):
+            return {k: self._expanded(v) for k, v in value.items()}
+        return [self._expanded(v) for v in value] if isinstance(value, list) else value
+
+    # --- shell ---------------------------------------------------------------------------------------------------
+
+    def _shell(self, command: Shell) -> Reply:
+        """Run the line in a process group of its own, which is ended as a whole at the time limit."""
+        try:
+            process = subprocess.Popen(
+                ["sh", "-euc", command.line],
+                cwd=command.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Reply(status=126, error=f"cannot run in {command.folder}: {error.strerror}")
+        ended = threading.Timer(self.settings.budgets.build, _end_group, (process.pid,))
+        ended.start()
+        try:
+            output, errors = process.communicate()
+        finally:
+            ended.cancel()
+            _end_group(process.pid)
+        return _shell_reply(process.returncode, output, errors)
+
+
+def _shell_reply(code: int, output: str, errors: str) -> Reply:
+    parsed: Any = None
+    with contextlib.suppress(ValueError):
+        parsed = json.loads(output)
+    kept = output[-OUTPUT:] if code == 0 else (output + errors)[-OUTPUT:]
+    if code == 0:
+        kept = kept if kept.strip() else errors[-OUTPUT:]
+        return Reply(_rows(parsed, None) if isinstance(parsed, dict | list) else (), code, text=kept)
+    last = (errors.strip() or output.strip() or "no output")[-600:]
+    return Reply((), code, f"exit {code}: {last}", kept)
+
+
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _answer(answer: httpx.Response, pick: str | None) -> Reply:
+    try:
+        body: Any = answer.json() if answer.content else None
+    except ValueError:
+        body = answer.text
+    headers = {k.lower().replace("-", "_"): v for k, v in answer.headers.items() if k.lower() in KEPT_HEADERS}
+    rows = _rows(body, pick) if not isinstance(body, str) else ()
+    if headers:
+        rows = rows or ({},)
+        rows = ({**rows[0], **headers}, *rows[1:])
+    error = None
+    if not answer.is_success:
+        error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:600]
+    elif pick is not None and not (isinstance(body, dict) and pick in body):
+        error = f"the answer has no {pick!r}: {drop_text(body)}"[:600]
+    return Reply(rows, answer.status_code, error, answer.text[:OUTPUT] if isinstance(body, str) else "")
+
+
+KEPT_HEADERS = {"docker-content-digest"}
+
+
+def _rows(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
+    found = body.get(pick) if pick and isinstance(body, dict) else body
+    items = found if isinstance(found, list) else [] if found is None else [found]
+    return tuple(item if isinstance(item, dict) else {"value": item} for item in items)
+
+
+def _authorization(service: Service) -> str:
+    if service.token is None:
+        return ""
+    if service.scheme == "Basic":
+        return f"Basic $(printf %s x:${service.token} | base64 -w0)"
+    return f"{service.scheme} ${service.token}"
+
+
+def _plain(value: Any) -> Any:
+    """A Postgres value as JSON knows it: numerics as floats, times in UTC as ISO 8601, UUIDs as text."""
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    for kind, made in PLAIN.items():
+        if isinstance(value, kind):
+            return made(value)
+    return value
+
+
+PLAIN: dict[type, Callable[[Any], Any]] = {
+    Decimal: float,
+    datetime: lambda v: (v.astimezone(UTC) if v.tzinfo else v).isoformat().replace("+00:00", "Z"),
+    date: str,
+    UUID: str,
+    timedelta: timedelta.total_seconds,
+    bytes: bytes.hex,
+}
+
+
+def _said(error: psycopg.Error) -> str:
+    """The server's own words, in one line."""
+    primary = error.diag.message_primary
+    return " ".join((primary or str(error)).split())
