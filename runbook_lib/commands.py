@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -27,10 +27,12 @@ __all__ = [
     "Shell",
     "Sql",
     "Trial",
+    "frozen",
     "http",
     "round_trip",
     "shell",
     "sql",
+    "thawed",
     "trial",
 ]
 
@@ -279,3 +281,20 @@ def _literal(value: Any) -> str:
 
 def _quoted(url: str) -> str:
     return f'"{url}"' if "$" in url else f"'{url}'"
+
+
+def frozen(command: Command) -> dict[str, Any]:
+    """A command as the ledger keeps it, so that an owed undo outlives this process."""
+    if isinstance(command, Trial):
+        return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
+    return {"kind": type(command).__name__, **asdict(command)}
+
+
+def thawed(facts: Mapping[str, Any]) -> Command:
+    """The command that `frozen` kept."""
+    kinds: dict[str, Any] = {"Sql": Sql, "Http": Http, "Shell": Shell, "RoundTrip": RoundTrip}
+    values = {k: v for k, v in facts.items() if k != "kind"}
+    if facts["kind"] == "Trial":
+        return Trial(tuple(Sql(**one) for one in values["statements"]))
+    made: Command = kinds[facts["kind"]](**values)
+    return made

@@ -132,7 +132,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
         seen = f"{number} rows" if number != 1 else "1 row"
         return Finding(seen, None if good else f"expected {phrase}, found {number}{_listed(found)}")
 
-    return _one(phrase, test)
+    return over_each(phrase, test)
 
 
 def no_rows(what: str) -> Expectation:
@@ -141,7 +141,7 @@ def no_rows(what: str) -> Expectation:
     def test(found: Reply) -> Finding:
         return Finding("none", f"{what}: {len(found.rows)}{_listed(found)}" if found.rows else None)
 
-    return _one(f"none: {what}", test)
+    return over_each(f"none: {what}", test)
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
@@ -156,7 +156,7 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
         seen = f"{name}={_short(got)}"
         return Finding(seen, None if matcher.test(got) else f"{name}: expected {matcher.phrase}, found {_short(got)}")
 
-    return _one(f"{column or 'value'} {matcher.phrase}", test)
+    return over_each(f"{column or 'value'} {matcher.phrase}", test)
 
 
 def each(minimum: int = 1, **wanted: Any) -> Expectation:
@@ -175,7 +175,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
             bad.insert(0, f"expected at least {minimum} rows, found {len(found.rows)}")
         return Finding(f"{len(found.rows)} rows", "; ".join(bad[:3]) or None)
 
-    return _one(phrase, test)
+    return over_each(phrase, test)
 
 
 def entries(key: str, column: str | None = None, *names: str, **wanted: Any) -> Expectation:
@@ -193,7 +193,7 @@ def entries(key: str, column: str | None = None, *names: str, **wanted: Any) -> 
         present = len(names) + len(matchers) - len(missing)
         return Finding(f"{present} of {len(names) + len(matchers)} present", "; ".join(bad) or None)
 
-    return _one(f"{key} has {', '.join((*names, *matchers))}", test)
+    return over_each(f"{key} has {', '.join((*names, *matchers))}", test)
 
 
 def reply(status: int | None = None, **wanted: Any) -> Expectation:
@@ -215,7 +215,7 @@ def reply(status: int | None = None, **wanted: Any) -> Expectation:
         seen = ", ".join([f"status={found.status}", *(f"{n}={_short(row.get(n))}" for n in matchers)])
         return Finding(seen, "; ".join(bad) or None)
 
-    return _one(phrase or "an answer", test, errors_allowed=status is not None)
+    return over_each(phrase or "an answer", test, errors_allowed=status is not None)
 
 
 def text(pattern: str, phrase: str | None = None) -> Expectation:
@@ -227,7 +227,7 @@ def text(pattern: str, phrase: str | None = None) -> Expectation:
             return Finding("", f"expected {phrase or pattern!r} in the output, found {_short(found.text.strip())!r}")
         return Finding(_short(hit[0].strip()))
 
-    return _one(phrase or f"output like {pattern}", test)
+    return over_each(phrase or f"output like {pattern}", test)
 
 
 def clock(column: str, within: float) -> Expectation:
@@ -242,7 +242,7 @@ def clock(column: str, within: float) -> Expectation:
         slack = found.seconds / 2  # the answer was made somewhere between sending and receiving
         return Finding(seen, None if abs(skew) <= within + slack else f"{column}: {seen} off, at most {within} s")
 
-    return _one(f"clock within {within} s", test)
+    return over_each(f"clock within {within} s", test)
 
 
 # --- expectations across replies -------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def same(column: str) -> Expectation:
         bad = len(different) > 1 or different == ["null"]
         return Finding(different[0], f"{column} differs: {' | '.join(different)}" if bad else None)
 
-    return _across(f"the same {column} everywhere", test)
+    return over_all(f"the same {column} everywhere", test)
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
@@ -276,18 +276,18 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
         newest = _moment(first.value(column))
         return Finding(f"{column}={newest}", f"changed after {newest}: {', '.join(late)}" if late else None)
 
-    return _across(f"{column} later than every {than}", test)
+    return over_all(f"{column} later than every {than}", test)
 
 
 def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:
     """An expectation of the library's own making: ``test`` returns the complaint."""
-    return _across(phrase, lambda replies: Finding(seen, test(replies)))
+    return over_all(phrase, lambda replies: Finding(seen, test(replies)))
 
 
 # --- inner workings ---------------------------------------------------------------------------------------------------
 
 
-def _one(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
+def over_each(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
     def over(replies: Sequence[Reply]) -> Finding:
         findings = [Finding("", r.error) if r.error and not errors_allowed else test(r) for r in replies]
         complaints = [f.complaint for f in findings if f.complaint]
@@ -296,7 +296,7 @@ def _one(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool 
     return Expectation(phrase, over)
 
 
-def _across(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
+def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
     def over(replies: Sequence[Reply]) -> Finding:
         errors = [r.error for r in replies if r.error]
         return Finding("", "; ".join(errors)) if errors else test(replies)

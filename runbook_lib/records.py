@@ -14,6 +14,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,8 @@ class Ledger:
         self.path = path
         self._redact = redact
         self._known = (-1, "", 0)  # size, hash and number of the last line when we last looked
+        self._events: list[Event] = []
+        self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
         """Write one line and fsync it; raise `RecordError` if it cannot be kept, leaving what was there before."""
@@ -59,10 +62,10 @@ class Ledger:
 
     def events(self) -> list[Event]:
         """Every whole line, oldest first. A torn last line, left by a crash, is not an event."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines]
+        if self.path.exists():
+            fresh, self._read = self.follow(self._read)
+            self._events += fresh
+        return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
         """Whole lines from byte ``start`` on, and the byte after them."""
@@ -105,7 +108,7 @@ class Record:
     folder: Path
     redact: Redactor | None = None
 
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
         return Ledger(self.folder / LEDGER, self.redact)
 

@@ -1,0 +1,37 @@
+"""Opening a phase from its notebook: which record it writes to, and how it shows its cards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from IPython.display import display
+
+from runbook_lib import outline, settings
+from runbook_lib.records import LEDGER, Record
+from runbook_lib.runs import MODE, RECORD, begin
+from runbook_lib.steps import Phase
+
+__all__ = ["open_phase"]
+
+
+def open_phase(name: str, *, profile: str) -> Phase:
+    """The phase of this notebook, in the record this kernel was started for.
+
+    Without one (the notebook was opened by hand) a new record is begun. Raise `ConfigError` if the profile, a
+    variable or the notebook's name is wrong.
+    """
+    outline.notebook(name)
+    chosen = settings.load(profile)
+    chosen.require_variables()
+    mode = os.environ.get(MODE, "attended")
+    record = _record(chosen) or begin(chosen, name, mode=mode)
+    phase = Phase(name, chosen, record, mode=mode, display=display)
+    phase.head()
+    return phase
+
+
+def _record(chosen: settings.Settings) -> Record | None:
+    named = os.environ.get(RECORD)
+    folder = Path(named) if named else Path.cwd()
+    return Record(folder, chosen.redactor()) if (folder / LEDGER).exists() else None

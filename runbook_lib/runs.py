@@ -1,0 +1,103 @@
+"""The life of a run: its record is begun, filled by the verbs, and finished with a seal."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import uuid
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib import history, outline, records
+from runbook_lib.errors import RecordError
+from runbook_lib.settings import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runbook_lib.records import Event, Record
+    from runbook_lib.settings import Settings
+
+__all__ = ["RECORD", "begin", "finish", "operator", "records_root"]
+
+RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
+MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
+VERSIONS = ("launch-runbook", "ipykernel", "nbclient", "papermill", "psycopg", "httpx", "pandas")
+
+
+def records_root() -> Path:
+    """The folder of all records; RUNBOOK_RECORDS puts it elsewhere."""
+    return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
+
+
+def operator() -> str:
+    """Who runs this: RUNBOOK_OPERATOR, or the login name."""
+    try:
+        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return f"uid {os.getuid()}"
+
+
+def begin(
+    settings: Settings,
+    phase: str,
+    *,
+    root: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    parent: Record | None = None,
+    mode: str = "headless",
+    **facts: Any,
+) -> Record:
+    """Open a new record. Raise `RecordError` if it cannot be written: then nothing is sent."""
+    ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
+    seal = parent.sealed() if parent else None
+    if parent is not None and seal is None:
+        raise RecordError(
+            f"{parent.name} is not sealed: nothing can rest on it; run ./runbook seal {parent.name} first"
+        )
+    return records.create(
+        root or records_root(),
+        settings.name,
+        phase,
+        yaml.safe_dump(ran_with, sort_keys=False, allow_unicode=True),
+        settings.redactor(),
+        id=str(uuid.uuid4()),
+        project=settings.project,
+        operator=operator(),
+        mode=mode,
+        parent={"record": parent.name, "seal": seal["hash"]} if parent and seal else None,
+        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}},
+        **facts,
+    )
+
+
+def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
+    """Seal a record with the outcome its ledger shows; ``ended`` says how a run ended that did not end by itself.
+
+    Raise `RecordError` if a file of the record holds a secret.
+    """
+    found = history.read(record)
+    planned = outline.steps(record.notebook) if record.notebook.exists() else []
+    outcome = history.outcome(found, planned)
+    if ended is not None and outcome == "passed":
+        outcome = "failed"
+    opened = found.own[0]
+    return records.seal(
+        record,
+        outcome,
+        phase=opened["phase"],
+        profile=opened["profile"],
+        project=opened["project"],
+        operator=opened["operator"],
+        parent=opened["parent"],
+        versions=opened["versions"],
+        steps=history.counts(found),
+        missing=[s.number for s in planned if s.number not in found.outcomes()],
+        owed=list(found.owed()),
+        **({"ended": ended} if ended else {}),
+        **facts,
+    )
