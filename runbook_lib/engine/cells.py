@@ -1,0 +1,192 @@
+"""Runs a notebook's cells in a kernel, one after another, and knows how each one ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_output
+
+from runbook_lib.engine.outcome import Cell, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from runbook_lib.engine.kernels import Client, Kernel
+
+GRACE = 10.0  # seconds an interrupted cell has for its `finally`
+QUIET = 0.1  # seconds without outputs after which a dead kernel has nothing more to say
+START = 60.0  # seconds a kernel may take to answer
+
+
+class Stop:
+    """The wish to stop, by SIGINT or SIGTERM; the second one wants it at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.insisted = asyncio.Event(), asyncio.Event()
+        self.signal: str | None = None
+
+    def press(self, number: int) -> None:
+        """Note a signal."""
+        (self.insisted if self.asked.is_set() else self.asked).set()
+        self.signal = self.signal or signal.Signals(number).name
+
+
+class Cells(NotebookClient):
+    """nbclient, with our kernel, and with eyes for when a cell really begins and when outputs last came."""
+
+    def __init__(self, notebook: Any, kernel: Kernel, client: Client) -> None:
+        super().__init__(
+            notebook,
+            force_raise_errors=True,  # a tag does not turn a failure into a success
+            skip_cells_with_tag="",
+            iopub_timeout=60,
+            raise_on_iopub_timeout=True,  # a record without its outputs is no record
+            log=SILENT,
+        )
+        self.kernel, self.kc = kernel, client
+        client.allow_stdin = False
+        self.began = asyncio.Event()
+        self.heard = time.monotonic()
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        """Note that the kernel spoke, then let nbclient keep what it said."""
+        self.heard = time.monotonic()
+        if msg["msg_type"] == "execute_input":
+            self.began.set()
+        return super().process_message(msg, cell, cell_index)
+
+
+SILENT = logging.getLogger(__name__)  # what nbclient would print could hold a secret
+SILENT.addHandler(logging.NullHandler())
+SILENT.propagate = False
+
+
+async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
+    """Wait for any of ``waits``, for at most ``within`` seconds; say whether one came."""
+    done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
+
+
+class Supervisor:
+    """Watches a run: its kernel's death, the wish to stop, and the time left."""
+
+    def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
+        self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout
+        self._asked = asyncio.ensure_future(stop.asked.wait())
+        self._insisted = asyncio.ensure_future(stop.insisted.wait())
+        self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Watch no more."""
+        for wait in (self._asked, self._insisted, self._death):
+            wait.cancel()
+
+    def left(self) -> float | None:
+        """Seconds until the run's deadline."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def verdict(self) -> Outcome | None:
+        """Why no further cell may start, if so."""
+        if self._asked.done():
+            return Outcome.INTERRUPTED
+        if self._death.done():
+            return Outcome.KERNEL_DIED
+        return Outcome.TIMED_OUT if self.left() == 0 else None
+
+    async def start(self, kernel: Kernel, environment: Mapping[str, str], folder: Path) -> Client | Outcome:
+        """Connect to ``kernel``; if that does not come to pass, say why."""
+        self._death = asyncio.ensure_future(kernel.death())
+        task = asyncio.ensure_future(kernel.connect(environment, folder))
+        limit = START if (left := self.left()) is None else min(START, left)
+        await first(task, self._death, self._asked, within=limit)
+        if task.done() and not task.exception():
+            return task.result()
+        await _abandon(task)
+        return self.verdict() or Outcome.KERNEL_DIED
+
+    async def execute(self, cells: Cells, cell: Cell) -> Cell:
+        """Run one cell that began, and say how it ended."""
+        task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
+        cells.began.clear()
+        limits = [limit for limit in (self._cell_timeout, self.left()) if limit is not None]
+        await first(task, self._death, self._asked, within=min(limits, default=None))
+        if task.done():
+            return judged(cell, task)
+        if self._death.done():
+            return await self._bury(cells, cell, task)
+        outcome = Outcome.INTERRUPTED if self._asked.done() else Outcome.TIMED_OUT
+        await self._halt(cells, task)
+        message = self._stop.signal if self._asked.done() else f"no end within {min(limits):g} s"
+        return cell.ended(outcome, "Interrupted" if self._asked.done() else "TimedOut", message)
+
+    async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
+        """Keep what the kernel said before it died."""
+        while time.monotonic() - cells.heard < QUIET:
+            await asyncio.sleep(QUIET / 5)
+        await _abandon(task)
+        return cell.ended(Outcome.KERNEL_DIED, "KernelDied", f"the kernel {cells.kernel.how_it_ended()}")
+
+    async def _halt(self, cells: Cells, task: asyncio.Future[Any]) -> None:
+        """Interrupt the cell and let its `finally` run; if that takes too long, kill the kernel."""
+        began = asyncio.ensure_future(cells.began.wait())
+        # An interrupt that comes before the cell would be lost; one in its `finally` would spoil it. So: one, in time.
+        await first(task, began, self._death, self._insisted, within=1)
+        began.cancel()
+        cells.kernel.interrupt()
+        await first(task, self._death, self._insisted, within=GRACE)
+        if not task.done():
+            cells.kernel.kill()
+        await _abandon(task)
+
+
+async def _abandon(task: asyncio.Future[Any]) -> None:
+    """Wait no longer for ``task``. Its exception is read, or asyncio would print it, secrets and all."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+
+
+def judged(cell: Cell, task: asyncio.Future[Any]) -> Cell:
+    """How a cell ended that ended by itself."""
+    match task.exception():
+        case None:
+            return cell.ended(Outcome.PASSED)
+        case CellExecutionError() as error:
+            return cell.ended(Outcome.FAILED, error.ename, error.evalue)
+        case DeadKernelError():
+            return cell.ended(Outcome.KERNEL_DIED, "KernelDied", "the kernel died")
+        case CellTimeoutError():
+            return cell.ended(Outcome.FAILED, "OutputsLost", "the kernel answered, but its outputs did not all come")
+        case error:
+            raise error
+
+
+async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tell: Callable[[Cell], None]) -> Outcome:
+    """Run the cells in order until one does not pass; keep ``known`` up to date, and say the word for all."""
+    for position, cell in enumerate(known):
+        if verdict := supervisor.verdict():
+            return verdict
+        tell(began := cell.began())
+        known[position] = ended = await supervisor.execute(cells, began)
+        _explain(cells.nb.cells[cell.index], ended)
+        tell(ended)
+        if ended.outcome is not Outcome.PASSED:
+            return ended.outcome
+    return Outcome.PASSED
+
+
+def _explain(node: Any, cell: Cell) -> None:
+    """Leave a word in the outputs of a cell that was cut short: the kernel could not."""
+    if cell.outcome in {Outcome.TIMED_OUT, Outcome.KERNEL_DIED, Outcome.INTERRUPTED}:
+        name, message = cell.error or "", cell.message or ""
+        output = new_output("error", ename=name, evalue=message)  # type: ignore[no-untyped-call]
+        output.traceback = [f"{name}: {message}"]
+        node.outputs.append(output)

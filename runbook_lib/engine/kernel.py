@@ -1,0 +1,128 @@
+"""The process that runs the cells: an IPython kernel that cannot outlive its command.
+
+Started by path, not as a module, so that nothing of this package (and no pandas) is imported before IPython is
+set up: pyplot imported too early would lose every chart.
+
+The parent speaks to it over two pipes, so no connection file and no environment with secrets lies about:
+
+    stdin, line 1    {"key", "public", "secret", "warm"}: keys of the channels, modules to import ahead
+    report, line 1   {"shell_port": ...}: where it listens, once everything is ready
+    stdin, line 2    {"environment", "without", "folder"}: what the notebook runs with; the cells come after it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.profiledir import ProfileDir
+from traitlets import default
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+OPTIONS = ["--HistoryManager.enabled=False"]  # no copy of the cells in the operator's home
+
+
+class NoProfile(ProfileDir):
+    """A profile that reads and writes nothing: a run must not depend on the operator's IPython settings."""
+
+    def check_dirs(self) -> None:
+        """Make no folders."""
+
+    def check_startup_dir(self) -> None:
+        """Make no folder, and no README in it."""
+
+
+class Kernel(IPKernelApp):
+    """An IPython kernel without a connection file, a profile or a limit on waiting outputs."""
+
+    @default("ipython_dir")
+    def _default_ipython_dir(self) -> str:
+        return os.devnull
+
+    def _ipython_dir_changed(self, change: Any) -> None:
+        """Make no folder in the operator's home."""
+
+    def init_profile_dir(self) -> None:
+        self.profile_dir = NoProfile()
+        self.profile_dir.location = str(Path(__file__).parent)
+
+    def load_config_file(self, *_: Any, **__: Any) -> None:
+        """Read no settings."""
+
+    def _run_startup_files(self) -> None:
+        """Run no cells but the notebook's."""
+
+    def init_connection_file(self) -> None:
+        """Take the keys from the parent: they came through the pipe."""
+
+    def write_connection_file(self, **_: Any) -> None:
+        """Write none: the ports go back through the pipe."""
+
+    def _bind_socket(self, s: Any, port: int) -> int:
+        # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
+        s.sndhwm = s.rcvhwm = 0
+        return int(super()._bind_socket(s, port))  # type: ignore[no-untyped-call]
+
+
+def die_with(parent: int) -> None:
+    """Have the operating system kill this process when its parent dies.
+
+    ipykernel's own watch looks once a second, and a cell runs on meanwhile; it remains for systems without prctl.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)  # it died before we asked
+
+
+def listen(keys: dict[str, Any]) -> Kernel:
+    """Set the kernel up, bind its channels on loopback, and import what is to be warm."""
+    app = Kernel.instance()
+    app.ip = "127.0.0.1"
+    app.session.key = keys["key"].encode()
+    app.curve_publickey, app.curve_secretkey = keys["public"].encode(), keys["secret"].encode()
+    app.initialize(OPTIONS)  # type: ignore[no-untyped-call]
+    for module in keys["warm"]:
+        # A missing module is the notebook's to report, in the cell that imports it.
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+    return app
+
+
+def enter(setting: dict[str, Any]) -> None:
+    """Take on the notebook's environment and folder."""
+    for name in setting["without"]:
+        os.environ.pop(name, None)
+    os.environ.update(setting["environment"])
+    time.tzset()
+    os.chdir(setting["folder"])
+
+
+def main(parent: int, report: int) -> None:
+    """Run the kernel for the process ``parent``, which reads ``report`` (a file descriptor)."""
+    die_with(parent)
+    with open(0, encoding="utf-8", closefd=False) as orders:
+        app = listen(json.loads(orders.readline()))
+        with open(report, "w", encoding="utf-8") as answer:
+            json.dump({name: getattr(app, name) for name in CHANNELS}, answer)
+            answer.write("\n")
+        setting = orders.readline()
+    if not setting:
+        os._exit(0)  # never needed
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    enter(json.loads(setting))
+    app.start()  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,220 @@
+"""Notebooks as files: prepared copies, checked parameters, whole writes, redacted text."""
+
+from __future__ import annotations
+
+import ast
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+
+from runbook_lib.errors import ConfigError, RecordError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PARAMETERS = "parameters"
+SKIPPED = "skip-execution"  # nbclient's tag
+# The notebook format's own words: never a secret, and the file is no notebook without them.
+STRUCTURE = frozenset(
+    {"cells", "cell_type", "metadata", "source", "outputs", "output_type", "execution_count", "attachments", "id"}
+    | {"data", "text", "name", "ename", "evalue", "traceback", "tags", "nbformat", "nbformat_minor"}
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A copy of a notebook that is ready to run: where, with which parameters, how many code cells."""
+
+    path: Path
+    parameters: dict[str, Any]  # the notebook's defaults under the given ones
+    code_cells: int
+
+
+def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepared:
+    """Copy ``source`` to ``target`` with ``parameters`` injected and without outputs; run nothing.
+
+    Raise `ConfigError` for an unreadable notebook and for an unknown or mistyped parameter, `RecordError` if
+    ``target`` cannot be written.
+    """
+    if source.resolve() == target.resolve():
+        raise ConfigError(f"{source} would be executed in place: the copy needs another name")
+    notebook = read(source)
+    defaults = default_parameters(notebook, source.name)
+    for name, value in parameters.items():
+        _judge(source.name, defaults, name, value)
+    _refuse_skipping(notebook, source.name)
+    _clear(notebook, source, target)
+    if parameters:
+        notebook = _inject(notebook, dict(parameters))
+    write(notebook, target)
+    return Prepared(target, {**defaults, **parameters}, sum(runs(cell) for cell in notebook.cells))
+
+
+def read(path: Path) -> Any:
+    """Read a notebook. Raise `ConfigError` if there is none, or if it is not one."""
+    try:
+        return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise ConfigError(f"notebook {path} cannot be read: {error.strerror}") from error
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def runs(cell: Any) -> bool:
+    """Whether the cell holds something to run."""
+    return bool(cell.cell_type == "code" and cell.source.strip())
+
+
+def default_parameters(notebook: Any, name: str) -> dict[str, Any]:
+    """The defaults of the cell tagged ``parameters``; raise `ConfigError` if they are not plain assignments.
+
+    papermill's own inspector overlooks annotated assignments, and then only warns of unknown names.
+    """
+    cells = [cell for cell in notebook.cells if PARAMETERS in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ConfigError(f"{name}: expected one cell tagged {PARAMETERS!r}, found {len(cells)}")
+    try:
+        return dict(_assignment(line) for line in ast.parse(cells[0].source).body)
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(
+            f"{name}: the {PARAMETERS!r} cell must hold plain assignments of literals, found: {error}"
+        ) from error
+
+
+def _assignment(line: ast.stmt) -> tuple[str, Any]:
+    match line:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, ast.literal_eval(value)
+    raise ValueError(ast.unparse(line))
+
+
+def _judge(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
+    """Refuse an unknown parameter, and a value of another type than the default's; a default of None takes any."""
+    if name not in defaults:
+        raise ConfigError(f"{notebook} has no parameter {name!r}: {nearest(name, defaults)}")
+    default = defaults[name]
+    kinds = (int, float) if type(default) is float else (type(default),)
+    if default is not None and type(value) not in kinds:
+        raise ConfigError(
+            f"parameter {name!r} of {notebook}: expected {type(default).__name__} (as {default!r}), "
+            f"found {type(value).__name__} {value!r}"
+        )
+
+
+def _refuse_skipping(notebook: Any, name: str) -> None:
+    for number, cell in enumerate(notebook.cells, 1):
+        if SKIPPED in cell.metadata.get("tags", []):
+            raise ConfigError(f"{name}: cell {number} is tagged {SKIPPED!r}; every cell of a runbook runs")
+
+
+def _clear(notebook: Any, source: Path, target: Path) -> None:
+    """Forget everything an earlier run left: a prepared copy must not look like an executed one."""
+    notebook.metadata.pop("runbook", None)
+    notebook.metadata["papermill"] = {
+        "default_parameters": {},
+        "environment_variables": {},
+        "input_path": str(source),
+        "output_path": str(target),
+        "parameters": {},
+    }
+    for cell in notebook.cells:
+        cell.metadata.pop("runbook", None)
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
+    """Add the cell of parameters, in papermill's words."""
+    from papermill.parameterize import parameterize_notebook  # noqa: PLC0415 - slow, and it imports this package
+
+    for cell in notebook.cells:
+        cell.metadata.setdefault("tags", [])  # papermill counts on it
+    return parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
+
+
+def redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """The same JSON with every text redacted, names included; pictures and other binary data are left alone."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        return [redacted(item, redact) for item in value]
+    if isinstance(value, dict):
+        return nbformat.from_dict(  # type: ignore[no-untyped-call]
+            {_name(key, redact): item if _binary(key) else redacted(item, redact) for key, item in value.items()}
+        )
+    return value
+
+
+def _name(key: str, redact: Callable[[str], str]) -> str:
+    return key if key in STRUCTURE else redact(key)
+
+
+def _binary(kind: str) -> bool:
+    """Whether a MIME type's payload is base64 of bytes."""
+    return (kind.startswith(("image/", "audio/", "video/")) and "xml" not in kind) or kind == "application/pdf"
+
+
+def write(notebook: Any, path: Path) -> None:
+    """Write a notebook whole or not at all. Raise `RecordError` if that cannot be done."""
+    text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
+    write_whole(path, text + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` so that a reader, or a crash, meets the old file or the new one.
+
+    Raise `RecordError` if it cannot be written; the old file, if any, is then untouched.
+    """
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        for stale in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
+            stale.unlink(missing_ok=True)
+        try:
+            with part.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `RecordError` if ``path`` could not be replaced: better before a run than after it."""
+    probe = path.resolve().with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror}; nothing was run") from error
+
+
+def merge_streams(notebook: Any) -> None:
+    """Join what one stream printed without interruption: a secret could be split over two messages."""
+    for cell in notebook.cells:
+        merged: list[Any] = []
+        for output in cell.get("outputs", []):
+            if merged and output.output_type == "stream" and output.get("name") == merged[-1].get("name"):
+                merged[-1].text += output.text
+            else:
+                merged.append(output)
+        if cell.cell_type == "code":
+            cell.outputs = merged

@@ -1,0 +1,175 @@
+"""The engine: one notebook or several, each in a kernel of its own, each written once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
+from runbook_lib.engine.kernels import Kernel, Kernels, start
+from runbook_lib.engine.notebook import check_writable, merge_streams, read, redacted, write
+from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+__all__ = ["Job", "Kernels", "run", "run_many"]
+
+
+def unchanged(text: str) -> str:
+    """Redact nothing."""
+    return text
+
+
+def unheard(cell: Cell) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prepared notebook and what it runs with.
+
+    ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` for the notebook, starting the
+    kernel included, ``cell_timeout`` for each cell. ``redact`` is applied to all text before it is written or
+    told. ``on_cell`` hears of each cell twice, as it starts (`Outcome.RUNNING`) and as it ends.
+    """
+
+    notebook: Path
+    env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    cwd: Path = field(default_factory=Path.cwd)
+    redact: Callable[[str], str] = unchanged
+    timeout: float | None = None
+    cell_timeout: float | None = None
+    on_cell: Callable[[Cell], None] = unheard
+
+
+def run(
+    notebook: Path,
+    *,
+    env: dict[str, str],
+    cwd: Path,
+    redact: Callable[[str], str],
+    timeout: float | None = None,
+    cell_timeout: float | None = None,
+    on_cell: Callable[[Cell], None] | None = None,
+    kernels: Kernels | None = None,
+) -> Result:
+    """Run a prepared notebook and write what came of it in its place; see `Job` for what it runs with.
+
+    SIGINT and SIGTERM interrupt the running cell, and end the run when it has ended; a second one kills the
+    kernel. Raise `ConfigError` if ``notebook`` is none, `RecordError` if it cannot be written.
+    """
+    job = Job(notebook, env, cwd, redact, timeout, cell_timeout, on_cell or unheard)
+    return _in_loop(_run_all([job], 1, kernels))[0]
+
+
+def run_many(jobs: Sequence[Job], *, at_once: int | None = None) -> list[Result]:
+    """Run notebooks that do not wait for each other, ``at_once`` at a time; results in the order of ``jobs``."""
+    return _in_loop(_run_all(jobs, at_once or 2 * (os.cpu_count() or 1), None))
+
+
+def _in_loop(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
+    """Run ``work`` to its end, in a thread of its own when this one has a loop (a notebook's kernel, say)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, work).result()
+
+
+async def _run_all(jobs: Sequence[Job], at_once: int, kernels: Kernels | None) -> list[Result]:
+    stop, turn = Stop(), asyncio.Semaphore(at_once)
+
+    async def one(job: Job) -> Result:
+        async with turn:
+            return await _run(job, stop, kernels)
+
+    with _signals(stop):
+        results = await asyncio.gather(*(one(job) for job in jobs), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if isinstance(result, Result)]
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """Let SIGINT and SIGTERM ask to stop; they can be caught in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, caught = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in caught}
+    for number in caught:
+        loop.add_signal_handler(number, stop.press, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
+    """Run one notebook; whatever happens, kill its kernel first and then write the truth."""
+    began, clock = datetime.now(UTC), time.monotonic()
+    notebook = read(job.notebook)
+    check_writable(job.notebook)
+    known, outcome = code_cells(notebook), Outcome.INTERRUPTED
+    supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)
+    kernel = kernels.take() if kernels else start(job.env)
+    try:
+        outcome = await _in_kernel(job, notebook, known, kernel, supervisor)
+    finally:
+        supervisor.close()
+        reason = None if outcome is Outcome.PASSED else _reason(known, outcome, kernel, stop)
+        kernel.close()
+        stamp(notebook, known, outcome, began, reason)
+        merge_streams(notebook)
+        write(redacted(notebook, job.redact), job.notebook)
+    return Result(
+        notebook=job.notebook,
+        outcome=outcome,
+        cells=tuple(_told(cell, job.redact) for cell in known),
+        seconds=time.monotonic() - clock,
+        signal=stop.signal,
+        reason=reason and job.redact(reason),
+    )
+
+
+async def _in_kernel(job: Job, notebook: Any, known: list[Cell], kernel: Kernel, supervisor: Supervisor) -> Outcome:
+    client = await supervisor.start(kernel, job.env, job.cwd)
+    if isinstance(client, Outcome):
+        return client
+    try:
+        cells = Cells(notebook, kernel, client)
+        notebook.metadata["language_info"] = client.language
+        outcome = await run_cells(cells, known, supervisor, lambda cell: job.on_cell(_told(cell, job.redact)))
+        cells.set_widgets_metadata()
+        return outcome
+    finally:
+        client.stop_channels()
+
+
+def _told(cell: Cell, redact: Callable[[str], str]) -> Cell:
+    return replace(cell, error=cell.error and redact(cell.error), message=cell.message and redact(cell.message))
+
+
+def _reason(known: list[Cell], outcome: Outcome, kernel: Kernel, stop: Stop) -> str:
+    """Why the run ended early, in words."""
+    stopped = next((cell for cell in known if cell.outcome not in {Outcome.PASSED, Outcome.NOT_RUN}), None)
+    if stopped:
+        return f"{stopped.error}: {stopped.message}"
+    if outcome is Outcome.KERNEL_DIED:
+        return f"the kernel {kernel.how_it_ended()}"
+    return stop.signal or str(outcome)
