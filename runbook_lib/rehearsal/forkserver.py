@@ -3,7 +3,7 @@
 The platform process talks to it over a socket pair: a request is the new process's environment with the file
 descriptor that takes its output; answers are its process id and, later, its exit code. It runs on its own
 interpreter, one thread, so forking is safe whatever the platform process does. Nothing here outlives the
-platform: the parent ends when the socket closes, and the kernel ends the runners when the parent does.
+platform: the parent ends when the socket closes, and takes the runners along; the kernel does when it cannot.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ForkServer:
         self.pid = self._parent.pid
         self._socket = ours
         self._turn = asyncio.Lock()
-        self._made: asyncio.Queue[int] = asyncio.Queue()
+        self._made: asyncio.Queue[Forked | None] = asyncio.Queue()
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -72,10 +72,10 @@ class ForkServer:
             request = json.dumps(environment).encode() + b"\n"
             sent = socket.send_fds(self._socket, [request], [output])
             await loop.sock_sendall(self._socket, request[sent:])
-            pid = await self._made.get()
-        if pid < 0:
+            made = await self._made.get()
+        if made is None:
             raise OSError("the fork server has ended")
-        return Forked(pid, self._exits[pid])
+        return made
 
     def close(self) -> None:
         """End the parent, and with it every runner."""
@@ -92,7 +92,7 @@ class ForkServer:
                 *lines, buffered = (buffered + data).split(b"\n")
                 for line in lines:
                     self._heard(json.loads(line))
-        self._made.put_nowait(-1)
+        self._made.put_nowait(None)
         for future in self._exits.values():
             if not future.done():
                 future.set_result(-signal.SIGKILL)
@@ -101,7 +101,7 @@ class ForkServer:
         pid = message["pid"]
         if "code" not in message:
             self._exits[pid] = asyncio.get_running_loop().create_future()
-            self._made.put_nowait(pid)
+            self._made.put_nowait(Forked(pid, self._exits[pid]))
         else:
             future = self._exits.pop(pid)
             if not future.done():
@@ -119,6 +119,7 @@ def serve(channel: socket.socket, target: Callable[[], None]) -> None:
     waker.setblocking(False)
     signal.set_wakeup_fd(waker.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    alive: set[int] = set()
     with selectors.DefaultSelector() as ready:
         ready.register(channel, selectors.EVENT_READ)
         ready.register(wake, selectors.EVENT_READ)
@@ -126,16 +127,18 @@ def serve(channel: socket.socket, target: Callable[[], None]) -> None:
             for key, _ in ready.select():
                 if key.fileobj is wake:
                     wake.recv(4096)
-                    _reap(channel)
-                elif not _answer(channel, target, [wake, waker]):
-                    return
+                    alive -= _reap(channel)
+                elif (pid := _answer(channel, target, [wake, waker])) is not None:
+                    alive.add(pid)
+                else:
+                    return _kill(alive)
 
 
-def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socket.socket]) -> bool:
-    """Take one request and fork; false when the platform has gone."""
+def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socket.socket]) -> int | None:
+    """Take one request and fork; None when the platform has gone."""
     data, descriptors, _, _ = socket.recv_fds(channel, CHUNK, 1)
     if not data:
-        return False
+        return None
     while not data.endswith(b"\n"):
         data += channel.recv(CHUNK)
     pid = os.fork()
@@ -145,17 +148,28 @@ def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socke
         _become(target, json.loads(data), descriptors[0])
     os.close(descriptors[0])
     channel.sendall(json.dumps({"pid": pid}).encode() + b"\n")
-    return True
+    return pid
 
 
-def _reap(channel: socket.socket) -> None:
+def _reap(channel: socket.socket) -> set[int]:
+    """Report the runners that have ended; their process ids."""
+    ended: set[int] = set()
     with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                return
+                break
+            ended.add(pid)
             code = os.waitstatus_to_exitcode(status)
             channel.sendall(json.dumps({"pid": pid, "code": code}).encode() + b"\n")
+    return ended
+
+
+def _kill(alive: set[int]) -> None:
+    """End the runners that are left, where the kernel does not do it for us."""
+    for pid in alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _become(target: Callable[[], None], environment: dict[str, str], output: int) -> None:
@@ -163,7 +177,8 @@ def _become(target: Callable[[], None], environment: dict[str, str], output: int
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         die_with_parent(signal.SIGKILL)
         os.setpgid(0, 0)
         os.dup2(output, 1)
@@ -186,7 +201,6 @@ def _become(target: Callable[[], None], environment: dict[str, str], output: int
 
 def main() -> None:
     """Import what runners need, then serve."""
-    die_with_parent(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # a Ctrl-C is the platform's; we end when its socket closes
     with socket.socket(fileno=int(sys.argv[1])) as channel:
