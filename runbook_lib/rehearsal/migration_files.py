@@ -1,0 +1,109 @@
+"""Migration files and the history Supabase keeps of them: reading both, and applying a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+FILE_NAME = re.compile(r"([0-9]+)_(.*)\.sql")
+HISTORY = (
+    "create schema if not exists supabase_migrations",
+    "create table if not exists supabase_migrations.schema_migrations ("
+    "version text not null primary key, statements text[], name text)",
+)
+TOKEN = re.compile(
+    r"""
+      \b[eE]'(?:[^'\\]|\\.|'')*'     # a string with escapes
+    | '(?:[^']|'')*'                 # a string
+    | "(?:[^"]|"")*"                 # a name
+    | \$(?P<tag>[A-Za-z_]*)\$.*?\$(?P=tag)\$   # a dollar-quoted body
+    | --[^\n]*
+    | /\*.*?\*/
+    | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of the migrations folder."""
+
+    version: str
+    name: str
+    path: Path
+
+    @property
+    def statements(self) -> list[str]:
+        """Its text, split where Postgres would split it."""
+        return list(split(self.path.read_text()))
+
+
+def split(text: str) -> Iterator[str]:
+    """The statements of a script, in order, without their semicolons; comments stay with what follows them."""
+    statement, code = "", False
+    for token in TOKEN.finditer(text):
+        if token[0] == ";":
+            if code:
+                yield statement.strip()
+            statement, code = "", False
+        else:
+            statement += token[0]
+            code = code or not (token[0].isspace() or token[0].startswith(("--", "/*")))
+    if code:
+        yield statement.strip()
+
+
+def local(folder: Path) -> tuple[list[Migration], list[str]]:
+    """The migrations of a folder by version, and the names of files that are none."""
+    found, skipped = [], []
+    for path in sorted(folder.glob("*.sql")):
+        match = FILE_NAME.fullmatch(path.name)
+        if match:
+            found.append(Migration(match[1], match[2], path))
+        else:
+            skipped.append(path.name)
+    return sorted(found, key=lambda migration: migration.version), skipped
+
+
+def applied(connection: psycopg.Connection[Any]) -> list[str]:
+    """Versions in the history of a database, in order; none where it has no history yet."""
+    if connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone() == (None,):
+        return []
+    rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
+    return [row[0] for row in rows]
+
+
+def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
+    """Run a file and record it, both or neither. The connection is in autocommit mode.
+
+    A ``psycopg.Error`` carries a note that says which statement failed.
+    """
+    for statement in HISTORY:
+        connection.execute(statement)
+    with connection.transaction():
+        for place, statement in enumerate(migration.statements):
+            try:
+                connection.execute(statement.encode())
+            except psycopg.Error as problem:
+                problem.add_note(f"At statement: {place}\n{statement}")
+                raise
+        connection.execute(
+            "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
+            (migration.version, migration.name, migration.statements),
+        )
+
+
+def apply_all(dsn: str, folder: Path) -> list[str]:
+    """Apply every file the database has not seen; their versions. For starting states, where no CLI is rehearsed."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        known = set(applied(connection))
+        pending = [migration for migration in local(folder)[0] if migration.version not in known]
+        for migration in pending:
+            apply(connection, migration)
+    return [migration.version for migration in pending]
