@@ -5,17 +5,20 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal import snapshots
 from runbook_lib.rehearsal.installation import ADMIN, prepared
 from runbook_lib.rehearsal.server import Server
 
 NAME = "postgres"  # of the database, as on Supabase
 READER = "runbook_reader"
+SNAPSHOT = "snapshot_"
 
 
 class Database:
@@ -88,10 +91,22 @@ class Database:
         """The server's first process."""
         return self._server.pid
 
-    def change_password(self, password: str) -> None:
-        """Give role ``postgres`` another password; connections that are open stay open."""
-        self._set_password("postgres", password)
-        self.password = password
+    def snapshot(self, name: str) -> None:
+        """Keep the database as it is now under ``name``; everybody is disconnected from it."""
+        with self._apart() as connection:
+            snapshots.copy(connection, NAME, f"{SNAPSHOT}{name}")
+
+    def restore(self, name: str) -> None:
+        """Bring the database back to a snapshot; everybody is disconnected. Raise ``ServiceError`` if it is unknown."""
+        with self._apart() as connection:
+            if name not in self._kept(connection):
+                raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self._kept(connection)) or 'none'}")
+            snapshots.replace(connection, f"{SNAPSHOT}{name}", NAME)
+
+    def snapshots(self) -> list[str]:
+        """Names that ``restore`` knows."""
+        with self._apart() as connection:
+            return self._kept(connection)
 
     def stop(self) -> None:
         """End the server; its data stay in the folder."""
@@ -106,16 +121,22 @@ class Database:
         self.stop()
 
     def _change_passwords(self) -> None:
-        self._set_password("postgres", self.password)
-        self._set_password(READER, self.reader_password)
         fresh = secrets.token_urlsafe(24)  # the cached one is known to every rehearsal of this user
-        self._set_password(ADMIN, fresh)
+        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+            for role, password in (("postgres", self.password), (READER, self.reader_password), (ADMIN, fresh)):
+                connection.execute(
+                    sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
+                )
         self._admin_password = fresh
 
-    def _set_password(self, role: str, password: str) -> None:
-        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
-            connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password)))
+    def _apart(self) -> psycopg.Connection[Any]:
+        """A superuser's connection to the server that is not one to the database."""
+        return psycopg.connect(self._address(ADMIN, self._admin_password, "template1"), autocommit=True)
 
-    def _address(self, role: str, password: str | None) -> str:
+    def _kept(self, connection: psycopg.Connection[Any]) -> list[str]:
+        rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
+        return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
+
+    def _address(self, role: str, password: str | None, database: str = NAME) -> str:
         login = role if password is None else f"{role}:{quote(password, safe='')}"
-        return f"postgresql://{login}@127.0.0.1:{self.port}/{NAME}"
+        return f"postgresql://{login}@127.0.0.1:{self.port}/{database}"

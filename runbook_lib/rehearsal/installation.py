@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -138,17 +139,23 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
     server = Server(programs / "postgres", data, log, settings={}, probe=login)
     try:
         with psycopg.connect(login, host="127.0.0.1", port=server.port, autocommit=True) as connection:
-            apply_platform(connection)
+            make_roles(connection)
+            connection.execute("alter database postgres owner to postgres")
+            make_schemas(connection)
+            connection.execute("set role postgres")
+            connection.execute("create extension supabase_vault with schema vault")
     finally:
         server.stop(clean=True)
 
 
-def apply_platform(connection: psycopg.Connection[object]) -> None:
-    """Make an empty database what a new project's is: roles, schemas, Vault. Needs a superuser, autocommit."""
+def make_roles(connection: psycopg.Connection[Any]) -> None:
+    """Give a server the roles it lacks. Needs a superuser."""
     connection.execute((SQL / "roles.sql").read_bytes())
-    connection.execute("alter database postgres owner to postgres")
+
+
+def make_schemas(connection: psycopg.Connection[Any]) -> None:
+    """Give a database what a new project has before the first migration, but for the Vault."""
     connection.execute((SQL / "schemas.sql").read_bytes())
-    connection.execute("set role postgres; create extension supabase_vault with schema vault; reset role")
 
 
 def _run(*command: str | Path) -> None:

@@ -12,25 +12,28 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass
-from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import psycopg
 
 from runbook_lib.rehearsal import migration_files
 from runbook_lib.rehearsal.migration_files import Migration
-
-VERSION = "2.122.1"
-REFERENCE = re.compile(r"[a-z]{20}")
-LOCAL, REMOTE = "local", "remote"
-NOT_LINKED = "Cannot find project ref. Have you run supabase link?"
-NO_TOKEN = (
-    "Access token not provided. Supply an access token by running supabase login or setting the "
-    "SUPABASE_ACCESS_TOKEN environment variable."
+from runbook_lib.rehearsal.supabase_project import (
+    LOCAL,
+    REMOTE,
+    Refusal,
+    Target,
+    chosen_target,
+    connect,
+    folder,
+    know,
+    link_file,
+    major,
+    note,
+    say,
+    version,
 )
+
 MISSING_LOCAL = """Remote migration versions not found in local migrations directory.
 
 Make sure your local git repo is up-to-date. If the error persists, try repairing the migration history table:
@@ -45,27 +48,6 @@ Rerun the command with --include-all flag to apply these migrations:
 UNATTENDED = "refusing to change a hosted project without confirmation: pass --yes"  # our words for what 3.1 does
 
 
-class Refusal(Exception):
-    """Why the command ends with exit code 1."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a command goes: the local stack, the linked project, or any address."""
-
-    kind: str
-    reference: str | None = None
-    address: str | None = None
-
-    @property
-    def banner(self) -> str:
-        """The line that version 3 begins with."""
-        if self.kind == LOCAL:
-            return "Target: local"
-        place = urlsplit(self.address).netloc.rpartition("@")[2] if self.address else self.reference
-        return f"Target: remote ({place})"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; its exit code."""
     arguments = _parser().parse_args(argv)
@@ -77,67 +59,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def note(text: str) -> None:
-    """Say something about the progress."""
-    sys.stderr.write(f"{text}\n")
-
-
-def say(text: str) -> None:
-    """Say the result."""
-    sys.stdout.write(f"{text}\n")
-
-
-def major() -> int:
-    """Which of the two command lines this one speaks like."""
-    return int(_version().partition(".")[0])
-
-
-def _version() -> str:
-    return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
-
-
 # -- link
 
 
 def link(arguments: argparse.Namespace) -> None:
     """Remember the project, after asking the management API whether the token may use it."""
     reference = arguments.project_ref or os.environ.get("SUPABASE_PROJECT_ID", "")
-    _know(reference)
-    place = _link_file(arguments)
+    know(reference)
+    place = link_file(arguments)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(reference)
     say("Finished supabase link.")
-
-
-def _know(reference: str) -> None:
-    """Refuse a project that does not exist, is paused, or is not the token's."""
-    if not REFERENCE.fullmatch(reference):
-        raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
-    token = os.environ.get("SUPABASE_ACCESS_TOKEN")
-    if not token:
-        raise Refusal(NO_TOKEN)
-    status, body = _ask(f"/v1/projects/{reference}", token)
-    if status == 404:
-        raise Refusal(f"Authorization failed for the access token and project ref pair: {body}")
-    if status != 200:
-        raise Refusal(f"Unexpected error retrieving remote project status: {body}")
-    if json.loads(body).get("status") == "INACTIVE":
-        raise Refusal(
-            "project is paused\nAn admin must unpause it from the Supabase dashboard at "
-            f"https://supabase.com/dashboard/project/{reference}"
-        )
-
-
-def _ask(path: str, token: str) -> tuple[int, str]:
-    connection = HTTPConnection(urlsplit(_rehearsal("addresses")["supabase"]).netloc, timeout=30)
-    try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    except OSError as problem:
-        raise Refusal(f"failed to retrieve remote project status: {problem}") from None
-    finally:
-        connection.close()
 
 
 # -- db push
@@ -145,13 +77,13 @@ def _ask(path: str, token: str) -> tuple[int, str]:
 
 def push(arguments: argparse.Namespace) -> None:
     """Apply what the target has not seen, each file in a transaction of its own."""
-    target = _target(arguments)
+    target = chosen_target(arguments)
     if arguments.dry_run:
         note("DRY RUN: migrations will *not* be pushed to the database.")
     note(f"Connecting to {target.kind} database...")
     if target.kind == LOCAL:
         return _push_local(arguments)
-    with _connect(target, arguments) as connection:
+    with connect(target, arguments) as connection:
         pending = _pending(arguments, migration_files.applied(connection))
         if not pending:
             return say("Remote database is up to date.")
@@ -164,7 +96,7 @@ def push(arguments: argparse.Namespace) -> None:
 
 def _push_local(arguments: argparse.Namespace) -> None:
     """Pretend that a local stack is running, as on many a laptop: all green, and nothing reaches the project."""
-    stack = _link_file(arguments).with_name("rehearsal-local-stack")
+    stack = link_file(arguments).with_name("rehearsal-local-stack")
     seen = stack.read_text().split() if stack.exists() else []
     pending = _pending(arguments, seen)
     if not pending:
@@ -192,7 +124,7 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
 
 
 def _files(arguments: argparse.Namespace) -> list[Migration]:
-    files, skipped = migration_files.local(_folder(arguments) / "migrations")
+    files, skipped = migration_files.local(folder(arguments) / "migrations")
     for name in skipped:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
     return files
@@ -238,13 +170,13 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 def listing(arguments: argparse.Namespace) -> None:
     """The versions of both sides next to each other."""
-    target = _target(arguments)
+    target = chosen_target(arguments)
     note(f"Connecting to {target.kind} database...")
     if target.kind == LOCAL:
-        stack = _link_file(arguments).with_name("rehearsal-local-stack")
+        stack = link_file(arguments).with_name("rehearsal-local-stack")
         seen = stack.read_text().split() if stack.exists() else []
     else:
-        with _connect(target, arguments) as connection:
+        with connect(target, arguments) as connection:
             seen = migration_files.applied(connection)
     here = [migration.version for migration in _files(arguments)]
     rows = [
@@ -271,94 +203,6 @@ def _time(version: str) -> str:
     return "{}-{}-{} {}:{}:{}".format(*parts.groups()) if parts else version
 
 
-# -- where
-
-
-def _target(arguments: argparse.Namespace) -> Target:
-    """What the flags mean, and what no flag means: the linked project to version 2, the local stack to version 3."""
-    target = _chosen(arguments)
-    if major() > 2:
-        note(target.banner)
-    return target
-
-
-def _chosen(arguments: argparse.Namespace) -> Target:
-    asked = [name for name in ("db_url", "linked", "local", "remote") if getattr(arguments, name) not in (None, False)]
-    if len(asked) > 1:
-        names = " ".join(name.replace("_", "-") for name in asked)
-        raise Refusal(
-            f"if any flags in the group [db-url linked local] are set none of the others can be; [{names}] were all set"
-        )
-    if major() > 2 and (arguments.db_url or arguments.linked):
-        flag = "--db-url" if arguments.db_url else "--linked"
-        note(f"Flag {flag} has been deprecated, use --remote instead.")
-    if arguments.local or (major() > 2 and not asked):
-        return Target(LOCAL)
-    place = arguments.db_url or arguments.remote or ""
-    if "://" in place:
-        return Target(REMOTE, address=place)
-    return Target(REMOTE, reference=_reference(arguments, place))
-
-
-def _reference(arguments: argparse.Namespace, given: str) -> str:
-    wanted = given or arguments.project_ref or os.environ.get("SUPABASE_PROJECT_ID", "")
-    if wanted:
-        _know(wanted)
-        return wanted
-    try:
-        return _link_file(arguments).read_text().strip()
-    except OSError:
-        raise Refusal(NOT_LINKED) from None
-
-
-def _connect(target: Target, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
-    address = target.address or _rehearsal("addresses")["database"]
-    password = None if target.address else _password(target, arguments)
-    try:
-        return psycopg.connect(address, password=password, autocommit=True, connect_timeout=10)
-    except psycopg.OperationalError as problem:
-        parts = urlsplit(address)
-        where = f"host={parts.hostname} user={parts.username} database={parts.path.strip('/')}"
-        raise Refusal(
-            f"failed to connect to postgres: failed to connect to `{where}`: {_reason(str(problem))}\n"
-            "Try rerunning the command with --debug to troubleshoot the error."
-        ) from None
-
-
-def _reason(text: str) -> str:
-    """Postgres' own words in the frame the vendor puts around them."""
-    if refused := re.search(r"FATAL:\s+(password authentication failed.*)", text):
-        return f"failed SASL auth (FATAL: {refused[1]} (SQLSTATE 28P01))"
-    return text.strip().splitlines()[-1].strip()
-
-
-def _password(target: Target, arguments: argparse.Namespace) -> str | None:
-    """The password given; else, with a good token, that of a login made for the occasion."""
-    given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
-    if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
-        return given
-    note("Initialising login role...")
-    _know(target.reference or "")
-    found: str | None = _rehearsal("environment").get("SUPABASE_DB_PASSWORD")
-    return found
-
-
-def _rehearsal(name: str) -> dict[str, str]:
-    folder = os.environ.get("RUNBOOK_REHEARSAL")
-    if not folder:
-        raise Refusal("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this supabase is a stand-in")
-    found: dict[str, str] = json.loads(Path(folder, f"{name}.json").read_text())
-    return found
-
-
-def _folder(arguments: argparse.Namespace) -> Path:
-    return Path(arguments.workdir or os.environ.get("SUPABASE_WORKDIR") or ".") / "supabase"
-
-
-def _link_file(arguments: argparse.Namespace) -> Path:
-    return _folder(arguments) / ".temp" / "project-ref"
-
-
 # -- the command line
 
 
@@ -372,7 +216,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="supabase", parents=[_everywhere(None)])
-    parser.add_argument("--version", "-v", action="version", version=_version())
+    parser.add_argument("--version", "-v", action="version", version=version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     linking = _command(commands, "link", link)
     linking.add_argument("--project-ref")
