@@ -1,0 +1,135 @@
+"""The library's import directions, and the rules themselves on small bad libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.structure import imports
+from tests.structure.imports import Library
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("IPython", "ipykernel", "ipywidgets", "jupyter_client", "matplotlib", "nbclient", "nbformat", "pandas")
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    found = Library.read(ROOT / "runbook_lib")
+    assert {"", "commands", "services", "steps", "rehearsal"} <= found.sources.keys()
+    return found
+
+
+@pytest.mark.parametrize("rule", imports.RULES, ids=lambda rule: rule.__name__)
+def test_the_library_holds(rule, library):
+    assert list(rule(library)) == []
+
+
+@pytest.mark.parametrize("module", ["cli", "halt"])
+def test_a_command_starts_without_pandas_and_jupyter(module):
+    if not (ROOT / "runbook_lib" / f"{module}.py").exists():
+        pytest.skip(f"there is no {module} yet")
+    code = f"import runbook_lib.{module}, sys; print(*sorted(set({HEAVY!r}) & set(sys.modules)))"
+
+    found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert found.stdout.split() == []
+
+
+# --- the rules can fail -----------------------------------------------------------------------------------------------
+
+
+def complaints(rule, **sources):
+    return list(rule(Library({"": "", **{name.replace("__", "."): text for name, text in sources.items()}})))
+
+
+def test_an_inner_module_that_imports_an_outer_one_is_found():
+    assert complaints(imports.upwards, services="from runbook_lib.steps import Phase", steps="") == [
+        "services reaches steps: the direction is commands <- services <- steps <- engine, gates, halt <- cli"
+    ]
+
+
+def test_an_outer_module_may_import_an_inner_one():
+    assert complaints(imports.upwards, cli="from runbook_lib import steps", steps="") == []
+
+
+def test_a_bridge_through_an_unnamed_module_is_found():
+    found = complaints(
+        imports.upwards, commands="from runbook_lib.bridge import x", bridge="from . import engine", engine=""
+    )
+
+    assert [line.partition(":")[0] for line in found] == ["commands reaches engine"]
+
+
+def test_an_import_inside_a_function_counts():
+    assert complaints(imports.upwards, steps="def later():\n    from runbook_lib import cli", cli="")
+
+
+def test_an_import_for_type_checking_does_not_count():
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from runbook_lib.steps import Phase"
+
+    assert complaints(imports.upwards, services=text, steps="") == []
+
+
+def test_a_package_is_kept_to_its_owner():
+    found = complaints(imports.strangers, gates="import psycopg.rows", services="import psycopg", charts="import httpx")
+
+    assert found == ["gates imports psycopg: only services knows it", "charts imports httpx: only services knows it"]
+
+
+def test_what_was_split_off_the_owner_may_know_the_package():
+    assert complaints(imports.strangers, engine__kernels="import nbclient", engine_log="import papermill") == []
+
+
+def test_a_name_that_merely_begins_like_the_owner_is_a_stranger():
+    assert complaints(imports.strangers, engineering="import nbclient")
+
+
+def test_the_stand_ins_may_use_a_database_but_no_widgets():
+    found = complaints(imports.strangers, rehearsal__database="import psycopg", rehearsal__fly="import ipywidgets")
+
+    assert found == ["rehearsal.fly imports ipywidgets: only panel knows it"]
+
+
+def test_the_rehearsal_imports_little_of_the_core():
+    found = complaints(
+        imports.rehearsal_apart,
+        rehearsal="from runbook_lib import errors, settings",
+        rehearsal__fly="from runbook_lib.commands import Http\nfrom runbook_lib.rehearsal import web",
+        rehearsal__web="",
+        errors="",
+        settings="",
+        commands="",
+    )
+
+    assert found == ["rehearsal.fly imports commands: the rehearsal imports only errors, settings"]
+
+
+def test_the_core_does_not_know_the_stand_ins():
+    found = complaints(
+        imports.rehearsal_apart,
+        steps="from runbook_lib.rehearsal.person import click",
+        cli="def rehearse():\n    from runbook_lib import rehearsal",
+        rehearsal__person="",
+    )
+
+    assert found == ["steps imports rehearsal.person: only cli brings a rehearsal up"]
+
+
+def test_a_cycle_is_named_with_its_members():
+    [found] = complaints(imports.cycles, a="from runbook_lib import b", b="from . import c", c="from .a import x")
+
+    assert all(f" {name}" in found for name in "abc")
+
+
+def test_relative_imports_of_a_sub_package_are_resolved():
+    found = complaints(imports.cycles, a="from .b import c", b__c="from ..a import x", b="")
+
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("name", ["utils", "record_helpers", "rehearsal.base", "fly_manager"])
+def test_a_vague_name_is_found(name):
+    assert len(complaints(imports.vague_names, **{name.replace(".", "__"): ""})) == 1
