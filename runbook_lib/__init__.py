@@ -16,7 +16,7 @@ PUBLIC = {
     "expect": (
         "at_least",
         "at_most",
-        "clock",
+        "clocks",
         "each",
         "entries",
         "matches",
@@ -31,7 +31,19 @@ PUBLIC = {
         "value",
         "version",
     ),
-    "platform": ("applied", "push_migrations", "scheduled"),
+    "platform": (
+        "applied",
+        "image_tag",
+        "owned_machines",
+        "pinned_image",
+        "production_variables",
+        "push_migrations",
+        "pushed",
+        "scheduled",
+        "set_variables",
+        "sweep_command",
+        "sweep_runs",
+    ),
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 __all__ = sorted(HOMES)  # noqa: PLE0605 - the table above is the list

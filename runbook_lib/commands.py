@@ -142,7 +142,7 @@ class Trial:
 class Http:
     """One HTTP request to a service of the profile.
 
-    ``pick`` names the list inside the JSON body whose items become the rows. ``reads`` marks a request
+    ``pick`` is the dotted path of the list inside the JSON body whose items become the rows. ``reads`` marks a request
     that changes nothing although its method is not GET.
     """
 

@@ -23,7 +23,7 @@ __all__ = [
     "Matcher",
     "at_least",
     "at_most",
-    "clock",
+    "clocks",
     "each",
     "entries",
     "holds",
@@ -212,7 +212,8 @@ def reply(status: int | None = None, **wanted: Any) -> Expectation:
         ]
         if status is not None and found.status != status:
             bad.insert(0, f"expected status {status}, found {found.status}: {_short(found.error or found.text)}")
-        seen = ", ".join([f"status={found.status}", *(f"{n}={_short(row.get(n))}" for n in matchers)])
+        first = [f"status={found.status}"] if found.status is not None else []
+        seen = ", ".join([*first, *(f"{n}={_short(row.get(n))}" for n in matchers)])
         return Finding(seen, "; ".join(bad) or None)
 
     return over_each(phrase or "an answer", test, errors_allowed=status is not None)
@@ -228,21 +229,6 @@ def text(pattern: str, phrase: str | None = None) -> Expectation:
         return Finding(_short(hit[0].strip()))
 
     return over_each(phrase or f"output like {pattern}", test)
-
-
-def clock(column: str, within: float) -> Expectation:
-    """A service's time (ISO 8601, or epoch milliseconds) is within so many seconds of this machine's."""
-
-    def test(found: Reply) -> Finding:
-        got = found.value(column) if found.rows else None
-        if got is None:
-            return Finding("no time", f"expected a time in {column!r}, found none")
-        skew = _epoch(got) - found.at
-        seen = f"{skew:+.2f} s"
-        slack = found.seconds / 2  # the answer was made somewhere between sending and receiving
-        return Finding(seen, None if abs(skew) <= within + slack else f"{column}: {seen} off, at most {within} s")
-
-    return over_each(f"clock within {within} s", test)
 
 
 # --- expectations across replies -------------------------------------------------------------------------------------
@@ -277,6 +263,24 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
         return Finding(f"{column}={newest}", f"changed after {newest}: {', '.join(late)}" if late else None)
 
     return over_all(f"{column} later than every {than}", test)
+
+
+def clocks(*columns: str, within: float) -> Expectation:
+    """The time in each reply's column (ISO 8601 or epoch milliseconds) and this machine's lie within so many seconds.
+
+    The answer was made somewhere between sending and receiving: half that time is allowed on top.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        pairs = list(zip(columns, replies, strict=True))
+        skews = [_epoch(r.value(c)) - r.at if r.rows and r.value(c) is not None else math.nan for c, r in pairs]
+        seen = ", ".join(f"{c} {skew:+.2f} s" for (c, _), skew in zip(pairs, skews, strict=True))
+        slack = max(r.seconds for r in replies) / 2
+        spread = max([0.0, *skews]) - min([0.0, *skews])
+        good = not any(map(math.isnan, skews)) and spread <= within + slack
+        return Finding(seen, None if good else f"clocks are {spread:.2f} s apart, at most {within} s: {seen}")
+
+    return over_all(f"clocks within {within} s of each other", test)
 
 
 def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:

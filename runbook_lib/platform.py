@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cronsim import CronSim, CronSimError
 
-from runbook_lib.commands import Reply, Shell, shell
-from runbook_lib.expect import Expectation, Finding, over_all, over_each
+from runbook_lib.commands import Http, Reply, Shell, http, shell
+from runbook_lib.errors import ConfigError
+from runbook_lib.expect import Expectation, Finding, each, not_null, over_all, over_each, text
+from runbook_lib.settings import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["applied", "migration_files", "push_migrations", "scheduled"]
+    from runbook_lib.settings import Settings
+
+__all__ = [
+    "applied",
+    "image_tag",
+    "longest_gap",
+    "migration_files",
+    "owned_machines",
+    "pinned_image",
+    "production_variables",
+    "push_migrations",
+    "pushed",
+    "scheduled",
+    "set_variables",
+    "sweep_command",
+    "sweep_runs",
+]
 
 SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
 
@@ -25,9 +44,18 @@ def push_migrations(version: str) -> Shell:
 
     Version 2 pushes to the linked project; version 3 pushes to the local stack unless told otherwise, and looks green.
     """
-    major = int(re.search(r"(\d+)\.", version)[1]) if re.search(r"(\d+)\.", version) else 0
-    target = "--remote --yes" if major >= 3 else "--linked --yes"
+    found = re.search(r"(\d+)\.\d+", version)
+    if found is None:
+        raise ConfigError(f"supabase --version printed no version: {version!r}")
+    target = "--remote --yes" if int(found[1]) >= 3 else "--linked --yes"
     return shell(f"supabase db push --workdir packages/db {target}")
+
+
+def pushed(version: str) -> Expectation:
+    """The push went to the project: version 3 says so in a ``Target:`` line, which must not name the local stack."""
+    if "--linked" in push_migrations(version).line:
+        return text(r"Finished supabase db push|Remote database is up to date|Applying migration", "the end of a push")
+    return text(r"^Target: (?!.*local).+", "a Target: line that names the remote project")
 
 
 def migration_files(repository: str) -> list[str]:
@@ -52,6 +80,79 @@ def applied(repository: str) -> Expectation:
     return over_each("every migration file is applied, and nothing else", test)
 
 
+def image_tag(found: Reply) -> str:
+    """The tag in the output of a build: ``image: registry.fly.io/<app>:<tag>`` (it prints no digest, C7)."""
+    tag = re.search(r"image: \S+:([\w.-]+)", found.text)
+    if tag is None:
+        raise ConfigError(f"the build's output names no image: {found.text[-300:]!r}")
+    return tag[1]
+
+
+def pinned_image(settings: Settings, found: Reply) -> str:
+    """The image by digest, from the registry's answer to a manifest request."""
+    return f"{host_of(settings.registry.url)}/{settings.fly.app}@{found.value('docker_content_digest')}"
+
+
+def owned_machines() -> Expectation:
+    """Every machine belongs to a deployment (C38); before the first deployment there is none."""
+
+    def test(found: Reply) -> Finding:
+        strays = [str(row.get("id")) for row in found.rows if not _env(row).get("DEPLOYMENT_ID")]
+        number = len(found.rows)
+        complaint = f"machines of no deployment: {', '.join(strays)}" if strays else None
+        return Finding(f"{number} machines", complaint)
+
+    return over_each("no machine but deployments' own", test)
+
+
+def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
+    """The request that sets production variables: those whose value is public always, secret ones where missing.
+
+    ``found`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
+    """
+    there = set(found.column("key"))
+    body = [
+        {"key": name, "value": value, "type": _kind(value), "target": ["production"]}
+        for name, value in wanted.items()
+        if _kind(value) == "plain" or name not in there
+    ]
+    return http(
+        "vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body, pick="created"
+    )
+
+
+def production_variables(*names: str, **readable: str) -> Expectation:
+    """Each name is set for production, and each readable one has this value. ``A|B`` means either name."""
+
+    def test(found: Reply) -> Finding:
+        live = {row.get("key"): row for row in found.rows if "production" in (row.get("target") or ())}
+        missing = [n for n in names if not any(one in live for one in n.split("|"))]
+        bad = [f"{n} is missing for production" for n in [*missing, *(n for n in readable if n not in live)]]
+        for name, value in readable.items():
+            got = live[name].get("value") if name in live else value
+            if got != value:
+                bad.append(f"{name}: expected {value!r}, found {got!r}")
+        public = sorted(str(name) for name in live if str(name).startswith("NEXT_PUBLIC_SUPABASE_"))
+        return Finding(
+            f"{len(live)} for production; {', '.join(public) or 'no NEXT_PUBLIC_SUPABASE_*'}", "; ".join(bad) or None
+        )
+
+    return over_each("every variable is set for production", test)
+
+
+def sweep_command(settings: Settings) -> Http:
+    """Where the profile says the heartbeat sweep runs: Vercel's crons, or an always-on Fly machine (C34)."""
+    if settings.web.sweep == "vercel":
+        return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons")
+    app = settings.web.sweep.removeprefix("fly:")
+    return http("fly", f"GET /v1/apps/{app}/machines")
+
+
+def sweep_runs(settings: Settings) -> Expectation:
+    """The place that runs the sweep is switched on: Vercel's crons not disabled, or a machine started."""
+    return each(disabledAt=None, deploymentId=not_null) if settings.web.sweep == "vercel" else each(state="started")
+
+
 def scheduled(*paths: str) -> Expectation:
     """Cron definitions: each path is there with a schedule that will run; the heartbeat sweep's is explained (C9)."""
 
@@ -74,7 +175,7 @@ def longest_gap(schedule: str, now: datetime) -> float:
     """Seconds between two runs at most, over the next 400 runs; raise `CronSimError` if it is no schedule."""
     runs = CronSim(schedule, now)
     times = [next(runs) for _ in range(400)]
-    return max((later - earlier).total_seconds() for earlier, later in zip(times, times[1:], strict=False))
+    return max((later - earlier).total_seconds() for earlier, later in pairwise(times))
 
 
 def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None]:
@@ -87,3 +188,14 @@ def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None
         fit = "tight enough for phase 2" if gap <= SWEEP_LIMIT else "phase 2 stays closed: it needs 15 minutes"
         words += f", at most {gap / 60:.0f} minutes apart ({fit})"
     return words, None
+
+
+def _kind(value: str) -> str:
+    """Vercel's type for a value: a secret, named by its variable, must not be readable."""
+    return "sensitive" if value.startswith("$") and not value.startswith("$NEXT_PUBLIC_") else "plain"
+
+
+def _env(machine: Mapping[str, Any]) -> Mapping[str, Any]:
+    config = machine.get("config")
+    env = config.get("env") if isinstance(config, dict) else None
+    return env if isinstance(env, dict) else {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Event, Record
     from runbook_lib.settings import Settings
 
-__all__ = ["RECORD", "begin", "finish", "operator", "records_root"]
+__all__ = ["MODE", "RECORD", "begin", "finish", "operator", "records_root", "vouch"]
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
 MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
@@ -83,7 +83,9 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
     found = history.read(record)
     planned = outline.steps(record.notebook) if record.notebook.exists() else []
     outcome = history.outcome(found, planned)
-    if ended is not None and outcome == "passed":
+    if ended is not None and outcome != "unknown" and ended.startswith("interrupted"):
+        outcome = "interrupted"
+    elif ended is not None and outcome == "passed":
         outcome = "failed"
     opened = found.own[0]
     return records.seal(
@@ -101,3 +103,13 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
         **({"ended": ended} if ended else {}),
         **facts,
     )
+
+
+def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
+    """A sealed record of its own that says who vouched for what a sealed record waits for."""
+    answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
+    for file in ("notebook.ipynb", "parameters.yaml"):
+        records.write_atomic(answer.folder / file, (parent.folder / file).read_bytes())
+    answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)
+    finish(answer)
+    return answer

@@ -269,9 +269,8 @@ def _shell_reply(code: int, output: str, errors: str) -> Reply:
     parsed: Any = None
     with contextlib.suppress(ValueError):
         parsed = json.loads(output)
-    kept = output[-OUTPUT:] if code == 0 else (output + errors)[-OUTPUT:]
+    kept = (output + errors)[-OUTPUT:]
     if code == 0:
-        kept = kept if kept.strip() else errors[-OUTPUT:]
         return Reply(_rows(parsed, None) if isinstance(parsed, dict | list) else (), code, text=kept)
     last = (errors.strip() or output.strip() or "no output")[-600:]
     return Reply((), code, f"exit {code}: {last}", kept)
@@ -295,7 +294,7 @@ def _answer(answer: httpx.Response, pick: str | None) -> Reply:
     error = None
     if not answer.is_success:
         error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:600]
-    elif pick is not None and not (isinstance(body, dict) and pick in body):
+    elif pick is not None and _picked(body, pick) is None:
         error = f"the answer has no {pick!r}: {drop_text(body)}"[:600]
     return Reply(rows, answer.status_code, error, answer.text[:OUTPUT] if isinstance(body, str) else "")
 
@@ -304,9 +303,16 @@ KEPT_HEADERS = {"docker-content-digest"}
 
 
 def _rows(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
-    found = body.get(pick) if pick and isinstance(body, dict) else body
+    found = _picked(body, pick) if pick else body
     items = found if isinstance(found, list) else [] if found is None else [found]
     return tuple(item if isinstance(item, dict) else {"value": item} for item in items)
+
+
+def _picked(body: Any, pick: str) -> Any:
+    """What stands at a dotted path inside an object; None if nothing does."""
+    for key in pick.split("."):
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
 
 
 def _authorization(service: Service) -> str:

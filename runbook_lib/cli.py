@@ -1,0 +1,308 @@
+"""The command line. Heavy imports are inside the commands, so that ``--help`` and ``halt`` start at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from runbook_lib.errors import ConfigError, RunbookError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.settings import Settings
+
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """Commands in the order of use; an unknown one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise ConfigError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Launch runbook: from code in the repository to the first real-money tick, one checked step at a time."""
+
+
+@cli.command()
+@click.argument("phase", nargs=-1)
+@click.option("--scenario", default="clean", help="Starting state of the stand-ins and the faults in force.")
+@click.option("--keep", is_flag=True, help="Bring the stand-ins up, print their addresses and leave them up.")
+@click.option("--stop", is_flag=True, help="Take down the rehearsals that were kept up.")
+def rehearse(phase: tuple[str, ...], scenario: str, keep: bool, stop: bool) -> None:
+    """Rehearse every phase, or those named, on stand-ins brought up for it."""
+    from runbook_lib import rehearsal
+
+    if stop:
+        for running in rehearsal.find():
+            rehearsal.stop(running.folder)
+            click.echo(f"stopped {running.folder}")
+    elif keep:
+        _print_addresses(rehearsal.keep(scenario=scenario))
+    else:
+        from runbook_lib.headless import phases
+
+        chosen = phases(phase)
+        with rehearsal.rehearse(scenario=scenario) as running:
+            _enter(running)
+            sys.exit(_run_all(chosen))
+
+
+@cli.command()
+@click.argument("notebook")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A notebook parameter.")
+@click.option("--project", help="Production only: the project's ref, typed once.")
+@click.option("--timeout", type=float, help="Seconds the whole run may take.")
+@click.option("--cell-timeout", type=float, help="Seconds each cell may take.")
+def run(
+    notebook: str,
+    profile: str,
+    parameters: tuple[str, ...],
+    project: str | None,
+    timeout: float | None,
+    cell_timeout: float | None,
+) -> None:
+    """Run a notebook headless and leave a sealed record."""
+    from runbook_lib import outline
+
+    source, settings = outline.notebook(notebook), _settings(profile)
+    _fingerprint(settings, project)
+    given = dict(_parameter(text) for text in parameters)
+    sys.exit(_run_one(settings, source, given, timeout=timeout, cell_timeout=cell_timeout))
+
+
+@cli.command()
+@click.argument("record")
+@click.option("--project", help="Production only: the project's ref, typed once.")
+def resume(record: str, project: str | None) -> None:
+    """Go on from a sealed record that waits, failed or was cut off: acts that passed are not sent again."""
+    import yaml
+
+    from runbook_lib import outline, records, runs
+
+    parent = records.find(runs.records_root(), record)
+    ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
+    settings = _settings(parent.opened()["profile"])
+    _fingerprint(settings, project)
+    _seal_if_cut_off(parent, settings)
+    notebook = outline.notebook(ran_with["phase"])
+    sys.exit(_run_one(settings, notebook, ran_with["parameters"], parent=parent))
+
+
+@cli.command()
+@click.argument("record")
+@click.argument("step")
+@click.option("--as", "name", required=True, help="Who vouches.")
+def confirm(record: str, step: str, name: str) -> None:
+    """Vouch for a step that a sealed record waits for; then resume from the record this makes."""
+    from runbook_lib import history, records, runs
+
+    parent = records.find(runs.records_root(), record)
+    found = history.read(parent).outcomes()
+    waiting = {number: event for number, event in found.items() if event["outcome"] == "waiting"}
+    if step not in waiting:
+        raise ConfigError(f"{parent.name} does not wait for {step!r}: {nearest(step, waiting or ['no step at all'])}")
+    if waiting[step]["verb"] != "confirm":
+        raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
+    answer = runs.vouch(_settings(parent.opened()["profile"]), parent, waiting[step], name)
+    click.echo(f"{name} vouched for {step}: {waiting[step]['title']}\ngo on with: ./runbook resume {answer.name}")
+
+
+@cli.command("records")
+@click.option("--profile", help="Only this profile's.")
+@click.option("--phase", help="Only this phase's.")
+@click.option("--outcome", help="Only those that ended so.")
+def list_records(profile: str | None, phase: str | None, outcome: str | None) -> None:
+    """List the records, oldest first."""
+    from rich.table import Table
+
+    from runbook_lib import records, runs, terminal
+
+    table = Table("record", "phase", "outcome", "passed", "failed", "operator")
+    for record in records.every(runs.records_root()):
+        opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed", "steps": {}}
+        wanted = {"profile": profile, "phase": phase}
+        if all(v is None or opened[k] == v for k, v in wanted.items()) and outcome in (None, seal["outcome"]):
+            counts = seal["steps"]
+            numbers = [str(counts.get(word, "")) for word in ("passed", "failed")]
+            table.add_row(record.name, opened["phase"], seal["outcome"], *numbers, opened["operator"])
+    terminal.console().print(table)
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[RECORD]...")
+def verify(names: tuple[str, ...]) -> None:
+    """Prove that records are as they were sealed. Needs only their folders; without names, every record."""
+    from runbook_lib import records, runs
+
+    root = runs.records_root()
+    chosen = [records.find(root, name) for name in names] if names else list(records.every(root))
+    if not chosen:
+        raise ConfigError(f"no records below {root}")
+    broken = 0
+    for record in chosen:
+        problems = records.verify(record.folder)
+        broken += bool(problems)
+        for problem in problems:
+            click.echo(problem)
+        if not problems:
+            click.echo(f"{record.folder.name}: sound, seal {(record.sealed() or {})['hash']}")
+    sys.exit(1 if broken else 0)
+
+
+@cli.command()
+@click.option("--profile", default="rehearsal", show_default=True)
+def doctor(profile: str) -> None:
+    """Prove every address, credential and clock of a profile, read-only, and say which steps each failure breaks."""
+    from rich.table import Table
+
+    from runbook_lib import doctor as probes
+    from runbook_lib import terminal
+
+    settings = _settings(profile)
+    settings.require_variables()
+    found = probes.examine(settings)
+    table = Table("probe", "verdict", "found", "breaks", "fix", show_lines=True)
+    for one in found:
+        style = "green" if one.good else "red"
+        table.add_row(
+            one.name,
+            f"[{style}]{'passed' if one.good else 'failed'}[/]",
+            one.seen,
+            one.breaks,
+            "" if one.good else one.fix,
+        )
+    terminal.console().print(table)
+    sys.exit(0 if all(one.good for one in found) else 1)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def test(options: tuple[str, ...]) -> None:
+    """Pass the tests: linters, types, the suite, and every notebook against a rehearsal."""
+    from runbook_lib.selftest import run_all
+
+    sys.exit(run_all(options))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; errors of ours become one line and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except RunbookError as error:
+        click.echo(f"{error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+def _settings(profile: str) -> Settings:
+    from runbook_lib import settings
+
+    if profile == "rehearsal" and "RUNBOOK_REHEARSAL" not in os.environ:
+        from runbook_lib import rehearsal
+
+        running = rehearsal.find()
+        if not running:
+            raise ConfigError("no rehearsal is up: start one with ./runbook rehearse --keep")
+        _enter(running[-1])
+    return settings.load(profile)
+
+
+def _enter(running: Any) -> None:
+    """Take on the environment of a rehearsal: its secrets, and its stand-in executables first on the PATH."""
+    os.environ.update(running.environment)
+    os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def _fingerprint(settings: Settings, typed: str | None) -> None:
+    """In production, show where commands will go; the operator types the project's ref once."""
+    if settings.kind != "production":
+        return
+    places = {
+        "project": settings.project,
+        "Fly": f"{settings.fly.org} / {settings.fly.app}",
+        "Vercel": f"{settings.vercel.project} at {settings.web.url}",
+        "wallet": settings.hyperliquid.wallet or "not named",
+    }
+    for name, value in places.items():
+        click.echo(f"{name:8} {value}")
+    typed = typed or (click.prompt("type the project's ref to go on") if sys.stdin.isatty() else None)
+    if typed != settings.project:
+        raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was sent")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"a parameter reads NAME=VALUE, not {text!r}")
+    return name, yaml.safe_load(value)
+
+
+def _run_one(settings: Settings, notebook: Path, parameters: dict[str, Any], **options: Any) -> int:
+    from runbook_lib import headless, terminal
+
+    out = terminal.console()
+    done = headless.run(settings, notebook, parameters, on_event=terminal.live(out), **options)
+    terminal.closing(out, [done])
+    return headless.EXIT[done.outcome]
+
+
+def _run_all(notebooks: list[Path]) -> int:
+    """Run notebooks in order, each only if the one before passed."""
+    from runbook_lib import headless, settings, terminal
+
+    out, done = terminal.console(), []
+    for notebook in notebooks:
+        out.print(f"[bold]{notebook.stem}[/]")
+        done.append(headless.run(settings.load("rehearsal"), notebook, {}, on_event=terminal.live(out)))
+        if done[-1].outcome != "passed":
+            break
+    terminal.closing(out, done)
+    return headless.EXIT[done[-1].outcome]
+
+
+def _print_addresses(running: Any) -> None:
+    click.echo(f"folder      {running.folder}")
+    for name, address in running.addresses.items():
+        click.echo(f"{name:11} {address}")
+    click.echo(f"secrets     {running.folder / 'environment.json'}\nstop it with: ./runbook rehearse --stop")
+
+
+def _seal_if_cut_off(record: Any, settings: Settings) -> None:
+    """A run that was killed left its record open: seal it as it stands, so that the next one can rest on it."""
+    from runbook_lib import runs
+    from runbook_lib.records import Record
+
+    if record.sealed() is None:
+        runs.finish(Record(record.folder, settings.redactor()), ended="cut off")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Run notebooks without a person: from a source notebook and a profile to a sealed record."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib import engine, outline, runs
+from runbook_lib.engine import Outcome
+from runbook_lib.records import Event, Record, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from runbook_lib.settings import Settings
+
+__all__ = ["EXIT", "Run", "run"]
+
+EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
+LOOK = 0.05  # seconds between two looks at the ledger for live lines
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its record, its seal, how long it took in seconds."""
+
+    record: Record
+    seal: Event
+    result: engine.Result
+
+    @property
+    def outcome(self) -> str:
+        return str(self.seal["outcome"])
+
+
+def run(
+    settings: Settings,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    parent: Record | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    timeout: float | None = None,
+    cell_timeout: float | None = None,
+    kernels: engine.Kernels | None = None,
+) -> Run:
+    """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
+
+    Raise `ConfigError`, before a record is made or a kernel started, if a parameter, the profile or a variable is
+    wrong. Timeouts are in seconds, for the whole run and for each cell.
+    """
+    settings.require_variables()
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "notebook.ipynb"
+        engine.prepare(notebook, draft, {"profile": settings.name, **parameters})
+        record = runs.begin(settings, notebook.stem, parameters=parameters, parent=parent)
+        write_atomic(record.notebook, draft.read_bytes())
+    with _told(record, on_event):
+        result = engine.run(
+            record.notebook,
+            env={**os.environ, runs.RECORD: str(record.folder), runs.MODE: "headless"},
+            cwd=record.folder,
+            redact=settings.redactor().text,
+            timeout=timeout,
+            cell_timeout=cell_timeout,
+            kernels=kernels,
+        )
+        seal = runs.finish(record, ended=_ended(result), cells=_cells(result), seconds=round(result.seconds, 3))
+    return Run(record, seal, result)
+
+
+def _ended(result: engine.Result) -> str | None:
+    """How the run ended, when it did not end by itself; None when every cell ran."""
+    if result.outcome is Outcome.PASSED:
+        return None
+    return str(result.outcome) + (f": {result.reason}" if result.reason else "")
+
+
+def _cells(result: engine.Result) -> list[str]:
+    """The engine's word for each code cell, in order."""
+    return [f"{cell.index} {cell.outcome}" for cell in result.cells]
+
+
+@contextmanager
+def _told(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
+    """Pass on each ledger line while the block runs, and what is left when it ends."""
+    if on_event is None:
+        yield
+        return
+    done = threading.Event()
+
+    def tell() -> None:
+        start = 0
+        while True:
+            last = done.wait(LOOK)
+            events, start = record.ledger.follow(start)
+            for event in events:
+                on_event(event)
+            if last:
+                return
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def phases(names: tuple[str, ...] = ()) -> list[Path]:
+    """The notebooks to rehearse: those named, or every phase there is, in order."""
+    chosen = names or tuple(name for name in outline.notebooks() if name.startswith("phase_"))
+    return [outline.notebook(name) for name in chosen]

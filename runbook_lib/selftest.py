@@ -1,0 +1,70 @@
+"""Everything ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from runbook_lib import rehearsal, runs
+from runbook_lib.outline import NOTEBOOKS
+from runbook_lib.settings import ROOT
+
+__all__ = ["run_all"]
+
+# The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
+EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
+NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
+
+
+def run_all(options: Sequence[str]) -> int:
+    """Run each part, saying which; return the first failing part's exit code, or 0. ``options`` go to pytest."""
+    parts = {
+        "ruff check": [_tool("ruff"), "check", "."],
+        "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
+        "mypy": [sys.executable, "-m", "mypy"],
+        "pytest": [sys.executable, "-m", "pytest", *options],
+    }
+    for name, command in parts.items():
+        if code := _run(name, command, {"PGTZ": EAST}):
+            return code
+    return run_notebooks()
+
+
+def run_notebooks() -> int:
+    """Run every notebook under nbval, each against a rehearsal of its own, comparing its closing cell."""
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        with rehearsal.rehearse() as running, tempfile.TemporaryDirectory() as records:
+            environment = {
+                **running.environment,
+                "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                "RUNBOOK_RECORDS": records,
+                runs.MODE: "headless",
+                "PGTZ": WEST,
+            }
+            if code := _run(f"nbval {notebook.name}", _nbval(notebook), environment):
+                return code
+    return 0
+
+
+def _nbval(notebook: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={NOTEBOOK_TIMEOUT}"),
+        *("-p", "tests.stop_on_failure", "-p", "no:cacheprovider", "-q", str(notebook)),
+    ]
+
+
+def _run(name: str, command: Sequence[str], environment: dict[str, str]) -> int:
+    print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
+    started = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+    print(f"--- {name}: exit {code} after {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
+    return code
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)

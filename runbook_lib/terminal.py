@@ -1,0 +1,59 @@
+"""What a run prints: one live line per step, and a closing table."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runbook_lib.headless import Run
+    from runbook_lib.records import Event
+
+__all__ = ["closing", "console", "live"]
+
+STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
+PIPED = 160  # columns when the output is no terminal
+
+
+def console() -> Console:
+    """The terminal, or a wide page when the output is piped."""
+    return Console(width=None if sys.stdout.isatty() else PIPED)
+
+
+def live(out: Console) -> Callable[[Event], None]:
+    """A printer of one line per step, as the ledger tells it; on anything but a pass, the advice below it."""
+
+    def tell(event: Event) -> None:
+        if event["event"] != "outcome":
+            return
+        style = STYLES[event["outcome"]]
+        out.print(f"{event['step']:6} [{style}]{event['outcome']:8}[/] ", end="", highlight=False)
+        out.print(f"{event['title']}  ", end="", markup=False, highlight=False)
+        out.print(event["seen"], style="dim", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+        for advice in ("complaint", "symptom", "fix"):
+            if event.get(advice):
+                out.print(f"       {advice}: {event[advice]}", style=style, markup=False, highlight=False)
+
+    return tell
+
+
+def closing(out: Console, done: Sequence[Run]) -> None:
+    """Phase, steps passed, failed, waiting, seconds, path of the record; then each seal."""
+    table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
+    for one in done:
+        counts = one.seal["steps"]
+        numbers = [str(counts[word]) for word in ("passed", "failed", "waiting", "unknown")]
+        outcome = f"[{STYLES[one.outcome]}]{one.outcome}[/]"
+        missing = str(len(one.seal["missing"]))
+        table.add_row(one.seal["phase"], outcome, *numbers, missing, f"{one.result.seconds:.1f}")
+    out.print(table)
+    for one in done:
+        out.print(f"record records/{one.record.name}", highlight=False, soft_wrap=True)
+        out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
+        if one.result.reason and one.outcome != "waiting":
+            out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)
