@@ -63,7 +63,7 @@ def _verdict(settings: Settings, probe: Probe) -> Verdict:
 
 def probes(settings: Settings) -> list[Probe]:
     """What is proven for a profile."""
-    token = "make a new token for the organisation or team the profile names"
+    renew = "make a new token for the organisation or team the profile names"
     return [
         Probe(
             "database role and zone",
@@ -101,14 +101,14 @@ def probes(settings: Settings) -> list[Probe]:
             (http("registry", "GET /v2/"),),
             reply(200),
             "0.3g",
-            "the registry takes the Fly token by Basic authentication: " + token,
+            "the registry takes the Fly token by Basic authentication: " + renew,
         ),
         Probe(
             "vercel project",
             (http("vercel", "GET /v9/projects/{vercel.project}"),),
             reply(name=settings.vercel.project),
             "0.4",
-            token,
+            renew,
         ),
         Probe(
             "web app",
