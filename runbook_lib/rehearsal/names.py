@@ -1,0 +1,39 @@
+"""What the rehearsed platform is called, and the secrets made up for it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """The public names of the rehearsed platform, as an operator would meet them in the dashboards."""
+
+    fly_app: str = "agentic-live-runner"
+    fly_org: str = "rehearsal"
+    region: str = "nrt"
+    vercel_project: str = "agentic-trading"
+    vercel_team: str = "team_rehearsal"
+    supabase_ref: str = "abcdefghijklmnopqrst"
+    domain: str = "agentic-trading.rehearsal.test"
+
+
+def made_up_secrets(names: Names) -> dict[str, str]:
+    """Secrets of a new rehearsal in the vendors' shapes, and the public values that go with them."""
+    return {
+        "SUPABASE_DB_PASSWORD": secrets.token_urlsafe(18),
+        "SUPABASE_READER_PASSWORD": secrets.token_urlsafe(18),  # of the role runbook_reader
+        "SUPABASE_SERVICE_ROLE_KEY": f"sb_secret_{secrets.token_urlsafe(24)}",
+        "SUPABASE_ACCESS_TOKEN": f"sbp_{secrets.token_hex(20)}",
+        "OPENROUTER_API_KEY": f"sk-or-v1-{secrets.token_hex(32)}",
+        "FLY_API_TOKEN": f"fo1_{secrets.token_urlsafe(32)}",
+        "FLY_DEPLOY_TOKEN": f"fm2_{secrets.token_urlsafe(48)}",
+        "VERCEL_TOKEN": secrets.token_urlsafe(18),
+        "CRON_SECRET": secrets.token_hex(32),
+        "SUPABASE_URL": f"https://{names.supabase_ref}.supabase.co",
+        "HYPERLIQUID_LIVE_ENABLED": "true",
+        "NEXT_PUBLIC_THIRDWEB_CLIENT_ID": secrets.token_hex(16),
+        "NEXT_PUBLIC_SUPABASE_URL": f"https://{names.supabase_ref}.supabase.co",
+        "NEXT_PUBLIC_SUPABASE_ANON_KEY": f"sb_publishable_{secrets.token_urlsafe(24)}",
+    }

@@ -1,0 +1,68 @@
+"""What the stand-ins of one rehearsal share inside its platform process."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+
+from runbook_lib.rehearsal import processes
+from runbook_lib.rehearsal.folders import write_json
+from runbook_lib.rehearsal.names import Names
+
+SWEEP_TICKS = 3  # a deployment is dead after so many ticks without a heartbeat; 15 minutes are 3 ticks of 5
+
+
+@dataclass
+class World:
+    """One rehearsed platform: where it lives, what it is called, and the stand-ins by name."""
+
+    folder: Path
+    addresses: dict[str, str]
+    secrets: dict[str, str]
+    tick: float  # seconds between two decisions of a Skill, unless the Skill says otherwise
+    names: Names = field(default_factory=Names)
+    closing: threading.Event = field(default_factory=threading.Event)
+    database: Any = None
+    fly: Any = None
+    vercel: Any = None
+    web: Any = None
+    supabase: Any = None
+    openrouter: Any = None
+    hyperliquid: Any = None
+    person: Any = None
+    faults: Any = None
+
+    @property
+    def sweep_floor(self) -> float:
+        """Seconds of silence no heartbeat limit goes below: 15 minutes where a tick is 5 (checklist 3.2)."""
+        return SWEEP_TICKS * self.tick
+
+    def secret(self, name: str) -> str:
+        """Current value of one of the rehearsal's own secrets."""
+        return self.secrets[name]
+
+    def change_secret(self, name: str, value: str) -> None:
+        """Take a new value, also for whoever attaches to this rehearsal from now on."""
+        self.secrets[name] = value
+        write_json(self.folder / "environment.json", self.secrets)
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """Open a connection of the platform's own, which no change of the operator's password cuts off."""
+        return psycopg.connect(
+            self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
+        )
+
+    def query(self, sql: LiteralString, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run one statement on a connection of its own; its rows, or none when it returns nothing."""
+        with self.connect() as connection:
+            cursor = connection.execute(sql, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def record(self, role: str, pid: int) -> None:
+        """Remember a process of this rehearsal, so that the next start can end it if we cannot."""
+        processes.record(self.folder, role, pid)

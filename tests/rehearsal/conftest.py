@@ -1,0 +1,105 @@
+"""One rehearsal for the whole session of tests; whoever needs an untouched one brings up their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import httpx
+import psycopg
+import pytest
+
+from runbook_lib.rehearsal import Running, checkout, rehearse
+
+Found = TypeVar("Found")
+
+
+@pytest.fixture(scope="session")
+def rehearsal() -> Iterator[Running]:
+    """A rehearsal before phase 0: nothing migrated."""
+    with rehearse() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[Running]:
+    """A rehearsal whose migrations have been applied."""
+    with rehearse() as running, connect(running) as connection:
+        for migration in sorted((checkout.HERE / "migrations").glob("*.sql")):
+            connection.execute(migration.read_text())  # type: ignore[call-overload]
+        yield running
+
+
+@pytest.fixture
+def database(migrated: Running) -> Iterator[psycopg.Connection]:
+    with connect(migrated) as connection:
+        yield connection
+
+
+def connect(running: Running, password: str | None = None) -> psycopg.Connection:
+    password = password or running.environment["SUPABASE_DB_PASSWORD"]
+    return psycopg.connect(running.addresses["database"], password=password, autocommit=True)
+
+
+@pytest.fixture
+def vercel(rehearsal: Running) -> Iterator[httpx.Client]:
+    with client(rehearsal, "vercel", "VERCEL_TOKEN") as opened:
+        yield opened
+
+
+@pytest.fixture
+def person(rehearsal: Running) -> Iterator[httpx.Client]:
+    with client(rehearsal, "person") as opened:
+        yield opened
+
+
+def client(running: Running, service: str, token: str | None = None) -> httpx.Client:
+    headers = {"authorization": f"Bearer {running.environment[token]}"} if token else {}
+    return httpx.Client(base_url=running.addresses[service], headers=headers, timeout=10, trust_env=False)
+
+
+def eventually(look: Callable[[], Found], *, within: float = 10.0) -> Found:
+    """What ``look`` finds as soon as it is true; fail after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not seen within {within} s: {look}"
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def user(database: psycopg.Connection) -> str:
+    """A user of the platform."""
+    made = database.execute(
+        "insert into auth.users (id, email)"
+        " values (gen_random_uuid(), gen_random_uuid() || '@example.test') returning id"
+    ).fetchone()
+    assert made
+    return str(made[0])
+
+
+@pytest.fixture
+def deployment(database: psycopg.Connection, user: str) -> Callable[..., str]:
+    """Make a paper deployment's row, and its Skill's."""
+
+    def make(status: str = "running", every: str = "1s") -> str:
+        skill = database.execute(
+            "insert into public.skills (user_id, name, slug) values (%s, 'S', gen_random_uuid()::text) returning id",
+            (user,),
+        ).fetchone()
+        assert skill
+        database.execute(
+            "insert into public.skill_versions (skill_id, version, payload, payload_hash)"
+            " values (%s, 1, jsonb_build_object('schedule', jsonb_build_object('every', %s::text)), 'x')",
+            (skill[0], every),
+        )
+        made = database.execute(
+            "insert into public.deployments (user_id, skill_id, skill_version, broker_kind, status)"
+            " values (%s, %s, 1, 'paper', %s) returning id",
+            (user, skill[0], status),
+        ).fetchone()
+        assert made
+        return str(made[0])
+
+    return make
