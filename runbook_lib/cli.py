@@ -190,6 +190,21 @@ def doctor(profile: str) -> None:
     sys.exit(0 if all(one.good for one in found) else 1)
 
 
+@cli.command()
+@click.argument("notebook")
+def accept(notebook: str) -> None:
+    """Rehearse a changed notebook and, if it passes, store its closing output as what the tests expect."""
+    from runbook_lib import headless, outline, rehearsal, settings, terminal
+
+    source, out = outline.notebook(notebook), terminal.console()
+    with rehearsal.rehearse() as running:
+        _enter(running)
+        done = headless.run(settings.load("rehearsal"), source, {}, on_event=terminal.live(out))
+    terminal.closing(out, [done])
+    headless.accept(done, source)
+    out.print(f"accepted: {source.name}", highlight=False)
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def test(options: tuple[str, ...]) -> None:

@@ -94,7 +94,7 @@ def probes(settings: Settings) -> list[Probe]:
             "make a personal access token in the Supabase dashboard and export SUPABASE_ACCESS_TOKEN",
         ),
         Probe(
-            "fly token", (http("fly", "GET /v1/tokens/current", pick="tokens"),), rows(), "0.3, every machine", token
+            "fly token", (http("fly", "GET /v1/tokens/current", pick="tokens"),), rows(), "0.3, every machine", renew
         ),
         Probe(
             "registry",

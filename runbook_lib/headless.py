@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import engine, outline, runs
 from runbook_lib.engine import Outcome
+from runbook_lib.errors import StepFailed
 from runbook_lib.records import Event, Record, write_atomic
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings import Settings
 
-__all__ = ["EXIT", "Run", "run"]
+__all__ = ["EXIT", "Run", "accept", "phases", "run"]
 
 EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
 LOOK = 0.05  # seconds between two looks at the ledger for live lines
@@ -117,3 +119,14 @@ def phases(names: tuple[str, ...] = ()) -> list[Path]:
     """The notebooks to rehearse: those named, or every phase there is, in order."""
     chosen = names or tuple(name for name in outline.notebooks() if name.startswith("phase_"))
     return [outline.notebook(name) for name in chosen]
+
+
+def accept(done: Run, source: Path) -> None:
+    """Store the closing cell's output of a passed run in its source notebook, which the tests compare."""
+    if done.outcome != "passed":
+        raise StepFailed(f"{source.stem} is {done.outcome}: its closing output is accepted only when it has passed")
+    ran = json.loads(done.record.notebook.read_text(encoding="utf-8"))
+    kept = json.loads(source.read_text(encoding="utf-8"))
+    outputs = [{"output_type": "display_data", "data": o["data"], "metadata": {}} for o in ran["cells"][-1]["outputs"]]
+    kept["cells"][-1]["outputs"] = outputs
+    write_atomic(source, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())

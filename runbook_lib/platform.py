@@ -116,9 +116,7 @@ def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
         for name, value in wanted.items()
         if _kind(value) == "plain" or name not in there
     ]
-    return http(
-        "vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body, pick="created"
-    )
+    return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
 def production_variables(*names: str, **readable: str) -> Expectation:
