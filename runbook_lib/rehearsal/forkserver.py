@@ -45,44 +45,52 @@ class Forked:
 
 
 class ForkServer:
-    """The platform's end: ``launch`` makes a process; ``pid`` is the parent's, for the record of processes."""
+    """The platform's end: ``launch`` makes a process.
 
-    def __init__(self, target: str = RUNNER) -> None:
-        """Start the parent; it imports while the caller goes on. ``target`` is ``module:function``."""
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), target]
-        self._parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-        theirs.close()
-        self.pid = self._parent.pid
-        self._socket = ours
+    The parent is started by the first of them, so that a rehearsal without machines does not pay for its imports;
+    ``started`` is then told its process id. ``target`` is the ``module:function`` that a fork runs.
+    """
+
+    def __init__(self, target: str = RUNNER, *, started: Callable[[int], None] = lambda _: None) -> None:
+        self._target, self._started = target, started
         self._turn = asyncio.Lock()
         self._made: asyncio.Queue[Forked | None] = asyncio.Queue()
         self._exits: dict[int, asyncio.Future[int]] = {}
+        self._parent: subprocess.Popen[bytes] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def launch(self, environment: dict[str, str], output: int) -> Forked:
         """Fork a process with ``environment``, whose stdout and stderr go to the descriptor ``output``."""
-        loop = asyncio.get_running_loop()
-        if self._reading is None:
-            self._socket.setblocking(False)
-            self._reading = asyncio.create_task(self._read(), name="fork server")
         async with self._turn:
-            if self._reading.done():
-                raise OSError("the fork server has ended")
+            if self._reading is None or self._reading.done():
+                self._start()
             request = json.dumps(environment).encode() + b"\n"
             sent = socket.send_fds(self._socket, [request], [output])
-            await loop.sock_sendall(self._socket, request[sent:])
+            await asyncio.get_running_loop().sock_sendall(self._socket, request[sent:])
             made = await self._made.get()
         if made is None:
             raise OSError("the fork server has ended")
         return made
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the parent, and with it every runner."""
-        if self._reading is not None:
-            self._reading.cancel()
+        if self._parent is None or self._reading is None:
+            return
+        self._socket.shutdown(socket.SHUT_WR)
+        await asyncio.wait({self._reading}, timeout=10)
         self._socket.close()
+        self._parent.kill()
         self._parent.wait(timeout=10)
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        command = [sys.executable, "-m", __name__, str(theirs.fileno()), self._target]
+        self._parent = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        theirs.close()
+        self._made, self._exits = asyncio.Queue(), {}
+        self._reading = asyncio.create_task(self._read(), name="fork server")
+        self._started(self._parent.pid)
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -141,11 +149,11 @@ def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socke
         return None
     while not data.endswith(b"\n"):
         data += channel.recv(CHUNK)
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid == 0:
         for one in (channel, *ours):
             one.close()
-        _become(target, json.loads(data), descriptors[0])
+        _become(target, json.loads(data), descriptors[0], parent)
     os.close(descriptors[0])
     channel.sendall(json.dumps({"pid": pid}).encode() + b"\n")
     return pid
@@ -172,7 +180,7 @@ def _kill(alive: set[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _become(target: Callable[[], None], environment: dict[str, str], output: int) -> None:
+def _become(target: Callable[[], None], environment: dict[str, str], output: int, parent: int) -> None:
     """Turn the fork into the runner: its own environment, output, signals and process group."""
     code = 1
     try:
@@ -180,6 +188,8 @@ def _become(target: Callable[[], None], environment: dict[str, str], output: int
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         die_with_parent(signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before we could ask
+            os._exit(1)
         os.setpgid(0, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

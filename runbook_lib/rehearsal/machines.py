@@ -305,7 +305,7 @@ class Machine:
         while True:
             try:
                 code = await self._run_once(source)
-            except OSError as problem:
+            except (OSError, FlyError) as problem:
                 self.host.log(self.id, "runner", f"machine failed to launch: {problem}")
                 self._set("failed")
                 return

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -198,7 +199,7 @@ def test_a_wait_that_is_not_fulfilled_is_a_408(served):
 
 
 def test_what_the_state_forbids_is_a_412(served):
-    machine = served.create("trap '' INT; sleep 60 & wait; wait; sleep 60")
+    machine = served.create("trap '' INT; while true; do sleep 0.1; done")
     served.wait(machine, "started")
 
     assert served.machines(f"/{machine}", method="DELETE").status_code == 412
@@ -358,14 +359,44 @@ def test_an_image_that_was_never_pushed_is_refused(served):
     assert "manifest unknown" in reply.json()["error"]
 
 
-def test_the_fork_server_runs_many_and_reports_how_each_ended(tmp_path):
-    parent = ForkServer("os:abort")
+def test_the_fork_server_runs_many_and_reports_how_each_ended():
+    parents = []
 
     async def run():
+        server = ForkServer("os:abort", started=parents.append)
         read, write = os.pipe()
-        processes = [await parent.launch({"N": str(number)}, write) for number in range(20)]
-        os.close(write), os.close(read)
-        return [await process.wait() for process in processes]
+        processes = [await server.launch({"N": str(number)}, write) for number in range(20)]
+        os.close(write)
+        os.close(read)
+        codes = [await process.wait() for process in processes]
+        await server.close()
+        return codes
 
     assert asyncio.run(run()) == [-6] * 20
-    parent.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(parents[0], 0)
+
+
+def test_a_fork_server_that_cannot_import_says_so_and_hangs_nobody():
+    async def run():
+        server = ForkServer("no_such_module:main")
+        with pytest.raises(OSError, match="the fork server has ended"):
+            await server.launch({}, 2)
+        await server.close()
+
+    asyncio.run(run())
+
+
+def test_forked_processes_end_with_their_parent():
+    async def run():
+        parents = []
+        server = ForkServer("signal:pause", started=parents.append)
+        processes = [await server.launch({}, 2) for _ in range(3)]
+        os.kill(parents[0], 9)
+        codes = [await process.wait() for process in processes]
+        await server.close()
+        return codes, [process.pid for process in processes]
+
+    codes, pids = asyncio.run(run())
+    assert codes == [-9] * 3
+    until(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))

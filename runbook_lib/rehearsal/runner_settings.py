@@ -1,0 +1,87 @@
+"""What a runner finds in its environment, and the words it ends with when something is missing there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+NO_PASSWORD = (
+    "live-runner: set SUPABASE_DB_URL, or SUPABASE_URL + (SUPABASE_DB_PASSWORD | POSTGRES_PASSWORD) "
+    "so that the runner can open its LISTEN/NOTIFY connection"
+)
+
+
+class Fatal(Exception):
+    """The runner cannot go on: ``runner_fatal``, the row in error, exit code 1."""
+
+
+def say(text: str) -> None:
+    """A line on the console, which is the machine's log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The runner's environment, read once."""
+
+    deployment: str
+    folder: Path
+    addresses: Mapping[str, str]
+    rest: str
+    tick: float  # seconds
+    seed: str
+    live: bool
+    service_key: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Settings:
+        """Raise `Fatal` without a deployment."""
+        if not variables.get("DEPLOYMENT_ID"):
+            raise Fatal("live-runner: DEPLOYMENT_ID env not injected")
+        folder = Path(variables["RUNBOOK_REHEARSAL"])
+        return cls(
+            deployment=variables["DEPLOYMENT_ID"],
+            folder=folder,
+            addresses=json.loads((folder / "addresses.json").read_text()),
+            rest=variables["RUNBOOK_REST"],
+            tick=float(variables.get("RUNBOOK_TICK", "1")),
+            seed=variables.get("RUNBOOK_SEED", ""),
+            live=variables.get("HYPERLIQUID_LIVE_ENABLED") == "true",
+            service_key=variables.get("SUPABASE_SERVICE_ROLE_KEY", ""),
+            variables=variables,
+        )
+
+    def database(self) -> str:
+        """The address to LISTEN at; raise `Fatal` when the variables do not give one."""
+        if self.variables.get("SUPABASE_DB_URL"):
+            return self.variables["SUPABASE_DB_URL"]
+        password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
+        if not self.variables.get("SUPABASE_URL") or not password:
+            raise Fatal(NO_PASSWORD)
+        self._check_project()
+        parts = urlsplit(self.addresses["database"])
+        place = f"{parts.username or 'postgres'}:{quote(password, safe='')}@{parts.hostname}:{parts.port}"
+        return urlunsplit(parts._replace(netloc=place))
+
+    def check_service_key(self) -> None:
+        """Refuse what the rehearsed project does not know, in the words of its API gateway."""
+        if self.service_key != self._own().get("SUPABASE_SERVICE_ROLE_KEY", self.service_key):
+            raise Fatal("live-runner: loadDeploymentAndSkill failed: Invalid API key")
+
+    def _check_project(self) -> None:
+        url = self.variables["SUPABASE_URL"]
+        if url != self._own().get("SUPABASE_URL", url):
+            host = urlsplit(url).hostname or url
+            raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
+
+    def _own(self) -> dict[str, str]:
+        """The rehearsal's own secrets of now."""
+        path = self.folder / "environment.json"
+        found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        return found
