@@ -1,19 +1,449 @@
-"""The stand-in exchange as a state machine: accounts, agents, orders, margin."""
+"""The stand-in exchange as a state machine: accounts, orders, fills, margin and liquidation.
 
-from __future__ import annotations
+Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross, funding is not charged, and orders
+meet the market (``Market``), not each other. Where the venue's words are not known, they are ours.
+"""
 
+import hashlib
+import re
+import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
-from runbook_lib.rehearsal.market import Market
+from runbook_lib.rehearsal.agents import ZERO, Agents, Refused
+from runbook_lib.rehearsal.market import ASSETS, INDEX, Market, wire
+from runbook_lib.rehearsal.signing import USER_SIGNED, Unreadable, l1_signers, user_signer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+NIL, CENT = Decimal(0), Decimal("0.000001")  # USDC has six decimals
+TAKER, MAKER = Decimal("0.00045"), Decimal("0.00015")  # fee rates of a new account
+FAR = Decimal("0.95")  # of the oracle price
+MINIMUM = "Order must have minimum value of $10."
+REDUCE = "Reduce only order would increase position."
+MARGIN = "Insufficient margin to place order."
+IMMEDIATE = {  # time in force -> what is said when nothing matches
+    "Ioc": ("Order could not immediately match against any resting orders.", "iocCancelRejected"),
+    "FrontendMarket": ("No liquidity available for market order.", "marketOrderNoLiquidityRejected"),
+}
+
+
+@dataclass
+class Order:
+    """An order and what became of it; ``sz`` is what is left to fill, ``sign`` +1 to buy and -1 to sell."""
+
+    oid: int
+    at: int
+    coin: str
+    sign: int
+    px: Decimal
+    sz: Decimal
+    tif: str
+    reduce_only: bool = False
+    cloid: str | None = None
+    asked: Decimal = NIL
+    filled: Decimal = NIL
+    paid: Decimal = NIL
+    status: str = "open"
+    status_at: int = 0
+
+    def shape(self, full: bool = True) -> dict[str, Any]:
+        """One of ``openOrders``, or in ``full`` of ``frontendOpenOrders``."""
+        shape = {"coin": self.coin, "side": "B" if self.sign > 0 else "A", "limitPx": wire(self.px),
+                 "sz": wire(self.sz), "oid": self.oid, "timestamp": self.at, "origSz": wire(self.asked),
+                 "cloid": self.cloid, "reduceOnly": self.reduce_only}  # fmt: skip
+        if not full:
+            return {key: value for key, value in shape.items() if value not in (None, False)}
+        kind = "Market" if "Market" in self.tif else "Limit"
+        return shape | {"triggerCondition": "N/A", "isTrigger": False, "triggerPx": "0.0", "children": [],
+                        "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
+
+    def settled(self, full: bool = True) -> dict[str, Any]:
+        """The order and what became of it."""
+        return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
+
+
+@dataclass
+class Position:
+    """``szi`` is signed; ``cost`` is the signed sum of size times price that opened it."""
+
+    szi: Decimal = NIL
+    cost: Decimal = NIL
+
+    def trade(self, size: Decimal, px: Decimal) -> Decimal:
+        """Add a signed size; return the profit of what it closed."""
+        closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
+        part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
+        self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part
+        return closed * px - part
+
+
+@dataclass
+class Account:
+    """One master wallet at the venue."""
+
+    address: str
+    cash: Decimal = NIL
+    mode: str = "default"  # the account abstraction
+    volume: Decimal = NIL
+    requests: int = 0
+    cancel_at: int | None = None  # the dead man's switch
+    positions: dict[str, Position] = field(default_factory=dict)
+    leverage: dict[str, int] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict)
+    resting: dict[int, Order] = field(default_factory=dict)
+    fills: list[dict[str, Any]] = field(default_factory=list)
+    ledger: list[dict[str, Any]] = field(default_factory=list)
+    paid_in: Decimal = NIL  # deposits less withdrawals
+    history: list[tuple[int, Decimal, Decimal]] = field(default_factory=list)  # time, equity, paid in
+
+    def szi(self, coin: str) -> Decimal:
+        """Signed size held, or nought."""
+        return self.positions[coin].szi if coin in self.positions else NIL
+
+    def leverage_of(self, coin: str) -> int:
+        """What was set, else 20, or the coin's maximum if lower."""
+        return self.leverage.get(coin, min(20, ASSETS[INDEX[coin]].max_leverage))
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is wrong with the venue: assign one to ``exchange.faults``, and ``Faults()`` to repair it."""
+
+    reject: str | None = None  # every order is refused with these words
+    lose_fills: bool = False  # fills reach no socket; the books are right
+    duplicate_fills: bool = False  # every fill is announced twice, with one tid
+    fill_twice: bool = False  # every fill is executed twice
+    late_fills: float = 0.0  # seconds until a fill is announced and listed
 
 
 class Exchange:
-    """Everything the venue remembers; ``now`` is the clock, in seconds."""
+    """Everything the venue remembers; ``now`` is the clock, in seconds. Safe to use from any thread."""
 
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
-        self.now = now
-        self.market = Market(now, seed)
+        self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
+        self.accounts: dict[str, Account] = {}
+        self.faults, self.lock, self._serial = Faults(), threading.RLock(), 0
+        self.small_close = True  # a whole position under $10 may be closed: not known of the real venue
+        self.listeners: list[Callable[[str, str, Any], None]] = []  # called with topic, address or coin, data
+        self._late: list[tuple[float, Account, dict[str, Any]]] = []
+
+    def fund(self, address: str, usdc: Decimal | float | str) -> None:
+        """Deposit over the bridge, which keeps anything under 5 USDC."""
+        amount = Decimal(str(usdc))
+        if amount >= 5:
+            self._move(address, amount, {"type": "deposit", "usdc": wire(amount)})
+
+    def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
+        """Pin a price and let the market act on it; None lets it move again."""
+        self.market.pins.pop(coin, None)
+        if px is not None:
+            self.market.pins[ASSETS[INDEX[coin]].name] = (self.now(), Decimal(str(px)))
+        self.advance()
+
+    def set_mode(self, address: str, mode: str) -> None:
+        """Set the account abstraction: ``default``, ``disabled``, ``unifiedAccount`` or ``portfolioMargin``."""
+        self.accounts.setdefault(address.lower(), Account(address.lower())).mode = mode
+
+    def remove_agent(self, master: str, address: str) -> None:
+        """Remove an agent as the venue's own page does."""
+        self.agents.remove(master.lower(), address.lower(), self.ms())
+
+    def drop_sockets(self) -> None:
+        """Close every WebSocket, as an outage does."""
+        self.emit("close", "", None)
+
+    def ms(self) -> int:
+        """Now, in milliseconds."""
+        return int(self.now() * 1000)
+
+    def account(self, address: str) -> Account:
+        """Return the account of an address, an empty one if it never deposited."""
+        return self.accounts.get(address.lower()) or Account(address.lower())
+
+    def equity(self, account: Account) -> Decimal:
+        """Cash and unrealised profit at the marks of now."""
+        return account.cash + sum(p.szi * self.market.mid(c) - p.cost for c, p in account.positions.items())
+
+    def margin(self, account: Account, orders: dict[int, Order] | None = None) -> Decimal:
+        """Initial margin of the positions, and of the most that ``orders`` could make of them."""
+        total, orders = NIL, orders or {}
+        for coin in {*account.positions, *(o.coin for o in orders.values())}:
+            more = [o.sz * o.sign for o in orders.values() if o.coin == coin and not o.reduce_only]
+            most = max(abs(account.szi(coin) + sum(x for x in more if x * sign > 0)) for sign in (1, -1))
+            total += most * self.market.mid(coin) / account.leverage_of(coin)
+        return total.quantize(CENT)
+
+    def maintenance(self, account: Account) -> Decimal:
+        """Equity under which everything is liquidated: half the initial margin at maximum leverage."""
+        held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
+        return sum((value / (2 * ASSETS[INDEX[coin]].max_leverage) for coin, value in held.items()), NIL)
+
+    def free(self, account: Account) -> Decimal:
+        """What may be withdrawn."""
+        return max(NIL, self.equity(account) - self.margin(account, account.resting))
+
+    def emit(self, topic: str, key: str, data: Any) -> None:
+        """Tell the sockets."""
+        for listener in list(self.listeners):
+            listener(topic, key, data)
+
+    def advance(self) -> None:
+        """Let time and the market act: late news, the dead man's switch, resting orders, liquidation."""
+        with self.lock:
+            due = [entry for entry in self._late if entry[0] <= self.now()]
+            for entry in due:
+                self._late.remove(entry)
+                self._announce(*entry[1:])
+            for account in list(self.accounts.values()):
+                if account.cancel_at and account.cancel_at <= self.ms():
+                    account.cancel_at = None
+                    self._cancel_all(account, "scheduledCancel")
+                for order in list(account.resting.values()):
+                    self._look(account, order)
+                if account.positions and self.equity(account) < self.maintenance(account):
+                    self._liquidate(account)
+
+    def act(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Answer ``POST /exchange``; raise ``Unreadable`` if the body is not of the venue's form."""
+        with self.lock:
+            self.advance()
+            try:
+                return {"status": "ok", "response": self._perform(body, body["action"])}
+            except Refused as no:
+                return {"status": "err", "response": str(no)}
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise Unreadable from error
+
+    def _perform(self, body: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
+        """Find out who asks, use up the nonce, do it."""
+        kind = action["type"]
+        single = {"approveAgent": self._approve, "usdSend": self._transfer, "withdraw3": self._transfer,
+                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule}  # fmt: skip
+        several = {"order": self._order, "cancel": self._cancel, "cancelByCloid": self._cancel}
+        if kind not in {*single, *several, "noop"}:
+            raise Unreadable
+        signer, account = self._signed_by(body, kind in USER_SIGNED)
+        nonce = action["nonce" if kind == "approveAgent" else "time"] if kind in USER_SIGNED else body["nonce"]
+        self.agents.use_nonce(signer, nonce, self.ms())
+        items = action["orders" if kind == "order" else "cancels"] if kind in several else [action]
+        account.requests += len(items)
+        if kind in several:
+            return {"type": kind, "data": {"statuses": [several[kind](account, item) for item in items]}}
+        if kind in single:
+            single[kind](account, action)
+        return {"type": "default"}
+
+    def _signed_by(self, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
+        """The signer, and the account it acts for: an agent's master, unless only the master may do it."""
+        candidates = [user_signer(body)] if by_master else list(l1_signers(body))
+        agents = {s: self.agents.of(s, self.ms()) for s in candidates if not by_master}
+        masters = {s: agent.master if (agent := agents.get(s)) else s for s in candidates}
+        signer = next((s for s in candidates if masters[s] in self.accounts), candidates[0])
+        account = self.account(masters[signer])
+        if not by_master and account.address not in self.accounts:
+            raise Refused(f"User or API Wallet {signer} does not exist.")
+        if account.cash <= 0:
+            raise Refused(f"Must deposit before performing actions. User: {account.address}")
+        if body.get("vaultAddress"):
+            raise Refused(f"Vault not registered: {body['vaultAddress']}")
+        if self.ms() > (body.get("expiresAfter") or self.ms()):
+            raise Refused(f"Action expired: expiresAfter {body['expiresAfter']} < {self.ms()}")
+        return signer, account
+
+    def _approve(self, account: Account, action: dict[str, Any]) -> None:
+        name = action.get("agentName") or ""
+        self.agents.approve(account.address, action["agentAddress"].lower(), name, self.ms())
+
+    def _transfer(self, account: Account, action: dict[str, Any]) -> None:
+        amount, kind = number(action["amount"]), action["type"]
+        if not 0 < amount <= self.free(account):
+            raise Refused("Insufficient balance for withdrawal.")
+        delta = {"type": {"usdSend": "internalTransfer"}.get(kind, "withdraw"), "usdc": wire(amount)}
+        delta |= {"user": account.address, "destination": action["destination"], "fee": "0.0"}
+        self._move(account.address, -amount, delta)
+        if kind == "usdSend":
+            self._move(action["destination"], amount, delta)
+
+    def _move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
+        account = self.accounts.setdefault(address.lower(), Account(address.lower()))
+        account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
+        account.history.append((self.ms(), self.equity(account), account.paid_in))
+        account.ledger.append({"time": self.ms(), "hash": self._hash(), "delta": delta})
+        told = {"user": account.address, "nonFundingLedgerUpdates": account.ledger[-1:]}
+        self.emit("userNonFundingLedgerUpdates", account.address, told)
+
+    def _set_leverage(self, account: Account, action: dict[str, Any]) -> None:
+        asset, before, wanted = ASSETS[action["asset"]], account.leverage, action["leverage"]
+        if not action["isCross"]:
+            raise Refused("Isolated margin is not played in a rehearsal: use cross margin.")
+        if not 1 <= wanted <= asset.max_leverage:
+            raise Refused(f"Invalid leverage {wanted}: the maximum is {asset.max_leverage}.")
+        account.leverage = before | {asset.name: wanted}
+        if self.margin(account, account.resting) > self.equity(account):
+            account.leverage = before
+            raise Refused("Insufficient cross margin available to decrease leverage.")
+
+    def _schedule(self, account: Account, action: dict[str, Any]) -> None:
+        if account.volume < 1_000_000:
+            words = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded:"
+            raise Refused(f"{words} ${account.volume:.0f}.")
+        if action.get("time") is not None and action["time"] < self.ms() + 5000:
+            raise Refused("Scheduled cancel time too early, must be at least 5 seconds from now.")
+        account.cancel_at = action.get("time")
+
+    def _cancel(self, account: Account, item: dict[str, Any]) -> Any:
+        wanted, index = (item["o"], item["a"]) if "o" in item else (item["cloid"], item["asset"])
+        for order in account.resting.values():
+            if wanted is not None and wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
+                self._settle(account, order, "canceled")
+                return "success"
+        return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
+
+    def _cancel_all(self, account: Account, status: str) -> None:
+        for order in list(account.resting.values()):
+            self._settle(account, order, status)
+
+    def _order(self, account: Account, item: dict[str, Any]) -> Any:
+        coin, sz, px, kind = ASSETS[item["a"]].name, number(item["s"]), number(item["p"]), item["t"]
+        tif = kind["limit"]["tif"] if "limit" in kind else "trigger"
+        if tif not in {*IMMEDIATE, "Gtc", "Alo", "trigger"}:
+            raise Unreadable
+        order = self._new(coin, item["b"], px, sz, tif)
+        order.reduce_only, order.cloid = item["r"], item.get("c")
+        try:
+            self._check(account, order)
+            return self._enter(account, order)
+        except Refused as no:
+            self._settle(account, order, no.status)
+            return {"error": f"{no} asset={item['a']}"}
+
+    def _check(self, account: Account, order: Order) -> None:
+        """Refuse what the venue refuses before it looks at the book: the first line that is true."""
+        asset, mid, szi = ASSETS[INDEX[order.coin]], self.market.mid(order.coin), account.szi(order.coin)
+        before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
+        after = self.margin(account, account.resting | {order.oid: order})
+        complaint = asset.complaint(order.px, order.sz)
+        known = {o.cloid for o in account.orders.values() if o.cloid}
+        for wrong, words, status in (
+            (self.faults.reject, self.faults.reject, "rejected"),
+            (asset.delisted, "Trading is halted.", "rejected"),
+            (complaint, complaint, "tickRejected"),
+            (order.tif == "trigger", "Invalid TP/SL price.", "badTriggerPxRejected"),
+            (abs(order.px - mid) > mid * FAR, "Order price too far from oracle", "oracleRejected"),
+            (order.cloid in known, "Invalid order: cloid already used", "rejected"),
+            (order.reduce_only and order.sign * szi >= 0, REDUCE, "reduceOnlyRejected"),
+            (order.px * order.sz < 10 and not (order.reduce_only and whole), MINIMUM, "minTradeNtlRejected"),
+            (after > max(before, self.equity(account)), MARGIN, "perpMarginRejected"),
+        ):
+            if wrong:
+                raise Refused(str(words), status)
+
+    def _enter(self, account: Account, order: Order) -> dict[str, Any]:
+        """Match an order with the book; what is left rests, or not, as its time in force says."""
+        bid, ask = (self.market.best(order.coin, side) for side in (-1, 1))
+        reach = (order.px - (ask if order.sign > 0 else bid)) * order.sign  # how far into the other side
+        if order.tif == "Alo" and reach >= 0:
+            words = f"Post only order would have immediately matched, bbo was {wire(bid)}@{wire(ask)}."
+            raise Refused(words, "badAloPxRejected")
+        if order.reduce_only:
+            order.sz = min(order.sz, abs(account.szi(order.coin)))
+        for px, sz in self.market.levels(order.coin, order.sign):
+            if order.sz and (order.px - px) * order.sign >= 0:
+                self._fill(account, order, min(order.sz, sz), px, crossed=True)
+        if order.tif in IMMEDIATE and not order.filled:
+            raise Refused(*IMMEDIATE[order.tif])
+        if order.sz:
+            self._settle(account, order, "canceled" if order.tif in IMMEDIATE else "open")
+        named = {"oid": order.oid} | ({"cloid": order.cloid} if order.cloid else {})
+        if not order.filled:
+            return {"resting": named}
+        average = wire((order.paid / order.filled).quantize(CENT))
+        return {"filled": {"totalSz": wire(order.filled), "avgPx": average} | named}
+
+    def _look(self, account: Account, order: Order) -> None:
+        """Fill a resting order that the market has reached; drop one that has nothing left to reduce."""
+        szi = account.szi(order.coin)
+        if order.reduce_only and order.sign * szi >= 0:
+            self._settle(account, order, "reduceOnlyCanceled")
+        elif (self.market.best(order.coin, order.sign) - order.px) * order.sign <= 0:
+            self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
+
+    def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, **mark: Any) -> None:
+        """Execute: ``mark`` holds ``crossed=True`` for the one who takes, and ``liquidation`` if it is one."""
+        crossed, side = mark.setdefault("crossed", False), "B" if order.sign > 0 else "A"
+        for _ in range(2 if self.faults.fill_twice else 1):
+            position = account.positions.setdefault(order.coin, Position())
+            start, pnl = position.szi, position.trade(size * order.sign, px)
+            fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
+            account.cash, account.volume = account.cash + pnl - fee, account.volume + size * px
+            if not position.szi:
+                del account.positions[order.coin]
+            fill = {"coin": order.coin, "px": wire(px), "sz": wire(size), "side": side, "time": self.ms(),
+                    "startPosition": wire(start), "dir": direction(start, size * order.sign, "liquidation" in mark),
+                    "closedPnl": wire(pnl), "hash": self._hash(), "oid": order.oid, "fee": wire(fee),
+                    "tid": self._serial * 982_451_653 % 10**15, "feeToken": "USDC", "twapId": None}  # fmt: skip
+            fill |= mark | ({"cloid": order.cloid} if order.cloid else {})
+            if self.faults.late_fills:
+                self._late.append((self.now() + self.faults.late_fills, account, fill))
+            else:
+                self._announce(account, fill)
+        account.history.append((self.ms(), self.equity(account), account.paid_in))
+        order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
+        if not order.sz or order.oid in account.resting:
+            self._settle(account, order, "open" if order.sz else "filled")
+
+    def _announce(self, account: Account, fill: dict[str, Any]) -> None:
+        account.fills.append(fill)
+        for _ in range(0 if self.faults.lose_fills else 2 if self.faults.duplicate_fills else 1):
+            self.emit("userFills", account.address, {"user": account.address, "fills": [fill]})
+            self.emit("userEvents", account.address, {"fills": [fill]})
+        public = {key: fill[key] for key in ("coin", "side", "px", "sz", "hash", "time", "tid")}
+        self.emit("trades", fill["coin"].lower(), [public | {"users": [account.address, ZERO]}])
+
+    def _settle(self, account: Account, order: Order, status: str) -> None:
+        """Give an order its status; the open ones rest."""
+        order.status, order.status_at = status, self.ms()
+        account.orders[order.oid] = order
+        account.resting.pop(order.oid, None)
+        if status == "open":
+            account.resting[order.oid] = order
+        self.emit("orderUpdates", account.address, [order.settled(full=False)])
+
+    def _liquidate(self, account: Account) -> None:
+        """Cancel everything and close everything at the marks."""
+        value = sum((abs(p.szi) * self.market.mid(c) for c, p in account.positions.items()), NIL)
+        told = {"lid": self._serial, "liquidator": ZERO, "liquidated_user": account.address,
+                "liquidated_ntl_pos": wire(value), "liquidated_account_value": wire(self.equity(account))}  # fmt: skip
+        self.emit("userEvents", account.address, {"liquidation": told})
+        self._cancel_all(account, "liquidatedCanceled")
+        for coin, position in list(account.positions.items()):
+            mark, size = self.market.mid(coin), abs(position.szi)
+            order = self._new(coin, position.szi < 0, mark, size, "LiquidationMarket")
+            how = {"liquidatedUser": account.address, "markPx": wire(mark), "method": "market"}
+            self._fill(account, order, size, mark, crossed=True, liquidation=how)
+        account.cash = max(account.cash, NIL)  # the venue's fund takes what is missing
+
+    def _new(self, coin: str, buy: bool, px: Decimal, sz: Decimal, tif: str) -> Order:
+        self._serial += 1
+        return Order(40 * 10**9 + self._serial, self.ms(), coin, 1 if buy else -1, px, sz, tif, asked=sz)
+
+    def _hash(self) -> str:
+        self._serial += 1
+        return "0x" + hashlib.sha256(f"{self.seed} {self._serial}".encode()).hexdigest()
+
+
+def number(text: str) -> Decimal:
+    """Read a decimal of the wire: at most eight decimals, no sign, no exponent."""
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
+        raise Unreadable
+    return Decimal(text)
+
+
+def direction(start: Decimal, size: Decimal, liquidated: bool) -> str:
+    """``dir`` of a fill, in the venue's words."""
+    side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
+    if start * size >= 0 or liquidated:
+        return f"Liquidated Cross {was}" if liquidated else f"Open {side}"
+    return f"{was} > {side}" if start * (start + size) < 0 else f"Close {was}"

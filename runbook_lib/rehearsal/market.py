@@ -1,21 +1,16 @@
 """The market of the stand-in exchange: prices that move by themselves, the book around them, the tick rules.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
-candles agree with today's mids. All amounts are US dollars (USDC).
+candles agree with today's mids. Prices and depths are US dollars (USDC).
 """
-
-from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-TAKER, MAKER = Decimal("0.00045"), Decimal("0.00015")  # fee rates of a new account
 LEVELS = 20  # of the book, each side
 STEPS = {"1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "2h": 7200, "4h": 14400}
 STEPS |= {"8h": 28800, "12h": 43200, "1d": 86400, "3d": 259200, "1w": 604800}  # seconds of a candle
@@ -27,7 +22,7 @@ class Asset:
     """A perpetual: where its price starts, and how finely its size is divided."""
 
     name: str
-    start: float  # US dollars
+    start: float
     sz_decimals: int
     max_leverage: int
     delisted: bool = False
@@ -36,25 +31,16 @@ class Asset:
         """Smallest price step near ``px``: five significant figures, 6 - szDecimals decimals, at most 1."""
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - 6)))
 
-    def price_complaint(self, px: Decimal) -> str | None:
-        """What the venue says of a price it does not take; integers pass whatever their length."""
-        if px <= 0:
+    def complaint(self, px: Decimal, sz: Decimal) -> str | None:
+        """What the venue says of a size or a price it does not take; a whole price may be of any length."""
+        if sz <= 0 or sz % Decimal(1).scaleb(-self.sz_decimals):
+            return "Order has zero size." if sz <= 0 else "Order has invalid size."
+        if px <= 0 or (px % 1 and len(px.normalize().as_tuple().digits) > 5):
             return "Order has invalid price."
-        if px != px.quantize(Decimal(1).scaleb(self.sz_decimals - 6)):
-            return "Price must be divisible by tick size."
-        whole = px == px.to_integral_value()
-        return None if whole or len(px.normalize().as_tuple().digits) <= 5 else "Order has invalid price."
-
-    def size_complaint(self, sz: Decimal) -> str | None:
-        """What the venue says of a size it does not take."""
-        if sz <= 0:
-            return "Order has zero size."
-        step = Decimal(1).scaleb(-self.sz_decimals)
-        return None if sz == sz.quantize(step) else "Order has invalid size."
+        return "Price must be divisible by tick size." if px % Decimal(1).scaleb(self.sz_decimals - 6) else None
 
 
-# In the venue's order: the position is the asset id.
-ASSETS = (
+ASSETS = (  # in the venue's order: the position is the asset id
     Asset("BTC", 79_000, 5, 40), Asset("ETH", 2_900, 4, 25), Asset("ATOM", 4.2, 2, 5),
     Asset("MATIC", 0.38, 1, 20, delisted=True), Asset("DYDX", 0.55, 1, 5), Asset("SOL", 142, 2, 20),
     Asset("AVAX", 19, 2, 10), Asset("BNB", 860, 3, 10), Asset("APE", 0.5, 1, 5), Asset("OP", 0.61, 1, 5),
@@ -74,17 +60,10 @@ class Market:
     """Mids, books and candles of every asset at the time of ``now`` (seconds, UTC)."""
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
-        self.now = now
+        self.now, draw = now, random.Random(seed)
         self.depth = Decimal(50_000)  # US dollars per level; lower it to see partial fills
         self.pins: dict[str, tuple[float, Decimal]] = {}  # coin -> (since, price)
-        draw = random.Random(seed)
         self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in ASSETS}
-
-    def pin(self, coin: str, px: Decimal | None) -> None:
-        """Hold the price of ``coin`` at ``px`` from now on; None lets it move again."""
-        self.pins.pop(coin, None)
-        if px is not None:
-            self.pins[ASSETS[INDEX[coin]].name] = (self.now(), px)
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
         """Mid price, which is also mark and oracle price, now or at a time (seconds)."""
@@ -93,41 +72,40 @@ class Market:
         if at >= since:
             return pinned
         waves = zip(WAVES, self._phases[coin], strict=True)
-        px = asset.start * math.exp(sum(size * math.sin(math.tau * at / t + p) for (t, size), p in waves))
-        return Decimal(px).quantize(asset.tick(Decimal(px)))
+        px = Decimal(asset.start * math.exp(sum(s * math.sin(math.tau * at / t + p) for (t, s), p in waves)))
+        return px.quantize(asset.tick(px))
+
+    def best(self, coin: str, side: int, level: int = 1) -> Decimal:
+        """Price of a level of everybody else's orders: ``side`` is +1 for asks, -1 for bids."""
+        mid, asset = self.mid(coin), ASSETS[INDEX[coin]]
+        px = mid + side * level * asset.tick(mid)
+        return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """(price, size) of everybody else's orders, best first: ``side`` is +1 for asks, -1 for bids."""
-        mid, asset, second = self.mid(coin), ASSETS[INDEX[coin]], int(self.now())
-        tick, lot = asset.tick(mid), Decimal(1).scaleb(-asset.sz_decimals)
-        found: dict[Decimal, Decimal] = {}
+        """(price, size) of everybody else's orders, best first."""
+        lot, second, found = Decimal(1).scaleb(-ASSETS[INDEX[coin]].sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
-            px = mid + side * n * tick
-            px = px.quantize(asset.tick(px))
-            spread = Decimal((n * 7919 + second * 104_729 + INDEX[coin]) % 1000) / 1000  # the same for a seed
-            found[px] = max(lot, (self.depth * (spread + Decimal("0.5")) / px).quantize(lot))
-        return [level for level in found.items() if level[0] > 0]
+            px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
+            found[px] = max(lot, (self.depth * (500 + some) / 1000 / px).quantize(lot))
+        return list(found.items())
 
     def candles(self, coin: str, interval: str, start: int, end: int) -> list[dict[str, Any]]:
         """Candles that begin in [start, end] (milliseconds), oldest first, at most 5000."""
-        step, now = STEPS[interval], self.now()
-        first, last = -(-start // 1000 // step) * step, min(end / 1000, now)
-        begins = range(first, math.floor(last) + 1, step)[-5000:]
-        return [self._candle(coin, interval, t, min(t + step, now)) for t in begins]
+        step, last = STEPS[interval], min(end / 1000, self.now())
+        begins = range(-(-start // 1000 // step) * step, math.floor(last) + 1, step)[-5000:]
+        return [self._candle(coin, interval, begin, min(begin + step, self.now())) for begin in begins]
 
     def _candle(self, coin: str, interval: str, begin: int, end: float) -> dict[str, Any]:
         path = [self.mid(coin, begin + (end - begin) * n / 4) for n in range(5)]
-        volume = self.depth * (10 + begin // 60 % 17) / path[0]
-        prices = {"o": path[0], "c": path[-1], "h": max(path), "l": min(path), "v": round(volume, 5)}
-        ends = (begin + STEPS[interval]) * 1000 - 1
-        head = {"t": begin * 1000, "T": ends, "s": coin, "i": interval}
-        return head | {key: wire(value) for key, value in prices.items()} | {"n": 100 + begin // 60 % 83}
+        volume = round(self.depth * (10 + begin // 60 % 17) / path[0], 5)
+        parts = {"o": path[0], "c": path[-1], "h": max(path), "l": min(path), "v": volume}
+        head = {"t": begin * 1000, "T": (begin + STEPS[interval]) * 1000 - 1, "s": coin, "i": interval}
+        return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """``assetCtx``: mark, oracle and mid price, yesterday's price, round numbers for the rest."""
-        px = wire(self.mid(coin))
-        bid, ask = (wire(self.levels(coin, side)[0][0]) for side in (-1, 1))
+        """``assetCtx``: mark, oracle and mid price and yesterday's; round numbers for the rest."""
+        mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
+        px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
         quiet = {"funding": "0.0000125", "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}
-        prices = {"oraclePx": px, "markPx": px, "midPx": px, "impactPxs": [bid, ask]}
-        before = wire(self.mid(coin, self.now() - 86400))
-        return quiet | prices | {"prevDayPx": before, "dayBaseVlm": wire(Decimal(10**6) // self.mid(coin))}
+        prices = {"oraclePx": px, "markPx": px, "midPx": px, "impactPxs": impact, "prevDayPx": wire(before)}
+        return quiet | prices | {"dayBaseVlm": wire(round(10**6 / mid, 2))}

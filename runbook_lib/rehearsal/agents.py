@@ -1,0 +1,96 @@
+"""Who may act for whom at the stand-in exchange: agents, their names and expiry, and every signer's nonces.
+
+Times are milliseconds. The words are the venue's, as clients saw them in 2026.
+"""
+
+from dataclasses import dataclass
+
+ZERO = "0x" + "0" * 40
+DAY = 86_400_000  # milliseconds
+SETTLING = 5_000  # a removal blocks further approvals this long
+
+
+class Refused(Exception):
+    """The venue says no, in its words; ``status`` is what becomes of the order, if there is one."""
+
+    def __init__(self, words: str, status: str = "rejected") -> None:
+        super().__init__(words)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A key that may trade for ``master`` and do nothing else; the unnamed one has an empty name."""
+
+    address: str
+    master: str
+    name: str
+    valid_until: int
+
+
+class Agents:
+    """Every agent in force, and every address that was ever one: those are never taken again."""
+
+    def __init__(self, limit: int = 3) -> None:
+        self.limit, self._used = limit, set[str]()
+        self._current: dict[str, Agent] = {}
+        self._settled: dict[str, int] = {}  # master -> when its last removal is over
+        self._nonces: dict[str, set[int]] = {}
+
+    def of(self, address: str, now: int) -> Agent | None:
+        """Return the agent of an address, unless it expired, was replaced or removed."""
+        agent = self._current.get(address)
+        return agent if agent and now < agent.valid_until else None
+
+    def all(self, master: str, now: int) -> list[Agent]:
+        """Agents of an account that are in force, oldest first."""
+        return [a for a in self._current.values() if a.master == master and now < a.valid_until]
+
+    def approve(self, master: str, address: str, text: str, now: int) -> None:
+        """Take an agent; one of the same name is replaced, and the zero address removes it."""
+        name, until = read_name(text, now)
+        same = [a for a in self.all(master, now) if a.name == name]
+        if now < self._settled.get(master, 0):
+            raise Refused("User has pending agent removal")
+        if address == ZERO:
+            return self.remove(master, same[0].address if same else ZERO, now)
+        if address in self._used:
+            raise Refused("Extra agent already used.")
+        if name and not same and sum(bool(a.name) for a in self.all(master, now)) >= self.limit:
+            words = "Too many extra agents for cumulative volume traded. Current limit is"
+            raise Refused(f"{words} {self.limit}")
+        for agent in same:
+            del self._current[agent.address]
+        self._used.add(address)
+        self._current[address] = Agent(address, master, name, until)
+        return None
+
+    def remove(self, master: str, address: str, now: int) -> None:
+        """Forget an agent, as the venue's own page does."""
+        if address in self._current and self._current[address].master == master:
+            del self._current[address]
+            self._settled[master] = now + SETTLING
+
+    def use_nonce(self, signer: str, nonce: int, now: int) -> None:
+        """Keep the signer's 100 highest; a new one is unused, above the smallest, in (-2 days, +1 day)."""
+        kept = self._nonces.setdefault(signer, set())
+        floor = max(now - 2 * DAY, min(kept) if len(kept) >= 100 else 0)
+        if nonce in kept:
+            raise Refused(f"Invalid nonce: duplicate nonce {nonce}")
+        if not floor < nonce < now + DAY:
+            low = nonce <= floor
+            raise Refused(f"Invalid nonce: nonce too {'low' if low else 'high'} {nonce} "
+                          f"{'<' if low else '>'} {floor if low else now + DAY}")  # fmt: skip
+        kept.add(nonce)
+        kept.difference_update(sorted(kept)[:-100])
+
+
+def read_name(text: str, now: int) -> tuple[str, int]:
+    """Split ``name valid_until <ms>``; without the suffix an agent lives 90 days."""
+    name, _, suffix = text.partition(" valid_until ")
+    until = int(suffix) if suffix.isdecimal() else now + 90 * DAY
+    if not now < until <= now + 180 * DAY:
+        raise Refused("Agent valid_until already expired.")
+    if len(name) > 16:
+        raise Refused("Agent name is longer than 16 characters.")  # our words for a known rule
+    return name, until

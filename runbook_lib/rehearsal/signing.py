@@ -1,0 +1,61 @@
+"""Who signed an action: the signer of the exchange's two kinds of EIP-712 signature, recovered.
+
+A wrong signature is not an error here: it recovers to some other address, which the exchange does not know.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+
+NOWHERE = "0x0000000000000000000000000000000000000000"  # the verifying contract of both domains
+L1_DOMAIN = {"name": "Exchange", "version": "1", "chainId": 1337, "verifyingContract": NOWHERE}
+USER_DOMAIN = {"name": "HyperliquidSignTransaction", "version": "1", "verifyingContract": NOWHERE}
+# What a master wallet signs itself: action type -> (primary type, fields in order, after hyperliquidChain).
+USER_SIGNED = {
+    "approveAgent": ("ApproveAgent", {"agentAddress": "address", "agentName": "string", "nonce": "uint64"}),
+    "usdSend": ("UsdSend", {"destination": "string", "amount": "string", "time": "uint64"}),
+    "withdraw3": ("Withdraw", {"destination": "string", "amount": "string", "time": "uint64"}),
+}
+
+
+class Unreadable(Exception):
+    """A body that is not of the venue's form (HTTP 422)."""
+
+
+def l1_signers(body: dict[str, Any]) -> Iterator[str]:
+    """Yield who signed a trading action, if as testnet ("b": the Python SDK, off mainnet), then if as mainnet."""
+    vault, expires = body.get("vaultAddress"), body.get("expiresAfter")
+    packed = msgpack.packb(body["action"]) + body["nonce"].to_bytes(8, "big")
+    packed += b"\x00" if vault is None else b"\x01" + bytes.fromhex(vault.removeprefix("0x"))
+    packed += b"" if expires is None else b"\x00" + expires.to_bytes(8, "big")
+    for source in "ba":
+        agent = {"source": source, "connectionId": keccak(packed)}
+        yield recover(L1_DOMAIN, "Agent", {"source": "string", "connectionId": "bytes32"}, agent, body)
+
+
+def user_signer(body: dict[str, Any]) -> str:
+    """Return who signed a transfer or an approval; the wallet may be on any chain."""
+    action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
+    name, fields = USER_SIGNED[action["type"]]
+    if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:
+        raise Unreadable
+    domain = USER_DOMAIN | {"chainId": int(action["signatureChainId"], 16)}
+    types = {"hyperliquidChain": "string"} | fields
+    message = {key: action[key] for key in types}
+    return recover(domain, f"HyperliquidTransaction:{name}", types, message, body)
+
+
+def recover(domain: dict[str, Any], name: str, types: dict[str, str], message: Any, body: Any) -> str:
+    """Return the address, in lower case, whose key made ``body["signature"]`` over the typed data."""
+    try:
+        vrs = [body["signature"]["v"], *(int(body["signature"][key], 16) for key in "rs")]
+        listed = {name: [{"name": key, "type": kind} for key, kind in types.items()]}
+        return str(Account.recover_message(encode_typed_data(domain, listed, message), vrs=vrs)).lower()
+    except (BadSignature, ValidationError) as error:
+        raise Unreadable from error
