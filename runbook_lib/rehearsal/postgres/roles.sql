@@ -1,4 +1,4 @@
--- Roles as on a new Supabase project, and runbook_reader, the read-only login of checks and the console.
+-- Roles as on a new Supabase project.
 -- They belong to the server, not to one database, so every statement keeps what is already there.
 
 do $$
@@ -11,8 +11,7 @@ begin
       ('authenticated',   'nologin'),
       ('service_role',    'nologin bypassrls'),
       ('authenticator',   'login noinherit'),
-      ('postgres',        'login createrole createdb replication bypassrls'),
-      ('runbook_reader',  'login bypassrls connection limit 20')
+      ('postgres',        'login createrole createdb replication bypassrls')
     ) as roles (name, attributes)
   loop
     if not exists (select from pg_roles where rolname = wanted.name) then
@@ -25,11 +24,6 @@ $$;
 grant anon, authenticated, service_role to authenticator;
 grant anon, authenticated, service_role, authenticator to postgres with admin option;
 grant pg_monitor, pg_read_all_data, pg_signal_backend to postgres with admin option;
-
--- The reader sees every table and every setting, but may change nothing and may not look into the Vault.
-grant pg_monitor to runbook_reader;
-alter role runbook_reader set default_transaction_read_only = on;
-alter role runbook_reader set statement_timeout = '30s';
 
 alter role anon set statement_timeout = '3s';
 alter role authenticated set statement_timeout = '8s';
