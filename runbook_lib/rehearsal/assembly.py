@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp
 from runbook_lib.rehearsal import (
     faults,
     fly,
+    forkserver,
     openrouter,
     person,
     serving,
@@ -22,7 +24,6 @@ from runbook_lib.rehearsal import (
     web,
 )
 from runbook_lib.rehearsal.folders import write_json
-from runbook_lib.rehearsal.machines import FlyError, Process
 from runbook_lib.rehearsal.world import World
 
 SERVICES = ("fly", "registry", "vercel", "web", "supabase", "hyperliquid", "openrouter", "person")
@@ -32,10 +33,12 @@ class Assembly:
     """The inside of a platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
+        self.runners = ForkServer()  # from the main thread: it ends with the thread that started it
         self.sockets = serving.bind(SERVICES)
         addresses = {name: serving.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
         self.world = World(folder, addresses, environment, float(options["tick"]), database=database)
+        self.runners = forkserver.ForkServer(started=partial(self.world.record, "runners"))
         self._fill()
 
     def _fill(self) -> None:
@@ -43,6 +46,7 @@ class Assembly:
         world = self.world
         world.faults = faults.Faults(frozenset(SERVICES))
         world.fly = self._fly()
+        world.hyperliquid = Exchange(time.time)
         world.vercel = vercel.Vercel(world)
         world.web = web.Web(world)
         world.supabase = supabase.Supabase(world)
@@ -52,11 +56,15 @@ class Assembly:
     def _fly(self) -> fly.Fly:
         world = self.world
         return fly.Fly(
-            launch=_no_runner,
+            launch=self.runners.launch,
             folder=world.folder / "logs",
             tokens=[world.secret("FLY_API_TOKEN")],
             deploy_tokens={world.secret("FLY_DEPLOY_TOKEN"): world.names.fly_app},
-            image_environment={"RUNBOOK_REHEARSAL": str(world.folder), "RUNBOOK_TICK": str(world.tick)},
+            image_environment={
+                "RUNBOOK_REHEARSAL": str(world.folder),
+                "RUNBOOK_REST": world.database.admin_dsn,
+                "RUNBOOK_TICK": str(world.tick),
+            },
             organization=world.names.fly_org,
             region=world.names.region,
         )
@@ -70,7 +78,7 @@ class Assembly:
             "vercel": vercel_routes.app(world.vercel),
             "web": web.app(world.web),
             "supabase": supabase.app(world.supabase),
-            **_venue(world),
+            "hyperliquid": hyperliquid.app(world.hyperliquid),
             "openrouter": openrouter.app(world.openrouter),
             "person": person.app(world.person),
         }
@@ -83,26 +91,13 @@ class Assembly:
     async def _until(self, ended: asyncio.Event) -> None:
         world = self.world
         try:
+            world.record("runner parent", self.runners.pid)
             if world.database.pid:
                 world.record("postgres", world.database.pid)
+            world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
             await ended.wait()
         finally:
             world.closing.set()
             await world.fly.close()
-
-
-def _venue(world: World) -> dict[str, ASGIApp]:
-    """The exchange, which is being built: without it the rest of the platform still comes up."""
-    try:
-        from runbook_lib.rehearsal import exchange, hyperliquid  # noqa: PLC0415
-
-        world.hyperliquid = exchange.Exchange(time.time)
-        return {"hyperliquid": hyperliquid.app(world.hyperliquid)}
-    except Exception as problem:  # noqa: BLE001
-        warnings.warn(f"no exchange: {problem}", stacklevel=1)
-        return {}
-
-
-async def _no_runner(_: dict[str, str], __: int) -> Process:
-    raise FlyError(503, "no capacity: the rehearsal has no runner yet", "insufficient_capacity")
+            self.runners.close()

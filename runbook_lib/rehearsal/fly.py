@@ -5,6 +5,7 @@ The machines themselves are in ``machines``, their routes in ``machine_routes``,
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
@@ -199,9 +200,8 @@ class Fly:
 
     async def close(self) -> None:
         """End every machine's process."""
-        for found in self.apps.values():
-            for machine in found.listed():
-                await machine.destroy(force=True)
+        machines = [machine for found in self.apps.values() for machine in found.listed()]
+        await asyncio.gather(*(machine.destroy(force=True) for machine in machines))
 
     # -- tokens and limits
 
