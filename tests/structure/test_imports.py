@@ -24,7 +24,9 @@ def library() -> Library:
 
 @pytest.mark.parametrize("rule", imports.RULES, ids=lambda rule: rule.__name__)
 def test_the_library_holds(rule, library):
-    assert list(rule(library)) == []
+    found = list(rule(library))
+
+    assert not found, "\n".join(["", *found])
 
 
 @pytest.mark.parametrize("module", ["cli", "halt"])
@@ -115,7 +117,7 @@ def test_the_core_does_not_know_the_stand_ins():
         rehearsal__person="",
     )
 
-    assert found == ["steps imports rehearsal.person: only cli brings a rehearsal up"]
+    assert found == ["steps imports rehearsal.person: only cli and selftest bring a rehearsal up"]
 
 
 def test_a_cycle_is_named_with_its_members():
