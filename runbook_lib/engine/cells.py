@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 
+from runbook_lib.engine.kernels import KernelDied
 from runbook_lib.engine.outcome import Cell, Outcome
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ class Cells(NotebookClient):
             iopub_timeout=60,
             raise_on_iopub_timeout=True,  # a record without its outputs is no record
             log=SILENT,
+            on_cell_executed=self._note_exit,
         )
         self.kernel, self.kc = kernel, client
         client.allow_stdin = False
         self.began = asyncio.Event()
         self.heard = time.monotonic()
+        self.exited = False
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         """Note that the kernel spoke, then let nbclient keep what it said."""
@@ -61,6 +64,11 @@ class Cells(NotebookClient):
         if msg["msg_type"] == "execute_input":
             self.began.set()
         return super().process_message(msg, cell, cell_index)
+
+    def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
+        """`exit()` raises nothing in IPython: it asks the front end to end the kernel, and nbclient goes on."""
+        asked = [payload.get("source") for payload in execute_reply["content"].get("payload", [])]
+        self.exited = "ask_exit" in asked
 
 
 SILENT = logging.getLogger(__name__)  # what nbclient would print could hold a secret
@@ -106,7 +114,7 @@ class Supervisor:
         task = asyncio.ensure_future(kernel.connect(environment, folder))
         limit = START if (left := self.left()) is None else min(START, left)
         await first(task, self._death, self._asked, within=limit)
-        if task.done() and not task.exception():
+        if task.done() and not isinstance(task.exception(), KernelDied):
             return task.result()
         await _abandon(task)
         return self.verdict() or Outcome.KERNEL_DIED
@@ -118,7 +126,7 @@ class Supervisor:
         limits = [limit for limit in (self._cell_timeout, self.left()) if limit is not None]
         await first(task, self._death, self._asked, within=min(limits, default=None))
         if task.done():
-            return judged(cell, task)
+            return judged(cell, task, exited=cells.exited)
         if self._death.done():
             return await self._bury(cells, cell, task)
         outcome = Outcome.INTERRUPTED if self._asked.done() else Outcome.TIMED_OUT
@@ -154,9 +162,11 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-def judged(cell: Cell, task: asyncio.Future[Any]) -> Cell:
+def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
     """How a cell ended that ended by itself."""
     match task.exception():
+        case None if exited:
+            return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")
         case None:
             return cell.ended(Outcome.PASSED)
         case CellExecutionError() as error:
@@ -184,8 +194,10 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
 
 
 def _explain(node: Any, cell: Cell) -> None:
-    """Leave a word in the outputs of a cell that was cut short: the kernel could not."""
-    if cell.outcome in {Outcome.TIMED_OUT, Outcome.KERNEL_DIED, Outcome.INTERRUPTED}:
+    """Leave a word in the outputs of a cell that did not pass, where the kernel left none of its own."""
+    if cell.outcome is not Outcome.PASSED and not (
+        cell.outcome is Outcome.FAILED and any(output.output_type == "error" for output in node.outputs)
+    ):
         name, message = cell.error or "", cell.message or ""
         output = new_output("error", ename=name, evalue=message)  # type: ignore[no-untyped-call]
         output.traceback = [f"{name}: {message}"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import importlib
 import json
 import os
@@ -25,11 +26,15 @@ from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
+from tornado.ioloop import IOLoop
 from traitlets import default
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-OPTIONS = ["--HistoryManager.enabled=False"]  # no copy of the cells in the operator's home
+OPTIONS = [
+    "--HistoryManager.enabled=False",  # no copy of the cells in the operator's home
+    "--InteractiveShell.colors=nocolor",  # colour codes in a traceback could split a secret
+]
 
 
 class NoProfile(ProfileDir):
@@ -73,6 +78,12 @@ class Kernel(IPKernelApp):
         s.sndhwm = s.rcvhwm = 0
         return int(super()._bind_socket(s, port))  # type: ignore[no-untyped-call]
 
+    def start(self) -> None:
+        # ipykernel's SIGINT handler for awaiting cells leaves the event loop asleep, so an interrupt waits for the
+        # await's own end (ipykernel issue 881). A loop that handles any signal is woken by all of them.
+        IOLoop.current().asyncio_loop.add_signal_handler(signal.SIGURG, int)  # type: ignore[attr-defined]
+        super().start()  # type: ignore[no-untyped-call]
+
 
 def die_with(parent: int) -> None:
     """Have the operating system kill this process when its parent dies.
@@ -91,7 +102,10 @@ def listen(keys: dict[str, Any]) -> Kernel:
     app.ip = "127.0.0.1"
     app.session.key = keys["key"].encode()
     app.curve_publickey, app.curve_secretkey = keys["public"].encode(), keys["secret"].encode()
+    # Importing the debugger takes a third of a kernel's start, and nobody debugs a headless run.
+    sys.modules["debugpy"] = None  # type: ignore[assignment]
     app.initialize(OPTIONS)  # type: ignore[no-untyped-call]
+    del sys.modules["debugpy"]  # a cell may still want it
     for module in keys["warm"]:
         # A missing module is the notebook's to report, in the cell that imports it.
         with contextlib.suppress(Exception):
@@ -111,6 +125,7 @@ def enter(setting: dict[str, Any]) -> None:
 def main(parent: int, report: int) -> None:
     """Run the kernel for the process ``parent``, which reads ``report`` (a file descriptor)."""
     die_with(parent)
+    faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         app = listen(json.loads(orders.readline()))
         with open(report, "w", encoding="utf-8") as answer:
@@ -121,7 +136,7 @@ def main(parent: int, report: int) -> None:
         os._exit(0)  # never needed
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     enter(json.loads(setting))
-    app.start()  # type: ignore[no-untyped-call]
+    app.start()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("kernel.py")
 LOOK = 0.05  # seconds between two looks whether the kernel lives
+LAST_WORDS = 8  # lines of a dead kernel's log that are worth keeping
 # What every phase imports. A kernel that waits for its turn has the time to import it.
 WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
@@ -42,6 +43,16 @@ class Client(AsyncKernelClient):
 
     async def is_alive(self) -> bool:
         return self.kernel.process.poll() is None
+
+    async def greet(self) -> None:
+        """Open the channels; return when cells can be sent and no output will be missed."""
+        self.context.setsockopt(zmq.RCVHWM, 0)  # outputs wait, they are never dropped
+        self.start_channels(stdin=False, hb=False, control=False)
+        # jupyter_client's own wait for this takes 0.2 s more: it listens for silence, we for the welcome.
+        self.kernel_info()
+        self.language = (await self.get_shell_msg())["content"]["language_info"]
+        while (await self.get_iopub_msg())["msg_type"] != "iopub_welcome":
+            pass
 
 
 @dataclass(frozen=True)
@@ -81,13 +92,11 @@ class Kernel:
                 **ports,  # type: ignore[typeddict-item]
             }
         )
-        client.context.setsockopt(zmq.RCVHWM, 0)  # outputs wait, they are never dropped
-        client.start_channels(stdin=False, hb=False, control=False)
-        # jupyter_client's own wait for this takes 0.2 s more: it listens for silence, we for the welcome.
-        client.kernel_info()
-        client.language = (await client.get_shell_msg())["content"]["language_info"]
-        while (await client.get_iopub_msg())["msg_type"] != "iopub_welcome":
-            pass
+        try:
+            await client.greet()
+        except BaseException:
+            client.stop_channels()
+            raise
         return client
 
     async def _ports(self) -> dict[str, int]:
@@ -119,10 +128,15 @@ class Kernel:
     def how_it_ended(self) -> str:
         """Say how the process ended, with its last words if it had any."""
         code = self.process.poll()
-        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with status {code}"
+        if code is None:
+            how = "did not answer"
+        else:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         self.log.seek(0)
-        words = self.log.read().decode(errors="replace").strip().splitlines()[-12:]
-        return "\n".join([how, *words])
+        words = self.log.read().decode(errors="replace").strip().splitlines()
+        # Python prints an exception's innermost call last, and a crash's first.
+        crash = bool(words) and words[0].startswith("Fatal")
+        return "\n".join([how, *(words[:LAST_WORDS] if crash else words[-LAST_WORDS:])])
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell, and interrupt the commands it started."""

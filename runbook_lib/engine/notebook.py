@@ -46,7 +46,7 @@ def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepar
     defaults = default_parameters(notebook, source.name)
     for name, value in parameters.items():
         _judge(source.name, defaults, name, value)
-    _refuse_skipping(notebook, source.name)
+    refuse_skipping(notebook, source.name)
     _clear(notebook, source, target)
     if parameters:
         notebook = _inject(notebook, dict(parameters))
@@ -60,8 +60,8 @@ def read(path: Path) -> Any:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ConfigError(f"notebook {path} cannot be read: {error.strerror}") from error
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # nbformat raises whatever the damage leads to
+        raise ConfigError(f"{path} is not a notebook: {type(error).__name__}: {error}") from error
 
 
 def runs(cell: Any) -> bool:
@@ -105,7 +105,7 @@ def _judge(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> No
         )
 
 
-def _refuse_skipping(notebook: Any, name: str) -> None:
+def refuse_skipping(notebook: Any, name: str) -> None:
     for number, cell in enumerate(notebook.cells, 1):
         if SKIPPED in cell.metadata.get("tags", []):
             raise ConfigError(f"{name}: cell {number} is tagged {SKIPPED!r}; every cell of a runbook runs")
@@ -144,14 +144,21 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        return nbformat.from_dict(  # type: ignore[no-untyped-call]
-            {_name(key, redact): item if _binary(key) else redacted(item, redact) for key, item in value.items()}
-        )
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found[_name(key, redact, found)] = item if _binary(key) else redacted(item, redact)
+        return nbformat.from_dict(found)  # type: ignore[no-untyped-call]
     return value
 
 
-def _name(key: str, redact: Callable[[str], str]) -> str:
-    return key if key in STRUCTURE else redact(key)
+def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> str:
+    """The redacted name, apart from others that now look the same."""
+    if key in STRUCTURE:
+        return key
+    name, number = redact(key), 2
+    while name in taken:
+        name, number = f"{redact(key)} ({number})", number + 1
+    return name
 
 
 def _binary(kind: str) -> bool:
@@ -177,6 +184,8 @@ def write_whole(path: Path, text: str) -> None:
             stale.unlink(missing_ok=True)
         try:
             with part.open("x", encoding="utf-8") as file:
+                if path.exists():
+                    os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())

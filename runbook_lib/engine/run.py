@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
 from runbook_lib.engine.kernels import Kernel, Kernels, start
-from runbook_lib.engine.notebook import check_writable, merge_streams, read, redacted, write
+from runbook_lib.engine.notebook import check_writable, merge_streams, read, redacted, refuse_skipping, write
 from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
 
 if TYPE_CHECKING:
@@ -72,6 +72,16 @@ def run(
     return _in_loop(_run_all([job], 1, kernels))[0]
 
 
+def run_in_memory(notebook: Any, job: Job) -> Result:
+    """Run a notebook without reading or writing ``job.notebook``: the outputs are in ``notebook``, not redacted."""
+
+    async def work() -> list[Result]:
+        with _signals(stop := Stop()):
+            return [await execute(notebook, job, stop)]
+
+    return _in_loop(work())[0]
+
+
 def run_many(jobs: Sequence[Job], *, at_once: int | None = None) -> list[Result]:
     """Run notebooks that do not wait for each other, ``at_once`` at a time; results in the order of ``jobs``."""
     return _in_loop(_run_all(jobs, at_once or 2 * (os.cpu_count() or 1), None))
@@ -79,12 +89,17 @@ def run_many(jobs: Sequence[Job], *, at_once: int | None = None) -> list[Result]
 
 def _in_loop(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
     """Run ``work`` to its end, in a thread of its own when this one has a loop (a notebook's kernel, say)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_runs():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, work).result()
+
+
+def _loop_runs() -> bool:
+    try:
+        return asyncio.get_running_loop().is_running()
+    except RuntimeError:
+        return False
 
 
 async def _run_all(jobs: Sequence[Job], at_once: int, kernels: Kernels | None) -> list[Result]:
@@ -121,10 +136,19 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook; whatever happens, kill its kernel first and then write the truth."""
-    began, clock = datetime.now(UTC), time.monotonic()
+    """Run one notebook and, whatever happens, write what came of it."""
     notebook = read(job.notebook)
+    refuse_skipping(notebook, job.notebook.name)
     check_writable(job.notebook)
+    try:
+        return await execute(notebook, job, stop, kernels)
+    finally:
+        write(redacted(notebook, job.redact), job.notebook)
+
+
+async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None = None) -> Result:
+    """Run the notebook in memory; whatever happens, kill its kernel first and then mark the cells."""
+    began, clock = datetime.now(UTC), time.monotonic()
     known, outcome = code_cells(notebook), Outcome.INTERRUPTED
     supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)
     kernel = kernels.take() if kernels else start(job.env)
@@ -136,7 +160,6 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
         kernel.close()
         stamp(notebook, known, outcome, began, reason)
         merge_streams(notebook)
-        write(redacted(notebook, job.redact), job.notebook)
     return Result(
         notebook=job.notebook,
         outcome=outcome,
