@@ -72,15 +72,17 @@ class ForkServer:
             raise OSError("the fork server has ended")
         return made
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the parent, and with it every runner."""
         if self._parent is None or self._reading is None:
             return
-        self._socket.shutdown(socket.SHUT_WR)
-        await asyncio.wait({self._reading}, timeout=10)
+        self._reading.cancel()
         self._socket.close()
-        self._parent.kill()
-        self._parent.wait(timeout=10)
+        try:
+            self._parent.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._parent.kill()
+            self._parent.wait()
 
     def _start(self) -> None:
         self._socket, theirs = socket.socketpair()

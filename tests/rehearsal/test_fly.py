@@ -369,7 +369,7 @@ def test_the_fork_server_runs_many_and_reports_how_each_ended():
         os.close(write)
         os.close(read)
         codes = [await process.wait() for process in processes]
-        await server.close()
+        server.close()
         return codes
 
     assert asyncio.run(run()) == [-6] * 20
@@ -382,7 +382,7 @@ def test_a_fork_server_that_cannot_import_says_so_and_hangs_nobody():
         server = ForkServer("no_such_module:main")
         with pytest.raises(OSError, match="the fork server has ended"):
             await server.launch({}, 2)
-        await server.close()
+        server.close()
 
     asyncio.run(run())
 
@@ -394,7 +394,7 @@ def test_forked_processes_end_with_their_parent():
         processes = [await server.launch({}, 2) for _ in range(3)]
         os.kill(parents[0], 9)
         codes = [await process.wait() for process in processes]
-        await server.close()
+        server.close()
         return codes, [process.pid for process in processes]
 
     codes, pids = asyncio.run(run())
