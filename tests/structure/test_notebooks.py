@@ -177,7 +177,7 @@ BAD = [
     (cell_rules.literal_commands, "check", "http('fly', app + ' /')", {}, "http takes a literal text"),
     (cell_rules.places, "check", 'shell("cat ../secrets")', {}, "../secrets"),
     (cell_rules.places, "check", 'shell("cat ./here")', {}, "./here"),
-    (cell_rules.places, "check", 'shell("ls /home/me")', {}, "/home/me"),
+    (cell_rules.places, "check", 'shell("ls ~/notes")', {}, "~/notes"),
     (cell_rules.places, "setup", "sys.path.insert(0, '..')", {}, "sys.path"),
     (cell_rules.places, "setup", "open('x')", {}, "touches no files"),
     (step_rules.narrative, "words", "", {}, "no markdown before step 7.1a"),
