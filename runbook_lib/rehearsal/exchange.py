@@ -221,7 +221,7 @@ class Exchange:
         kind = action["type"]
         single = {"approveAgent": self._approve, "usdSend": self._transfer, "withdraw3": self._transfer,
                   "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule}  # fmt: skip
-        several = {"order": self._order, "cancel": self._cancel, "cancelByCloid": self._cancel}
+        several = {"order": self.place, "cancel": self.cancel, "cancelByCloid": self.cancel}
         if kind not in {*single, *several, "noop"}:
             raise Unreadable
         signer, account = self._signed_by(body, kind in USER_SIGNED)
@@ -293,7 +293,7 @@ class Exchange:
             raise Refused("Scheduled cancel time too early, must be at least 5 seconds from now.")
         account.cancel_at = action.get("time")
 
-    def _cancel(self, account: Account, item: dict[str, Any]) -> Any:
+    def cancel(self, account: Account, item: dict[str, Any]) -> Any:
         wanted, index = (item["o"], item["a"]) if "o" in item else (item["cloid"], item["asset"])
         for order in account.resting.values():
             if wanted is not None and wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
@@ -305,7 +305,8 @@ class Exchange:
         for order in list(account.resting.values()):
             self._settle(account, order, status)
 
-    def _order(self, account: Account, item: dict[str, Any]) -> Any:
+    def place(self, account: Account, item: dict[str, Any]) -> Any:
+        """Take one order of the wire from whoever has the right; return its status as the venue words it."""
         coin, sz, px, kind = ASSETS[item["a"]].name, number(item["s"]), number(item["p"]), item["t"]
         tif = kind["limit"]["tif"] if "limit" in kind else "trigger"
         if tif not in {*IMMEDIATE, "Gtc", "Alo", "trigger"}:
