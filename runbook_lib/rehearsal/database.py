@@ -93,20 +93,21 @@ class Database:
 
     def snapshot(self, name: str) -> None:
         """Keep the database as it is now under ``name``; everybody is disconnected from it."""
-        with self._apart() as connection:
+        with self._as_admin(NAME) as connection:
             snapshots.copy(connection, NAME, f"{SNAPSHOT}{name}")
 
     def restore(self, name: str) -> None:
         """Bring the database back to a snapshot; everybody is disconnected. Raise ``ServiceError`` if it is unknown."""
-        with self._apart() as connection:
-            if name not in self._kept(connection):
-                raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self._kept(connection)) or 'none'}")
+        if name not in self.snapshots():
+            raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self.snapshots()) or 'none'}")
+        with self._as_admin(f"{SNAPSHOT}{name}") as connection:
             snapshots.replace(connection, f"{SNAPSHOT}{name}", NAME)
 
     def snapshots(self) -> list[str]:
         """Names that ``restore`` knows."""
-        with self._apart() as connection:
-            return self._kept(connection)
+        with self._as_admin(NAME) as connection:
+            rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
+            return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
 
     def stop(self) -> None:
         """End the server; its data stay in the folder."""
@@ -122,20 +123,15 @@ class Database:
 
     def _change_passwords(self) -> None:
         fresh = secrets.token_urlsafe(24)  # the cached one is known to every rehearsal of this user
-        with psycopg.connect(self.admin_dsn, autocommit=True) as connection:
+        with self._as_admin(NAME) as connection:
             for role, password in (("postgres", self.password), (READER, self.reader_password), (ADMIN, fresh)):
                 connection.execute(
                     sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(password))
                 )
         self._admin_password = fresh
 
-    def _apart(self) -> psycopg.Connection[Any]:
-        """A superuser's connection to the server that is not one to the database."""
-        return psycopg.connect(self._address(ADMIN, self._admin_password, "template1"), autocommit=True)
-
-    def _kept(self, connection: psycopg.Connection[Any]) -> list[str]:
-        rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
-        return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
+    def _as_admin(self, database: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._address(ADMIN, self._admin_password, database), autocommit=True)
 
     def _address(self, role: str, password: str | None, database: str = NAME) -> str:
         login = role if password is None else f"{role}:{quote(password, safe='')}"

@@ -1,7 +1,6 @@
 """Copies of a database on its own server: the fast way to keep a state and to come back to it.
 
-Both need a superuser's connection to another database of the server, in autocommit mode, and take 0.05 s for a
-platform with little data.
+They need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
 
 from __future__ import annotations
@@ -9,26 +8,35 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
+
+ATTEMPTS = 5  # somebody who reconnects at once may get in between
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Make ``target`` a copy of ``source``, in place of what it was. Postgres copies only what nobody uses."""
+    """Make ``target`` a copy of ``source``, in place of what it was.
+
+    Postgres copies only what nobody uses but the one who asks, so everybody else is disconnected.
+    """
     drop(connection, target)
-    _allow(connection, source, allowed=False)
-    try:
+    statement = sql.SQL("create database {} template {} owner {}").format(
+        sql.Identifier(target), sql.Identifier(source), sql.Identifier(owner)
+    )
+    for attempt in range(ATTEMPTS):
         _disconnect(connection, source)
-        connection.execute(
-            sql.SQL("create database {} template {} owner {}").format(
-                sql.Identifier(target), sql.Identifier(source), sql.Identifier(owner)
-            )
-        )
-    finally:
-        _allow(connection, source, allowed=True)
+        try:
+            connection.execute(statement)
+            return
+        except errors.ObjectInUse:
+            if attempt == ATTEMPTS - 1:
+                raise
 
 
 def replace(connection: psycopg.Connection[Any], source: str, target: str) -> None:
-    """Put a copy of ``source`` in the place of ``target``, which is away only for the time of a rename."""
+    """Put a copy of ``source`` in the place of ``target``, which is away only for the time of a rename.
+
+    The connection must not be to ``target``.
+    """
     incoming = f"{target}_incoming"
     copy(connection, source, incoming)
     drop(connection, target)
@@ -42,11 +50,9 @@ def drop(connection: psycopg.Connection[Any], name: str) -> None:
     connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
-def _allow(connection: psycopg.Connection[Any], name: str, *, allowed: bool) -> None:
-    wanted = sql.SQL("true" if allowed else "false")
-    connection.execute(sql.SQL("alter database {} with allow_connections {}").format(sql.Identifier(name), wanted))
-
-
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:
-    """End the sessions of a database and wait until they are gone, for at most 5 seconds each."""
-    connection.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [name])
+    """End the others' sessions in a database and wait until they are gone, for at most 5 seconds each."""
+    connection.execute(
+        "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+        [name],
+    )
