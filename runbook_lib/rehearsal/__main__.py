@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.rehearsal import folders, processes
-from runbook_lib.rehearsal.elsewhere import ServerElsewhere
 
 
 def main() -> None:
@@ -24,8 +23,11 @@ def main() -> None:
         os._exit(0)  # whoever started us is free of us; the lock and the folder pass to the child
     os.set_inheritable(options["lock"], False)  # the lock is this process's life, not its children's
     processes.record(folder, "platform", os.getpid())
-    asyncio.run(_live(folder, options))
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        asyncio.run(_live(folder, options))
+    finally:
+        if (folder / "addresses.json").exists():  # else our supervisor reads the log, and removes what is left
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _live(folder: Path, options: dict[str, Any]) -> None:
@@ -47,15 +49,14 @@ async def _live(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _database(folder: Path, environment: dict[str, str], address: str | None) -> Any:
-    if address:
-        return ServerElsewhere(address)
     from runbook_lib.rehearsal.database import Database  # noqa: PLC0415  slow
+    from runbook_lib.rehearsal.scratch import ScratchDatabase  # noqa: PLC0415
 
-    return Database.start(
-        folder,
-        password=environment["SUPABASE_DB_PASSWORD"],
-        reader_password=environment["SUPABASE_READER_PASSWORD"],
-    )
+    passwords = {
+        "password": environment["SUPABASE_DB_PASSWORD"],
+        "reader_password": environment["SUPABASE_READER_PASSWORD"],
+    }
+    return ScratchDatabase.make(address, **passwords) if address else Database.start(folder, **passwords)
 
 
 def _watch(ended: asyncio.Event, *, keep: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from runbook_lib.rehearsal import (
     faults,
     fly,
     forkserver,
+    hyperliquid,
     openrouter,
     person,
     serving,
@@ -23,6 +23,7 @@ from runbook_lib.rehearsal import (
     vercel_routes,
     web,
 )
+from runbook_lib.rehearsal.exchange import Exchange
 from runbook_lib.rehearsal.folders import write_json
 from runbook_lib.rehearsal.world import World
 
@@ -33,7 +34,6 @@ class Assembly:
     """The inside of a platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
-        self.runners = ForkServer()  # from the main thread: it ends with the thread that started it
         self.sockets = serving.bind(SERVICES)
         addresses = {name: serving.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
@@ -91,7 +91,6 @@ class Assembly:
     async def _until(self, ended: asyncio.Event) -> None:
         world = self.world
         try:
-            world.record("runner parent", self.runners.pid)
             if world.database.pid:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)

@@ -17,7 +17,6 @@ from typing import NoReturn
 
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.rehearsal import checkout, folders, processes
-from runbook_lib.rehearsal.elsewhere import ServerElsewhere
 from runbook_lib.rehearsal.names import Names, made_up_secrets
 
 START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
@@ -39,7 +38,8 @@ class Running:
 def rehearse(*, scenario: str = "clean", tick: float = 1.0, database_url: str | None = None) -> Iterator[Running]:
     """Bring up a platform of stand-ins on loopback and take it down when the block is left.
 
-    ``tick`` is in seconds. ``database_url`` names a server to use in place of the embedded one.
+    ``tick`` is in seconds. ``database_url`` names a server (a local Supabase stack, say) to make the database on in
+    place of the embedded one.
     Raise `ServiceError` with the log's end if it does not come up.
     """
     sweep()
@@ -103,8 +103,6 @@ def _launch(scenario: str, tick: float, database_url: str | None, *, keep: bool)
             {"scenario": scenario, "tick": tick, "database_url": database_url, "lock": lock, "keep": keep},
         )
         environment = made_up_secrets(Names()) | {"RUNBOOK_REHEARSAL": str(folder)}
-        if database_url:
-            environment["SUPABASE_DB_PASSWORD"] = ServerElsewhere(database_url).password
         folders.write_json(folder / "environment.json", environment)
         checkout.write(folder)
         return folder, _spawn(folder, lock, subprocess.DEVNULL if keep else subprocess.PIPE)

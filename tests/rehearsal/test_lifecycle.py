@@ -16,6 +16,7 @@ import pytest
 
 from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal import attach, find, folders, keep, processes, rehearse, stop, sweep
+from runbook_lib.rehearsal.database import Database
 
 from .conftest import connect, eventually
 
@@ -168,15 +169,16 @@ def test_a_recorded_number_that_now_belongs_to_somebody_else_is_not_ended(tmp_pa
         bystander.wait()
 
 
-def test_the_database_can_be_one_that_is_up_already(rehearsal):
-    password = rehearsal.environment["SUPABASE_DB_PASSWORD"]
-    address = rehearsal.addresses["database"].replace("postgres@", f"postgres:{password}@")
-    with rehearse(database_url=address) as other:
-        assert other.addresses["database"] == rehearsal.addresses["database"]
-        assert other.environment["SUPABASE_DB_PASSWORD"] == password
-        assert [entry["role"] for entry in processes.recorded(other.folder)] == ["platform"]
-    with connect(rehearsal) as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+def test_another_server_can_take_the_database_and_is_left_as_it_was(tmp_path):
+    with Database.start(tmp_path) as server:
+        with rehearse(database_url=server.admin_dsn) as running:
+            assert running.addresses["database"].startswith(f"postgresql://supabase_admin@127.0.0.1:{server.port}/")
+            assert "postgres" not in [entry["role"] for entry in processes.recorded(running.folder)]
+            with connect(running) as connection:
+                connection.execute("create table here (id int)")
+        with psycopg.connect(server.admin_dsn) as connection:
+            names = connection.execute("select datname from pg_database where datname like 'rehearsal%'").fetchall()
+    assert names == []
 
 
 def test_the_checkout_and_the_command_lines_are_in_place(rehearsal):
