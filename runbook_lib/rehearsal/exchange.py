@@ -5,106 +5,23 @@ meet the market (``Market``), not each other. Where the venue's words are not kn
 """
 
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from runbook_lib.rehearsal.accounts import CENT, IMMEDIATE, NIL, Account, Order, Position, direction, number, read_order
 from runbook_lib.rehearsal.agents import ZERO, Agents, Refused
-from runbook_lib.rehearsal.market import ASSETS, INDEX, Market, wire
+from runbook_lib.rehearsal.market import ASSETS, BY_ID, INDEX, Market, wire
 from runbook_lib.rehearsal.signing import USER_SIGNED, Unreadable, l1_signers, user_signer
 
-NIL, CENT = Decimal(0), Decimal("0.000001")  # USDC has six decimals
 TAKER, MAKER = Decimal("0.00045"), Decimal("0.00015")  # fee rates of a new account
 FAR = Decimal("0.95")  # of the oracle price
 MINIMUM = "Order must have minimum value of $10."
 REDUCE = "Reduce only order would increase position."
 MARGIN = "Insufficient margin to place order."
-IMMEDIATE = {  # time in force -> what is said when nothing matches
-    "Ioc": ("Order could not immediately match against any resting orders.", "iocCancelRejected"),
-    "FrontendMarket": ("No liquidity available for market order.", "marketOrderNoLiquidityRejected"),
-}
-
-
-@dataclass
-class Order:
-    """An order and what became of it; ``sz`` is what is left to fill, ``sign`` +1 to buy and -1 to sell."""
-
-    oid: int
-    at: int
-    coin: str
-    sign: int
-    px: Decimal
-    sz: Decimal
-    tif: str
-    reduce_only: bool = False
-    cloid: str | None = None
-    asked: Decimal = NIL
-    filled: Decimal = NIL
-    paid: Decimal = NIL
-    status: str = "open"
-    status_at: int = 0
-
-    def shape(self, full: bool = True) -> dict[str, Any]:
-        """One of ``openOrders``, or in ``full`` of ``frontendOpenOrders``."""
-        shape = {"coin": self.coin, "side": "B" if self.sign > 0 else "A", "limitPx": wire(self.px),
-                 "sz": wire(self.sz), "oid": self.oid, "timestamp": self.at, "origSz": wire(self.asked),
-                 "cloid": self.cloid, "reduceOnly": self.reduce_only}  # fmt: skip
-        if not full:
-            return {key: value for key, value in shape.items() if value not in (None, False)}
-        kind = "Market" if "Market" in self.tif else "Limit"
-        return shape | {"triggerCondition": "N/A", "isTrigger": False, "triggerPx": "0.0", "children": [],
-                        "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
-
-    def settled(self, full: bool = True) -> dict[str, Any]:
-        """The order and what became of it."""
-        return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
-
-
-@dataclass
-class Position:
-    """``szi`` is signed; ``cost`` is the signed sum of size times price that opened it."""
-
-    szi: Decimal = NIL
-    cost: Decimal = NIL
-
-    def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Add a signed size; return the profit of what it closed."""
-        closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
-        part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
-        self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part
-        return closed * px - part
-
-
-@dataclass
-class Account:
-    """One master wallet at the venue."""
-
-    address: str
-    cash: Decimal = NIL
-    mode: str = "default"  # the account abstraction
-    volume: Decimal = NIL
-    requests: int = 0
-    cancel_at: int | None = None  # the dead man's switch
-    positions: dict[str, Position] = field(default_factory=dict)
-    leverage: dict[str, int] = field(default_factory=dict)
-    orders: dict[int, Order] = field(default_factory=dict)
-    resting: dict[int, Order] = field(default_factory=dict)
-    fills: list[dict[str, Any]] = field(default_factory=list)
-    ledger: list[dict[str, Any]] = field(default_factory=list)
-    paid_in: Decimal = NIL  # deposits less withdrawals
-    history: list[tuple[int, Decimal, Decimal]] = field(default_factory=list)  # time, equity, paid in
-
-    def szi(self, coin: str) -> Decimal:
-        """Signed size held, or nought."""
-        return self.positions[coin].szi if coin in self.positions else NIL
-
-    def leverage_of(self, coin: str) -> int:
-        """What was set, else 20, or the coin's maximum if lower."""
-        return self.leverage.get(coin, min(20, ASSETS[INDEX[coin]].max_leverage))
 
 
 @dataclass(frozen=True)
@@ -133,7 +50,8 @@ class Exchange:
         """Deposit over the bridge, which keeps anything under 5 USDC."""
         amount = Decimal(str(usdc))
         if amount >= 5:
-            self._move(address, amount, {"type": "deposit", "usdc": wire(amount)})
+            with self.lock:
+                self._move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
         """Pin a price and let the market act on it; None lets it move again."""
@@ -148,7 +66,8 @@ class Exchange:
 
     def remove_agent(self, master: str, address: str) -> None:
         """Remove an agent as the venue's own page does."""
-        self.agents.remove(master.lower(), address.lower(), self.ms())
+        with self.lock:
+            self.agents.remove(master.lower(), address.lower(), self.ms())
 
     def drop_sockets(self) -> None:
         """Close every WebSocket, as an outage does."""
@@ -217,33 +136,35 @@ class Exchange:
                 raise Unreadable from error
 
     def _perform(self, body: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
-        """Find out who asks, use up the nonce, do it."""
+        """Read all of it, find out who asks, use up the nonce, and only then do it."""
         kind = action["type"]
         single = {"approveAgent": self._approve, "usdSend": self._transfer, "withdraw3": self._transfer,
-                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule}  # fmt: skip
-        several = {"order": self.place, "cancel": self.cancel, "cancelByCloid": self.cancel}
-        if kind not in {*single, *several, "noop"}:
+                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule, "noop": _nothing}  # fmt: skip
+        orders = [read_order(item) for item in action["orders"]] if kind == "order" else []
+        cancels = [_named(item) for item in action["cancels"]] if kind.startswith("cancel") else []
+        if kind not in {*single, "order", "cancel", "cancelByCloid"}:
             raise Unreadable
         signer, account = self._signed_by(body, kind in USER_SIGNED)
         nonce = action["nonce" if kind == "approveAgent" else "time"] if kind in USER_SIGNED else body["nonce"]
         self.agents.use_nonce(signer, nonce, self.ms())
-        items = action["orders" if kind == "order" else "cancels"] if kind in several else [action]
-        account.requests += len(items)
-        if kind in several:
-            return {"type": kind, "data": {"statuses": [several[kind](account, item) for item in items]}}
+        account.requests += max(1, len(orders) + len(cancels))
         if kind in single:
             single[kind](account, action)
-        return {"type": "default"}
+            return {"type": "default"}
+        done = [self.place(account, order) for order in orders] + [self._cancel(account, *one) for one in cancels]
+        return {"type": kind, "data": {"statuses": done}}
 
     def _signed_by(self, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
         """The signer, and the account it acts for: an agent's master, unless only the master may do it."""
-        candidates = [user_signer(body)] if by_master else list(l1_signers(body))
-        agents = {s: self.agents.of(s, self.ms()) for s in candidates if not by_master}
-        masters = {s: agent.master if (agent := agents.get(s)) else s for s in candidates}
-        signer = next((s for s in candidates if masters[s] in self.accounts), candidates[0])
-        account = self.account(masters[signer])
-        if not by_master and account.address not in self.accounts:
-            raise Refused(f"User or API Wallet {signer} does not exist.")
+        strangers = []
+        for signer in [user_signer(body)] if by_master else l1_signers(body):
+            agent = None if by_master else self.agents.of(signer, self.ms())
+            account = self.account(agent.master if agent else signer)
+            if by_master or account.address in self.accounts:
+                break
+            strangers.append(signer)
+        else:
+            raise Refused(f"User or API Wallet {strangers[0]} does not exist.")
         if account.cash <= 0:
             raise Refused(f"Must deposit before performing actions. User: {account.address}")
         if body.get("vaultAddress"):
@@ -275,7 +196,7 @@ class Exchange:
         self.emit("userNonFundingLedgerUpdates", account.address, told)
 
     def _set_leverage(self, account: Account, action: dict[str, Any]) -> None:
-        asset, before, wanted = ASSETS[action["asset"]], account.leverage, action["leverage"]
+        asset, before, wanted = BY_ID[action["asset"]], account.leverage, int(action["leverage"])
         if not action["isCross"]:
             raise Refused("Isolated margin is not played in a rehearsal: use cross margin.")
         if not 1 <= wanted <= asset.max_leverage:
@@ -293,10 +214,9 @@ class Exchange:
             raise Refused("Scheduled cancel time too early, must be at least 5 seconds from now.")
         account.cancel_at = action.get("time")
 
-    def cancel(self, account: Account, item: dict[str, Any]) -> Any:
-        wanted, index = (item["o"], item["a"]) if "o" in item else (item["cloid"], item["asset"])
+    def _cancel(self, account: Account, wanted: int | str, index: int) -> Any:
         for order in account.resting.values():
-            if wanted is not None and wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
+            if wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
                 self._settle(account, order, "canceled")
                 return "success"
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
@@ -305,20 +225,15 @@ class Exchange:
         for order in list(account.resting.values()):
             self._settle(account, order, status)
 
-    def place(self, account: Account, item: dict[str, Any]) -> Any:
-        """Take one order of the wire from whoever has the right; return its status as the venue words it."""
-        coin, sz, px, kind = ASSETS[item["a"]].name, number(item["s"]), number(item["p"]), item["t"]
-        tif = kind["limit"]["tif"] if "limit" in kind else "trigger"
-        if tif not in {*IMMEDIATE, "Gtc", "Alo", "trigger"}:
-            raise Unreadable
-        order = self._new(coin, item["b"], px, sz, tif)
-        order.reduce_only, order.cloid = item["r"], item.get("c")
+    def place(self, account: Account, order: Order) -> dict[str, Any]:
+        """Take an order from whoever has the right to give it; return its status as the venue words it."""
+        order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
         try:
             self._check(account, order)
             return self._enter(account, order)
         except Refused as no:
             self._settle(account, order, no.status)
-            return {"error": f"{no} asset={item['a']}"}
+            return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
         """Refuse what the venue refuses before it looks at the book: the first line that is true."""
@@ -421,30 +336,24 @@ class Exchange:
         self._cancel_all(account, "liquidatedCanceled")
         for coin, position in list(account.positions.items()):
             mark, size = self.market.mid(coin), abs(position.szi)
-            order = self._new(coin, position.szi < 0, mark, size, "LiquidationMarket")
+            sign = 1 if position.szi < 0 else -1
+            order = Order(coin, sign, mark, size, "LiquidationMarket", oid=40 * 10**9 + self._next(), at=self.ms())
             how = {"liquidatedUser": account.address, "markPx": wire(mark), "method": "market"}
             self._fill(account, order, size, mark, crossed=True, liquidation=how)
         account.cash = max(account.cash, NIL)  # the venue's fund takes what is missing
 
-    def _new(self, coin: str, buy: bool, px: Decimal, sz: Decimal, tif: str) -> Order:
+    def _next(self) -> int:
         self._serial += 1
-        return Order(40 * 10**9 + self._serial, self.ms(), coin, 1 if buy else -1, px, sz, tif, asked=sz)
+        return self._serial
 
     def _hash(self) -> str:
-        self._serial += 1
-        return "0x" + hashlib.sha256(f"{self.seed} {self._serial}".encode()).hexdigest()
+        return "0x" + hashlib.sha256(f"{self.seed} {self._next()}".encode()).hexdigest()
 
 
-def number(text: str) -> Decimal:
-    """Read a decimal of the wire: at most eight decimals, no sign, no exponent."""
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
-        raise Unreadable
-    return Decimal(text)
+def _nothing(account: Account, action: dict[str, Any]) -> None:
+    """Do what a ``noop`` asks: it only uses up its nonce."""
 
 
-def direction(start: Decimal, size: Decimal, liquidated: bool) -> str:
-    """``dir`` of a fill, in the venue's words."""
-    side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
-    if start * size >= 0 or liquidated:
-        return f"Liquidated Cross {was}" if liquidated else f"Open {side}"
-    return f"{was} > {side}" if start * (start + size) < 0 else f"Close {was}"
+def _named(item: dict[str, Any]) -> tuple[int | str, int]:
+    """Read which order a cancel means, by number or by cloid, and its asset."""
+    return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

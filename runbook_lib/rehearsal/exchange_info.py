@@ -7,7 +7,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from runbook_lib.rehearsal.exchange import MAKER, NIL, TAKER, Account, Exchange
+from runbook_lib.rehearsal.accounts import NIL, Account
+from runbook_lib.rehearsal.exchange import MAKER, TAKER, Exchange
 from runbook_lib.rehearsal.market import ASSETS, INDEX, wire
 
 Ask = dict[str, Any]
@@ -19,7 +20,7 @@ USDC = {"name": "USDC", "szDecimals": 8, "weiDecimals": 8, "index": 0, "isCanoni
 def find_order(x: Exchange, ask: Ask) -> Ask:
     """``orderStatus`` by oid or cloid."""
     for order in x.account(ask["user"]).orders.values():
-        if ask["oid"] in (order.oid, order.cloid):
+        if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
     return {"status": "unknownOid"}
 

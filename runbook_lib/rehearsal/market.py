@@ -47,7 +47,7 @@ ASSETS = (  # in the venue's order: the position is the asset id
     Asset("LTC", 92, 2, 10), Asset("ARB", 0.42, 1, 10), Asset("DOGE", 0.19, 0, 10), Asset("INJ", 9.4, 1, 10),
     Asset("SUI", 2.7, 1, 10), Asset("LINK", 15, 1, 10), Asset("XRP", 2.3, 0, 20), Asset("HYPE", 41, 2, 10),
 )  # fmt: skip
-INDEX = {asset.name: index for index, asset in enumerate(ASSETS)}
+BY_ID, INDEX = dict(enumerate(ASSETS)), {asset.name: index for index, asset in enumerate(ASSETS)}
 
 
 def wire(amount: Decimal) -> str:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib.rehearsal.accounts import Account, Order, read_order
 from runbook_lib.rehearsal.agents import DAY, ZERO, Agents, Refused
-from runbook_lib.rehearsal.exchange import Account, Exchange
+from runbook_lib.rehearsal.exchange import Exchange
 from runbook_lib.rehearsal.exchange_info import ANSWERS
 from runbook_lib.rehearsal.market import ASSETS, INDEX, Market
 
@@ -37,9 +38,10 @@ def opened(usdc: float = 1_000, **leverage: int) -> tuple[Exchange, Account]:
     return exchange, exchange.account(USER)
 
 
-def wire(coin: str, buy: bool, sz: Any, px: Any, how: str = "Gtc") -> dict[str, Any]:
+def order(coin: str, buy: bool, sz: Any, px: Any, how: str = "Gtc") -> Order:
     tif, _, reduce = how.partition(" ")
-    return {"a": INDEX[coin], "b": buy, "p": str(px), "s": str(sz), "r": bool(reduce), "t": {"limit": {"tif": tif}}}
+    t = {"limit": {"tif": tif}}
+    return read_order({"a": INDEX[coin], "b": buy, "p": str(px), "s": str(sz), "r": bool(reduce), "t": t})
 
 
 def ask(exchange: Exchange, kind: str, **more: Any) -> Any:
@@ -67,7 +69,7 @@ def play(exchange: Exchange, account: Account, move: tuple[Any, ...]) -> None:
         return
     _, coin, buy, value, ticks, how = move
     size = round(value / mid, asset.sz_decimals)
-    exchange.place(account, wire(coin, buy, size, mid + ticks * asset.tick(mid), how))
+    exchange.place(account, order(coin, buy, size, mid + ticks * asset.tick(mid), how))
 
 
 @given(st.lists(moves(), min_size=5, max_size=30))
@@ -99,12 +101,12 @@ def test_sizes_of_an_order_add_up_and_only_open_orders_rest(steps: list[tuple[An
     exchange, account = opened(10_000)
     for step in steps:
         play(exchange, account, step)
-    for order in account.orders.values():
-        assert 0 <= order.filled <= order.asked
-        assert (order.status == "open") == (order.oid in account.resting)
-        assert order.status != "filled" or order.sz == 0
-        booked = sum(Decimal(f["sz"]) for f in account.fills if f["oid"] == order.oid)
-        assert booked == order.filled
+    for one in account.orders.values():
+        assert 0 <= one.filled <= one.asked
+        assert (one.status == "open") == (one.oid in account.resting)
+        assert one.status != "filled" or one.sz == 0
+        booked = sum(Decimal(f["sz"]) for f in account.fills if f["oid"] == one.oid)
+        assert booked == one.filled
 
 
 @given(st.lists(moves(), max_size=15))
@@ -122,8 +124,8 @@ def test_no_order_takes_more_margin_than_there_is(steps: list[tuple[Any, ...]]) 
 
 def test_a_loss_beyond_maintenance_margin_liquidates_everything() -> None:
     exchange, account = opened(100, BTC=20)
-    exchange.place(account, wire("BTC", True, "0.02", 80_010, "Ioc"))
-    exchange.place(account, wire("ETH", True, "0.01", 2_900))
+    exchange.place(account, order("BTC", True, "0.02", 80_010, "Ioc"))
+    exchange.place(account, order("ETH", True, "0.01", 2_900))
     heard: list[tuple[str, Any]] = []
     exchange.listeners.append(lambda topic, key, data: heard.append((topic, data)))
     limit = Decimal(ask(exchange, "clearinghouseState")["assetPositions"][0]["position"]["liquidationPx"])
@@ -134,7 +136,7 @@ def test_a_loss_beyond_maintenance_margin_liquidates_everything() -> None:
     assert not account.resting
     assert account.fills[-1]["dir"] == "Liquidated Cross Long"
     assert account.fills[-1]["liquidation"]["liquidatedUser"] == USER
-    assert {order.status for order in account.orders.values()} == {"filled", "liquidatedCanceled"}
+    assert {one.status for one in account.orders.values()} == {"filled", "liquidatedCanceled"}
     [told] = [data["liquidation"] for topic, data in heard if topic == "userEvents" and "liquidation" in data]
     assert told["liquidated_user"] == USER
 
@@ -142,7 +144,7 @@ def test_a_loss_beyond_maintenance_margin_liquidates_everything() -> None:
 @pytest.mark.parametrize("buy", [True, False])
 def test_the_displayed_liquidation_price_is_where_equity_meets_maintenance(buy: bool) -> None:
     exchange, account = opened(200, BTC=20)
-    exchange.place(account, wire("BTC", buy, "0.02", 80_010 if buy else 79_990, "Ioc"))
+    exchange.place(account, order("BTC", buy, "0.02", 80_010 if buy else 79_990, "Ioc"))
     limit = Decimal(ask(exchange, "clearinghouseState")["assetPositions"][0]["position"]["liquidationPx"])
     exchange.market.pins["BTC"] = (NOON, limit)
     assert abs(exchange.equity(account) - exchange.maintenance(account)) < Decimal("0.00001")
@@ -150,9 +152,9 @@ def test_the_displayed_liquidation_price_is_where_equity_meets_maintenance(buy: 
 
 def test_a_position_turned_over_is_closed_and_opened_at_the_new_price() -> None:
     exchange, account = opened()
-    exchange.place(account, wire("BTC", True, "0.001", 80_001, "Ioc"))
+    exchange.place(account, order("BTC", True, "0.001", 80_001, "Ioc"))
     exchange.set_mark("BTC", 81_000)
-    exchange.place(account, wire("BTC", False, "0.003", 80_999, "Ioc"))
+    exchange.place(account, order("BTC", False, "0.003", 80_999, "Ioc"))
     assert account.fills[-1]["dir"] == "Long > Short"
     assert account.fills[-1]["closedPnl"] == "0.998"
     assert (account.szi("BTC"), account.positions["BTC"].cost) == (Decimal("-0.002"), Decimal("-161.998"))
@@ -168,7 +170,7 @@ def test_less_than_the_bridge_takes_is_lost() -> None:
 def test_unified_money_backs_positions_from_spot() -> None:
     exchange, account = opened(100)
     exchange.set_mode(USER, "unifiedAccount")
-    exchange.place(account, wire("BTC", True, "0.001", 80_001, "Ioc"))
+    exchange.place(account, order("BTC", True, "0.001", 80_001, "Ioc"))
     [usdc] = ask(exchange, "spotClearinghouseState")["balances"]
     assert (usdc["total"], usdc["hold"]) == ("99.964", "4.0")
     summary = ask(exchange, "clearinghouseState")
@@ -177,18 +179,18 @@ def test_unified_money_backs_positions_from_spot() -> None:
 
 def test_a_reduce_only_order_goes_when_there_is_nothing_to_reduce() -> None:
     exchange, account = opened()
-    exchange.place(account, wire("BTC", True, "0.002", 80_001, "Ioc"))
-    exchange.place(account, wire("BTC", False, "0.002", 82_000, "Gtc reduce"))
-    exchange.place(account, wire("BTC", False, "0.002", 79_999, "Ioc"))
+    exchange.place(account, order("BTC", True, "0.002", 80_001, "Ioc"))
+    exchange.place(account, order("BTC", False, "0.002", 82_000, "Gtc reduce"))
+    exchange.place(account, order("BTC", False, "0.002", 79_999, "Ioc"))
     exchange.advance()
-    assert [order.status for order in account.orders.values()] == ["filled", "reduceOnlyCanceled", "filled"]
+    assert [one.status for one in account.orders.values()] == ["filled", "reduceOnlyCanceled", "filled"]
 
 
 def test_two_accounts_are_two_margins_and_two_books() -> None:
     exchange, account = opened()
     exchange.fund(OTHER, 50)
-    exchange.place(account, wire("BTC", True, "0.001", 79_000))
-    exchange.place(exchange.account(OTHER), wire("BTC", False, "0.001", 81_000))
+    exchange.place(account, order("BTC", True, "0.001", 79_000))
+    exchange.place(exchange.account(OTHER), order("BTC", False, "0.001", 81_000))
     assert len(ask(exchange, "openOrders")) == 1
     exchange.set_mark("BTC", 81_500)
     assert exchange.account(OTHER).szi("BTC") == Decimal("-0.001")
