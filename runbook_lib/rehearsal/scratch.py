@@ -55,7 +55,7 @@ class ScratchDatabase:
         password = password or secrets.token_urlsafe(18)
         dsn = _addressed(address, name)
         try:
-            with psycopg.connect(address, autocommit=True, connect_timeout=10) as server:
+            with psycopg.connect(address, autocommit=True, connect_timeout=10, client_encoding="utf8") as server:
                 if OWNER in _prepare(server):
                     _set_password(server, OWNER, password)
                     dsn = _addressed(address, name, OWNER, password)
@@ -133,7 +133,9 @@ def _prepare(server: psycopg.Connection[Any]) -> set[str]:
 def _create(server: psycopg.Connection[Any], name: str) -> None:
     owner = OWNER if _superuser(server) else server.info.user
     server.execute(
-        sql.SQL("create database {} owner {} template template0").format(sql.Identifier(name), sql.Identifier(owner))
+        sql.SQL("create database {} owner {} template template0 encoding 'UTF8'").format(
+            sql.Identifier(name), sql.Identifier(owner)
+        )
     )
 
 
