@@ -104,7 +104,7 @@ class Head:
         return f"{self.phase} on {self.profile} (project {self.project}) by {self.operator}\nrecord: {self.record}"
 
 
-PRE = "background:#f6f6f6;color:#222;padding:6px 8px;margin:4px 0;white-space:pre-wrap;overflow-wrap:anywhere"
+PRE = "font-family:monospace;font-size:90%;line-height:1.35;background:#f6f6f6;color:#222;padding:6px 8px;margin:4px 0;white-space:pre-wrap;overflow-wrap:anywhere"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -78,6 +78,16 @@ class Budgets(Part):
     build: float = 1800.0
 
 
+class Gates(Part):
+    """How old, in hours, the record may be that the next phase rests on."""
+
+    age: float = 168.0
+    ages: dict[str, float] = Field(default_factory=dict)  # by the phase that was run, where it differs
+
+    def hours(self, phase: str) -> float:
+        return self.ages.get(phase, self.age)
+
+
 class Settings(Part):
     """One profile."""
 
@@ -96,6 +106,7 @@ class Settings(Part):
     variables: dict[str, Literal["secret", "public"]]
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     budgets: Budgets = Budgets()
+    gates: Gates = Gates()
     name: str = ""
 
     def lookup(self, dotted: str) -> str:
