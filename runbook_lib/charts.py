@@ -27,10 +27,6 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
     "figure.dpi": 100,
     "savefig.dpi": 100,
 }
@@ -45,14 +41,15 @@ def cost_per_tick(ticks: pd.DataFrame, low: float, high: float) -> Figure:
     figure, axes = _axes("Cost per tick", "US dollars")
     if _empty(axes, ticks):
         return figure
-    axes.axhspan(low, high, color=GREEN, alpha=0.12, label=f"usual band ${low:g} to ${high:g}")
+    axes.axhspan(low, high, color=GREEN, alpha=0.12, label=f"usual: {low:g} to {high:g}")
     priced = ticks.dropna(subset=["cost_usd"])
     axes.plot(
         _times(priced["tick_at"]), pd.to_numeric(priced["cost_usd"]), "o-", color=BLUE, markersize=3, label="tick"
     )
-    for when in _times(ticks.loc[ticks["cost_usd"].isna(), "tick_at"]):
-        axes.axvline(when, color=RED, linestyle=":", linewidth=1)
-    axes.set_ylim(bottom=0)
+    unpriced = _times(ticks.loc[ticks["cost_usd"].isna(), "tick_at"])
+    if len(unpriced):
+        axes.scatter(unpriced, [0.0] * len(unpriced), marker="x", color=RED, s=36, zorder=3, label="unpriced tick")
+    axes.set_ylim(0, max(high, float(pd.to_numeric(priced["cost_usd"]).max() if len(priced) else 0)) * 1.15)
     return _finished(figure, axes)
 
 
@@ -66,8 +63,8 @@ def month_to_date(ticks: pd.DataFrame, cap: float) -> Figure:
         return figure
     ordered = ticks.sort_values("tick_at")
     spent = pd.to_numeric(ordered["cost_usd"]).fillna(0).cumsum()
-    axes.step(_times(ordered["tick_at"]), spent, where="post", color=BLUE, label=f"spent ${spent.iloc[-1]:.2f}")
-    _threshold(axes, cap, f"cap ${cap:g}")
+    axes.step(_times(ordered["tick_at"]), spent, where="post", color=BLUE, label=f"spent: {spent.iloc[-1]:.2f}")
+    _threshold(axes, cap, f"cap: {cap:g}")
     axes.set_ylim(0, max(cap, float(spent.iloc[-1])) * 1.15)
     return _finished(figure, axes)
 
@@ -87,8 +84,10 @@ def freshness(beats: pd.DataFrame) -> Figure:
     late = shown["stale"].isna() | (shown["stale"] > limits)
     axes.barh(names, shown["stale"].fillna(limits), color=[RED if bad else BLUE for bad in late], height=0.6)
     axes.scatter(limits, names, marker="|", s=180, color=GREY, label="its own limit", zorder=3)
-    for name, stale in zip(names, shown["stale"], strict=True):
-        axes.annotate("never" if pd.isna(stale) else f"{stale:.0f} s", (0, name), xytext=(4, 0), **_INSIDE)
+    for name, stale, limit in zip(names, shown["stale"], limits, strict=True):
+        words = "never" if pd.isna(stale) else f"{stale:.0f} s"
+        axes.annotate(words, (max(limit if pd.isna(stale) else stale, limit), name), **_BESIDE)
+    axes.margins(x=0.15)
     axes.set_xlabel("seconds")
     return _finished(figure, axes, times=False)
 
@@ -107,7 +106,7 @@ def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
     axes.scatter(times.iloc[1:][~late], gaps[~late], s=10, color=BLUE, label="on time")
     axes.scatter(times.iloc[1:][late], gaps[late], s=22, color=RED, marker="^", label="late")
     _threshold(axes, interval, f"interval {interval:g} s", colour=GREY)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(2 * interval, float(gaps.max())) * 1.15)
     return _finished(figure, axes)
 
 
@@ -141,14 +140,14 @@ def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
     return _finished(figure, axes, times=False)
 
 
-_INSIDE: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8, "color": "white"}
+_BESIDE: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
 
 
 def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     plt.close(figure)  # left open, a notebook would draw it twice
-    axes.set_title(title)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.set_ylabel(unit)
     if times:
         axes.set_xlabel("UTC")
@@ -178,5 +177,5 @@ def _finished(figure: Figure, axes: Axes, *, times: bool = True) -> Figure:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
     return figure
