@@ -89,16 +89,20 @@ def run(
 @click.argument("record")
 @click.option("--project", help="Production only: the project's ref, typed once.")
 def resume(record: str, project: str | None) -> None:
-    """Go on from a sealed record that waits, failed or was cut off: acts that passed are not sent again."""
+    """Go on from a sealed record that waits, failed or was cut off: acts that passed are not sent again.
+
+    What already rests on that record, an answer or a resumed run, is gone on from.
+    """
     import yaml
 
     from runbook_lib import outline, records, runs
 
-    parent = records.find(runs.records_root(), record)
+    parent = runs.latest(records.find(runs.records_root(), record))
     ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
     settings = _settings(parent.opened()["profile"])
     _fingerprint(settings, project)
     _seal_if_cut_off(parent, settings)
+    click.echo(f"going on from {parent.name}")
     notebook = outline.notebook(ran_with["phase"])
     sys.exit(_run_one(settings, notebook, ran_with["parameters"], parent=parent))
 
@@ -108,14 +112,17 @@ def resume(record: str, project: str | None) -> None:
 @click.argument("step")
 @click.option("--as", "name", required=True, help="Who vouches.")
 def confirm(record: str, step: str, name: str) -> None:
-    """Vouch for a step that a sealed record waits for; then resume from the record this makes."""
+    """Vouch for a step that a sealed record waits for; then resume."""
     from runbook_lib import history, records, runs
 
-    parent = records.find(runs.records_root(), record)
+    parent = runs.latest(records.find(runs.records_root(), record))
     found = history.read(parent).outcomes()
     waiting = {number: event for number, event in found.items() if event["outcome"] == "waiting"}
+    if not name.strip():
+        raise ConfigError("--as: expected a name, found none")
     if step not in waiting:
-        raise ConfigError(f"{parent.name} does not wait for {step!r}: {nearest(step, waiting or ['no step at all'])}")
+        choice = nearest(step, waiting) if waiting else "it waits for no step"
+        raise ConfigError(f"{parent.name} does not wait for {step!r}: {choice}")
     if waiting[step]["verb"] != "confirm":
         raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
     answer = runs.vouch(_settings(parent.opened()["profile"]), parent, waiting[step], name)
@@ -134,7 +141,7 @@ def list_records(profile: str | None, phase: str | None, outcome: str | None) ->
 
     table = Table("record", "phase", "outcome", "passed", "failed", "operator")
     for record in records.every(runs.records_root()):
-        opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed", "steps": {}}
+        opened, seal = _ends_of(record)
         wanted = {"profile": profile, "phase": phase}
         if all(v is None or opened[k] == v for k, v in wanted.items()) and outcome in (None, seal["outcome"]):
             counts = seal["steps"]
@@ -150,7 +157,7 @@ def verify(names: tuple[str, ...]) -> None:
     from runbook_lib import records, runs
 
     root = runs.records_root()
-    chosen = [records.find(root, name) for name in names] if names else list(records.every(root))
+    chosen = [_to_verify(root, name) for name in names] if names else list(records.every(root))
     if not chosen:
         raise ConfigError(f"no records below {root}")
     broken = 0
@@ -161,7 +168,7 @@ def verify(names: tuple[str, ...]) -> None:
             click.echo(problem)
         if not problems:
             click.echo(f"{record.folder.name}: sound, seal {(record.sealed() or {})['hash']}")
-    sys.exit(1 if broken else 0)
+    sys.exit(1 if _print_gaps(root, [] if names else chosen) or broken else 0)
 
 
 @cli.command()
@@ -252,6 +259,31 @@ def _enter(running: Any) -> None:
     """Take on the environment of a rehearsal: its secrets, and its stand-in executables first on the PATH."""
     os.environ.update(running.environment)
     os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def _ends_of(record: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a record began and how it ended, as far as they can be read."""
+    unknown = {"phase": "", "profile": record.profile, "operator": ""}
+    try:
+        return record.opened(), record.sealed() or {"outcome": "not sealed", "steps": {}}
+    except RunbookError:
+        return unknown, {"outcome": "damaged", "steps": {}}
+
+
+def _to_verify(root: Path, name: str) -> Any:
+    """A folder is verified as it stands, even if nothing in it looks like a record any more."""
+    from runbook_lib import records
+
+    return records.Record(Path(name).resolve()) if Path(name).is_dir() else records.find(root, name)
+
+
+def _print_gaps(root: Path, chosen: Sequence[Any]) -> bool:
+    from runbook_lib import records
+
+    found = [gap for profile in sorted({r.profile for r in chosen}) for gap in records.gaps(root, profile)]
+    for gap in found:
+        click.echo(gap)
+    return bool(found)
 
 
 def _fingerprint(settings: Settings, typed: str | None) -> None:

@@ -89,7 +89,7 @@ def probes(settings: Settings) -> list[Probe]:
         Probe(
             "supabase token",
             (http("supabase", "GET /v1/projects/{project}"),),
-            reply(ref=settings.project, status=one_of("ACTIVE_HEALTHY")),
+            each(ref=settings.project, status="ACTIVE_HEALTHY"),
             "0.1f, 0.1g, rotation of the database password",
             "make a personal access token in the Supabase dashboard and export SUPABASE_ACCESS_TOKEN",
         ),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import engine, outline, runs
 from runbook_lib.engine import Outcome
-from runbook_lib.errors import StepFailed
+from runbook_lib.errors import ConfigError, StepFailed
 from runbook_lib.records import Event, Record, write_atomic
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def run(
     wrong. Timeouts are in seconds, for the whole run and for each cell.
     """
     settings.require_variables()
+    if "profile" in parameters:
+        raise ConfigError(f"profile is no -p parameter: this run goes to {settings.name!r}; choose with --profile")
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "notebook.ipynb"
         engine.prepare(notebook, draft, {"profile": settings.name, **parameters})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.outline import Step
 
-__all__ = ["History", "chain", "outcome", "read"]
+__all__ = ["History", "chain", "counts", "outcome", "read"]
 
 WORST_FIRST = ("unknown", "failed", "waiting")
 
@@ -48,9 +48,10 @@ class History:
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
-    def vouched(self, number: str) -> Event | None:
-        """Who vouched for a step, if anybody did."""
-        return next((e for e in reversed(self.all) if e["event"] == "vouched" and e["step"] == number), None)
+    def vouched(self, number: str, statement: str) -> Event | None:
+        """Who vouched for a step's statement, word for word, if anybody did."""
+        said = ("vouched", number, statement)
+        return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
         """The recorded reply of a step's command."""
@@ -75,15 +76,12 @@ class History:
 
 def read(record: Record) -> History:
     """The history of a record, with its parents'."""
-    return History(record.ledger.events(), [e for parent in chain(record)[:-1] for e in parent.ledger.events()])
+    return History(record.ledger.events(), [e for parent in record.parents for e in parent.ledger.events()])
 
 
 def chain(record: Record) -> list[Record]:
     """The records a record resumes, oldest first, itself last."""
-    found = [record]
-    while (parent := found[0].opened().get("parent")) is not None:
-        found.insert(0, Record(record.root / parent["record"]))
-    return found
+    return [*record.parents, record]
 
 
 def outcome(history: History, steps: Sequence[Step]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from IPython.display import display
 
 from runbook_lib import outline, settings
+from runbook_lib.errors import ConfigError
 from runbook_lib.records import LEDGER, Record
 from runbook_lib.runs import MODE, RECORD, begin
 from runbook_lib.steps import Phase
@@ -19,19 +20,26 @@ def open_phase(name: str, *, profile: str) -> Phase:
     """The phase of this notebook, in the record this kernel was started for.
 
     Without one (the notebook was opened by hand) a new record is begun. Raise `ConfigError` if the profile, a
-    variable or the notebook's name is wrong.
+    variable or the notebook's name is wrong, or if the record is another phase's or another profile's.
     """
-    outline.notebook(name)
     chosen = settings.load(profile)
     chosen.require_variables()
     mode = os.environ.get(MODE, "attended")
-    record = _record(chosen) or begin(chosen, name, mode=mode)
+    record = _record(name, chosen) or begin(chosen, outline.notebook(name).stem, mode=mode)
     phase = Phase(name, chosen, record, mode=mode, display=display)
     phase.head()
     return phase
 
 
-def _record(chosen: settings.Settings) -> Record | None:
+def _record(name: str, chosen: settings.Settings) -> Record | None:
     named = os.environ.get(RECORD)
     folder = Path(named) if named else Path.cwd()
-    return Record(folder, chosen.redactor()) if (folder / LEDGER).exists() else None
+    if not named and not (folder / LEDGER).exists():
+        return None
+    record = Record(folder, chosen.redactor())
+    opened = record.opened()
+    if (opened["phase"], opened["profile"]) != (name, chosen.name):
+        raise ConfigError(
+            f"this notebook is {name} on {chosen.name}; its record is of {opened['phase']} on {opened['profile']}"
+        )
+    return record

@@ -30,19 +30,19 @@ class Step:
     tags: tuple[str, ...] = ()
 
 
-def notebooks(folder: Path = NOTEBOOKS) -> list[str]:
+def notebooks(folder: Path | None = None) -> list[str]:
     """Names of the notebooks there are, in order."""
-    return sorted(path.stem for path in folder.glob("*.ipynb"))
+    return sorted(path.stem for path in (folder or NOTEBOOKS).glob("*.ipynb"))
 
 
-def notebook(name: str, folder: Path = NOTEBOOKS) -> Path:
+def notebook(name: str, folder: Path | None = None) -> Path:
     """Path of a notebook by its name, its unambiguous beginning (``phase_0``) or its file."""
     wanted = name.removesuffix(".ipynb").rpartition("/")[2]
     known = notebooks(folder)
     matching = [n for n in known if n == wanted] or [n for n in known if n.startswith(f"{wanted}_")]
     if len(matching) != 1:
         raise ConfigError(f"no notebook {name!r}: {nearest(wanted, known)}")
-    return folder / f"{matching[0]}.ipynb"
+    return (folder or NOTEBOOKS) / f"{matching[0]}.ipynb"
 
 
 def steps(path: Path) -> list[Step]:

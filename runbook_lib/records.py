@@ -25,7 +25,21 @@ if TYPE_CHECKING:
 
     from runbook_lib.redaction import Redactor
 
-__all__ = ["HEAD", "LEDGER", "SIGNATURE", "Ledger", "Record", "create", "every", "find", "head", "seal", "verify"]
+__all__ = [
+    "HEAD",
+    "LEDGER",
+    "SIGNATURE",
+    "Ledger",
+    "Record",
+    "create",
+    "every",
+    "find",
+    "gaps",
+    "head",
+    "seal",
+    "verify",
+    "write_atomic",
+]
 
 LEDGER = "ledger.jsonl"
 SIGNATURE = "seal.sig"
@@ -52,7 +66,7 @@ class Ledger:
             facts = self._redact.value(facts)
         with _opened(self.path) as file:
             last, number = self._tail(file)
-            if number and last == "":
+            if number and not last:
                 raise RecordError(f"{self.path}: sealed; nothing is added to a sealed record")
             body = {"n": number + 1, "at": _now(), "event": event, **facts}
             line, digest = _line(body, last)
@@ -73,7 +87,14 @@ class Ledger:
             file.seek(start)
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()], start + len(whole)
+        return [self._event(line) for line in whole.splitlines()], start + len(whole)
+
+    def _event(self, line: bytes) -> Event:
+        try:
+            event: Event = json.loads(line)
+        except ValueError:
+            raise RecordError(f"{self.path}: damaged; ./runbook verify says where") from None
+        return event
 
     def _tail(self, file: int) -> tuple[str, int]:
         """Hash and number of the last line; an empty hash with a number means sealed."""
@@ -86,7 +107,7 @@ class Ledger:
             os.ftruncate(file, whole)
         if not whole:
             return "", 0
-        last = json.loads(data[:whole].splitlines()[-1])
+        last = self._event(data[:whole].splitlines()[-1])
         return ("" if last["event"] == "sealed" else last["hash"]), last["n"]
 
     def _write(self, file: int, line: bytes) -> None:
@@ -126,12 +147,28 @@ class Record:
         """Path below the folder of all records."""
         return str(self.folder.relative_to(self.root))
 
+    @property
+    def profile(self) -> str:
+        """The profile's name, which is the folder's."""
+        return Path(self.name).parts[0]
+
     def opened(self) -> Event:
-        """The first event: phase, profile, project, operator, parent."""
-        events = self.ledger.follow()[0] if self.ledger.path.exists() else []
-        if not events:
-            raise RecordError(f"{self.folder}: no ledger, or an empty one")
-        return events[0]
+        """The first event: phase, profile, project, operator, parent. Raise `RecordError` if there is none."""
+        try:
+            with self.ledger.path.open("rb") as file:
+                event: Event = json.loads(file.readline())
+        except (OSError, ValueError):
+            raise RecordError(f"{self.folder}: no ledger, or one that does not begin") from None
+        return event
+
+    @cached_property
+    def parents(self) -> tuple[Record, ...]:
+        """The records this one resumes, oldest first. Each is sealed, so that its events are read once."""
+        parent = self.opened().get("parent")
+        if parent is None:
+            return ()
+        record = Record(self.root / parent["record"])
+        return (*record.parents, record)
 
     def sealed(self) -> Event | None:
         """The seal, or None while the run is open (or was cut off)."""
@@ -169,11 +206,11 @@ def seal(record: Record, outcome: str, **facts: Any) -> Event:
 
     Raise `RecordError` naming file and offset if a secret is found; the record then stays unsealed.
     """
-    _refuse_secrets(record)
-    profile = record.root / Path(record.name).parts[0]
+    _refuse_unsealable(record)
+    profile = record.root / record.profile
     with _opened(profile / ".lock"):
         previous = head(profile)
-        files = {path.name: _digest(path) for path in _files(record.folder)}
+        files = {_below(record.folder, path): _digest(path) for path in _files(record.folder)}
         _replace(profile / HEAD, {"hash": previous, "pending": record.name})
         event = record.ledger.append("sealed", outcome=outcome, files=files, previous=previous, **facts)
         _replace(profile / HEAD, {"hash": event["hash"], "pending": None})
@@ -193,12 +230,25 @@ def head(profile: Path) -> str | None:
     return str(known["hash"]) if known["hash"] else None
 
 
+def gaps(root: Path, profile: str) -> list[str]:
+    """What the chain of a profile's seals tells of records that are gone."""
+    sealed = [(record, record.sealed()) for record in every(root) if record.profile == profile]
+    seals = {seal["hash"]: (record, seal["previous"]) for record, seal in sealed if seal}
+    known = head(root / profile)
+    problems = [] if known is None or known in seals else [f"{root / profile}: the newest seal, {known}, is gone"]
+    for record, previous in seals.values():
+        if previous is not None and previous not in seals:
+            problems.append(f"{record.folder}: the seal before it, {previous}, is gone")
+    return problems
+
+
 def verify(folder: Path) -> list[str]:
     """Everything wrong with a record, each naming the file and, in the ledger, the line. Needs only the folder."""
     path = folder / LEDGER
-    if not path.exists():
-        return [f"{path}: missing"]
-    problems, last = _verify_chain(path)
+    try:
+        problems, last = _verify_chain(path)
+    except OSError as error:
+        return [f"{path}: cannot be read: {error.strerror}"]
     if last is None or last.get("event") != "sealed":
         return [*problems, f"{path}: not sealed: the run was cut off, or the end of the ledger was removed"]
     return [*problems, *_verify_files(folder, last.get("files", {}))]
@@ -206,15 +256,15 @@ def verify(folder: Path) -> list[str]:
 
 def every(root: Path) -> Iterator[Record]:
     """Every record below ``root``, oldest first."""
-    for path in sorted(root.glob(f"*/*/*/{LEDGER}")):
-        yield Record(path.parent)
+    for folder in sorted(root.glob("*/*/*/")):
+        yield Record(folder)
 
 
 def find(root: Path, name: str) -> Record:
     """The record at path ``name``, or the newest whose folder name contains it."""
-    folder = Path(name) if (Path(name) / LEDGER).exists() else root / name
-    if (folder / LEDGER).exists():
-        return Record(folder.resolve())
+    for folder in (Path(name), root / name):
+        if (folder / LEDGER).exists():
+            return Record(folder.resolve())
     matching = [record for record in every(root) if name in record.name]
     if not matching:
         raise ConfigError(f"no record {name!r} below {root}: {nearest(name, [r.name for r in every(root)][-8:])}")
@@ -245,7 +295,7 @@ def _verify_chain(path: Path) -> tuple[list[str], Event | None]:
                 problems.append(f"{path}: line {number}: {complaint}")
                 return problems, last  # every later line rests on this one
             previous = last["hash"]
-            if last["event"] == "sealed":
+            if last.get("event") == "sealed":
                 rest = file.read(1)
                 return ([f"{path}: line {number + 1}: something stands after the seal"] if rest else []), last
     return problems, last
@@ -266,31 +316,44 @@ def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, E
 
 
 def _verify_files(folder: Path, files: Mapping[str, str]) -> list[str]:
-    found = {path.name: path for path in _files(folder)}
+    found = {_below(folder, path): path for path in _files(folder)}
     problems = [f"{folder / name}: missing" for name in files if name not in found]
     for name, path in found.items():
         if name not in files:
             problems.append(f"{path}: not in the seal")
-        elif _digest(path) != files[name]:
+        elif not _plain(path) or _digest(path) != files[name]:
             problems.append(f"{path}: changed since it was sealed")
     return problems
 
 
 def _files(folder: Path) -> list[Path]:
     """What a seal covers: every file of the record but the ledger and the seal's own signature."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (LEDGER, SIGNATURE))
+    own = {folder / LEDGER, folder / SIGNATURE}
+    return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
 
-def _refuse_secrets(record: Record) -> None:
-    if record.redact is None:
-        return
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _refuse_unsealable(record: Record) -> None:
     for path in [*_files(record.folder), record.folder / LEDGER]:
+        if not _plain(path):
+            raise RecordError(f"{path}: not a plain file; not sealed")
+        if record.redact is None:
+            continue
         for name, form, offset in record.redact.hits(path.read_text(encoding="utf-8", errors="replace")):
             raise RecordError(f"{path}: holds the secret {name} ({form}) at character {offset}; not sealed")
 
 
 def _line(body: Event, previous: str) -> tuple[bytes, str]:
+    # A reply may hold half a surrogate pair, which UTF-8 cannot write: it is kept as the mark of what is lost.
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)[:-1]
+    text = text.encode(errors="replace").decode()
     digest = _hash(previous, text)
     return f'{text}{HASH}{digest}"}}\n'.encode(), digest
 

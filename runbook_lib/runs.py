@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Event, Record
     from runbook_lib.settings import Settings
 
-__all__ = ["MODE", "RECORD", "begin", "finish", "operator", "records_root", "vouch"]
+__all__ = ["MODE", "RECORD", "begin", "finish", "latest", "operator", "records_root", "vouch"]
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
 MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
@@ -54,11 +54,7 @@ def begin(
 ) -> Record:
     """Open a new record. Raise `RecordError` if it cannot be written: then nothing is sent."""
     ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
-    seal = parent.sealed() if parent else None
-    if parent is not None and seal is None:
-        raise RecordError(
-            f"{parent.name} is not sealed: nothing can rest on it; run ./runbook seal {parent.name} first"
-        )
+    seal = _sound_seal(parent) if parent else None
     return records.create(
         root or records_root(),
         settings.name,
@@ -75,19 +71,40 @@ def begin(
     )
 
 
+def _sound_seal(parent: Record) -> Event:
+    """The seal a new run rests on; raise `RecordError` if the record is open or damaged."""
+    seal, problems = parent.sealed(), records.verify(parent.folder)
+    if seal is None or problems:
+        raise RecordError(f"nothing can rest on {parent.name}: {'; '.join(problems)}")
+    return seal
+
+
+def latest(record: Record) -> Record:
+    """The newest record that rests on this one, directly or through others; itself if none does."""
+    resting = [r for r in records.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
+    return latest(resting[-1]) if resting else record
+
+
+def _parent(record: Record) -> str | None:
+    try:
+        return (record.opened().get("parent") or {}).get("record")
+    except RecordError:
+        return None
+
+
 def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
     """Seal a record with the outcome its ledger shows; ``ended`` says how a run ended that did not end by itself.
 
     Raise `RecordError` if a file of the record holds a secret.
     """
     found = history.read(record)
+    opened = record.opened()
     planned = outline.steps(record.notebook) if record.notebook.exists() else []
-    outcome = history.outcome(found, planned)
+    outcome = "waiting" if opened["mode"] == "confirm" else history.outcome(found, planned)
     if ended is not None and outcome != "unknown" and ended.startswith("interrupted"):
         outcome = "interrupted"
     elif ended is not None and outcome == "passed":
         outcome = "failed"
-    opened = found.own[0]
     return records.seal(
         record,
         outcome,
@@ -106,7 +123,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """A sealed record of its own that says who vouched for what a sealed record waits for."""
+    """A sealed record of its own that says who vouched for what a sealed record waits for; it waits to be resumed."""
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
     for file in ("notebook.ipynb", "parameters.yaml"):
         records.write_atomic(answer.folder / file, (parent.folder / file).read_bytes())

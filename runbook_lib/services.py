@@ -10,18 +10,19 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import os
 import re
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import httpx
 import psycopg
@@ -36,14 +37,17 @@ from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.settings import host_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from runbook_lib.settings import Service, Settings
 
 __all__ = ["Services"]
 
 OUTPUT = 20_000  # characters of a shell command's output that are kept
-TEMPORARY = re.compile(
-    r"^08|^57P0[123]|^53300"
-)  # SQLSTATEs of a connection that is gone or refused, not of a statement
+LAST = 600  # characters of it, or of an answer, that an error message holds
+GRACE = 2.0  # seconds after Postgres' own time limit
+TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
 class Services:
@@ -51,20 +55,25 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._connections: dict[bool, psycopg.Connection[dict[str, Any]]] = {}
+        self._reading: psycopg.Connection[dict[str, Any]] | None = None
         self._http: dict[str, httpx.Client] = {}
 
     def close(self) -> None:
         """Close every connection."""
-        for connection in self._connections.values():
-            connection.close()
+        if self._reading is not None:
+            self._reading.close()
         for client in self._http.values():
             client.close()
-        self._connections.clear()
+        self._reading = None
         self._http.clear()
 
     def look(self, command: Command) -> Reply:
         """Send a command that changes nothing; raise `StepRefused` before sending if it might."""
+        self.refuse_change(command)
+        return self._send(command, read_only=True)
+
+    def refuse_change(self, command: Command) -> None:
+        """Raise `StepRefused` for what a look must not send. Of SQL, Postgres itself refuses the rest."""
         if isinstance(command, Http | Shell) and not command.read_only:
             raise StepRefused(
                 f"a check only looks: {command.text().splitlines()[0]!r} may change something; "
@@ -73,12 +82,12 @@ class Services:
         for statement in command.statements if isinstance(command, Trial) else (command,):
             if isinstance(statement, Sql):
                 statement.refuse_control()
-        return self._send(command, read_only=True)
 
     def change(self, command: Command) -> Reply:
         """Send a command that may change something, once."""
-        if isinstance(command, Sql):
-            command.refuse_control()
+        for statement in command.statements if isinstance(command, Trial) else (command,):
+            if isinstance(statement, Sql):
+                statement.refuse_control()
         return self._send(command, read_only=False)
 
     def shown(self, command: Command) -> str:
@@ -92,9 +101,9 @@ class Services:
         started, clock = time.time(), time.perf_counter()
         match command:
             case Sql():
-                reply = self._sql([command], read_only=read_only, keep=not read_only)
+                reply = self._look([command]) if read_only else self._change([command], keep=True)
             case Trial():
-                reply = self._sql(command.statements, read_only=False, keep=False)
+                reply = self._change(command.statements, keep=False)
             case Http():
                 reply = self._request(command)
             case Shell():
@@ -103,7 +112,7 @@ class Services:
                 reply = self._round_trip(command)
         seconds = time.perf_counter() - clock
         return Reply(
-            tuple(drop(row) for row in reply.rows),
+            tuple(drop(_plain(row)) for row in reply.rows),
             reply.status,
             reply.error,
             reply.text,
@@ -124,51 +133,78 @@ class Services:
             connection = psycopg.connect(
                 make_conninfo(database.url, **user),
                 password=self.settings.variable(password),
+                hostaddr="",  # not even PGHOSTADDR leads elsewhere
+                options="",
                 connect_timeout=max(2, int(self.settings.budgets.answer)),
                 application_name="launch-runbook",
                 autocommit=True,
                 row_factory=dict_row,
             )
+            # Set after connecting: poolers refuse startup options. The month of a cost cap begins at UTC midnight.
+            connection.execute("set time zone 'UTC'")
+            limit = int(self.settings.budgets.answer * 1000)
+            connection.execute(compose.SQL("set statement_timeout = {}").format(limit))
         except psycopg.Error as error:
             raise ServiceError(f"database {host_of(database.url)}: {_said(error)}") from None
-        # Set after connecting: poolers refuse startup options. The month of a cost cap begins at UTC midnight.
-        connection.execute("set time zone 'UTC'")
-        connection.execute(compose.SQL("set statement_timeout = {}").format(int(self.settings.budgets.answer * 1000)))
         return connection
 
-    def _connection(self, read_only: bool) -> psycopg.Connection[dict[str, Any]]:
-        known = self._connections.get(read_only)
-        if known is None or known.closed or known.broken:
-            known = self._connections[read_only] = self.connect(read_only=read_only)
-        return known
+    def _look(self, statements: Sequence[Sql]) -> Reply:
+        """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
+        if self._reading is not None:
+            with contextlib.suppress(ServiceError):
+                return self._transact(self._reading, statements, read_only=True, keep=False)
+        self._reading = self.connect(read_only=True)
+        return self._transact(self._reading, statements, read_only=True, keep=False)
 
-    def _sql(self, statements: Sequence[Sql], *, read_only: bool, keep: bool) -> Reply:
+    def _change(self, statements: Sequence[Sql], *, keep: bool) -> Reply:
+        """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made."""
+        with contextlib.closing(self.connect()) as connection:
+            return self._transact(connection, statements, read_only=False, keep=keep)
+
+    def _transact(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        statements: Sequence[Sql],
+        *,
+        read_only: bool,
+        keep: bool,
+    ) -> Reply:
         """Run statements in one transaction; roll it back unless ``keep``."""
-        connection = self._connection(read_only)
+        found: list[dict[str, Any]] = []
         try:
             connection.read_only = read_only
-            with connection.transaction(force_rollback=not keep):
-                found: list[dict[str, Any]] = []
+            with self._limited(connection), connection.transaction(force_rollback=not keep):
                 for statement in statements:
                     found = self._execute(connection, statement)
         except psycopg.Error as error:
-            if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or "08"):
+            if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
                 connection.close()
                 raise ServiceError(f"database: {_said(error)}", sent=keep) from None
             return Reply(error=_said(error))
         return Reply(tuple(found))
+
+    @contextlib.contextmanager
+    def _limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
+        """Hang up on a server that does not even keep its own time limit."""
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            hung_up = threading.Timer(self.settings.budgets.answer + GRACE, line.shutdown, (socket.SHUT_RDWR,))
+            hung_up.start()
+            try:
+                yield
+            finally:
+                hung_up.cancel()
+                hung_up.join()
 
     def _execute(self, connection: psycopg.Connection[dict[str, Any]], statement: Sql) -> list[dict[str, Any]]:
         values = {name: self._value(value) for name, value in statement.values.items()}
         # prepare=True parses on the server, which refuses several statements in one. A literal % is left alone
         # only when there are no values at all.
         cursor = connection.execute(statement.statement.encode(), values or None, prepare=True)
-        return [{k: _plain(v) for k, v in row.items()} for row in cursor] if cursor.description else []
+        return list(cursor) if cursor.description else []
 
     def _value(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._expanded(value)
-        return Jsonb(value) if isinstance(value, dict) else value
+        filled = self._expanded(value)
+        return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def _round_trip(self, command: RoundTrip) -> Reply:
         """LISTEN and NOTIFY on two connections; a transaction pooler accepts both and delivers nothing."""
@@ -203,11 +239,10 @@ class Services:
                 json=body if command.json is not None else None,
                 headers={k: self._expanded(v) for k, v in command.headers.items()},
             )
-        except httpx.ConnectError as error:
-            raise ServiceError(f"{command.service} {service.url}: cannot connect: {error}") from None
+        except NOT_SENT as error:
+            raise ServiceError(f"{command.service} {service.url}: cannot connect: {_words(error)}") from None
         except httpx.HTTPError as error:
-            words = str(error) or type(error).__name__
-            raise ServiceError(f"{command.service} {service.url}: no answer: {words}", sent=True) from None
+            raise ServiceError(f"{command.service} {service.url}: no answer: {_words(error)}", sent=True) from None
         return _answer(answer, command.pick)
 
     def _client(self, name: str, service: Service) -> httpx.Client:
@@ -241,38 +276,50 @@ class Services:
     # --- shell ---------------------------------------------------------------------------------------------------
 
     def _shell(self, command: Shell) -> Reply:
-        """Run the line in a process group of its own, which is ended as a whole at the time limit."""
-        try:
-            process = subprocess.Popen(
-                ["sh", "-euc", command.line],
-                cwd=command.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        except OSError as error:
-            return Reply(status=126, error=f"cannot run in {command.folder}: {error.strerror}")
-        ended = threading.Timer(self.settings.budgets.build, _end_group, (process.pid,))
-        ended.start()
-        try:
-            output, errors = process.communicate()
-        finally:
-            ended.cancel()
-            _end_group(process.pid)
-        return _shell_reply(process.returncode, output, errors)
+        """Run the line in a process group of its own, which is ended as a whole with the line or at the time limit.
+
+        Its output goes to files: a pipe would stay open as long as anything it left behind.
+        """
+        limit = self.settings.budgets.build
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(
+                    ["sh", "-euc", command.line],
+                    cwd=command.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                return Reply(status=126, error=f"cannot run in {command.folder}: {error.strerror}")
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                last = _written(errors).strip() or _written(output).strip() or "no output"
+                words = f"shell: {command.line.splitlines()[0]!r}: no end within {limit:g} s: {last[-LAST:]}"
+                raise ServiceError(words, sent=True) from None
+            finally:
+                _end_group(process.pid)
+                process.wait()
+            return _shell_reply(code, _written(output), _written(errors))
+
+
+def _written(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _shell_reply(code: int, output: str, errors: str) -> Reply:
     parsed: Any = None
     with contextlib.suppress(ValueError):
         parsed = json.loads(output)
-    kept = (output + errors)[-OUTPUT:]
+    structured = isinstance(parsed, dict | list)
+    # What is dropped from the rows must not come in as text.
+    kept = ((drop_text(parsed) if structured else output) + errors)[-OUTPUT:]
     if code == 0:
-        return Reply(_rows(parsed, None) if isinstance(parsed, dict | list) else (), code, text=kept)
-    last = (errors.strip() or output.strip() or "no output")[-600:]
+        return Reply(_rows(parsed, None) if structured else (), code, text=kept)
+    last = (errors.strip() or kept.strip() or "no output")[-LAST:]
     return Reply((), code, f"exit {code}: {last}", kept)
 
 
@@ -293,9 +340,9 @@ def _answer(answer: httpx.Response, pick: str | None) -> Reply:
         rows = ({**rows[0], **headers}, *rows[1:])
     error = None
     if not answer.is_success:
-        error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:600]
+        error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:LAST]
     elif pick is not None and _picked(body, pick) is None:
-        error = f"the answer has no {pick!r}: {drop_text(body)}"[:600]
+        error = f"the answer has no {pick!r}: {drop_text(body)}"[:LAST]
     return Reply(rows, answer.status_code, error, answer.text[:OUTPUT] if isinstance(body, str) else "")
 
 
@@ -315,6 +362,10 @@ def _picked(body: Any, pick: str) -> Any:
     return body
 
 
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 def _authorization(service: Service) -> str:
     if service.token is None:
         return ""
@@ -324,23 +375,25 @@ def _authorization(service: Service) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A Postgres value as JSON knows it: numerics as floats, times in UTC as ISO 8601, UUIDs as text."""
+    """A value as JSON knows it: numerics as floats, times in UTC as ISO 8601, everything else as text."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    for kind, made in PLAIN.items():
-        if isinstance(value, kind):
-            return made(value)
-    return value
+    return value if isinstance(value, bool | int | str | None) else _plain_scalar(value)
 
 
-PLAIN: dict[type, Callable[[Any], Any]] = {
-    Decimal: float,
-    datetime: lambda v: (v.astimezone(UTC) if v.tzinfo else v).isoformat().replace("+00:00", "Z"),
-    date: str,
-    UUID: str,
-    timedelta: timedelta.total_seconds,
-    bytes: bytes.hex,
-}
+def _plain_scalar(value: Any) -> Any:
+    match value:
+        case float() | Decimal():
+            return float(value) if math.isfinite(value) else str(value)
+        case datetime():
+            return (value.astimezone(UTC) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return value.hex()
+    return str(value)
 
 
 def _said(error: psycopg.Error) -> str:

@@ -1,0 +1,96 @@
+"""What a step says of itself: the ledger line first, then the card, which shows what the ledger holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from runbook_lib.cards import Card
+from runbook_lib.errors import StepFailed, StepPending, StepUnknown
+from runbook_lib.expect import Finding
+from runbook_lib.symptoms import diagnose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runbook_lib.commands import Reply
+    from runbook_lib.records import Event, Record
+
+__all__ = ["Sent", "Verdicts"]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A step that was begun: what the ledger and the card say of it whatever came back."""
+
+    number: str
+    verb: str
+    title: str
+    commands: tuple[str, ...] = ()  # as shown
+    fix: str | None = None
+
+
+class Verdicts:
+    """Where the steps of a run write and show how they end."""
+
+    def __init__(self, record: Record, display: Callable[[Any], object]) -> None:
+        self.record = record
+        self.display = display
+
+    def announce(self, sent: Sent) -> None:
+        """Write the ledger before anything is sent; what cannot be written is not sent."""
+        self.record.ledger.append(
+            "sending", step=sent.number, verb=sent.verb, title=sent.title, commands=list(sent.commands)
+        )
+
+    def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
+        """End as passed, or raise `StepFailed` with the complaint and the fix."""
+        if finding.complaint is not None:
+            self.failed(sent, finding, replies)
+        self._conclude(sent, "passed", finding, replies)
+
+    def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
+        """End as failed."""
+        self._conclude(sent, "failed", finding, replies)
+        fix = f"\nfix: {sent.fix}" if sent.fix else ""
+        raise StepFailed(self.clean(f"{sent.number} failed: {finding.complaint}{fix}"))
+
+    def waiting(self, sent: Sent) -> NoReturn:
+        """End as waiting for a person."""
+        self._conclude(sent, "waiting", Finding(""))
+        raise StepPending(self.clean(f"{sent.number} waits: {sent.title}\n{sent.fix}"))
+
+    def unknown(self, sent: Sent, why: str) -> NoReturn:
+        """End as unknown: it was sent, and no answer tells whether it took effect."""
+        finding = Finding("", f"{why}; nothing tells whether it took effect")
+        self._conclude(sent, "unknown", finding)
+        raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
+
+    def recalled(self, number: str, done: Event, *, known: bool) -> None:
+        """Take over a passed outcome of this chain; nothing is sent. ``known``: this record holds it already."""
+        if not known:
+            taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
+            self.record.ledger.append("outcome", **{**taken, "recalled": done.get("recalled", done["at"])})
+        self.display(Card(number, done["title"], "passed", (), f"passed at {done['at']}; not sent again"))
+
+    def clean(self, text: str) -> str:
+        """``text`` without any secret."""
+        return self.record.redact.text(text) if self.record.redact else text
+
+    def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:
+        symptom = diagnose(finding.complaint, sent.number) if finding.complaint else None
+        event = self.record.ledger.append(
+            "outcome",
+            step=sent.number,
+            verb=sent.verb,
+            title=sent.title,
+            outcome=outcome,
+            seen=finding.seen,
+            complaint=finding.complaint,
+            symptom=symptom.name if symptom else None,
+            fix=sent.fix if outcome != "passed" else None,
+            replies=[reply.facts() for reply in replies],
+        )
+        commands = [self.clean(text) for text in sent.commands]
+        told = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
+        self.display(Card(sent.number, sent.title, outcome, commands, *told))
