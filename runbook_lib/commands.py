@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, field, replace
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from runbook_lib.errors import ConfigError, StepRefused, nearest
+from runbook_lib.errors import ConfigError, RecordError, StepRefused, nearest
+from runbook_lib.sqltext import PLACE, control, literal, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,17 +38,9 @@ __all__ = [
     "trial",
 ]
 
-NAME = re.compile(r"\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")
+NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} is the shell's own
 VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
-COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-# Transaction control would escape the transaction a check or trial runs in; NOTIFY is delivered even from a
-# read-only one (tried: psycopg 3.3.9).
-CONTROL = re.compile(
-    r"^(begin|start|commit|end|rollback|abort|savepoint|release|prepare\s+transaction|set\s+transaction"
-    r"|set\s+session|notify|listen|unlisten|copy|call|do)\b",
-    re.IGNORECASE,
-)
-NOTIFY = re.compile(r"\bpg_notify\s*\(", re.IGNORECASE)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -110,19 +104,15 @@ class Sql:
         """The statement with its values written in, as psql takes it."""
         if not self.values:
             return f"{self.statement};"
-        written = re.sub(
-            r"%\((\w+)\)s|%%",
-            lambda m: _literal(self.values[m[1]]) if m[1] else "%",
-            self.statement,
-        )
+        written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
         return f"{written};"
 
     def refuse_control(self) -> None:
-        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO."""
-        bare = COMMENT.sub(" ", self.statement).strip()
-        found = CONTROL.match(bare) or NOTIFY.search(bare)
-        if found:
-            raise StepRefused(f"{found[0].strip()!r} is refused here: a check only looks, a trial is rolled back")
+        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement."""
+        if word := control(self.statement):
+            raise StepRefused(f"{word!r} is refused here: a check only looks, a trial is rolled back")
+        if (number := len(statements(self.statement))) != 1:
+            raise StepRefused(f"expected one statement, found {number}: write one sql(...) each")
 
 
 @dataclass(frozen=True)
@@ -161,8 +151,9 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Path and query."""
-        return self.path + (f"?{urlencode(self.query)}" if self.query else "")
+        """Path and query; true and false as JSON writes them."""
+        words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
+        return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
     def filled(self, names: Callable[[str], str]) -> Http:
         return replace(
@@ -175,13 +166,17 @@ class Http:
 
     def text(self, url: str = "", authorization: str = "") -> str:
         """The request as a curl command; ``authorization`` is shown with variables, unexpanded."""
-        lines = [f"curl -sS -X {self.method} {_quoted(url + self.target)}"]
-        shown = {"Authorization": authorization, **self.headers} if authorization else self.headers
-        lines += [f'-H "{name}: {value}"' for name, value in shown.items()]
+        # curl -X HEAD waits for a body that never comes.
+        verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
+        lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
+        if authorization and not any(name.lower() == "authorization" for name in self.headers):
+            lines.append(f'-H "Authorization: {authorization}"')
+        lines += [f'-H "{_expandable(f"{name}: {value}", quotes=True)}"' for name, value in self.headers.items()]
         if self.json is None:
             return " \\\n  ".join(lines)
         # An unquoted here-document: the shell fills in $NAME, as we do.
-        return " \\\n  ".join([*lines, "--json @- <<JSON"]) + f"\n{json.dumps(self.json, indent=1)}\nJSON"
+        body = _expandable(json.dumps(self.json, indent=1))
+        return " \\\n  ".join([*lines, "--json @- <<JSON"]) + f"\n{body}\nJSON"
 
 
 @dataclass(frozen=True)
@@ -197,7 +192,7 @@ class Shell:
         return self.reads
 
     def filled(self, names: Callable[[str], str]) -> Shell:
-        return replace(self, line=fill(self.line, names), folder=fill(self.folder, names))
+        return replace(self, line=fill(self.line, lambda n: shlex.quote(names(n))), folder=fill(self.folder, names))
 
     def text(self) -> str:
         return self.line
@@ -207,7 +202,7 @@ class Shell:
 class RoundTrip:
     """LISTEN on one connection, NOTIFY on another, and wait: proof that the command channel can work.
 
-    The reply has one row: delivered, milliseconds, mode (direct or session), host, port.
+    The reply has one row: delivered, milliseconds, mode (direct or session pooler), address.
     """
 
     channel: str
@@ -217,16 +212,30 @@ class RoundTrip:
         return replace(self, channel=fill(self.channel, names))
 
     def text(self) -> str:
-        notify = f"select pg_notify({_literal(self.channel)}, 'probe');"
-        return f'listen "{self.channel}";\n-- in a second session:\n{notify}'
+        notify = f"select pg_notify({literal(self.channel)}, 'probe');"
+        name = self.channel.replace('"', '""')
+        return f'listen "{name}";\n-- in a second session:\n{notify}'
 
 
 Command = Sql | Trial | Http | Shell | RoundTrip
 
 
 def sql(statement: str, **values: Any) -> Sql:
-    """One SQL statement; ``%(name)s`` binds a keyword."""
-    return Sql(dedent(statement).strip().rstrip(";"), values)
+    """One SQL statement; ``%(name)s`` binds a keyword.
+
+    A literal ``%`` stays as it is, but is doubled where values are bound. Raise `ConfigError` if the statement binds a
+    name that has no value, or the reverse.
+    """
+    bound = {m[1]: m[0] for m in PLACE.finditer(statement)}
+    if values and "%" in bound.values():
+        raise ConfigError("a statement that binds values doubles every other %: write like 'smoke_test_%%'")
+    unknown = [name for name in bound if name and name not in values]
+    if unknown:
+        raise ConfigError(f"the statement binds %({unknown[0]})s, which has no value: {nearest(unknown[0], values)}")
+    unused = [name for name in values if name not in bound]
+    if unused:
+        raise ConfigError(f"the statement never uses the value {unused[0]!r}: write %({unused[0]})s where it belongs")
+    return Sql(dedent(statement).strip().rstrip("; \n"), values)
 
 
 def trial(*statements: Sql) -> Trial:
@@ -239,7 +248,7 @@ def trial(*statements: Sql) -> Trial:
 def http(service: str, request: str, **options: Any) -> Http:
     """An HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/secrets", pick="secrets")``."""
     method, _, path = request.partition(" ")
-    if not path.startswith("/") or method != method.upper():
+    if not path.startswith("/") or method not in METHODS:
         raise ConfigError(f"an http command reads 'METHOD /path', not {request!r}")
     return Http(service, method, path, **options)
 
@@ -265,22 +274,14 @@ def fill(value: Any, names: Callable[[str], str]) -> Any:
     return value
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"array[{', '.join(map(_literal, value))}]"
-    if isinstance(value, dict):
-        return _literal(json.dumps(value))
-    if VARIABLE.fullmatch(str(value)):
-        return f":'{str(value)[1:]}'"
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 def _quoted(url: str) -> str:
-    return f'"{url}"' if "$" in url else f"'{url}'"
+    return "'" + url.replace("'", "'\\''") + "'"
+
+
+def _expandable(text: str, *, quotes: bool = False) -> str:
+    """``text`` as the shell needs it where it fills in $NAME and nothing else."""
+    special = r"""[\\`"]""" if quotes else r"[\\`]"
+    return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
 
 
 def frozen(command: Command) -> dict[str, Any]:
@@ -292,7 +293,9 @@ def frozen(command: Command) -> dict[str, Any]:
 
 def thawed(facts: Mapping[str, Any]) -> Command:
     """The command that `frozen` kept."""
-    kinds: dict[str, Any] = {"Sql": Sql, "Http": Http, "Shell": Shell, "RoundTrip": RoundTrip}
+    kinds: dict[str, Any] = {"Sql": Sql, "Trial": Trial, "Http": Http, "Shell": Shell, "RoundTrip": RoundTrip}
+    if facts.get("kind") not in kinds:
+        raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")
     values = {k: v for k, v in facts.items() if k != "kind"}
     if facts["kind"] == "Trial":
         return Trial(tuple(Sql(**one) for one in values["statements"]))

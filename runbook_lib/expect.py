@@ -61,10 +61,7 @@ class Expectation:
 
     def __and__(self, other: Expectation) -> Expectation:
         def both(replies: Sequence[Reply]) -> Finding:
-            first, second = self.judge(replies), other.judge(replies)
-            complaints = [f.complaint for f in (first, second) if f.complaint]
-            seen = ", ".join(dict.fromkeys(f.seen for f in (first, second) if f.seen))
-            return Finding(seen, "; ".join(complaints) or None)
+            return _joined([self.judge(replies), other.judge(replies)])
 
         return Expectation(f"{self.phrase} and {other.phrase}", both)
 
@@ -83,27 +80,26 @@ def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply])
         return expect.judge(replies)
     if len(expect) != len(replies):
         raise ConfigError(f"{len(expect)} expectations for {len(replies)} commands: give one for all, or one for each")
-    findings = [e.judge([r]) for e, r in zip(expect, replies, strict=True)]
-    complaints = [f.complaint for f in findings if f.complaint]
-    return Finding(", ".join(f.seen for f in findings if f.seen), "; ".join(complaints) or None)
+    return _of_each([e.judge([r]) for e, r in zip(expect, replies, strict=True)])
 
 
 # --- matchers -------------------------------------------------------------------------------------------------------
 
 
-def at_least(bound: Any) -> Matcher:
+def at_least(bound: float) -> Matcher:
     """At least ``bound``; numbers written as text are compared as numbers."""
-    return Matcher(f"at least {bound}", lambda v: _number(v) is not None and _number(v) >= _number(bound))
+    return Matcher(f"at least {bound}", lambda v: (found := _number(v)) is not None and found >= bound)
 
 
-def at_most(bound: Any) -> Matcher:
+def at_most(bound: float) -> Matcher:
     """At most ``bound``."""
-    return Matcher(f"at most {bound}", lambda v: _number(v) is not None and _number(v) <= _number(bound))
+    return Matcher(f"at most {bound}", lambda v: (found := _number(v)) is not None and found <= bound)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:
     """Text that the regular expression matches somewhere."""
-    return Matcher(phrase or f"like {pattern}", lambda v: v is not None and re.search(pattern, str(v)) is not None)
+    compiled = re.compile(pattern)
+    return Matcher(phrase or f"like {pattern}", lambda v: v is not None and compiled.search(str(v)) is not None)
 
 
 def one_of(*choices: Any) -> Matcher:
@@ -112,8 +108,10 @@ def one_of(*choices: Any) -> Matcher:
 
 
 def version(bound: str) -> Matcher:
-    """A dotted version number, at least ``bound``."""
-    return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= _version(bound))
+    """A dotted version number, at least ``bound``; 1.2 equals 1.2.0."""
+    if not (least := _version(bound)):
+        raise ConfigError(f"version({bound!r}): expected a dotted number")
+    return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= least)
 
 
 not_null = Matcher("not null", lambda v: v is not None)
@@ -151,8 +149,13 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
     def test(found: Reply) -> Finding:
         if not found.rows:
             return Finding("no row", f"expected {matcher.phrase}, found no row")
-        got = found.value(column) if column is None or column in found.rows[0] else None
-        name = column or next(iter(found.rows[0]), "value")
+        row = found.rows[0]
+        if column is None and len(row) != 1:
+            return Finding("", f"expected one column, found {', '.join(row) or 'none'}: name the one that is meant")
+        name = column or next(iter(row))
+        if name not in row:
+            return Finding("", f"expected a column {name!r}, found {', '.join(row) or 'none'}")
+        got = row[name]
         seen = f"{name}={_short(got)}"
         return Finding(seen, None if matcher.test(got) else f"{name}: expected {matcher.phrase}, found {_short(got)}")
 
@@ -173,48 +176,54 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
         ]
         if len(found.rows) < minimum:
             bad.insert(0, f"expected at least {minimum} rows, found {len(found.rows)}")
-        return Finding(f"{len(found.rows)} rows", "; ".join(bad[:3]) or None)
+        more = [f"and {len(bad) - 3} more"] if len(bad) > 3 else []
+        return Finding(f"{len(found.rows)} rows", "; ".join([*bad[:3], *more]) or None)
 
     return over_each(phrase, test)
 
 
-def entries(key: str, column: str | None = None, *names: str, **wanted: Any) -> Expectation:
-    """Rows named by ``key``: each of ``names`` is there, and of each of ``wanted`` the ``column`` is as given."""
+def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
+    """Rows named by ``key``: each of ``names`` is there, and of each of ``wanted`` the ``column`` is as given.
+
+    Where several rows bear one name, each must be as given.
+    """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
 
     def test(found: Reply) -> Finding:
-        by_name = {str(row.get(key)): row for row in found.rows}
-        missing = [n for n in (*names, *matchers) if n not in by_name]
+        there = {str(row.get(key)) for row in found.rows}
+        missing = [n for n in (*names, *matchers) if n not in there]
         bad = [f"{n} is missing" for n in missing]
-        for name, matcher in matchers.items():
-            got = by_name[name].get(column or "value") if name in by_name else None
-            if name in by_name and not matcher.test(got):
-                bad.append(f"{name}: expected {matcher.phrase}, found {_short(got)}")
+        for row in found.rows:
+            name, got = str(row.get(key)), row.get(column or "value")
+            if name in matchers and not matchers[name].test(got):
+                bad.append(f"{name}: expected {matchers[name].phrase}, found {_short(got)}")
         present = len(names) + len(matchers) - len(missing)
         return Finding(f"{present} of {len(names) + len(matchers)} present", "; ".join(bad) or None)
 
     return over_each(f"{key} has {', '.join((*names, *matchers))}", test)
 
 
-def reply(status: int | None = None, **wanted: Any) -> Expectation:
+def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
     """A single answer: its HTTP status or exit code (any 2xx or 0 when not named) and fields of its object."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
-    phrase = ", ".join(
-        [*([f"status {status}"] if status is not None else []), *(f"{n} {m.phrase}" for n, m in matchers.items())]
-    )
+    words = [f"status {status}"] if status is not None else []
+    phrase = ", ".join([*words, *(f"{n} {m.phrase}" for n, m in matchers.items())])
 
     def test(found: Reply) -> Finding:
+        seen = [f"status={found.status}"] if found.status is not None else []
+        if status is not None and found.status != status:
+            said = _short(found.error or found.text)
+            return Finding(", ".join(seen), f"expected status {status}, found {found.status}: {said}")
+        if matchers and not found.rows:
+            return Finding(", ".join(seen), f"expected {phrase}, found no object: {_short(found.text.strip())!r}")
         row = found.rows[0] if found.rows else {}
         bad = [
             f"{n}: expected {m.phrase}, found {_short(row.get(n))}"
             for n, m in matchers.items()
             if not m.test(row.get(n))
         ]
-        if status is not None and found.status != status:
-            bad.insert(0, f"expected status {status}, found {found.status}: {_short(found.error or found.text)}")
-        first = [f"status={found.status}"] if found.status is not None else []
-        seen = ", ".join([*first, *(f"{n}={_short(row.get(n))}" for n in matchers)])
-        return Finding(seen, "; ".join(bad) or None)
+        seen += [f"{n}={_short(row.get(n))}" for n in matchers]
+        return Finding(", ".join(seen), "; ".join(bad) or None)
 
     return over_each(phrase or "an answer", test, errors_allowed=status is not None)
 
@@ -238,13 +247,15 @@ def same(column: str) -> Expectation:
     """``column`` holds one and the same value in every row of every reply; each reply has a row."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        found = [_short(v) for r in replies for v in r.column(column)]
         empty = [i + 1 for i, r in enumerate(replies) if not r.rows]
         if empty:
             return Finding("", f"command {empty[0]} returned no row to compare")
-        different = sorted(set(found))
-        bad = len(different) > 1 or different == ["null"]
-        return Finding(different[0], f"{column} differs: {' | '.join(different)}" if bad else None)
+        # Compared whole: digests that differ only at their end are shown alike.
+        different = sorted({"null" if v is None else str(v) for r in replies for v in r.column(column)})
+        if any(v is None for r in replies for v in r.column(column)):
+            return Finding("", f"{column} is null or missing somewhere: {' | '.join(different)}")
+        bad = len(different) > 1
+        return Finding(_short(different[0]), f"{column} differs: {' | '.join(different)}" if bad else None)
 
     return over_all(f"the same {column} everywhere", test)
 
@@ -253,14 +264,15 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
     """The first reply's ``column`` is later than every ``than`` of the second reply's rows; ``name`` names them."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        first, second = replies
-        if not first.rows or first.value(column) is None or not second.rows:
-            return Finding("", f"expected a {column} and at least one {than} to compare, found none")
-        limit = _epoch(first.value(column))
-        times = [(row.get(name), row.get(than)) for row in second.rows]
-        late = [str(who) for who, when in times if when is None or not _epoch(when) < limit]
-        newest = _moment(first.value(column))
-        return Finding(f"{column}={newest}", f"changed after {newest}: {', '.join(late)}" if late else None)
+        first, second = _exactly(2, replies)
+        newest = first.rows[0].get(column) if first.rows else None
+        limit = _epoch(newest)
+        if math.isnan(limit) or not second.rows:
+            found = f"{_short(newest)} and {len(second.rows)} rows"
+            return Finding("", f"expected a time in {column} and at least one {than} to compare, found {found}")
+        late = [_short(row.get(name)) for row in second.rows if not _epoch(row.get(than)) < limit]
+        when = _moment(limit)
+        return Finding(f"{column}={when}", f"changed after {when}: {', '.join(late)}" if late else None)
 
     return over_all(f"{column} later than every {than}", test)
 
@@ -272,12 +284,15 @@ def clocks(*columns: str, within: float) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        pairs = list(zip(columns, replies, strict=True))
-        skews = [_epoch(r.value(c)) - r.at if r.rows and r.value(c) is not None else math.nan for c, r in pairs]
+        pairs = list(zip(columns, _exactly(len(columns), replies), strict=True))
+        skews = [_epoch(r.rows[0].get(c) if r.rows else None) - r.at for c, r in pairs]
         seen = ", ".join(f"{c} {skew:+.2f} s" for (c, _), skew in zip(pairs, skews, strict=True))
+        if any(map(math.isnan, skews)):
+            lost = [c for (c, _), skew in zip(pairs, skews, strict=True) if math.isnan(skew)]
+            return Finding("", f"expected a time in {', '.join(lost)}, found none")
         slack = max(r.seconds for r in replies) / 2
         spread = max([0.0, *skews]) - min([0.0, *skews])
-        good = not any(map(math.isnan, skews)) and spread <= within + slack
+        good = spread <= within + slack
         return Finding(seen, None if good else f"clocks are {spread:.2f} s apart, at most {within} s: {seen}")
 
     return over_all(f"clocks within {within} s of each other", test)
@@ -292,20 +307,49 @@ def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str 
 
 
 def over_each(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
-    def over(replies: Sequence[Reply]) -> Finding:
-        findings = [Finding("", r.error) if r.error and not errors_allowed else test(r) for r in replies]
-        complaints = [f.complaint for f in findings if f.complaint]
-        return Finding(", ".join(f.seen for f in findings if f.seen), "; ".join(complaints) or None)
+    def one(found: Reply) -> Finding:
+        refused = None if errors_allowed else _refusal(found)
+        return Finding("", refused) if refused else test(found)
 
-    return Expectation(phrase, over)
+    return Expectation(phrase, lambda replies: _of_each([one(r) for r in replies]))
 
 
 def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
     def over(replies: Sequence[Reply]) -> Finding:
-        errors = [r.error for r in replies if r.error]
-        return Finding("", "; ".join(errors)) if errors else test(replies)
+        refused = [_refusal(r) for r in replies]
+        return _of_each([Finding("", r) for r in refused]) if any(refused) or not replies else test(replies)
 
     return Expectation(phrase, over)
+
+
+def _refusal(found: Reply) -> str | None:
+    """The service's words when it refused; an empty one is a refusal too."""
+    return None if found.error is None else found.error or "refused without a word"
+
+
+def _of_each(findings: Sequence[Finding]) -> Finding:
+    """One finding of several replies: where there is more than one, a complaint says which command it is about."""
+    if not findings:
+        return Finding("", "expected an answer, found no command")
+    if len(findings) == 1:
+        return findings[0]
+    numbered = [
+        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None)
+        for number, f in enumerate(findings, 1)
+    ]
+    return _joined(numbered)
+
+
+def _joined(findings: Sequence[Finding]) -> Finding:
+    seen = dict.fromkeys(f.seen for f in findings if f.seen)
+    complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
+    return Finding(", ".join(seen), "; ".join(complaints) or None)
+
+
+def _exactly(count: int, replies: Sequence[Reply]) -> Sequence[Reply]:
+    if len(replies) != count:
+        raise ConfigError(f"this expectation compares {count} replies, found {len(replies)}: give it {count} commands")
+    return replies
 
 
 def _matcher(wanted: Any) -> Matcher:
@@ -322,33 +366,42 @@ def _equal(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-def _number(found: Any) -> Any:
-    if isinstance(found, bool) or found is None:
+def _number(found: Any) -> float | None:
+    """A finite number, or a text that is one."""
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
         return None
     try:
-        return float(found)
-    except (TypeError, ValueError):
+        number = float(found)
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _version(found: str) -> tuple[int, ...]:
-    hit = re.search(r"\d+(?:\.\d+)*", found)
-    return tuple(int(part) for part in hit[0].split(".")) if hit else ()
+    hit = re.search(r"[0-9]{1,18}(?:\.[0-9]{1,18})*", found)
+    parts = [int(part) for part in hit[0].split(".")] if hit else []
+    while len(parts) > 1 and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
 
 
 def _epoch(moment: Any) -> float:
-    """Seconds since 1970 of ISO 8601 text or of epoch milliseconds; not a number when it is neither."""
+    """Seconds since 1970 of ISO 8601 text (UTC where it names no zone) or of epoch milliseconds; NaN if neither."""
     if isinstance(moment, int | float):
-        return float(moment) / 1000
+        number = math.nan if isinstance(moment, bool) else _number(moment)
+        return math.nan if number is None else number / 1000
     try:
-        return datetime.fromisoformat(str(moment).replace("Z", "+00:00")).timestamp()
-    except ValueError:
+        found = datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return math.nan
 
 
-def _moment(moment: Any) -> str:
-    epoch = _epoch(moment)
-    return "no time" if math.isnan(epoch) else datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _moment(epoch: float) -> str:
+    try:
+        return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{epoch:.0f} s after 1970"
 
 
 def _short(found: Any) -> str:

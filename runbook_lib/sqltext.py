@@ -1,0 +1,120 @@
+"""SQL as text: what a bound value looks like when it is written in, and what a statement does.
+
+Nothing here decides what is safe: checks run in a transaction that Postgres itself keeps read-only. This refuses what
+would leave that transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PLACE", "control", "literal", "statements"]
+
+PLACE = re.compile(r"%(?:\((\w+)\)[sbt]|%)?")  # %(name)s, %%, or a % that stands alone
+# What Postgres reads as one piece, whatever stands inside it. A line comment ends at a carriage return too.
+PIECE = re.compile(
+    r"""(?P<comment>--[^\r\n]*|/\*)
+    |(?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+    |(?P<name>"(?:[^"]|"")*")""",
+    re.DOTALL | re.VERBOSE,
+)
+EDGE = re.compile(r"/\*|\*/")  # comments nest
+# Transaction control would escape the transaction a check or trial runs in; NOTIFY is delivered even from a
+# read-only one (tried: psycopg 3.3.9).
+CONTROL = re.compile(
+    r"^(begin|start|commit|end|rollback|abort|savepoint|release|prepare\s+transaction"
+    r"|set\s+(local\s+)?(transaction|(default_)?transaction_\w+)|set\s+session|notify|listen|unlisten|copy|call|do)\b",
+    re.IGNORECASE,
+)
+# Looked for inside texts too: query_to_xml('select pg_notify(...)') would run it.
+NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
+
+
+def statements(text: str) -> list[str]:
+    """Each statement in ``text``, with blanks in place of comments, texts and quoted names; empty ones left out."""
+    pieces = (one.strip() for one in _without(text, "comment", "text", "name").split(";"))
+    return [one for one in pieces if one]
+
+
+def control(text: str) -> str | None:
+    """The words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
+    starts = (CONTROL.match(one.lstrip("( \t\r\n")) for one in statements(text))
+    found = next(filter(None, starts), None) or NOTIFY.search(_without(text, "comment"))
+    return found[0].strip() if found else None
+
+
+def literal(value: Any) -> str:
+    """``value`` as SQL that means what the bound value means."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return _number(value)
+    if isinstance(value, list | tuple):
+        return _array(list(value))
+    if isinstance(value, dict):
+        return f"{_text(json.dumps(value))}::jsonb"
+    return f"'\\x{value.hex()}'" if isinstance(value, bytes) else _with_variables(str(value))
+
+
+def _number(value: float) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"'{value}'::float8"
+    # In parentheses: 1 -%(x)s must not become a comment, and -32768::int2 is out of range.
+    return f"({value})" if str(value).startswith("-") else str(value)
+
+
+def _array(values: list[Any]) -> str:
+    """Numbers as an array; anything else as a text whose type the server finds out, as it does for a bound list."""
+    if values and all(isinstance(v, int | float) for v in values):
+        return f"array[{', '.join(map(literal, values))}]"
+    return _text(_items(values))
+
+
+def _items(values: Sequence[Any]) -> str:
+    return "{" + ", ".join(_items(v) if isinstance(v, list | tuple) else _item(v) for v in values) + "}"
+
+
+def _item(value: Any) -> str:
+    if value is None:
+        return "null"
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _with_variables(value: str) -> str:
+    """A text whose $NAMEs are psql variables: ``psql -v NAME="$NAME"``."""
+    pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
+    if len(pieces) == 1:
+        return _text(value)
+    written = [f":'{piece}'" if place % 2 else _text(piece) for place, piece in enumerate(pieces) if piece]
+    return written[0] if len(written) == 1 else f"({' || '.join(written)})"
+
+
+def _without(statement: str, *kinds: str) -> str:
+    """``statement`` with a blank in place of each comment, text or quoted name."""
+    kept: list[str] = []
+    at = 0
+    while found := PIECE.search(statement, at):
+        kind = str(found.lastgroup) if found.lastgroup != "tag" else "text"
+        end = _comment_end(statement, found.end()) if found[0] == "/*" else found.end()
+        kept += [statement[at : found.start()], " " if kind in kinds else statement[found.start() : end]]
+        at = end
+    return "".join([*kept, statement[at:]])
+
+
+def _comment_end(statement: str, at: int) -> int:
+    depth = 1
+    for edge in EDGE.finditer(statement, at):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(statement)
