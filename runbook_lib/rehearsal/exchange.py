@@ -165,7 +165,7 @@ class Exchange:
             strangers.append(signer)
         else:
             raise Refused(f"User or API Wallet {strangers[0]} does not exist.")
-        if account.cash <= 0:
+        if self.equity(account) <= 0:
             raise Refused(f"Must deposit before performing actions. User: {account.address}")
         if body.get("vaultAddress"):
             raise Refused(f"Vault not registered: {body['vaultAddress']}")
