@@ -59,7 +59,8 @@ class Runner:
         """From nothing to the tick loop; raise `Fatal` with the words the operator will look for."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
-        await self.store.log("runner_started", "runner process started")
+        with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
+            await self.store.log("runner_started", "runner process started")
         if self.faults.get("crash_at_boot"):
             raise RuntimeError("crashed at boot, as the rehearsal asked")
         await self._load()
@@ -261,7 +262,8 @@ class Runner:
         try:
             if isinstance(self.broker, MainnetBroker):
                 self.broker.wrong_by = float(self.faults.get("drift", 0))
-            drift = await self.broker.drift()
+            async with self.trading:  # an order in flight is no drift
+                drift = await self.broker.drift()
             account = await self.broker.account(self.marks)
         except (VenueError, NotImplementedError) as problem:
             say(f"live-runner: reconcile failed: {problem}")
@@ -300,7 +302,7 @@ class Runner:
             self.status = "stopped"
         elif kind == "pause":
             await self._set("paused")
-        elif kind == "resume":
+        elif kind == "resume" and self.status == "paused":
             await self._set("running")
         elif kind == "clear_halt" and self.status == "halted":
             self.day = None
@@ -355,8 +357,9 @@ async def run(settings: Settings) -> None:
     try:
         await runner.boot()
         await runner.live()
-    except Fatal as problem:
-        await runner.fatal(str(problem))
+    except (Fatal, RuntimeError, psycopg.Error, VenueError, BrokerError) as problem:
+        text = server_text(problem) if isinstance(problem, psycopg.Error) else str(problem)
+        await runner.fatal(text)
         raise SystemExit(1) from None
     except asyncio.CancelledError:  # the machine is being stopped: the row keeps its status
         say("live-runner: signal received; draining")

@@ -51,14 +51,26 @@ STATE: LiteralString = """
     insert into public.agent_state (deployment_id, equity_usd, positions)
     values (%(deployment)s::uuid, %(equity)s, %(positions)s)
     on conflict (deployment_id) do update
-    set equity_usd = coalesce(excluded.equity_usd, agent_state.equity_usd),
-        positions = coalesce(excluded.positions, agent_state.positions), updated_at = now()
+    set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = now()
 """
+# One statement, so that a command handled meanwhile on this connection is never part of it.
 SNAPSHOT: LiteralString = """
-    insert into public.decision_snapshots
-      (deployment_id, tick_at, context, steps, proposed_action, verdict, prompt_tokens, completion_tokens, cost_usd)
-    values (%(deployment)s::uuid, now(), %(context)s, %(steps)s, %(action)s, %(verdict)s, %(prompt)s, %(completion)s,
-            %(cost)s)
+    with snapshot as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, context, steps, proposed_action, verdict, prompt_tokens, completion_tokens, cost_usd)
+      values (%(deployment)s::uuid, now(), %(context)s, %(steps)s, %(action)s, %(verdict)s, %(prompt)s,
+              %(completion)s, %(cost)s)
+    ), state as (
+      insert into public.agent_state (deployment_id, equity_usd, positions)
+      values (%(deployment)s::uuid, %(equity)s, %(positions)s)
+      on conflict (deployment_id) do update
+      set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = now()
+    )
+    insert into public.agent_logs (deployment_id, event, message, data)
+    values (%(deployment)s::uuid, 'tick', %(message)s, %(data)s)
+"""
+ALIVE: LiteralString = """
+    update public.agent_state set updated_at = now() where deployment_id = %(deployment)s::uuid
 """
 LOG: LiteralString = """
     insert into public.agent_logs (deployment_id, level, event, message, data)
@@ -141,33 +153,29 @@ class Store:
 
     async def state(self, account: Account | None) -> None:
         """The heartbeat; without an account it keeps equity and positions as they are."""
-        positions = Jsonb([one.view() for one in account.positions]) if account else Jsonb([])
         if account is None:
-            await self.query(
-                "update public.agent_state set updated_at = now() where deployment_id = %(deployment)s::uuid"
-            )
+            await self.query(ALIVE)
         else:
-            await self.query(STATE, equity=round(account.equity, 6), positions=positions)
+            await self.query(STATE, **_state(account))
 
     async def snapshot(
         self, decision: Decision, verdict: Mapping[str, Any], account: Account, context: Mapping[str, Any]
     ) -> None:
-        """The tick's row, the heartbeat and the log entry, in one transaction."""
-        connection = await self._open()
-        async with connection.transaction():
-            await self.query(
-                SNAPSHOT,
-                context=Jsonb(context),
-                steps=Jsonb([{"type": "text", "text": decision.text}]),
-                action=Jsonb(decision.action) if decision.action else None,
-                verdict=Jsonb(verdict),
-                prompt=decision.prompt_tokens,
-                completion=decision.completion_tokens,
-                cost=decision.cost_usd,
-            )
-            await self.state(account)
-            words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
-            await self.log("tick", f"tick {verdict['status']}: {words}", verdict=verdict["status"])
+        """The tick's row, the heartbeat and the log entry."""
+        words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
+        await self.query(
+            SNAPSHOT,
+            context=Jsonb(context),
+            steps=Jsonb([{"type": "text", "text": decision.text}]),
+            action=Jsonb(decision.action) if decision.action else None,
+            verdict=Jsonb(verdict),
+            prompt=decision.prompt_tokens,
+            completion=decision.completion_tokens,
+            cost=decision.cost_usd,
+            message=f"tick {verdict['status']}: {words}",
+            data=Jsonb({"verdict": verdict["status"]}),
+            **_state(account),
+        )
 
     async def command(self, command: str) -> DictRow | None:
         """A command that has not been acknowledged yet."""
@@ -205,6 +213,13 @@ class Store:
                     options="-c TimeZone=UTC -c role=service_role", application_name="live-runner rest",
                 )  # fmt: skip
         return self._connection
+
+
+def _state(account: Account) -> dict[str, Any]:
+    return {
+        "equity": round(account.equity, 6),
+        "positions": Jsonb([one.view() for one in account.positions]),
+    }
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:

@@ -1,15 +1,21 @@
 """A rehearsed platform as tests of runners operate it: deploy, command, look."""
 
+import asyncio
 import base64
 import json
+import threading
 import uuid
 from contextlib import contextmanager
 
+import eth_account
 import httpx
 import psycopg
+from hyperliquid.exchange import Exchange as Client
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from runbook_lib.rehearsal import hyperliquid, serving
+from runbook_lib.rehearsal.exchange import Exchange
 from tests.rehearsal.conftest import eventually
 
 FIVE = (
@@ -190,3 +196,49 @@ def changed(skill=SKILL, **parts):
     for name, value in parts.items():
         merged[name] = merged[name] | value if isinstance(value, dict) and name in merged else value
     return merged
+
+
+@contextmanager
+def venue_of_its_own(running, folder):
+    """An exchange inside the test, and the environment that points a machine at it."""
+    exchange = Exchange()
+    sockets = serving.bind(["hyperliquid"])
+    sockets["hyperliquid"].listen()
+    addresses = running.addresses | {"hyperliquid": serving.address(sockets["hyperliquid"])}
+    for name, content in (("addresses", addresses), ("environment", running.environment)):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    loop, ended = asyncio.new_event_loop(), asyncio.Event()
+    apps = {"hyperliquid": hyperliquid.app(exchange)}
+    thread = threading.Thread(target=loop.run_until_complete, args=(serving.serve(apps, sockets, ended.wait),))
+    thread.start()
+    try:
+        yield exchange, addresses["hyperliquid"], {"RUNBOOK_REHEARSAL": str(folder)}
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(30)
+        loop.close()
+
+
+def approved_agent(operated, exchange, address, *, usdc=100):
+    """A funded master wallet whose agent is approved at the venue and in the platform; (agent row's id, master)."""
+    master = eth_account.Account.create()
+    exchange.fund(master.address, usdc)
+    reply, key = Client(master, address).approve_agent("runbook")
+    assert reply["status"] == "ok", reply
+    user = operated.row("insert into auth.users (id) values (gen_random_uuid()) returning id")["id"]
+    wallet = operated.row(
+        "insert into public.hyperliquid_master_wallets (user_id, address, verified_at)"
+        " values (%(user)s, %(address)s, now()) returning id",
+        user=user,
+        address=master.address.lower(),
+    )
+    agent = operated.row(
+        "insert into public.hyperliquid_agents (user_id, master_wallet_id, agent_address, approved_at, vault_key_id)"
+        " values (%(user)s, %(wallet)s, %(address)s, now(),"
+        "         public.create_hyperliquid_agent_secret(%(key)s, gen_random_uuid()::text)) returning id",
+        user=user,
+        wallet=wallet["id"],
+        address=eth_account.Account.from_key(key).address.lower(),
+        key=key,
+    )
+    return agent["id"], master.address.lower()
