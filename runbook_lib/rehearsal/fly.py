@@ -1,6 +1,6 @@
 """Fly.io's stand-in: apps, secrets, images and tokens, and the HTTP of the Machines API (facts 1.1 to 1.6).
 
-The machines themselves are in ``machines``, their routes in ``machine_routes``, their logs in ``fly_logs``.
+Its machines are in ``machines``, the routes in ``app_routes`` and ``machine_routes``, the logs in ``fly_logs``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from . import machine_routes
-from .fly_logs import Logs, logs_route
-from .machines import FlyError, Host, Json, Launch, Machine, timestamp
-from .registry import Registry, registry_app, split_image
+from runbook_lib.rehearsal import app_routes, machine_routes
+from runbook_lib.rehearsal.fly_logs import Logs, logs_route
+from runbook_lib.rehearsal.host import FlyError, Host, Json, Launch, timestamp
+from runbook_lib.rehearsal.machines import Machine
+from runbook_lib.rehearsal.registry import Registry, registry_app, split_image
 
 __all__ = ["App", "Fly", "FlyError", "app", "registry_app"]
 
 # requests per second and burst, by kind of request (facts 1.1)
 RATES = {"get": (5.0, 10), "other": (1.0, 3)}
-DEFAULT_EXPIRY = 20 * 365 * 86400.0  # seconds: a deploy token made without one (C10)
 
 
 @dataclass
@@ -114,7 +113,8 @@ class Fly:
         self.launch = launch
         self.tokens = set(tokens)
         self.deploy_tokens = {
-            token: Token(app_name, time.time() + DEFAULT_EXPIRY) for token, app_name in (deploy_tokens or {}).items()
+            token: Token(app_name, time.time() + app_routes.DEFAULT_EXPIRY)
+            for token, app_name in (deploy_tokens or {}).items()
         }
         self.image_environment = dict(image_environment or {})
         self.organization, self.region = organization, region
@@ -232,13 +232,10 @@ class Fly:
         return level >= 1
 
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-
 def app(fly: Fly) -> Starlette:
     """The HTTP of ``api.machines.dev`` (/v1) and of the logs on ``api.fly.io`` (/api/v1), one address."""
     return Starlette(
-        routes=[*_app_routes(fly), *machine_routes.routes(fly), logs_route(fly.logs)],
+        routes=[*app_routes.routes(fly), *machine_routes.routes(fly), logs_route(fly.logs)],
         middleware=[Middleware(_Gatekeeper, fly=fly)],
         exception_handlers={FlyError: _answer, 404: _unknown, 405: _unknown},
     )
@@ -269,61 +266,3 @@ class _Gatekeeper(BaseHTTPMiddleware):
             answer = JSONResponse({"error": "unauthenticated: the token is missing, expired or not for this app"}, 401)
         answer.headers["fly-request-id"] = secrets.token_hex(13)
         return answer
-
-
-def _app_routes(fly: Fly) -> list[Route]:
-    """Apps, their secrets and their tokens."""
-
-    async def list_apps(request: Request) -> Response:
-        wanted = request.query_params.get("org_slug", fly.organization)
-        found = [one.view() for one in fly.apps.values() if one.org_slug == wanted]
-        return JSONResponse({"apps": found, "total_apps": len(found)})
-
-    async def create_app(request: Request) -> Response:
-        body = await machine_routes.body_of(request)
-        made = fly.create_app(str(body.get("name") or body.get("app_name") or ""), body.get("org_slug"))
-        return JSONResponse(made.view(), 201)
-
-    async def get_app(request: Request) -> Response:
-        return JSONResponse(fly.app(request.path_params["app"]).view())
-
-    async def list_secrets(request: Request) -> Response:
-        found = fly.app(request.path_params["app"])
-        return JSONResponse({"secrets": [one.view(name) for name, one in sorted(found.secrets.items())]})
-
-    async def set_secrets(request: Request) -> Response:
-        body = await machine_routes.body_of(request)
-        found = fly.set_secrets(request.path_params["app"], body.get("values") or {})
-        listed = [one.view(name) for name, one in sorted(found.secrets.items())]
-        version = found.secrets_version
-        return JSONResponse({"secrets": listed, "version": version, "Version": version})
-
-    async def one_secret(request: Request) -> Response:
-        found, name = fly.app(request.path_params["app"]), request.path_params["name"]
-        if request.method == "POST":
-            fly.set_secrets(found.name, {name: (await machine_routes.body_of(request)).get("value", "")})
-        elif name not in found.secrets:
-            raise FlyError(404, f"secret not found: {name}")
-        elif request.method == "DELETE":
-            fly.set_secrets(found.name, {name: None})
-            return JSONResponse({"version": found.secrets_version, "Version": found.secrets_version})
-        view = found.secrets[name].view(name) | {"version": found.secrets_version}
-        return JSONResponse(view, 201 if request.method == "POST" else 200)
-
-    async def deploy_token(request: Request) -> Response:
-        expiry = machine_routes.seconds((await machine_routes.body_of(request)).get("expiry"), DEFAULT_EXPIRY)
-        return JSONResponse({"token": f"FlyV1 {fly.deploy_token(request.path_params['app'], expiry)}"})
-
-    async def current_tokens(_: Request) -> Response:
-        return JSONResponse({"tokens": [{"token_id": fly.organization, "org_slug": fly.organization}]})
-
-    return [
-        Route("/v1/apps", list_apps, methods=["GET"]),
-        Route("/v1/apps", create_app, methods=["POST"]),
-        Route("/v1/apps/{app}", get_app, methods=["GET"]),
-        Route("/v1/apps/{app}/secrets", list_secrets, methods=["GET"]),
-        Route("/v1/apps/{app}/secrets", set_secrets, methods=["POST"]),
-        Route("/v1/apps/{app}/secrets/{name}", one_secret, methods=["GET", "POST", "DELETE"]),
-        Route("/v1/apps/{app}/deploy_token", deploy_token, methods=["POST"]),
-        Route("/v1/tokens/current", current_tokens, methods=["GET"]),
-    ]

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .machines import PERSISTENT, FlyError, Json, Lease, Machine
+from runbook_lib.rehearsal.host import FlyError, Json
+from runbook_lib.rehearsal.machines import PERSISTENT, Lease, Machine
 
 if TYPE_CHECKING:
-    from .fly import Fly
+    from runbook_lib.rehearsal.fly import Fly
 
 WAIT = 60.0  # seconds: the longest, and the default, of /wait
 UNITS = {"": 1.0, "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
