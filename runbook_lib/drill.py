@@ -38,10 +38,11 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 class Scenario:
     """One thing that breaks, and who must say so.
 
-    ``sql``: statements run as superuser; ``fault``: an HTTP fault of a stand-in; ``requests``: changes through a
-    stand-in's own API; ``environment``: variables changed; ``files``: of the platform's checkout, new text or null
-    to remove. ``before`` names the step before which it breaks, else before the first. ``step`` must fail, and its
-    complaint, symptom or fix must contain ``says``. ``afresh``: acts are sent again.
+    ``sql``: statements run as superuser. ``fault``: an HTTP fault of a stand-in. ``requests``: changes through a
+    stand-in's own API; ``mend``: those that take them back. ``environment``: variables changed. ``files``: of the
+    platform's checkout, new text or null to remove. ``before`` names the step before which it breaks, else before
+    the first. ``step`` must fail, and its complaint, symptom or fix must contain ``says``. ``afresh``: acts are
+    sent again.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Scenario:
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
     requests: tuple[dict[str, Any], ...] = ()
+    mend: tuple[dict[str, Any], ...] = ()
     afresh: bool = False
 
 
@@ -90,7 +92,7 @@ def _scenario(notebook: str, raw: dict[str, Any], known: list[str]) -> Scenario:
     for step in filter(None, (raw["step"], raw.get("before"))):
         if step not in known:
             raise ConfigError(f"scenario {raw['name']!r}: no step {step!r} in {notebook}: {nearest(step, known)}")
-    listed = {key: tuple(raw[key]) for key in ("sql", "requests") if key in raw}
+    listed = {key: tuple(raw[key]) for key in ("sql", "requests", "mend") if key in raw}
     return Scenario(notebook=notebook, **{**raw, **listed})
 
 
@@ -195,6 +197,8 @@ def _mended(scenario: Scenario) -> Iterator[None]:
         httpx.delete(f"{_person()}/faults", timeout=5)
         for name, content in kept.items():
             _put(_repository() / name, content)
+        for one in scenario.mend:
+            _request(scenario, one)
         if scenario.sql:
             httpx.post(f"{_person()}/snapshots/{scenario.notebook}", timeout=30).raise_for_status()
 
