@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 __all__ = ["DROPPED", "drop", "drop_text"]
 
 DROPPED = "dropped: may hold a secret"
-# Values of these keys are never let in, whatever service sends them.
-SECRET_KEYS = {"decrypted_secret", "api_key", "token", "private_key", "secret", "secret_key", "password", "pairing_sig"}
+# Values of these keys are never let in, whatever service sends them and however it writes them: api_key, apiKey.
+SECRET_KEYS = {
+    *("decryptedsecret", "apikey", "token", "accesstoken", "refreshtoken", "jwt", "privatekey", "secret", "secretkey"),
+    *("clientsecret", "password", "dbpass", "pairingsig", "rawvalue", "connectionstring"),
+}
 # Environment variables of the platform that hold no secret; all others are dropped from machines and env lists.
 PUBLIC_VARIABLES = re.compile(
     r"^(DEPLOYMENT_ID|FLY_LIVE_RUNNER_(APP|IMAGE|REGION)|HYPERLIQUID_LIVE_ENABLED|DEPLOYMENTS_DISABLED"
-    r"|SUPABASE_URL|NEXT_PUBLIC_\w+)$"
+    r"|SUPABASE_URL|NEXT_PUBLIC_\w+|live_runner_image)$"  # the last is a key of the platform's configuration table
 )
-HARMLESS_OUTPUT = re.compile(r"^[0-9a-f-]{32,64}(\s+-)?\s*$")  # a UUID or a SHA-256: all that `exec` may print here
+VARIABLE = re.compile(r"^[A-Z][A-Z0-9_]*$")
+# A UUID or a SHA-256: all that `exec` may print here.
+HARMLESS_OUTPUT = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}(\s+-)?)\s*")
 
 
 def drop(value: Any) -> Any:
     """Replace what may carry a secret that this process does not know, anywhere inside ``value``."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [drop(v) for v in value]
     if not isinstance(value, dict):
         return value
@@ -32,16 +37,26 @@ def drop(value: Any) -> Any:
 
 
 def _dropped(key: str, inner: Any, around: Mapping[str, Any]) -> Any:
-    if key in SECRET_KEYS and isinstance(inner, str):
+    if not inner or isinstance(inner, bool):
+        return inner  # absent or empty: that much may be known
+    if re.sub(r"[_\W]", "", key).lower() in SECRET_KEYS and isinstance(inner, str | list | tuple):
         return DROPPED
-    if key == "value" and "key" in around and not PUBLIC_VARIABLES.match(str(around["key"])):
-        return DROPPED if inner else inner
+    if key == "value" and _names_a_secret(around):
+        return DROPPED
     if key == "env" and isinstance(inner, dict):
-        return {k: v if PUBLIC_VARIABLES.match(k) else DROPPED for k, v in inner.items()}
-    if key in ("stdout", "stderr") and "exit_code" in around and not HARMLESS_OUTPUT.match(str(inner)):
-        return DROPPED if inner else inner
+        return {k: v if PUBLIC_VARIABLES.fullmatch(k) else DROPPED for k, v in inner.items()}
+    if key in ("stdout", "stderr") and "exit_code" in around and not HARMLESS_OUTPUT.fullmatch(str(inner)):
+        return DROPPED
     return drop(inner)
 
 
+def _names_a_secret(around: Mapping[str, Any]) -> bool:
+    """Whether a ``value`` may be a secret: beside a ``key``, or a ``name`` that looks like an environment variable."""
+    name = around.get("key", around.get("name"))
+    named = "key" in around or VARIABLE.fullmatch(str(name)) is not None
+    return named and not PUBLIC_VARIABLES.fullmatch(str(name))
+
+
 def drop_text(body: Any) -> str:
+    """The body of an answer as text, without what may carry a secret."""
     return body if isinstance(body, str) else json.dumps(drop(body))

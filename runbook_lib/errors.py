@@ -84,5 +84,7 @@ class RecordError(RunbookError):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """End of an error message: the nearest valid choice, or all of them when none is near."""
     known = sorted(choices)
+    if not known:
+        return "there is none to choose from"
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"

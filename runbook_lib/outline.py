@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["NOTEBOOKS", "Step", "notebook", "notebooks", "steps"]
 
 NOTEBOOKS = ROOT / "notebooks"
-VERBS = {"check": 1, "act": 1, "confirm": 1}  # verb -> position of its title
+VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("number", "statement")}
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,19 @@ def notebook(name: str, folder: Path | None = None) -> Path:
     wanted = name.removesuffix(".ipynb").rpartition("/")[2]
     known = notebooks(folder)
     matching = [n for n in known if n == wanted] or [n for n in known if n.startswith(f"{wanted}_")]
-    if len(matching) != 1:
+    if len(matching) > 1:
+        raise ConfigError(f"{name!r} may be any of {', '.join(matching)}: write more of its name")
+    if not matching:
         raise ConfigError(f"no notebook {name!r}: {nearest(wanted, known)}")
     return (folder or NOTEBOOKS) / f"{matching[0]}.ipynb"
 
 
 def steps(path: Path) -> list[Step]:
     """Every ``phase.check``, ``phase.act`` and ``phase.confirm`` call of a notebook, in order."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, LookupError, TypeError):
+        raise ConfigError(f"{path.name} is not a notebook: expected JSON with cells") from None
     found: list[Step] = []
     for index, cell in enumerate(cells):
         if cell["cell_type"] == "code":
@@ -62,16 +67,27 @@ def _calls(source: str) -> list[tuple[str, str, str]]:
         tree = ast.parse(source)
     except SyntaxError:
         return []  # the run will say so, in the cell
-    return [
-        (_text(node.args[0]), node.func.attr, _text(node.args[VERBS[node.func.attr]]))
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in VERBS
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "phase"
-        and len(node.args) > VERBS[node.func.attr]
-    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _verb(node)]
+    # The walk goes level by level; the steps count in the order they are written.
+    calls.sort(key=lambda node: (node.lineno, node.col_offset))
+    found = [(_argument(node, 0), _verb(node), _argument(node, 1)) for node in calls]
+    return [(number, verb, title) for number, verb, title in found if number is not None and title is not None]
+
+
+def _verb(node: ast.Call) -> str:
+    """The step verb a call is of; empty if it is of none."""
+    called = node.func
+    if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name) or called.value.id != "phase":
+        return ""
+    return called.attr if called.attr in VERBS else ""
+
+
+def _argument(node: ast.Call, position: int) -> str | None:
+    """The number (0) or the title (1) of a step call, given by position or by name."""
+    if position < len(node.args):
+        return _text(node.args[position])
+    name = VERBS[_verb(node)][position]
+    return next((_text(word.value) for word in node.keywords if word.arg == name), None)
 
 
 def _text(node: ast.expr) -> str:

@@ -1,6 +1,6 @@
 """Keep secrets out of everything that is written or displayed, by value and in every usual encoding.
 
-A value is looked for in plain, JSON, URL, hex and base64. Base64 shifts with the number of bytes before the
+A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
 value, so all three alignments are looked for, each without the characters that its neighbours share.
 """
 
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_from_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,23 +20,48 @@ __all__ = ["Redactor", "forms"]
 
 def forms(value: str) -> dict[str, str]:
     """Every spelling of ``value`` that is looked for: name of the form -> text."""
-    raw = value.encode()
-    found = {
-        "plain": value,
-        "json": json.dumps(value)[1:-1],
-        "json unicode": json.dumps(value, ensure_ascii=False)[1:-1],
-        "python": repr(value)[1:-1],
-        "url": quote(value, safe=""),
-        "url path": quote(value),
-        "url plus": quote_plus(value),
-        "hex": raw.hex(),
-        "HEX": raw.hex().upper(),
-    }
+    raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
+    found = {"plain": value, **_json(value), **_python(value), **_url(raw)}
+    found |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
     for shift in range(3):
         text = _aligned(raw, shift)
         found[f"base64+{shift}"] = text
         found[f"base64url+{shift}"] = text.replace("+", "-").replace("/", "_")
     return {form: text for form, text in found.items() if text}
+
+
+def _json(value: str) -> dict[str, str]:
+    """As JSON writes it: escaped both ways, as Go does (fly prints so), and inside JSON that is a text of JSON."""
+    found = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
+    go = found["json unicode"]
+    for character in "<>&\u2028\u2029":
+        go = go.replace(character, f"\\u{ord(character):04x}")
+    twice = {f"{form} twice": json.dumps(text, ensure_ascii=False)[1:-1] for form, text in found.items()}
+    return {**found, "json go": go, **twice}
+
+
+def _python(value: str) -> dict[str, str]:
+    """As repr writes it: alone, and in a longer text, where the other quote may be the one that is escaped."""
+    bare = repr(f"{value}'\"")[1:-4].replace("\\'", "'")  # with both quotes in it, repr escapes the single one
+    return {
+        "python": repr(value)[1:-1],
+        "python bare": bare,
+        "python escaped": bare.replace("'", "\\'"),
+        "python ascii": ascii(value)[1:-1],
+        "python bytes": repr(value.encode(errors="surrogateescape"))[2:-1],
+    }
+
+
+def _url(raw: bytes) -> dict[str, str]:
+    """As URLs and forms write it; browsers leave !'()* alone, and some write the digits small."""
+    found = {
+        "url": quote_from_bytes(raw, safe=""),
+        "url path": quote_from_bytes(raw),
+        "url browser": quote_from_bytes(raw, safe="!'()*"),
+    }
+    found["url plus"] = found["url"].replace("%20", "+")
+    small = {f"{form} small": re.sub("%..", lambda m: m[0].lower(), text) for form, text in found.items()}
+    return {**found, **small}
 
 
 class Redactor:

@@ -6,9 +6,9 @@ Whatever is wrong raises `ConfigError` naming the key and the nearest valid one,
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -16,11 +16,12 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from runbook_lib import addresses
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["PROFILES", "ROOT", "Settings", "load", "profiles"]
 
@@ -28,7 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout: the project is al
 PROFILES = ROOT / "parameters"
 SHORTEST_SECRET = 8  # characters; anything shorter would be redacted out of ordinary text
 COMMON_VALUES = {"password", "postgres", "changeme", "rehearsal", "production", "anthropic", "hyperliquid"}
-POOLER_TRANSACTION_PORT = 6543  # swallows LISTEN without an error
+VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+PLACEHOLDER = re.compile(r"<[^<>]*>")
+SHOWN = 60  # characters of a wrong value in a message
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -62,20 +67,21 @@ class Vercel(Service):
 
 
 class Web(Service):
-    sweep: str = "vercel"  # who runs the heartbeat sweep: "vercel" or "fly:<app>"
+    # who runs the heartbeat sweep: "vercel" or "fly:<app>"
+    sweep: Annotated[str, Field(pattern=r"^(vercel|fly:[a-z0-9-]+)$")] = "vercel"
 
 
 class Venue(Service):
-    wallet: str | None = None  # the master wallet's address, public
+    wallet: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = None  # the master wallet's address, public
 
 
 class Budgets(Part):
     """How long, in seconds, the platform may take; the words are the checklist's."""
 
-    answer: float = 20.0  # one reply of any service
-    clock_skew: float = 2.0
-    redeploy: float = 300.0
-    build: float = 1800.0
+    answer: Seconds = 20.0  # one reply of any service
+    clock_skew: Seconds = 2.0
+    redeploy: Seconds = 300.0
+    build: Seconds = 1800.0
 
 
 class Gates(Part):
@@ -115,9 +121,12 @@ class Settings(Part):
         for key in dotted.split("."):
             known = type(found).model_fields if isinstance(found, BaseModel) else {}
             if key not in known:
-                raise ConfigError(f"a command names {{{dotted}}}: {nearest(key, known or [dotted])}")
+                raise ConfigError(f"a command names {{{dotted}}}: {nearest(key, known)}")
             found = getattr(found, key)
-        return str(found)
+        if not isinstance(found, str):
+            what = "has no value" if found is None else "is no text"
+            raise ConfigError(f"a command names {{{dotted}}}, which {what} in profile {self.name!r}")
+        return found
 
     def service(self, name: str) -> Service:
         """The HTTP service called ``name``."""
@@ -140,7 +149,10 @@ class Settings(Part):
     def secrets(self) -> dict[str, str]:
         """Secret variables that are set: name -> value."""
         named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind == "secret"}
-        named["POSTGRES_PASSWORD"] = os.environ.get("POSTGRES_PASSWORD", "")
+        other = os.environ.get("POSTGRES_PASSWORD", "")
+        # Not one that only happens to be in the environment and would be redacted out of ordinary text.
+        if "SUPABASE_DB_PASSWORD" in named and (not named["SUPABASE_DB_PASSWORD"] or not _too_plain(other)):
+            named["POSTGRES_PASSWORD"] = other
         return {name: value for name, value in named.items() if value}
 
     def redactor(self) -> Redactor:
@@ -154,12 +166,18 @@ class Settings(Part):
         """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted."""
         for name, kind in self.variables.items():
             value = self.variable(name)
-            if kind == "secret" and (len(value) < SHORTEST_SECRET or value.lower() in COMMON_VALUES):
+            if value != value.strip():
+                raise ConfigError(f"environment variable {name} has white space around its value: copy it again")
+            if kind == "secret" and _too_plain(value):
                 raise ConfigError(
                     f"environment variable {name} is declared secret but holds a short or common value: "
                     f"at least {SHORTEST_SECRET} characters that no ordinary text contains; "
                     f"or declare it public in the profile"
                 )
+
+
+def _too_plain(value: str) -> bool:
+    return len(value) < SHORTEST_SECRET or value.lower() in COMMON_VALUES
 
 
 def profiles(folder: Path = PROFILES) -> list[str]:
@@ -178,11 +196,17 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
         raise ConfigError(f"{path.name} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name}: expected keys and values, found {type(raw).__name__}")
+    unfilled = [f"{key} ({text})" for key, text in _texts(raw) if PLACEHOLDER.search(text)]
+    if unfilled:
+        raise ConfigError(f"{path.name}: still to be filled in: {', '.join(unfilled)}")
     settings = parse({**raw, "name": profile}, path.name)
-    _refuse_wrong_addresses(settings, path.name)
+    _refuse_undeclared(settings, path.name)
+    _refuse_rehearsals_own(settings, path.name)
+    addresses.refuse_wrong(settings, path.name)
     folder_in_use = rehearsal or _running_rehearsal()
     if settings.kind == "rehearsal" and folder_in_use:
-        settings = _filled(settings, json.loads((folder_in_use / "addresses.json").read_text(encoding="utf-8")))
+        settings = _filled(settings, _rehearsal_addresses(folder_in_use))
+        addresses.refuse_wrong(settings, "addresses.json")
     return settings
 
 
@@ -191,8 +215,20 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        complaints = [_complaint(e, source) for e in error.errors()]
+        complaints = dict.fromkeys(_complaint(e, source) for e in error.errors())
         raise ConfigError("; ".join(complaints)) from None
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text inside a profile, with its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
 
 
 def _complaint(error: Any, source: str) -> str:
@@ -202,7 +238,11 @@ def _complaint(error: Any, source: str) -> str:
         return f"{source}: unknown key {key!r}: {nearest(path[-1], _keys(path[:-1]))}"
     if error["type"] == "missing":
         return f"{source}: key {key!r} is missing"
-    return f"{source}: {key}: {error['msg'].lower()}, found {error['input']!r}"
+    found = repr(error["input"])
+    shown = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+    if path[0] == "allow":  # either of two types: one complaint for both
+        return f"{source}: allow: expected 'all' or a list of step numbers in quotes, found {shown}"
+    return f"{source}: {key}: {error['msg'].lower()}, found {shown}"
 
 
 def _keys(path: list[str]) -> list[str]:
@@ -215,37 +255,29 @@ def _keys(path: list[str]) -> list[str]:
     return [name for name in part.model_fields if name != "name"]
 
 
-def _addresses(settings: Settings) -> dict[str, str]:
-    services = {f"{k}.url": v.url for k, v in settings if isinstance(v, Service)}
-    return {"database.url": settings.database.url, **services}
+def _refuse_undeclared(settings: Settings, source: str) -> None:
+    """Each name of a secret must be declared, as a secret: what is not declared is not redacted."""
+    database = settings.database
+    names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
+    names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
+    for key, name in names.items():
+        if name is None or settings.variables.get(name) == "secret":
+            continue
+        if not re.fullmatch(VARIABLE, name):  # not shown: it may be the secret itself
+            raise ConfigError(f"{source}: {key}: expected the name of an environment variable, in capitals")
+        if name in settings.variables:
+            raise ConfigError(f"{source}: variables: {key} names {name}, which is declared public; declare it secret")
+        raise ConfigError(f"{source}: {key}: {name!r} is not among variables: {nearest(name, settings.variables)}")
+    if (database.read_only_user is None) != (database.read_only_password is None):
+        raise ConfigError(f"{source}: database: read_only_user and read_only_password come together")
 
 
-def _refuse_wrong_addresses(settings: Settings, source: str) -> None:
-    for key, url in _addresses(settings).items():
-        parts = urlsplit(url)
-        if not parts.scheme or not parts.hostname:
-            raise ConfigError(f"{source}: {key}: expected an address such as https://host, found {url!r}")
-        if _loopback(parts.hostname) != (settings.kind == "rehearsal"):
-            wanted = "a loopback address" if settings.kind == "rehearsal" else "an outside address"
-            raise ConfigError(f"{source}: {key}: a {settings.kind} profile needs {wanted}, found {url!r}")
+def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
+    """Raise `ConfigError` on what is legal only in rehearsal."""
     if settings.kind == "production" and settings.allow == "all":
         raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
     if settings.kind == "production" and settings.person is not None:
         raise ConfigError(f"{source}: person: a stand-in for a person exists only in rehearsal")
-    if urlsplit(settings.database.url).port == POOLER_TRANSACTION_PORT:
-        raise ConfigError(
-            f"{source}: database.url: port {POOLER_TRANSACTION_PORT} is a transaction pooler, which swallows "
-            "LISTEN; use port 5432 (direct, or the session pooler)"
-        )
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _running_rehearsal() -> Path | None:
@@ -253,14 +285,22 @@ def _running_rehearsal() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _filled(settings: Settings, addresses: Mapping[str, str]) -> Settings:
+def _rehearsal_addresses(folder: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"no rehearsal runs in {folder}: start one with ./runbook rehearse --keep") from None
+    return found
+
+
+def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
     """Put the rehearsal's addresses where the profile says port 0."""
     changes: dict[str, Any] = {}
     for key, part in settings:
-        if isinstance(part, Service | Database) and key in addresses and urlsplit(part.url).port == 0:
-            changes[key] = part.model_copy(update={"url": addresses[key]})
-    if "repository" in addresses:
-        changes["repository"] = addresses["repository"]
+        if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:
+            changes[key] = part.model_copy(update={"url": running[key]})
+    if "repository" in running:
+        changes["repository"] = running["repository"]
     return settings.model_copy(update=changes)
 
 
