@@ -22,6 +22,7 @@ def bind(names: Iterable[str]) -> dict[str, socket.socket]:
         sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sockets[name].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sockets[name].bind(("127.0.0.1", 0))
+        sockets[name].listen(128)  # from now on a client waits for the server instead of being refused
     return sockets
 
 
