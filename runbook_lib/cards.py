@@ -36,7 +36,8 @@ class Card:
     @property
     def verdict(self) -> str:
         """The one line: number, outcome, title, what was seen."""
-        return "  ".join(filter(None, (self.number, self.outcome, self.title, self.seen)))
+        parts = (" ".join(part.split()) for part in (self.number, self.outcome, self.title, self.seen))
+        return "  ".join(filter(None, parts))
 
     def __repr__(self) -> str:
         parts = [*self.commands, self.verdict, *self._advice(), *self._tables()]
@@ -51,11 +52,7 @@ class Card:
             f"&ensp;{escape(self.title)}&ensp;<code>{escape(self.seen)}</code></div>"
         )
         advice = "".join(f"<div style='margin:2px 12px;white-space:pre-wrap'>{escape(a)}</div>" for a in self._advice())
-        tables = "".join(
-            table(r["rows"][:ROWS]) if r["rows"] else f"<pre style='{PRE}'>{escape(r['text'][-OUTPUT:])}</pre>"
-            for r in self.replies
-            if r["rows"] or r["text"].strip()
-        )
+        tables = "".join(_table_of(reply) for reply in self.replies)
         return f"<div>{commands}{verdict}{advice}{tables}</div>"
 
     def _advice(self) -> list[str]:
@@ -69,12 +66,7 @@ class Card:
         return found
 
     def _tables(self) -> list[str]:
-        return [
-            "\n".join("  ".join(f"{k}={v}" for k, v in row.items()) for row in r["rows"][:ROWS])
-            or r["text"][-OUTPUT:].strip()
-            for r in self.replies
-            if r["rows"] or r["text"].strip()
-        ]
+        return [text for text in map(_lines_of, self.replies) if text]
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,26 @@ class Head:
         return f"{self.phase} on {self.profile} (project {self.project}) by {self.operator}\nrecord: {self.record}"
 
 
-PRE = "font-family:monospace;font-size:90%;line-height:1.35;background:#f6f6f6;color:#222;padding:6px 8px;margin:4px 0;white-space:pre-wrap;overflow-wrap:anywhere"
+PRE = (
+    "font-family:monospace;font-size:90%;line-height:1.35;background:#f6f6f6;color:#222;"
+    "padding:6px 8px;margin:4px 0;white-space:pre-wrap;overflow-wrap:anywhere"
+)
+
+
+def _table_of(reply: Mapping[str, Any]) -> str:
+    if reply["rows"]:
+        return table(reply["rows"][:ROWS]) + "".join(f"<div>{line}</div>" for line in _left_out(reply))
+    return f"<pre style='{PRE}'>{escape(reply['text'][-OUTPUT:])}</pre>" if reply["text"].strip() else ""
+
+
+def _lines_of(reply: Mapping[str, Any]) -> str:
+    rows = ["  ".join(f"{k}={v}" for k, v in row.items()) for row in reply["rows"][:ROWS]]
+    return "\n".join([*rows, *_left_out(reply)]) if rows else reply["text"][-OUTPUT:].strip()
+
+
+def _left_out(reply: Mapping[str, Any]) -> list[str]:
+    more = len(reply["rows"]) - ROWS
+    return [f"and {more} more, in the ledger"] if more > 0 else []
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import UTC, datetime
-from itertools import pairwise
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cronsim import CronSim, CronSimError
 
-from runbook_lib.commands import Http, Reply, Shell, http, shell
+from runbook_lib.commands import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, each, not_null, over_all, over_each, text
 from runbook_lib.settings import host_of
@@ -36,6 +37,8 @@ __all__ = [
     "sweep_runs",
 ]
 
+MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
+AHEAD = timedelta(days=9 * 366)  # how far schedules are looked at: every weekday, month and leap year occurs
 SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
 
 
@@ -52,16 +55,30 @@ def push_migrations(version: str) -> Shell:
 
 
 def pushed(version: str) -> Expectation:
-    """The push went to the project: version 3 says so in a ``Target:`` line, which must not name the local stack."""
+    """The push ended, and went to the project: version 3 names in ``Target:`` lines where it went (C1)."""
+    ended = text(r"Finished supabase db push|Remote database is up to date", "the end of a push")
     if "--linked" in push_migrations(version).line:
-        return text(r"Finished supabase db push|Remote database is up to date|Applying migration", "the end of a push")
-    return text(r"^Target: (?!.*local).+", "a Target: line that names the remote project")
+        return ended
+
+    def test(found: Reply) -> Finding:
+        targets = re.findall(r"^Target: *(.*)$", found.text, re.MULTILINE)
+        local = [one for one in targets if re.search(r"\blocal(host)?\b", one)]
+        if not targets or local:
+            said = f"Target: {local[0]}" if local else "no Target: line"
+            return Finding("", f"expected a Target: line that names the remote project, found {said}")
+        return Finding(targets[0].strip())
+
+    return over_each("a push to the remote project", test) & ended
 
 
 def migration_files(repository: str) -> list[str]:
-    """Versions of the migration files in the platform's repository, oldest first."""
+    """Versions of the migration files in the platform's repository, oldest first.
+
+    Like the supabase CLI, pass over files that are not named ``<digits>_<name>.sql``.
+    """
     folder = Path(repository) / "packages/db/supabase/migrations"
-    return sorted(path.name.split("_")[0] for path in folder.glob("*.sql"))
+    found = (MIGRATION.fullmatch(path.name) for path in folder.glob("*.sql"))
+    return sorted(name[1] for name in found if name)
 
 
 def applied(repository: str) -> Expectation:
@@ -82,15 +99,18 @@ def applied(repository: str) -> Expectation:
 
 def image_tag(found: Reply) -> str:
     """The tag in the output of a build: ``image: registry.fly.io/<app>:<tag>`` (it prints no digest, C7)."""
-    tag = re.search(r"image: \S+:([\w.-]+)", found.text)
-    if tag is None:
+    tags = re.findall(r"^\s*image: [^\s@]+:([\w.-]+)\s*$", found.text, re.MULTILINE)
+    if not tags:
         raise ConfigError(f"the build's output names no image: {found.text[-300:]!r}")
-    return tag[1]
+    return str(tags[-1])
 
 
 def pinned_image(settings: Settings, found: Reply) -> str:
     """The image by digest, from the registry's answer to a manifest request."""
-    return f"{host_of(settings.registry.url)}/{settings.fly.app}@{found.value('docker_content_digest')}"
+    digest = found.column("docker_content_digest")[:1]
+    if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
+        raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")
+    return f"{host_of(settings.registry.url)}/{settings.fly.app}@{digest[0]}"
 
 
 def owned_machines() -> Expectation:
@@ -108,9 +128,11 @@ def owned_machines() -> Expectation:
 def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
     """The request that sets production variables: those whose value is public always, secret ones where missing.
 
+    A variable that is there for preview only is missing.
+
     ``found`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
     """
-    there = set(found.column("key"))
+    there = set(_for_production(found))
     body = [
         {"key": name, "value": value, "type": _kind(value), "target": ["production"]}
         for name, value in wanted.items()
@@ -123,14 +145,14 @@ def production_variables(*names: str, **readable: str) -> Expectation:
     """Each name is set for production, and each readable one has this value. ``A|B`` means either name."""
 
     def test(found: Reply) -> Finding:
-        live = {row.get("key"): row for row in found.rows if "production" in (row.get("target") or ())}
+        live = _for_production(found)
         missing = [n for n in names if not any(one in live for one in n.split("|"))]
         bad = [f"{n} is missing for production" for n in [*missing, *(n for n in readable if n not in live)]]
         for name, value in readable.items():
             got = live[name].get("value") if name in live else value
             if got != value:
                 bad.append(f"{name}: expected {value!r}, found {got!r}")
-        public = sorted(str(name) for name in live if str(name).startswith("NEXT_PUBLIC_SUPABASE_"))
+        public = sorted(name for name in live if name.startswith("NEXT_PUBLIC_SUPABASE_"))
         return Finding(
             f"{len(live)} for production; {', '.join(public) or 'no NEXT_PUBLIC_SUPABASE_*'}", "; ".join(bad) or None
         )
@@ -155,7 +177,7 @@ def scheduled(*paths: str) -> Expectation:
     """Cron definitions: each path is there with a schedule that will run; the heartbeat sweep's is explained (C9)."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        schedules = {row.get("path"): str(row.get("schedule")) for row in replies[0].rows}
+        schedules = {str(row.get("path")): str(row.get("schedule")) for row in replies[0].rows}
         missing = [path for path in paths if path not in schedules]
         bad = [f"no cron for {path}" for path in missing]
         seen = []
@@ -170,16 +192,29 @@ def scheduled(*paths: str) -> Expectation:
 
 
 def longest_gap(schedule: str, now: datetime) -> float:
-    """Seconds between two runs at most, over the next 400 runs; raise `CronSimError` if it is no schedule."""
-    runs = CronSim(schedule, now)
-    times = [next(runs) for _ in range(400)]
-    return max((later - earlier).total_seconds() for earlier, later in pairwise(times))
+    """Seconds between two runs at most, in the years to come; raise `CronSimError` if it is no schedule.
+
+    Infinite when it runs on no two days of them. Whole days are walked, not runs: ``*/5 * * * 1-5`` looks tight until
+    the first weekend.
+    """
+    fields = schedule.split()
+    if len(fields) != 5:
+        raise CronSimError("expected five fields")
+    cron = CronSim(schedule, now)
+    times = sorted(hour * 60 + minute for hour in cron.hours for minute in cron.minutes)
+    midnights = CronSim(" ".join(["0", "0", *fields[2:]]), now)
+    days = list(takewhile(lambda day: day < now + AHEAD, midnights))
+    if len(days) < 2:
+        return math.inf
+    apart = max(later - earlier for earlier, later in pairwise(days)).total_seconds()
+    overnight = apart - (times[-1] - times[0]) * 60
+    return max([overnight, *((later - earlier) * 60.0 for earlier, later in pairwise(times))])
 
 
 def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None]:
     try:
         following, gap = next(CronSim(schedule, now)), longest_gap(schedule, now)
-    except (CronSimError, StopIteration):
+    except (CronSimError, StopIteration, ValueError):  # ValueError: a number of thousands of digits
         return "", f"{path}: {schedule!r} is not a cron schedule"
     words = f"{path} next runs {following:%Y-%m-%dT%H:%MZ}"
     if path.endswith("heartbeat-sweep"):
@@ -188,9 +223,21 @@ def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None
     return words, None
 
 
+def _for_production(found: Reply) -> dict[str, Mapping[str, Any]]:
+    """The rows of variables that are set for production, by key; ``target`` is a name or a list of them."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in found.rows:
+        target = row.get("target")
+        targets = target if isinstance(target, list | tuple) else [target]
+        if "production" in targets:
+            rows[str(row.get("key"))] = row
+    return rows
+
+
 def _kind(value: str) -> str:
-    """Vercel's type for a value: a secret, named by its variable, must not be readable."""
-    return "sensitive" if value.startswith("$") and not value.startswith("$NEXT_PUBLIC_") else "plain"
+    """Vercel's type for a value: one with a secret in it, named by its variable, must not be readable."""
+    names = VARIABLE.findall(value)
+    return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
 
 
 def _env(machine: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,9 +33,13 @@ def live(out: Console) -> Callable[[Event], None]:
         if event["event"] != "outcome":
             return
         style = STYLES[event["outcome"]]
-        out.print(f"{event['step']:6} [{style}]{event['outcome']:8}[/] ", end="", highlight=False)
-        out.print(f"{event['title']}  ", end="", markup=False, highlight=False)
-        out.print(event["seen"], style="dim", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+        line = Text.assemble(
+            f"{event['step']:6} ",
+            (f"{event['outcome']:8} ", style),
+            f"{event['title']}  ",
+            (" ".join(event["seen"].split()), "dim"),
+        )
+        out.print(line, overflow="ellipsis", no_wrap=True)
         for advice in ("complaint", "symptom", "fix"):
             if event.get(advice):
                 out.print(f"       {advice}: {event[advice]}", style=style, markup=False, highlight=False)
