@@ -26,7 +26,7 @@ def main() -> None:
     try:
         asyncio.run(_live(folder, options))
     finally:
-        if (folder / "addresses.json").exists():  # else our supervisor reads the log, and removes what is left
+        if (folder / "ready").exists():  # else our supervisor reads the log, and removes what is left
             shutil.rmtree(folder, ignore_errors=True)
 
 

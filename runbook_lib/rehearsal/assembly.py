@@ -14,9 +14,11 @@ from runbook_lib.rehearsal import (
     faults,
     fly,
     forkserver,
+    gestures,
     hyperliquid,
     openrouter,
     person,
+    scenarios,
     serving,
     supabase,
     vercel,
@@ -34,6 +36,7 @@ class Assembly:
     """The inside of a platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
+        self.scenario = options["scenario"]
         self.sockets = serving.bind(SERVICES)
         addresses = {name: serving.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
@@ -51,7 +54,8 @@ class Assembly:
         world.web = web.Web(world)
         world.supabase = supabase.Supabase(world)
         world.openrouter = openrouter.OpenRouter(world)
-        world.person = person.Person(world)
+        world.person = gestures.Person(world)
+        world.scenarios = scenarios.Scenarios(world)
 
     def _fly(self) -> fly.Fly:
         world = self.world
@@ -84,7 +88,7 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve until ``ended``; the addresses are written when everything answers."""
+        """Serve until ``ended``. Runners need the addresses; ``ready`` appears when the starting state is reached."""
         served = {name: self.world.faults.wrap(name, app) for name, app in self.apps().items()}
         await serving.serve(served, self.sockets, lambda: self._until(ended))
 
@@ -95,7 +99,11 @@ class Assembly:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
+            await asyncio.to_thread(world.scenarios.start, self.scenario)
+            (world.folder / "ready").touch()
+            crons = asyncio.create_task(world.vercel.keep_time(), name="crons")
             await ended.wait()
+            crons.cancel()
         finally:
             world.closing.set()
             await world.fly.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.rehearsal import checkout, folders, processes
+from runbook_lib.rehearsal import catalogue, checkout, folders, processes
 from runbook_lib.rehearsal.names import Names, made_up_secrets
 
 START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
@@ -40,7 +40,7 @@ def rehearse(*, scenario: str = "clean", tick: float = 1.0, database_url: str | 
 
     ``tick`` is in seconds. ``database_url`` names a server (a local Supabase stack, say) to make the database on in
     place of the embedded one.
-    Raise `ServiceError` with the log's end if it does not come up.
+    Raise `ConfigError` for a scenario there is not, `ServiceError` with the log's end if it does not come up.
     """
     sweep()
     with _terminable():
@@ -67,7 +67,7 @@ def attach(folder: Path) -> Running:
     """The rehearsal of a folder; raise `ConfigError` when it is not running."""
     addresses = folders.read_json(folder / "addresses.json")
     environment = folders.read_json(folder / "environment.json")
-    if addresses is None or environment is None or not folders.alive(folder):
+    if addresses is None or environment is None or not (folder / "ready").exists() or not folders.alive(folder):
         raise ConfigError(f"no rehearsal runs in {folder}: start one with ./runbook rehearse --keep")
     return Running(folder, addresses, environment)
 
@@ -96,6 +96,7 @@ def stop(folder: Path) -> None:
 
 
 def _launch(scenario: str, tick: float, database_url: str | None, *, keep: bool) -> tuple[Path, Platform]:
+    catalogue.scenario(scenario)  # before anything is started
     folder, lock = folders.create()
     try:
         folders.write_json(
@@ -125,7 +126,7 @@ def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
 
 def _await(folder: Path) -> Running:
     deadline = time.monotonic() + START
-    while not (folder / "addresses.json").exists():
+    while not (folder / "ready").exists():
         if not folders.alive(folder):
             _complain(folder, "the rehearsal ended while starting")
         if time.monotonic() > deadline:

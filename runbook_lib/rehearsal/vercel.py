@@ -5,15 +5,17 @@ A deployment keeps the variables of the moment it was made, so a changed one doe
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import secrets
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+
+from cronsim import CronSim
 
 from runbook_lib.rehearsal.world import World
 
@@ -28,7 +30,7 @@ INTEGRATION = (  # what the Marketplace integration sets by itself (checklist 0.
 )
 TYPES = ("system", "encrypted", "plain", "sensitive", "secret")
 BUILD = 0.3  # seconds a deployment takes to become READY
-CRON_TIMEOUT = 30.0  # seconds a function may take
+CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 class VercelError(Exception):
@@ -204,17 +206,24 @@ class Vercel:
         """Call a cron's path as Vercel does: GET, with the live deployment's own secret, no retry."""
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
+    async def keep_time(self) -> None:
+        """Run the live deployment's crons when they are due, in UTC, until the platform closes."""
+        seen = datetime.now(UTC)
+        while True:
+            await asyncio.sleep(CRON_LOOK)
+            before, seen = seen, datetime.now(UTC)
+            if self.crons_run and self.crons_disabled_at is None:
+                for one in self.crons()["definitions"]:
+                    if next(CronSim(one["schedule"], before)) <= seen:
+                        self.invoke(one["path"])
+
     def _call(self, path: str) -> None:
         secret = self.environment().get("CRON_SECRET")
         headers = {"user-agent": "vercel-cron/1.0"} | ({"authorization": f"Bearer {secret}"} if secret else {})
-        connection = http.client.HTTPConnection(urlsplit(self.world.addresses["web"]).netloc, timeout=CRON_TIMEOUT)
         try:
-            connection.request("GET", path, headers=headers)
-            connection.getresponse().read()
-        except (OSError, http.client.HTTPException) as problem:
+            self.world.call("web", "GET", path, headers=headers)
+        except OSError as problem:
             self.log("error", f"cron {path}: {problem}", path=path, status=504)
-        finally:
-            connection.close()
 
     def log(self, level: str, message: str, *, path: str, status: int, method: str = "GET") -> None:
         """A line of the live deployment's runtime log."""

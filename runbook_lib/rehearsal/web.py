@@ -1,4 +1,4 @@
-"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10 and 11)."""
+"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10, 11). Pages: ``pages``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from runbook_lib.rehearsal import pages
+from runbook_lib.rehearsal.deploying import Deploying
 from runbook_lib.rehearsal.serving import application
+from runbook_lib.rehearsal.studio import Studio
+from runbook_lib.rehearsal.wallets import Wallets
 from runbook_lib.rehearsal.world import World
 
 # A deployment that never beat counts from its creation. The interval is its own Skill version's.
@@ -45,7 +49,11 @@ class Web:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.studio = Studio(world)
+        self.deploying = Deploying(world)
+        self.wallets = Wallets(world)
         self.sweeps = True  # a scenario's switch: the sweep answers, and marks nothing
+        self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
         """Variables of the live deployment; those it lacks come from the rehearsal's own."""
@@ -82,7 +90,7 @@ def app(web: Web) -> Starlette:
         web.world.vercel.log("info", f"{path}: {answer}", path=path, status=200)
         return JSONResponse(answer)
 
-    return application(*(Route(path, job) for path in JOBS))
+    return application(*(Route(path, job) for path in JOBS), *pages.routes(web))
 
 
 JOBS = {"/api/jobs/heartbeat-sweep": Web.sweep, "/api/jobs/pending-agents-gc": Web.collect}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.rows import dict_row
@@ -14,6 +17,7 @@ from runbook_lib.rehearsal import processes
 from runbook_lib.rehearsal.folders import write_json
 from runbook_lib.rehearsal.names import Names
 
+CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
 SWEEP_TICKS = 3  # a deployment is dead after so many ticks without a heartbeat; 15 minutes are 3 ticks of 5
 
 
@@ -36,6 +40,7 @@ class World:
     hyperliquid: Any = None
     person: Any = None
     faults: Any = None
+    scenarios: Any = None
 
     @property
     def sweep_floor(self) -> float:
@@ -63,6 +68,32 @@ class World:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def call(
+        self, service: str, method: str, path: str, *, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Ask another stand-in over HTTP, as the platform would; its status and its JSON (or text).
+
+        Raise ``OSError`` when it does not answer.
+        """
+        connection = http.client.HTTPConnection(urlsplit(self.addresses[service]).netloc, timeout=CALL_TIMEOUT)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})
+            reply = connection.getresponse()
+            text = reply.read().decode()
+            return reply.status, _read(text)
+        except http.client.HTTPException as problem:
+            raise OSError(f"{service}: {type(problem).__name__} {problem}") from problem
+        finally:
+            connection.close()
+
     def record(self, role: str, pid: int) -> None:
         """Remember a process of this rehearsal, so that the next start can end it if we cannot."""
         processes.record(self.folder, role, pid)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

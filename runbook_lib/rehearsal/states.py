@@ -1,0 +1,169 @@
+"""Starting states: the platform as each phase expects to find it, so that any phase can be rehearsed alone.
+
+Each state is the one before it and a little more, made by the same gestures an operator makes. What took days on the
+real platform (ticks, a first day) is written into the database as it would have been left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, LiteralString
+
+import psycopg
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal import migration_files
+from runbook_lib.rehearsal.world import World
+
+FLY_SECRETS = (
+    "SUPABASE_URL",
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "SUPABASE_DB_PASSWORD",
+    "OPENROUTER_API_KEY",
+    "HYPERLIQUID_LIVE_ENABLED",
+)
+PATIENCE = 20.0  # seconds a state may take to settle on a busy machine
+# A paper deployment that did all phase 1 asks for and was stopped: 12 ticks, the five commands, the logs.
+PAPER_RUN: LiteralString = """
+    with run as (
+      insert into public.deployments (user_id, skill_id, skill_version, broker_kind, status, created_at)
+      select user_id, id, latest_version, 'paper', 'stopped', now() - interval '2 hours'
+      from public.skills order by created_at desc limit 1 returning id
+    ), state as (
+      insert into public.agent_state (deployment_id, equity_usd, updated_at)
+      select id, 10000, now() - interval '1 hour' from run
+    ), ticks as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, verdict, prompt_tokens, completion_tokens, cost_usd)
+      select id, now() - interval '1 hour' - n * interval '5 minutes',
+             '{"status": "noop", "reason": "agent_proposed_nothing"}', 20000 + 100 * n, 900, 0.0245 + 0.0001 * n
+      from run, generate_series(0, 11) n
+    ), logs as (
+      insert into public.agent_logs (deployment_id, ts, event, message)
+      select id, now() - interval '2 hours' + n * interval '5 minutes',
+             case n when 0 then 'runner_started' else (array['reconciled', 'tick'])[1 + n % 2] end, 'backfilled'
+      from run, generate_series(0, 12) n
+    )
+    insert into public.agent_commands (deployment_id, kind, issued_by, created_at, acked_at)
+    select id, kind, 'web', now() - interval '61 minutes', now() - interval '61 minutes' + interval '80 ms'
+    from run, unnest(array['pause', 'resume', 'snapshot', 'flatten', 'stop']) kind
+"""
+# A day behind the newest live deployment: a tick and a reconcile every five minutes, each tick at Haiku's price.
+FIRST_DAY: LiteralString = """
+    with run as (
+      select id from public.deployments where broker_kind = 'hyperliquid-mainnet' order by created_at desc limit 1
+    ), born as (
+      update public.deployments d set created_at = now() - interval '24 hours' from run where d.id = run.id
+    ), ticks as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, context, verdict, prompt_tokens, completion_tokens, cost_usd)
+      select id, now() - n * interval '5 minutes', '{"backfilled": true}',
+             '{"status": "noop", "reason": "agent_proposed_nothing"}', 18000 + 50 * (n % 40), 800,
+             0.022 + 0.00005 * (n % 40)
+      from run, generate_series(1, 287) n
+    )
+    insert into public.agent_logs (deployment_id, ts, event, message, data)
+    select id, now() - n * interval '5 minutes', event, event || ': backfilled', '{"backfilled": true}'
+    from run, generate_series(1, 287) n, unnest(array['tick', 'reconciled']) event
+"""
+
+
+def prepare(world: World, state: str) -> None:
+    """Bring a new platform into a state by name; raise `ServiceError` if it does not settle."""
+    build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
+    try:
+        for name, step in STATES.items():
+            step(world)
+            if name == state:
+                return
+    finally:
+        world.vercel.build_seconds = build
+
+
+def _clean(_: World) -> None:
+    """As the vendors hand it over: phase 0 can begin."""
+
+
+def _paper_ready(world: World) -> None:
+    """Phase 0 is done: phase 1 can begin."""
+    migrate(world)
+    names, digest = world.names, push_image(world)
+    world.fly.create_app(names.fly_app)
+    world.fly.set_secrets(names.fly_app, {name: world.secret(name) for name in FLY_SECRETS})
+    values = {
+        "FLY_API_TOKEN": world.secret("FLY_DEPLOY_TOKEN"),
+        "FLY_LIVE_RUNNER_APP": names.fly_app,
+        "FLY_LIVE_RUNNER_IMAGE": f"registry.fly.io/{names.fly_app}@{digest}",
+        "FLY_LIVE_RUNNER_REGION": names.region,
+        "HYPERLIQUID_LIVE_ENABLED": "true",
+        "DEPLOYMENTS_DISABLED": "false",
+    }
+    taken = ("CRON_SECRET", "NEXT_PUBLIC_THIRDWEB_CLIENT_ID", "SUPABASE_DB_PASSWORD", "OPENROUTER_API_KEY")
+    for key, value in (values | {name: world.secret(name) for name in taken}).items():
+        world.vercel.put(key, value, "sensitive" if "TOKEN" in key or "SECRET" in key else "encrypted")
+    world.vercel.deploy()
+
+
+def _mainnet_ready(world: World) -> None:
+    """Phase 1 is done, its deployment stopped, and the sweep runs every five minutes: phase 2 can begin."""
+    world.person.perform("author", sheet="paper")
+    _backtest(world, hours=24)
+    world.query(PAPER_RUN)
+    world.person.perform("upgrade_plan")
+
+
+def _live(world: World) -> None:
+    """Phase 2 is done: a tiny live deployment runs and has its first fill; phase 3 can begin."""
+    for gesture in ("fund", "pair"):
+        world.person.perform(gesture)
+    world.person.perform("author", sheet="tiny")
+    _backtest(world, hours=1)
+    world.person.perform("authorise")
+    world.person.perform("deploy_live")
+    _until(world, "select 1 from public.mainnet_orders where status = 'filled'", "the first fill")
+
+
+def _first_day(world: World) -> None:
+    """Phase 3 is done and 24 hours have passed: phase 4 has something to look at."""
+    world.query(FIRST_DAY)
+
+
+STATES: dict[str, Callable[[World], None]] = {
+    "clean": _clean,
+    "paper_ready": _paper_ready,
+    "mainnet_ready": _mainnet_ready,
+    "live": _live,
+    "first_day": _first_day,
+}
+
+
+def migrate(world: World) -> None:
+    """Apply the checkout's migrations as ``supabase db push`` does, as role postgres."""
+    folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"
+    with psycopg.connect(world.database.dsn, autocommit=True) as connection:
+        for migration in migration_files.local(folder)[0]:
+            migration_files.apply(connection, migration)
+
+
+def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
+    """Put an image into the registry; its digest."""
+    manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
+    digest: str = world.fly.registry.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
+    return digest
+
+
+def _backtest(world: World, hours: float) -> None:
+    run = world.person.perform("backtest", hours=hours)["sim_run_id"]
+    _until(world, "select 1 from public.sim_runs where id = %(run)s and status = 'complete'", "a backtest", run=run)
+
+
+def _until(world: World, sql: LiteralString, what: str, **values: Any) -> None:
+    """Wait until a statement gives a row."""
+    deadline = time.monotonic() + PATIENCE
+    while not world.query(sql, values):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{what} did not come within {PATIENCE:.0f} s")
+        time.sleep(0.02)
