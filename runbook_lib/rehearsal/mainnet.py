@@ -41,6 +41,7 @@ class Placed:
     """An order whose fills are awaited: those seen so far by ``tid``."""
 
     size: float
+    settled: bool = False  # its row is written; a fill that comes later corrects it
     fills: dict[int, dict[str, Any]] = field(default_factory=dict)
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -194,9 +195,8 @@ class MainnetBroker:
             await asyncio.wait_for(placed.complete.wait(), FILL_WAIT)
         filled = placed.filled or float(answer.get("totalSz", 0.0))
         price = placed.price or float(answer.get("avgPx", 0.0)) or None
-        await self.store.query(
-            SETTLED, cloid=cloid, status="filled" if filled else "open", filled=filled, price=price, fee=placed.fee
-        )
+        placed.settled = True
+        await self._row(cloid, "filled" if filled else "open", filled, price, placed.fee)
         if filled:
             text = f"filled {filled} {symbol} at {price}"
             await self.store.log("order_filled", text, cloid=cloid, symbol=symbol, sizeBase=filled, price=price)
@@ -206,9 +206,14 @@ class MainnetBroker:
     async def _close_row(self, cloid: str, status: str, why: str) -> None:
         unmatched = "could not immediately match" in why
         status = "cancelled" if unmatched else status
-        await self.store.query(SETTLED, cloid=cloid, status=status, filled=0, price=None, fee=None)
+        await self._row(cloid, status)
         event = "order_cancelled" if unmatched else "order_rejected"
         await self.store.log(event, why, level="warn", cloid=cloid)
+
+    async def _row(
+        self, cloid: str, status: str, filled: float = 0, price: float | None = None, fee: float | None = None
+    ) -> None:
+        await self.store.query(SETTLED, cloid=cloid, status=status, filled=filled, price=price, fee=fee)
 
     async def _lever(self, symbol: str, leverage: int) -> None:
         if self._leverage.get(symbol) == leverage:
@@ -281,8 +286,10 @@ class MainnetBroker:
         if fill.get("liquidation"):
             text = f"position in {fill['coin']} liquidated at {fill['px']}"
             await self.store.log("liquidation", text, level="error", tid=fill["tid"])
-        if placed := self.placed.get(str(fill.get("cloid"))):
+        if placed := self.placed.get(cloid := str(fill.get("cloid"))):
             placed.add(fill)
+            if placed.settled:
+                await self._row(cloid, "filled", placed.filled, placed.price, placed.fee)
 
 
 def _position(found: dict[str, Any], marks: Mapping[str, float]) -> Position:

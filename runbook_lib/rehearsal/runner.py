@@ -34,7 +34,7 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.rest, settings.deployment)
+        self.store = Store(settings.rest, settings.deployment, say)
         self.venue = VenueClient(settings.addresses["hyperliquid"])
         self.loaded: Loaded
         self.payload: dict[str, Any] = {}
@@ -245,7 +245,6 @@ class Runner:
         text = server_text(problem) if isinstance(problem, psycopg.Error) else str(problem)
         if isinstance(problem, VenueError):
             text = f"Hyperliquid {text}"
-        say(f"live-runner: tick failed: {text}")
         await self.store.log("tick_failed", text, level="error")
         await self.store.state(None)
 

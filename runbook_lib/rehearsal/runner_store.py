@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -119,8 +119,9 @@ class Loaded:
 class Store:
     """The service role's way in, for one deployment; reconnects when the server has hung up."""
 
-    def __init__(self, dsn: str, deployment: str) -> None:
-        self.dsn, self.deployment = dsn, deployment
+    def __init__(self, dsn: str, deployment: str, say: Callable[[str], None]) -> None:
+        """``say`` also gets every log entry, so that the machine's log can be searched for events."""
+        self.dsn, self.deployment, self.say = dsn, deployment, say
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
         self._opening = asyncio.Lock()
 
@@ -146,6 +147,7 @@ class Store:
         return found
 
     async def log(self, event: str, message: str, *, level: str = "info", **data: Any) -> None:
+        self.say(f"live-runner: {event} {message}")
         await self.query(LOG, level=level, event=event, message=message, data=Jsonb(data))
 
     async def status(self, status: str, error: str | None = None) -> None:
@@ -163,6 +165,8 @@ class Store:
     ) -> None:
         """The tick's row, the heartbeat and the log entry."""
         words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
+        message = f"tick {verdict['status']}: {words}"
+        self.say(f"live-runner: {message}")
         await self.query(
             SNAPSHOT,
             context=Jsonb(context),
@@ -172,7 +176,7 @@ class Store:
             prompt=decision.prompt_tokens,
             completion=decision.completion_tokens,
             cost=decision.cost_usd,
-            message=f"tick {verdict['status']}: {words}",
+            message=message,
             data=Jsonb({"verdict": verdict["status"]}),
             **_state(account),
         )

@@ -127,6 +127,15 @@ def test_a_fill_that_never_reaches_the_socket_is_a_drift(operated, live):
     assert exchange.account(master).fills
 
 
+def test_a_late_fill_corrects_its_row(operated, live):
+    deployment, _, _, exchange = live(changed(TINY, schedule={"every": "1s"}), wait=False)
+    exchange.faults = Faults(late_fills=3.0)
+
+    order = eventually(lambda: [one for one in orders(operated, deployment) if one["settled_at"]])[0]
+    assert (order["status"], order["fee_usd"]) == ("filled", None)
+    eventually(lambda: orders(operated, deployment)[0]["fee_usd"])
+
+
 def test_a_retired_subscription_is_logged(operated, live, tmp_path):
     with runner_fault(tmp_path, webdata2=True):
         deployment, _, _, _ = live()
