@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from runbook_lib.rehearsal import (
+    catalogue,
     faults,
     fly,
     forkserver,
@@ -20,6 +21,7 @@ from runbook_lib.rehearsal import (
     person,
     scenarios,
     serving,
+    states,
     supabase,
     vercel,
     vercel_routes,
@@ -99,6 +101,8 @@ class Assembly:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
+            if catalogue.scenario(self.scenario).get("start") in states.TRADING:
+                self.runners.warm()
             await asyncio.to_thread(world.scenarios.start, self.scenario)
             (world.folder / "ready").touch()
             crons = asyncio.create_task(world.vercel.keep_time(), name="crons")

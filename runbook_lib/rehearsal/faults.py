@@ -200,3 +200,20 @@ def fault(person: str, **what: Any) -> Iterator[dict[str, Any]]:
         yield made
     finally:
         httpx.delete(f"{person}/faults/{made['id']}", timeout=5)
+
+
+@contextmanager
+def situation(person: str, name: str) -> Iterator[dict[str, Any]]:
+    """A scenario's faults for the length of a block, in the rehearsal whose person answers at ``person``.
+
+    Raise `ServiceError` when there is no such scenario.
+    """
+    import httpx  # noqa: PLC0415
+
+    reply = httpx.post(f"{person}/scenarios/{name}", timeout=30)
+    if reply.status_code != 201:
+        raise ServiceError(f"scenario not entered: {reply.text}")
+    try:
+        yield reply.json()
+    finally:
+        httpx.delete(f"{person}/scenarios/{name}", timeout=30)

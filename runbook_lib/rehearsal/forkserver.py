@@ -47,7 +47,8 @@ class Forked:
 class ForkServer:
     """The platform's end: ``launch`` makes a process.
 
-    The parent is started by the first of them, so that a rehearsal without machines does not pay for its imports;
+    The parent is started by the first of them, so that a rehearsal without machines does not pay for its imports, or
+    by ``warm``;
     ``started`` is then told its process id. ``target`` is the ``module:function`` that a fork runs.
     """
 
@@ -62,8 +63,7 @@ class ForkServer:
     async def launch(self, environment: dict[str, str], output: int) -> Forked:
         """Fork a process with ``environment``, whose stdout and stderr go to the descriptor ``output``."""
         async with self._turn:
-            if self._reading is None or self._reading.done():
-                self._start()
+            self.warm()
             request = json.dumps(environment).encode() + b"\n"
             sent = socket.send_fds(self._socket, [request], [output])
             await asyncio.get_running_loop().sock_sendall(self._socket, request[sent:])
@@ -71,6 +71,11 @@ class ForkServer:
         if made is None:
             raise OSError("the fork server has ended")
         return made
+
+    def warm(self) -> None:
+        """Start the parent, unless it runs: done ahead, its imports are over when the first launch comes."""
+        if self._reading is None or self._reading.done():
+            self._start()
 
     def close(self) -> None:
         """End the parent, and with it every runner."""

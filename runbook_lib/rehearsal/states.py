@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 
@@ -26,6 +26,7 @@ FLY_SECRETS = (
     "HYPERLIQUID_LIVE_ENABLED",
 )
 PATIENCE = 20.0  # seconds a state may take to settle on a busy machine
+SIMULATIONS_OVER: LiteralString = "select 1 where not exists (select from public.sim_runs where status <> 'complete')"
 # A paper deployment that did all phase 1 asks for and was stopped: 12 ticks, the five commands, the logs.
 PAPER_RUN: LiteralString = """
     with run as (
@@ -78,7 +79,9 @@ def prepare(world: World, state: str) -> None:
         for name, step in STATES.items():
             step(world)
             if name == state:
-                return
+                break
+        if state in SIMULATED:
+            _until(world, SIMULATIONS_OVER, "the end of the backtests")
     finally:
         world.vercel.build_seconds = build
 
@@ -110,7 +113,7 @@ def _paper_ready(world: World) -> None:
 def _mainnet_ready(world: World) -> None:
     """Phase 1 is done, its deployment stopped, and the sweep runs every five minutes: phase 2 can begin."""
     world.person.perform("author", sheet="paper")
-    _backtest(world, hours=24)
+    world.person.perform("backtest", hours=24)
     world.query(PAPER_RUN)
     world.person.perform("upgrade_plan")
 
@@ -120,7 +123,7 @@ def _live(world: World) -> None:
     for gesture in ("fund", "pair"):
         world.person.perform(gesture)
     world.person.perform("author", sheet="tiny")
-    _backtest(world, hours=1)
+    world.person.perform("backtest", hours=1)
     world.person.perform("authorise")
     world.person.perform("deploy_live")
     _until(world, "select 1 from public.mainnet_orders where status = 'filled'", "the first fill")
@@ -138,6 +141,8 @@ STATES: dict[str, Callable[[World], None]] = {
     "live": _live,
     "first_day": _first_day,
 }
+SIMULATED = frozenset(STATES) - {"clean", "paper_ready"}  # states with backtests
+TRADING = frozenset({"live", "first_day"})  # states with a runner
 
 
 def migrate(world: World) -> None:
@@ -155,15 +160,10 @@ def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
     return digest
 
 
-def _backtest(world: World, hours: float) -> None:
-    run = world.person.perform("backtest", hours=hours)["sim_run_id"]
-    _until(world, "select 1 from public.sim_runs where id = %(run)s and status = 'complete'", "a backtest", run=run)
-
-
-def _until(world: World, sql: LiteralString, what: str, **values: Any) -> None:
+def _until(world: World, sql: LiteralString, what: str) -> None:
     """Wait until a statement gives a row."""
     deadline = time.monotonic() + PATIENCE
-    while not world.query(sql, values):
+    while not world.query(sql):
         if time.monotonic() > deadline:
             raise ServiceError(f"{what} did not come within {PATIENCE:.0f} s")
         time.sleep(0.02)

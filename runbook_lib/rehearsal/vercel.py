@@ -213,9 +213,8 @@ class Vercel:
             await asyncio.sleep(CRON_LOOK)
             before, seen = seen, datetime.now(UTC)
             if self.crons_run and self.crons_disabled_at is None:
-                for one in self.crons()["definitions"]:
-                    if next(CronSim(one["schedule"], before)) <= seen:
-                        self.invoke(one["path"])
+                for path in due(self.crons()["definitions"], before, seen):
+                    self.invoke(path)
 
     def _call(self, path: str) -> None:
         secret = self.environment().get("CRON_SECRET")
@@ -243,3 +242,8 @@ class Vercel:
                 "deploymentId": live.id if live else "",
             }
         )
+
+
+def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
+    """Paths of the crons whose time came after one moment and not after another (both UTC)."""
+    return [one["path"] for one in definitions if next(CronSim(one["schedule"], after)) <= until]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.errors import ConfigError
+from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.rehearsal.catalogue import known
+from runbook_lib.rehearsal.faults import situation
 
 from .conftest import client, connect
 
@@ -85,10 +86,11 @@ def test_every_scenario_can_be_entered_and_left(first_day):
 
 
 def test_a_scenario_works_while_it_is_in_force(first_day):
-    with client(first_day, "person") as person, client(first_day, "openrouter", "OPENROUTER_API_KEY") as openrouter:
+    with client(first_day, "openrouter", "OPENROUTER_API_KEY") as openrouter:
         usage = lambda: openrouter.get("/api/v1/key").json()["data"]["usage"]  # noqa: E731
         before = usage()
-        person.post("/scenarios/spending-disagrees")
-        assert usage() >= 2 * before
-        person.delete("/scenarios/spending-disagrees")
+        with situation(first_day.addresses["person"], "spending-disagrees"):
+            assert usage() >= 2 * before
         assert usage() < 2 * before
+    with pytest.raises(ServiceError, match="did you mean"), situation(first_day.addresses["person"], "web-dwon"):
+        pass

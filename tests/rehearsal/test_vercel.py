@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import httpx
 import pytest
+
+from runbook_lib.rehearsal.vercel import due
 
 from .conftest import client, eventually
 
@@ -119,3 +122,17 @@ def test_a_bad_token_is_forbidden_in_the_vendors_words(rehearsal, token):
 def test_another_project_and_an_unknown_route_are_not_found(vercel):
     assert vercel.get("/v9/projects/other").json()["error"]["message"] == "Project not found."
     assert "GET /v99/projects" in vercel.get("/v99/projects").json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "until", "runs"),
+    [
+        ("*/5 * * * *", "10:04:59.6", "10:05:00.1", 1),
+        ("*/5 * * * *", "10:05:00.1", "10:05:00.6", 0),
+        ("0 3 * * *", "02:59:59.9", "03:00:00.4", 1),
+        ("0 3 * * *", "10:04:59.9", "10:05:00.4", 0),
+    ],
+)
+def test_a_cron_is_due_once_when_its_minute_begins(schedule, after, until, runs):
+    began, ended = (datetime.fromisoformat(f"2026-11-22T{text}00000+00:00") for text in (after, until))
+    assert due([{"path": "/job", "schedule": schedule}], began, ended) == ["/job"] * runs
