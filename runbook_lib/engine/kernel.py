@@ -12,18 +12,25 @@ The parent speaks to it over two pipes, so no connection file and no environment
 
 from __future__ import annotations
 
+import array
+import codecs
 import contextlib
 import ctypes
 import faulthandler
+import fcntl
 import importlib
 import json
 import os
+import select
 import signal
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from ipykernel.iostream import OutStream
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.profiledir import ProfileDir
 from tornado.ioloop import IOLoop
@@ -31,6 +38,8 @@ from traitlets import default
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
+CHUNK = 65536  # bytes, what a pipe holds
+PASSING = threading.Lock()  # held while something is between a pipe and its stream
 OPTIONS = [
     "--HistoryManager.enabled=False",  # no copy of the cells in the operator's home
     "--InteractiveShell.colors=nocolor",  # colour codes in a traceback could split a secret
@@ -45,6 +54,33 @@ class NoProfile(ProfileDir):
 
     def check_startup_dir(self) -> None:
         """Make no folder, and no README in it."""
+
+
+class Stream(OutStream):
+    """A stdout or stderr that can tell when all that commands printed has been passed on.
+
+    ipykernel passes it on in a thread, and a cell counts as ended whether or not the thread came to it: one in a
+    hundred commands lost its output.
+    """
+
+    def _watch_pipe_fd(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may be cut in two
+        pipe = int(self._fid or 0)
+        while self._should_watch and select.select([pipe], [], []):
+            with PASSING:
+                if not (chunk := os.read(pipe, CHUNK)):
+                    return
+                self.write(decoder.decode(chunk))
+                os.write(self._original_stdstream_copy, chunk)  # for the parent, if the kernel dies
+
+    def drain(self) -> None:
+        """Return when nothing is on its way from the pipe."""
+        waiting = array.array("i", [1])
+        while waiting[0]:
+            with PASSING:
+                fcntl.ioctl(int(self._fid or 0), termios.FIONREAD, waiting)
+            if waiting[0]:
+                time.sleep(0.0005)
 
 
 class Kernel(IPKernelApp):
@@ -98,7 +134,7 @@ def die_with(parent: int) -> None:
 
 def listen(keys: dict[str, Any]) -> Kernel:
     """Set the kernel up, bind its channels on loopback, and import what is to be warm."""
-    app = Kernel.instance()
+    app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
     app.session.key = keys["key"].encode()
     app.curve_publickey, app.curve_secretkey = keys["public"].encode(), keys["secret"].encode()
@@ -106,6 +142,8 @@ def listen(keys: dict[str, Any]) -> Kernel:
     sys.modules["debugpy"] = None  # type: ignore[assignment]
     app.initialize(OPTIONS)  # type: ignore[no-untyped-call]
     del sys.modules["debugpy"]  # a cell may still want it
+    for stream in (sys.stdout, sys.stderr):
+        app.kernel.shell.events.register("post_execute", stream.drain)  # type: ignore[union-attr]
     for module in keys["warm"]:
         # A missing module is the notebook's to report, in the cell that imports it.
         with contextlib.suppress(Exception):

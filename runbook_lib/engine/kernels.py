@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import IO, TYPE_CHECKING, Any
 
 import zmq
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(__file__).with_name("kernel.py")
 LOOK = 0.05  # seconds between two looks whether the kernel lives
+DEAF = 0.5  # seconds without any output after which the subscription is taken to have come too late
 LAST_WORDS = 8  # lines of a dead kernel's log that are worth keeping
 # What every phase imports. A kernel that waits for its turn has the time to import it.
 WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
@@ -48,11 +50,14 @@ class Client(AsyncKernelClient):
         """Open the channels; return when cells can be sent and no output will be missed."""
         self.context.setsockopt(zmq.RCVHWM, 0)  # outputs wait, they are never dropped
         self.start_channels(stdin=False, hb=False, control=False)
-        # jupyter_client's own wait for this takes 0.2 s more: it listens for silence, we for the welcome.
-        self.kernel_info()
-        self.language = (await self.get_shell_msg())["content"]["language_info"]
-        while (await self.get_iopub_msg())["msg_type"] != "iopub_welcome":
-            pass
+        # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
+        # Not for `iopub_welcome`: one of 500 kernels (ipykernel 7.4) never sends it.
+        heard = False
+        while not heard:
+            self.kernel_info()
+            self.language = (await self.get_shell_msg())["content"]["language_info"]
+            with contextlib.suppress(Empty):
+                heard = bool(await self.get_iopub_msg(timeout=DEAF))
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Kernel:
     process: subprocess.Popen[bytes]
     orders: IO[bytes]
     report: IO[bytes]
-    log: IO[bytes]  # what the process itself says on stderr; no name in any folder
+    log: IO[bytes]  # what the process itself says on stderr
     environment: dict[str, str]
     keys: dict[str, str]
 
@@ -135,8 +140,8 @@ class Kernel:
         self.log.seek(0)
         words = self.log.read().decode(errors="replace").strip().splitlines()
         # Python prints an exception's innermost call last, and a crash's first.
-        crash = bool(words) and words[0].startswith("Fatal")
-        return "\n".join([how, *(words[:LAST_WORDS] if crash else words[-LAST_WORDS:])])
+        crash = next((n for n, line in enumerate(words) if line.startswith("Fatal Python error")), -LAST_WORDS)
+        return "\n".join([how, *words[crash:][:LAST_WORDS]])
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell, and interrupt the commands it started."""
@@ -167,8 +172,10 @@ def start(environment: Mapping[str, str] | None = None, *, warm: Iterable[str] =
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
     given = dict(os.environ if environment is None else environment)
+    # With this ipykernel does not show what commands print, so tests would not see what runs show.
+    given.pop("PYTEST_CURRENT_TEST", None)
     report, answer = os.pipe()
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the kernel
+    log = _log()
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", str(PROGRAM), str(os.getpid()), str(answer)],
@@ -189,6 +196,13 @@ def start(environment: Mapping[str, str] | None = None, *, warm: Iterable[str] =
     kernel = Kernel(process, process.stdin, os.fdopen(report, "rb", buffering=0), log, given, keys)
     kernel._order({**keys, "warm": list(warm)})
     return kernel
+
+
+def _log() -> IO[bytes]:
+    """A file for what a kernel says outside its channels. It may hold secrets, so it is never on a disk."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("kernel log"), "r+b")
+    return tempfile.TemporaryFile()
 
 
 class Kernels:

@@ -68,6 +68,8 @@ class Folder:
     path: Path
     wait_for = staticmethod(wait_for)
     alive = staticmethod(alive)
+    obey_permissions = staticmethod(obey_permissions)
+    COMMAND = COMMAND
 
     @property
     def source(self) -> Path:
@@ -97,9 +99,9 @@ class Folder:
         given = {"env": dict(os.environ), "cwd": self.path, "redact": str, **options}
         return engine.run(self.prepared(*sources), **given)
 
-    def command(self, **options: Any) -> subprocess.Popen[str]:
-        """Run the prepared notebook in a process of its own."""
-        return self.process([sys.executable, "-c", COMMAND, str(self.copy), repr(options)])
+    def command(self, options: str = "{}", **process: Any) -> subprocess.Popen[str]:
+        """Run the prepared notebook in a process of its own; ``options`` is Python text of `engine.run`'s."""
+        return self.process([sys.executable, "-c", COMMAND, str(self.copy), options], **process)
 
     def process(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
         given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.path, **options}
@@ -131,10 +133,15 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 
 
 @pytest.fixture
-def interrupted_processes() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes to end with the test, whatever became of it."""
+def started() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
+    """Notes a process that must end with the test, whatever becomes of it."""
     processes: list[subprocess.Popen[str]] = []
-    yield processes
+
+    def note(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        processes.append(process)
+        return process
+
+    yield note
     for process in processes:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)

@@ -260,6 +260,15 @@ def test_many_outputs_are_all_kept(folder: Any) -> None:
     assert len(folder.read().cells[-1].outputs) == 4000
 
 
+def test_what_a_command_prints_belongs_to_its_cell(folder: Any) -> None:
+    """ipykernel reads it in a thread, and one cell in a hundred ended before that."""
+    sources = [f"import os; os.write(1, b'line {number}.') and None" for number in range(150)]
+
+    folder.run(*sources)
+
+    assert [n for n in range(150) if f"line {n}." not in folder.outputs(n)] == []
+
+
 def test_nothing_is_left_in_the_home_or_the_temporary_folder(
     folder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
