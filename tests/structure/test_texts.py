@@ -53,6 +53,7 @@ def test_it_is_seen(rule, text):
         "postgresql://postgres@127.0.0.1:5432/postgres",
         "postgresql://postgres:<password>@db.example.supabase.co/postgres",
         "postgresql://postgres:{password}@{host}/postgres",
+        "postgresql://guest:guest@127.0.0.1:5432/postgres",
         "FLY_API_TOKEN: secret",
         "token sk-or-v1-made-up-for-this-test-only",
         "GET /v1/apps/home/machines, ~/work/notes, registry.fly.io/agentic-live-runner",

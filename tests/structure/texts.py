@@ -17,7 +17,7 @@ SECRETS = {  # kind -> pattern; its group is the value
     "a signed token": r"\b(eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)",
     "an API key": rf"\b(?:{PREFIXES})([\w-]{{16,}})",
     "a Fly token": r"\b(?:FlyV1 fm\d_|fm\d_|fo1_)([\w+/=,-]{16,})",
-    "a password in a URL": r"\b[a-z][a-z+]*://[^\s:@/{}$<>*'\"`]+:([^\s@/{}$<>*'\"`]{4,})@",
+    "a password in a URL": r"\b[a-z][a-z+]*://[^\s:@/{}$<>*'\"`]+:([^\s@/{}$<>*'\"`]{4,})@(?!127\.|localhost)",
     "a key in hexadecimal": r"(?i)\b\w*(?:private|secret)\w*\s*[=:]\s*[\"']?(?:0x)?([0-9a-f]{64})\b",
 }
 # Written in parts: this file is tracked too.
