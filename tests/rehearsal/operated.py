@@ -209,7 +209,14 @@ def venue_of_its_own(running, folder):
         (folder / f"{name}.json").write_text(json.dumps(content))
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
     apps = {"hyperliquid": hyperliquid.app(exchange)}
-    thread = threading.Thread(target=loop.run_until_complete, args=(serving.serve(apps, sockets, ended.wait),))
+
+    def serve():
+        loop.run_until_complete(serving.serve(apps, sockets, ended.wait))
+        for task in asyncio.all_tasks(loop):  # the exchange's clock, for one
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield exchange, addresses["hyperliquid"], {"RUNBOOK_REHEARSAL": str(folder)}
