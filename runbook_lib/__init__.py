@@ -31,6 +31,16 @@ PUBLIC = {
         "value",
         "version",
     ),
+    "charts": ("cost_per_tick", "month_to_date"),
+    "deployments": (
+        "band",
+        "boot_lines",
+        "command_state",
+        "machine_gone",
+        "machine_id",
+        "machine_of",
+        "send_command",
+    ),
     "platform": (
         "applied",
         "image_tag",

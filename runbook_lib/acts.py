@@ -84,6 +84,7 @@ def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, un
 
 def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
     ledger = verdicts.record.ledger
+    services.refuse_control(act.command, changes=True)  # before the ledger says that it is being sent
     if act.undo is not None:
         ledger.append("owed", step=act.number, command=frozen(act.undo), text=services.shown(act.undo))
     verdicts.announce(sent)

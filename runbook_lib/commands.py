@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from runbook_lib.errors import ConfigError, RecordError, StepRefused, nearest
-from runbook_lib.sqltext import PLACE, control, literal, statements
+from runbook_lib.sqltext import PLACE, control, literal, notifies, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,9 +107,13 @@ class Sql:
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
         return f"{written};"
 
-    def refuse_control(self) -> None:
-        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement."""
-        if word := control(self.statement):
+    def refuse_control(self, *, changes: bool = False) -> None:
+        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement.
+
+        Where it ``changes`` something it may call pg_notify, which then leaves with the commit.
+        """
+        word = control(self.statement) or ("pg_notify(" if notifies(self.statement) and not changes else None)
+        if word:
             raise StepRefused(f"{word!r} is refused here: a check only looks, a trial is rolled back")
         if (number := len(statements(self.statement))) != 1:
             raise StepRefused(f"expected one statement, found {number}: write one sql(...) each")
@@ -246,16 +250,28 @@ def trial(*statements: Sql) -> Trial:
 
 
 def http(service: str, request: str, **options: Any) -> Http:
-    """An HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/secrets", pick="secrets")``."""
+    """An HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
+
+    ``options`` are fields of `Http`; any other keyword fills its ``{name}`` in the path.
+    """
     method, _, path = request.partition(" ")
     if not path.startswith("/") or method not in METHODS:
         raise ConfigError(f"an http command reads 'METHOD /path', not {request!r}")
-    return Http(service, method, path, **options)
+    values = {name: options.pop(name) for name in list(options) if name not in Http.__dataclass_fields__}
+    return Http(service, method, _placed(path, values, lambda v: quote(v, safe="")), **options)
 
 
-def shell(line: str, *, reads: bool = False, folder: str = "{repository}") -> Shell:
-    """A shell line; lines of the text are joined as written."""
-    return Shell(dedent(line).strip(), reads, folder)
+def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
+    """A shell line; lines of the text are joined as written, ``{name}`` is filled by a keyword, quoted."""
+    return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
+
+
+def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
+    """``text`` with each ``{name}`` of ``values`` filled in; names of the profile are left for later."""
+    for name in values:
+        if f"{{{name}}}" not in text:
+            raise ConfigError(f"{name!r} has no place in {text!r}: {nearest(name, NAME.findall(text) or ['no name'])}")
+    return NAME.sub(lambda m: quoted(str(values[m[1]])) if m[1] in values else m[0], text)
 
 
 def round_trip(channel: str, within: float = 3.0) -> RoundTrip:

@@ -13,7 +13,7 @@ from runbook_lib.settings import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NOTEBOOKS", "Step", "notebook", "notebooks", "steps"]
+__all__ = ["NOTEBOOKS", "Step", "notebook", "notebooks", "start", "steps"]
 
 NOTEBOOKS = ROOT / "notebooks"
 VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("number", "statement")}
@@ -45,6 +45,12 @@ def notebook(name: str, folder: Path | None = None) -> Path:
     if not matching:
         raise ConfigError(f"no notebook {name!r}: {nearest(wanted, known)}")
     return (folder or NOTEBOOKS) / f"{matching[0]}.ipynb"
+
+
+def start(path: Path) -> str:
+    """The starting state a notebook is rehearsed from when it runs alone: its metadata's ``runbook.start``."""
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    return str(metadata.get("runbook", {}).get("start", "clean"))
 
 
 def steps(path: Path) -> list[Step]:

@@ -14,7 +14,6 @@ from cronsim import CronSim, CronSimError
 from runbook_lib.commands import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, each, not_null, over_all, over_each, text
-from runbook_lib.settings import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,20 +96,29 @@ def applied(repository: str) -> Expectation:
     return over_each("every migration file is applied, and nothing else", test)
 
 
-def image_tag(found: Reply) -> str:
-    """The tag in the output of a build: ``image: registry.fly.io/<app>:<tag>`` (it prints no digest, C7)."""
-    tags = re.findall(r"^\s*image: [^\s@]+:([\w.-]+)\s*$", found.text, re.MULTILINE)
-    if not tags:
-        raise ConfigError(f"the build's output names no image: {found.text[-300:]!r}")
-    return str(tags[-1])
+IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a build prints a tag, no digest (C7)
 
 
-def pinned_image(settings: Settings, found: Reply) -> str:
-    """The image by digest, from the registry's answer to a manifest request."""
-    digest = found.column("docker_content_digest")[:1]
+def image_tag(build: Reply) -> str:
+    """The tag in the output of a build: ``image: registry.fly.io/<app>:<tag>``."""
+    return _built(build)[1]
+
+
+def pinned_image(build: Reply, manifest: Reply) -> str:
+    """The image a build named, by the digest of the registry's answer for its tag."""
+    digest = manifest.column("docker_content_digest")[:1]
     if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
         raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")
-    return f"{host_of(settings.registry.url)}/{settings.fly.app}@{digest[0]}"
+    return f"{_built(build)[0]}@{digest[0]}"
+
+
+def _built(build: Reply) -> tuple[str, str]:
+    """Repository and tag of the last image the output names."""
+    named = IMAGE.findall(build.text)
+    if not named:
+        raise ConfigError(f"the build's output names no image: {build.text[-300:]!r}")
+    repository, tag = named[-1]
+    return repository, tag
 
 
 def owned_machines() -> Expectation:

@@ -82,6 +82,10 @@ class Budgets(Part):
     clock_skew: Seconds = 2.0
     redeploy: Seconds = 300.0
     build: Seconds = 1800.0
+    backtest: Seconds = 7200.0  # 24 h of five-minute ticks of a real model take 80 minutes
+    provisioning: Seconds = 30.0  # 1.3
+    acknowledge: Seconds = 1.0  # 1.5, from row to acknowledgement
+    machine_gone: Seconds = 30.0  # 1.5, after Stop
 
 
 class Gates(Part):

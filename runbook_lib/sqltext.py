@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PLACE", "control", "literal", "statements"]
+__all__ = ["PLACE", "control", "literal", "notifies", "statements"]
 
 PLACE = re.compile(r"%(?:\((\w+)\)[sbt]|%)?")  # %(name)s, %%, or a % that stands alone
 # What Postgres reads as one piece, whatever stands inside it. A line comment ends at a carriage return too.
@@ -45,8 +45,13 @@ def statements(text: str) -> list[str]:
 def control(text: str) -> str | None:
     """The words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
     starts = (CONTROL.match(one.lstrip("( \t\r\n")) for one in statements(text))
-    found = next(filter(None, starts), None) or NOTIFY.search(_without(text, "comment"))
+    found = next(filter(None, starts), None)
     return found[0].strip() if found else None
+
+
+def notifies(text: str) -> bool:
+    """Whether ``text`` calls ``pg_notify``, which is delivered even from a read-only transaction."""
+    return NOTIFY.search(_without(text, "comment")) is not None
 
 
 def literal(value: Any) -> str:

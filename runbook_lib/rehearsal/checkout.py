@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from runbook_lib.rehearsal.decisions import MODEL_RATES
+
 HERE = Path(__file__).parent
 
 CRONS = [  # as shipped: once a day, all that the smallest Vercel plan allows (checklist 0.4)
@@ -25,6 +27,8 @@ FILES = {
     ),
     "apps/live-runner/src/main.ts": "// the runner's stand-in is runbook_lib/rehearsal/runner.py\n",
     "apps/web/vercel.json": json.dumps({"crons": CRONS}, indent=2) + "\n",
+    "packages/shared/src/model-rates.ts": "\n".join(f'"{model}": {list(rate)},' for model, rate in MODEL_RATES.items()),
+    "apps/web/components/skill-editor/model-catalog.ts": "\n".join(f'{{ id: "{model}" }},' for model in MODEL_RATES),
     "packages/db/supabase/config.toml": 'project_id = "agentic-trading"\n',
 }
 

@@ -1,0 +1,142 @@
+"""What the runbook knows of deployments: their machines, their boot, their commands, what a tick usually costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands import Reply, Sql, sql
+from runbook_lib.errors import ConfigError
+from runbook_lib.expect import Expectation, Finding, over_all, over_each
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["band", "boot_lines", "command_state", "machine_gone", "machine_id", "machine_of", "send_command"]
+
+KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
+# US dollars a tick usually costs, by a word of the model's id (checklist, phase 4).
+BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
+IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
+
+
+def band(model: str) -> tuple[float, float]:
+    """The lowest and highest usual cost of a tick, in US dollars. Raise `ConfigError` for a model not measured yet."""
+    for word, found in BANDS.items():
+        if word in model.lower():
+            return found
+    raise ConfigError(f"no usual cost is known for model {model!r}: there is one for {', '.join(BANDS)}")
+
+
+def send_command(kind: str, deployment: str) -> Sql:
+    """Insert a command for a deployment's runner, once; notify it only where no trigger does (C39).
+
+    The row's id is the step's key, so a second sending adds nothing.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"no command {kind!r}: choose one of {', '.join(KINDS)}")
+    return sql(
+        """
+        with made as (
+          insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
+          values (%(id)s, %(deployment)s, %(kind)s, '{}', 'launch-runbook')
+          on conflict (id) do nothing returning id, deployment_id)
+        select id, case when exists (
+            select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+            where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
+              and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
+          then 'by trigger'
+          else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
+        from made
+        """,
+        id="{key}",
+        deployment=deployment,
+        kind=kind,
+    )
+
+
+def command_state(kind: str, deployment: str) -> Sql:
+    """The newest command of a kind and what became of it: ``seconds`` from row to acknowledgement (the database's
+    clock), the deployment's ``status``, how many ``positions`` it holds, whether the state was ``written_after``."""
+    return sql(
+        """
+        select c.id, c.kind, c.issued_by, c.created_at, extract(epoch from c.acked_at - c.created_at) as seconds,
+               d.status, d.error_text, jsonb_array_length(coalesce(s.positions, '[]')) as positions,
+               s.updated_at >= c.created_at as written_after
+        from public.agent_commands c
+        join public.deployments d on d.id = c.deployment_id
+        left join public.agent_state s on s.deployment_id = d.id
+        where c.deployment_id = %(deployment)s and c.kind = %(kind)s
+        order by c.created_at desc limit 1
+        """,
+        deployment=deployment,
+        kind=kind,
+    )
+
+
+def machine_id(machines: Reply, deployment: str) -> str:
+    """The id of the one machine whose environment carries the deployment's id (C38)."""
+    found = [str(row["id"]) for row in _of(machines, deployment)]
+    if len(found) != 1:
+        raise ConfigError(f"deployment {deployment} has {len(found)} machines, expected exactly 1")
+    return found[0]
+
+
+def machine_of(deployment: str) -> Expectation:
+    """Machines, then Vercel's variables: exactly one started machine of the deployment, on the pinned digest (C30)."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        machines, variables = replies
+        found = _of(machines, deployment)
+        if len(found) != 1:
+            return Finding(f"{len(found)} machines", f"expected exactly 1 machine of {deployment}, found {len(found)}")
+        pinned = str({row.get("key"): row.get("value") for row in variables.rows}.get(IMAGE_VARIABLE))
+        digest = str((found[0].get("image_ref") or {}).get("digest"))
+        seen = f"{found[0]['id']} {found[0].get('state')} {digest[:19]}…"
+        if found[0].get("state") != "started":
+            return Finding(seen, f"machine {found[0]['id']} is {found[0].get('state')}, expected started")
+        if not digest.startswith("sha256:") or not pinned.endswith(f"@{digest}"):
+            return Finding(seen, f"machine runs {digest}, {IMAGE_VARIABLE} names {pinned}")
+        return Finding(seen)
+
+    return over_all("exactly one started machine, on the pinned image", test)
+
+
+def machine_gone(deployment: str) -> Expectation:
+    """No machine of the deployment is left but destroyed ones: a stopped one can start again (C14)."""
+
+    def test(found: Reply) -> Finding:
+        if any("config" not in row for row in found.rows):
+            return Finding("", "the list holds something that is no machine")
+        left = [
+            f"{row['id']} is {row.get('state')}" for row in _of(found, deployment) if row.get("state") != "destroyed"
+        ]
+        return Finding("gone", f"still there: {', '.join(left)}" if left else None)
+
+    # An empty list is what is hoped for; a machine of the deployment is what must not be there.
+    return over_each(
+        "no machine of the deployment is left",
+        test,
+    )
+
+
+def boot_lines(*lines: str) -> Expectation:
+    """The log's messages contain these texts, in this order."""
+
+    def test(found: Reply) -> Finding:
+        messages = [str((row.get("attributes") or {}).get("message", "")) for row in found.rows]
+        place = 0
+        for line in lines:
+            while place < len(messages) and line not in messages[place]:
+                place += 1
+            if place == len(messages):
+                last = messages[-1] if messages else "no line at all"
+                return Finding("", f"{line!r} did not come, or not in order; the last line is {last!r}")
+        return Finding(f"{len(lines)} lines in order")
+
+    return over_each("boot lines in order", test)
+
+
+def _of(machines: Reply, deployment: str) -> list[Mapping[str, Any]]:
+    return [
+        row for row in machines.rows if ((row.get("config") or {}).get("env") or {}).get("DEPLOYMENT_ID") == deployment
+    ]
