@@ -93,10 +93,12 @@ def app(supabase: Supabase) -> Starlette:
         return refusal(request) or JSONResponse(supabase.project())
 
     def health(request: Request) -> Response:
+        if refused := refusal(request):
+            return refused
         wanted = [name for part in request.query_params.getlist("services") for name in part.split(",")] or ["db"]
         if unknown := [name for name in wanted if name not in SERVICES]:
             return JSONResponse({"message": f"services: Invalid option {unknown[0]!r}"}, 400)
-        return refusal(request) or JSONResponse([supabase.health(name) for name in wanted])
+        return JSONResponse([supabase.health(name) for name in wanted])
 
     def backups(request: Request) -> Response:
         return refusal(request) or JSONResponse(supabase.restorable())
@@ -104,6 +106,8 @@ def app(supabase: Supabase) -> Starlette:
     async def password(request: Request) -> Response:
         if refused := refusal(request):
             return refused
+        if world.database.pid is None:
+            return JSONResponse({"message": "the rehearsal changes no password of a server that is not its own"}, 400)
         wanted = (await request.json()).get("password")
         if not isinstance(wanted, str) or len(wanted) < 4:
             return JSONResponse({"message": "password: String must contain at least 4 character(s)"}, 400)
