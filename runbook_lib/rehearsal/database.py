@@ -50,7 +50,6 @@ class Database:
             folder / "postgres",
             folder / "logs" / "postgres.log",
             settings={"timezone": timezone},
-            probe=f"user={ADMIN} password={source.password} dbname={NAME}",
         )
         started = cls(
             server,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import socket
 import stat
@@ -14,8 +15,6 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import psycopg
 
 from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal import launch
@@ -86,17 +85,14 @@ def account() -> Account:
 class Server:
     """A running server: ``port`` on 127.0.0.1 and ``pid``, until ``stop`` or the end of this process."""
 
-    def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str], probe: str) -> None:
-        """Start and wait until ``probe`` (a connection string without host and port) gets in.
-
-        Raise ``ServiceError`` with the end of the server's log if it does not.
-        """
+    def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
+        """Start and wait until it takes connections; raise ``ServiceError`` with the end of its log if it does not."""
         self._program, self._data, self._log = program, data, log
         self._settings = SETTINGS | settings
         for attempt in range(ATTEMPTS):
             self.port = _free_port()
             self._start()
-            if self._answers(probe):
+            if self._ready():
                 return
             if attempt == ATTEMPTS - 1 or "Address already in use" not in self._last_words():
                 self.stop()
@@ -136,12 +132,14 @@ class Server:
             )  # fmt: skip
         self._process.wait()
 
-    def _answers(self, probe: str) -> bool:
+    def _ready(self) -> bool:
+        """Wait for the server to say that it is; whoever answers on the port may be somebody else's."""
+        ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
         deadline = time.monotonic() + PATIENCE
         while self._keeper.is_alive() and time.monotonic() < deadline:
-            with suppress(psycopg.OperationalError):
-                psycopg.connect(probe, host="127.0.0.1", port=self.port, connect_timeout=5).close()
-                return True
+            with suppress(FileNotFoundError):
+                if ready.match((self._data / "postmaster.pid").read_text()):
+                    return True
             time.sleep(POLL)
         return False
 

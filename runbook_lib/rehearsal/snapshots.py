@@ -5,31 +5,33 @@ They need a superuser's connection in autocommit mode, and take 0.05 s for a pla
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 from psycopg import errors, sql
 
-ATTEMPTS = 5  # somebody who reconnects at once may get in between
-
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
     """Make ``target`` a copy of ``source``, in place of what it was.
 
-    Postgres copies only what nobody uses but the one who asks, so everybody else is disconnected.
+    Postgres copies only what nobody uses but the one who asks, so everybody else is disconnected, and whoever
+    comes back at once finds the door closed until it is done.
     """
-    drop(connection, target)
-    statement = sql.SQL("create database {} template {} owner {}").format(
+    make = sql.SQL("create database {} template {} owner {}").format(
         sql.Identifier(target), sql.Identifier(source), sql.Identifier(owner)
     )
-    for attempt in range(ATTEMPTS):
+    drop(connection, target)
+    _limit(connection, source, 0)
+    try:
         _disconnect(connection, source)
-        try:
-            connection.execute(statement)
+        with suppress(errors.ObjectInUse):  # by somebody who was in the door when it closed
+            connection.execute(make)
             return
-        except errors.ObjectInUse:
-            if attempt == ATTEMPTS - 1:
-                raise
+        _disconnect(connection, source)
+        connection.execute(make)
+    finally:
+        _limit(connection, source, -1)
 
 
 def replace(connection: psycopg.Connection[Any], source: str, target: str) -> None:
@@ -48,6 +50,13 @@ def replace(connection: psycopg.Connection[Any], source: str, target: str) -> No
 def drop(connection: psycopg.Connection[Any], name: str) -> None:
     """Remove a database, whoever is connected to it."""
     connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+
+def _limit(connection: psycopg.Connection[Any], name: str, sessions: int) -> None:
+    """Let so many sessions in that are no superuser's; -1 is any number."""
+    connection.execute(
+        sql.SQL("alter database {} with connection limit {}").format(sql.Identifier(name), sql.Literal(sessions))
+    )
 
 
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:

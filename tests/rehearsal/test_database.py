@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -24,6 +27,7 @@ from psycopg import errors
 import runbook_lib
 from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal import migration_files
+from runbook_lib.rehearsal import server as server_module
 from runbook_lib.rehearsal.database import Database
 from runbook_lib.rehearsal.server import Account
 
@@ -109,6 +113,14 @@ def test_the_server_keeps_the_time_zone_it_was_given(monkeypatch):
     for zone in ("Asia/Singapore", "UTC"):
         with started(timezone=zone) as running, psycopg.connect(running.dsn) as connection:
             assert value(connection, "show timezone") == zone
+
+
+def test_a_port_that_somebody_took_in_between_is_given_up(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1], server_module._free_port()])
+        monkeypatch.setattr(server_module, "_free_port", lambda: next(ports))
+        with started() as running, psycopg.connect(running.dsn) as connection:
+            assert value(connection, "select 1") == 1
 
 
 def test_a_start_that_fails_says_why(tmp_path):
@@ -429,6 +441,24 @@ def test_a_snapshot_brings_back_what_was_and_is_fast():
                 assert value(connection, "select count(*) from public.kept") == 0
                 connection.execute("insert into public.kept values (1)")
         assert running.snapshots() == ["before"]
+
+
+def test_a_snapshot_is_made_while_somebody_reconnects_at_once():
+    """As a runner does that lost its connection."""
+    over = threading.Event()
+
+    def insist(dsn):
+        while not over.is_set():
+            with contextlib.suppress(psycopg.OperationalError), psycopg.connect(dsn) as connection:
+                connection.execute("select pg_sleep(60)")
+
+    with ThreadPoolExecutor(1) as pool, started() as running:
+        pool.submit(insist, running.dsn)
+        try:
+            running.snapshot("busy")
+            running.restore("busy")
+        finally:
+            over.set()
 
 
 def test_an_unknown_snapshot_is_refused_and_nothing_is_lost(server):

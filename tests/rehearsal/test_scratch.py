@@ -38,8 +38,7 @@ class PlainServer:
         )
         initdb = account().command(programs / "initdb", "-D", data, *options)
         subprocess.run(initdb, env=ENVIRONMENT, cwd="/", check=True, capture_output=True)
-        login = f"user={superuser} password={password} dbname=postgres"
-        self.server = Server(programs / "postgres", data, self.folder / "log", settings={}, probe=login)
+        self.server = Server(programs / "postgres", data, self.folder / "log", settings={})
         self.address = f"postgresql://{superuser}:{password}@127.0.0.1:{self.server.port}/postgres?sslmode=prefer"
 
     def __enter__(self):
