@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -22,16 +23,20 @@ from .test_scratch import PlainServer
 SUPERVISOR = """
 import sys, time
 from runbook_lib.rehearsal import rehearse
-with rehearse() as running:
+with rehearse(scenario=sys.argv[1]) as running:
     print(running.folder, flush=True)
     time.sleep(60)
 """
 
 
+linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes through /proc")
+
+
 @pytest.fixture
-def supervisor():
+def supervisor(request):
     """A command of its own that holds a rehearsal, and the folder of it."""
-    command = subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, text=True)
+    scenario = getattr(request, "param", "clean")
+    command = subprocess.Popen([sys.executable, "-c", SUPERVISOR, scenario], stdout=subprocess.PIPE, text=True)
     yield command, Path(command.stdout.readline().strip())
     command.kill()
     command.wait()
@@ -40,6 +45,18 @@ def supervisor():
 
 def living(entries):
     return [entry["role"] for entry in entries if processes.alive(entry)]
+
+
+def descendants(pid):
+    """Every process below one, as written down for `living`."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return [{"role": str(one), "pid": one, "started": processes.started(one)} for one in found]
 
 
 def test_everything_in_the_list_of_addresses_answers(rehearsal):
@@ -55,6 +72,7 @@ def test_a_wrong_database_password_is_refused_in_the_vendors_words(rehearsal):
         connect(rehearsal, password="wrong")
 
 
+@linux
 def test_nothing_listens_on_anything_but_loopback(rehearsal):
     pids = {str(entry["pid"]) for entry in processes.recorded(rehearsal.folder)}
     inodes = {
@@ -131,6 +149,18 @@ def test_kill_9_of_command_and_platform_is_cleaned_up_by_the_next_start(supervis
     sweep()
     assert not folder.exists()
     assert living(started) == []
+
+
+@linux
+@pytest.mark.parametrize("victim", ["command", "platform"])
+@pytest.mark.parametrize("supervisor", ["live"], indirect=True)
+def test_kill_9_of_either_leaves_no_runner_behind(supervisor, victim):
+    command, folder = supervisor
+    platform = next(int(str(entry["pid"])) for entry in processes.recorded(folder) if entry["role"] == "platform")
+    everybody = descendants(platform)
+    assert len(everybody) > 3  # the database has several, a runner and its parent are two
+    os.kill(command.pid if victim == "command" else platform, signal.SIGKILL)
+    eventually(lambda: living(everybody) == [])
 
 
 def test_the_death_of_the_platform_process_ends_its_database():
