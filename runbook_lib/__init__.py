@@ -36,9 +36,11 @@ PUBLIC = {
         "band",
         "boot_lines",
         "command_state",
+        "known_cause",
         "machine_gone",
         "machine_id",
         "machine_of",
+        "machines_named",
         "send_command",
     ),
     "platform": (

@@ -18,11 +18,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import httpx
 import yaml
 
 from runbook_lib import history, outline, runs, settings
-from runbook_lib.commands import http
+from runbook_lib.commands import Http, http
 from runbook_lib.errors import ConfigError, RunbookError, nearest
 from runbook_lib.records import Record
 from runbook_lib.services import Services
@@ -104,7 +103,7 @@ def clean(notebook: str) -> Record:
     seal = runs.finish(record)
     if seal["outcome"] != "passed":
         raise ConfigError(f"{notebook} does not pass undisturbed: see {record.folder}")
-    httpx.put(f"{_person()}/snapshots/{notebook}", timeout=30).raise_for_status()
+    _ask(http("person", f"PUT /snapshots/{notebook}"))
     return record
 
 
@@ -140,8 +139,7 @@ def _walk_apart(notebook: str, record: Record, before: dict[str, Scenario]) -> N
 
 
 def _walk(environment: dict[str, str], notebook: str, record: Path, before: dict[str, Scenario]) -> None:
-    os.environ.clear()
-    os.environ.update({**environment, runs.RECORD: str(record), runs.MODE: "headless"})
+    _become({**environment, runs.RECORD: str(record), runs.MODE: "headless"})
     cells = json.loads(outline.notebook(notebook).read_text(encoding="utf-8"))["cells"]
     numbers = {step.cell: step.number for step in outline.steps(outline.notebook(notebook))}
     names: dict[str, Any] = {}
@@ -158,33 +156,40 @@ def _walk(environment: dict[str, str], notebook: str, record: Path, before: dict
 
 def _break(scenario: Scenario, stack: ExitStack) -> None:
     """Put the scenario's fault in force; HTTP faults and variables are taken back when ``stack`` is left."""
-    person = _person()
     for statement in scenario.sql:
-        answer = httpx.post(f"{person}/sql", content=statement, timeout=20)
-        if answer.is_error:
-            raise ConfigError(f"scenario {scenario.name!r}: {answer.text}")
+        _ask(http("person", "POST /sql", json={"sql": statement}))
     if scenario.fault:
-        answer = httpx.post(f"{person}/faults", json=scenario.fault, timeout=5)
-        if answer.is_error:
-            raise ConfigError(f"scenario {scenario.name!r}: {answer.text}")
+        _ask(http("person", "POST /faults", json=scenario.fault))
     before = dict(os.environ)
     os.environ.update(scenario.environment)
-    stack.callback(lambda: (os.environ.clear(), os.environ.update(before)))
+    stack.callback(_become, before)
     for name, content in scenario.files.items():
         _put(_repository() / name, content)
     for one in scenario.requests:
-        _request(scenario, one)
+        _ask(_requested(one))
 
 
-def _request(scenario: Scenario, one: dict[str, Any]) -> None:
+def _become(environment: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _requested(one: dict[str, Any]) -> Http:
     """A change of a stand-in through its own API, as somebody else would make it."""
+    options = {k: v for k, v in one.items() if k not in ("service", "request")}
+    return http(one["service"], one["request"], **options)
+
+
+def _ask(command: Http) -> None:
+    """Send a command to a stand-in; a drill that cannot break something is no drill."""
     chosen = settings.load("rehearsal")
     services = Services(chosen)
-    options = {k: v for k, v in one.items() if k not in ("service", "request")}
-    found = services.change(http(one["service"], one["request"], **options).filled(chosen.lookup))
-    services.close()
+    try:
+        found = services.change(command.filled(chosen.lookup))
+    finally:
+        services.close()
     if found.error:
-        raise ConfigError(f"scenario {scenario.name!r}: {found.error}")
+        raise ConfigError(f"the drill's {command.method} {command.path}: {found.error}")
 
 
 @contextmanager
@@ -194,13 +199,13 @@ def _mended(scenario: Scenario) -> Iterator[None]:
     try:
         yield
     finally:
-        httpx.delete(f"{_person()}/faults", timeout=5)
+        _ask(http("person", "DELETE /faults"))
         for name, content in kept.items():
             _put(_repository() / name, content)
         for one in scenario.mend:
-            _request(scenario, one)
+            _ask(_requested(one))
         if scenario.sql:
-            httpx.post(f"{_person()}/snapshots/{scenario.notebook}", timeout=30).raise_for_status()
+            _ask(http("person", f"POST /snapshots/{scenario.notebook}"))
 
 
 def _kept(path: Path) -> str | None:
@@ -213,13 +218,6 @@ def _put(path: Path, content: str | None) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
-
-
-def _person() -> str:
-    service = settings.load("rehearsal").person
-    if service is None:
-        raise ConfigError("the rehearsal profile names no person: a drill needs one")
-    return service.url
 
 
 def _repository() -> Path:

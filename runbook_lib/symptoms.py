@@ -21,6 +21,7 @@ class Symptom:
     cause: str
     fix: str
     steps: tuple[str, ...] = ()  # beginnings of step numbers it can explain; none means any
+    back: str | None = None  # the step to return to once it is mended
 
 
 @cache

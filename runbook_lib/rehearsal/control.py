@@ -19,7 +19,7 @@ def routes(world: World) -> list[Route]:
 
     async def statement(request: Request) -> Response:
         try:
-            await run_in_threadpool(world.query, (await request.body()).decode())  # type: ignore[arg-type]
+            await run_in_threadpool(world.query, (await request.json())["sql"])
         except psycopg.Error as error:
             return JSONResponse({"error": str(error).strip()}, 400)
         return Response(status_code=204)
