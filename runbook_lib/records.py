@@ -249,9 +249,11 @@ def verify(folder: Path) -> list[str]:
         problems, last = _verify_chain(path)
     except OSError as error:
         return [f"{path}: cannot be read: {error.strerror}"]
+    if problems:
+        return problems  # nothing after the first bad line, the seal included, is to be believed
     if last is None or last.get("event") != "sealed":
-        return [*problems, f"{path}: not sealed: the run was cut off, or the end of the ledger was removed"]
-    return [*problems, *_verify_files(folder, last.get("files", {}))]
+        return [f"{path}: not sealed: the run was cut off, or the end of the ledger was removed"]
+    return _verify_files(folder, last.get("files", {}))
 
 
 def every(root: Path) -> Iterator[Record]:
@@ -286,19 +288,17 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _verify_chain(path: Path) -> tuple[list[str], Event | None]:
-    problems: list[str] = []
-    last, previous, number = None, "", 0
+    """What is wrong with the first bad line, on which every later one rests; and the last line."""
+    last, previous = None, ""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            complaint, last = _verify_line(line, previous, number)
+            complaint, event = _verify_line(line, previous, number)
+            if last is not None and last.get("event") == "sealed":
+                complaint = "something stands after the seal"
             if complaint:
-                problems.append(f"{path}: line {number}: {complaint}")
-                return problems, last  # every later line rests on this one
-            previous = last["hash"]
-            if last.get("event") == "sealed":
-                rest = file.read(1)
-                return ([f"{path}: line {number + 1}: something stands after the seal"] if rest else []), last
-    return problems, last
+                return [f"{path}: line {number}: {complaint}"], last
+            last, previous = event, event["hash"]
+    return [], last
 
 
 def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:

@@ -1,8 +1,9 @@
 """Send commands and return plain rows: the only module that touches the outside.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``; one that does not
-answer raises `ServiceError`, whose ``sent`` tells whether the command may have taken effect. Fields that carry secrets
-this process may not know are dropped here, before anybody sees them.
+answer raises `ServiceError`, whose ``sent`` tells whether the command may have taken effect. Secrets are redacted here,
+before anything is cut to length, for half a secret would not be recognised any more; fields that may carry secrets this
+process does not know are dropped.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._redact = settings.redactor()
         self._reading: psycopg.Connection[dict[str, Any]] | None = None
         self._http: dict[str, httpx.Client] = {}
 
@@ -79,15 +81,17 @@ class Services:
                 f"a check only looks: {command.text().splitlines()[0]!r} may change something; "
                 "make it an act, or declare reads=True if it really changes nothing"
             )
+        self.refuse_control(command)
+
+    def refuse_control(self, command: Command, *, changes: bool = False) -> None:
+        """Raise `StepRefused` for SQL that would leave its transaction."""
         for statement in command.statements if isinstance(command, Trial) else (command,):
             if isinstance(statement, Sql):
-                statement.refuse_control()
+                statement.refuse_control(changes=changes)
 
     def change(self, command: Command) -> Reply:
         """Send a command that may change something, once."""
-        for statement in command.statements if isinstance(command, Trial) else (command,):
-            if isinstance(statement, Sql):
-                statement.refuse_control()
+        self.refuse_control(command, changes=True)
         return self._send(command, read_only=False)
 
     def shown(self, command: Command) -> str:
@@ -112,7 +116,7 @@ class Services:
                 reply = self._round_trip(command)
         seconds = time.perf_counter() - clock
         return Reply(
-            tuple(drop(_plain(row)) for row in reply.rows),
+            tuple(self._redact.value(drop(_plain(row))) for row in reply.rows),
             reply.status,
             reply.error,
             reply.text,
@@ -145,7 +149,7 @@ class Services:
             limit = int(self.settings.budgets.answer * 1000)
             connection.execute(compose.SQL("set statement_timeout = {}").format(limit))
         except psycopg.Error as error:
-            raise ServiceError(f"database {host_of(database.url)}: {_said(error)}") from None
+            raise ServiceError(f"database {host_of(database.url)}: {self._said(error)}") from None
         return connection
 
     def _look(self, statements: Sequence[Sql]) -> Reply:
@@ -179,9 +183,13 @@ class Services:
         except psycopg.Error as error:
             if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
                 connection.close()
-                raise ServiceError(f"database: {_said(error)}", sent=keep) from None
-            return Reply(error=_said(error))
+                raise ServiceError(f"database: {self._said(error)}", sent=keep) from None
+            return Reply(error=self._said(error))
         return Reply(tuple(found))
+
+    def _said(self, error: psycopg.Error) -> str:
+        """The server's own words, in one line."""
+        return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
     def _limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
@@ -215,7 +223,7 @@ class Services:
                 sender.execute("select pg_notify(%s, 'probe')", (command.channel,))
                 heard = list(listener.notifies(timeout=command.within, stop_after=1))
             except psycopg.Error as error:
-                return Reply(error=_said(error))
+                return Reply(error=self._said(error))
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
         host = urlsplit(self.settings.database.url).hostname or ""
         row = {
@@ -240,10 +248,14 @@ class Services:
                 headers={k: self._expanded(v) for k, v in command.headers.items()},
             )
         except NOT_SENT as error:
-            raise ServiceError(f"{command.service} {service.url}: cannot connect: {_words(error)}") from None
+            raise ServiceError(
+                f"{command.service} {service.url}: cannot connect: {self._redact.text(_words(error))}"
+            ) from None
         except httpx.HTTPError as error:
-            raise ServiceError(f"{command.service} {service.url}: no answer: {_words(error)}", sent=True) from None
-        return _answer(answer, command.pick)
+            raise ServiceError(
+                f"{command.service} {service.url}: no answer: {self._redact.text(_words(error))}", sent=True
+            ) from None
+        return _answer(answer, self._redact.text(answer.text), command.pick)
 
     def _client(self, name: str, service: Service) -> httpx.Client:
         if name not in self._http:
@@ -296,18 +308,17 @@ class Services:
             try:
                 code = process.wait(limit)
             except subprocess.TimeoutExpired:
-                last = _written(errors).strip() or _written(output).strip() or "no output"
+                last = self._written(errors).strip() or self._written(output).strip() or "no output"
                 words = f"shell: {command.line.splitlines()[0]!r}: no end within {limit:g} s: {last[-LAST:]}"
                 raise ServiceError(words, sent=True) from None
             finally:
                 _end_group(process.pid)
                 process.wait()
-            return _shell_reply(code, _written(output), _written(errors))
+            return _shell_reply(code, self._written(output), self._written(errors))
 
-
-def _written(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+    def _written(self, file: IO[bytes]) -> str:
+        file.seek(0)
+        return self._redact.text(file.read().decode(errors="replace"))
 
 
 def _shell_reply(code: int, output: str, errors: str) -> Reply:
@@ -328,11 +339,11 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _answer(answer: httpx.Response, pick: str | None) -> Reply:
+def _answer(answer: httpx.Response, text: str, pick: str | None) -> Reply:
     try:
-        body: Any = answer.json() if answer.content else None
+        body: Any = json.loads(text) if text else None
     except ValueError:
-        body = answer.text
+        body = text
     headers = {k.lower().replace("-", "_"): v for k, v in answer.headers.items() if k.lower() in KEPT_HEADERS}
     rows = _rows(body, pick) if not isinstance(body, str) else ()
     if headers:
@@ -343,7 +354,7 @@ def _answer(answer: httpx.Response, pick: str | None) -> Reply:
         error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:LAST]
     elif pick is not None and _picked(body, pick) is None:
         error = f"the answer has no {pick!r}: {drop_text(body)}"[:LAST]
-    return Reply(rows, answer.status_code, error, answer.text[:OUTPUT] if isinstance(body, str) else "")
+    return Reply(rows, answer.status_code, error, text[:OUTPUT] if isinstance(body, str) else "")
 
 
 KEPT_HEADERS = {"docker-content-digest"}
@@ -380,11 +391,13 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    return value if isinstance(value, bool | int | str | None) else _plain_scalar(value)
+    return value if isinstance(value, bool | int | None) else _plain_scalar(value)
 
 
 def _plain_scalar(value: Any) -> Any:
     match value:
+        case str():
+            return value.encode(errors="replace").decode()  # half a surrogate pair is no text anywhere else
         case float() | Decimal():
             return float(value) if math.isfinite(value) else str(value)
         case datetime():
@@ -394,9 +407,3 @@ def _plain_scalar(value: Any) -> Any:
         case bytes():
             return value.hex()
     return str(value)
-
-
-def _said(error: psycopg.Error) -> str:
-    """The server's own words, in one line."""
-    primary = error.diag.message_primary
-    return " ".join((primary or str(error)).split())

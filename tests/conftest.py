@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Saves 0.9 s in every process that imports nbformat; must come before that import.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+pytest_plugins = ["tests.core_fixtures"]  # fixtures of the core's tests: made only for those that ask
+
 # POSIX zones, so that neither the C library nor Postgres needs a time zone database. Not one is UTC: a month that
 # starts at local midnight, or a naive timestamp, shows here.
 ZONES = ("<+14>-14", "<-08>8", "<+0530>-5:30", "<-0330>3:30")

@@ -1,0 +1,202 @@
+"""The command line as an operator meets it: a process, its words, its exit code."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from runbook_lib import records
+from tests.core_fixtures import eventually, write_notebook
+from tests.test_headless import CHECK, CLOSE, CONFIRM, SLOW
+
+# The command line, with the notebooks of another folder.
+COMMAND = """
+import sys
+from pathlib import Path
+from runbook_lib import cli, outline
+outline.NOTEBOOKS = Path(sys.argv[1])
+cli.main(sys.argv[2:])
+"""
+
+
+class Runbook:
+    def __init__(self, folder, processes):
+        self.notebooks, self.root, self.processes = folder / "notebooks", folder / "records", processes
+        self.notebooks.mkdir()
+
+    def write(self, name, *sources):
+        write_notebook(self.notebooks / f"{name}.ipynb", *sources, opening=True)
+
+    def start(self, *arguments):
+        command = [sys.executable, "-c", COMMAND, str(self.notebooks), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+        self.processes.append(subprocess.Popen(command, **pipes))
+        return self.processes[-1]
+
+    def __call__(self, *arguments):
+        process = self.start(*arguments)
+        said = process.communicate(timeout=60)[0]
+        return process.returncode, said
+
+    def saw(self, event, step):
+        """Wait until a record's ledger tells of it."""
+        told = (event, step)
+        eventually(
+            lambda: any((e["event"], e.get("step")) == told for r in self.records for e in r.ledger.events()), f"{told}"
+        )
+
+    def record(self, phase, outcome="passed"):
+        """A sealed record, without a kernel."""
+        facts = {"operator": "ada", "parent": None, "mode": "headless"}
+        made = records.create(self.root, "rehearsal", phase, "", **facts)
+        records.seal(made, outcome, steps={"passed": 1, "failed": 0})
+        return made
+
+    @property
+    def records(self):
+        return list(records.every(self.root))
+
+
+@pytest.fixture
+def runbook(environment, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv("RUNBOOK_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    return Runbook(tmp_path, processes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rnu",), "no command 'rnu': did you mean 'run'?"),
+        (("run", "phase_small1"), "no notebook 'phase_small1': did you mean 'phase_small'?"),
+        (("run", "phase_small", "-p", "numbr=1"), "did you mean 'number'?"),
+        (("run", "phase_small", "-p", "number"), "a parameter reads NAME=VALUE"),
+        (("run", "phase_small", "--profile", "rehersal"), "did you mean 'rehearsal'?"),
+        (("run", "phase_small", "-p", "profile=production"), "choose with --profile"),
+        (("run",), "Missing argument"),
+        (("resume", "nothing"), "no record 'nothing'"),
+        (("verify",), "no records below"),
+    ],
+)
+def test_a_wrong_command_line_is_2_names_the_nearest_and_starts_nothing(runbook, arguments, words):
+    runbook.write("phase_small", "1")
+    code, said = runbook(*arguments)
+    assert code == 2 and words in said and "Traceback" not in said
+    assert runbook.records == []
+
+
+def test_a_run_that_passes_is_0_and_prints_record_and_seal(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    code, said = runbook("run", "phase_small")
+    record = runbook.records[0]
+    assert code == 0 and "1a     passed   one is one" in said
+    assert record.name in said and record.sealed()["hash"] in said
+    assert record.opened()["operator"] == "ada"
+
+
+def test_a_run_that_fails_is_1_and_says_what_to_do(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 2), CLOSE)
+    code, said = runbook("run", "phase_small")
+    assert code == 1 and "complaint: n: expected 1, found 2" in said and "fix: mend it" in said
+
+
+def test_what_waits_is_3_and_a_person_and_a_resume_finish_it(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CONFIRM.format("1b"), CLOSE)
+    code, said = runbook("run", "phase_small")
+    assert code == 3 and "./runbook confirm" in said
+    name = runbook.records[0].name
+    assert runbook("resume", name)[0] == 3  # nobody vouched: it waits again
+    code, said = runbook("confirm", name, "1a", "--as", "Ada")
+    assert code == 2 and "does not wait for '1a'" in said
+    assert runbook("confirm", name, "1b", "--as", " ")[0] == 2
+    code, said = runbook("confirm", name, "1b", "--as", "Ada")
+    assert code == 0 and "Ada vouched for 1b: a backup exists" in said
+    assert runbook("confirm", name, "1b", "--as", "Bob")[0] == 2
+    code, said = runbook("resume", name)  # the record the first message named still leads there
+    assert code == 0 and "vouched by Ada" in said
+    assert runbook("verify")[0] == 0
+
+
+def test_a_run_ended_while_sending_is_4(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), SLOW, CLOSE)
+    process = runbook.start("run", "phase_small")
+    runbook.saw("sending", "1b")
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=30)[0]
+    assert process.returncode == 4 and "Traceback" not in said
+
+
+def test_an_interrupted_run_is_130_and_sealed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), "import time; time.sleep(60)", CLOSE)
+    process = runbook.start("run", "phase_small")
+    runbook.saw("outcome", "1a")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert runbook.records[0].sealed()["outcome"] == "interrupted"
+    assert records.verify(runbook.records[0].folder) == []
+
+
+def test_a_run_that_was_killed_is_sealed_as_cut_off_when_resumed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), "import time; time.sleep(number)", CLOSE)
+    process = runbook.start("run", "phase_small", "-p", "number=60")
+    runbook.saw("outcome", "1a")
+    process.kill()
+    process.communicate()
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    assert runbook("verify")[0] == 1
+    assert runbook("resume", runbook.records[0].name)[0] == 0
+    first, second = runbook.records
+    assert first.sealed()["ended"] == "cut off" and second.opened()["parent"]["record"] == first.name
+    assert runbook("verify")[0] == 0
+
+
+def test_verify_needs_only_the_folder_and_names_what_is_wrong(runbook, tmp_path):
+    made = runbook.record("phase_small")
+    copy = shutil.copytree(made.folder, tmp_path / "elsewhere")
+    shutil.rmtree(runbook.root)
+    code, said = runbook("verify", copy)
+    assert code == 0 and "elsewhere: sound, seal" in said
+    (copy / "parameters.yaml").write_text("{}")
+    code, said = runbook("verify", copy)
+    assert code == 1 and said == f"{copy / 'parameters.yaml'}: changed since it was sealed\n"
+    (copy / "ledger.jsonl").unlink()
+    code, said = runbook("verify", copy)
+    assert code == 1 and "ledger.jsonl: cannot be read" in said
+
+
+def test_verify_all_notices_a_record_that_is_gone_or_gutted(runbook):
+    second = [runbook.record("phase_small") for _ in range(2)][-1]
+    (second.folder / "ledger.jsonl").unlink()
+    code, said = runbook("verify")
+    assert code == 1 and "ledger.jsonl: cannot be read" in said and "the newest seal" in said
+    shutil.rmtree(second.folder)
+    assert "the newest seal" in runbook("verify")[1]
+
+
+def test_records_are_listed_and_damaged_ones_too(runbook):
+    runbook.record("phase_small")
+    runbook.record("phase_other", "failed")
+    last = runbook.record("phase_small")
+    (last.folder / "ledger.jsonl").write_text("{broken")
+    code, said = runbook("records")
+    assert code == 0 and [word in said for word in ("passed", "failed", "damaged")] == [True] * 3
+    _, said = runbook("records", "--outcome", "failed")
+    assert "phase_other" in said and "phase_small" not in said
+    assert "phase_other" not in runbook("records", "--phase", "phase_small")[1]
+
+
+def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, monkeypatch):
+    assert runbook("doctor")[0] == 0
+    monkeypatch.setenv("VERCEL_TOKEN", "wrong-0123456789")
+    code, said = runbook("doctor")
+    assert code == 1 and "vercel project" in said and "make a new token" in said
+
+
+def test_help_lists_the_commands_in_the_order_of_use(runbook):
+    code, said = runbook("--help")
+    assert code == 0 and said.index("rehearse") < said.index("run ") < said.index("resume") < said.index("verify")
