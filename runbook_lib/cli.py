@@ -39,10 +39,10 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("phase", nargs=-1)
-@click.option("--scenario", default="clean", help="Starting state of the stand-ins and the faults in force.")
+@click.option("--scenario", help="Starting state of the stand-ins and faults in force; else what the phase expects.")
 @click.option("--keep", is_flag=True, help="Bring the stand-ins up, print their addresses and leave them up.")
 @click.option("--stop", is_flag=True, help="Take down the rehearsals that were kept up.")
-def rehearse(phase: tuple[str, ...], scenario: str, keep: bool, stop: bool) -> None:
+def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: bool) -> None:
     """Rehearse every phase, or those named, on stand-ins brought up for it."""
     from runbook_lib import rehearsal
 
@@ -51,12 +51,13 @@ def rehearse(phase: tuple[str, ...], scenario: str, keep: bool, stop: bool) -> N
             rehearsal.stop(running.folder)
             click.echo(f"stopped {running.folder}")
     elif keep:
-        _print_addresses(rehearsal.keep(scenario=scenario))
+        _print_addresses(rehearsal.keep(scenario=scenario or "clean"))
     else:
+        from runbook_lib import outline
         from runbook_lib.headless import phases
 
         chosen = phases(phase)
-        with rehearsal.rehearse(scenario=scenario) as running:
+        with rehearsal.rehearse(scenario=scenario or outline.start(chosen[0])) as running:
             _enter(running)
             sys.exit(_run_all(chosen))
 
@@ -204,7 +205,7 @@ def accept(notebook: str) -> None:
     from runbook_lib import headless, outline, rehearsal, settings, terminal
 
     source, out = outline.notebook(notebook), terminal.console()
-    with rehearsal.rehearse() as running:
+    with rehearsal.rehearse(scenario=outline.start(source)) as running:
         _enter(running)
         done = headless.run(settings.load("rehearsal"), source, {}, on_event=terminal.live(out))
     terminal.closing(out, [done])
@@ -225,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; errors of ours become one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        cli.main(list(arguments) if arguments is not None else None, prog_name="./runbook", standalone_mode=False)
     except RunbookError as error:
         click.echo(f"{error}", err=True)
         sys.exit(error.exit_code)

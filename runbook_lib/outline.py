@@ -48,9 +48,9 @@ def notebook(name: str, folder: Path | None = None) -> Path:
 
 
 def start(path: Path) -> str:
-    """The starting state a notebook is rehearsed from when it runs alone: its metadata's ``runbook.start``."""
+    """The starting state a notebook is rehearsed from when it runs alone: its metadata's ``rehearsal.start``."""
     metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    return str(metadata.get("runbook", {}).get("start", "clean"))
+    return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
 
 def steps(path: Path) -> list[Step]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runbook_lib import rehearsal, runs
-from runbook_lib.outline import NOTEBOOKS
+from runbook_lib.outline import NOTEBOOKS, start
 from runbook_lib.settings import ROOT
 
 __all__ = ["run_all"]
@@ -38,7 +38,7 @@ def run_all(options: Sequence[str]) -> int:
 def run_notebooks() -> int:
     """Run every notebook under nbval, each against a rehearsal of its own, comparing its closing cell."""
     for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-        with rehearsal.rehearse() as running, tempfile.TemporaryDirectory() as records:
+        with rehearsal.rehearse(scenario=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
             environment = {
                 **running.environment,
                 "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",

@@ -219,7 +219,9 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        complaints = dict.fromkeys(_complaint(e, source) for e in error.errors())
+        # "allow" is one of two types and is complained of as both: once is enough.
+        found = [e for e in error.errors() if e["loc"][:2] != ("allow", "list[str]")]
+        complaints = [_complaint(e, source) for e in found]
         raise ConfigError("; ".join(complaints)) from None
 
 
@@ -244,9 +246,10 @@ def _complaint(error: Any, source: str) -> str:
         return f"{source}: key {key!r} is missing"
     found = repr(error["input"])
     shown = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
-    if path[0] == "allow":  # either of two types: one complaint for both
+    if path[0] == "allow":
         return f"{source}: allow: expected 'all' or a list of step numbers in quotes, found {shown}"
-    return f"{source}: {key}: {error['msg'].lower()}, found {shown}"
+    said = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{source}: {key}: {said}, found {shown}"
 
 
 def _keys(path: list[str]) -> list[str]:

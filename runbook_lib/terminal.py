@@ -36,7 +36,7 @@ def live(out: Console) -> Callable[[Event], None]:
         line = Text.assemble(
             f"{event['step']:6} ",
             (f"{event['outcome']:8} ", style),
-            f"{event['title']}  ",
+            f"{' '.join(event['title'].split())}  ",
             (" ".join(event["seen"].split()), "dim"),
         )
         out.print(line, overflow="ellipsis", no_wrap=True)

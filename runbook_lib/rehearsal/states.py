@@ -106,7 +106,7 @@ def _paper_ready(world: World) -> None:
     }
     taken = ("CRON_SECRET", "NEXT_PUBLIC_THIRDWEB_CLIENT_ID", "SUPABASE_DB_PASSWORD", "OPENROUTER_API_KEY")
     for key, value in (values | {name: world.secret(name) for name in taken}).items():
-        world.vercel.put(key, value, "sensitive" if "TOKEN" in key or "SECRET" in key else "encrypted")
+        world.vercel.put(key, value, "sensitive" if key in (*taken, "FLY_API_TOKEN") else "plain")
     world.vercel.deploy()
 
 

@@ -166,7 +166,7 @@ def places(notebook: Notebook) -> Iterator[str]:
     """No path that depends on where the kernel stands, none that depends on this machine, and no other import path."""
     for cell in notebook.code:
         for text in texts(cell.tree):
-            for word in re.findall(r"(?<!\S)(?:\.{1,2}/\S*|~/\S*|/(?:home|root|Users|tmp)/\S*)", text):
+            for word in re.findall(r"(?<!\S)(?:\.{1,2}/(?!runbook\b)\S*|~/\S*|/(?:home|root|Users|tmp)/\S*)", text):
                 yield f"cell {cell.place} holds the path {word}: the profile names places"
         for node in ast.walk(cell.tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.path", "os.environ"):
