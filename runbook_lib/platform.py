@@ -210,13 +210,18 @@ def longest_gap(schedule: str, now: datetime) -> float:
         raise CronSimError("expected five fields")
     cron = CronSim(schedule, now)
     times = sorted(hour * 60 + minute for hour in cron.hours for minute in cron.minutes)
-    midnights = CronSim(" ".join(["0", "0", *fields[2:]]), now)
-    days = list(takewhile(lambda day: day < now + AHEAD, midnights))
+    overnight = _days_apart(fields[2:], now) - (times[-1] - times[0]) * 60
+    return max([overnight, *((later - earlier) * 60.0 for earlier, later in pairwise(times))])
+
+
+def _days_apart(fields: Sequence[str], now: datetime) -> float:
+    """Seconds between the midnights of two days on which a schedule runs, at most."""
+    if all(field == "*" for field in fields):
+        return timedelta(days=1).total_seconds()
+    days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))
     if len(days) < 2:
         return math.inf
-    apart = max(later - earlier for earlier, later in pairwise(days)).total_seconds()
-    overnight = apart - (times[-1] - times[0]) * 60
-    return max([overnight, *((later - earlier) * 60.0 for earlier, later in pairwise(times))])
+    return max(later - earlier for earlier, later in pairwise(days)).total_seconds()
 
 
 def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None]:

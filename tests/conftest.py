@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def pytest_configure() -> None:
     os.environ["TZ"] = zone
     time.tzset()
     sys.addaudithook(refuse_outside)
+    # A busy machine is not a failure: what must be quick is measured in the benchmarks.
+    hypothesis.settings.register_profile("unhurried", deadline=None)
+    hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> str:

@@ -1,0 +1,129 @@
+"""Cards: the command, one verdict line, the advice, the rows; and nothing that the reader would run."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_lib.cards import COLOURS, OUTPUT, ROWS, Card, Head, Summary, table
+from runbook_lib.symptoms import Symptom
+
+SYMPTOM = Symptom("x", "x", "The cause is this.", "Mend it so.")
+
+
+def reply(*rows: dict[str, Any], text: str = "") -> dict[str, Any]:
+    return {"rows": list(rows), "text": text}
+
+
+class Tags(HTMLParser):
+    """Tags and text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.words = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_a_card_shows_command_verdict_and_rows_in_this_order() -> None:
+    card = Card("1.5b", "Status becomes paused", "passed", ["select 1;"], "status=paused", replies=[reply({"a": 1})])
+    assert repr(card) == "select 1;\n1.5b  passed  Status becomes paused  status=paused\na=1"
+
+
+def test_a_failed_card_says_what_was_found_why_and_what_to_do() -> None:
+    card = Card("0.1a", "T", "failed", complaint="found 3", fix="Do that.", symptom=SYMPTOM)
+    assert repr(card).splitlines()[1:] == [
+        "found: found 3",
+        "cause: The cause is this.",
+        "mend: Mend it so.",
+        "fix: Do that.",
+    ]
+    page = card._repr_html_()
+    assert all(word in page for word in ("found 3", "The cause is this.", "Mend it so.", "Do that."))
+
+
+def test_a_passed_card_gives_no_advice() -> None:
+    assert "Do that" not in repr(Card("0.1a", "T", "passed", fix="Do that."))
+
+
+@given(st.text(), st.text())
+def test_a_verdict_is_one_line(title: str, seen: str) -> None:
+    assert len(Card("0.1a", title, "passed", seen=seen).verdict.splitlines()) == 1
+
+
+@pytest.mark.parametrize("outcome", COLOURS)
+def test_every_outcome_has_a_colour_and_its_word_beside_it(outcome: str) -> None:
+    page = Card("0.1a", "T", outcome)._repr_html_()
+    assert COLOURS[outcome] in page
+    assert f">{outcome}<" in page
+
+
+HOSTILE = "<script>alert('&\"')</script><img src=x onerror=alert(1)>"
+
+
+@pytest.mark.parametrize("place", ["number", "title", "commands", "seen", "complaint", "fix", "rows", "names", "text"])
+def test_nothing_a_service_says_becomes_part_of_the_page(place: str) -> None:
+    facts: dict[str, Any] = {"number": "0.1a", "title": "T", "outcome": "failed"}
+    replies = {
+        "rows": [reply({"a": HOSTILE})],
+        "names": [reply({HOSTILE: 1})],
+        "text": [reply(text=HOSTILE)],
+    }
+    if place in replies:
+        facts["replies"] = replies[place]
+    else:
+        facts[place] = [HOSTILE] if place == "commands" else HOSTILE
+    page = Tags(Card(**facts)._repr_html_())
+    assert not {"script", "img"} & page.tags
+    assert HOSTILE in page.words
+
+
+def test_a_long_reply_is_cut_and_says_by_how_much() -> None:
+    card = Card("0.1a", "T", "passed", replies=[reply(*({"n": n} for n in range(ROWS + 5)))])
+    for shown in (repr(card), Tags(card._repr_html_()).words):
+        assert "and 5 more, in the ledger" in shown
+        assert f"{ROWS - 1}" in shown
+        assert f"{ROWS + 4}" not in shown
+    whole = Card("0.1a", "T", "passed", replies=[reply(*({"n": n} for n in range(ROWS)))])
+    assert "more, in the ledger" not in repr(whole) + whole._repr_html_()
+
+
+def test_the_end_of_a_long_output_is_shown() -> None:
+    card = Card("0.1a", "T", "passed", replies=[reply(text="start" + "." * OUTPUT + "end")])
+    for shown in (repr(card), card._repr_html_()):
+        assert "end" in shown
+        assert "start" not in shown
+
+
+def test_a_reply_without_rows_and_output_shows_nothing() -> None:
+    assert repr(Card("0.1a", "T", "passed", replies=[reply(text=" \n")])) == "0.1a  passed  T"
+    assert "<pre" not in Card("0.1a", "T", "passed", replies=[reply(text=" \n")])._repr_html_()
+
+
+def test_a_table_has_every_column_of_every_row() -> None:
+    page = Tags(table([{"a": 1}, {"b": None, "a": 0}]))
+    assert page.words == "ab10"
+    assert "x" * 119 + "…" in table([{"a": "x" * 500}])
+
+
+def test_a_summary_is_the_same_for_every_run_that_ends_the_same_way() -> None:
+    lines = [("0.1a", "passed", "A"), ("0.1b", "failed", "B"), ("0.1c", "passed", "C")]
+    assert repr(Summary("phase_0", lines)) == (
+        "phase_0: 2 passed, 1 failed\n0.1a  passed  A\n0.1b  failed  B\n0.1c  passed  C"
+    )
+
+
+def test_a_head_says_where_it_goes_and_where_it_writes() -> None:
+    head = Head("phase_0", "production", "ref", "ana", "production/2026-11-22/1")
+    assert repr(head) == "phase_0 on production (project ref) by ana\nrecord: production/2026-11-22/1"
