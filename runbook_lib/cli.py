@@ -57,9 +57,10 @@ def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: boo
         from runbook_lib.headless import phases
 
         chosen = phases(phase)
-        with rehearsal.rehearse(scenario=scenario or outline.start(chosen[0])) as running:
+        state = scenario or outline.start(chosen[0])
+        with rehearsal.rehearse(scenario=state) as running:
             _enter(running)
-            sys.exit(_run_all(chosen))
+            sys.exit(_run_all(chosen, f"rehearsed alone, from {state}" if state != "clean" else None))
 
 
 @cli.command()
@@ -69,6 +70,7 @@ def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: boo
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--timeout", type=float, help="Seconds the whole run may take.")
 @click.option("--cell-timeout", type=float, help="Seconds each cell may take.")
+@click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
 def run(
     notebook: str,
     profile: str,
@@ -76,6 +78,7 @@ def run(
     project: str | None,
     timeout: float | None,
     cell_timeout: float | None,
+    override: str | None,
 ) -> None:
     """Run a notebook headless and leave a sealed record."""
     from runbook_lib import outline
@@ -83,13 +86,15 @@ def run(
     source, settings = outline.notebook(notebook), _settings(profile)
     _fingerprint(settings, project)
     given = dict(_parameter(text) for text in parameters)
-    sys.exit(_run_one(settings, source, given, timeout=timeout, cell_timeout=cell_timeout))
+    limits = {"timeout": timeout, "cell_timeout": cell_timeout}
+    sys.exit(_run_one(settings, source, given, override=override, **limits))
 
 
 @cli.command()
 @click.argument("record")
 @click.option("--project", help="Production only: the project's ref, typed once.")
-def resume(record: str, project: str | None) -> None:
+@click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
+def resume(record: str, project: str | None, override: str | None) -> None:
     """Go on from a sealed record that waits, failed or was cut off: acts that passed are not sent again.
 
     What already rests on that record, an answer or a resumed run, is gone on from.
@@ -105,7 +110,36 @@ def resume(record: str, project: str | None) -> None:
     _seal_if_cut_off(parent, settings)
     click.echo(f"going on from {parent.name}")
     notebook = outline.notebook(ran_with["phase"])
-    sys.exit(_run_one(settings, notebook, ran_with["parameters"], parent=parent))
+    sys.exit(_run_one(settings, notebook, ran_with["parameters"], parent=parent, override=override))
+
+
+@cli.command()
+@click.argument("record")
+def undo(record: str) -> None:
+    """Carry out the undos that a record owes, from what its ledger holds."""
+    from runbook_lib import history, records, runs
+
+    parent = records.find(runs.records_root(), record)
+    settings = _settings(parent.opened()["profile"])
+    _seal_if_cut_off(parent, settings)
+    owed = history.read(parent).owed()
+    if not owed:
+        raise ConfigError(f"{parent.name} owes no undo")
+    done = runs.carry_out_undos(settings, parent, click.echo)
+    click.echo(f"{len(owed)} undone, on the record: {done.name}")
+
+
+@cli.command()
+@click.option("--profile", default="rehearsal", show_default=True)
+def status(profile: str) -> None:
+    """The board: every phase, its latest record, its gate and why it is closed; owed undos."""
+    from runbook_lib import gates, runs, terminal
+    from runbook_lib import settings as profiles
+
+    settings, root = profiles.load(profile), runs.records_root()
+    owed = list(gates.owed(settings, root))
+    terminal.board(terminal.console(), gates.board(settings, root), owed)
+    sys.exit(1 if owed else 0)
 
 
 @cli.command()
@@ -207,7 +241,8 @@ def accept(notebook: str) -> None:
     source, out = outline.notebook(notebook), terminal.console()
     with rehearsal.rehearse(scenario=outline.start(source)) as running:
         _enter(running)
-        done = headless.run(settings.load("rehearsal"), source, {}, on_event=terminal.live(out))
+        alone = f"rehearsed alone, from {outline.start(source)}"
+        done = headless.run(settings.load("rehearsal"), source, {}, override=alone, on_event=terminal.live(out))
     terminal.closing(out, [done])
     headless.accept(done, source)
     out.print(f"accepted: {source.name}", highlight=False)
@@ -322,14 +357,16 @@ def _run_one(settings: Settings, notebook: Path, parameters: dict[str, Any], **o
     return headless.EXIT[done.outcome]
 
 
-def _run_all(notebooks: list[Path]) -> int:
-    """Run notebooks in order, each only if the one before passed."""
+def _run_all(notebooks: list[Path], alone: str | None) -> int:
+    """Run notebooks in order, each only if the one before passed; ``alone`` passes the first one's gate."""
     from runbook_lib import headless, settings, terminal
 
     out, done = terminal.console(), []
     for notebook in notebooks:
         out.print(f"[bold]{notebook.stem}[/]")
-        done.append(headless.run(settings.load("rehearsal"), notebook, {}, on_event=terminal.live(out)))
+        tell = terminal.live(out)
+        done.append(headless.run(settings.load("rehearsal"), notebook, {}, override=alone, on_event=tell))
+        alone = None
         if done[-1].outcome != "passed":
             break
     terminal.closing(out, done)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history, records
 from runbook_lib.errors import StepRefused
+from runbook_lib.platform import SWEEP_LIMIT, longest_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["ORDER", "Gate", "board", "evidence", "gate", "owed", "require"]
 
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
+HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
+SWEEP_STEP = "1.9b"  # phase 1's look at the schedule of the sweep
+SWEEP_PATH = "/api/jobs/heartbeat-sweep"
+RUNS = ("headless", "attended")  # modes of records that are runs of a phase, and not answers or undos
 ORDER = (
     "phase_0_platform_prep",
     "phase_1_paper",
@@ -45,23 +50,32 @@ class Gate:
 
 
 def gate(settings: Settings, phase: str, root: Path) -> Gate:
-    """Judge a phase's gate from the records of its profile."""
-    latest = _latest(root, settings.name, phase)
-    if phase not in ORDER or phase == ORDER[0]:
-        return Gate(phase, tuple(_owed_reasons(settings, root)) if phase in ORDER else (), latest=latest)
+    """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate."""
+    if phase not in ORDER:
+        return Gate(phase)
+    latest, reasons = _latest(root, settings.name, phase), list(_owed_reasons(settings, root))
+    if phase == ORDER[0]:
+        return Gate(phase, tuple(reasons), latest=latest)
     before = ORDER[ORDER.index(phase) - 1]
     found = _latest(root, settings.name, before)
-    reasons = [*_record_reasons(settings, before, found), *_owed_reasons(settings, root)]
+    own = OWN_RULES.get(phase, _no_more)
+    reasons = [*_record_reasons(settings, before, found), *(own(settings, found) if found else ()), *reasons]
     return Gate(phase, tuple(reasons), found, tuple(_amber(found)) if found else (), latest)
 
 
-def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> Gate:
-    """Raise `StepRefused` with every reason while the gate is closed; ``override`` is the break-glass reason."""
+def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
+    """What a run's first event says of its gate; ``override`` is the break-glass reason.
+
+    Raise `StepRefused` with every reason while the gate is closed and nobody breaks the glass.
+    """
     judged = gate(settings, phase, root)
     if not judged.open and not override:
         reasons = "".join(f"\n  {reason}" for reason in judged.reasons)
         raise StepRefused(f"the gate of {phase} is closed:{reasons}\n./runbook status shows the board")
-    return judged
+    broken = {"override": override, "closed": list(judged.reasons)} if override and not judged.open else {}
+    seal = judged.rests_on.sealed() if judged.rests_on else None
+    rests_on = {"record": judged.rests_on.name, "seal": seal["hash"]} if judged.rests_on and seal else None
+    return {"rests_on": rests_on, "amber": list(judged.amber), **broken}
 
 
 def board(settings: Settings, root: Path) -> list[Gate]:
@@ -92,6 +106,29 @@ def _of(root: Path, profile: str) -> list[Record]:
     return [record for record in found if record.ledger.events()]
 
 
+def _no_more(_: Settings, __: Record) -> Iterator[str]:
+    """A phase without rules of its own."""
+    yield from ()
+
+
+def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
+    """Real money needs a sweep that notices a dead machine in time (C9), and a stop that was seen to stop."""
+    found = history.read(paper)
+    passed = {number for number, event in found.outcomes().items() if event["outcome"] == "passed"}
+    if not any(number.startswith(HALT_STEP) for number in passed):
+        yield f"{paper.name} does not prove the halt on the paper deployment ({HALT_STEP})"
+    sweep = found.reply(SWEEP_STEP) if settings.web.sweep == "vercel" else None
+    if settings.web.sweep == "vercel":
+        schedules = [row["schedule"] for row in (sweep.rows if sweep else ()) if row.get("path") == SWEEP_PATH]
+        gaps = [longest_gap(schedule, datetime.now(UTC)) for schedule in schedules]
+        if not gaps or max(gaps) > SWEEP_LIMIT:
+            known = schedules[0] if schedules else "unknown"
+            yield f"the heartbeat sweep's schedule is {known}: at most {SWEEP_LIMIT // 60} minutes apart are allowed"
+
+
+OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
+
+
 def _latest(root: Path, profile: str, phase: str) -> Record | None:
     found = [record for record in _of(root, profile) if _is(record, phase)]
     return found[-1] if found else None
@@ -99,7 +136,7 @@ def _latest(root: Path, profile: str, phase: str) -> Record | None:
 
 def _is(record: Record, phase: str) -> bool:
     opened = record.opened()
-    return bool(opened["phase"] == phase and opened["mode"] != "confirm")
+    return bool(opened["phase"] == phase and opened["mode"] in RUNS)
 
 
 def _record_reasons(settings: Settings, phase: str, record: Record | None) -> Iterator[str]:

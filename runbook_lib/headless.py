@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import engine, outline, runs
+from runbook_lib import engine, gates, outline, runs
 from runbook_lib.engine import Outcome
 from runbook_lib.errors import ConfigError, StepFailed
 from runbook_lib.records import Event, Record, write_atomic
@@ -46,6 +46,7 @@ def run(
     parameters: Mapping[str, Any],
     *,
     parent: Record | None = None,
+    override: str | None = None,
     on_event: Callable[[Event], None] | None = None,
     timeout: float | None = None,
     cell_timeout: float | None = None,
@@ -54,7 +55,8 @@ def run(
     """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
 
     Raise `ConfigError`, before a record is made or a kernel started, if a parameter, the profile or a variable is
-    wrong. Timeouts are in seconds, for the whole run and for each cell.
+    wrong; `StepRefused` while the phase's gate is closed and no ``override`` gives a reason to break the glass.
+    Timeouts are in seconds, for the whole run and for each cell.
     """
     settings.require_variables()
     if "profile" in parameters:
@@ -62,7 +64,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "notebook.ipynb"
         engine.prepare(notebook, draft, {"profile": settings.name, **parameters})
-        record = runs.begin(settings, notebook.stem, parameters=parameters, parent=parent)
+        opened_by = gates.require(settings, notebook.stem, runs.records_root(), override)
+        record = runs.begin(settings, notebook.stem, parameters=parameters, parent=parent, **opened_by)
         write_atomic(record.notebook, draft.read_bytes())
     with _told(record, on_event):
         result = engine.run(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from IPython.display import display
 
-from runbook_lib import outline, settings
+from runbook_lib import gates, outline, settings
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import LEDGER, Record
-from runbook_lib.runs import MODE, RECORD, begin
+from runbook_lib.runs import MODE, OVERRIDE, RECORD, begin, records_root
 from runbook_lib.steps import Phase
 
 __all__ = ["open_phase"]
@@ -25,10 +25,16 @@ def open_phase(name: str, *, profile: str) -> Phase:
     chosen = settings.load(profile)
     chosen.require_variables()
     mode = os.environ.get(MODE, "attended")
-    record = _record(name, chosen) or begin(chosen, outline.notebook(name).stem, mode=mode)
+    record = _record(name, chosen) or _begun(outline.notebook(name).stem, chosen, mode)
     phase = Phase(name, chosen, record, mode=mode, display=display)
     phase.head()
     return phase
+
+
+def _begun(name: str, chosen: settings.Settings, mode: str) -> Record:
+    """A new record, if the phase's gate is open or RUNBOOK_OVERRIDE gives a reason to break the glass."""
+    opened_by = gates.require(chosen, name, records_root(), os.environ.get(OVERRIDE))
+    return begin(chosen, name, mode=mode, **opened_by)
 
 
 def _record(name: str, chosen: settings.Settings) -> Record | None:

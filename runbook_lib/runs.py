@@ -12,20 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_lib import history, outline, records
+from runbook_lib import acts, history, outline, records
 from runbook_lib.errors import RecordError
+from runbook_lib.services import Services
 from runbook_lib.settings import ROOT
+from runbook_lib.verdicts import Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from runbook_lib.records import Event, Record
     from runbook_lib.settings import Settings
 
-__all__ = ["MODE", "RECORD", "begin", "finish", "latest", "operator", "records_root", "vouch"]
+__all__ = [
+    "MODE",
+    "OVERRIDE",
+    "RECORD",
+    "begin",
+    "carry_out_undos",
+    "finish",
+    "latest",
+    "operator",
+    "records_root",
+    "vouch",
+]
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
 MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
+OVERRIDE = "RUNBOOK_OVERRIDE"  # environment variable: why a closed gate is passed, for a notebook opened by hand
 VERSIONS = ("launch-runbook", "ipykernel", "nbclient", "papermill", "psycopg", "httpx", "pandas")
 
 
@@ -130,3 +144,17 @@ def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Reco
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)
     finish(answer)
     return answer
+
+
+def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
+    """A sealed record of its own that reverses what ``parent`` owes, newest first; ``say`` hears each command."""
+    record = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
+    services, verdicts = Services(settings), Verdicts(record, lambda _: None)
+    try:
+        for step, owed in reversed(history.read(record).owed().items()):
+            say(f"{step}: {owed['text']}")
+            acts.undo(services, verdicts, owed)
+    finally:
+        services.close()
+        finish(record)
+    return record

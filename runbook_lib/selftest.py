@@ -44,6 +44,7 @@ def run_notebooks() -> int:
                 "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
                 "RUNBOOK_RECORDS": records,
                 runs.MODE: "headless",
+                runs.OVERRIDE: f"rehearsed alone, from {start(notebook)}",
                 "PGTZ": WEST,
             }
             if code := _run(f"nbval {notebook.name}", _nbval(notebook), environment):

@@ -51,6 +51,16 @@ TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection th
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
 
+# The session that holds an advisory lock: who, since when.
+LOCK_HOLDER = """
+    select a.application_name as who, a.backend_start as since
+    from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.granted
+      and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)
+"""
+Lock = psycopg.Connection[dict[str, Any]]
+
+
 class Services:
     """The outside, as a profile addresses it."""
 
@@ -151,6 +161,33 @@ class Services:
         except psycopg.Error as error:
             raise ServiceError(f"database {host_of(database.url)}: {self._said(error)}") from None
         return connection
+
+    def lock(self, name: str, label: str) -> tuple[Lock | None, str]:
+        """Take the advisory lock ``name`` on a connection of its own; else None, and who holds it since when.
+
+        ``label`` becomes the session's application name, by which others learn who holds it.
+        """
+        connection = self.connect()
+        try:
+            connection.execute("select set_config('application_name', %s, false)", (label,))
+            row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as mine", (name,)).fetchone()
+            if row and row["mine"]:
+                return connection, label
+            holder = connection.execute(LOCK_HOLDER, (name,)).fetchone()
+        except psycopg.Error as error:
+            connection.close()
+            raise ServiceError(f"the writing lock cannot be taken: {self._said(error)}") from None
+        connection.close()
+        return None, f"{holder['who']}, since {_plain(holder['since'])}" if holder else "somebody who just left"
+
+    @staticmethod
+    def holds(lock: Lock) -> bool:
+        """Whether the session that holds a lock still lives; the database forgets a lock with its session."""
+        try:
+            lock.execute("select 1")
+        except psycopg.Error:
+            return False
+        return True
 
     def _look(self, statements: Sequence[Sql]) -> Reply:
         """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""

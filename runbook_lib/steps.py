@@ -17,6 +17,7 @@ from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPendin
 from runbook_lib.expect import Expectation, Finding, reply
 from runbook_lib.services import Services
 from runbook_lib.verdicts import Sent, Verdicts
+from runbook_lib.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Phase"]
 
+ALWAYS_ALLOWED = ("respond_to_incident", "console")  # notebooks of safety actions
 KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempotency keys; any fixed value serves
 
 
@@ -44,6 +46,7 @@ class Phase:
         self.steps = outline.steps(source)
         self._numbers = [step.number for step in self.steps]
         self._verdicts = Verdicts(record, display)
+        self._writer = Writer(self.services, f"{record.opened()['operator']} {record.name.partition('/')[2]}")
 
     def head(self) -> None:
         """Show where this run goes and writes."""
@@ -128,7 +131,7 @@ class Phase:
         if self.mode == "attended":
             self._offer(act)
         elif self.settings.allows(number):
-            acts.perform(act, self.services, self._verdicts)
+            self._perform(act)
         else:
             how = f"add {number!r} to allow in parameters/{self.settings.name}.yaml"
             self._verdicts.waiting(Sent(number, "act", title, (self.services.shown(act.command),), how))
@@ -170,6 +173,7 @@ class Phase:
         if bad:
             raise StepFailed(f"{self.name} cannot close: {', '.join(bad)}")
         self.record.ledger.append("closed", steps=len(lines))
+        self._writer.release()
 
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
@@ -219,11 +223,17 @@ class Phase:
             finding = Finding(f"the person stand-in did it: {found.value('performed')}")
         self._verdicts.judged(sent, finding, (found,))
 
+    def _perform(self, act: Act) -> None:
+        """Send an act as the one writer; what stops things waits for nobody."""
+        if self.name not in ALWAYS_ALLOWED:
+            self._writer.take()
+        acts.perform(act, self.services, self._verdicts)
+
     def _offer(self, act: Act) -> None:
         from runbook_lib import panel  # noqa: PLC0415 - ipywidgets only where a person is
 
         text = self._verdicts.clean(self.services.shown(act.command))
-        panel.offer(act, text, lambda: acts.perform(act, self.services, self._verdicts), self._verdicts.display)
+        panel.offer(act, text, lambda: self._perform(act), self._verdicts.display)
 
     def _ask(self, number: str, statement: str) -> None:
         from runbook_lib import panel  # noqa: PLC0415

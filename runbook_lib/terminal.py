@@ -12,10 +12,11 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runbook_lib.gates import Gate
     from runbook_lib.headless import Run
-    from runbook_lib.records import Event
+    from runbook_lib.records import Event, Record
 
-__all__ = ["closing", "console", "live"]
+__all__ = ["board", "closing", "console", "live"]
 
 STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
 PIPED = 160  # columns when the output is no terminal
@@ -62,3 +63,19 @@ def closing(out: Console, done: Sequence[Run]) -> None:
         out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
         if one.result.reason and one.outcome != "waiting":
             out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)
+
+
+def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
+    """Every phase: its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
+    table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
+    for one in gates:
+        seal = one.latest.sealed() if one.latest else None
+        outcome = str(seal["outcome"]) if seal else ("not sealed" if one.latest else "")
+        word = "[green]open[/]" if one.open else "[red]closed[/]"
+        why = [*one.reasons, *(f"amber: {reason}" for reason in one.amber)]
+        name = one.latest.name if one.latest else "none"
+        table.add_row(one.phase, name, outcome, word, Text("\n".join(why), "yellow" if one.open else ""))
+    out.print(table)
+    for record, event in owed:
+        out.print(f"owed undo: {event['step']} of {record.name}: {event['text']}", style="bold red", markup=False)
+        out.print(f"  ./runbook undo {record.name}", style="red", markup=False)

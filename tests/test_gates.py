@@ -1,0 +1,190 @@
+"""Every way a gate can be closed is seen closed; the board is the same judgement."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from runbook_lib import gates, records, settings
+from runbook_lib.errors import StepRefused
+
+PAPER = "phase_1_paper"
+MAINNET = "phase_2_first_mainnet"
+
+
+@pytest.fixture
+def profile():
+    return settings.load("rehearsal")
+
+
+def run(root, phase="phase_0_platform_prep", outcome="passed", *, project="abcdefghijklmnopqrst", events=(), **facts):
+    """A sealed record of a phase that ended so."""
+    opened = {"id": str(uuid.uuid4()), "project": project, "operator": "ada", "mode": "headless", "parent": None}
+    record = records.create(root, "rehearsal", phase, "phase: x\n", **{**opened, **facts})
+    for event, values in events:
+        record.ledger.append(event, **values)
+    records.seal(record, outcome, project=project)
+    return record
+
+
+def passed(step, **facts):
+    event = {"step": step, "verb": "check", "title": "t", "outcome": "passed", "replies": [], **facts}
+    return "outcome", event
+
+
+def schedule(text):
+    rows = [{"path": gates.SWEEP_PATH, "schedule": text}]
+    return passed("1.9b", replies=[{"rows": rows, "status": 200, "error": None, "text": "", "at": 0, "seconds": 0}])
+
+
+OWED = (
+    "owed",
+    {"step": "0.9a", "command": {"kind": "Sql", "statement": "select 1", "values": {}}, "text": "select 1;"},
+)
+
+
+def reasons(profile, phase, root):
+    return "\n".join(gates.gate(profile, phase, root).reasons)
+
+
+def test_the_first_phase_and_notebooks_that_are_no_phase_are_open(profile, tmp_path):
+    assert gates.gate(profile, "phase_0_platform_prep", tmp_path).open
+    assert gates.gate(profile, "diagnose_boot", tmp_path).open
+
+
+def test_a_passed_record_opens_the_next_phase_and_is_what_it_rests_on(profile, tmp_path):
+    record = run(tmp_path)
+
+    assert gates.require(profile, PAPER, tmp_path) == {
+        "rests_on": {"record": record.name, "seal": record.sealed()["hash"]},
+        "amber": [],
+    }
+
+
+@pytest.mark.parametrize("outcome", ["failed", "waiting", "unknown", "interrupted"])
+def test_a_record_that_did_not_pass_closes_the_next_phase(profile, tmp_path, outcome):
+    run(tmp_path, outcome=outcome)
+
+    assert f"is {outcome}" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_missing_record_closes_the_gate_and_names_the_phase(profile, tmp_path):
+    with pytest.raises(StepRefused, match="phase_0_platform_prep has no record on profile rehearsal"):
+        gates.require(profile, PAPER, tmp_path)
+
+
+def test_an_older_pass_does_not_hide_a_newer_failure(profile, tmp_path):
+    run(tmp_path)
+    run(tmp_path, outcome="failed")
+
+    assert "is failed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_that_was_cut_off_closes_the_gate(profile, tmp_path):
+    opened = {"id": "x", "project": profile.project, "operator": "ada", "mode": "headless", "parent": None}
+    records.create(tmp_path, "rehearsal", "phase_0_platform_prep", "phase: x\n", **opened)
+
+    assert "is not sealed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_tampered_record_closes_the_gate_and_names_the_file(profile, tmp_path):
+    record = run(tmp_path)
+    (record.folder / "parameters.yaml").write_text("phase: y\n")
+
+    assert "does not verify" in reasons(profile, PAPER, tmp_path)
+    assert "parameters.yaml" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_of_another_project_closes_the_gate(profile, tmp_path):
+    run(tmp_path, project="zzzzzzzzzzzzzzzzzzzz")
+
+    assert "is of project zzzzzzzzzzzzzzzzzzzz" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_of_another_profile_does_not_count(profile, tmp_path):
+    record = run(tmp_path)
+    record.folder.parent.parent.rename(tmp_path / "production")
+
+    assert "has no record on profile rehearsal" in reasons(profile, PAPER, tmp_path)
+
+
+def test_an_old_record_closes_the_gate(profile, tmp_path, monkeypatch):
+    run(tmp_path)
+    later = datetime.now(UTC) + timedelta(hours=profile.gates.hours("phase_0_platform_prep") + 1)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return later
+
+    monkeypatch.setattr(gates, "datetime", Later)
+    assert "h old, at most" in reasons(profile, PAPER, tmp_path)
+
+
+def test_an_owed_undo_closes_every_phase_until_it_is_undone(profile, tmp_path):
+    record = run(tmp_path, events=[OWED])
+
+    assert all("owes an undo" in "".join(one.reasons) for one in gates.board(profile, tmp_path))
+    assert [event["step"] for _, event in gates.owed(profile, tmp_path)] == ["0.9a"]
+
+    parent = {"record": record.name, "seal": record.sealed()["hash"]}
+    run(tmp_path, mode="undo", parent=parent, events=[("undone", {"step": "0.9a"})])
+    assert not list(gates.owed(profile, tmp_path))
+    assert gates.gate(profile, PAPER, tmp_path).open
+
+
+def test_mainnet_needs_a_proven_halt_and_a_tight_sweep(profile, tmp_path):
+    run(tmp_path, PAPER)
+    assert "does not prove the halt" in reasons(profile, MAINNET, tmp_path)
+    assert "schedule is unknown" in reasons(profile, MAINNET, tmp_path)
+
+    run(tmp_path, PAPER, events=[passed("1.8b"), schedule("0 3 * * *")])
+    assert reasons(profile, MAINNET, tmp_path) == (
+        "the heartbeat sweep's schedule is 0 3 * * *: at most 15 minutes apart are allowed"
+    )
+
+    run(tmp_path, PAPER, events=[passed("1.8b"), schedule("*/15 * * * *")])
+    assert gates.gate(profile, MAINNET, tmp_path).open
+
+
+def test_a_sweep_on_a_machine_of_its_own_needs_no_schedule(profile, tmp_path):
+    run(tmp_path, PAPER, events=[passed("1.8b")])
+    elsewhere = profile.model_copy(update={"web": profile.web.model_copy(update={"sweep": "fly:jobs"})})
+
+    assert gates.gate(elsewhere, MAINNET, tmp_path).open
+
+
+def test_breaking_the_glass_is_recorded_with_what_was_closed_and_stays_amber(profile, tmp_path):
+    facts = gates.require(profile, PAPER, tmp_path, "the records are on another machine")
+    assert facts["override"] == "the records are on another machine"
+    assert "has no record" in facts["closed"][0]
+
+    broken = run(tmp_path, PAPER, events=[passed("1.8b"), schedule("*/5 * * * *")], **facts)
+    judged = gates.gate(profile, MAINNET, tmp_path)
+    assert judged.open
+    assert judged.amber == (f"{broken.name}: the records are on another machine",)
+
+    run(tmp_path, MAINNET, **gates.require(profile, MAINNET, tmp_path))
+    assert "on another machine" in gates.gate(profile, "phase_3_dry_runs", tmp_path).amber[0]
+
+
+def test_a_reason_given_while_the_gate_is_open_breaks_nothing(profile, tmp_path):
+    run(tmp_path)
+
+    assert "override" not in gates.require(profile, PAPER, tmp_path, "just in case")
+
+
+def test_the_board_has_every_phase_in_order(profile, tmp_path):
+    assert tuple(one.phase for one in gates.board(profile, tmp_path)) == gates.ORDER
+
+
+def test_evidence_is_the_newest_record_that_passed(profile, tmp_path):
+    good = run(tmp_path)
+    run(tmp_path, outcome="failed")
+
+    assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == good.name
+    assert gates.evidence(profile, tmp_path, PAPER) is None
+    assert json.loads((good.folder / "ledger.jsonl").read_text().splitlines()[0])["event"] == "opened"
