@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from runbook_lib import rehearsal, runs
 from runbook_lib.outline import NOTEBOOKS, start
 from runbook_lib.settings import ROOT
 
-__all__ = ["run_all"]
+__all__ = ["bench", "run_all"]
 
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
@@ -69,3 +70,20 @@ def _run(name: str, command: Sequence[str], environment: dict[str, str]) -> int:
 
 def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
+
+
+def bench(names: Sequence[str], rounds: int) -> list[tuple[str, str, str, str]]:
+    """Run the benchmarks (all, or those whose file name contains one of ``names``).
+
+    One row a figure: name, ours, theirs, ratio; ratios come from interleaved runs, and only they mean anything on a
+    machine that does other things too.
+    """
+    sys.path.insert(0, str(ROOT))  # the benchmarks are files of the checkout, as the tests are
+    found = []
+    for path in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
+        if not names or any(name in path.stem for name in names):
+            for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows(rounds):
+                unit, theirs = getattr(row, "unit", "s"), row.theirs
+                compared = ("", "") if theirs is None else (f"{theirs:.3g} {unit}", f"{row.ours / theirs:.2f}")
+                found.append((row.name, f"{row.ours:.4g} {unit}", *compared))
+    return found
