@@ -19,6 +19,7 @@ __all__ = ["bench", "run_all"]
 
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
+WORKERS = 3
 NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
@@ -28,7 +29,8 @@ def run_all(options: Sequence[str]) -> int:
         "ruff check": [_tool("ruff"), "check", "."],
         "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
         "mypy": [sys.executable, "-m", "mypy"],
-        "pytest": [sys.executable, "-m", "pytest", *options],
+        # A file's tests share their rehearsal, so a file stays on one worker. Most tests wait for processes.
+        "pytest": [sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", *options],
     }
     for name, command in parts.items():
         if code := _run(name, command, {"PGTZ": EAST}):
