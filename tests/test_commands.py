@@ -205,6 +205,11 @@ def test_an_ordinary_statement_is_not_refused(statement: str) -> None:
     sql(statement).refuse_control()
 
 
+def test_a_carriage_return_ends_a_line_comment() -> None:
+    with pytest.raises(StepRefused, match="'commit' is refused"):
+        sql("--\rcommit").refuse_control()
+
+
 @pytest.mark.parametrize("statement", ["select 1; select 2", "", "-- nothing", ";"])
 def test_only_one_statement_goes_into_a_command(statement: str) -> None:
     with pytest.raises(StepRefused, match="expected one statement"):
