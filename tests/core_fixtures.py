@@ -24,7 +24,7 @@ from runbook_lib.services import Services
 from runbook_lib.settings import Settings
 from runbook_lib.steps import Phase
 
-PATIENCE = 30  # seconds until a condition that does not come fails its test; the machine may be busy
+PATIENCE = 120  # seconds until a condition that does not come fails its test; the machine may be busy
 OPENED: list[Services] = []  # to be closed with the test
 OPENING = 'from runbook_lib import *\nphase = open_phase("{name}", profile=profile)'
 

@@ -39,7 +39,7 @@ class Runbook:
 
     def __call__(self, *arguments):
         process = self.start(*arguments)
-        said = process.communicate(timeout=60)[0]
+        said = process.communicate(timeout=300)[0]
         return process.returncode, said
 
     def saw(self, event, step):
@@ -126,7 +126,7 @@ def test_a_run_ended_while_sending_is_4(runbook):
     process = runbook.start("run", "phase_small")
     runbook.saw("sending", "1b")
     process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=30)[0]
+    said = process.communicate(timeout=120)[0]
     assert process.returncode == 4 and "Traceback" not in said
 
 
@@ -135,7 +135,7 @@ def test_an_interrupted_run_is_130_and_sealed(runbook):
     process = runbook.start("run", "phase_small")
     runbook.saw("outcome", "1a")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     assert runbook.records[0].sealed()["outcome"] == "interrupted"
     assert records.verify(runbook.records[0].folder) == []

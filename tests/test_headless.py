@@ -111,7 +111,7 @@ def test_a_kernel_refuses_the_record_of_another_profile(chosen, tmp_path):
     code = "\n".join(c.source for c in nbformat.read(notebook, 4).cells)
     environment = {**os.environ, runs.RECORD: str(record.folder)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert "its record is of phase_small on other" in done.stderr
 
@@ -146,6 +146,6 @@ def test_an_interrupted_run_is_sealed_and_says_so(tmp_path, root, processes, *, 
     last = ("sending", "1b") if outcome == "unknown" else ("outcome", "1a")
     eventually(lambda: any((e["event"], e.get("step")) == last for e in events()), f"{last} written")
     processes[0].send_signal(signal.SIGINT)
-    assert processes[0].wait(30) == code
+    assert processes[0].wait(120) == code
     record = next(records.every(root))
     assert record.sealed()["outcome"] == outcome and records.verify(record.folder) == []

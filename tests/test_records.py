@@ -185,7 +185,7 @@ for number in range(100):
 def test_two_processes_that_append_at_once_keep_one_sound_chain(tmp_path):
     record = make(tmp_path)
     both = [subprocess.Popen([sys.executable, "-c", APPEND, record.ledger.path, who]) for who in "ab"]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(120) for process in both] == [0, 0]
     records.seal(record, "passed")
     assert records.verify(record.folder) == []
     for who in "ab":
@@ -212,7 +212,7 @@ for _ in range(2):
 def test_a_full_disk_leaves_what_was_there_and_says_that_nothing_is_sent(tmp_path):
     record = make(tmp_path)
     before = record.ledger.path.read_bytes()
-    said = subprocess.check_output([sys.executable, "-c", FULL, record.ledger.path], text=True, timeout=60)
+    said = subprocess.check_output([sys.executable, "-c", FULL, record.ledger.path], text=True, timeout=120)
     assert said.count("nothing is sent until it can") == 2
     assert record.ledger.path.read_bytes() == before
     record.ledger.append("closed")
@@ -256,7 +256,7 @@ for _ in range(20):
 
 def test_two_processes_that_seal_at_once_do_not_fork_the_chain(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", SEAL, tmp_path, who]) for who in "ab"]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(120) for process in both] == [0, 0]
     seals = {seal["hash"]: seal["previous"] for record in records.every(tmp_path) if (seal := record.sealed())}
     found, walked = records.head(tmp_path / "rehearsal"), 0
     while found is not None:
@@ -284,7 +284,7 @@ records.seal(records.create(root, "rehearsal", "phase_crash", "", id="x"), "pass
 @pytest.mark.parametrize(("call", "was_sealed"), [(1, False), (2, True)])
 def test_a_crash_while_sealing_leaves_one_chain(tmp_path, call, was_sealed):
     first = records.seal(make(tmp_path), "passed")
-    crashed = subprocess.run([sys.executable, "-c", CRASH, tmp_path, str(call)], timeout=60, check=False)
+    crashed = subprocess.run([sys.executable, "-c", CRASH, tmp_path, str(call)], timeout=120, check=False)
     assert crashed.returncode == -signal.SIGKILL
     record = records.find(tmp_path, "phase_crash")
     seal = record.sealed()
