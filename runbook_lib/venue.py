@@ -1,0 +1,293 @@
+"""What the venue's answers and the platform's rows mean: money, sizes, caps and agents.
+
+Pure: rows in, numbers or complaints out. A complaint is one factual line; an empty list means that all is as it should
+be. Amounts are US dollars, sizes base units, the venue's times milliseconds since 1970. Values that are no numbers are
+complained of, never raised, for a spoiled answer must draw a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+__all__ = [
+    "SMALLEST",
+    "Horizon",
+    "Remedy",
+    "Room",
+    "differing_sizes",
+    "equity",
+    "horizon",
+    "inner",
+    "looser",
+    "number",
+    "order_room",
+    "remedy",
+    "same",
+    "total",
+    "valid_days",
+    "wrongly_asked",
+]
+
+UNIFIED = ("unifiedAccount", "portfolioMargin")  # modes that keep the money in spot
+SEPARATE = ("default", "disabled")
+SMALLEST = 12.0  # US dollars an opening order needs: the venue takes $10, and a position that fell under it stays (C17)
+DAY = 86_400_000  # milliseconds
+CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less are the same
+NONCE = 120_000  # milliseconds between the pending row and the nonce of what is signed
+NOWHERE = "0x" + "0" * 40
+APPROVAL = (
+    ("hyperliquidChain", "string"),
+    ("agentAddress", "address"),
+    ("agentName", "string"),
+    ("nonce", "uint64"),
+)
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or a text that is one; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+# --- money ----------------------------------------------------------------------------------------------------------
+
+
+def equity(mode: str, perp: Row, spot: Row) -> float | None:
+    """Equity by the account's mode (C16); None for a mode without a known rule, or for numbers that are none.
+
+    ``mode`` is ``userAbstraction``, ``perp`` the ``clearinghouseState``, ``spot`` the ``spotClearinghouseState``. A
+    unified account keeps its USDC in spot, and its perpetual side says 0.
+    """
+    if mode in SEPARATE:
+        return number(inner(perp, "marginSummary").get("accountValue"))
+    if mode not in UNIFIED:
+        return None
+    totals = [number(row.get("total")) for row in _list(spot, "balances") if row.get("coin") == "USDC"]
+    profits = [number(inner(row, "position").get("unrealizedPnl")) for row in _list(perp, "assetPositions")]
+    return total([*totals, *profits]) if isinstance(spot.get("balances"), list) else None
+
+
+def total(values: Sequence[float | None]) -> float | None:
+    """The sum; None if one of them is no number."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+# --- the limit sheet ------------------------------------------------------------------------------------------------
+
+
+def looser(sheet: Row, caps: Row) -> list[str]:
+    """Caps that are missing, senseless or looser than the sheet allows, in its order.
+
+    A cap may be tighter: whether the Skill can still trade is another question (`order_room`). ``minOrderUsd`` may be
+    higher, ``allowedSymbols`` fewer.
+    """
+    return [complaint for name, wanted in sheet.items() if (complaint := _looser(name, wanted, caps.get(name)))]
+
+
+def _looser(name: str, wanted: Any, found: Any) -> str | None:
+    if isinstance(wanted, list | tuple):
+        good = isinstance(found, list | tuple) and bool(found) and all(one in wanted for one in found)
+        return None if good else f"{name}: expected only {', '.join(wanted)}, found {_listed(found)}"
+    limit, got = number(wanted), number(found)
+    if limit is None or got is None or got <= 0:
+        return f"{name}: expected a number above 0, found {'null' if found is None else found}"
+    if name.startswith("min"):
+        return None if got >= limit else f"{name}: expected at least {limit:g}, found {got:g}"
+    return None if got <= limit else f"{name}: expected at most {limit:g}, found {got:g}"
+
+
+def _listed(found: Any) -> str:
+    return ", ".join(map(str, found)) if isinstance(found, list | tuple) else str(found)
+
+
+# --- can it ever trade (C17) ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Room:
+    """The largest opening order of one symbol; ``smallest`` is what it must reach. US dollars."""
+
+    symbol: str
+    largest: float
+    smallest: float
+
+    @property
+    def enough(self) -> bool:
+        return self.largest >= self.smallest
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would let a Skill trade: both percentages at this, or this balance. ``percent`` is None where none would."""
+
+    percent: float | None
+    balance: float
+
+
+def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: int) -> Room:
+    """The largest order both position caps and the leverage allow against ``balance``, its size rounded down.
+
+    ``price`` is the mark, ``decimals`` the venue's szDecimals of the symbol.
+    """
+    unit = _unit(price, decimals)
+    units = (_dollars(balance) * _percent(caps) / 100 / unit).to_integral_value(ROUND_FLOOR)
+    return Room(symbol, float(units * unit), _smallest(caps))
+
+
+def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
+    """The smallest percentage (in tenths) and the smallest balance (in dollars) with which an order has room."""
+    unit = _unit(price, decimals)
+    units = (Decimal(str(_smallest(caps))) / unit).to_integral_value(ROUND_CEILING)
+    percent = _up(units * unit * 100 / _dollars(balance), 1) if balance > 0 else None
+    if percent is not None and percent > _leveraged(caps):
+        percent = None
+    own = _percent(caps)
+    return Remedy(None if percent is None else float(percent), float(_up(units * unit * 100 / own, 0)) if own else 0.0)
+
+
+def _unit(price: float, decimals: int) -> Decimal:
+    """What the smallest size is worth."""
+    return Decimal(str(price)).scaleb(-decimals)
+
+
+def _dollars(amount: float) -> Decimal:
+    return Decimal(str(amount))
+
+
+def _percent(caps: Row) -> Decimal:
+    """The tightest of both caps and of what the leverage can pay for, in per cent of the balance; 0 if unreadable."""
+    both = [number(caps.get(name)) for name in ("maxPositionPct", "maxTotalExposurePct")]
+    known = [Decimal(str(one)) for one in both if one is not None and one > 0]
+    return min([*known, _leveraged(caps)]) if len(known) == len(both) else Decimal(0)
+
+
+def _leveraged(caps: Row) -> Decimal:
+    leverage = number(caps.get("maxLeverage"))
+    return Decimal(str(leverage)) * 100 if leverage is not None and leverage > 0 else Decimal(0)
+
+
+def _smallest(caps: Row) -> float:
+    return max(SMALLEST, number(caps.get("minOrderUsd")) or 0.0)
+
+
+def _up(amount: Decimal, digits: int) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING)
+
+
+# --- how long the cost cap lasts (C18) ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How many ticks a monthly cap pays for, and how many seconds of platform time that is."""
+
+    ticks: int
+    seconds: float
+
+
+def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
+    """``cap`` and ``per_tick`` in US dollars, ``interval`` in seconds between two ticks."""
+    ticks = math.floor(cap / per_tick) if per_tick > 0 else 0
+    return Horizon(ticks, ticks * interval)
+
+
+# --- agents ---------------------------------------------------------------------------------------------------------
+
+
+def wrongly_asked(typed: Row, pending: Row) -> list[str]:
+    """What is wrong with the typed data a wallet shows, against the pending agent's row, field by field.
+
+    ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name may carry the venue's suffix
+    ``valid_until <ms>``. The chain id is the wallet's own and binds nothing; ``hyperliquidChain`` does.
+    """
+    domain, message = inner(typed, "domain"), inner(typed, "message")
+    name = str(message.get("agentName") or "").partition(" valid_until ")[0]
+    nonce, made = number(message.get("nonce")), number(pending.get("created_ms"))
+    late = abs(nonce - made) if nonce is not None and made is not None else math.inf
+    fields = inner(typed, "types").get("HyperliquidTransaction:ApproveAgent")
+    listed = [(one.get("name"), one.get("type")) for one in fields or () if isinstance(one, dict)]
+    compared = (
+        ("primary type", typed.get("primaryType"), "HyperliquidTransaction:ApproveAgent"),
+        ("fields", listed, list(APPROVAL)),
+        ("domain", domain.get("name"), "HyperliquidSignTransaction"),
+        ("domain version", domain.get("version"), "1"),
+        ("verifying contract", domain.get("verifyingContract"), NOWHERE),
+        ("chain", message.get("hyperliquidChain"), "Mainnet"),
+        ("agent", _address(message.get("agentAddress")), _address(pending.get("agent_address"))),
+        ("agent name", name, pending.get("agent_name") or ""),
+    )
+    wrong = [f"{what}: the wallet shows {seen}, expected {wanted}" for what, seen, wanted in compared if seen != wanted]
+    if late > NONCE:
+        wrong.append(
+            f"nonce: the wallet shows {message.get('nonce')}, the pending row is of {pending.get('created_ms')}"
+        )
+    return wrong
+
+
+def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
+    """Days an agent is still valid, by the venue's ``extraAgents``; ``now`` in epoch seconds.
+
+    None if the venue does not list it: it is unknown there, or has no name.
+    """
+    for one in agents:
+        until = number(one.get("validUntil"))
+        if _address(one.get("address")) == _address(address):
+            return math.inf if until is None else (until - now * 1000) / DAY
+    return None
+
+
+def _address(value: Any) -> str:
+    return str(value).lower()
+
+
+# --- positions ------------------------------------------------------------------------------------------------------
+
+
+def differing_sizes(perp: Row, positions: Any) -> list[str]:
+    """Symbols whose signed size is not the same at the venue and in ``agent_state.positions``."""
+    if not isinstance(perp.get("assetPositions"), list) or not isinstance(positions, list):
+        return ["positions: the venue's or the platform's list is missing"]
+    there = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
+    here = _sizes(positions, "symbol", "sizeBase")
+    return [
+        f"{symbol}: {there.get(symbol, 0.0)} at the venue, {here.get(symbol, 0.0)} in agent_state"
+        for symbol in sorted(there.keys() | here.keys())
+        if not same(there.get(symbol, 0.0), here.get(symbol, 0.0))
+    ]
+
+
+def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | None]:
+    found = (row for row in rows if isinstance(row, dict))
+    return {str(row.get(symbol)): number(row.get(size)) for row in found}
+
+
+def same(here: float | None, there: float | None) -> bool:
+    """Whether two numbers are the same but for rounding; what is no number equals nothing."""
+    if here is None or there is None:
+        return False
+    return math.isclose(here, there, rel_tol=1e-6, abs_tol=CLOSE)
+
+
+def inner(row: Row, key: str) -> Row:
+    """The object inside ``row``, an empty one where there is none."""
+    found = row.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(row: Row, key: str) -> list[Row]:
+    found = row.get(key)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
