@@ -55,6 +55,8 @@ PUBLIC = {
         "set_variables",
         "sweep_command",
         "sweep_runs",
+        "sweep_schedule",
+        "sweep_tight",
     ),
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history, records
 from runbook_lib.errors import StepRefused
-from runbook_lib.platform import SWEEP_LIMIT, longest_gap
+from runbook_lib.platform import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ __all__ = ["ORDER", "Gate", "board", "evidence", "gate", "owed", "require"]
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
 SWEEP_STEP = "1.9b"  # phase 1's look at the schedule of the sweep
-SWEEP_PATH = "/api/jobs/heartbeat-sweep"
 RUNS = ("headless", "attended")  # modes of records that are runs of a phase, and not answers or undos
 ORDER = (
     "phase_0_platform_prep",

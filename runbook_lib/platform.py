@@ -34,10 +34,13 @@ __all__ = [
     "set_variables",
     "sweep_command",
     "sweep_runs",
+    "sweep_schedule",
+    "sweep_tight",
 ]
 
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
 AHEAD = timedelta(days=9 * 366)  # how far schedules are looked at: every weekday, month and leap year occurs
+SWEEP_PATH = "/api/jobs/heartbeat-sweep"
 SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
 
 
@@ -181,8 +184,11 @@ def sweep_runs(settings: Settings) -> Expectation:
     return each(disabledAt=None, deploymentId=not_null) if settings.web.sweep == "vercel" else each(state="started")
 
 
-def scheduled(*paths: str) -> Expectation:
-    """Cron definitions: each path is there with a schedule that will run; the heartbeat sweep's is explained (C9)."""
+def scheduled(*paths: str, tight: bool = False) -> Expectation:
+    """Cron definitions: each path is there with a schedule that will run; the heartbeat sweep's is explained (C9).
+
+    ``tight``: each must run at least every 15 minutes, as real money needs it.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         schedules = {str(row.get("path")): str(row.get("schedule")) for row in replies[0].rows}
@@ -191,12 +197,24 @@ def scheduled(*paths: str) -> Expectation:
         seen = []
         for path in paths:
             if path in schedules:
-                words, complaint = _explained(path, schedules[path], datetime.now(UTC))
+                words, complaint = _explained(path, schedules[path], datetime.now(UTC), tight=tight)
                 seen.append(words)
                 bad += [complaint] if complaint else []
         return Finding("; ".join(seen), "; ".join(bad) or None)
 
     return over_all(f"crons for {', '.join(paths)}", test)
+
+
+def sweep_schedule(settings: Settings) -> Http:
+    """Where the sweep's schedule is read: Vercel's definitions, or the machine that runs it all the time (C34)."""
+    if settings.web.sweep == "vercel":
+        return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")
+    return sweep_command(settings)
+
+
+def sweep_tight(settings: Settings) -> Expectation:
+    """The sweep notices a dead machine within 15 minutes."""
+    return scheduled(SWEEP_PATH, tight=True) if settings.web.sweep == "vercel" else sweep_runs(settings)
 
 
 def longest_gap(schedule: str, now: datetime) -> float:
@@ -224,7 +242,7 @@ def _days_apart(fields: Sequence[str], now: datetime) -> float:
     return max(later - earlier for earlier, later in pairwise(days)).total_seconds()
 
 
-def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None]:
+def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple[str, str | None]:
     try:
         following, gap = next(CronSim(schedule, now)), longest_gap(schedule, now)
     except (CronSimError, StopIteration, ValueError):  # ValueError: a number of thousands of digits
@@ -233,6 +251,8 @@ def _explained(path: str, schedule: str, now: datetime) -> tuple[str, str | None
     if path.endswith("heartbeat-sweep"):
         fit = "tight enough for phase 2" if gap <= SWEEP_LIMIT else "phase 2 stays closed: it needs 15 minutes"
         words += f", at most {gap / 60:.0f} minutes apart ({fit})"
+    if tight and gap > SWEEP_LIMIT:
+        return words, f"{path}: {schedule} leaves up to {gap / 60:.0f} minutes, at most {SWEEP_LIMIT // 60} are allowed"
     return words, None
 
 

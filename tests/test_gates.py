@@ -10,6 +10,7 @@ import pytest
 
 from runbook_lib import gates, records, settings
 from runbook_lib.errors import StepRefused
+from runbook_lib.platform import SWEEP_PATH
 
 PAPER = "phase_1_paper"
 MAINNET = "phase_2_first_mainnet"
@@ -36,7 +37,7 @@ def passed(step, **facts):
 
 
 def schedule(text):
-    rows = [{"path": gates.SWEEP_PATH, "schedule": text}]
+    rows = [{"path": SWEEP_PATH, "schedule": text}]
     return passed("1.9b", replies=[{"rows": rows, "status": 200, "error": None, "text": "", "at": 0, "seconds": 0}])
 
 
