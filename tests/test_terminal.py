@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -43,6 +43,7 @@ def test_other_lines_of_the_ledger_are_not_told() -> None:
     assert printed({"event": "sending"}, {"event": "opened"}, {"event": "seal"}) == []
 
 
+@example("a title of some length " * 10, "what was seen " * 20)
 @given(
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200) | st.just("a\nb"),
     st.text("x [/]\n", max_size=90),
