@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 __all__ = [
     "Command",
     "Http",
+    "Login",
     "Reply",
     "RoundTrip",
+    "Series",
     "Shell",
     "Sql",
+    "Subscribe",
     "Trial",
     "frozen",
     "http",
     "round_trip",
     "shell",
     "sql",
+    "subscribe",
     "thawed",
     "trial",
 ]
@@ -221,7 +225,56 @@ class RoundTrip:
         return f'listen "{name}";\n-- in a second session:\n{notify}'
 
 
-Command = Sql | Trial | Http | Shell | RoundTrip
+@dataclass(frozen=True)
+class Login:
+    """Log in to the database with the password one variable holds.
+
+    The reply has one row: variable, and whether it was accepted.
+    """
+
+    variable: str
+    url: str = "{database.url}"
+
+    def filled(self, names: Callable[[str], str]) -> Login:
+        return replace(self, url=fill(self.url, names))
+
+    def text(self) -> str:
+        return f'PGPASSWORD="${self.variable}" psql {shlex.quote(self.url)} -c "select current_user"'
+
+
+@dataclass(frozen=True)
+class Series:
+    """Commands for every machine or deployment there is, sent one after another until one is refused.
+
+    The rows of all are one reply. None at all is nothing to do.
+    """
+
+    commands: tuple[Sql | Http, ...] = ()
+
+    def filled(self, names: Callable[[str], str]) -> Series:
+        return Series(tuple(command.filled(names) for command in self.commands))
+
+    def text(self) -> str:
+        return "\n".join(command.text() for command in self.commands) or "# nothing to send"
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    """Ask a service's WebSocket for subscriptions and look which it accepts; the reply has a row for each."""
+
+    service: str
+    subscriptions: tuple[Mapping[str, Any], ...]
+    within: float = 5.0  # seconds
+
+    def filled(self, names: Callable[[str], str]) -> Subscribe:
+        return replace(self, subscriptions=tuple(fill(dict(one), names) for one in self.subscriptions))
+
+    def text(self) -> str:
+        frames = (json.dumps({"method": "subscribe", "subscription": dict(one)}) for one in self.subscriptions)
+        return "\n".join([f"# on the WebSocket of {self.service}, path /ws:", *frames])
+
+
+Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
 
 
 def sql(statement: str, **values: Any) -> Sql:
@@ -279,6 +332,13 @@ def round_trip(channel: str, within: float = 3.0) -> RoundTrip:
     return RoundTrip(channel, within)
 
 
+def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5.0) -> Subscribe:
+    """Subscriptions to try on a service's WebSocket, such as ``{"type": "allMids"}``."""
+    if not subscriptions:
+        raise ConfigError("name at least one subscription")
+    return Subscribe(service, subscriptions, within)
+
+
 def fill(value: Any, names: Callable[[str], str]) -> Any:
     """Replace ``{dotted.name}`` in every text inside ``value``."""
     if isinstance(value, str):
@@ -304,16 +364,22 @@ def frozen(command: Command) -> dict[str, Any]:
     """A command as the ledger keeps it, so that an owed undo outlives this process."""
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
+    if isinstance(command, Series):
+        return {"kind": "Series", "commands": [frozen(one) for one in command.commands]}
     return {"kind": type(command).__name__, **asdict(command)}
 
 
 def thawed(facts: Mapping[str, Any]) -> Command:
     """The command that `frozen` kept."""
-    kinds: dict[str, Any] = {"Sql": Sql, "Trial": Trial, "Http": Http, "Shell": Shell, "RoundTrip": RoundTrip}
+    kinds = {kind.__name__: kind for kind in (Sql, Trial, Http, Shell, RoundTrip, Login, Series, Subscribe)}
     if facts.get("kind") not in kinds:
         raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")
     values = {k: v for k, v in facts.items() if k != "kind"}
     if facts["kind"] == "Trial":
         return Trial(tuple(Sql(**one) for one in values["statements"]))
+    if facts["kind"] == "Series":
+        return Series(tuple(thawed(one) for one in values["commands"]))  # type: ignore[misc]
+    if facts["kind"] == "Subscribe":
+        values["subscriptions"] = tuple(values["subscriptions"])
     made: Command = kinds[facts["kind"]](**values)
     return made

@@ -29,6 +29,7 @@ __all__ = [
     "holds",
     "judge",
     "matches",
+    "never",
     "newer",
     "no_rows",
     "not_null",
@@ -46,10 +47,11 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen; ``complaint`` is None when it is as expected."""
+    """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use."""
 
     seen: str
     complaint: str | None = None
+    final: bool = False  # no waiting mends it
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,23 @@ def no_rows(what: str) -> Expectation:
         return Finding("none", f"{what}: {len(found.rows)}{_listed(found)}" if found.rows else None)
 
     return over_each(f"none: {what}", test)
+
+
+def never(**unwanted: Any) -> Expectation:
+    """No row's column is ``unwanted``, a value or a matcher: a state that ends the waiting, because it stays."""
+    matchers = {name: _matcher(w) for name, w in unwanted.items()}
+    phrase = "never " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
+
+    def test(found: Reply) -> Finding:
+        bad = [
+            f"{name} is {_short(row[name])} and stays so"
+            for row in found.rows
+            for name, m in matchers.items()
+            if name in row and m.test(row[name])
+        ]
+        return Finding("", "; ".join(bad) or None, final=bool(bad))
+
+    return over_each(phrase, test)
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
@@ -334,7 +353,7 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
     if len(findings) == 1:
         return findings[0]
     numbered = [
-        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None)
+        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None, f.final)
         for number, f in enumerate(findings, 1)
     ]
     return _joined(numbered)
@@ -343,7 +362,7 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
 def _joined(findings: Sequence[Finding]) -> Finding:
     seen = dict.fromkeys(f.seen for f in findings if f.seen)
     complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
-    return Finding(", ".join(seen), "; ".join(complaints) or None)
+    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings))
 
 
 def _exactly(count: int, replies: Sequence[Reply]) -> Sequence[Reply]:

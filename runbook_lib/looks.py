@@ -31,11 +31,11 @@ class Look:
 
 
 def look(services: Services, commands: Sequence[Command], expect: Expect, within: float) -> Look:
-    """The first look that draws no complaint, or the last one of ``within`` seconds."""
+    """The first look that draws no complaint or one that stays, or the last one of ``within`` seconds."""
     looks = Retrying(
         stop=stop_after_delay(within),
         wait=wait_exponential(multiplier=0.05, max=0.5),
-        retry=retry_if_result(lambda look: look.finding.complaint is not None),
+        retry=retry_if_result(lambda look: look.finding.complaint is not None and not look.finding.final),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     found: Look = looks(_once, services, commands, expect)

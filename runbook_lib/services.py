@@ -32,10 +32,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runbook_lib.commands import VARIABLE, Command, Http, Reply, RoundTrip, Shell, Sql, Trial
+from runbook_lib import sockets
+from runbook_lib.commands import VARIABLE, Command, Http, Login, Reply, RoundTrip, Series, Shell, Sql, Subscribe, Trial
 from runbook_lib.door import drop, drop_text
 from runbook_lib.errors import ServiceError, StepRefused
-from runbook_lib.settings import host_of
+from runbook_lib.settings import INCOMING, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +48,9 @@ __all__ = ["Services"]
 OUTPUT = 20_000  # characters of a shell command's output that are kept
 LAST = 600  # characters of it, or of an answer, that an error message holds
 GRACE = 2.0  # seconds after Postgres' own time limit
+QUIET = 1.0  # seconds without a new line after which a stream has said what it had to say
+STREAMS = ("application/stream+json", "application/x-ndjson")  # answers without an end, one JSON object a line
+REFUSED = "password authentication failed"
 TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 
@@ -67,6 +71,7 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._redact = settings.redactor()
+        self._password = settings.database.password
         self._reading: psycopg.Connection[dict[str, Any]] | None = None
         self._http: dict[str, httpx.Client] = {}
 
@@ -86,6 +91,8 @@ class Services:
 
     def refuse_change(self, command: Command) -> None:
         """Raise `StepRefused` for what a look must not send. Of SQL, Postgres itself refuses the rest."""
+        for one in command.commands if isinstance(command, Series) else ():
+            self.refuse_change(one)
         if isinstance(command, Http | Shell) and not command.read_only:
             raise StepRefused(
                 f"a check only looks: {command.text().splitlines()[0]!r} may change something; "
@@ -95,7 +102,7 @@ class Services:
 
     def refuse_control(self, command: Command, *, changes: bool = False) -> None:
         """Raise `StepRefused` for SQL that would leave its transaction."""
-        for statement in command.statements if isinstance(command, Trial) else (command,):
+        for statement in _parts(command):
             if isinstance(statement, Sql):
                 statement.refuse_control(changes=changes)
 
@@ -109,6 +116,8 @@ class Services:
         if isinstance(command, Http):
             service = self.settings.service(command.service)
             return command.text(service.url, _authorization(service))
+        if isinstance(command, Series) and command.commands:
+            return "\n".join(self.shown(one) for one in command.commands)
         return command.text()
 
     def _send(self, command: Command, *, read_only: bool) -> Reply:
@@ -118,12 +127,19 @@ class Services:
                 reply = self._look([command]) if read_only else self._change([command], keep=True)
             case Trial():
                 reply = self._change(command.statements, keep=False)
+            case Subscribe():
+                url = self.settings.service(command.service).url
+                reply = Reply(tuple(sockets.subscribe(url, command.subscriptions, command.within)))
             case Http():
                 reply = self._request(command)
             case Shell():
                 reply = self._shell(command)
             case RoundTrip():
                 reply = self._round_trip(command)
+            case Login():
+                reply = self._log_in(command)
+            case Series():
+                reply = self._each(command, read_only=read_only)
         seconds = time.perf_counter() - clock
         return Reply(
             tuple(self._redact.value(drop(_plain(row))) for row in reply.rows),
@@ -134,15 +150,44 @@ class Services:
             seconds,
         )
 
+    def _each(self, command: Series, *, read_only: bool) -> Reply:
+        """Send one after another, until one is refused; nobody knows what became of those before a lost answer."""
+        found: list[dict[str, Any]] = []
+        status = None
+        for number, one in enumerate(command.commands, 1):
+            place = f"{number} of {len(command.commands)}"
+            try:
+                reply = self._send(one, read_only=read_only)
+            except ServiceError as error:
+                raise ServiceError(f"{place}: {error}", sent=error.sent or number > 1) from None
+            found += reply.rows
+            status = reply.status
+            if reply.error is not None:
+                return Reply(tuple(found), status, f"{place}: {reply.error}")
+        return Reply(tuple(found), status)
+
     # --- Postgres ------------------------------------------------------------------------------------------------
 
     def connect(self, *, read_only: bool = False) -> psycopg.Connection[dict[str, Any]]:
-        """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted."""
+        """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted.
+
+        Once a rotation has reset the password, it is the new one that lets us in.
+        """
         database = self.settings.database
-        user: dict[str, str] = {}
-        password = database.password
         if read_only and database.read_only_user and database.read_only_password:
-            user, password = {"user": database.read_only_user}, database.read_only_password
+            return self._opened(database.read_only_password, user=database.read_only_user)
+        try:
+            return self._opened(self._password)
+        except ServiceError as error:
+            if REFUSED not in str(error) or self._password == INCOMING or not self.settings.has(INCOMING):
+                raise
+        connection = self._opened(INCOMING)
+        self._password = INCOMING  # remembered: who tries wrong passwords again and again is locked out
+        return connection
+
+    def _opened(self, password: str, **user: str) -> psycopg.Connection[dict[str, Any]]:
+        """A new connection with the password that the variable called ``password`` holds."""
+        database = self.settings.database
         try:
             connection = psycopg.connect(
                 make_conninfo(database.url, **user),
@@ -271,6 +316,17 @@ class Services:
         }
         return Reply((row,))
 
+    def _log_in(self, command: Login) -> Reply:
+        try:
+            self._opened(command.variable).close()
+        except ServiceError as error:
+            if REFUSED not in str(error):
+                raise
+            return Reply(({"variable": command.variable, "accepted": False},))
+        if command.variable == INCOMING:
+            self._password = INCOMING
+        return Reply(({"variable": command.variable, "accepted": True},))
+
     # --- HTTP ----------------------------------------------------------------------------------------------------
 
     def _request(self, command: Http) -> Reply:
@@ -278,12 +334,17 @@ class Services:
         client = self._client(command.service, service)
         body = self._expanded(command.json)
         try:
-            answer = client.request(
+            request = client.build_request(
                 command.method,
                 command.target,
                 json=body if command.json is not None else None,
                 headers={k: self._expanded(v) for k, v in command.headers.items()},
             )
+            answer = client.send(request, stream=True)
+            with contextlib.closing(answer):
+                if _kind(answer) in STREAMS:
+                    return self._streamed(answer)
+                answer.read()
         except NOT_SENT as error:
             raise ServiceError(
                 f"{command.service} {service.url}: cannot connect: {self._redact.text(_words(error))}"
@@ -293,6 +354,18 @@ class Services:
                 f"{command.service} {service.url}: no answer: {self._redact.text(_words(error))}", sent=True
             ) from None
         return _answer(answer, self._redact.text(answer.text), command.pick)
+
+    def _streamed(self, answer: httpx.Response) -> Reply:
+        """What a stream without an end says, one row a line: until it is quiet, or as long as an answer may take."""
+        until, lines = time.monotonic() + self.settings.budgets.answer, b""
+        answer.request.extensions["timeout"]["read"] = QUIET  # looked at anew before each piece
+        with contextlib.suppress(httpx.ReadTimeout):
+            for piece in answer.iter_bytes():
+                lines += piece
+                if time.monotonic() > until:
+                    break
+        whole = self._redact.text(lines.decode(errors="replace")).splitlines(keepends=True)
+        return _answer_of_lines(answer, [line for line in whole if line.endswith("\n")])
 
     def _client(self, name: str, service: Service) -> httpx.Client:
         if name not in self._http:
@@ -394,7 +467,32 @@ def _answer(answer: httpx.Response, text: str, pick: str | None) -> Reply:
     return Reply(rows, answer.status_code, error, text[:OUTPUT] if isinstance(body, str) else "")
 
 
-KEPT_HEADERS = {"docker-content-digest"}
+def _answer_of_lines(answer: httpx.Response, lines: list[str]) -> Reply:
+    """One row a line; lines that hold no JSON object are passed over."""
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found = json.loads(line)
+            rows += [found] if isinstance(found, dict) else []
+    error = None if answer.is_success else f"HTTP {answer.status_code} {answer.reason_phrase}"
+    return Reply(tuple(rows), answer.status_code, error)
+
+
+def _kind(answer: httpx.Response) -> str:
+    return str(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _parts(command: Command) -> Sequence[Command]:
+    """The statements and requests a command is made of."""
+    match command:
+        case Trial():
+            return command.statements
+        case Series():
+            return command.commands
+    return (command,)
+
+
+KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remaining"}
 
 
 def _rows(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:

@@ -23,10 +23,11 @@ from runbook_lib.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["PROFILES", "ROOT", "Settings", "load", "profiles"]
+__all__ = ["INCOMING", "PROFILES", "ROOT", "Settings", "load", "profiles"]
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the project is always installed editable
 PROFILES = ROOT / "parameters"
+INCOMING = "NEW_SECRET"  # the variable that holds a secret's next value while it is rotated
 SHORTEST_SECRET = 8  # characters; anything shorter would be redacted out of ordinary text
 COMMON_VALUES = {"password", "postgres", "changeme", "rehearsal", "production", "anthropic", "hyperliquid"}
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
@@ -113,7 +114,7 @@ class Settings(Part):
     hyperliquid: Venue
     openrouter: Service
     person: Service | None = None
-    variables: dict[str, Literal["secret", "public"]]
+    variables: dict[str, Literal["secret", "public", "optional secret"]]
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     budgets: Budgets = Budgets()
     gates: Gates = Gates()
@@ -150,9 +151,13 @@ class Settings(Part):
             raise ConfigError(f"environment variable {name} is not set; profile {self.name!r} needs it")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether a variable of the profile is set in the environment."""
+        return name in self.variables and bool(os.environ.get(name))
+
     def secrets(self) -> dict[str, str]:
         """Secret variables that are set: name -> value."""
-        named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind == "secret"}
+        named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
         other = os.environ.get("POSTGRES_PASSWORD", "")
         # Not one that only happens to be in the environment and would be redacted out of ordinary text.
         if "SUPABASE_DB_PASSWORD" in named and (not named["SUPABASE_DB_PASSWORD"] or not _too_plain(other)):
@@ -167,12 +172,17 @@ class Settings(Part):
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
-        """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted."""
+        """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted.
+
+        An optional one may be missing; the step that needs it says so.
+        """
         for name, kind in self.variables.items():
+            if kind == "optional secret" and not self.has(name):
+                continue
             value = self.variable(name)
             if value != value.strip():
                 raise ConfigError(f"environment variable {name} has white space around its value: copy it again")
-            if kind == "secret" and _too_plain(value):
+            if kind != "public" and _too_plain(value):
                 raise ConfigError(
                     f"environment variable {name} is declared secret but holds a short or common value: "
                     f"at least {SHORTEST_SECRET} characters that no ordinary text contains; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -162,6 +163,25 @@ class Behaviour(BaseHTTPRequestHandler):
 
     def be_text(self, rest: str) -> None:
         self.answer(rest.encode(), kind="text/plain")
+
+    def be_stream(self, lines: str) -> None:
+        """So many lines, one of them no JSON and the last one cut off; then nothing, without an end."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/stream+json; charset=utf-8")
+        self.end_headers()
+        for number in range(int(lines)):
+            self.wfile.write(json.dumps({"message": f"line {number}"}).encode() + b"\n")
+        self.wfile.write(b'no JSON\n{"message": "cut')
+        self.server.ended.wait(PATIENCE)
+
+    def be_chatter(self, _: str) -> None:
+        """A stream that is never quiet."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/stream+json")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while not self.server.ended.wait(0.02):
+                self.wfile.write(b'{"message": "on and on"}\n')
 
     def be_json(self, _: str) -> None:
         self.answer(b'{"ratio": NaN, "half": "\\ud800", "decrypted_secret": "do not let me in", "n": 1}')

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from runbook_lib.commands import (
     Command,
     Http,
+    Login,
     Reply,
+    Series,
     Sql,
     fill,
     frozen,
@@ -349,6 +351,8 @@ COMMANDS: list[Command] = [
     http("fly", "POST /a", json={"a": [1, None]}, query={"q": "1"}, headers={"H": "v"}, pick="a.b", reads=True),
     shell("fly version", reads=True, folder="/"),
     round_trip("a", within=1.5),
+    Login("NEW_SECRET", "postgresql://127.0.0.1/x y"),
+    Series((sql("select %(a)s", a=1), http("fly", "POST /a", json={"a": 1}))),
 ]
 
 

@@ -23,6 +23,7 @@ from runbook_lib.expect import (
     holds,
     judge,
     matches,
+    never,
     newer,
     no_rows,
     not_null,
@@ -87,6 +88,12 @@ def test_a_plain_value_is_compared_by_kind_except_numbers_written_as_text(wanted
     assert (complaint(value(wanted, "v"), of({"v": found})) == "") is equal
 
 
+def test_a_state_that_stays_ends_the_waiting_whatever_else_is_judged() -> None:
+    both = never(status="error") & reply(status="running")
+    assert [judge(both, [one]).final for one in (of({"status": "error"}), of({"status": "starting"}))] == [True, False]
+    assert judge((rows(), never(status="error")), [ONE_ROW, TWO_ROWS]).final
+
+
 def test_a_version_without_a_number_is_refused() -> None:
     with pytest.raises(ConfigError, match="dotted number"):
         version("latest")
@@ -103,6 +110,7 @@ COMPLAINTS: list[tuple[Expectation, Reply, str]] = [
     (rows(2), ONE_ROW, "expected 2 rows, found 1\n  id=m1, status=running"),
     (rows(), EMPTY, "expected at least 1 rows, found 0"),
     (rows(0), ONE_ROW, "expected 0 rows, found 1\n  id=m1, status=running"),
+    (never(status="error"), TWO_ROWS, "status is error and stays so"),
     (no_rows("strays"), ONE_ROW, "strays: 1\n  id=m1, status=running"),
     (value(5, "n"), of({"n": 4}), "n: expected 5, found 4"),
     (value(5), of({"n": 4}), "n: expected 5, found 4"),
@@ -135,6 +143,8 @@ PASSING: list[tuple[Expectation, Sequence[Reply], str]] = [
     (rows(), [ONE_ROW], "1 row"),
     (rows(minimum=2), [TWO_ROWS], "2 rows"),
     (no_rows("strays"), [EMPTY], "none"),
+    (never(status="error") & rows(1), [ONE_ROW], "1 row"),
+    (never(status=one_of("error", "stopped")), [of({"state": "error"}), EMPTY], ""),
     (value(at_least(4), "n"), [of({"n": 4, "m": 1})], "n=4"),
     (value("running", "status"), [TWO_ROWS], "status=running"),
     (each(id=matches("^m")), [TWO_ROWS], "2 rows"),

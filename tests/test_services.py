@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runbook_lib.commands import http, round_trip, shell, sql, trial
+from runbook_lib.commands import Login, Series, http, round_trip, shell, sql, trial
 from runbook_lib.errors import ConfigError, ServiceError, StepRefused
 from runbook_lib.services import Services
 from tests.core_fixtures import OPENED, at, connect, eventually
@@ -199,6 +199,23 @@ def test_a_wrong_password_is_said_without_it(services, monkeypatch):
     assert "not-the-password" not in str(failure.value)
 
 
+def test_a_password_that_was_reset_gives_way_to_the_new_one_and_is_not_tried_again(services, monkeypatch):
+    monkeypatch.setenv("NEW_SECRET", os.environ["SUPABASE_DB_PASSWORD"])
+    monkeypatch.setenv("SUPABASE_DB_PASSWORD", "reset-a-minute-ago")
+    assert services.look(sql("select 1 as n")).value() == 1
+    monkeypatch.setenv("SUPABASE_DB_PASSWORD", "")  # looking it up now would raise
+    assert services.change(sql("select 2 as n")).value() == 2
+
+
+def test_a_login_says_which_password_is_accepted(services, monkeypatch):
+    monkeypatch.setenv("NEW_SECRET", "not-yet-the-password")
+    rows = [services.look(Login(name)).rows[0] for name in ("SUPABASE_DB_PASSWORD", "NEW_SECRET")]
+    assert rows == [
+        {"variable": "SUPABASE_DB_PASSWORD", "accepted": True},
+        {"variable": "NEW_SECRET", "accepted": False},
+    ]
+
+
 def test_looking_uses_the_read_only_role_when_there_is_one(chosen, table, count):
     reader = {"read_only_user": "runbook_reader", "read_only_password": "SUPABASE_READER_PASSWORD"}
     variables = {**chosen.variables, "SUPABASE_READER_PASSWORD": "secret"}
@@ -292,6 +309,44 @@ def test_variables_are_filled_in_headers_and_bodies_but_never_in_what_is_shown(s
 def test_a_proxy_of_the_environment_is_not_used(services, vendor, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert services.change(http("openrouter", "POST /things/a")).status == 200
+
+
+def test_a_stream_without_an_end_is_read_until_it_is_quiet(services):
+    found = services.look(http("openrouter", "GET /stream/3"))
+    assert [row["message"] for row in found.rows] == ["line 0", "line 1", "line 2"]
+    assert found.error is None
+
+
+def test_a_stream_that_is_never_quiet_is_read_as_long_as_an_answer_may_take(services):
+    found = services.look(http("openrouter", "GET /chatter"))
+    assert {row["message"] for row in found.rows} == {"on and on"}
+
+
+# --- several in a row ------------------------------------------------------------------------------------------------
+
+
+def test_a_series_is_sent_one_after_another_and_its_rows_are_one_reply(services, vendor):
+    made = Series(tuple(http("openrouter", f"POST /things/{name}") for name in "ab"))
+    assert [row["name"] for row in services.change(made).rows] == ["a", "b"]
+    assert services.change(Series()).rows == ()
+    with pytest.raises(StepRefused, match="a check only looks"):
+        services.look(made)
+    assert vendor.things == {"a", "b"}
+
+
+def test_a_series_stops_at_the_first_refusal_and_says_which(services, vendor):
+    made = Series(tuple(http("openrouter", path) for path in ("POST /things/a", "GET /status/500", "POST /things/b")))
+    assert services.change(made).error.startswith("2 of 3: HTTP 500")
+    assert vendor.things == {"a"}
+
+
+def test_a_series_that_was_begun_may_have_taken_effect(chosen, vendor):
+    nowhere = chosen.fly.model_copy(update={"url": "http://127.0.0.1:1"})
+    services = opened(at(chosen, vendor).model_copy(update={"fly": nowhere}))
+    made = Series((http("openrouter", "POST /things/a"), http("fly", "POST /x")))
+    with pytest.raises(ServiceError, match="2 of 2: fly") as failure:
+        services.change(made)
+    assert failure.value.sent is True
 
 
 def test_an_unknown_service_names_the_nearest(services):

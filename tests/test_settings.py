@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,11 @@ def test_an_unknown_key_names_the_nearest_of_its_own_part(tmp_path: Path, key: s
         ("database", "postgresql://x", "database: input should be a valid dictionary"),
         ("fly.region", None, "fly.region: input should be a valid string, found None"),
         ("registry.scheme", "basic", "registry.scheme: input should be 'Bearer', 'Basic' or 'FlyV1', found 'basic'"),
-        ("variables.CRON_SECRET", "Secret", "variables.CRON_SECRET: input should be 'secret' or 'public'"),
+        (
+            "variables.CRON_SECRET",
+            "Secret",
+            "variables.CRON_SECRET: input should be 'secret', 'public' or 'optional secret'",
+        ),
         ("budgets.answer", "20", "budgets.answer: input should be a valid number, found '20'"),
         ("budgets.answer", True, "budgets.answer: input should be a valid number, found True"),
         ("budgets.answer", 0, "budgets.answer: input should be greater than 0, found 0"),
@@ -288,11 +293,22 @@ def test_the_read_only_role_needs_both_its_name_and_its_password(tmp_path: Path,
 def test_every_variable_is_required_by_name(secrets: pytest.MonkeyPatch) -> None:
     chosen = load("rehearsal")
     chosen.require_variables()
-    for name in chosen.variables:
+    for name in (name for name, kind in chosen.variables.items() if not kind.startswith("optional")):
         with secrets.context() as without:
             without.delenv(name)
             with pytest.raises(ConfigError, match=f"environment variable {name} is not set"):
                 chosen.require_variables()
+
+
+def test_an_optional_secret_is_missed_by_nobody_but_redacted_when_it_is_there(secrets: pytest.MonkeyPatch) -> None:
+    chosen = load("rehearsal")
+    assert chosen.secrets()["NEW_SECRET"] == os.environ["NEW_SECRET"]
+    secrets.delenv("NEW_SECRET")
+    chosen.require_variables()
+    assert not chosen.has("NEW_SECRET") and "NEW_SECRET" not in chosen.secrets()
+    secrets.setenv("NEW_SECRET", "short")
+    with pytest.raises(ConfigError, match="NEW_SECRET is declared secret but holds a short"):
+        chosen.require_variables()
 
 
 def test_the_marketplaces_name_of_the_password_serves_too(secrets: pytest.MonkeyPatch) -> None:
@@ -344,7 +360,7 @@ def test_white_space_pasted_with_a_value_is_refused(secrets: pytest.MonkeyPatch,
 def test_secrets_are_those_declared_secret_and_set(secrets: pytest.MonkeyPatch) -> None:
     secrets.delenv("VERCEL_TOKEN")
     found = load("rehearsal").secrets()
-    declared = {name for name, kind in REHEARSAL["variables"].items() if kind == "secret"}
+    declared = {name for name, kind in REHEARSAL["variables"].items() if kind != "public"}
     assert set(found) == declared - {"VERCEL_TOKEN"}
     assert all(len(value) >= SHORTEST_SECRET for value in found.values())
 

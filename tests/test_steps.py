@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from runbook_lib import history, records, runs
 from runbook_lib.commands import http, shell, sql, trial
 from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepFailed, StepPending, StepRefused, StepUnknown
-from runbook_lib.expect import at_least, no_rows, reply, rows, value
+from runbook_lib.expect import at_least, never, no_rows, reply, rows, value
 from tests.core_fixtures import at, connect, eventually, phase_of, reopened
 
 ONE = sql("select 1 as n")
@@ -133,6 +134,14 @@ def test_a_check_looks_until_it_holds(chosen, tmp_path, running, table):
         check(phase, "1a", look, within=30)
         late.result()
     assert len(events(phase, "outcome")) == 2
+
+
+def test_a_check_does_not_wait_for_what_no_waiting_mends(chosen, tmp_path):
+    phase = phase_of(chosen, tmp_path, "check 1a")
+    began = time.monotonic()
+    with pytest.raises(StepFailed, match="n is 1 and stays so"):
+        check(phase, "1a", expect=never(n=1) & reply(n=2), within=600)
+    assert time.monotonic() - began < 60
 
 
 def test_a_check_that_cannot_fail_fails(chosen, tmp_path):

@@ -31,6 +31,7 @@ def made_up_secrets(names: Names) -> dict[str, str]:
         "FLY_DEPLOY_TOKEN": f"fm2_{secrets.token_urlsafe(48)}",
         "VERCEL_TOKEN": secrets.token_urlsafe(18),
         "CRON_SECRET": secrets.token_hex(32),
+        "NEW_SECRET": secrets.token_hex(32),  # what rotate_secret puts in a secret's place
         "SUPABASE_URL": f"https://{names.supabase_ref}.supabase.co",
         "HYPERLIQUID_LIVE_ENABLED": "true",
         "NEXT_PUBLIC_THIRDWEB_CLIENT_ID": secrets.token_hex(16),

@@ -1,0 +1,59 @@
+"""Ask a venue over its WebSocket which subscriptions it accepts. Only `services` calls this."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from runbook_lib.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["subscribe"]
+
+Row = dict[str, Any]
+
+
+def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
+    """One row per subscription: its type, whether it was accepted, what the venue said.
+
+    ``url`` is the venue's HTTP address; ``within`` is in seconds, for all of them. Raise `ServiceError` if the socket
+    does not open. A subscription that is not answered in time is not accepted.
+    """
+    address = f"ws{url.removeprefix('http')}/ws"
+    try:
+        with connect(address, open_timeout=within, close_timeout=1, proxy=None) as socket:
+            return [_row(one, _answer(socket, one, time.monotonic() + within / len(wanted))) for one in wanted]
+    except (OSError, WebSocketException, TimeoutError) as error:
+        raise ServiceError(f"venue socket {address}: {str(error) or type(error).__name__}") from None
+
+
+def _row(one: Mapping[str, Any], said: str) -> Row:
+    return {"type": one["type"], "accepted": said == "subscribed", "said": said}
+
+
+def _answer(socket: Any, one: Mapping[str, Any], until: float) -> str:
+    """The venue's word on one subscription: its confirmation, its error, or that it said nothing."""
+    socket.send(json.dumps({"method": "subscribe", "subscription": dict(one)}))
+    while (left := until - time.monotonic()) > 0:
+        try:
+            frame = json.loads(socket.recv(timeout=left))
+        except TimeoutError:
+            break
+        except ValueError:  # the first frame may be plain text
+            continue
+        if frame.get("channel") == "subscriptionResponse" and _same(frame, one):
+            return "subscribed"
+        if frame.get("channel") == "error":
+            return str(frame.get("data"))
+    return "no answer"
+
+
+def _same(frame: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+    data = frame.get("data")
+    return isinstance(data, dict) and (data.get("subscription") or {}).get("type") == one["type"]
