@@ -34,7 +34,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "json of fly": lambda s: go(s)[1:-1] if not {"\u2028", "\u2029"} & set(s) else s,
     "json in json": lambda s: json.dumps(json.dumps(s, ensure_ascii=False), ensure_ascii=False)[3:-3],
     "python": lambda s: repr(s)[1:-1],
-    "python beside a single quote": lambda s: repr(s + "'")[1:-1].removesuffix("'").removesuffix("\\"),
+    "python beside a single quote": lambda s: repr(s + "'")[1 : -3 if '"' in s else -2],
     "python beside both quotes": lambda s: repr(s + "'\"")[1:-4],
     "python ascii": lambda s: ascii(s)[1:-1],
     "python bytes": lambda s: repr(s.encode())[2:-1],
