@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runbook_lib.commands import Command, http, round_trip, shell, sql
+from runbook_lib.commands import Command, http, round_trip, shell, sql, subscribe
 from runbook_lib.errors import RunbookError
-from runbook_lib.expect import Expectation, at_least, clocks, each, judge, not_null, one_of, reply, rows, text
+from runbook_lib.expect import Expectation, Matcher, at_least, clocks, each, judge, not_null, one_of, reply, rows, text
 from runbook_lib.services import Services
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from runbook_lib.settings import Settings
 
 __all__ = ["Probe", "Verdict", "examine", "probes"]
+
+
+NOBODY = "0x0000000000000000000000000000000000000000"
+ENOUGH = Matcher("not named, or at least 10", lambda left: left is None or float(left) >= 10)
+SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs to see (C19)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,20 @@ def probes(settings: Settings) -> list[Probe]:
             each(BTC=at_least(0)),
             "2.1, every tick on mainnet",
             "check hyperliquid.url and the venue's status page",
+        ),
+        Probe(
+            "venue subscriptions",
+            (subscribe("hyperliquid", *({"type": kind, "user": NOBODY} for kind in SUBSCRIPTIONS)),),
+            each(accepted=True),
+            "2.5, the runner's sight of its own orders and fills",
+            "the venue retired a subscription the runner needs, or the way to its socket is closed",
+        ),
+        Probe(
+            "rate limits",
+            (http("vercel", "GET /v9/projects/{vercel.project}"),),
+            each(x_ratelimit_remaining=ENOUGH),
+            "0.4, every redeploy",
+            "wait until the limit resets; somebody else is using the same token",
         ),
         Probe(
             "openrouter key",

@@ -26,7 +26,7 @@ def test_every_probe_says_what_it_breaks_and_what_to_do(chosen):
         ("SUPABASE_DB_PASSWORD", {"database role and zone", "notification arrives", "clocks"}),
         ("SUPABASE_ACCESS_TOKEN", {"supabase token"}),
         ("FLY_API_TOKEN", {"fly token", "registry"}),
-        ("VERCEL_TOKEN", {"vercel project"}),
+        ("VERCEL_TOKEN", {"vercel project", "rate limits"}),
         ("OPENROUTER_API_KEY", {"openrouter key"}),
     ],
 )
@@ -42,5 +42,8 @@ def test_a_service_that_is_down_a_missing_tool_and_checkout_are_found(chosen, mo
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     found = verdicts(chosen.model_copy(update={"hyperliquid": down, "repository": str(tmp_path)}))
     bad = {name for name, verdict in found.items() if not verdict.good}
-    assert bad == {"clocks", "venue markets", "command line tools", "platform repository"}
+    assert bad == {
+        *("clocks", "venue markets", "venue subscriptions"),
+        *("command line tools", "platform repository"),
+    }
     assert "cannot connect" in found["venue markets"].seen

@@ -26,7 +26,7 @@ def test_each_subscription_has_a_row_and_a_retired_one_the_venues_words(running)
 
 
 def test_a_socket_that_does_not_open_is_a_service_error_with_its_address(running):
-    with pytest.raises(ServiceError, match="venue socket ws://127.0.0.1:1/ws"):
+    with pytest.raises(ServiceError, match=r"venue socket ws://127\.0\.0\.1:1/ws"):
         sockets.subscribe("http://127.0.0.1:1", [{"type": "allMids"}], 1.0)
 
 

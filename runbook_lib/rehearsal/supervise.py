@@ -72,12 +72,14 @@ def attach(folder: Path) -> Running:
     return Running(folder, addresses, environment)
 
 
-def find() -> list[Running]:
-    """Every rehearsal of this user that is up, oldest first."""
+def find(*, kept: bool = False) -> list[Running]:
+    """Every rehearsal of this user that is up, oldest first; or only those that were `keep`-t, which nobody holds."""
     found = []
     for folder in _all(folders.root()):
+        options = folders.read_json(folder / "rehearsal.json") or {}
         with suppress(ConfigError):
-            found.append(attach(folder))
+            if options.get("keep") or not kept:
+                found.append(attach(folder))
     return found
 
 

@@ -116,6 +116,8 @@ def test_two_rehearsals_at_once_do_not_meet(rehearsal):
         assert set(other.addresses.values()).isdisjoint(rehearsal.addresses.values())
         assert other.environment["VERCEL_TOKEN"] != rehearsal.environment["VERCEL_TOKEN"]
         assert {running.folder for running in find()} >= {other.folder, rehearsal.folder}
+        # what a command stops or uses by itself is never a rehearsal that somebody else holds
+        assert not {running.folder for running in find(kept=True)} & {other.folder, rehearsal.folder}
     assert attach(rehearsal.folder) == rehearsal
 
 

@@ -21,7 +21,7 @@ OWNERS = {
     "psycopg": "services",
     "httpx": "services",
     "requests": "services",
-    "websockets": "services",
+    "websockets": "sockets",
     "papermill": "engine",
     "nbclient": "engine",
     "ipywidgets": "panel",
