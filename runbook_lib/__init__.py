@@ -8,11 +8,13 @@ from typing import Any
 
 # Compiles 35 grammars when nbformat is imported, 0.9 s in every process, for an address format no notebook uses.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+# The command line that httpx brings along imports a highlighter of source code, which a halt has no time for.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # Where each name a notebook uses lives. Imported on first use, so that the command line and the halt start at once.
 PUBLIC = {
     "opening": ("open_phase",),
-    "commands": ("http", "round_trip", "shell", "sql", "trial"),
+    "commands": ("http", "round_trip", "shell", "sql", "subscribe", "trial"),
     "expect": (
         "at_least",
         "at_most",
@@ -31,7 +33,7 @@ PUBLIC = {
         "value",
         "version",
     ),
-    "charts": ("cost_per_tick", "month_to_date"),
+    "charts": ("cost_per_tick", "fill_latency", "month_to_date"),
     "deployments": (
         "band",
         "boot_lines",
@@ -42,6 +44,19 @@ PUBLIC = {
         "machine_of",
         "machines_named",
         "send_command",
+    ),
+    "facts": ("began", "rests_on", "told"),
+    "live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
+    "wallet": (
+        "agent_gone",
+        "agent_known",
+        "approval_of",
+        "equity_before",
+        "flat",
+        "fresh_wallet",
+        "funded",
+        "info",
+        "wallet_of",
     ),
     "platform": (
         "applied",

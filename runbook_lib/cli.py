@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,7 +15,7 @@ import click
 from runbook_lib.errors import ConfigError, RunbookError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from runbook_lib.settings import Settings
 
@@ -47,7 +49,7 @@ def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: boo
     from runbook_lib import rehearsal
 
     if stop:
-        for running in rehearsal.find():
+        for running in rehearsal.find(kept=True):
             rehearsal.stop(running.folder)
             click.echo(f"stopped {running.folder}")
     elif keep:
@@ -162,6 +164,85 @@ def confirm(record: str, step: str, name: str) -> None:
         raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
     answer = runs.vouch(_settings(parent.opened()["profile"]), parent, waiting[step], name)
     click.echo(f"{name} vouched for {step}: {waiting[step]['title']}\ngo on with: ./runbook resume {answer.name}")
+
+
+# --- safety: works without kernel, Jupyter and browser --------------------------------------------------------------
+
+
+@cli.command("halt")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("--mode", type=click.Choice(["halt", "reduce"]), default="halt", show_default=True)
+@click.option("--deployment", metavar="ID", help="Only this one; the platform's switches are left alone.")
+@click.option("--all", "everything", is_flag=True, help="Every deployment, and the platform's switches.")
+@click.option("--wallet", is_flag=True, help="Act on a wallet others use too, and halt those deployments as well.")
+@click.option("--stop-anyway", is_flag=True, help="Stop the machine of a deployment that did not get flat.")
+@click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
+def halt_command(
+    profile: str, mode: str, deployment: str | None, everything: bool, wallet: bool, stop_anyway: bool, yes: bool
+) -> None:
+    """Stop: pause, cancel, flatten, prove flat at the venue, stop the machines, refuse new deployments.
+
+    reduce takes no new risk: it pauses, cancels what would add risk, and leaves positions, protective orders and
+    machines as they are.
+    """
+    press = time.monotonic()
+    if (deployment is None) != everything:
+        raise ConfigError("say what to halt: --deployment ID, or --all")
+    settings = _settings(profile)
+    if not yes:
+        press = _confirmed(profile)
+    from runbook_lib import halt
+
+    request = halt.Request(deployment, mode, wallet, stop_anyway)
+    with _picture() as watch:
+        done = halt.halt(settings, request, press=press, watch=watch)
+    sys.exit(_halted(done))
+
+
+@cli.command("unhalt")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
+def unhalt_command(profile: str, yes: bool) -> None:
+    """Restore both switches and redeploy. Machines stay stopped and deployments paused: start each from its page."""
+    settings = _settings(profile)
+    if not yes:
+        _confirmed(profile)
+    from runbook_lib import unhalt
+
+    with _picture() as watch:
+        done = unhalt.unhalt(settings, watch=watch)
+    sys.exit(_halted(done))
+
+
+@contextmanager
+def _picture() -> Iterator[Callable[[Any], None]]:
+    """Draws a halt. What draws is imported only when the first commands are on their way."""
+    with ExitStack() as drawn:
+        made: list[Any] = []
+
+        def watch(board: Any) -> None:
+            if not made:
+                from runbook_lib import halt_table, terminal
+
+                made.append(drawn.enter_context(halt_table.Picture(terminal.console())))
+            made[0](board)
+
+        yield watch
+
+
+def _halted(done: Any) -> int:
+    from runbook_lib import halt, halt_table, terminal
+
+    halt_table.closing(terminal.console(), done)
+    return halt.EXIT[done.outcome]
+
+
+def _confirmed(profile: str) -> float:
+    """Ask for the profile's name, once; the moment it was given."""
+    typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
+    if typed != profile:
+        raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")
+    return time.monotonic()
 
 
 @cli.command("records")
@@ -319,7 +400,7 @@ def _settings(profile: str) -> Settings:
     if profile == "rehearsal" and "RUNBOOK_REHEARSAL" not in os.environ:
         from runbook_lib import rehearsal
 
-        running = rehearsal.find()
+        running = rehearsal.find(kept=True)
         if not running:
             raise ConfigError("no rehearsal is up: start one with ./runbook rehearse --keep")
         _enter(running[-1])

@@ -74,6 +74,17 @@ class Web(Service):
 
 class Venue(Service):
     wallet: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = None  # the master wallet's address, public
+    operator_key: str | None = None  # name of the variable that holds a key of the operator's: cancels and closes only
+
+
+class Halt(Part):
+    """How long, in seconds after the press, the parts of a halt may take."""
+
+    answer: Seconds = 5.0  # one reply of any service
+    pause: Seconds = 6.0  # until a runner has paused; the machine of one that has not is stopped
+    flat: Seconds = 30.0  # until the venue shows nothing; the machine of one that is not flat goes on, paused
+    stop: Seconds = 60.0  # until Fly shows a machine stopped
+    stays_stopped: Seconds = 330.0  # restart policies start a machine again for five minutes (facts 1.3)
 
 
 class Budgets(Part):
@@ -87,6 +98,9 @@ class Budgets(Part):
     provisioning: Seconds = 30.0  # 1.3
     acknowledge: Seconds = 1.0  # 1.5, from row to acknowledgement
     machine_gone: Seconds = 30.0  # 1.5, after Stop
+    marks: Seconds = 180.0  # 2.5, until the venue's WebSocket has shown the runner its marks
+    revoked: Seconds = 60.0  # 3.3, from Revoke to stopped
+    halt: Halt = Halt()
 
 
 class Gates(Part):
@@ -277,6 +291,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
     database = settings.database
     names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
+    names["hyperliquid.operator_key"] = settings.hyperliquid.operator_key
     for key, name in names.items():
         if name is None or settings.variables.get(name) == "secret":
             continue

@@ -1,0 +1,243 @@
+"""Commanding the runners through the database: pause and flatten for all of them in one statement, then the acks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands import Sql, sql
+from runbook_lib.errors import ServiceError
+from runbook_lib.halt_board import Deployment
+from runbook_lib.halt_turns import insist, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runbook_lib.halt_board import Board
+    from runbook_lib.services import Services
+
+__all__ = ["runners"]
+
+FIRST, MOST = 0.05, 1.0  # seconds between two looks at the acknowledgements, at first and at most
+ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows a position
+SETTLE = 0.5  # seconds a closing order may take to show at the venue after the acknowledgement
+
+# A command's id is made of this halt's own key, so that sending it twice adds nothing; it is notified by us only
+# where no trigger does it (C39). Wallets that others use are left alone unless the request says so (C37).
+SEND = """
+    with known as (
+      select d.id, lower(w.address) as wallet, d.status
+      from public.deployments d
+      left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
+      left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
+      where d.status <> 'stopped'
+    ), asked as (
+      select id, wallet from known
+      where %(one)s::uuid is null or id = %(one)s::uuid
+         or (%(shared)s and wallet in (select wallet from known where id = %(one)s::uuid))
+    ), made as (
+      insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
+      select md5(%(key)s || ':' || asked.id || ':' || kind)::uuid, asked.id, kind, '{}', 'launch-runbook halt'
+      from asked cross join unnest(%(kinds)s::text[]) with ordinality as wanted (kind, place)
+      where (cardinality(%(only)s::text[]) = 0 or asked.id::text = any(%(only)s::text[]))
+        and (kind <> 'flatten' or asked.wallet is null or not exists (
+          select from known where known.wallet = asked.wallet and known.status <> 'error'
+            and known.id not in (select id from asked)))
+      order by asked.id, place
+      on conflict (id) do nothing returning id, deployment_id)
+    select id, case when exists (
+        select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
+          and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
+      then 'by trigger'
+      else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
+    from made
+"""
+LOOK = """
+    with known as (
+      select d.id, d.broker_kind, d.status, lower(w.address) as wallet
+      from public.deployments d
+      left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
+      left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
+      where d.status <> 'stopped' or d.id::text = any(%(mine)s::text[])
+    ), asked as (
+      select * from known
+      where %(one)s::uuid is null or id = %(one)s::uuid
+         or (%(shared)s and wallet in (select wallet from known where id = %(one)s::uuid))
+    )
+    select asked.id::text, asked.broker_kind as broker, asked.status, asked.wallet,
+           pause.acked_at is not null and asked.status in ('paused', 'halted', 'stopped') as paused,
+           coalesce(flatten.acked, false) as flattened, flatten.sent as flattens,
+           jsonb_array_length(coalesce(s.positions, '[]'))::int as positions,
+           array(select other.id::text from known other
+                 where other.wallet = asked.wallet and other.status not in ('error', 'stopped')
+                   and other.id not in (select id from asked)) as others
+    from asked
+    left join public.agent_state s on s.deployment_id = asked.id
+    left join public.agent_commands pause on pause.id = md5(%(key)s || ':' || asked.id || ':pause')::uuid
+    left join lateral (
+      select bool_and(c.acked_at is not null) as acked, count(*)::int as sent
+      from unnest(%(keys)s::text[]) one
+      join public.agent_commands c on c.id = md5(one || ':' || asked.id || ':flatten')::uuid
+    ) flatten on true
+    order by asked.id
+"""
+# Every wallet that ever traded live: a stopped deployment may have left something behind.
+WALLETS = """
+    select distinct lower(w.address) as wallet
+    from public.hyperliquid_master_wallets w
+    join public.hyperliquid_agents a on a.master_wallet_id = w.id
+    join public.deployments d on d.hyperliquid_agent_id = a.id
+"""
+
+
+def runners(services: Services, board: Board) -> None:
+    """Pause and flatten, and follow the acknowledgements (parts ``pause`` and ``flatten``)."""
+    halting = board.request.mode == "halt"
+    key = board.book.key
+    kinds = ["pause", "flatten"] if halting else ["pause"]
+    try:
+        insist(services, board, "pause", _send(board, key, kinds), board.limits.pause)
+        rows = look(services, board, "pause", _look(board, [key]), board.limits.pause)
+        _take_in(board, rows.rows, rows.error)
+        board.update(addresses=_addresses(services, board))
+    except ServiceError as error:
+        _silent(board, error)
+        return
+    board.update(database="answered")
+    if not _asked_for(board):
+        return
+    follow(services, board, key)
+
+
+def _silent(board: Board, error: ServiceError) -> None:
+    """The database commands nobody: the others know, and the parts say so."""
+    board.update(database="silent")
+    outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
+    if board.wait(lambda: board.running is not None and not board.running, board.limits.stop):
+        why += "; every machine that was listed is stopped instead"
+    board.end("pause", outcome, complaint=why)
+    board.end("flatten", outcome, complaint=f"the database commands no runner: {error}")
+
+
+def _asked_for(board: Board) -> bool:
+    """Whether the deployment that was named is there; without one, any number will do."""
+    one = board.request.deployment
+    if one is None or one in board.deployments:
+        return True
+    for part in ("pause", "flatten"):
+        board.end(part, "failed", complaint=f"no deployment {one} that is not stopped already")
+    return False
+
+
+def follow(services: Services, board: Board, key: str) -> None:
+    """Look until every runner is paused and flat, or its time is over."""
+    keys, acknowledged, delay = [key], dict[str, float](), FIRST
+    until = board.limits.flat if board.request.mode == "halt" else board.limits.pause
+    while not _over(board, until):
+        board.rest(delay)
+        delay = min(delay * 1.2, MOST)
+        try:
+            found = look(services, board, "pause", _look(board, keys), min(until, board.now() + board.limits.answer))
+        except ServiceError as error:
+            board.tell("pause", f"waits: {error}")
+            continue
+        _take_in(board, found.rows, found.error)
+        for one in board.deployments.values():
+            if one.flattened:
+                acknowledged.setdefault(one.id, board.now())
+        open_still = [i for i, at in acknowledged.items() if _holds_on(board, i, at)]
+        if open_still and len(keys) < ROUNDS:
+            keys.append(f"{key}:{len(keys) + 1}")
+            insist(services, board, "flatten", _send(board, keys[-1], ["flatten"], open_still), until)
+            acknowledged.clear()
+    _judge(board)
+
+
+def _over(board: Board, until: float) -> bool:
+    """End what is proven; whether everything is, or the time is over."""
+    _end_pause(board)
+    _end_flatten(board)
+    parts = [board.parts[name].outcome for name in ("pause", "flatten") if name in board.parts]
+    return None not in parts or board.now() >= until
+
+
+def _end_pause(board: Board) -> None:
+    left = [one.id for one in board.deployments.values() if one.active and not board.fenced(one.id)]
+    paused = sum(one.paused for one in board.deployments.values())
+    board.tell("pause", f"{paused} paused, {len(left)} to go")
+    if not left:
+        others = sum(one.active and not one.paused for one in board.deployments.values())
+        gone = f", {others} without a running machine" if others else ""
+        board.end("pause", "passed", f"{paused} paused{gone}")
+
+
+def _end_flatten(board: Board) -> None:
+    left = [one.id for one in board.deployments.values() if _unflattened(board, one)]
+    board.tell("flatten", f"{len(left)} to go")
+    if not left and board.parts["pause"].outcome is not None:
+        done = sum(one.flattened for one in board.deployments.values())
+        board.end("flatten", "passed", f"{done} runners said so")
+
+
+def _unflattened(board: Board, one: Deployment) -> bool:
+    """Whether its runner has still to be heard of, and something of it may be open."""
+    if one.wallet is None:
+        return one.active and not (one.flattened and one.positions == 0) and not board.settled(one)
+    return one.active and not one.flattened and not board.settled(one)
+
+
+def _judge(board: Board) -> None:
+    """Time is over: what is missing is named."""
+    deaf = [one.id for one in board.deployments.values() if one.active and not board.fenced(one.id)]
+    board.end("pause", "failed", complaint=f"not paused within {board.limits.pause:g} s: {', '.join(deaf)}")
+    left = [one for one in board.deployments.values() if _unflattened(board, one)]
+    words = [f"{one.id}{_why(one)}" for one in left]
+    board.end("flatten", "failed", complaint=f"not flattened by its runner: {', '.join(words)}")
+
+
+def _why(one: Deployment) -> str:
+    if one.others:
+        return f" shares {one.wallet} with {', '.join(one.others)}: left alone; --wallet acts on it and on them"
+    if one.wallet is None and one.positions:
+        return f" holds {one.positions} paper positions"
+    return ""
+
+
+def _holds_on(board: Board, deployment: str, acknowledged: float) -> bool:
+    """Whether the venue shows a position well after the runner said that it had flattened."""
+    one = board.deployments[deployment]
+    wallet = board.wallets.get(one.wallet or "")
+    return bool(wallet and wallet.positions and wallet.error is None and wallet.at > acknowledged + SETTLE)
+
+
+def _take_in(board: Board, rows: Sequence[dict[str, Any]], error: str | None) -> None:
+    if error:
+        raise ServiceError(f"database: {error}")
+    names = ("id", "broker", "status", "wallet", "paused", "flattened", "positions")
+    found = {r["id"]: Deployment(**{n: r[n] for n in names}, others=tuple(r["others"])) for r in rows}
+    board.update(deployments={**board.deployments, **found})
+
+
+def _addresses(services: Services, board: Board) -> set[str]:
+    """Wallets whose flatness is to be proven: those of the deployments asked for or, of everything, every one."""
+    own = {one.wallet for one in board.deployments.values() if one.wallet and not one.others}
+    if not board.request.everything:
+        return own
+    listed = look(services, board, "pause", sql(WALLETS), board.limits.pause)
+    return own | {str(wallet) for wallet in listed.column("wallet")} | named(services)
+
+
+def named(services: Services) -> set[str]:
+    """The profile's own wallet, if it names one."""
+    wallet = services.settings.hyperliquid.wallet
+    return {wallet.lower()} if wallet else set()
+
+
+def _send(board: Board, key: str, kinds: list[str], only: Iterable[str] = ()) -> Sql:
+    request = board.request
+    return sql(SEND, one=request.deployment, shared=request.wallet, key=key, kinds=kinds, only=list(only))
+
+
+def _look(board: Board, keys: list[str]) -> Sql:
+    request, mine = board.request, list(board.deployments)
+    return sql(LOOK, one=request.deployment, shared=request.wallet, key=keys[0], keys=keys, mine=mine)

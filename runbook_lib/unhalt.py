@@ -1,0 +1,134 @@
+"""Undo the switches of a halt: restore both, redeploy, and settle what the halts' records owe.
+
+Machines stay stopped and deployments paused: each is started again from its own page, by a person.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from runbook_lib import gates, history, records, runs
+from runbook_lib.errors import RecordError, ServiceError, StepRefused
+from runbook_lib.halt import Done, run_parts
+from runbook_lib.halt_board import Board, Request
+from runbook_lib.halt_book import PHASE, UNDO, Book, close, hold
+from runbook_lib.halt_switches import DISABLED, LIVE, fly_switch, throw
+from runbook_lib.records import Record
+from runbook_lib.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runbook_lib.settings import Settings
+
+__all__ = ["unhalt"]
+
+TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "New machines may trade live"}
+
+
+def unhalt(settings: Settings, *, root: Path | None = None, watch: Callable[[Board], None] = lambda _: None) -> Done:
+    """Restore both switches, on the record.
+
+    Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, or while
+    another record owes an undo.
+    """
+    root = root or runs.records_root()
+    held = hold(root, settings.name, alone=True)
+    if held is None:
+        raise StepRefused("a halt runs: wait for its end; nothing was sent")
+    try:
+        owing = _owing(settings, root)
+        return _restore(settings, root, owing, watch)
+    finally:
+        os.close(held)
+
+
+def _owing(settings: Settings, root: Path) -> list[Record]:
+    """Every record of a halt that owes its switches, oldest first; refuse where anything is open."""
+    mine, others = list[Record](), list[str]()
+    for record, event in gates.owed(settings, root):
+        if record.opened()["phase"] == PHASE and event["step"] == UNDO:
+            mine.append(record)
+        else:
+            others.append(f"{event['step']} of {record.name} owes an undo: ./runbook undo {record.name}")
+    if not mine:
+        raise StepRefused(f"no halt of profile {settings.name} is to be undone; nothing was sent")
+    newest = _halts(settings, root)[-1]
+    seal = newest.sealed()
+    if seal is None or seal["outcome"] != "passed":
+        ended = seal["outcome"] if seal else "cut off"
+        others.append(f"{newest.name} is {ended}: halt again until it passes; what is so already is not sent again")
+    if others:
+        raise StepRefused("".join(["not undone, nothing was sent:", *(f"\n  {why}" for why in others)]))
+    return mine
+
+
+def _halts(settings: Settings, root: Path) -> list[Record]:
+    """The records of halts themselves, oldest first."""
+    found = []
+    for record in records.every(root):
+        with suppress(RecordError):
+            opened = record.opened()
+            if (opened["profile"], opened["phase"], opened["mode"]) == (settings.name, PHASE, "halt"):
+                found.append(record)
+    return found
+
+
+def _restore(settings: Settings, root: Path, owing: list[Record], watch: Callable[[Board], None]) -> Done:
+    """Throw the switches back, then say so in a record that rests on each halt."""
+    parents = [_sealed(record, settings) for record in owing]
+    book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
+    if book.complaint:
+        raise RecordError(f"nothing was sent: {book.complaint}")
+    board = Board(settings, Request(mode="unhalt"), TITLES.items(), book, time.monotonic())
+    run_parts(board, {restore_web: ("switches",), restore_fly: ("fly",)}, watch)
+    outcome = board.outcome
+    if outcome == "passed":
+        book.undone(UNDO)
+    seal = book.finish(outcome)
+    if outcome == "passed" and book.record is not None:
+        _settle(settings, parents[:-1], book.record)
+    return Done(outcome, tuple(board.parts.values()), book.record, seal, book.complaint)
+
+
+def restore_web(services: Services, board: Board) -> None:
+    """The values phase 0 sets, live."""
+    wanted = {DISABLED: "false", LIVE: _live(services)}
+    try:
+        throw(services, board, "switches", wanted)
+    except ServiceError as error:
+        board.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
+
+
+def restore_fly(services: Services, board: Board) -> None:
+    """The same for machines made from now on."""
+    fly_switch(services, board, _live(services))
+
+
+def _live(services: Services) -> str:
+    """What the environment says of live trading: not every platform had it switched on."""
+    return services.settings.variable(LIVE) if LIVE in services.settings.variables else "true"
+
+
+def _sealed(record: Record, settings: Settings) -> Record:
+    """The newest sealed record of a chain; one that was cut off is sealed as it stands."""
+    if record.sealed() is not None:
+        return record
+    if record.parents:  # somebody is writing into a record that rests on the halt: rest on the halt itself
+        return record.parents[-1]
+    return_to = Record(record.folder, settings.redactor())
+    close(return_to, "failed", ended="cut off")
+    return return_to
+
+
+def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
+    """Other halts owe the same switches: each chain says by what record they were restored."""
+    for parent in parents:
+        record = runs.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
+        for step in history.read(record).owed():
+            record.ledger.append("undone", step=step, why=f"restored by {by.name}")
+        close(record, "passed")
