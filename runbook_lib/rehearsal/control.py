@@ -15,20 +15,24 @@ __all__ = ["routes"]
 
 
 def routes(world: World) -> list[Route]:
-    """``/sql`` runs a statement, ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database."""
+    """``/sql`` runs a statement, ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database.
+
+    A database that is brought back knows nothing of the machines there are now: they are removed first.
+    """
 
     async def statement(request: Request) -> Response:
         try:
-            await run_in_threadpool(world.query, (await request.json())["sql"])
+            found = await run_in_threadpool(world.query, (await request.json())["sql"])
         except psycopg.Error as error:
             return JSONResponse({"error": str(error).strip()}, 400)
-        return Response(status_code=204)
+        return JSONResponse({"rows": len(found)})
 
     async def keep(request: Request) -> Response:
         await run_in_threadpool(world.database.snapshot, request.path_params["name"])
         return Response(status_code=204)
 
     async def restore(request: Request) -> Response:
+        await world.fly.close()
         try:
             await run_in_threadpool(world.database.restore, request.path_params["name"])
         except ServiceError as error:

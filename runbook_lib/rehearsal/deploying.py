@@ -48,9 +48,10 @@ class Deploying:
     def _machine(self, deployment: str, environment: dict[str, str]) -> str:
         """The machine of a deployment, from the pinned image, with the password passed on to it."""
         name = "SUPABASE_DB_PASSWORD" if "SUPABASE_DB_PASSWORD" in environment else "POSTGRES_PASSWORD"
+        named = {"DEPLOYMENT_ID": deployment} if self.world.web.names_deployments else {}
         config = {
             "image": environment.get("FLY_LIVE_RUNNER_IMAGE", ""),
-            "env": {"DEPLOYMENT_ID": deployment, name: environment.get(name, "")},
+            "env": {**named, name: environment.get(name, "")},
             "restart": {"policy": "on-failure", "max_retries": 10},
             "auto_destroy": True,
             "metadata": {"deployment_id": deployment},

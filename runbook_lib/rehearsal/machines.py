@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from runbook_lib.rehearsal.host import FlyError, Host, Json, Process, timestamp, ulid
 
 RESTARTS, WINDOW = 10, 300.0  # tries, seconds: policy of machines made without one (facts 1.3)
+SLOWEST = 8  # times the usual pause, between two starts
 STOP_TIMEOUT = 5.0  # seconds between the stop signal and SIGKILL
 PERSISTENT = frozenset({"started", "stopped", "suspended", "failed", "destroyed"})
 
@@ -144,7 +145,12 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop and start again: the same version, and the same secrets unless the platform is switched."""
+        """Stop and start again: the same version, and the same secrets unless the platform is switched.
+
+        One that is just starting, after a crash say, is waited for.
+        """
+        if self.state == "starting":
+            await self.wait(PERSISTENT, timeout)
         if self.state not in {"started", "stopped"}:
             raise FlyError(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
         self.event("restart", "restarting", "user")
@@ -259,7 +265,8 @@ class Machine:
             if self._stop_requested or not self._may_restart(code, crashes):
                 break
             source = "flyd"
-            await asyncio.sleep(self.host.restart_delay)
+            # each crash in a row is waited for longer, so that the policy's tries are not over at once
+            await asyncio.sleep(self.host.restart_delay * min(2 ** (len(crashes) - 1), SLOWEST))
             if self._stop_requested:  # asked while it was down
                 break
             self._set("starting")

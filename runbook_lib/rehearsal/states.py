@@ -1,6 +1,6 @@
 """Starting states: the platform as each phase expects to find it, so that any phase can be rehearsed alone.
 
-Each state is the one before it and a little more, made by the same gestures an operator makes. What took days on the
+Each state is another one and a little more, made by the same gestures an operator makes. What took days on the
 real platform (ticks, a first day) is written into the database as it would have been left behind.
 """
 
@@ -76,14 +76,20 @@ def prepare(world: World, state: str) -> None:
     """Bring a new platform into a state by name; raise `ServiceError` if it does not settle."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
-        for name, step in STATES.items():
+        for step in _way(state):
             step(world)
-            if name == state:
-                break
         if state in SIMULATED:
             _until(world, SIMULATIONS_OVER, "the end of the backtests")
     finally:
         world.vercel.build_seconds = build
+
+
+def _way(state: str | None) -> list[Callable[[World], None]]:
+    """The steps that lead to a state, from nothing."""
+    if state is None:
+        return []
+    base, step = STATES[state]
+    return [*_way(base), step]
 
 
 def _clean(_: World) -> None:
@@ -110,6 +116,23 @@ def _paper_ready(world: World) -> None:
     world.vercel.deploy()
 
 
+def _paper_running(world: World) -> None:
+    """A paper deployment runs: its secrets can be rotated."""
+    world.person.perform("author", sheet="paper")
+    world.person.perform("deploy_paper")
+    _until(world, "select 1 from public.agent_logs where event = 'reconciled'", "the first reconciliation")
+
+
+def _boot_failed(world: World) -> None:
+    """A paper deployment did not boot, for its password was another project's; Fly has the right one again."""
+    world.person.perform("author", sheet="paper")
+    right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
+    world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})
+    world.person.perform("deploy_paper")
+    _until(world, "select 1 from public.deployments where status = 'error'", "the failure of the boot")
+    world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": right})
+
+
 def _mainnet_ready(world: World) -> None:
     """Phase 1 is done, its deployment stopped, and the sweep runs every five minutes: phase 2 can begin."""
     world.person.perform("author", sheet="paper")
@@ -134,15 +157,18 @@ def _first_day(world: World) -> None:
     world.query(FIRST_DAY)
 
 
-STATES: dict[str, Callable[[World], None]] = {
-    "clean": _clean,
-    "paper_ready": _paper_ready,
-    "mainnet_ready": _mainnet_ready,
-    "live": _live,
-    "first_day": _first_day,
+# name: the state it rests on, and what is more in it
+STATES: dict[str, tuple[str | None, Callable[[World], None]]] = {
+    "clean": (None, _clean),
+    "paper_ready": ("clean", _paper_ready),
+    "paper_running": ("paper_ready", _paper_running),
+    "boot_failed": ("paper_ready", _boot_failed),
+    "mainnet_ready": ("paper_ready", _mainnet_ready),
+    "live": ("mainnet_ready", _live),
+    "first_day": ("live", _first_day),
 }
-SIMULATED = frozenset(STATES) - {"clean", "paper_ready"}  # states with backtests
-TRADING = frozenset({"live", "first_day"})  # states with a runner
+SIMULATED = frozenset({"mainnet_ready", "live", "first_day"})  # states with backtests
+TRADING = frozenset({"paper_running", "boot_failed", "live", "first_day"})  # states with a runner
 
 
 def migrate(world: World) -> None:

@@ -53,6 +53,7 @@ class Web:
         self.deploying = Deploying(world)
         self.wallets = Wallets(world)
         self.sweeps = True  # a scenario's switch: the sweep answers, and marks nothing
+        self.names_deployments = True  # a scenario's switch: machines are told which deployment they run
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:

@@ -9,9 +9,9 @@ from runbook_lib.rehearsal import rehearse
 from runbook_lib.rehearsal.catalogue import known
 from runbook_lib.rehearsal.faults import situation
 
-from .conftest import client, connect
+from .conftest import client, connect, eventually
 
-STATES = ("paper_ready", "mainnet_ready", "live", "first_day")
+STATES = ("paper_ready", "paper_running", "boot_failed", "mainnet_ready", "live", "first_day")
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,15 @@ def test_after_phase_0_a_deployment_needs_nothing_more():
             newest = vercel.get("/v6/deployments", params={"limit": 1}).json()["deployments"][0]
         assert newest["state"] == "READY"
         assert newest["created"] >= max(one["updatedAt"] for one in variables)
+
+
+def test_a_boot_that_failed_left_its_reason_and_the_next_one_succeeds():
+    with rehearse(scenario="boot_failed") as running, client(running, "person") as person:
+        failed = "select error_text from public.deployments where status = 'error'"
+        assert rows(running, failed) == [('password authentication failed for user "postgres"',)]
+        person.post("/gestures/deploy_paper").raise_for_status()
+        up = "select 1 from public.deployments where status = 'running'"
+        eventually(lambda: rows(running, up))
 
 
 def test_the_paper_run_is_over_and_was_priced(first_day):
