@@ -379,15 +379,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         cli.main(list(arguments) if arguments is not None else None, prog_name="./runbook", standalone_mode=False)
     except RunbookError as error:
-        click.echo(f"{error}", err=True)
+        click.echo(_clean(str(error)), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(_clean(error.format_message()), err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _clean(message: str) -> str:
+    """``message`` without the secrets of any profile: a typed word may be one, before a profile is even read."""
+    from runbook_lib import settings
+
+    return settings.redactor_of_all().text(message)
 
 
 def _interrupted(*_: object) -> NoReturn:

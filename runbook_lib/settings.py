@@ -6,6 +6,7 @@ Whatever is wrong raises `ConfigError` naming the key and the nearest valid one,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from runbook_lib.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["INCOMING", "PROFILES", "ROOT", "Settings", "load", "profiles"]
+__all__ = ["INCOMING", "PROFILES", "ROOT", "Settings", "load", "profiles", "redactor_of_all"]
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the project is always installed editable
 PROFILES = ROOT / "parameters"
@@ -238,6 +239,17 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
     return settings
 
 
+def redactor_of_all(folder: Path = PROFILES) -> Redactor:
+    """A redactor of every variable that any profile declares secret, for messages made before one is chosen."""
+    names = {"POSTGRES_PASSWORD"}
+    for path in folder.glob("*.yaml"):
+        with contextlib.suppress(yaml.YAMLError, AttributeError, OSError):
+            declared = yaml.safe_load(path.read_text(encoding="utf-8"))["variables"]
+            names |= {str(name) for name, kind in declared.items() if "secret" in str(kind)}
+    values = {name: os.environ.get(name, "") for name in sorted(names)}
+    return Redactor({name: value for name, value in values.items() if len(value) >= SHORTEST_SECRET})
+
+
 def parse(raw: Mapping[str, Any], source: str) -> Settings:
     """Validate ``raw``; every complaint names its key, the first unknown key its nearest valid one."""
     try:
@@ -293,7 +305,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
     names["hyperliquid.operator_key"] = settings.hyperliquid.operator_key
     for key, name in names.items():
-        if name is None or settings.variables.get(name) == "secret":
+        if name is None or settings.variables.get(name) in ("secret", "optional secret"):
             continue
         if not re.fullmatch(VARIABLE, name):  # not shown: it may be the secret itself
             raise ConfigError(f"{source}: {key}: expected the name of an environment variable, in capitals")
