@@ -22,6 +22,7 @@ PUBLIC = {
         "each",
         "entries",
         "matches",
+        "never",
         "newer",
         "no_rows",
         "not_null",

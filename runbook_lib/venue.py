@@ -24,6 +24,7 @@ __all__ = [
     "Room",
     "differing_sizes",
     "equity",
+    "held",
     "horizon",
     "inner",
     "looser",
@@ -268,6 +269,12 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
         for symbol in sorted(there.keys() | here.keys())
         if not same(there.get(symbol, 0.0), here.get(symbol, 0.0))
     ]
+
+
+def held(position: Any) -> str:
+    """A position of ``assetPositions`` in words: signed size and symbol."""
+    inside = inner(position, "position") if isinstance(position, dict) else {}
+    return f"{inside.get('szi')} {inside.get('coin')}"
 
 
 def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | None]:

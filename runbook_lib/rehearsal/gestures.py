@@ -39,6 +39,7 @@ class Person:
         self.unwilling: set[str] = set()
         self.performed: list[Answer] = []
         self.wallet = Account.create()
+        self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
         """Do a gesture by its name; the answer's ``performed`` says in words what was done."""
@@ -153,10 +154,25 @@ class Person:
 
     def authorise(self, name: str | None = None) -> Answer:
         """Click Authorize agent wallet, read what is to be signed, sign it."""
+        self.ask_approval(name)
+        return self.sign_approval()
+
+    def ask_approval(self, name: str | None = None, *, alone: bool = False) -> Answer:
+        """Click Authorize agent wallet, sign nothing yet; ``alone`` expects no cross-margin warning."""
         address = self.wallet.address.lower()
-        shown = self._page("POST", f"/wallets/{address}/agents", name=name)
-        self._read(shown)
-        typed = shown["typed_data"]
+        page = self._page("GET", f"/skills/{self._skill()}/deploy?wallet={address}")
+        if alone and page["cross_margin_warning"]:
+            raise Refused("the deploy page warns of a shared margin: another live deployment trades with this wallet")
+        self.shown = self._page("POST", f"/wallets/{address}/agents", name=name)
+        agent, warned = self.shown["agent_address"], page["cross_margin_warning"]
+        return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
+
+    def sign_approval(self) -> Answer:
+        """Read what the wallet's window shows, and sign it."""
+        if self.shown is None:
+            raise Refused("the wallet asks for no signature: click Authorize agent wallet first")
+        self._read(self.shown)
+        typed, self.shown = self.shown["typed_data"], None
         signed = self.wallet.sign_message(encode_typed_data(full_message=typed)).signature.hex()
         made = self._page("POST", "/agents/approve", typed=typed, signature=f"0x{signed.removeprefix('0x')}")
         return {"performed": f"signed {typed['primaryType']} for {made['agent_address']}", "typed_data": typed, **made}
@@ -231,6 +247,8 @@ GESTURES: dict[str, Callable[..., Answer]] = {
     "fund": Person.fund,
     "pair": Person.pair,
     "authorise": Person.authorise,
+    "ask_approval": Person.ask_approval,
+    "sign_approval": Person.sign_approval,
     "deploy_live": Person.deploy_live,
     "revoke": Person.revoke,
     "remove_agent": Person.remove_agent,

@@ -19,11 +19,13 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2a"): (16, "one statement that names every property of both functions"),
     ("phase_0_platform_prep", "0.2c"): (17, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
+    ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
 }
 # Notebooks that may have more code cells: how many, and why.
 MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_0_platform_prep": (45, "five sections of the checklist, each short"),
     "phase_1_paper": (45, "every command twice: sent, then seen"),
+    "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
 }
 
 KEY = "{key}"  # what an act's command holds of its step

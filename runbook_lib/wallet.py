@@ -1,0 +1,194 @@
+"""The wallet and its agent at the venue: what they hold, who they are, and what is to be signed.
+
+The arithmetic is in ``venue``; here are the commands and the expectations over replies.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib import history, venue
+from runbook_lib.commands import Http, Reply, http
+from runbook_lib.errors import ConfigError
+from runbook_lib.expect import Expectation, Finding, over_all, over_each
+from runbook_lib.facts import told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook_lib.steps import Phase
+
+__all__ = [
+    "agent_gone",
+    "agent_known",
+    "approval_of",
+    "equity_before",
+    "flat",
+    "fresh_wallet",
+    "funded",
+    "info",
+    "wallet_of",
+]
+
+AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner would lose the venue in the first weeks
+
+
+def info(kind: str, **fields: Any) -> Http:
+    """An unsigned question to the venue; it changes nothing. Ask with the master's address: an agent's is empty."""
+    return http("hyperliquid", "POST /info", reads=True, json={"type": kind, **fields})
+
+
+def wallet_of(phase: Phase, number: str, given: str = "") -> str:
+    """The master wallet: the parameter, else the profile's, else the one the person took in step ``number``.
+
+    Raise `ConfigError` where nobody named one: a wallet is never guessed.
+    """
+    found = given or phase.settings.hyperliquid.wallet or told(phase, number, "address")
+    if not found:
+        raise ConfigError(
+            "no wallet is named: write its address into hyperliquid.wallet in the profile, or give -p wallet"
+        )
+    return str(found).lower()
+
+
+def funded(usd: float, within: float = 1.0) -> Expectation:
+    """Equity by the account's mode (C16) is ``usd``, give or take ``within``, US dollars.
+
+    Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        mode, found = _equity(replies)
+        if found is None:
+            return Finding(mode, f"no rule for an account of mode {mode!r}, or its balances cannot be read")
+        seen = f"{mode} account, equity ${found:.2f}"
+        good = abs(found - usd) <= within
+        return Finding(seen, None if good else f"{seen}: expected ${usd:.2f}, give or take ${within:.2f}")
+
+    return over_all(f"equity of ${usd:g} by the account's mode", test)
+
+
+def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
+    mode, perp, spot = replies
+    name = mode.text.strip().strip('"')
+    return name, venue.equity(name, _first(perp), _first(spot))
+
+
+def equity_before(phase: Phase, number: str) -> float:
+    """The equity a `funded` step saw when it first passed: before the first order, also in a run that is resumed."""
+    for event in history.read(phase.record).all:
+        if event["event"] == "outcome" and event["step"] == number and event["outcome"] == "passed":
+            found = _equity([Reply.from_facts(facts) for facts in event["replies"]])[1]
+            if found is not None:
+                return found
+    raise ConfigError(f"step {number} has seen no equity yet: run it first")
+
+
+def fresh_wallet() -> Expectation:
+    """Nothing is on the wallet but what this run did: no position, order, fill or agent of anybody else's.
+
+    Replies: rows of ``cloid`` and ``agent_address`` that this run made, ``clearinghouseState``, ``frontendOpenOrders``,
+    ``userFills``, ``extraAgents``.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        ours, perp, resting, fills, agents = replies
+        cloids = {cloid for cloid in ours.column("cloid") if cloid}
+        known = {str(address).lower() for address in ours.column("agent_address") if address}
+        strange = [
+            f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows if row.get("cloid") not in cloids
+        ]
+        strange += [f"fill {row.get('tid')} {row.get('coin')}" for row in fills.rows if row.get("cloid") not in cloids]
+        strange += [
+            f"agent {row.get('name')} {row.get('address')}"
+            for row in agents.rows
+            if str(row.get("address")).lower() not in known
+        ]
+        held = _first(perp).get("assetPositions")
+        if not isinstance(held, list) or (held and not fills.rows):
+            strange.append(f"positions: {held}")
+        return Finding("nothing of anybody else's", f"not a fresh wallet: {', '.join(strange)}" if strange else None)
+
+    return over_all("a fresh wallet", test)
+
+
+def flat() -> Expectation:
+    """No position and no resting order. Replies: ``clearinghouseState``, ``frontendOpenOrders``."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        perp, resting = replies
+        held = _first(perp).get("assetPositions")
+        if not isinstance(held, list):
+            return Finding("", "the venue's answer has no assetPositions")
+        left = [f"position {venue.held(one)}" for one in held]
+        left += [f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows]
+        return Finding("flat", f"not flat: {', '.join(left)}" if left else None)
+
+    return over_all("no position and no resting order", test)
+
+
+def approval_of(typed: Any) -> Expectation:
+    """What the wallet shows, if a program saw it, is the approval of the agent in the reply's one row (C24).
+
+    In production no program sees the wallet's window: the person compares it with the row that is shown.
+    """
+
+    def test(found: Reply) -> Finding:
+        if len(found.rows) != 1:
+            return Finding("", f"expected exactly 1 agent that was made now, found {len(found.rows)}")
+        row = found.rows[0]
+        if not str(row.get("agent_address")).startswith("0x") or venue.number(row.get("created_ms")) is None:
+            return Finding("", f"expected an agent's address and time, found {dict(row)}")
+        seen = f"agent {row.get('agent_address')}, named {row.get('agent_name') or '(no name)'}"
+        wrong = venue.wrongly_asked(typed, row) if isinstance(typed, dict) else []
+        return Finding(seen, f"do not sign: {'; '.join(wrong)}" if wrong else None)
+
+    return over_each("the pending agent, and nothing else, is to be approved", test)
+
+
+def agent_known(agent: str, master: str) -> Expectation:
+    """The venue lets ``agent`` trade for ``master``, and how long (C32). Replies: ``extraAgents``, ``userRole``."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        days = venue.valid_days(replies[0].rows, agent, time.time())
+        master_of = _master(replies[1])
+        if days is None:
+            return Finding(
+                "", f"extraAgents of {master} does not list {agent}: not approved, or approved without a name"
+            )
+        seen = f"valid for {days:.0f} days"
+        if master_of != master.lower():
+            return Finding(seen, f"userRole of {agent}: expected agent of {master}, found {dict(_first(replies[1]))}")
+        return Finding(seen, None if days >= AGENT_DAYS else f"{seen}, at least {AGENT_DAYS:.0f} are needed")
+
+    return over_all("the venue knows the agent", test)
+
+
+def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
+    """The venue knows ``agent`` no more, and still knows ``keeps`` (C24).
+
+    Replies: ``extraAgents`` of the master, ``userRole`` of the one that went, ``userRole`` of the one that stays.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        listed = [str(row.get("address")).lower() for row in replies[0].rows]
+        bad = [f"extraAgents still lists {agent}"] if agent.lower() in listed else []
+        bad += [] if keeps.lower() in listed else [f"extraAgents lists {keeps} no more: the first agent went with it"]
+        role = _first(replies[1]).get("role")
+        if role != "missing" and (role == "agent" or not isinstance(role, str)):
+            bad.append(f"userRole of {agent} is still {dict(_first(replies[1]))}")
+        if _master(replies[2]) != master.lower():
+            bad.append(f"userRole of {keeps}: expected agent of {master}, found {dict(_first(replies[2]))}")
+        return Finding("gone; the first agent is still there", "; ".join(bad) or None)
+
+    return over_all("the venue knows the revoked agent no more", test)
+
+
+def _master(role: Reply) -> str | None:
+    found = _first(role)
+    return str(venue.inner(found, "data").get("user")).lower() if found.get("role") == "agent" else None
+
+
+def _first(found: Reply) -> Mapping[str, Any]:
+    return found.rows[0] if found.rows else {}
