@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from urllib.parse import quote
 
 import pytest
 
@@ -149,7 +148,7 @@ def test_a_secret_typed_in_the_wrong_place_is_not_repeated(folder, tmp_path, can
     said = command.communicate(timeout=60)[0]
 
     assert command.returncode == 2, said
-    assert secret not in said and quote(secret) not in said
+    assert left(said, canaries) == []
     assert not list(records.every(tmp_path / "records"))
 
 
