@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import Reply, Sql, sql
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, over_all, over_each
-from runbook_lib.symptoms import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,11 +15,9 @@ __all__ = [
     "band",
     "boot_lines",
     "command_state",
-    "known_cause",
     "machine_gone",
     "machine_id",
     "machine_of",
-    "machines_named",
     "send_command",
 ]
 
@@ -152,53 +148,3 @@ def _of(machines: Reply, deployment: str) -> list[Mapping[str, Any]]:
     return [
         row for row in machines.rows if ((row.get("config") or {}).get("env") or {}).get("DEPLOYMENT_ID") == deployment
     ]
-
-
-def machines_named(deployment: str) -> Expectation:
-    """Which machines the deployment has or had, and how each ended; the list must be readable."""
-
-    def test(found: Reply) -> Finding:
-        if any("config" not in row for row in found.rows):
-            return Finding("", "the list holds something that is no machine")
-        words = [f"{row['id']} {row.get('state')}{_exit(row)}" for row in _of(found, deployment)]
-        return Finding(", ".join(words) or "no machine was made for it")
-
-    return over_each("machines of the deployment", test)
-
-
-def known_cause() -> Expectation:
-    """Some line of the evidence is a known symptom; else every line is shown in the order of time, as unknown.
-
-    Rows are ``at``, ``place``, ``text``; lines of Fly's log and of Vercel's are understood too.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        lines = sorted(_line(row) for one in replies for row in one.rows)
-        for _, place, text in reversed(lines):
-            if (symptom := diagnose(text)) is not None:
-                back = f"; return to {symptom.back}" if symptom.back else ""
-                return Finding(f"{symptom.name} (in {place}): {symptom.cause} Fix: {symptom.fix}{back}")
-        shown = "".join(f"\n  {at} {place}: {text}" for at, place, text in lines[-15:])
-        return Finding("", f"unknown: no known symptom in {len(lines)} lines{shown}")
-
-    return over_all("a known symptom", test)
-
-
-def _line(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """When, where and what a line of evidence says, whichever service it is from."""
-    if "attributes" in row:
-        return str(row["attributes"].get("timestamp", "")), "machine log", str(row["attributes"].get("message", ""))
-    if "timestampInMs" in row:
-        at = datetime.fromtimestamp(row["timestampInMs"] / 1000, UTC).isoformat().replace("+00:00", "Z")
-        return at, "web app log", str(row.get("message", ""))
-    return str(row.get("at")), str(row.get("place")), str(row.get("text"))
-
-
-def _exit(machine: Mapping[str, Any]) -> str:
-    """How the machine's last exit went, in words."""
-    for event in machine.get("events") or ():
-        found = (event.get("request") or {}).get("exit_event")
-        if found:
-            killed = ", out of memory" if found.get("oom_killed") else ""
-            return f" (exit {found.get('exit_code')}{killed})"
-    return ""
