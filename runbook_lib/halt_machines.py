@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runbook_lib.halt_board import Board
     from runbook_lib.services import Services
 
-__all__ = ["machines"]
+__all__ = ["listed", "machines"]
 
 DOWN = ("stopped", "suspended", "destroyed", "failed")
 FIRST, MOST = 0.25, 2.0  # seconds between two lists, at first and at most
@@ -33,12 +33,12 @@ Row = dict[str, Any]
 def machines(services: Services, board: Board) -> None:
     """Stop each machine when its deployment is flat, or cannot be commanded; prove that it stays so."""
     try:
-        listed = _list(services, board, board.limits.stop)
+        rows = listed(services, board, board.limits.stop)
     except ServiceError as error:
         board.end("machines", "unknown", complaint=f"Fly does not list the machines: {error}")
         return
     board.wait(lambda: board.database != "awaited", board.limits.pause + board.limits.answer)
-    chosen = [row for row in listed if _chosen(board, row) and row.get("state") not in DOWN]
+    chosen = [row for row in rows if _chosen(board, row) and row.get("state") not in DOWN]
     turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stop")
     with ThreadPoolExecutor(max(1, len(chosen)), thread_name_prefix="machine") as pool:
         decided = {str(row["id"]): pool.submit(_one, services, board, row, turns) for row in chosen}
@@ -110,16 +110,16 @@ def watch(services: Services, board: Board, decided: Mapping[str, Future[str | N
     seen, delay, window, until = Watch(), FIRST, board.limits.stays_stopped, None
     while True:
         try:
-            rows = _list(services, board, board.now() + window)
+            rows = listed(services, board, board.now() + window)
         except ServiceError as error:
             board.end("machines", "unknown", complaint=f"Fly does not list the machines any more: {error}")
             return
-        listed = {str(row["id"]): row for row in rows if _chosen(board, row)}
-        for machine, row in listed.items():
+        known = {str(row["id"]): row for row in rows if _chosen(board, row)}
+        for machine, row in known.items():
             seen.see(machine, row, board.now())
         pending = [machine for machine, future in decided.items() if not future.done()]
         kept = {m: words for m, future in decided.items() if future.done() and (words := future.result())}
-        up = [m for m, row in listed.items() if row.get("state") not in DOWN and m not in kept]
+        up = [m for m, row in known.items() if row.get("state") not in DOWN and m not in kept]
         for machine in up:
             if machine in seen.came_back or machine not in decided:
                 _stop(services, board, machine)
@@ -145,7 +145,7 @@ def _judge(board: Board, seen: Watch, up: Sequence[str], kept: Mapping[str, str]
     board.end("machines", "failed" if wrong else "passed", words, "; ".join(wrong) or None)
 
 
-def _list(services: Services, board: Board, until: float) -> list[Row]:
+def listed(services: Services, board: Board, until: float) -> list[Row]:
     """Every machine of the app; the board learns which deployments have one that runs."""
     reply = look(services, board, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until)
     if reply.error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import Sql, sql
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt_board import Deployment
+from runbook_lib.halt_machines import listed
 from runbook_lib.halt_turns import insist, look
 
 if TYPE_CHECKING:
@@ -142,6 +144,9 @@ def follow(services: Services, board: Board, key: str) -> None:
             board.tell("pause", f"waits: {error}")
             continue
         _take_in(board, found.rows, found.error)
+        if board.request.mode == "reduce":  # nothing is stopped; whose machine does not run needs no pausing
+            with suppress(ServiceError):
+                listed(services, board, board.now())
         for one in board.deployments.values():
             if one.flattened:
                 acknowledged.setdefault(one.id, board.now())

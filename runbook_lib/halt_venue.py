@@ -39,7 +39,7 @@ def venue(services: Services, board: Board) -> None:
         _no_wallet(board)
         return
     purse, key, used, delay = Purse(), _key(services), dict[str, int](), FIRST
-    until = board.limits.flat if board.request.mode == "halt" else board.limits.pause
+    until = board.limits.flat
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="venue") as pool:
         while not _over(board) and board.now() < until:
             left = sorted(board.addresses - board.flat.keys())
@@ -156,11 +156,11 @@ def _shared(board: Board) -> str | None:
 
 
 def _nobody(board: Board) -> bool:
-    """Whether nothing is left that could still get flat: no machine runs, and there is no key."""
+    """Whether nothing is left that could change anything: no machine runs (or no runner cancels by choice)."""
     asked = all(wallet in board.wallets and board.wallets[wallet].error is None for wallet in board.addresses)
     idle = board.running is not None and not any(board.alive(one.id) for one in board.deployments.values())
     seen = all(board.wallets[w].orders is not None for w in board.addresses if w in board.wallets)
-    return board.request.mode == "halt" and asked and idle and seen
+    return asked and seen and (idle or board.request.mode == "reduce")
 
 
 def _act(services: Services, board: Board, key: Key, used: dict[str, int]) -> None:

@@ -100,6 +100,7 @@ class Budgets(Part):
     acknowledge: Seconds = 1.0  # 1.5, from row to acknowledgement
     machine_gone: Seconds = 30.0  # 1.5, after Stop
     marks: Seconds = 180.0  # 2.5, until the venue's WebSocket has shown the runner its marks
+    heartbeat: Seconds = 900.0  # 3.2, silence no sweep marks, whatever the interval; else three intervals
     revoked: Seconds = 60.0  # 3.3, from Revoke to stopped
     halt: Halt = Halt()
 

@@ -129,9 +129,23 @@ class MainnetBroker:
         return await self._place(symbol, buy, size, marks[symbol], reduce_only=False)
 
     async def flatten(self, marks: Mapping[str, float]) -> None:
-        """Close everything the wallet holds, each position in one order: a partial close may be under $10."""
+        """Cancel what rests, then close everything the wallet holds, each position in one order: a partial close may
+        be under $10."""
+        await self._cancel_resting()
         for symbol, size in (await self._rest_sizes()).items():
             await self._place(symbol, size < 0, abs(size), marks[symbol], reduce_only=True)
+
+    async def _cancel_resting(self) -> None:
+        resting = await self.venue.info("openOrders", user=self.master)
+        if not resting:
+            return
+        assert self._exchange is not None  # noqa: S101  start() came first
+        wanted = [{"coin": one["coin"], "oid": one["oid"]} for one in resting]
+        try:
+            reply = await asyncio.to_thread(self._exchange.bulk_cancel, wanted)
+        except (SdkError, OSError) as problem:
+            raise BrokerError(f"hyperliquid: {problem}") from problem
+        await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {reply.get('response')}")
 
     async def drift(self) -> Drift | None:
         """Where REST and the socket disagree, on a second look too; then REST is believed."""
