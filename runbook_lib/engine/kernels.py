@@ -8,28 +8,27 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-from runbook_lib.errors import ConfigError
+from runbook_lib.engine.processes import Ends, ForkServer, launched, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
     from types import TracebackType
 
-PROGRAM = Path(__file__).with_name("kernel.py")
+    from runbook_lib.engine.processes import Pipes, Process
+
 LOOK = 0.05  # seconds between two looks whether the kernel lives
 DEAF = 0.5  # seconds without any output after which the subscription is taken to have come too late
 LAST_WORDS = 8  # lines of a dead kernel's log that are worth keeping
-# What every phase imports. A kernel that waits for its turn has the time to import it.
+# What every phase imports; a kernel's own start takes less.
 WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
@@ -42,6 +41,7 @@ class Client(AsyncKernelClient):
 
     kernel: Kernel
     language: dict[str, Any]  # what the kernel says of its language, for the notebook's metadata
+    awake: asyncio.Future[None] | None = None
 
     async def is_alive(self) -> bool:
         return self.kernel.process.poll() is None
@@ -50,6 +50,7 @@ class Client(AsyncKernelClient):
         """Open the channels; return when cells can be sent and no output will be missed."""
         self.context.setsockopt(zmq.RCVHWM, 0)  # outputs wait, they are never dropped
         self.start_channels(stdin=False, hb=False, control=False)
+        self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
         # Not for `iopub_welcome`: one of 500 kernels (ipykernel 7.4) never sends it.
         heard = False
@@ -59,6 +60,22 @@ class Client(AsyncKernelClient):
             with contextlib.suppress(Empty):
                 heard = bool(await self.get_iopub_msg(timeout=DEAF))
 
+    async def _stay_awake(self) -> None:
+        """Look at the channels now and then.
+
+        ZeroMQ announces a message once, and under load pyzmq 27.3 may miss it: a reply was seen lying in its queue
+        while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events has pyzmq look again.
+        """
+        while True:
+            for channel in (self.shell_channel, self.iopub_channel):
+                channel.socket.get(zmq.EVENTS)
+            await asyncio.sleep(LOOK)
+
+    def stop_channels(self) -> None:
+        if self.awake:
+            self.awake.cancel()
+        super().stop_channels()
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -67,10 +84,8 @@ class Kernel:
     The kernel dies with the thread that started it, which therefore must outlive it.
     """
 
-    process: subprocess.Popen[bytes]
-    orders: IO[bytes]
-    report: IO[bytes]
-    log: IO[bytes]  # what the process itself says on stderr
+    process: Process
+    pipes: Pipes
     environment: dict[str, str]
     keys: dict[str, str]
 
@@ -107,21 +122,21 @@ class Kernel:
     async def _ports(self) -> dict[str, int]:
         """Wait for the kernel to say where it listens."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(self.report, ready.set)
+        loop.add_reader(self.pipes.report, ready.set)
         try:
             await ready.wait()
         finally:
-            loop.remove_reader(self.report)
+            loop.remove_reader(self.pipes.report)
         # The line is shorter than a pipe's buffer, so it is there whole, or the kernel is dead.
-        if not (line := self.report.readline()):
+        if not (line := self.pipes.report.readline()):
             raise KernelDied("the kernel ended while starting")
         ports: dict[str, int] = json.loads(line)
         return ports
 
     def _order(self, order: dict[str, Any]) -> None:
         try:
-            self.orders.write(json.dumps(order).encode() + b"\n")
-            self.orders.flush()
+            self.pipes.orders.write(json.dumps(order).encode() + b"\n")
+            self.pipes.orders.flush()
         except BrokenPipeError as error:
             raise KernelDied("the kernel ended while starting") from error
 
@@ -137,8 +152,8 @@ class Kernel:
             how = "did not answer"
         else:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        self.log.seek(0)
-        words = self.log.read().decode(errors="replace").strip().splitlines()
+        self.pipes.log.seek(0)
+        words = self.pipes.log.read().decode(errors="replace").strip().splitlines()
         # Python prints an exception's innermost call last, and a crash's first.
         crash = next((n for n, line in enumerate(words) if line.startswith("Fatal Python error")), -LAST_WORDS)
         return "\n".join([how, *words[crash:][:LAST_WORDS]])
@@ -148,91 +163,68 @@ class Kernel:
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the kernel and the commands its cells started, at once, and reap it."""
-        self._signal(signal.SIGKILL)
-        self.process.wait()
+        """End the kernel and the commands its cells started, at once."""
+        if self.process.pid:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+        else:
+            self.pipes.orders.close()  # not forked yet; without orders it will end by itself
 
     def close(self) -> None:
         """Kill the kernel and let go of its pipes and its log."""
         self.kill()
-        for stream in (self.log, self.report, self.orders):
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+        self.pipes.close()
 
     def _signal(self, number: int) -> None:
         # The group outlives its leader: a command a cell started must not.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return
 
 
-def start(environment: Mapping[str, str] | None = None, *, warm: Iterable[str] = ()) -> Kernel:
-    """Start a kernel process; return at once. ``warm`` names modules to import before the first cell."""
+def start(environment: Mapping[str, str] | None = None, *, server: ForkServer | None = None) -> Kernel:
+    """Start a kernel process, or have ``server`` fork one; return at once."""
+    given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
-    given = dict(os.environ if environment is None else environment)
-    # With this ipykernel does not show what commands print, so tests would not see what runs show.
-    given.pop("PYTEST_CURRENT_TEST", None)
-    report, answer = os.pipe()
-    log = _log()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(PROGRAM), str(os.getpid()), str(answer)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**given, "JPY_PARENT_PID": str(os.getpid())},
-            pass_fds=[answer],
-            start_new_session=True,  # Ctrl-C reaches the command alone, which decides
-        )
-    except OSError as error:
-        os.close(report)
-        log.close()
-        raise ConfigError(f"the kernel cannot be started: {error}") from error
-    finally:
-        os.close(answer)
-    assert process.stdin is not None  # noqa: S101 - for mypy: we asked for a pipe
-    kernel = Kernel(process, process.stdin, os.fdopen(report, "rb", buffering=0), log, given, keys)
-    kernel._order({**keys, "warm": list(warm)})
+    with Ends() as ends:
+        process = server.fork(ends) if server else spawn(ends, given)
+    kernel = Kernel(process, ends.ours, server.environment if server else given, keys)
+    kernel._order({**keys, "warm": []})
     return kernel
 
 
-def _log() -> IO[bytes]:
-    """A file for what a kernel says outside its channels. It may hold secrets, so it is never on a disk."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("kernel log"), "r+b")
-    return tempfile.TemporaryFile()
-
-
 class Kernels:
-    """Kernels for ``count`` notebooks run one after another: while one works the next one starts.
+    """Fresh kernels for ``count`` notebooks, ready before they are needed.
 
-    Use in a ``with``: what is left over at its end is killed.
+    Use in a ``with``: what is left over at its end is killed. On Linux the kernels are forked from one process
+    that has imported ``warm``; each is a process of its own, as fresh as a started one but for these imports.
     """
 
     def __init__(self, count: int, *, warm: Iterable[str] = WARM) -> None:
-        self._due = count
-        self._warm = tuple(warm)
+        self._due, self._warm = count, tuple(warm)
+        self._server: ForkServer | None = None
         self._waiting: list[Kernel] = []
 
     def __enter__(self) -> Kernels:
+        # Elsewhere a fork does not survive the system's own libraries.
+        if sys.platform == "linux":
+            self._server = ForkServer(launched(os.environ), self._warm)
         self._start_next()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._server:
+            self._server.close()
         for kernel in self._waiting:
             kernel.close()
 
     def take(self) -> Kernel:
-        """A kernel that nobody used, started ahead if any was still due; the caller closes it."""
-        if not self._waiting:
-            return start(warm=self._warm)
-        kernel = self._waiting.pop()
+        """A kernel that nobody used; the caller closes it."""
+        kernel = self._waiting.pop() if self._waiting else start(server=self._server)
         self._start_next()
         return kernel
 
     def _start_next(self) -> None:
         if self._due > 0:
             self._due -= 1
-            self._waiting.append(start(warm=self._warm))
+            self._waiting.append(start(server=self._server))

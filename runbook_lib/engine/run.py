@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
-from runbook_lib.engine.kernels import Kernel, Kernels, start
+from runbook_lib.engine.kernels import WARM, Kernel, Kernels, start
 from runbook_lib.engine.notebook import check_writable, merge_streams, read, redacted, refuse_skipping, write
 from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
 __all__ = ["Job", "Kernels", "run", "run_many"]
 
@@ -82,9 +82,13 @@ def run_in_memory(notebook: Any, job: Job) -> Result:
     return _in_loop(work())[0]
 
 
-def run_many(jobs: Sequence[Job], *, at_once: int | None = None) -> list[Result]:
-    """Run notebooks that do not wait for each other, ``at_once`` at a time; results in the order of ``jobs``."""
-    return _in_loop(_run_all(jobs, at_once or 2 * (os.cpu_count() or 1), None))
+def run_many(jobs: Sequence[Job], *, at_once: int | None = None, warm: Iterable[str] = WARM) -> list[Result]:
+    """Run notebooks that do not wait for each other, ``at_once`` at a time; results in the order of ``jobs``.
+
+    ``warm`` names the modules most of them import.
+    """
+    with Kernels(len(jobs), warm=warm) as kernels:
+        return _in_loop(_run_all(jobs, at_once or 2 * (os.cpu_count() or 1), kernels))
 
 
 def _in_loop(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:

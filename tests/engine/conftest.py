@@ -127,6 +127,12 @@ class Folder:
         return [path.name for path in self.path.iterdir() if path.suffix == ".part"]
 
 
+@pytest.fixture(scope="session")
+def new_folder() -> type[Folder]:
+    """Makes a `Folder` of a path."""
+    return Folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Folder]:
     yield Folder(tmp_path)

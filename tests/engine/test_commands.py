@@ -112,14 +112,16 @@ def test_no_cell_runs_on_when_the_command_is_killed(folder: Any, started: Any) -
 def test_a_kernel_started_ahead_dies_with_the_command(folder: Any, started: Any) -> None:
     script = (
         "import time\nfrom runbook_lib.engine import Kernels\nwith Kernels(1) as kernels:\n"
-        "    print(kernels._waiting[0].process.pid, flush=True)\n    time.sleep(600)"
+        "    while not (pid := kernels._waiting[0].process.pid): time.sleep(0.01)\n"
+        "    print(pid, kernels._server._process.pid, flush=True)\n    time.sleep(600)"
     )
     command = started(folder.process([sys.executable, "-c", script]))
-    kernel = int(command.stdout.readline())
+    processes = [int(pid) for pid in command.stdout.readline().split()]
+    assert all(map(folder.alive, processes))
 
     command.kill()
 
-    folder.wait_for(lambda: not folder.alive(kernel), "the end of the kernel")
+    folder.wait_for(lambda: not any(map(folder.alive, processes)), "the end of the kernel and its server")
 
 
 def kill_at_random(folder: Any, started: Any, times: int) -> list[str]:
@@ -161,6 +163,31 @@ def test_a_kill_at_any_moment_leaves_a_whole_notebook(folder: Any, started: Any)
 
     print({word: left.count(word) for word in set(left)})
     assert len(left) == times
+
+
+def test_a_signal_at_any_moment_leaves_true_words(folder: Any, started: Any) -> None:
+    """Between cells, in the machinery of a cell, while the notebook is written: never a lie, never a hang."""
+    for turn in range(int(os.environ.get("RUNBOOK_SIGNALS", "8"))):
+        folder.prepared(*["import time; time.sleep(0.02)"] * 40)
+        command = started(folder.command())
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+        folder.wait_for(partial(started_or_over, children, command), "the start of the kernel")
+        time.sleep(random.uniform(0, 2))
+
+        command.send_signal(random.choice([signal.SIGINT, signal.SIGTERM]))
+        out, err = command.communicate(timeout=60)
+
+        words = [cell.metadata.runbook.outcome for cell in folder.read().cells[1:]]
+        whole = folder.read().metadata.runbook.outcome
+        assert err == "" or "KeyboardInterrupt" in err, turn  # it may come after the run
+        assert words == sorted(words, key=["passed", "interrupted", "not run"].index)
+        assert words.count("interrupted") <= 1
+        assert whole == ("passed" if set(words) == {"passed"} else "interrupted")
+        assert out == "" or out.startswith(whole)
+
+
+def started_or_over(children: Path, command: subprocess.Popen[str]) -> bool:
+    return command.poll() is not None or bool(children.read_text())
 
 
 def writing_or_over(folder: Any, command: subprocess.Popen[str]) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from runbook_lib.engine import Cell, run
+from runbook_lib.engine import Job, run, run_many
 from runbook_lib.redaction import Redactor
 
 # Holds what JSON, URLs and Python write differently.
@@ -39,28 +40,46 @@ WAYS = {
     "an exception's name": "raise type('E' + secret, (Exception,), {})('x')",
     "a warning": "import warnings; warnings.warn(secret)",
     "logged": "import logging; logging.warning('sent %s', secret)",
-    "last words": "import os; os.write(2, secret.encode()); print(secret, flush=True); os.abort()",
+    "last words": "import os, time; os.write(2, secret.encode()); print(secret, flush=True); time.sleep(1); os.abort()",
     "a failed command": "import subprocess; subprocess.run(['sh', '-c', 'exit 3', secret], check=True)",
 }
 
 
+@dataclass(frozen=True)
+class Traces:
+    """What a run of a leaking cell left: the notebook's text, and all that the caller got."""
+
+    notebook: str
+    caller: str
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: pytest.TempPathFactory, new_folder: Any) -> dict[str, Traces]:
+    """Each way to leak, run in a notebook of its own."""
+    jobs, heard = [], {}
+    for way, source in WAYS.items():
+        path = new_folder(tmp_path_factory.mktemp("leak")).prepared(
+            f"import os; secret = os.environ['CANARY']\n{source}"
+        )
+        env = {**os.environ, "CANARY": CANARY}
+        job = Job(path, env=env, cwd=path.parent, redact=REDACTOR.text, on_cell=(said := []).append)
+        jobs.append(job)
+        heard[way] = said
+    results = run_many(jobs)
+    return {
+        way: Traces(result.notebook.read_text(), repr((result, heard[way])))
+        for way, result in zip(WAYS, results, strict=True)
+    }
+
+
 @pytest.mark.parametrize("way", WAYS)
-def test_a_secret_stays_out_of_the_notebook_and_of_what_the_caller_hears(folder: Any, way: str) -> None:
-    heard: list[Cell] = []
-    path = folder.prepared(f"import os; secret = os.environ['CANARY']\n{WAYS[way]}")
+def test_a_secret_stays_out_of_the_notebook_and_of_what_the_caller_hears(traces: dict[str, Traces], way: str) -> None:
+    left = traces[way]
 
-    result = run(
-        path,
-        env={**os.environ, "CANARY": CANARY},
-        cwd=folder.path,
-        redact=REDACTOR.text,
-        on_cell=heard.append,
-    )
-
-    assert list(REDACTOR.hits(folder.copy.read_text())) == []
-    assert "end-of-it" not in folder.copy.read_text()
-    assert "end-of-it" not in repr((heard, result))
-    assert "$CANARY" in folder.copy.read_text()  # it had been there
+    assert list(REDACTOR.hits(left.notebook)) == []
+    assert "end-of-it" not in left.notebook
+    assert "end-of-it" not in left.caller
+    assert "$CANARY" in left.notebook  # it had been there
 
 
 def test_the_prepared_copy_is_redacted_once_it_has_run(folder: Any) -> None:

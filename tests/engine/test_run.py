@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from typing import Any
@@ -227,21 +228,55 @@ def test_kernels_started_ahead_are_fresh_and_what_is_left_over_ends(folder: Any)
         for _ in range(2):
             path = folder.prepared("assert 'mark' not in globals(); mark = 1")
             assert run(path, env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels).outcome == "passed"
-        waiting = kernels.take()
-        assert waiting.process.poll() is None
-        waiting.close()
-        assert waiting.process.poll() is not None
+        left = kernels.take()
+        folder.wait_for(lambda: left.process.pid, "the fork")
+        assert folder.alive(left.process.pid)
 
-    assert kernels.take is not None
+    folder.wait_for(lambda: not folder.alive(left.process.pid), "the end of what nobody used")
+    left.close()
 
 
-def test_a_chart_from_a_warm_kernel_is_kept(folder: Any) -> None:
-    """pyplot imported before IPython is ready would lose it."""
+def test_a_chart_from_a_warm_kernel_is_kept_once(folder: Any) -> None:
+    """pyplot imported before IPython is ready would lose it; so would the operator's own backend."""
     chart = "import matplotlib.pyplot as plt; fig, ax = plt.subplots(); ax.plot([1, 2]);"
+    env = {**os.environ, "MPLBACKEND": "agg"}
     with Kernels(1) as kernels:
-        run(folder.prepared(chart), env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels)
+        run(folder.prepared(chart), env=env, cwd=folder.path, redact=str, kernels=kernels)
+    warm = folder.outputs(0)
+    run(folder.prepared(chart), env=env, cwd=folder.path, redact=str)
 
-    assert "image/png" in folder.outputs(0)
+    assert warm.count('"image/png"') == 1
+    assert warm == folder.outputs(0)
+
+
+def test_kernels_forked_from_one_server_draw_different_numbers(folder: Any) -> None:
+    draw = "import random, uuid, numpy; print(numpy.random.rand(), random.random(), uuid.uuid4())"
+    drawn = []
+    with Kernels(2, warm=("numpy",)) as kernels:
+        for _ in range(2):
+            run(folder.prepared(draw), env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels)
+            drawn += json.loads(folder.outputs(0))[0]["text"].split()
+
+    assert len(set(drawn)) == 6
+
+
+def test_the_death_of_a_forked_kernel_is_named(folder: Any) -> None:
+    with Kernels(1, warm=()) as kernels:
+        path = folder.prepared("import os; os._exit(7)")
+        result = run(path, env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels)
+
+    assert result.reason == "KernelDied: the kernel ended with status 7"
+
+
+def test_a_kernel_ends_with_the_server_that_forked_it_and_the_next_one_starts_alone(folder: Any) -> None:
+    with Kernels(1, warm=()) as kernels:
+        path = folder.prepared("import os; os.kill(os.getppid(), 9); import time; time.sleep(600)")
+        died = run(path, env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels)
+        path = folder.prepared("print('alone')")
+        lived = run(path, env=dict(os.environ), cwd=folder.path, redact=str, kernels=kernels)
+
+    assert died.reason == "KernelDied: the kernel was killed by SIGKILL"
+    assert lived.outcome is Outcome.PASSED
 
 
 def test_what_a_cell_started_ends_with_its_kernel(folder: Any) -> None:
