@@ -72,10 +72,12 @@ def machines_named(deployment: Reply) -> Expectation:
 def known_cause(deployment: Reply) -> Expectation:
     """The newest decisive line is a known symptom, or a later line is; else all are shown, and it is unknown.
 
-    ``deployment`` is as for `machines_named`, the replies as for `gathered`.
+    ``deployment`` is as for `machines_named`, the replies as for `gathered`, the database's first.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
+        if any(None in (row.get("place"), row.get("text")) for row in replies[0].rows):
+            return Finding("", "the database's lines have no place or no text: they cannot be read")
         lines = gathered(replies, deployment)
         for line in reversed(lines):
             if (symptom := diagnose(line.text, SECTION)) is not None:
