@@ -185,6 +185,12 @@ class Platform:
         eventually(lambda: self.vercel.get(f"/v13/deployments/{made}").json()["readyState"] == "READY", "the build")
         self.fly.post(f"/v1/apps/{APP}/secrets", json={"values": {"HYPERLIQUID_LIVE_ENABLED": live}})
 
+    def ticks(self, deployment, number):
+        """Wait for so many ticks more."""
+        count = "select count(*) as n from public.decision_snapshots where deployment_id = %s"
+        before = self.sees(count, deployment)[0]["n"]
+        eventually(lambda: self.sees(count, deployment)[0]["n"] >= before + number, f"{deployment} ticks")
+
     # --- what is so -------------------------------------------------------------------------------------------------
 
     def asks(self, kind, **more):

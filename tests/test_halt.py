@@ -221,6 +221,7 @@ def test_what_does_not_get_flat_is_left_paused_unless_stopped_anyway(platform, l
 
 def test_reduce_takes_no_new_risk_and_keeps_positions_protection_and_machines(platform, live, tmp_path):
     with runner_fault(platform.running.folder, propose=None):  # the Skill must not close it before we come
+        platform.ticks(live, 2)
         held = platform.buy(live)
         protective = platform.rest(live, reduce_only=True)
         done = halt(platform.settings(key=platform.key(live)), Request(mode="reduce"), root=tmp_path)
