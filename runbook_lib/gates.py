@@ -52,11 +52,11 @@ def gate(settings: Settings, phase: str, root: Path) -> Gate:
     """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate."""
     if phase not in ORDER:
         return Gate(phase)
-    latest, reasons = _latest(root, settings.name, phase), list(_owed_reasons(settings, root))
+    latest, reasons = _latest(settings, root, phase), list(_owed_reasons(settings, root))
     if phase == ORDER[0]:
         return Gate(phase, tuple(reasons), latest=latest)
     before = ORDER[ORDER.index(phase) - 1]
-    found = _latest(root, settings.name, before)
+    found = _latest(settings, root, before)
     own = OWN_RULES.get(phase, _no_more)
     reasons = [*_record_reasons(settings, before, found), *(own(settings, found) if found else ()), *reasons]
     return Gate(phase, tuple(reasons), found, tuple(_amber(found)) if found else (), latest)
@@ -85,7 +85,7 @@ def board(settings: Settings, root: Path) -> list[Gate]:
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, records.Event]]:
     """Every undo that is owed in the records of a profile, with the newest record that owes it."""
     newest: dict[str, tuple[Record, dict[str, records.Event]]] = {}
-    for record in _of(root, settings.name):
+    for record in _of(settings, root):
         found = history.read(record)
         newest[found.root["id"]] = (record, found.owed())
     for record, events in newest.values():
@@ -95,14 +95,19 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, records.Event
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
     """The newest record of a phase that passed, for what later phases read from it."""
-    passed = [r for r in _of(root, settings.name) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
+    passed = [r for r in _of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return passed[-1] if passed else None
 
 
-def _of(root: Path, profile: str) -> list[Record]:
-    """Every record of a profile that has a ledger, oldest first."""
-    found = (record for record in records.every(root) if record.name.startswith(f"{profile}/"))
-    return [record for record in found if record.ledger.events()]
+def _of(settings: Settings, root: Path) -> list[Record]:
+    """Every record of a profile that has a ledger, oldest first; of a rehearsal that is up, only its own."""
+    found = (record for record in records.every(root) if record.name.startswith(f"{settings.name}/"))
+    return [record for record in found if record.ledger.events() and _same_platform(settings, record)]
+
+
+def _same_platform(settings: Settings, record: Record) -> bool:
+    """Each rehearsal is a platform of its own: what another one owed, or passed, is gone with it."""
+    return not settings.platform or record.opened().get("platform") == settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
@@ -128,8 +133,8 @@ def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
 OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
-def _latest(root: Path, profile: str, phase: str) -> Record | None:
-    found = [record for record in _of(root, profile) if _is(record, phase)]
+def _latest(settings: Settings, root: Path, phase: str) -> Record | None:
+    found = [record for record in _of(settings, root) if _is(record, phase)]
     return found[-1] if found else None
 
 

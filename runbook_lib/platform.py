@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from runbook_lib.commands import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, each, not_null, over_all, over_each, text
+from runbook_lib.settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "applied",
+    "halt_line",
     "image_tag",
     "longest_gap",
     "migration_files",
@@ -36,6 +38,7 @@ __all__ = [
     "sweep_runs",
     "sweep_schedule",
     "sweep_tight",
+    "unhalt_line",
 ]
 
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
@@ -169,6 +172,16 @@ def production_variables(*names: str, **readable: str) -> Expectation:
         )
 
     return over_each("every variable is set for production", test)
+
+
+def halt_line(settings: Settings) -> Shell:
+    """The halt as an operator types it, for every deployment and both switches."""
+    return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
+
+
+def unhalt_line(settings: Settings) -> Shell:
+    """What takes the halt back: both switches, and a redeploy."""
+    return shell(f"./runbook unhalt --profile {settings.name} --yes", folder=str(ROOT))
 
 
 def sweep_command(settings: Settings) -> Http:

@@ -77,6 +77,7 @@ def begin(
         settings.redactor(),
         id=str(uuid.uuid4()),
         project=settings.project,
+        platform=settings.platform,
         operator=operator(),
         mode=mode,
         parent={"record": parent.name, "seal": seal["hash"]} if parent and seal else None,

@@ -134,7 +134,8 @@ class Settings(Part):
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     budgets: Budgets = Budgets()
     gates: Gates = Gates()
-    name: str = ""
+    name: str = ""  # of the profile; like platform not a key of the file
+    platform: str = ""  # the rehearsal these settings are of: records of another one tell nothing of this one
 
     def lookup(self, dotted: str) -> str:
         """The text of ``fly.app``, ``project`` and so on, for a command's ``{placeholder}``."""
@@ -236,6 +237,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
     folder_in_use = rehearsal or _running_rehearsal()
     if settings.kind == "rehearsal" and folder_in_use:
         settings = _filled(settings, _rehearsal_addresses(folder_in_use))
+        settings = settings.model_copy(update={"platform": folder_in_use.name})
         addresses.refuse_wrong(settings, "addresses.json")
     return settings
 
@@ -296,7 +298,7 @@ def _keys(path: list[str]) -> list[str]:
         found = part.model_fields[key].annotation
         candidates = [found, *getattr(found, "__args__", ())]
         part = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return [name for name in part.model_fields if name != "name"]
+    return [name for name in part.model_fields if name not in ("name", "platform")]
 
 
 def _refuse_undeclared(settings: Settings, source: str) -> None:

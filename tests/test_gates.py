@@ -189,3 +189,14 @@ def test_evidence_is_the_newest_record_that_passed(profile, tmp_path):
     assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == good.name
     assert gates.evidence(profile, tmp_path, PAPER) is None
     assert json.loads((good.folder / "ledger.jsonl").read_text().splitlines()[0])["event"] == "opened"
+
+
+def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile, tmp_path):
+    run(tmp_path, platform="first", events=[OWED])
+    first, second = (profile.model_copy(update={"platform": name}) for name in ("first", "second"))
+
+    assert [event["step"] for _, event in gates.owed(first, tmp_path)] == ["0.9a"]
+    assert not list(gates.owed(second, tmp_path))
+    assert gates.gate(second, "phase_0_platform_prep", tmp_path).open
+    assert "has no record" in reasons(second, PAPER, tmp_path)
+    assert list(gates.owed(profile, tmp_path))  # the board without a rehearsal shows everything
