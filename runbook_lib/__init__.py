@@ -45,7 +45,7 @@ PUBLIC = {
         "send_command",
     ),
     "evidence": ("known_cause", "machines_named", "written_down"),
-    "facts": ("began", "rests_on", "told"),
+    "facts": ("began", "first_reply", "rests_on", "told", "until"),
     "live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
     "wallet": (
         "agent_gone",
@@ -55,9 +55,11 @@ PUBLIC = {
         "flat",
         "fresh_wallet",
         "funded",
+        "holds_at_most",
         "info",
         "wallet_of",
     ),
+    "nets": ("guard_tripped", "machine_down"),
     "platform": (
         "applied",
         "image_tag",

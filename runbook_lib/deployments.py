@@ -113,7 +113,7 @@ def machine_gone(deployment: str) -> Expectation:
     """No machine of the deployment is left but destroyed ones: a stopped one can start again (C14)."""
 
     def test(found: Reply) -> Finding:
-        if any("config" not in row for row in found.rows):
+        if any(not isinstance(row.get("config"), dict) for row in found.rows):
             return Finding("", "the list holds something that is no machine")
         left = [
             f"{row['id']} is {row.get('state')}" for row in _of(found, deployment) if row.get("state") != "destroyed"

@@ -47,11 +47,15 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use."""
+    """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use.
+
+    ``unsure``: the complaint is that nothing tells; the step then ends unknown, not failed.
+    """
 
     seen: str
     complaint: str | None = None
     final: bool = False  # no waiting mends it
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
@@ -353,7 +357,7 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
     if len(findings) == 1:
         return findings[0]
     numbered = [
-        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None, f.final)
+        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None, f.final, f.unsure)
         for number, f in enumerate(findings, 1)
     ]
     return _joined(numbered)
@@ -362,7 +366,9 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
 def _joined(findings: Sequence[Finding]) -> Finding:
     seen = dict.fromkeys(f.seen for f in findings if f.seen)
     complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
-    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings))
+    # Unknown only if all that is complained of is unknown: what is known to be wrong is wrong.
+    unsure = bool(complaints) and all(f.unsure for f in findings if f.complaint)
+    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings), unsure)
 
 
 def _exactly(count: int, replies: Sequence[Reply]) -> Sequence[Reply]:

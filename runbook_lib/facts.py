@@ -1,15 +1,18 @@
-"""What a run knows of itself: when it began, what opened its gate, what the person told it."""
+"""What a run knows of itself: when it began, what opened its gate, what it saw first, what the person told it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history
+from runbook_lib.commands import Reply
+from runbook_lib.errors import StepPending
+from runbook_lib.expect import Expectation, Finding, over_each
 
 if TYPE_CHECKING:
     from runbook_lib.steps import Phase
 
-__all__ = ["began", "rests_on", "told"]
+__all__ = ["began", "first_reply", "rests_on", "told", "until"]
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
@@ -28,3 +31,26 @@ def rests_on(phase: Phase) -> dict[str, Any]:
     opened = phase.record.opened()
     found = opened.get("rests_on") or {"record": None, "seal": None}
     return {**found, "override": opened.get("override"), "amber": opened.get("amber", [])}
+
+
+def first_reply(phase: Phase, number: str, index: int = 0) -> Reply:
+    """The reply of a step when it first passed, however often the run was resumed and the step made again since."""
+    for event in history.read(phase.record).all:
+        if event["event"] == "outcome" and event["step"] == number and event["outcome"] == "passed":
+            return Reply.from_facts(event["replies"][index])
+    raise StepPending(f"step {number} has not passed yet: run it first")
+
+
+def until(phase: Phase, number: str, expect: Expectation) -> Expectation:
+    """What must be so before step ``number``; once that has taken effect, only that there still is an answer.
+
+    A resumed run makes every check again. What the run itself has changed meanwhile cannot be expected any more.
+    """
+    if history.read(phase.record).settled(number) is None:
+        return expect
+
+    def test(found: Reply) -> Finding:
+        good = bool(found.rows) if found.status is None else found.status == 200
+        return Finding(f"was so before {number}", None if good else f"expected an answer, found {found.text or 'none'}")
+
+    return over_each(f"an answer; {expect.phrase}: so before {number}", test)

@@ -44,7 +44,10 @@ class Verdicts:
         )
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End as passed, or raise `StepFailed` with the complaint and the fix."""
+        """End as passed, or raise `StepFailed` with the complaint and the fix; `StepUnknown` if nothing tells."""
+        if finding.complaint is not None and finding.unsure:
+            self._conclude(sent, "unknown", finding, replies)
+            raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"))
         if finding.complaint is not None:
             self.failed(sent, finding, replies)
         self._conclude(sent, "passed", finding, replies)

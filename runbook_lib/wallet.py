@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import history, venue
+from runbook_lib import venue
 from runbook_lib.commands import Http, Reply, http
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, over_all, over_each
-from runbook_lib.facts import told
+from runbook_lib.facts import first_reply, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +27,7 @@ __all__ = [
     "flat",
     "fresh_wallet",
     "funded",
+    "holds_at_most",
     "info",
     "wallet_of",
 ]
@@ -77,12 +78,10 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 def equity_before(phase: Phase, number: str) -> float:
     """The equity a `funded` step saw when it first passed: before the first order, also in a run that is resumed."""
-    for event in history.read(phase.record).all:
-        if event["event"] == "outcome" and event["step"] == number and event["outcome"] == "passed":
-            found = _equity([Reply.from_facts(facts) for facts in event["replies"]])[1]
-            if found is not None:
-                return found
-    raise ConfigError(f"step {number} has seen no equity yet: run it first")
+    found = _equity([first_reply(phase, number, index) for index in range(3)])[1]
+    if found is None:
+        raise ConfigError(f"step {number} has seen no equity: run it again")
+    return found
 
 
 def fresh_wallet() -> Expectation:
@@ -111,6 +110,25 @@ def fresh_wallet() -> Expectation:
         return Finding("nothing of anybody else's", f"not a fresh wallet: {', '.join(strange)}" if strange else None)
 
     return over_all("a fresh wallet", test)
+
+
+def holds_at_most(usd: float) -> Expectation:
+    """The positions of the wallet are worth at most ``usd`` together. Reply: ``clearinghouseState``."""
+
+    def test(found: Reply) -> Finding:
+        held = _first(found).get("assetPositions")
+        values = [venue.number(venue.inner(one, "position").get("positionValue")) for one in _dicts(held)]
+        worth = venue.total(values)
+        if not isinstance(held, list) or worth is None:
+            return Finding("", f"expected assetPositions with their value, found {held}")
+        seen = f"positions worth ${worth:.2f}"
+        return Finding(seen, None if worth <= usd else f"{seen}, at most ${usd:g} for an experiment")
+
+    return over_each(f"positions worth at most ${usd:g}", test)
+
+
+def _dicts(found: Any) -> list[Mapping[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def flat() -> Expectation:
