@@ -38,7 +38,7 @@ def band(model: str) -> tuple[float, float]:
 def send_command(kind: str, deployment: str) -> Sql:
     """Insert a command for a deployment's runner, once; notify it only where no trigger does (C39).
 
-    The row's id is the step's key, so a second sending adds nothing.
+    The row's id is made of the step's key and the deployment, so a second sending adds nothing.
     """
     if kind not in KINDS:
         raise ConfigError(f"no command {kind!r}: choose one of {', '.join(KINDS)}")
@@ -46,7 +46,8 @@ def send_command(kind: str, deployment: str) -> Sql:
         """
         with made as (
           insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-          values (%(id)s, %(deployment)s, %(kind)s, '{}', 'launch-runbook')
+          select md5(%(key)s::text || d.id::text)::uuid, d.id, %(kind)s, '{}', 'launch-runbook'
+          from (values (%(deployment)s::uuid)) as d (id)
           on conflict (id) do nothing returning id, deployment_id)
         select id, case when exists (
             select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
@@ -56,7 +57,7 @@ def send_command(kind: str, deployment: str) -> Sql:
           else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
         from made
         """,
-        id="{key}",
+        key="{key}",
         deployment=deployment,
         kind=kind,
     )

@@ -77,6 +77,17 @@ class Person:
         made = self.world.vercel.deploy()
         return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {made.id}", "deployment": made.id}
 
+    def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
+        """Put a rotated secret into the checkout's local environment file, under every name it has there."""
+        value, names = self.world.secret("NEW_SECRET"), {variable: "{}"}
+        if variable == "SUPABASE_DB_PASSWORD":
+            url = self.world.database.url.replace("postgres@", "postgres:{}@")
+            urls = ("POSTGRES_URL", "POSTGRES_URL_NON_POOLING", "POSTGRES_PRISMA_URL")
+            names |= {"POSTGRES_PASSWORD": "{}"} | dict.fromkeys(urls, url)
+        path = self.world.folder / "repository/apps/web/.env.local"
+        path.write_text("".join(f"{one}={text.format(value)}\n" for one, text in names.items()))
+        return {"performed": f"rewrote {', '.join(names)} in apps/web/.env.local"}
+
     # -- Skills
 
     def sign_in(self) -> Answer:
@@ -239,6 +250,7 @@ GESTURES: dict[str, Callable[..., Answer]] = {
     "backup": Person.backup,
     "deploy_token": Person.deploy_token,
     "upgrade_plan": Person.upgrade_plan,
+    "rewrite_env": Person.rewrite_env,
     "sign_in": Person.sign_in,
     "author": Person.author,
     "backtest": Person.backtest,
@@ -261,6 +273,7 @@ STEPS = {  # the checklist's numbers; where a step has several gestures, the fir
     "1.2": "backtest",
     "1.3": "deploy_paper",
     "1.5": "click",
+    "1.7": "rewrite_env",
     "2.1": "fund",
     "2.2": "pair",
     "2.3": "author",
