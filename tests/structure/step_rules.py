@@ -27,7 +27,7 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
 # Notebooks that may have more code cells: how many, and why.
 MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_0_platform_prep": (45, "five sections of the checklist, each short"),
-    "phase_1_paper": (45, "every command twice: sent, then seen"),
+    "phase_1_paper": (50, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
     "phase_3_dry_runs": (55, "three dry runs, each a bracket of looks around its changes"),
 }
