@@ -29,7 +29,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_0_platform_prep": (45, "five sections of the checklist, each short"),
     "phase_1_paper": (50, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
-    "phase_3_dry_runs": (55, "three dry runs, each a bracket of looks around its changes"),
+    "phase_3_dry_runs": (55, "four dry runs, each a bracket of looks around its changes"),
 }
 
 KEY = "{key}"  # what an act's command holds of its step
