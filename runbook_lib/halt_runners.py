@@ -98,7 +98,7 @@ def runners(services: Services, board: Board) -> None:
     key = board.book.key
     kinds = ["pause", "flatten"] if halting else ["pause"]
     try:
-        insist(services, board, "pause", _send(board, key, kinds), board.limits.pause)
+        told(services, board, "pause", _send(board, key, kinds), board.limits.pause)
         rows = look(services, board, "pause", _look(board, [key]), board.limits.pause)
         _take_in(board, rows.rows, rows.error)
         board.update(addresses=_addresses(services, board))
@@ -109,6 +109,13 @@ def runners(services: Services, board: Board) -> None:
     if not _asked_for(board):
         return
     follow(services, board, key)
+
+
+def told(services: Services, board: Board, part: str, command: Sql, until: float) -> None:
+    """Queue commands for runners; raise `ServiceError` if the database does not take them."""
+    reply = insist(services, board, part, command, until)
+    if reply.error:
+        raise ServiceError(f"database: {reply.error}")
 
 
 def _silent(board: Board, error: ServiceError) -> None:
@@ -153,7 +160,8 @@ def follow(services: Services, board: Board, key: str) -> None:
         open_still = [i for i, at in acknowledged.items() if _holds_on(board, i, at)]
         if open_still and len(keys) < ROUNDS:
             keys.append(f"{key}:{len(keys) + 1}")
-            insist(services, board, "flatten", _send(board, keys[-1], ["flatten"], open_still), until)
+            with suppress(ServiceError):
+                told(services, board, "flatten", _send(board, keys[-1], ["flatten"], open_still), until)
             acknowledged.clear()
     _judge(board)
 
@@ -167,13 +175,20 @@ def _over(board: Board, until: float) -> bool:
 
 
 def _end_pause(board: Board) -> None:
-    left = [one.id for one in board.deployments.values() if one.active and not board.fenced(one.id)]
+    left = _unfenced(board)
     paused = sum(one.paused for one in board.deployments.values())
     board.tell("pause", f"{paused} paused, {len(left)} to go")
     if not left:
         others = sum(one.active and not one.paused for one in board.deployments.values())
         gone = f", {others} without a running machine" if others else ""
         board.end("pause", "passed", f"{paused} paused{gone}")
+
+
+def _unfenced(board: Board) -> list[str]:
+    """Deployments that may place orders: of those in error, the ones whose machine is known to run."""
+    lively = board.running or set()
+    both = [one for one in board.deployments.values() if one.active or one.id in lively]
+    return [one.id for one in both if not board.fenced(one.id)]
 
 
 def _end_flatten(board: Board) -> None:
@@ -193,7 +208,7 @@ def _unflattened(board: Board, one: Deployment) -> bool:
 
 def _judge(board: Board) -> None:
     """Time is over: what is missing is named."""
-    deaf = [one.id for one in board.deployments.values() if one.active and not board.fenced(one.id)]
+    deaf = _unfenced(board)
     board.end("pause", "failed", complaint=f"not paused within {board.limits.pause:g} s: {', '.join(deaf)}")
     left = [one for one in board.deployments.values() if _unflattened(board, one)]
     words = [f"{one.id}{_why(one)}" for one in left]

@@ -23,6 +23,7 @@ __all__ = ["DISABLED", "LIVE", "fly_switch", "switches", "throw"]
 
 DISABLED, LIVE = "DEPLOYMENTS_DISABLED", "HYPERLIQUID_LIVE_ENABLED"
 COMING = ("READY", "BUILDING", "QUEUED", "INITIALIZING")  # states of a deployment that is, or will be, live
+Row = dict[str, Any]
 POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 
@@ -43,10 +44,10 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
     What is so already is not sent again. All times are Vercel's own clock, in milliseconds.
     """
     until = services.settings.budgets.redeploy
-    since = already(services, board, part, wanted, until)
+    found = variables(services, board, part)
+    since = so_since(found, wanted)
     if since is None:
-        put = upsert(services, wanted)
-        reply = insist(services, board, part, put, until)
+        reply = insist(services, board, part, upsert(services, wanted, found), until)
         created = [row for row in _items(reply, "created") if row.get("updatedAt")]
         failed = [str(row.get("error")) for row in _items(reply, "failed")]
         if reply.error or failed or not created:
@@ -62,56 +63,72 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
     return live
 
 
-def upsert(services: Services, wanted: Mapping[str, str]) -> Http:
-    """The request that sets production variables."""
-    body = [{"key": key, "value": value, "type": "plain", "target": ["production"]} for key, value in wanted.items()]
+def variables(services: Services, board: Board, part: str) -> dict[str, Row]:
+    """What is set for production, by name; nothing if Vercel does not tell: then it is set anew."""
+    listed = vercel(services, "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
+    try:
+        reply = look(services, board, part, listed, board.now())  # once: setting them is what matters
+    except ServiceError:
+        return {}
+    return {str(row.get("key")): row for row in reply.rows if "production" in _listed(row.get("target"))}
+
+
+def so_since(found: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
+    """Since when every variable has its value; None if one has not, or does not show it."""
+    if any(str(found.get(key, {}).get("value")) != value for key, value in wanted.items()):
+        return None
+    return max(int(found[key].get("updatedAt") or 0) for key in wanted)
+
+
+def upsert(services: Services, wanted: Mapping[str, str], found: Mapping[str, Row]) -> Http:
+    """The request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
+    body = [
+        {"key": key, "value": value, "type": found.get(key, {}).get("type") or "plain", "target": ["production"]}
+        for key, value in wanted.items()
+    ]
     return vercel(services, "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
-def already(services: Services, board: Board, part: str, wanted: Mapping[str, str], until: float) -> int | None:
-    """Since when every variable has its value; None if one has not, or cannot be read."""
-    try:
-        listed = vercel(services, "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
-        found = look(services, board, part, listed, min(until, board.now() + board.limits.answer))
-    except ServiceError:
-        return None
-    live = {str(row.get("key")): row for row in found.rows if "production" in _listed(row.get("target"))}
-    if any(str((live.get(key) or {}).get("value")) != value for key, value in wanted.items()):
-        return None
-    return max(int(live[key].get("updatedAt") or 0) for key in wanted)
-
-
 def redeploy(services: Services, board: Board, part: str, since: int, until: float) -> str | None:
-    """Build the newest production deployment again, unless one younger than the variables is coming; its id."""
-    query = {"projectId": services.settings.vercel.project, "target": "production", "limit": 20}
-    listed = look(
-        services, board, part, vercel(services, "GET /v7/deployments", query=query, pick="deployments"), until
-    )
-    if any(int(row.get("created") or 0) > since and state(row) in COMING for row in listed.rows):
-        return None
-    ready = [row for row in listed.rows if state(row) == "READY"]
-    if not ready:
-        raise ServiceError(
-            f"no production deployment to build again: {listed.error or 'Vercel lists none that is READY'}"
-        )
+    """Build what serves production again, unless a younger one than the variables does or is coming; its id.
+
+    Not the newest deployment: production may have been rolled back from it.
+    """
     project = services.settings.vercel.project
-    body = {"name": project, "deploymentId": ready[0].get("uid"), "target": "production"}
+    serving = serves(services, board, part, until)
+    asked = vercel(
+        services,
+        "GET /v7/deployments",
+        query={"projectId": project, "target": "production", "limit": 20},
+        pick="deployments",
+    )
+    listed = look(services, board, part, asked, until)
+    if any(_created(row) > since and state(row) in COMING for row in (serving, *listed.rows)):
+        return None
+    if not serving.get("id"):
+        raise ServiceError(f"no deployment serves production that could be built again: {listed.error or 'none named'}")
+    body = {"name": project, "deploymentId": serving["id"], "target": "production"}
     made = insist(services, board, part, vercel(services, "POST /v13/deployments", json=body), until)
     if made.error:
         raise ServiceError(f"the redeploy was refused: {made.error}")
     return str(made.rows[0].get("id") or made.rows[0].get("uid")) if made.rows else None
 
 
+def serves(services: Services, board: Board, part: str, until: float) -> Row:
+    """The deployment that serves production; nothing if Vercel does not tell."""
+    project = vercel(services, "GET /v9/projects/{vercel.project}", pick="targets.production")
+    found = look(services, board, part, project, until)
+    return found.rows[0] if found.rows else {}
+
+
 def await_live(
     services: Services, board: Board, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
     """Wait until the deployment that serves production is younger than the variables; its id. Ends the part if not."""
-    delay, found = POLL[0], {}
-    project = vercel(services, "GET /v9/projects/{vercel.project}", pick="targets.production")
+    delay, found = POLL[0], Row()
     while board.now() < until:
-        reply = look(services, board, part, project, until)
-        found = reply.rows[0] if reply.rows else {}
-        young = found.get("id") == made or int(found.get("createdAt") or found.get("created") or 0) > since
+        found = serves(services, board, part, until)
+        young = found.get("id") == made or _created(found) > since
         if young and state(found) == "READY":
             return str(found.get("id") or found.get("uid"))
         if made and (ended := _ended(services, board, part, made, until)):
@@ -195,6 +212,11 @@ def vercel(services: Services, request: str, **options: Any) -> Http:
 
 def state(row: Mapping[str, Any]) -> str:
     return str(row.get("readyState") or row.get("state"))
+
+
+def _created(row: Mapping[str, Any]) -> int:
+    """When a deployment was made, in milliseconds of Vercel's clock."""
+    return int(row.get("createdAt") or row.get("created") or 0)
 
 
 def _items(reply: Reply, name: str) -> list[dict[str, Any]]:

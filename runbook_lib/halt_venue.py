@@ -7,6 +7,7 @@ venue that does not answer is never flat.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import http
@@ -38,27 +39,37 @@ def venue(services: Services, board: Board) -> None:
     if not board.addresses:
         _no_wallet(board)
         return
-    purse, key, used, delay = Purse(), _key(services), dict[str, int](), FIRST
+    purse, hand, delay = Purse(), Hand(services), FIRST
     until = board.limits.flat
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="venue") as pool:
         while not _over(board) and board.now() < until:
             left = sorted(board.addresses - board.flat.keys())
             list(pool.map(lambda wallet: _look(services, board, purse, wallet), left))
-            if _over(board) or (key is None and _nobody(board)):
+            if _over(board) or (not hand.ready and _nobody(board)):
                 break
-            if key is not None:
-                _act(services, board, key, used)
+            _act(services, board, hand)
             board.rest(delay)
             delay = min(delay * 1.2, MOST)
     _judge(board)
 
 
-def _key(services: Services) -> Key | None:
-    """The operator's key, if the profile names one and the environment has it."""
-    try:
-        return acting(services) if services.settings.hyperliquid.operator_key else None
-    except (ConfigError, ValueError):  # not set, or no key: what remains is named all the same
-        return None
+class Hand:
+    """The operator's key, taken up only when there is something for it to do; ``used`` counts how often it acted."""
+
+    def __init__(self, services: Services) -> None:
+        self.services, self.used = services, 0
+        self.ready = services.settings.hyperliquid.operator_key is not None
+        self._key: Key | None = None
+
+    def key(self) -> Key | None:
+        """The key; None if the environment has none, or the venue does not know it. What remains is named anyhow."""
+        if self._key is None and self.ready:
+            with suppress(ConfigError, ValueError):
+                self._key = acting(self.services)
+            self.used += 1
+            self.ready = self._key is not None or self.used < BY_KEY
+            self.used = 0 if self._key is not None else self.used
+        return self._key
 
 
 def _no_wallet(board: Board) -> None:
@@ -163,23 +174,30 @@ def _nobody(board: Board) -> bool:
     return asked and seen and (idle or board.request.mode == "reduce")
 
 
-def _act(services: Services, board: Board, key: Key, used: dict[str, int]) -> None:
+def _act(services: Services, board: Board, hand: Hand) -> None:
     """Let the operator's key cancel, and close what no runner closes, in the one wallet it acts for."""
-    found = board.wallets.get(key.master)
-    if found is None or found.error or not _fenced(board, key.master) or used.get(key.master, 0) >= BY_KEY:
+    to_do = {address: _by_hand(board, address) for address in board.addresses - board.flat.keys()}
+    if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
-    orders = _to_cancel(board, found.orders or ())
-    positions = found.positions if board.request.mode == "halt" and not _in_hand(board, key.master) else {}
-    if not orders and not positions:
+    orders, positions = to_do.get(key.master, ([], {}))
+    if not (orders or positions) or hand.used >= BY_KEY:
         return
-    used[key.master] = used.get(key.master, 0) + 1
+    hand.used += 1
     for part, words in key.reduce(services, board, orders, positions):
         board.tell(part, words)
 
 
+def _by_hand(board: Board, address: str) -> tuple[list[Order], dict[str, str]]:
+    """The orders and positions of a wallet that nobody else will see to."""
+    found = board.wallets.get(address)
+    if found is None or found.error or not _fenced(board, address) or _in_hand(board, address):
+        return [], {}
+    return _to_cancel(board, found.orders or ()), found.positions if board.request.mode == "halt" else {}
+
+
 def _in_hand(board: Board, address: str) -> bool:
-    """Whether a runner may still close the position itself."""
-    if board.now() >= board.limits.pause:
+    """Whether a runner may still close the position, and cancel, itself."""
+    if board.now() >= board.limits.pause or board.request.mode == "reduce":
         return False
     return any(board.alive(one.id) and not one.flattened for one in board.users(address))
 

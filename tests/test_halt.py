@@ -22,14 +22,16 @@ from runbook_lib.cli import cli
 from runbook_lib.errors import ConfigError, StepRefused
 from runbook_lib.halt import Request, halt
 from runbook_lib.halt_key import limit_price
+from runbook_lib.halt_switches import upsert
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.rehearsal.runner_faults import runner_fault
+from runbook_lib.services import Services
 from runbook_lib.unhalt import unhalt
 from tests.halting import APP, LIMITS, Platform, eventually
 
 ROOT = Path(__file__).resolve().parents[1]
-DEAF = {"pause": 1.5}  # where waiting for a runner is in vain
-STUCK = {"flat": 3.0}  # where waiting for the venue is
+DEAF = {"pause": 0.7}  # where waiting for a runner is in vain
+STUCK = {"flat": 2.0}  # where waiting for the venue is
 NOBODY = "postgresql://postgres@127.0.0.1:9/postgres"  # a port nobody listens on
 POINTS = int(os.environ.get("HALT_KILLS", "4"))  # random moments at which the halt is killed; 100 were tried once
 
@@ -119,6 +121,21 @@ def test_a_machine_that_comes_back_is_stopped_again(platform, live, tmp_path):
     assert "stopped again" in said(done[0], "machines")
 
 
+def test_a_runner_that_lives_on_under_a_row_in_error_is_halted_too(platform, live, tmp_path):
+    platform.sees("update public.deployments set status = 'error' where id::text = %s", live)
+
+    done = halt(platform.settings(), Request(), root=tmp_path)
+
+    assert done.outcome == "passed", parts(done)
+    assert platform.halted(live) == [] and platform.status(live) == "paused"
+
+
+def test_a_variable_keeps_its_type_for_a_sensitive_one_cannot_become_plain(platform):
+    found = {"DEPLOYMENTS_DISABLED": {"type": "sensitive", "value": ""}}
+    body = upsert(Services(platform.settings()), {"DEPLOYMENTS_DISABLED": "true", "OTHER": "1"}, found).json
+    assert [one["type"] for one in body] == ["sensitive", "plain"]
+
+
 def test_a_record_that_cannot_be_written_stops_nothing_and_is_said(platform, live, tmp_path):
     (tmp_path / "records").write_text("a file where the folder should be")
 
@@ -160,32 +177,29 @@ def test_with_fly_down_it_still_pauses_and_flattens(platform, live, tmp_path):
     assert "503" in said(done, "machines")
 
 
-def test_with_the_database_down_machines_stop_and_a_key_gets_the_wallet_flat(platform, live, tmp_path):
-    chosen = platform.settings(limits=DEAF, database_down=NOBODY, key=platform.key(live), wallet=platform.wallet(live))
+def test_with_the_database_down_machines_stop_and_what_remains_is_named_or_closed_by_key(platform, live, tmp_path):
+    down = {"limits": DEAF, "database_down": NOBODY}
 
-    done = halt(chosen, Request(), root=tmp_path)
+    done = halt(platform.settings(**down), Request(), root=tmp_path)
 
-    assert platform.halted(live) == []
-    assert (parts(done)["flat"], parts(done)["machines"], parts(done)["pause"]) == ("passed", "passed", "failed")
-
-
-def test_with_the_database_down_and_no_key_what_remains_is_named_with_the_page(platform, live, tmp_path):
-    done = halt(
-        platform.settings(limits=DEAF, database_down=NOBODY, wallet=platform.wallet(live)), Request(), root=tmp_path
-    )
-
+    assert (parts(done)["machines"], parts(done)["pause"], done.outcome) == ("passed", "failed", "unknown")
+    assert (parts(done)["flat"], parts(done)["cancel"]) == ("unknown", "unknown")  # no wallet is known: never flat
     assert platform.state(live) == "stopped" and platform.refuses()
+
+    done = halt(platform.settings(wallet=platform.wallet(live), **down), Request(), root=tmp_path)
+
     remaining = said(done, "cancel") + said(done, "flat")
     assert parts(done)["cancel"] == parts(done)["flat"] == "failed"
-    assert all(f"order {oid}" in remaining for oid in platform.orders(live))
+    assert platform.orders(live) and all(f"order {oid}" in remaining for oid in platform.orders(live))
     assert all(f"holds {size} {coin}" in remaining for coin, size in platform.positions(live).items())
     assert "https://app.hyperliquid.xyz" in remaining
 
+    done = halt(
+        platform.settings(wallet=platform.wallet(live), key=platform.key(live), **down), Request(), root=tmp_path
+    )
 
-def test_with_the_database_down_and_no_wallet_known_it_never_claims_flat(platform, live, tmp_path):
-    done = halt(platform.settings(limits=DEAF, database_down=NOBODY), Request(), root=tmp_path)
-
-    assert (parts(done)["flat"], parts(done)["cancel"], done.outcome) == ("unknown", "unknown", "unknown")
+    assert (parts(done)["flat"], parts(done)["cancel"]) == ("passed", "passed")
+    assert platform.halted(live) == []
 
 
 def test_a_deaf_runner_is_stopped_and_a_key_gets_its_wallet_flat(platform, live, tmp_path):
@@ -205,15 +219,15 @@ def test_a_venue_that_is_down_is_never_flat_and_the_paused_machine_is_left(platf
     assert "left running and paused" in said(done, "machines")
 
 
-@pytest.mark.parametrize("anyway", [False, True])
-def test_what_does_not_get_flat_is_left_paused_unless_stopped_anyway(platform, live, tmp_path, anyway):
-    with platform.situation("venue-rejects"):
-        done = halt(platform.settings(limits=STUCK), Request(stop_anyway=anyway), root=tmp_path)
+def test_what_does_not_get_flat_is_left_paused_unless_stopped_anyway(platform, live, tmp_path):
+    for anyway, then in ((False, "started"), (True, "stopped")):
+        with platform.situation("venue-rejects"):
+            done = halt(platform.settings(limits=STUCK), Request(stop_anyway=anyway), root=tmp_path)
 
-    [(coin, size)] = platform.positions(live).items()
-    assert f"{platform.wallet(live)} holds {size} {coin}" in said(done, "flat")
-    assert (platform.status(live), platform.state(live)) == ("paused", "stopped" if anyway else "started")
-    assert (parts(done)["flat"], done.outcome) == ("failed", "failed")
+        [(coin, size)] = platform.positions(live).items()
+        assert f"{platform.wallet(live)} holds {size} {coin}" in said(done, "flat")
+        assert (platform.status(live), platform.state(live)) == ("paused", then)
+        assert (parts(done)["flat"], done.outcome) == ("failed", "failed")
 
 
 # --- less than everything ---------------------------------------------------------------------------------------------
