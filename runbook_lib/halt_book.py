@@ -87,8 +87,7 @@ class Book:
         return sealed[0] if sealed else None
 
     def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
-        facts = {"parameters": ran_with, "parent": parent, "mode": mode}
-        self.record = runs.begin(self.settings, PHASE, root=self.root, **facts)
+        self.record = runs.begin(self.settings, PHASE, root=self.root, parameters=ran_with, parent=parent, mode=mode)
 
     def _opened(self) -> Record:
         if self.record is None:
