@@ -35,6 +35,7 @@ __all__ = [
     "frozen",
     "http",
     "round_trip",
+    "series",
     "shell",
     "sql",
     "subscribe",
@@ -300,6 +301,11 @@ def trial(*statements: Sql) -> Trial:
     if not statements:
         raise ConfigError("a trial needs at least one statement")
     return Trial(statements)
+
+
+def series(*commands: Sql | Http) -> Series:
+    """Commands sent one after another, whose rows are one reply."""
+    return Series(commands)
 
 
 def http(service: str, request: str, **options: Any) -> Http:

@@ -77,7 +77,7 @@ class Caught:
 
     scenario: Scenario
     record: Record
-    step: str | None  # the step that did not pass, None if all passed
+    step: str | None  # the first step that did not pass or was not reached, None if all passed
     words: str
     seconds: float
 
@@ -143,9 +143,11 @@ def drill(scenario: Scenario, parent: Record | None) -> Caught:
     runs.finish(record)
     ends = history.read(record).outcomes()
     bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
+    missing = [step.number for step in outline.steps(record.notebook) if step.number not in ends]
     told = ends.get(scenario.step) if scenario.passes else bad
     words = " ".join(str(told[key]) for key in ("seen", "complaint", "symptom", "fix") if told[key]) if told else ""
-    return Caught(scenario, record, bad["step"] if bad else None, words, monotonic() - started)
+    stopped = bad["step"] if bad else next(iter(missing), None)
+    return Caught(scenario, record, stopped, words, monotonic() - started)
 
 
 def _begun(notebook: str, parent: Record | None, parameters: Mapping[str, Any]) -> Record:
@@ -192,7 +194,7 @@ def _walk(environment: dict[str, str], record: Path, scenario: Scenario) -> None
 
 def _hurry(phase: Any) -> None:
     """Let the step that must notice not wait for what will not come."""
-    waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone")
+    waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 

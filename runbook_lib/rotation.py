@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import Command, Http, Login, Reply, Series, Sql, http, shell, sql
@@ -149,40 +149,42 @@ def mirror(vercel: Reply, secret: str) -> Series:
     return Series((upsert,) if body else ())
 
 
-def changed(secret: str, noted: Reply, *, skew: float) -> Expectation:
-    """Fly's secrets, Vercel's variables: whatever holds the secret was changed after ``noted_at``, give or take
-    ``skew`` seconds between the clocks."""
+def changed(secret: str, noted: Reply) -> Expectation:
+    """Fly's secrets, Vercel's variables: whatever holds the secret is not as it was noted.
+
+    Neither shows a value, but Fly a digest and Vercel the time of the last change.
+    """
+    before = _marks(noted.rows, secret)
 
     def test(replies: Sequence[Reply]) -> Finding:
-        since = _moment(noted.value("noted_at")) - timedelta(seconds=skew)
-        fly, vercel = replies
-        times = {f"Fly's {row.get('name')}": row.get("updated_at") for row in fly.rows if _is(row, "name", secret)}
-        times |= {f"Vercel's {row.get('key')}": row.get("updatedAt") for row in vercel.rows if _is(row, "key", secret)}
-        old = [place for place, at in times.items() if not _moment(at) >= since]
-        lost = "" if times else f"neither Fly nor Vercel holds {secret} any more"
-        complaint = f"not changed since this run began: {', '.join(old)}" if old else lost
-        return Finding(f"changed: {', '.join(times)}", complaint or None)
+        now = _marks([row for one in replies for row in one.rows], secret)
+        old = [place for place, mark in now.items() if mark is None or mark == before.get(place)]
+        lost = [place for place in before if place not in now]
+        bad = [f"not changed since this run began: {', '.join(old)}"] if old else []
+        bad += [f"gone since this run began: {', '.join(lost)}"] if lost else []
+        return Finding(f"changed: {', '.join(now)}", "; ".join(bad) or None)
 
     return over_all(f"{secret} was changed wherever it is held", test)
 
 
-def _is(row: Mapping[str, Any], column: str, secret: str) -> bool:
-    return bool(_among(Reply((dict(row),)), column, secret))
+def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
+    """What tells one value from the next, by the place that holds the secret."""
+    found = Reply(tuple(dict(row) for row in rows))
+    fly = {row["name"]: row.get("digest") for row in rows if row.get("name") in _among(found, "name", secret)}
+    vercel = {row["key"]: row.get("updatedAt") for row in rows if row.get("key") in _among(found, "key", secret)}
+    return {
+        **{f"Fly's {name}": mark for name, mark in fly.items()},
+        **{f"Vercel's {key}": mark for key, mark in vercel.items()},
+    }
 
 
 def _moment(at: Any) -> datetime:
-    """A time as Fly (ISO 8601) or Vercel (milliseconds) writes it; long ago where there is none."""
+    """A time as the database gives it, ISO 8601 in UTC; long ago where there is none."""
     try:
-        return datetime.fromisoformat(_iso(at))
-    except (ValueError, OverflowError, OSError):
-        return datetime.fromisoformat("1970-01-02T00:00:00+00:00")
-
-
-def _iso(at: Any) -> str:
-    if isinstance(at, int | float) and not isinstance(at, bool):
-        return (datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(milliseconds=at)).isoformat()
-    text = str(at).replace("Z", "+00:00")
-    return text if re.search(r"[+-]\d\d:?\d\d$", text) else f"{text}+00:00"
+        found = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
+    except ValueError:
+        return datetime(1970, 1, 2, tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 # --- the machines ---------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Deploying:
             "image": environment.get("FLY_LIVE_RUNNER_IMAGE", ""),
             "env": {**named, name: environment.get(name, "")},
             "restart": {"policy": "on-failure", "max_retries": 10},
-            "auto_destroy": True,
+            "auto_destroy": self.world.web.removes_machines,
             "metadata": {"deployment_id": deployment},
         }
         app = environment.get("FLY_LIVE_RUNNER_APP", self.world.names.fly_app)

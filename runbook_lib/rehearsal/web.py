@@ -53,7 +53,9 @@ class Web:
         self.deploying = Deploying(world)
         self.wallets = Wallets(world)
         self.sweeps = True  # a scenario's switch: the sweep answers, and marks nothing
+        self.late = 0.0  # seconds of silence the sweep allows beyond what it should
         self.names_deployments = True  # a scenario's switch: machines are told which deployment they run
+        self.removes_machines = True  # another: the machine of a deployment that stopped is destroyed
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ class Web:
 
     def sweep(self) -> dict[str, Any]:
         """Mark deployments without a heartbeat for longer than max(3 x interval, floor)."""
-        floor = f"{self.world.sweep_floor} seconds"
+        floor = f"{self.world.sweep_floor + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
         return self.world.query(SWEEP, {"tick": f"{self.world.tick} seconds", "floor": floor})[0]

@@ -26,7 +26,7 @@ def rested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """
     notebook = request.module.NOTEBOOK
     before = dict(os.environ)
-    with rehearsal.rehearse(scenario=outline.start(outline.notebook(notebook)), tick=0.5) as running:
+    with rehearsal.rehearse(scenario=outline.start(outline.notebook(notebook))) as running:
         os.environ.update(running.environment, RUNBOOK_RECORDS=str(tmp_path_factory.mktemp("records")))
         os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         yield drill.prepared(notebook)
