@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EXIT", "Run", "accept", "phases", "run"]
 
 EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
+ROTATION = ("rotate_secret",)  # of the database's password, under the deployment that the last phase left running
 LOOK = 0.05  # seconds between two looks at the ledger for live lines
 
 
@@ -121,8 +122,9 @@ def _told(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """The notebooks to rehearse: those named, or every phase there is, in order."""
-    chosen = names or tuple(name for name in outline.notebooks() if name.startswith("phase_"))
+    """The notebooks to rehearse: those named, or every phase there is, in order, and then a rotation."""
+    known = outline.notebooks()
+    chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [outline.notebook(name) for name in chosen]
 
 
