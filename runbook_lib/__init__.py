@@ -34,7 +34,7 @@ PUBLIC = {
         "value",
         "version",
     ),
-    "charts": ("cost_per_tick", "fill_latency", "month_to_date"),
+    "charts": ("alarms", "cadence", "cost_per_tick", "equity", "fill_latency", "freshness", "month_to_date"),
     "deployments": (
         "band",
         "boot_lines",
@@ -46,6 +46,16 @@ PUBLIC = {
     ),
     "evidence": ("known_cause", "machines_named", "written_down"),
     "facts": ("began", "first_reply", "rests_on", "told", "until"),
+    "first_day": (
+        "alarms_of",
+        "costs_usual",
+        "crons_healthy",
+        "fills_have_rows",
+        "gaps",
+        "most_lost",
+        "spending_confirmed",
+        "watched_since",
+    ),
     "live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
     "wallet": (
         "agent_gone",

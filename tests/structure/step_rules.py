@@ -23,6 +23,9 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
     ("phase_3_dry_runs", "3.1c"): (18, "what the guard did and that the runner ticked, judged together"),
     ("phase_3_dry_runs", "3.2k"): (17, "who was marked, and who must not be, judged together"),
+    ("phase_4_first_day", "4.2g"): (17, "the row, its agent and its first reconciliation in one statement"),
+    ("phase_4_first_day", "4.3b"): (16, "each order beside the decision it came from"),
+    ("phase_4_first_day", "4.3c"): (22, "two of the three trails are long statements, judged together"),
 }
 # Notebooks that may have more code cells: how many, and why.
 MORE_CELLS: dict[str, tuple[int, str]] = {
@@ -30,6 +33,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_1_paper": (50, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
     "phase_3_dry_runs": (55, "four dry runs, each a bracket of looks around its changes"),
+    "phase_4_first_day": (50, "the upgrade, then one cell for each alarm and each chart"),
 }
 
 KEY = "{key}"  # what an act's command holds of its step

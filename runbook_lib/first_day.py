@@ -1,0 +1,231 @@
+"""What the runbook expects of the first day with real size: the upgrade before it, the alarms during it (phase 4)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib import history, records, venue
+from runbook_lib.commands import Reply, Sql, sql
+from runbook_lib.deployments import band
+from runbook_lib.errors import ConfigError
+from runbook_lib.expect import Expectation, Finding, over_all, over_each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from runbook_lib.steps import Phase
+
+__all__ = [
+    "alarms_of",
+    "costs_usual",
+    "crons_healthy",
+    "fills_have_rows",
+    "gaps",
+    "most_lost",
+    "spending_confirmed",
+    "watched_since",
+]
+
+DAY = timedelta(hours=24)
+JOBS = "/api/jobs/"  # where the web app's cron endpoints are
+CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be on its way, prices are rounded
+LEAST = 0.50  # US dollars they may always differ by
+
+
+def watched_since(phase: Phase) -> str:
+    """From when on alarms count: the end of the dry runs the gate rests on, which rang them on purpose; ISO 8601.
+
+    Where no record tells (a phase rehearsed alone), 24 hours before the run began.
+    """
+    root = history.read(phase.record).root
+    rests_on = (root.get("rests_on") or {}).get("record")
+    seal = records.find(phase.record.folder.parents[2], rests_on).sealed() if rests_on else None
+    return str(seal["at"]) if seal else (datetime.fromisoformat(root["at"]) - DAY).isoformat()
+
+
+# --- the upgrade ----------------------------------------------------------------------------------------------------
+
+
+def most_lost(limit: float) -> Expectation:
+    """What can be lost at most, in US dollars, is at most ``limit``: all of the wallet, and the month's model money.
+
+    Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, a row with the Skill's ``risk``.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        mode, perp, spot, skill = replies
+        caps = venue.inner(_first(skill), "risk")
+        wallet = venue.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
+        model, position, halt = (
+            venue.number(caps.get(n)) for n in ("maxMonthlyCostUsd", "maxPositionPct", "dailyLossHaltPct")
+        )
+        if wallet is None or model is None or position is None or halt is None:
+            return Finding("", f"expected the wallet's equity and three caps, found {wallet} and {dict(caps)}")
+        worst = wallet + model
+        seen = (
+            f"at most ${worst:.2f}: ${wallet:.2f} in the wallet, ${model:g} of model calls a month; "
+            f"a position of ${wallet * position / 100:.2f}, a halt at a loss of ${wallet * halt / 100:.2f} a day"
+        )
+        return Finding(seen, None if worst <= limit else f"{seen}: more than the ${limit:g} that were agreed")
+
+    return over_all(f"at most ${limit:g} can be lost", test)
+
+
+# --- what should happen ---------------------------------------------------------------------------------------------
+
+
+def gaps(kind: str, since: str, slack: float) -> Sql:
+    """Times without a ``tick`` or without a ``reconciled``, of live deployments that run, in the last 24 hours.
+
+    Allowed are half an interval more than the Skill's own for a tick, and ``slack`` seconds. What a tick_failed, a
+    pause or a flatten explains is no gap: those are other alarms, or somebody's wish.
+    """
+    if kind not in ("tick", "reconciled"):
+        raise ConfigError(f"no gaps of {kind!r}: tick or reconciled")
+    return sql(
+        """
+        with live as (
+          select d.id, (sv.payload #>> '{schedule,every}')::interval as every,
+                 greatest(d.created_at, %(since)s::timestamptz, now() - interval '24 hours') as since
+          from public.deployments d
+          join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
+          where d.broker_kind = 'hyperliquid-mainnet' and d.status = 'running'),
+        marks as (
+          select id, every, since as at from live
+          union all select id, every, now() from live
+          union all select l.id, l.every, ds.tick_at from live l
+          join public.decision_snapshots ds on ds.deployment_id = l.id and ds.tick_at >= l.since
+          where %(kind)s = 'tick'
+          union all select l.id, l.every, g.ts from live l
+          join public.agent_logs g on g.deployment_id = l.id and g.ts >= l.since and g.event = 'reconciled'
+          where %(kind)s = 'reconciled'),
+        gaps as (select id, every, at as until, lag(at) over (partition by id order by at) as after from marks)
+        select id, after, until, extract(epoch from until - after) as seconds from gaps
+        where until - after > 1.5 * every + make_interval(secs => %(slack)s)
+          and not exists (select from public.agent_commands c where c.deployment_id = gaps.id
+                          and c.kind in ('pause', 'flatten', 'resume') and c.acked_at between after and until)
+          and not exists (select from public.agent_logs g where g.deployment_id = gaps.id
+                          and g.event = 'tick_failed' and g.ts between after and until and %(kind)s = 'tick')
+        order by after
+        """,
+        since=since,
+        slack=slack,
+        kind=kind,
+    )
+
+
+def costs_usual() -> Expectation:
+    """Every tick is priced and costs what its model's ticks usually cost (checklist, phase 4).
+
+    Reply: a row for each model: ``model``, ``ticks``, ``unpriced``, ``lowest``, ``highest`` (US dollars).
+    """
+
+    def test(found: Reply) -> Finding:
+        bad = [complaint for row in found.rows for complaint in _unusual(row)]
+        seen = ", ".join(f"{row.get('model')}: {row.get('ticks')} ticks" for row in found.rows)
+        return Finding(seen, "; ".join(bad or ([] if found.rows else ["no tick to judge"])) or None)
+
+    return over_each("the cost of every tick inside its model's band", test)
+
+
+def _unusual(row: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        low, high = band(str(row.get("model")))
+    except ConfigError as error:
+        yield str(error)
+        return
+    lowest, highest = venue.number(row.get("lowest")), venue.number(row.get("highest"))
+    if row.get("unpriced") != 0:
+        yield f"{row.get('model')}: {row.get('unpriced')} ticks with tokens and without a price"
+    if lowest is None or highest is None or lowest < low or highest > high:
+        yield f"{row.get('model')}: ${row.get('lowest')} to ${row.get('highest')}, usual are ${low:g} to ${high:g}"
+
+
+def crons_healthy() -> Expectation:
+    """The cron jobs are switched on, and no call of one has failed. Replies: the project's crons, the web app's log."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        project, log = replies
+        crons = _first(project)
+        calls = [row for row in log.rows if str(row.get("requestPath")).startswith(JOBS)]
+        failed = [row for row in calls if not _went_well(row)]
+        bad = [f"{row.get('requestPath')} ended with {row.get('responseStatusCode')}" for row in failed[:5]]
+        if crons.get("disabledAt") is not None or not crons.get("definitions"):
+            bad.insert(0, f"the cron jobs are switched off (disabledAt {crons.get('disabledAt')})")
+        return Finding(f"switched on; {len(calls)} calls in the log", "; ".join(bad) or None)
+
+    return over_all("cron jobs run and none fails", test)
+
+
+def _went_well(call: Mapping[str, Any]) -> bool:
+    status = venue.number(call.get("responseStatusCode"))
+    return status is not None and 200 <= status < 300 and call.get("level") not in ("error", "fatal")
+
+
+# --- what should not happen -----------------------------------------------------------------------------------------
+
+
+def spending_confirmed() -> Expectation:
+    """OpenRouter counts what the platform wrote down this month, and the key has a limit of its own.
+
+    Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. A backtest may
+    use another key: the truth lies between both, give or take 5 % or 50 cents.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        rows, key = map(_first, replies)
+        live, total, used = (
+            venue.number(v) for v in (rows.get("live_usd"), rows.get("all_usd"), key.get("usage_monthly"))
+        )
+        if live is None or total is None or used is None:
+            return Finding("", f"expected live_usd, all_usd and usage_monthly, found {live}, {total}, {used}")
+        seen = f"OpenRouter ${used:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
+        if not live - _leeway(live) <= used <= total + _leeway(total):
+            return Finding(seen, f"{seen}: they disagree")
+        return Finding(seen, "the key has no limit at OpenRouter" if venue.number(key.get("limit")) is None else None)
+
+    return over_all("spending as OpenRouter counts it", test)
+
+
+def _leeway(amount: float) -> float:
+    return max(LEAST, CLOSE * amount)
+
+
+def fills_have_rows() -> Expectation:
+    """Every fill of the wallet at the venue is of an order in ``mainnet_orders``.
+
+    Replies: rows ``cloid`` of every order of the wallet, its ``userFills``.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        orders, fills = replies
+        known = {str(cloid) for cloid in orders.column("cloid") if cloid}
+        strange = [row for row in fills.rows if str(row.get("cloid")) not in known]
+        named = [f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})" for row in strange]
+        return Finding(f"{len(fills.rows)} fills", f"fills without a row: {', '.join(named)}" if named else None)
+
+    return over_all("a row for every fill", test)
+
+
+def alarms_of(since: str) -> Sql:
+    """Every alarm that the platform itself wrote down, with its time: ``at``, ``alarm``, ``deployment_id``."""
+    return sql(
+        """
+        select g.ts as at, g.event as alarm, g.deployment_id from public.agent_logs g
+        join public.deployments d on d.id = g.deployment_id and d.broker_kind = 'hyperliquid-mainnet'
+        where g.ts >= %(since)s and g.event in ('tick_failed', 'state_drift', 'liquidation', 'cost_guard_tripped',
+                                                'daily_loss_halt', 'webdata2_apply_failed', 'runner_fatal')
+        union all
+        select coalesce(s.updated_at, d.created_at), 'heartbeat lost', d.id from public.deployments d
+        left join public.agent_state s on s.deployment_id = d.id
+        where d.status = 'error' and d.error_text like 'heartbeat lost:%%'
+          and coalesce(s.updated_at, d.created_at) >= %(since)s
+        order by at
+        """,
+        since=since,
+    )
+
+
+def _first(found: Reply) -> Mapping[str, Any]:
+    return found.rows[0] if found.rows else {}

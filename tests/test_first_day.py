@@ -1,0 +1,108 @@
+"""The alarms of the first day ring for what they are for, and for nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib import first_day
+from runbook_lib.commands import Reply
+from runbook_lib.errors import ConfigError
+
+PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}
+RISK = {"maxPositionPct": 30, "maxMonthlyCostUsd": 10, "dailyLossHaltPct": 5}
+HAIKU = "anthropic/claude-haiku-4.5"
+
+
+def judged(expectation, *replies):
+    return expectation.judge(replies)
+
+
+def answer(*rows, text=""):
+    return Reply(rows=tuple(rows), text=text)
+
+
+def lost(limit, risk=RISK):
+    money = (answer(text='"default"'), answer(PERP), answer({"balances": []}))
+    return judged(first_day.most_lost(limit), *money, answer({"risk": risk}))
+
+
+def test_the_most_that_can_be_lost_is_the_wallet_and_the_months_model_calls():
+    found = lost(110)
+
+    assert found.complaint is None
+    assert "at most $110.00" in found.seen
+    assert "a position of $30.00" in found.seen
+
+
+def test_more_than_was_agreed_is_complained_of():
+    assert "more than the $109" in lost(109).complaint
+
+
+def test_a_cap_that_is_missing_leaves_no_sum():
+    assert lost(1000, {"maxPositionPct": 30}).complaint
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "unpriced", "says"),
+    [
+        (0.02, 0.06, 0, None),
+        (0.02, 0.11, 0, "usual are $0.01 to $0.1"),
+        (0.005, 0.06, 0, "usual are"),
+        (0.02, 0.06, 3, "3 ticks with tokens and without a price"),
+        (None, None, 0, "usual are"),
+    ],
+)
+def test_a_cost_outside_the_models_band_rings(lowest, highest, unpriced, says):
+    row = {"model": HAIKU, "ticks": 9, "unpriced": unpriced, "lowest": lowest, "highest": highest}
+    complaint = judged(first_day.costs_usual(), answer(row)).complaint
+
+    assert complaint is None if says is None else says in complaint
+
+
+def test_no_tick_at_all_is_no_usual_cost():
+    assert judged(first_day.costs_usual(), answer()).complaint == "no tick to judge"
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "says"),
+    [
+        (10.0, 100, None),
+        (14.0, 100, None),  # a backtest with a key of its own, or with this one
+        (20.0, 100, "disagree"),
+        (5.0, 100, "disagree"),
+        (10.0, None, "no limit"),
+    ],
+)
+def test_spending_lies_between_what_is_live_and_all_that_was_written_down(used, limit, says):
+    rows, key = answer({"live_usd": 10, "all_usd": 14}), answer({"usage_monthly": used, "limit": limit})
+    complaint = judged(first_day.spending_confirmed(), rows, key).complaint
+
+    assert complaint is None if says is None else says in complaint
+
+
+def test_a_fill_that_no_row_tells_of_is_named():
+    fills = answer({"cloid": "0x1", "coin": "BTC"}, {"cloid": None, "coin": "ETH", "side": "B", "sz": "1", "oid": 7})
+    complaint = judged(first_day.fills_have_rows(), answer({"cloid": "0x1"}), fills).complaint
+
+    assert "B 1 ETH (order 7)" in complaint
+    assert "BTC" not in complaint
+
+
+def test_a_cron_call_that_failed_rings_and_a_page_that_failed_does_not():
+    crons = answer({"disabledAt": None, "definitions": [{"path": "/api/jobs/heartbeat-sweep"}]})
+    page = {"requestPath": "/skills", "responseStatusCode": 500, "level": "error"}
+    sweep = {"requestPath": "/api/jobs/heartbeat-sweep", "responseStatusCode": 500, "level": "error"}
+
+    assert judged(first_day.crons_healthy(), crons, answer(page)).complaint is None
+    assert "heartbeat-sweep ended with 500" in judged(first_day.crons_healthy(), crons, answer(page, sweep)).complaint
+
+
+def test_crons_that_are_switched_off_ring():
+    off = answer({"disabledAt": 1763800000000, "definitions": [{"path": "/api/jobs/heartbeat-sweep"}]})
+
+    assert "switched off" in judged(first_day.crons_healthy(), off, answer()).complaint
+
+
+def test_gaps_are_of_ticks_or_of_reconciliations():
+    with pytest.raises(ConfigError, match="tick or reconciled"):
+        first_day.gaps("heartbeat", "2026-11-22T00:00:00Z", 1)
