@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["runners"]
 
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at the acknowledgements, at first and at most
-ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows a position
+ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows something
 SETTLE = 0.5  # seconds a closing order may take to show at the venue after the acknowledgement
 
 # A command's id is made of this halt's own key, so that sending it twice adds nothing; it is notified by us only
@@ -224,10 +224,12 @@ def _why(one: Deployment) -> str:
 
 
 def _holds_on(board: Board, deployment: str, acknowledged: float) -> bool:
-    """Whether the venue shows a position well after the runner said that it had flattened."""
+    """Whether the venue shows a position or an order well after the runner said that it had flattened."""
     one = board.deployments[deployment]
     wallet = board.wallets.get(one.wallet or "")
-    return bool(wallet and wallet.positions and wallet.error is None and wallet.at > acknowledged + SETTLE)
+    if wallet is None or wallet.error is not None or wallet.at <= acknowledged + SETTLE:
+        return False
+    return bool(wallet.positions or wallet.orders)
 
 
 def _take_in(board: Board, rows: Sequence[dict[str, Any]], error: str | None) -> None:

@@ -175,6 +175,8 @@ def refused(services: Services, board: Board, live: str | None) -> None:
     words = reply.error or ""
     if DISABLED in words:
         board.end("refusal", "passed", f"a person tried: {words}")
+    elif "there is no Skill" in words:  # nothing a person could try to deploy yet
+        by_environment(services, board, live)
     elif not words:
         made = reply.rows[0] if reply.rows else {}
         board.end("refusal", "failed", complaint=f"a deployment was made: {made.get('deployment_id')}; halt again")

@@ -63,10 +63,12 @@ def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iter
     proven: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     live = platform.live()
     for _ in range(rounds):
-        platform.revive(*live)
-        for deployment in live:
-            platform.rest(deployment)
-        held = {one for one in live if platform.positions(one)}  # a runner may have closed its own meanwhile
+        with runner_fault(platform.running.folder, propose=None):  # until all is in place, no runner decides anything
+            platform.revive(*live)
+            for deployment in live:
+                platform.buy(deployment)
+                platform.rest(deployment)
+        held = {one for one in live if platform.positions(one)}
         press, done = _press(platform, name, live[0], folder)
         for measure, part in MEASURES.items():
             asked = [one for one in live if measure != "flat" or one in held]
