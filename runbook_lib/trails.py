@@ -137,6 +137,8 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
         return
     if not _same_number(order.get("filled_size_base"), size):
         yield f"filled_size_base: {order.get('filled_size_base')} in the row, {size:g} filled at the venue"
+    if (asked := number(order.get("size_base"))) is not None and size > asked * (1 + CLOSE):
+        yield f"filled more than ordered: {size:g} of {asked:g}"
     for fill in fills:
         if (fill.get("coin"), SIDES.get(str(fill.get("side")))) != (order.get("symbol"), order.get("side")):
             yield f"fill {fill.get('tid')}: {fill.get('side')} {fill.get('coin')} at the venue"

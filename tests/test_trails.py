@@ -145,3 +145,15 @@ def test_each_mismatch_names_its_order_and_both_sides():
     story["orders"][0]["size_base"] = 0.5
 
     assert f"0x{7:032x} size_base: 0.5 in the row, 0.00018 at the venue" in differing_trails(**story)
+
+
+def test_an_order_that_is_filled_twice_is_named_although_every_trail_says_the_same():
+    story = {name: [] for name in TRAILS}
+    _tell(story, 0, "filled", True, [18], 0)
+    again = {**story["fills"][0], "tid": 1}
+    story["fills"].append(again)
+    story["orders"][0] |= {"filled_size_base": 0.00036, "fee_usd": 2 * story["orders"][0]["fee_usd"]}
+    story["logs"][1]["size_base"] = 0.00036
+
+    [found] = differing_trails(**story)
+    assert found.endswith("filled more than ordered: 0.00036 of 0.00018")
