@@ -293,4 +293,4 @@ def _repository() -> Path:
     return Path(settings.load("rehearsal").repository)
 
 
-PROCESSES.set_forkserver_preload(["runbook_lib.opening", "runbook_lib.drill"])
+PROCESSES.set_forkserver_preload(["runbook_lib.opening", "runbook_lib.charts", "runbook_lib.drill"])

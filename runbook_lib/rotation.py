@@ -62,8 +62,8 @@ def held(secret: str) -> Expectation:
         if not all(row.get("name") for row in fly.rows) or not all(row.get("key") for row in vercel.rows):
             return Finding("", "a secret of Fly or a variable of Vercel has no name: the lists cannot be read")
         places = {
-            "Fly": _among(fly, "name", secret),
-            "Vercel": _among(vercel, "key", secret),
+            "Fly": list(_among(fly.rows, "name", secret)),
+            "Vercel": list(_among(vercel.rows, "key", secret)),
             "machines": [str(row["id"]) for row in _holding(fly, machines, secret)],
         }
         seen = "; ".join(f"{place}: {', '.join(found)}" for place, found in places.items() if found)
@@ -78,18 +78,18 @@ def _names(secret: str) -> tuple[str, ...]:
     return NAMES.get(secret, (secret,))
 
 
-def _among(found: Reply, column: str, secret: str) -> list[str]:
-    """The secret's names among a reply's; on Vercel those for production."""
-    return [
-        str(row[column])
-        for row in found.rows
+def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
+    """The rows that hold the secret, by its name there; of Vercel's those for production."""
+    return {
+        str(row[column]): row
+        for row in rows
         if row.get(column) in _names(secret) and "production" in (row.get("target") or ["production"])
-    ]
+    }
 
 
 def _holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
     """Machines that hold the secret: all where the app does, else those whose own environment does."""
-    everywhere = bool(_among(fly, "name", secret))
+    everywhere = bool(_among(fly.rows, "name", secret))
     there = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
     return [row for row in there if everywhere or set(_names(secret)) & set(_env(row))]
 
@@ -137,14 +137,17 @@ def let_in(secret: str) -> Expectation:
 
 def stage(fly: Reply, secret: str) -> Series:
     """Set the new value on Fly, under every name the app holds it by; running machines do not notice yet."""
-    values = dict.fromkeys(_among(fly, "name", secret), NEW)
+    values = dict.fromkeys(_among(fly.rows, "name", secret), NEW)
     return Series((http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": values}),) if values else ())
 
 
 def mirror(vercel: Reply, secret: str) -> Series:
     """Set the new value on Vercel, under every name it is held by; the live deployment does not notice yet."""
-    kinds = {row["key"]: row.get("type") for row in vercel.rows if row.get("key") in _among(vercel, "key", secret)}
-    body = [{"key": key, "value": NEW, "type": kind, "target": ["production"]} for key, kind in kinds.items()]
+    kinds = {key: str(row.get("type")) for key, row in _among(vercel.rows, "key", secret).items()}
+    body = [
+        {"key": key, "value": NEW, "type": kind.replace("plain", "sensitive"), "target": ["production"]}
+        for key, kind in kinds.items()
+    ]
     upsert = http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
     return Series((upsert,) if body else ())
 
@@ -169,13 +172,8 @@ def changed(secret: str, noted: Reply) -> Expectation:
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
     """What tells one value from the next, by the place that holds the secret."""
-    found = Reply(tuple(dict(row) for row in rows))
-    fly = {row["name"]: row.get("digest") for row in rows if row.get("name") in _among(found, "name", secret)}
-    vercel = {row["key"]: row.get("updatedAt") for row in rows if row.get("key") in _among(found, "key", secret)}
-    return {
-        **{f"Fly's {name}": mark for name, mark in fly.items()},
-        **{f"Vercel's {key}": mark for key, mark in vercel.items()},
-    }
+    fly = {f"Fly's {name}": row.get("digest") for name, row in _among(rows, "name", secret).items()}
+    return fly | {f"Vercel's {key}": row.get("updatedAt") for key, row in _among(rows, "key", secret).items()}
 
 
 def _moment(at: Any) -> datetime:

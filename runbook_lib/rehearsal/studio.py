@@ -130,7 +130,13 @@ class Studio:
                 " prompt_tokens, completion_tokens, cost_usd) values (%(run)s, %(at)s, %(context)s, %(action)s,"
                 " %(verdict)s, %(prompt)s, %(completion)s, %(cost)s)",
                 [
-                    {"run": run, **row, **{name: Jsonb(row[name]) for name in ("context", "action", "verdict")}}
+                    {
+                        "run": run,
+                        **row,
+                        "context": Jsonb(row["context"]),
+                        "verdict": Jsonb(row["verdict"]),
+                        "action": Jsonb(row["action"]) if row["action"] else None,
+                    }
                     for row in rows
                 ],
             )
