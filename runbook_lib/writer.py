@@ -5,6 +5,7 @@ Looking needs no lock, and safety actions never wait for one.
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import StepRefused
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Writer"]
 
 LABEL = 63  # bytes that Postgres keeps of an application name
+# The locks of this process: a cell that opens its phase again is the same writer, not a second one.
+HELD: dict[str, Lock] = {}
 
 
 class Writer:
@@ -23,21 +26,30 @@ class Writer:
     def __init__(self, services: Services, label: str) -> None:
         self._services = services
         self._label = label.encode()[:LABEL].decode(errors="ignore")
-        self._lock: Lock | None = None
+        settings = services.settings
+        self._name, self._place = f"launch-runbook {settings.project}", f"{settings.database.url} {settings.project}"
 
     def take(self) -> None:
         """Hold the lock, or go on holding it; raise `StepRefused` naming who holds it and since when."""
-        if self._lock is not None and self._services.holds(self._lock):
-            return
-        self._lock, holder = self._services.lock(f"launch-runbook {self._services.settings.project}", self._label)
-        if self._lock is None:
-            raise StepRefused(
-                f"the writing lock is held by {holder}: you can look, and stop things, "
-                "but not change anything until that run has ended"
-            )
+        held = HELD.pop(self._place, None)
+        if held is None or not self._services.holds(held):
+            held, holder = self._services.lock(self._name, self._label)
+            if held is None:
+                raise StepRefused(
+                    f"the writing lock is held by {holder}: you can look, and stop things, "
+                    "but not change anything until that run has ended"
+                )
+        HELD[self._place] = held
 
     def release(self) -> None:
         """Give the lock back."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        held = HELD.pop(self._place, None)
+        if held is not None:
+            held.close()
+
+
+@atexit.register
+def release_all() -> None:
+    """Close what this process holds, quietly: the database would do it anyway."""
+    while HELD:
+        HELD.popitem()[1].close()

@@ -24,6 +24,7 @@ from runbook_lib.rehearsal import Running, rehearse
 from runbook_lib.services import Services
 from runbook_lib.settings import Settings
 from runbook_lib.steps import Phase
+from runbook_lib.writer import release_all
 
 PATIENCE = 120  # seconds until a condition that does not come fails its test; the machine may be busy
 OPENED: list[Services] = []  # to be closed with the test
@@ -60,6 +61,7 @@ def chosen(environment: dict[str, str]) -> Iterator[Settings]:
     yield settings.load("rehearsal")
     while OPENED:
         OPENED.pop().close()
+    release_all()
 
 
 @pytest.fixture

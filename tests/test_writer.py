@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from runbook_lib import writer as module
 from runbook_lib.errors import StepRefused
 from runbook_lib.services import Services
 from runbook_lib.writer import Writer
@@ -27,60 +28,73 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def two(chosen):
-    """Two operators on one profile."""
-    services = [Services(chosen), Services(chosen)]
-    writers = [Writer(services[0], "ada 2026-11-22/1_phase"), Writer(services[1], "grace 2026-11-22/2_phase")]
-    yield writers
-    for writer, one in zip(writers, services, strict=True):
-        writer.release()
-        one.close()
+def mine(chosen):
+    """The writer of this process."""
+    services = Services(chosen)
+    made = Writer(services, "ada 2026-11-22/2_phase")
+    made.release()
+    yield made
+    made.release()
+    services.close()
 
 
-def test_the_second_writer_is_told_who_holds_the_lock_and_since_when(two):
-    first, second = two
-    first.take()
-
-    with pytest.raises(StepRefused, match=r"held by ada 2026-11-22/1_phase, since 20\d\d-.*Z: you can look"):
-        second.take()
-
-
-def test_taking_twice_is_holding(two):
-    two[0].take()
-    two[0].take()
-
-
-def test_a_released_lock_can_be_taken(two):
-    first, second = two
-    first.take()
-    first.release()
-    second.take()
-
-    with pytest.raises(StepRefused, match="held by grace"):
-        first.take()
-
-
-def test_a_lock_that_the_database_dropped_is_taken_again(two, running):
-    first, _ = two
-    first.take()
-    first._lock.close()  # what the reset of the password does to every session
-
-    first.take()
-    with pytest.raises(StepRefused, match="held by ada"):
-        two[1].take()
-
-
-def test_the_database_releases_the_lock_of_a_killed_process(two, environment):
+@pytest.fixture
+def grace(environment):
+    """Another operator's process, which holds the lock."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
     )
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(StepRefused, match="held by grace"):
-        two[0].take()
-
-    holder.send_signal(signal.SIGKILL)
+    yield holder
+    if holder.poll() is None:
+        holder.kill()
     holder.communicate()
-    eventually(lambda: _taken(two[0]), "the lock of a killed process")
+
+
+def test_the_second_writer_is_told_who_holds_the_lock_and_since_when(grace, mine):
+    with pytest.raises(StepRefused, match=r"held by grace 2026-11-22/1_phase, since 20\d\d-.*Z: you can look"):
+        mine.take()
+
+
+def test_a_phase_opened_again_in_the_same_process_is_the_same_writer(mine, chosen):
+    mine.take()
+    again = Writer(Services(chosen), "ada 2026-11-22/3_phase")
+    again.take()
+
+    assert len(module.HELD) == 1
+
+
+def test_a_lock_whose_holder_has_left_can_be_taken(grace, mine):
+    grace.communicate("")  # it ends by itself
+
+    eventually(lambda: _taken(mine), "the lock of a process that ended")
+
+
+def test_a_lock_that_the_database_dropped_is_taken_again(mine):
+    mine.take()
+    (lock,) = module.HELD.values()
+    lock.close()  # what the reset of the password does to every session
+
+    mine.take()
+    assert module.HELD and lock not in module.HELD.values()
+
+
+def test_a_lock_lost_to_somebody_else_is_not_believed_in(mine, request):
+    mine.take()
+    next(iter(module.HELD.values())).close()
+    request.getfixturevalue("grace")
+
+    with pytest.raises(StepRefused, match="held by grace"):
+        mine.take()
+
+
+def test_the_database_releases_the_lock_of_a_killed_process(grace, mine):
+    with pytest.raises(StepRefused, match="held by grace"):
+        mine.take()
+
+    grace.send_signal(signal.SIGKILL)
+    grace.communicate()
+    eventually(lambda: _taken(mine), "the lock of a killed process")
 
 
 def _taken(writer):
