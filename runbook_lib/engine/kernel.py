@@ -244,8 +244,8 @@ def be_kernel(server: int, orders: int, report: int, log: int, status: int) -> N
             os.dup2(descriptor, place)
         os.write(status, b"%d\n" % os.getpid())
         close(orders, log, status)
-        if numpy := sys.modules.get("numpy"):
-            numpy.random.seed()  # or all kernels would draw the same numbers; Python's own are seeded anew
+        if drawing := sys.modules.get("numpy.random"):
+            drawing.seed()  # or all kernels would draw the same numbers; Python's own are seeded anew
         run(report)
     except BaseException:  # noqa: BLE001 - whatever it is, it must not become the server's
         traceback.print_exc(file=sys.__stderr__)
