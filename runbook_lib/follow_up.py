@@ -1,0 +1,148 @@
+"""What a week of real load tells (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib import venue
+from runbook_lib.commands import Reply, Sql, sql
+from runbook_lib.expect import Expectation, Finding, over_all, over_each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"]
+
+ENOUGH = 30  # fills below which a percentile is an anecdote
+MARGIN = 1.5  # the wait that is advised, as a multiple of the slowest fill but one in a hundred
+SHARE = 0.01  # of a core that the guard's query may keep busy at the largest number of deployments
+DEPLOYMENTS = (10, 100, 1000)
+MONTH = 30 * 86_400  # seconds
+PROPOSAL = (
+    "propose create index on decision_snapshots (deployment_id, tick_at) include (cost_usd), "
+    "and from 100 deployments an hourly rollup with primary key (deployment_id, hour)"
+)
+
+
+def wait_advice(wait: float) -> Expectation:
+    """How the runner's ``wait`` for a fill (seconds) compares with what fills took, with a recommendation.
+
+    Reply: a row ``fills``, ``slow`` (over the wait), ``median``, ``p99`` and ``slowest``, in seconds.
+    """
+
+    def test(found: Reply) -> Finding:
+        row = found.rows[0] if found.rows else {}
+        fills, slow, median, late = (venue.number(row.get(name)) for name in ("fills", "slow", "median", "p99"))
+        if fills is None or slow is None or (fills > 0 and (median is None or late is None)):
+            return Finding("", f"expected fills, slow, median and p99, found {dict(row)}")
+        if not fills or median is None or late is None:
+            return Finding("no fill yet: nothing to advise")
+        seen = f"{fills:g} fills, median {median:.2f} s, 99 % within {late:.2f} s, {slow:g} over {wait:g} s: "
+        return Finding(seen + _advice(fills, late, wait))
+
+    return over_each(f"fills against the {wait:g} s wait", test)
+
+
+def _advice(fills: float, late: float, wait: float) -> str:
+    if fills < ENOUGH:
+        return f"too few to advise, {ENOUGH} are needed"
+    return f"keep {wait:g} s" if MARGIN * late <= wait else f"wait {MARGIN * late:.1f} s instead of {wait:g} s"
+
+
+def outages(since: str) -> Sql:
+    """Times in which a live deployment did not see the venue: from the first complaint to the next `reconciled`.
+
+    A row for each: ``deployment_id``, ``began``, ``recovered`` (null while it lasts), ``seconds``, ``complaints``.
+    """
+    return sql(
+        """
+        with bad as (
+          select l.deployment_id, l.ts, l.event, (
+            select min(r.ts) from public.agent_logs r
+            where r.deployment_id = l.deployment_id and r.event = 'reconciled' and r.ts > l.ts) as recovered
+          from public.agent_logs l join public.deployments d on d.id = l.deployment_id
+          where d.broker_kind = 'hyperliquid-mainnet' and l.ts >= %(since)s
+            and l.event in ('webdata2_apply_failed', 'all_mids_fetch_failed', 'state_drift'))
+        select deployment_id, min(ts) as began, recovered, count(*) as complaints,
+               extract(epoch from coalesce(recovered, now()) - min(ts)) as seconds
+        from bad group by deployment_id, recovered order by began
+        """,
+        since=since,
+    )
+
+
+def holds_up() -> Expectation:
+    """Every outage has ended. Reply: rows of `outages`."""
+
+    def test(found: Reply) -> Finding:
+        lasting = [str(row.get("began")) for row in found.rows if not row.get("recovered")]
+        seconds = [venue.number(row.get("seconds")) or 0.0 for row in found.rows]
+        seen = f"{len(found.rows)} outages" + (f", the longest {max(seconds):.0f} s" if seconds else "")
+        return Finding(seen, f"not over: since {', '.join(lasting)}" if lasting else None)
+
+    return over_each("every outage has ended", test)
+
+
+def guard_plan(deployment: str) -> Sql:
+    """Today's query of the cost guard, explained: what it reads and how long it takes (checklist, last section)."""
+    return sql(
+        """
+        explain (analyze, buffers, format json)
+        select coalesce(sum(cost_usd), 0) from public.decision_snapshots
+        where deployment_id = %(deployment)s and tick_at >= date_trunc('month', now(), 'UTC')
+        """,
+        deployment=deployment,
+    )
+
+
+def guard_projection() -> Expectation:
+    """What the guard's query will take at 10, 100 and 1000 deployments, and what mends it, as a proposal.
+
+    Replies: `guard_plan`, and a row ``rows`` (the deployment's this month) and ``tick_seconds``. A month of ticks has
+    so many more rows; each is read once a tick by each deployment, so the database's load grows with their number.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        plan, counted = _plan(replies[0]), replies[1].rows[0] if replies[1].rows else {}
+        took, rows, every = (
+            venue.number(plan.get("Execution Time")),
+            venue.number(counted.get("rows")),
+            venue.number(counted.get("tick_seconds")),
+        )
+        top = venue.inner(plan, "Plan")
+        if took is None or rows is None or every is None or every <= 0 or not top:
+            return Finding("", f"expected a plan with its time, rows and tick_seconds, found {took}, {rows}, {every}")
+        return Finding(f"{took:.2f} ms for {rows:g} rows ({_scans(top)}); {_projected(took, rows, every)}")
+
+    return over_all("the cost guard's query and its growth", test)
+
+
+def _projected(took: float, rows: float, every: float) -> str:
+    """``took`` in ms for ``rows``; ``every`` in seconds between two ticks."""
+    full = took * max(1.0, MONTH / every / max(rows, 1.0))
+    words = [f"a full month {full:.1f} ms a tick"]
+    loads = [(count, count * full / 1000 / every) for count in DEPLOYMENTS]
+    words += [f"{count} deployments {load:.1%} of a core" for count, load in loads]
+    worst = loads[-1][1]
+    return ", ".join(words) + (": " + PROPOSAL if worst > SHARE else ": it can stay as it is")
+
+
+def _plan(found: Reply) -> Mapping[str, Any]:
+    """The plan in the only value of the only row, a list of one."""
+    value = next(iter(found.rows[0].values()), None) if found.rows else None
+    one = value[0] if isinstance(value, list | tuple) and value else None
+    return one if isinstance(one, dict) else {}
+
+
+def _scans(node: Mapping[str, Any]) -> str:
+    """What the plan reads, and how many blocks, hit or read."""
+    kinds = dict.fromkeys(_kinds(node))
+    blocks = sum(venue.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
+    return f"{', '.join(kinds)}, {blocks:g} blocks"
+
+
+def _kinds(node: Mapping[str, Any]) -> Iterator[str]:
+    if "Scan" in str(node.get("Node Type")):
+        yield f"{node.get('Node Type')} {node.get('Index Name') or node.get('Relation Name') or ''}".strip()
+    for inner in node.get("Plans") or ():
+        yield from _kinds(inner)

@@ -1,0 +1,287 @@
+"""The checklist's incident sheet: for each symptom the first action, its proof, the evidence, the way to the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands import Command, Sql, http, sql
+from runbook_lib.deployments import command_state, send_command
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.expect import Expectation, each, not_null, one_of, reply, rows
+from runbook_lib.platform import halt_line, production_variables
+from runbook_lib.wallet import info
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runbook_lib.settings import Settings
+
+__all__ = ["Incident", "incident", "paused"]
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One row of the sheet, for one deployment. ``gesture`` is what the person does in rehearsal, with ``facts``."""
+
+    symptom: str
+    first: str
+    path: str
+    action: Command
+    proof: Command
+    expect: Expectation
+    evidence: tuple[Command, Command]
+    gesture: str = "sign_in"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def guide(self) -> dict[str, str]:
+        """What to read while the first action runs."""
+        halt = "It spreads, or nothing here explains it: ./runbook halt"
+        return {"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt}
+
+
+def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
+    """The row of the sheet for ``symptom``, by its short name or its words there.
+
+    ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, naming the
+    nearest, for a symptom the sheet does not know.
+    """
+    wanted = symptom.strip().lower()
+    for name, (words, make) in SHEET.items():
+        if wanted in (name, words.lower()):
+            return make(words, deployment, settings)
+    raise ConfigError(f"no symptom {symptom!r} on the incident sheet: {nearest(wanted, SHEET)}")
+
+
+def paused(kind: str) -> Expectation:
+    """The command was obeyed and the deployment is paused, or has gone further. Reply: `command_state`."""
+    return reply(kind=kind, seconds=not_null, status=one_of("paused", "halted", "stopped"))
+
+
+# --- the rows -------------------------------------------------------------------------------------------------------
+
+
+def _rapid_orders(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    one = str(deployment["id"])
+    orders = sql(
+        """
+        select date_trunc('hour', o.placed_at, 'UTC') as hour, count(*) as orders, sum(o.fee_usd) as fees_usd,
+               max(sv.payload #>> '{risk,maxOrdersPerDay}') as most_a_day
+        from public.mainnet_orders o join public.deployments d on d.id = o.deployment_id
+        join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
+        where d.id = %(deployment)s and o.placed_at > now() - interval '24 hours' group by 1 order by 1 desc
+        """,
+        deployment=one,
+    )
+    return Incident(
+        words,
+        "Pause",
+        "More orders a day than maxOrdersPerDay: the engine should have caught it, it is a bug; keep it paused. Fewer: "
+        "the Skill asks for them; tighten the cap in a new version.",
+        send_command("pause", one),
+        command_state("pause", one),
+        paused("pause"),
+        (orders, _decisions(one)),
+    )
+
+
+def _wrong_size(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    one = str(deployment["id"])
+    sizes = sql(
+        """
+        select o.placed_at, o.symbol, o.side, o.size_base, o.size_base * o.avg_fill_price as ordered_usd,
+               said.usd as decided_usd, said.kind from public.mainnet_orders o left join lateral (
+          select (ds.proposed_action ->> 'sizeUsd')::numeric as usd, ds.proposed_action ->> 'kind' as kind
+          from public.decision_snapshots ds where ds.deployment_id = o.deployment_id and ds.proposed_action is not null
+          order by abs(extract(epoch from ds.tick_at - o.placed_at)) limit 1) said on true
+        where o.deployment_id = %(deployment)s order by o.placed_at desc limit 20
+        """,
+        deployment=one,
+    )
+    held = sql(
+        "select positions, equity_usd, updated_at from public.agent_state where deployment_id = %(deployment)s",
+        deployment=one,
+    )
+    return Incident(
+        words,
+        "Pause, do NOT flatten yet",
+        "decided_usd beside ordered_usd: they differ, the broker sized it wrongly; they agree, the Skill asked for it "
+        "and a cap is too loose. Neither explains the position: somebody else trades on this wallet (agent key).",
+        send_command("pause", one),
+        command_state("pause", one),
+        paused("pause"),
+        (sizes, held),
+    )
+
+
+def _big_loss(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    one = str(deployment["id"])
+    loss = sql(
+        """
+        select min(found.usd) as lowest_usd, max(found.usd) as highest_usd, (array_agg(found.usd order by found.ts))[1]
+               as first_usd, s.equity_usd as now_usd, sv.payload #>> '{risk,dailyLossHaltPct}' as halt_pct,
+               100 * (1 - s.equity_usd / nullif((array_agg(found.usd order by found.ts))[1], 0)) as lost_pct
+        from public.deployments d join public.agent_state s on s.deployment_id = d.id
+        join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
+        left join lateral (select l.ts, (l.data ->> 'equity_usd')::numeric as usd from public.agent_logs l
+          where l.deployment_id = d.id and l.event = 'reconciled' and l.ts >= date_trunc('day', now(), 'UTC')) found
+          on true
+        where d.id = %(deployment)s group by s.equity_usd, sv.payload
+        """,
+        deployment=one,
+    )
+    return Incident(
+        words,
+        "Flatten",
+        "lost_pct over halt_pct and no daily_loss_halt: the halt failed, a bug. Under it: dailyLossHaltPct was set "
+        "high; lower it in a new version.",
+        send_command("flatten", one),
+        command_state("flatten", one),
+        paused("flatten") & reply(positions=0),
+        (loss, _lines(one, "daily_loss_halt", "liquidation", "order_filled")),
+    )
+
+
+def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    one = str(deployment["id"])
+    state = sql(
+        """
+        select d.status, extract(epoch from now() - max(l.ts)) as seconds_since_reconciled
+        from public.deployments d join public.agent_logs l on l.deployment_id = d.id and l.event = 'reconciled'
+        where d.id = %(deployment)s group by d.id
+        """,
+        deployment=one,
+    )
+    return Incident(
+        words,
+        "Watch the machine's log for webdata2_apply_failed",
+        "The venue's API or the network, and it usually recovers. If it persists: fly secrets set "
+        "HYPERLIQUID_LIVE_ENABLED=false (./runbook halt does it, and what must follow). In every line: the image is "
+        "older than the retirement of webData2.",
+        http("fly", "GET /api/v1/apps/{fly.app}/logs", pick="data"),
+        state,
+        rows(1) & each(seconds_since_reconciled=not_null, status=not_null),
+        (_lines(one, "webdata2_apply_failed", "all_mids_fetch_failed", "state_drift", "tick_failed"), state),
+    )
+
+
+def _cron_secret(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    variable = {"key": "CRON_SECRET", "value": "$NEW_SECRET", "type": "sensitive", "target": ["production"]}
+    unswept = sql("""
+        select d.id, d.status, d.error_text, extract(epoch from now() - s.updated_at) as seconds_stale
+        from public.deployments d left join public.agent_state s on s.deployment_id = d.id
+        where d.status not in ('stopped', 'provisioning') order by seconds_stale desc nulls first
+    """)
+    return Incident(
+        words,
+        "Rotate CRON_SECRET in Vercel",
+        "Whoever has it can only ask for sweeps. The old one works until the web app is deployed again: go on with "
+        "./runbook run rotate_secret -p secret=CRON_SECRET, which deploys, and sees the old one turned away.",
+        http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=[variable]),
+        http("vercel", "GET /v10/projects/{vercel.project}/env", pick="envs"),
+        production_variables("CRON_SECRET"),
+        (unswept, http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")),
+    )
+
+
+def _agent_key(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+    if not deployment.get("agent_address"):
+        raise ConfigError(f"deployment {deployment['id']} has no agent: name the live one with -p deployment=…")
+    agent, wallet = str(deployment["agent_address"]), str(deployment["wallet"])
+    agents = sql(
+        """
+        select a.agent_address, a.revoked_at, c.created_at as stop_queued_at, d.id, d.status
+        from public.hyperliquid_agents a join public.deployments d on d.hyperliquid_agent_id = a.id
+        left join public.agent_commands c on c.deployment_id = d.id and c.kind = 'stop'
+        where a.agent_address = %(agent)s and d.id = %(deployment)s
+        """,
+        agent=agent,
+        deployment=str(deployment["id"]),
+    )
+    return Incident(
+        words,
+        "Revoke, at once; then remove the agent in the venue's app",
+        "Both steps are needed (ADR-0016): the platform cannot take the key's right to trade away. Orders or fills "
+        "without a row are somebody else's. Then find where the key was read: the Vault, or a machine's memory.",
+        _revoke(agent),
+        agents,
+        rows() & each(revoked_at=not_null, stop_queued_at=not_null),
+        (info("extraAgents", user=wallet), info("userFills", user=wallet)),
+        "remove_agent",
+        {"agent": agent},
+    )
+
+
+def _revoke(agent: str) -> Sql:
+    """What the page's Revoke does: mark the agent, and queue a stop for every deployment that trades with it."""
+    return sql(
+        """
+        with gone as (
+          update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, clock_timestamp())
+          where agent_address = %(agent)s returning id)
+        insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
+        select md5(%(key)s::text || d.id::text)::uuid, d.id, 'stop', '{"reason": "agent revoked"}', 'launch-runbook'
+        from public.deployments d join gone on gone.id = d.hyperliquid_agent_id
+        where d.status not in ('stopped', 'error')
+        on conflict (id) do nothing
+        """,
+        agent=agent,
+        key="{key}",
+    )
+
+
+def _everything(words: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
+    active = sql("select id, broker_kind, status from public.deployments where status not in ('stopped', 'error')")
+    unheard = sql("""
+        select deployment_id, kind, created_at, acked_at from public.agent_commands
+        where created_at > now() - interval '1 hour' order by created_at desc
+    """)
+    return Incident(
+        words,
+        "Halt: both switches off, everything flat and stopped",
+        "The halt's own record says what was stopped, and what was not. Nothing starts again before ./runbook unhalt.",
+        halt_line(settings),
+        http("vercel", "GET /v10/projects/{vercel.project}/env", pick="envs"),
+        production_variables(DEPLOYMENTS_DISABLED="true"),
+        (active, unheard),
+    )
+
+
+Row = Callable[[str, "Mapping[str, Any]", "Settings"], Incident]
+# short name: the checklist's words, and the row
+SHEET: dict[str, tuple[str, Row]] = {
+    "rapid orders": ("Skill is firing rapid orders", _rapid_orders),
+    "wrong size": ("Position is wrong size vs intended", _wrong_size),
+    "big loss": ("Big loss showing on HL", _big_loss),
+    "websocket": ("WS keeps disconnecting", _websocket),
+    "cron secret": ("Cron secret leaked", _cron_secret),
+    "agent key": ("Suspect agent key compromise", _agent_key),
+    "stop everything": ("Need to stop everything platform-wide", _everything),
+}
+
+
+# --- evidence -------------------------------------------------------------------------------------------------------
+
+
+def _decisions(deployment: str) -> Sql:
+    return sql(
+        """
+        select tick_at, proposed_action ->> 'kind' as kind, proposed_action ->> 'sizeUsd' as size_usd,
+               verdict ->> 'status' as verdict, verdict ->> 'rule' as rule
+        from public.decision_snapshots where deployment_id = %(deployment)s order by tick_at desc limit 20
+        """,
+        deployment=deployment,
+    )
+
+
+def _lines(deployment: str, *events: str) -> Sql:
+    return sql(
+        """
+        select ts, level, event, message from public.agent_logs
+        where deployment_id = %(deployment)s and event = any(string_to_array(%(events)s, ' ')) order by ts desc limit 20
+        """,
+        deployment=deployment,
+        events=" ".join(events),
+    )

@@ -1,0 +1,68 @@
+"""What a week tells: advice comes from enough fills, outages are over, a growing query is proposed a cure."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib import follow_up
+from runbook_lib.commands import Reply
+
+
+def judged(expectation, *replies):
+    return expectation.judge([Reply(rows=tuple(rows)) for rows in replies])
+
+
+def plan(milliseconds):
+    node = {
+        "Node Type": "Aggregate",
+        "Shared Hit Blocks": 21,
+        "Plans": [{"Node Type": "Seq Scan", "Relation Name": "t"}],
+    }
+    return [{"QUERY PLAN": [{"Plan": node, "Execution Time": milliseconds}]}]
+
+
+@pytest.mark.parametrize(
+    ("fills", "p99", "says"),
+    [
+        (5, 0.2, "too few to advise"),
+        (100, 0.9, "keep 2 s"),
+        (100, 3.0, "wait 4.5 s instead of 2 s"),
+    ],
+)
+def test_the_wait_is_advised_from_what_fills_took(fills, p99, says):
+    row = {"fills": fills, "slow": 0, "median": 0.1, "p99": p99, "slowest": p99}
+
+    assert says in judged(follow_up.wait_advice(2.0), [row]).seen
+
+
+def test_times_that_are_no_numbers_are_complained_of():
+    row = {"fills": 3, "slow": 0, "median": None, "p99": None}
+
+    assert judged(follow_up.wait_advice(2.0), [row]).complaint
+
+
+def test_an_outage_that_lasts_is_complained_of_and_one_that_ended_is_not():
+    over = {"began": "2026-11-22T10:00:00Z", "recovered": "2026-11-22T10:01:00Z", "seconds": 60}
+    lasting = {**over, "began": "2026-11-22T11:00:00Z", "recovered": None}
+
+    assert judged(follow_up.holds_up(), [over]).complaint is None
+    assert judged(follow_up.holds_up(), [over, lasting]).complaint == "not over: since 2026-11-22T11:00:00Z"
+
+
+def test_the_guards_query_is_projected_to_full_months_and_more_deployments():
+    found = judged(follow_up.guard_projection(), plan(1.0), [{"rows": 864, "tick_seconds": 300}])
+
+    assert found.complaint is None
+    assert "a full month 10.0 ms a tick" in found.seen  # 8640 ticks a month, ten times as many rows
+    assert "1000 deployments 3.3% of a core" in found.seen
+    assert "include (cost_usd)" in found.seen
+
+
+def test_a_query_that_stays_small_is_left_as_it_is():
+    found = judged(follow_up.guard_projection(), plan(0.1), [{"rows": 8640, "tick_seconds": 300}])
+
+    assert "it can stay as it is" in found.seen
+
+
+def test_a_reply_without_a_plan_is_complained_of():
+    assert judged(follow_up.guard_projection(), [], [{"rows": 1, "tick_seconds": 300}]).complaint

@@ -1,0 +1,47 @@
+"""The incident sheet: seven rows, found by their names or the checklist's words, nothing guessed."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib import settings
+from runbook_lib.errors import ConfigError
+from runbook_lib.incidents import SHEET, incident
+
+LIVE = {"id": "6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40", "wallet": "0x1", "agent_address": "0x2"}
+
+
+def found(symptom, deployment=LIVE):
+    return incident(symptom, deployment, settings.load("rehearsal"))
+
+
+def test_the_sheet_has_the_checklists_seven_rows():
+    assert len(SHEET) == 7
+
+
+@pytest.mark.parametrize("name", SHEET)
+def test_a_row_is_found_by_its_name_and_by_the_checklists_words(name):
+    words = SHEET[name][0]
+
+    assert found(name) == found(words.upper()) or found(name).guide == found(words.upper()).guide
+    assert found(name).symptom == words
+
+
+@pytest.mark.parametrize("name", SHEET)
+def test_a_guide_says_what_to_do_first_and_when_to_halt(name):
+    assert all(found(name).guide.values())
+    assert "./runbook halt" in found(name).guide["go to halt"]
+
+
+def test_an_unknown_symptom_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'wrong size'"):
+        found("wrong sise")
+
+
+def test_a_wrong_size_is_not_flattened():
+    assert "flatten" not in repr(found("wrong size").action)
+
+
+def test_a_paper_deployment_has_no_agent_to_revoke():
+    with pytest.raises(ConfigError, match="has no agent"):
+        found("agent key", {**LIVE, "agent_address": None, "wallet": None})
