@@ -48,7 +48,6 @@ class Client(AsyncKernelClient):
 
     async def greet(self) -> None:
         """Open the channels; return when cells can be sent and no output will be missed."""
-        self.context.setsockopt(zmq.RCVHWM, 0)  # outputs wait, they are never dropped
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.

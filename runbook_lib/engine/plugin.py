@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from runbook_lib import settings
 from runbook_lib.engine.notebook import default_parameters, redacted, write_whole
 from runbook_lib.engine.outcome import Cell, Outcome, Result
 from runbook_lib.engine.run import Job, run_in_memory, unchanged
@@ -78,6 +77,8 @@ def _redactor(nb: Any) -> Callable[[str], str]:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
         return unchanged
+    from runbook_lib import settings  # noqa: PLC0415 - slow, and every papermill would pay for it
+
     profile = parameters.get("profile")
     return settings.load(profile).redactor().text if isinstance(profile, str) else unchanged
 
