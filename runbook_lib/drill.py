@@ -32,7 +32,7 @@ __all__ = ["Caught", "Scenario", "clean", "drill", "prepared", "scenarios"]
 FOLDER = Path(__file__).parent / "scenarios"
 LIMIT = 120.0  # seconds one scenario may take
 STAGE = 30.0  # seconds until what a scenario rests on must have come
-SHORT = 1.0  # seconds the step that must notice waits: what is broken stays broken
+SHORT = 2.0  # seconds the step that must notice waits: what is broken stays broken
 PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, without importing everything again
 
 

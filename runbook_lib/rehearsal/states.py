@@ -168,7 +168,8 @@ STATES: dict[str, tuple[str | None, Callable[[World], None]]] = {
     "first_day": ("live", _first_day),
 }
 SIMULATED = frozenset({"mainnet_ready", "live", "first_day"})  # states with backtests
-TRADING = frozenset({"paper_running", "boot_failed", "live", "first_day"})  # states with a runner
+# states that have a runner, or whose phase soon asks for one
+TRADING = frozenset({"paper_ready", "paper_running", "boot_failed", "live", "first_day"})
 
 
 def migrate(world: World) -> None:
