@@ -1,0 +1,102 @@
+"""What a run knows of itself, however often it was resumed."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from runbook_lib import facts
+from runbook_lib.commands import Reply
+from runbook_lib.errors import StepPending, StepUnknown
+from runbook_lib.expect import Finding, each, rows
+from runbook_lib.history import History
+from runbook_lib.verdicts import Sent, Verdicts
+
+
+def outcome(step, word, *rows):
+    replies = [Reply(tuple(rows)).facts()]
+    return {"event": "outcome", "step": step, "verb": "check", "outcome": word, "replies": replies}
+
+
+OPENED = {"event": "opened", "at": "2026-11-22T10:00:00Z", "rests_on": {"record": "rehearsal/x", "seal": "ab"}}
+
+
+@pytest.fixture
+def phase(monkeypatch):
+    """A phase whose record holds the events of ``made``, resumed from the first two of them."""
+
+    def made(*events):
+        found = History([OPENED, *events[2:]], [OPENED, *events[:2]])
+        monkeypatch.setattr(facts.history, "read", lambda _: found)
+        return SimpleNamespace(record=SimpleNamespace(opened=lambda: OPENED))
+
+    return made
+
+
+def test_a_run_began_with_its_first_record(phase):
+    assert facts.began(phase()) == "2026-11-22T10:00:00Z"
+
+
+def test_the_record_it_rests_on_is_named_with_its_seal(phase):
+    assert facts.rests_on(phase())["seal"] == "ab"
+
+
+def test_what_was_seen_first_stands_when_it_is_looked_at_again(phase):
+    looked = phase(
+        outcome("2.1b", "failed", {"n": 0}), outcome("2.1b", "passed", {"n": 1}), outcome("2.1b", "passed", {"n": 2})
+    )
+
+    assert facts.first_reply(looked, "2.1b").value("n") == 1
+
+
+def test_what_has_not_passed_has_no_first_reply(phase):
+    with pytest.raises(StepPending, match=r"2\.1b has not passed yet"):
+        facts.first_reply(phase(outcome("2.1b", "failed", {})), "2.1b")
+
+
+def test_what_the_person_told_is_none_where_nobody_but_a_person_knows(phase):
+    assert facts.told(phase(outcome("2.4b", "passed", {"typed_data": {"a": 1}})), "2.4b", "typed_data") == {"a": 1}
+    assert facts.told(phase(outcome("2.4b", "passed")), "2.4b", "typed_data") is None
+    assert facts.told(phase(), "2.4b", "typed_data") is None
+
+
+def test_a_precondition_is_expected_until_its_step_has_passed(phase):
+    strict = rows(1) & each(status="running")
+    stopped = [Reply(({"status": "stopped"},))]
+
+    assert facts.until(phase(), "3.2e", strict).judge(stopped).complaint
+    assert facts.until(phase(outcome("3.2e", "failed")), "3.2e", strict).judge(stopped).complaint
+    assert facts.until(phase(outcome("3.2e", "passed")), "3.2e", strict).judge(stopped).complaint is None
+
+
+def test_even_then_there_must_be_an_answer(phase):
+    since = facts.until(phase(outcome("3.2e", "passed")), "3.2e", rows(1))
+
+    assert since.judge([Reply()]).complaint
+    assert since.judge([Reply(status=200)]).complaint is None
+    assert since.judge([Reply(status=201)]).complaint
+    assert since.judge([Reply(status=200, error="HTTP 500")]).complaint
+
+
+def test_what_nothing_tells_ends_unknown_and_says_what_to_do():
+    written = []
+
+    def append(event, **more):
+        written.append({"event": event, **more})
+        return written[-1]
+
+    record = SimpleNamespace(ledger=SimpleNamespace(append=append), redact=None)
+    verdicts = Verdicts(record, lambda _: None)
+
+    with pytest.raises(StepUnknown, match="redeploy"):
+        verdicts.judged(Sent("3.1c", "check", "the guard", fix="redeploy"), Finding("", "it did not trip", unsure=True))
+    assert written[-1]["outcome"] == "unknown"
+
+
+def test_what_is_known_to_be_wrong_is_wrong_whatever_else_is_unknown():
+    unsure = facts.Expectation("a", lambda _: Finding("", "who knows", unsure=True))
+    wrong = facts.Expectation("b", lambda _: Finding("", "wrong"))
+    right = facts.Expectation("c", lambda _: Finding("fine"))
+
+    assert (unsure & right).judge([]).unsure
+    assert not (unsure & wrong).judge([]).unsure
+    assert not (right & right).judge([]).unsure

@@ -1,0 +1,193 @@
+"""What is expected of a wallet and its agents at the venue."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from runbook_lib import spoiling, wallet
+from runbook_lib.commands import Reply
+from runbook_lib.errors import ConfigError
+from runbook_lib.wallet import (
+    agent_gone,
+    agent_known,
+    approval_of,
+    flat,
+    fresh_wallet,
+    funded,
+    holds_at_most,
+    info,
+    wallet_of,
+)
+
+MASTER, AGENT, OTHER = (f"0x{digit * 40}" for digit in "abc")
+PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}
+NO_SPOT, UNIFIED = {"balances": []}, {"balances": [{"coin": "USDC", "total": "100.0", "hold": "0.0"}]}
+
+
+def replies(*bodies):
+    """A reply for each body: a list is rows, text is text, an object one row."""
+    return [
+        Reply(text=body, status=200)
+        if isinstance(body, str)
+        else Reply(tuple(body) if isinstance(body, list) else (body,), 200)
+        for body in bodies
+    ]
+
+
+def complaint(expect, *bodies):
+    return expect.judge(replies(*bodies)).complaint
+
+
+def test_a_question_to_the_venue_changes_nothing():
+    asked = info("openOrders", user=MASTER)
+
+    assert asked.read_only
+    assert asked.json == {"type": "openOrders", "user": MASTER}
+
+
+# --- which wallet
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "told", "found"),
+    [("0xAA", "0xBB", "0xCC", "0xaa"), ("", "0xBB", "0xCC", "0xbb"), ("", None, "0xCC", "0xcc")],
+)
+def test_the_wallet_is_the_parameters_then_the_profiles_then_the_persons(monkeypatch, given, named, told, found):
+    monkeypatch.setattr(wallet, "told", lambda *_: told)
+    phase = SimpleNamespace(settings=SimpleNamespace(hyperliquid=SimpleNamespace(wallet=named)))
+
+    assert wallet_of(phase, "2.1a", given) == found
+
+
+def test_a_wallet_is_never_guessed(monkeypatch):
+    monkeypatch.setattr(wallet, "told", lambda *_: None)
+    phase = SimpleNamespace(settings=SimpleNamespace(hyperliquid=SimpleNamespace(wallet=None)))
+
+    with pytest.raises(ConfigError, match="no wallet is named"):
+        wallet_of(phase, "2.1a")
+
+
+# --- what it holds
+
+
+@pytest.mark.parametrize(("mode", "perp", "spot"), [
+    ('"default"', PERP, NO_SPOT), ('"unifiedAccount"', {**PERP, "marginSummary": {"accountValue": "0.0"}}, UNIFIED),
+])  # fmt: skip
+def test_the_money_is_found_whatever_the_accounts_mode(mode, perp, spot):
+    assert complaint(funded(100), mode, perp, spot) is None
+
+
+def test_another_amount_and_an_unknown_mode_are_named():
+    assert "equity $100.00: expected $50.00" in complaint(funded(50), '"default"', PERP, NO_SPOT)
+    assert "mode 'dexAbstraction'" in complaint(funded(100), '"dexAbstraction"', PERP, NO_SPOT)
+
+
+FILL = {"tid": 5, "coin": "BTC", "cloid": "0x1"}
+RESTING = {"oid": 7, "coin": "BTC", "cloid": "0x1"}
+NAMED = {"name": "seyra-1", "address": AGENT}
+OURS = [{"cloid": "0x1", "agent_address": AGENT}]
+
+
+def test_a_wallet_is_fresh_but_for_what_this_run_did():
+    held = {**PERP, "assetPositions": [{"position": {"coin": "BTC"}}]}
+
+    assert complaint(fresh_wallet(), [], PERP, [], [], []) is None
+    assert complaint(fresh_wallet(), OURS, held, [RESTING], [FILL], [NAMED]) is None
+
+
+@pytest.mark.parametrize(
+    ("bodies", "words"),
+    [
+        ([[], PERP, [RESTING], [], []], "order 7"),
+        ([[], PERP, [], [FILL], []], "fill 5"),
+        ([[], PERP, [], [], [NAMED]], "agent seyra-1"),
+        ([[], {**PERP, "assetPositions": [{"position": {}}]}, [], [], []], "positions"),
+        ([[], {}, [], [], []], "positions"),
+        ([OURS, PERP, [{**RESTING, "cloid": None}], [], []], "order 7"),
+    ],
+)
+def test_whatever_somebody_else_did_is_named(bodies, words):
+    assert words in complaint(fresh_wallet(), *bodies)
+
+
+def test_flat_means_no_position_and_no_resting_order():
+    held = {"assetPositions": [{"position": {"coin": "BTC", "szi": "-0.0002"}}]}
+
+    assert complaint(flat(), PERP, []) is None
+    assert "position -0.0002 BTC" in complaint(flat(), held, [])
+    assert "order 7 BTC" in complaint(flat(), PERP, [RESTING])
+    assert complaint(flat(), {}, [])
+
+
+def test_an_experiment_needs_a_tiny_position():
+    held = {"assetPositions": [{"position": {"coin": "BTC", "positionValue": "14.2"}}]}
+
+    assert complaint(holds_at_most(25), held) is None
+    assert "$14.20, at most $10" in complaint(holds_at_most(10), held)
+    assert complaint(holds_at_most(25), {"assetPositions": [{"position": {}}]})
+    assert complaint(holds_at_most(25), {})
+
+
+# --- agents
+
+
+def listed(address, days=90):
+    return {"name": "seyra-1", "address": address, "validUntil": (wallet.time.time() + days * 86_400) * 1000}
+
+
+ROLE = {"role": "agent", "data": {"user": MASTER}}
+
+
+def test_an_agent_is_known_when_the_venue_lists_it_and_says_whose_it_is():
+    assert complaint(agent_known(AGENT, MASTER), [listed(AGENT)], ROLE) is None
+    assert "does not list" in complaint(agent_known(AGENT, MASTER), [listed(OTHER)], ROLE)
+    assert "expected agent of" in complaint(agent_known(AGENT, OTHER), [listed(AGENT)], ROLE)
+    assert "at least 30 are needed" in complaint(agent_known(AGENT, MASTER), [listed(AGENT, 7)], ROLE)
+
+
+def test_an_agent_is_gone_when_both_answers_say_so_and_the_first_is_still_there():
+    gone = agent_gone(AGENT, OTHER, MASTER)
+    missing = {"role": "missing"}
+
+    assert complaint(gone, [listed(OTHER)], missing, ROLE) is None
+    assert "still lists" in complaint(gone, [listed(OTHER), listed(AGENT)], missing, ROLE)
+    assert "is still" in complaint(gone, [listed(OTHER)], ROLE, ROLE)
+    assert "the first agent went with it" in complaint(gone, [], missing, ROLE)
+    assert "expected agent of" in complaint(gone, [listed(OTHER)], missing, missing)
+
+
+PENDING = {"agent_address": AGENT, "agent_name": "seyra-1", "created_ms": 1.79e12}
+
+
+def test_without_the_wallets_window_the_row_is_shown_and_must_be_the_only_one():
+    assert complaint(approval_of(None), [PENDING]) is None
+    assert "found 2" in complaint(approval_of(None), [PENDING, PENDING])
+    assert "found 0" in complaint(approval_of(None), [])
+    assert complaint(approval_of(None), [{**PENDING, "created_ms": None}])
+
+
+def test_what_the_window_shows_is_compared_with_the_row():
+    assert complaint(approval_of({"primaryType": "HyperliquidTransaction:UsdSend"}), [PENDING]).startswith(
+        "do not sign"
+    )
+
+
+@pytest.mark.parametrize(
+    ("expect", "bodies"),
+    [
+        (funded(100), ['"default"', PERP, NO_SPOT]),
+        (fresh_wallet(), [OURS, PERP, [RESTING], [FILL], [NAMED]]),
+        (fresh_wallet(), [[], PERP, [], [], []]),
+        (flat(), [PERP, []]),
+        (holds_at_most(25), [PERP]),
+        (agent_known(AGENT, MASTER), [[listed(AGENT)], ROLE]),
+        (agent_gone(AGENT, OTHER, MASTER), [[listed(OTHER)], {"role": "missing"}, ROLE]),
+        (approval_of(None), [[PENDING]]),
+    ],
+)
+def test_no_spoiled_answer_raises_and_one_at_least_is_complained_of(expect, bodies):
+    whole = replies(*bodies)
+
+    assert expect.judge(whole).complaint is None
+    complaints = [expect.judge(bad).complaint for _, bad in spoiling.spoiled(whole)]
+    assert any(complaints)
