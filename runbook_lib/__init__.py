@@ -45,7 +45,7 @@ PUBLIC = {
         "send_command",
     ),
     "evidence": ("known_cause", "machines_named", "written_down"),
-    "facts": ("began", "first_reply", "rests_on", "told", "until"),
+    "facts": ("began", "first_reply", "recorded", "rests_on", "told", "until"),
     "first_day": (
         "alarms_of",
         "costs_usual",

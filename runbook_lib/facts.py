@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import history
+from runbook_lib import gates, history
 from runbook_lib.commands import Reply
 from runbook_lib.errors import StepPending
 from runbook_lib.expect import Expectation, Finding, over_each
@@ -12,7 +12,7 @@ from runbook_lib.expect import Expectation, Finding, over_each
 if TYPE_CHECKING:
     from runbook_lib.steps import Phase
 
-__all__ = ["began", "first_reply", "rests_on", "told", "until"]
+__all__ = ["began", "first_reply", "recorded", "rests_on", "told", "until"]
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
@@ -31,6 +31,16 @@ def rests_on(phase: Phase) -> dict[str, Any]:
     opened = phase.record.opened()
     found = opened.get("rests_on") or {"record": None, "seal": None}
     return {**found, "override": opened.get("override"), "amber": opened.get("amber", [])}
+
+
+def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
+    """What a step of an earlier phase saw, in the newest record of it that passed on this platform.
+
+    None where there is no such record, as in a rehearsal of one phase alone.
+    """
+    found = gates.evidence(phase.settings, phase.record.root, earlier)
+    answer = history.read(found).reply(number) if found else None
+    return answer.value(column) if answer else None
 
 
 def first_reply(phase: Phase, number: str, index: int = 0) -> Reply:

@@ -24,10 +24,10 @@ IMAGE = ("FLY_LIVE_RUNNER_IMAGE", "live_runner_image")  # Vercel's variable, the
 ACTIVE = ("started", "starting", "stopping", "restarting")
 
 
-def one_image() -> Expectation:
+def one_image(built: str | None = None) -> Expectation:
     """Every place that names the runner's image names one digest, and every machine runs it (C30).
 
-    Replies: Vercel's variables, rows of ``platform_config``, Fly's machines.
+    Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest phase 0 recorded.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -42,6 +42,8 @@ def one_image() -> Expectation:
         pinned = found[IMAGE[0]]
         if not pinned.startswith("sha256:"):
             return Finding(pinned, f"{IMAGE[0]} is {named[IMAGE[0]]}, which is no digest: a tag can be moved")
+        if built is not None and pinned != built:
+            return Finding(pinned, f"{IMAGE[0]} names {pinned}, phase 0 has built and recorded {built}")
         bad = [f"{name}: {digest}" for name, digest in found.items() if digest != pinned]
         return Finding(f"{pinned[:19]}… in {len(found)} places", f"not {pinned}: {'; '.join(bad)}" if bad else None)
 

@@ -48,6 +48,21 @@ def test_what_was_seen_first_stands_when_it_is_looked_at_again(phase):
     assert facts.first_reply(looked, "2.1b").value("n") == 1
 
 
+def test_what_an_earlier_phase_recorded_is_read_from_its_newest_record_that_passed(monkeypatch):
+    asked = []
+    monkeypatch.setattr(facts.gates, "evidence", lambda *of: asked.append(of) or SimpleNamespace())
+    held = {"0.3g": Reply(({"digest": "sha256:1"},))}
+    monkeypatch.setattr(facts.history, "read", lambda _: SimpleNamespace(reply=held.get))
+    here = SimpleNamespace(settings="rehearsal", record=SimpleNamespace(root="records"))
+
+    assert facts.recorded(here, "phase_0_platform_prep", "0.3g", "digest") == "sha256:1"
+    assert facts.recorded(here, "phase_0_platform_prep", "0.3x", "digest") is None
+    assert asked[0] == ("rehearsal", "records", "phase_0_platform_prep")
+
+    monkeypatch.setattr(facts.gates, "evidence", lambda *_: None)
+    assert facts.recorded(here, "phase_0_platform_prep", "0.3g", "digest") is None
+
+
 def test_what_has_not_passed_has_no_first_reply(phase):
     with pytest.raises(StepPending, match=r"2\.1b has not passed yet"):
         facts.first_reply(phase(outcome("2.1b", "failed", {})), "2.1b")

@@ -44,6 +44,11 @@ def test_one_image_in_every_place_that_names_it():
     assert complaint(one_image(), [VARIABLE], [config], [machine(ONE), machine(TWO, "stopped")]) is None
 
 
+def test_the_pinned_image_is_the_one_phase_0_has_built():
+    assert complaint(one_image(ONE), [VARIABLE], [], []) is None
+    assert "phase 0 has built" in complaint(one_image(TWO), [VARIABLE], [], [])
+
+
 @pytest.mark.parametrize(
     ("bodies", "words"),
     [
