@@ -20,7 +20,7 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2c"): (17, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
     ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
-    ("phase_3_dry_runs", "3.0a"): (16, "one statement: the deployment, its Skill, its agent, and who shares its wallet"),
+    ("phase_3_dry_runs", "3.0a"): (16, "one statement: deployment, Skill, agent, and who shares the wallet"),
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
     ("phase_3_dry_runs", "3.1c"): (18, "what the guard did and that the runner ticked, judged together"),
     ("phase_3_dry_runs", "3.2k"): (17, "who was marked, and who must not be, judged together"),
