@@ -123,16 +123,20 @@ class Supervisor:
         """Run one cell that began, and say how it ended."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
-        limits = [limit for limit in (self._cell_timeout, self.left()) if limit is not None]
+        left, limit = self.left(), self._cell_timeout
+        limits = [seconds for seconds in (limit, left) if seconds is not None]
         await first(task, self._death, self._asked, within=min(limits, default=None))
         if task.done():
             return judged(cell, task, exited=cells.exited)
         if self._death.done():
             return await self._bury(cells, cell, task)
-        outcome = Outcome.INTERRUPTED if self._asked.done() else Outcome.TIMED_OUT
+        asked = self._asked.done()
         await self._halt(cells, task)
-        message = self._stop.signal if self._asked.done() else f"no end within {min(limits):g} s"
-        return cell.ended(outcome, "Interrupted" if self._asked.done() else "TimedOut", message)
+        if asked:
+            return cell.ended(Outcome.INTERRUPTED, "Interrupted", self._stop.signal)
+        whole = left is not None and left == min(limits)
+        message = "the time for the whole notebook is over" if whole else f"no end within {limit:g} s"
+        return cell.ended(Outcome.TIMED_OUT, "TimedOut", message)
 
     async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
         """Keep what the kernel said before it died."""
@@ -175,8 +179,8 @@ def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
             return cell.ended(Outcome.KERNEL_DIED, "KernelDied", "the kernel died")
         case CellTimeoutError():
             return cell.ended(Outcome.FAILED, "OutputsLost", "the kernel answered, but its outputs did not all come")
-        case error:
-            raise error
+        case error:  # of nbclient, over a message it does not understand
+            return cell.ended(Outcome.FAILED, "OutputsLost", f"{type(error).__name__}: {error}")
 
 
 async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tell: Callable[[Cell], None]) -> Outcome:
@@ -185,6 +189,7 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
         if verdict := supervisor.verdict():
             return verdict
         tell(began := cell.began())
+        known[position] = began.ended(Outcome.INTERRUPTED, "Interrupted", "the engine failed")  # until we know better
         known[position] = ended = await supervisor.execute(cells, began)
         _explain(cells.nb.cells[cell.index], ended)
         tell(ended)

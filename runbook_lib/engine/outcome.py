@@ -55,7 +55,7 @@ class Result:
     outcome: Outcome
     cells: tuple[Cell, ...]
     seconds: float
-    signal: str | None = None  # SIGINT or SIGTERM, if one came
+    signal: str | None = None  # SIGINT or SIGTERM, if one came, be it too late to interrupt a cell
     reason: str | None = None  # why it ended, when no cell says so
 
     @property

@@ -115,10 +115,13 @@ async def _run_all(jobs: Sequence[Job], at_once: int, kernels: Kernels | None) -
 
     with _signals(stop):
         results = await asyncio.gather(*(one(job) for job in jobs), return_exceptions=True)
+        # A signal that came during the last write is told to the loop now, or it would be lost.
+        for _ in range(3):
+            await asyncio.sleep(0)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    return [result for result in results if isinstance(result, Result)]
+    return [replace(result, signal=stop.signal) for result in results if isinstance(result, Result)]
 
 
 @contextmanager
@@ -128,7 +131,7 @@ def _signals(stop: Stop) -> Iterator[None]:
         yield
         return
     loop, caught = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in caught}
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in caught}
     for number in caught:
         loop.add_signal_handler(number, stop.press, number)
     try:
@@ -169,7 +172,6 @@ async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None =
         outcome=outcome,
         cells=tuple(_told(cell, job.redact) for cell in known),
         seconds=time.monotonic() - clock,
-        signal=stop.signal,
         reason=reason and job.redact(reason),
     )
 

@@ -123,8 +123,15 @@ class Folder:
         return json.dumps([c for c in self.read().cells if c.cell_type == "code"][index + 1].outputs)
 
     def leftovers(self) -> list[str]:
-        """Names of half-written files."""
+        """Names of files that are being written, or were when their writer was killed."""
         return [path.name for path in self.path.iterdir() if path.suffix == ".part"]
+
+    def writing(self) -> bool:
+        """Whether something has been written into such a file."""
+        try:
+            return any((self.path / name).stat().st_size for name in self.leftovers())
+        except FileNotFoundError:  # just renamed
+            return True
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 
+KILLS = int(os.environ.get("RUNBOOK_KILLS", "25"))  # 500 for a thorough search
 START = "from pathlib import Path; import os, time; Path('pid').write_text(str(os.getpid()))"
 SLEEPER = f"{START}\ntry:\n    time.sleep(600)\nfinally:\n    Path('finally').write_text('put back')"
 AWAITER = f"{START}\nimport asyncio\ntry:\n    await asyncio.sleep(600)\nfinally:\n    Path('finally').write_text('x')"
@@ -41,6 +42,15 @@ def test_a_signal_interrupts_the_cell_and_the_notebook_says_so(
     assert not (folder.path / "after").exists()
     assert not folder.alive(kernel)
     assert folder.leftovers() == []
+
+
+def test_a_signal_that_comes_too_late_to_interrupt_is_told(folder: Any, started: Any) -> None:
+    folder.prepared("print('x' * 5_000_000)")
+    send = "__import__('os').kill(__import__('os').getpid(), 15) if cell.index == 2 and cell.outcome == 'passed' else 0"
+    command = started(folder.command(f"{{'on_cell': lambda cell: {send}}}"))
+
+    assert command.communicate(timeout=60) == ("passed\nSIGTERM\nNone\n", "")
+    assert folder.outcomes() == ["passed"]
 
 
 def test_a_signal_while_the_kernel_starts_runs_nothing(folder: Any, started: Any) -> None:
@@ -157,17 +167,15 @@ def judge(folder: Any) -> str:
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_notebook(folder: Any, started: Any) -> None:
-    times = int(os.environ.get("RUNBOOK_KILLS", "25"))
-
-    left = kill_at_random(folder, started, times)
+    left = kill_at_random(folder, started, KILLS)
 
     print({word: left.count(word) for word in set(left)})
-    assert len(left) == times
+    assert len(left) == KILLS
 
 
 def test_a_signal_at_any_moment_leaves_true_words(folder: Any, started: Any) -> None:
     """Between cells, in the machinery of a cell, while the notebook is written: never a lie, never a hang."""
-    for turn in range(int(os.environ.get("RUNBOOK_SIGNALS", "8"))):
+    for turn in range(KILLS // 3):
         folder.prepared(*["import time; time.sleep(0.02)"] * 40)
         command = started(folder.command())
         children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
@@ -191,12 +199,12 @@ def started_or_over(children: Path, command: subprocess.Popen[str]) -> bool:
 
 
 def writing_or_over(folder: Any, command: subprocess.Popen[str]) -> bool:
-    return bool(folder.leftovers()) or command.poll() is not None
+    return folder.writing() or command.poll() is not None
 
 
 def test_a_kill_while_the_notebook_is_written_leaves_a_whole_one(folder: Any, started: Any) -> None:
     """The moment that corrupts: as soon as the half-written file is seen."""
-    for _ in range(8):
+    for _ in range(KILLS // 3):
         folder.prepared(*[BIG] * 60)
         command = started(folder.command())
         folder.wait_for(partial(writing_or_over, folder, command), "the write")

@@ -149,6 +149,7 @@ def test_the_total_timeout_ends_a_run_of_quick_cells(folder: Any) -> None:
     assert words == sorted(words, key=["passed", "timed out", "not run"].index)
     assert words[-1] == "not run"
     assert result.seconds < 8
+    assert result.reason in {"TimedOut: the time for the whole notebook is over", "timed out"}
 
 
 def test_a_total_timeout_before_the_kernel_is_up_runs_nothing(folder: Any) -> None:
@@ -181,6 +182,16 @@ def test_the_caller_hears_of_each_cell_twice(folder: Any) -> None:
     folder.run("1", "2/0", on_cell=lambda cell: heard.append((cell.index, str(cell.outcome))))
 
     assert heard == [(1, "running"), (1, "passed"), (2, "running"), (2, "passed"), (3, "running"), (3, "failed")]
+
+
+def test_an_output_that_cannot_be_kept_is_a_failure_of_its_cell(folder: Any) -> None:
+    """It ran, so it is not "not run"; its outputs are not all there, so it has not passed."""
+    broken = "from comm import create_comm\nprint('out')\ncreate_comm(target_name='jupyter.widget', data={})"
+
+    result = folder.run(broken, "print('never')")
+
+    assert folder.outcomes() == ["failed", "not run"]
+    assert result.reason == "OutputsLost: KeyError: 'state'"
 
 
 def test_a_caller_that_fails_leaves_a_true_notebook(folder: Any) -> None:
