@@ -1,0 +1,26 @@
+"""The group every command joins: in the order of use, and an unknown one is answered with the nearest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runbook_lib.errors import ConfigError, nearest
+
+
+class Commands(click.Group):
+    """Commands in the order of use; an unknown one is answered with the nearest."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise ConfigError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Launch runbook: from code in the repository to the first real-money tick, one checked step at a time."""
