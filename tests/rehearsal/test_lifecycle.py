@@ -21,8 +21,9 @@ from .conftest import client, connect, eventually
 from .test_scratch import PlainServer
 
 SUPERVISOR = """
-import sys, time
+import signal, sys, time
 from runbook_lib.rehearsal import rehearse
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell has it ignored
 with rehearse(scenario=sys.argv[1]) as running:
     print(running.folder, flush=True)
     time.sleep(60)
