@@ -66,6 +66,13 @@ def test_later_uses_need_neither_python_nor_pip_nor_a_word(used):
     assert found.err == ""
 
 
+def test_packages_are_compiled_even_where_imports_write_no_bytecode(project):
+    project.environment["PYTHONDONTWRITEBYTECODE"] = "1"
+
+    assert project.run().code == 0
+    assert [*project.folder.glob(".venv/lib/*/site-packages/**/pebble*.pyc")]
+
+
 def test_it_runs_from_any_folder_through_links_and_passes_the_exit_code_on(used, tmp_path):
     (tmp_path / "runbook_lib").mkdir()
     (tmp_path / "runbook_lib" / "cli.py").write_text("print('the wrong one')")
