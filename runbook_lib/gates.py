@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Record
     from runbook_lib.settings import Settings
 
-__all__ = ["ORDER", "Gate", "board", "evidence", "gate", "owed", "require"]
+__all__ = ["ORDER", "Gate", "board", "evidence", "gate", "of", "owed", "require"]
 
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
@@ -85,7 +85,7 @@ def board(settings: Settings, root: Path) -> list[Gate]:
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, records.Event]]:
     """Every undo that is owed in the records of a profile, with the newest record that owes it."""
     newest: dict[str, tuple[Record, dict[str, records.Event]]] = {}
-    for record in _of(settings, root):
+    for record in of(settings, root):
         found = history.read(record)
         newest[found.root["id"]] = (record, found.owed())
     for record, events in newest.values():
@@ -95,11 +95,11 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, records.Event
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
     """The newest record of a phase that passed, for what later phases read from it."""
-    passed = [r for r in _of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
+    passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return passed[-1] if passed else None
 
 
-def _of(settings: Settings, root: Path) -> list[Record]:
+def of(settings: Settings, root: Path) -> list[Record]:
     """Every record of a profile that has a ledger, oldest first; of a rehearsal that is up, only its own."""
     found = (record for record in records.every(root) if record.name.startswith(f"{settings.name}/"))
     return [record for record in found if record.ledger.events() and _same_platform(settings, record)]
@@ -134,7 +134,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
 def _latest(settings: Settings, root: Path, phase: str) -> Record | None:
-    found = [record for record in _of(settings, root) if _is(record, phase)]
+    found = [record for record in of(settings, root) if _is(record, phase)]
     return found[-1] if found else None
 
 

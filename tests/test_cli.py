@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -188,6 +189,16 @@ def test_records_are_listed_and_damaged_ones_too(runbook):
     _, said = runbook("records", "--outcome", "failed")
     assert "phase_other" in said and "phase_small" not in said
     assert "phase_other" not in runbook("records", "--phase", "phase_small")[1]
+
+
+def test_a_record_and_the_board_are_written_as_pages_and_their_places_printed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    runbook("run", "phase_small")
+    for arguments, said in ((("show", "phase_small"), "one is one"), (("status", "--html"), "phase_small")):
+        code, printed = runbook(*arguments)
+        assert code == 0 and said in Path(printed.strip()).read_text()
+    assert runbook("verify")[0] == 0
+    assert runbook("show", "phase_smal1")[0] == 2
 
 
 def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, monkeypatch):

@@ -1,4 +1,4 @@
-"""The commands that only read: status, records, verify, doctor."""
+"""The commands that only read: status, show, records, verify, doctor."""
 
 from __future__ import annotations
 
@@ -18,15 +18,33 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.option("--profile", default="rehearsal", show_default=True)
-def status(profile: str) -> None:
+@click.option("--html", is_flag=True, help="Write it as one HTML page with a timeline of runs, and open it.")
+def status(profile: str, html: bool) -> None:
     """The board: every phase, its latest record, its gate and why it is closed; owed undos."""
     from runbook_lib import gates, runs, terminal
     from runbook_lib import settings as profiles
 
     settings, root = profiles.load(profile), runs.records_root()
     owed = list(gates.owed(settings, root))
-    terminal.board(terminal.console(), gates.board(settings, root), owed)
+    if html:
+        from runbook_lib import board_page
+
+        _opened(board_page.show(settings, root))
+    else:
+        terminal.board(terminal.console(), gates.board(settings, root), owed)
     sys.exit(1 if owed else 0)
+
+
+@cli.command()
+@click.argument("name", metavar="RECORD")
+def show(name: str) -> None:
+    """Write a record as one self-contained HTML page beside its folder, and open it.
+
+    RECORD is its folder, its path below the folder of all records, or a part of it (the newest that has it).
+    """
+    from runbook_lib import record_page, records, runs
+
+    _opened(record_page.show(records.find(runs.records_root(), name)))
 
 
 @cli.command("records")
@@ -95,6 +113,13 @@ def doctor(profile: str) -> None:
         )
     terminal.console().print(table)
     sys.exit(0 if all(one.good for one in found) else 1)
+
+
+def _opened(page: Path) -> None:
+    """Print where a page is, and show it where there is somebody to look."""
+    click.echo(page)
+    if sys.stdout.isatty():
+        click.launch(str(page))
 
 
 def _ends_of(record: Any) -> tuple[dict[str, Any], dict[str, Any]]:

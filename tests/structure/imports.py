@@ -26,6 +26,7 @@ OWNERS = {
     "nbclient": "engine",
     "ipywidgets": "panel",
     "matplotlib": "charts",
+    "jinja2": "pages",
 }
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too
 FROM_THE_CORE = {"errors", "settings"}  # all that the rehearsal may import of it
