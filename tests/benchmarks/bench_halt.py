@@ -9,7 +9,11 @@ last column is when the halt had proven it. Seconds.
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +40,15 @@ PAUSED = """
 
 @dataclass(frozen=True)
 class Row:
+    """One figure."""
+
+    name: str
+    ours: float
+    theirs: None = None
+
+
+@dataclass(frozen=True)
+class Measured:
     """One measure in one situation: over all deployments of all rounds, in seconds after the press."""
 
     situation: str
@@ -46,8 +59,43 @@ class Row:
     of: int  # deployments for which it came about
     asked: int
 
+    def rows(self) -> list[Row]:
+        name = f"halt of {self.asked}, {self.situation}: {self.measure}"
+        told = {"p50": self.p50, "p95": self.p95, "proven": self.proven}
+        return [Row(f"{name}, {figure}", value) for figure, value in told.items()]
 
-def rows(rounds: int = 3, deployments: int = 20) -> list[Row]:
+
+def rows(rounds: int = 3) -> list[Row]:
+    """From the command to its first sending, then every measure in every situation."""
+    return [Row("./runbook halt --yes to its first sending", first_sending(3 * rounds)), *_all(measured(rounds))]
+
+
+def _all(found: list[Measured]) -> list[Row]:
+    return [row for one in found for row in one.rows()]
+
+
+def first_sending(rounds: int) -> float:
+    """Seconds from starting the command to the first line `sending` in its ledger, the median."""
+    command = [sys.executable, "-P", "-m", "runbook_lib.cli", "halt", "--all", "--yes"]
+    times = []
+    with rehearse(scenario="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **running.environment, "RUNBOOK_RECORDS": folder}
+        for _ in range(rounds):
+            pressed = time.time()
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
+            times.append(min(_sendings(Path(folder), pressed)) - pressed)
+    return statistics.median(times)
+
+
+def _sendings(folder: Path, after: float) -> Iterator[float]:
+    for ledger in folder.glob("*/*/*/ledger.jsonl"):
+        for event in map(json.loads, ledger.read_text().splitlines()):
+            at = datetime.fromisoformat(event["at"]).timestamp()
+            if event["event"] == "sending" and at > after:
+                yield at
+
+
+def measured(rounds: int = 3, deployments: int = 20) -> list[Measured]:
     """Every measure in every situation."""
     with rehearse(scenario="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
         platform = Platform(running)
@@ -58,7 +106,7 @@ def rows(rounds: int = 3, deployments: int = 20) -> list[Row]:
     return found
 
 
-def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iterator[Row]:
+def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iterator[Measured]:
     seen: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     proven: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     live = platform.live()
@@ -78,7 +126,7 @@ def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iter
     for measure, times in seen.items():
         known = sorted(one for one in times if not math.isnan(one))
         middle = sorted(proven[measure])[len(proven[measure]) // 2]
-        yield Row(name, measure, _at(known, 0.5), _at(known, 0.95), middle, len(known), len(times))
+        yield Measured(name, measure, _at(known, 0.5), _at(known, 0.95), middle, len(known), len(times))
 
 
 def _press(platform: Platform, name: str, first: str, folder: Path) -> tuple[float, Done]:
@@ -128,7 +176,7 @@ def _at(times: list[float], share: float) -> float:
     return times[min(len(times) - 1, math.ceil(share * len(times)) - 1)] if times else math.nan
 
 
-def _table(found: list[Row]) -> Iterator[str]:
+def _table(found: list[Measured]) -> Iterator[str]:
     yield f"{'':20}{'':20}{'p50':>8}{'p95':>8}{'proven':>8}   deployments"
     for row in found:
         numbers = "".join(f"{value:8.2f}" for value in (row.p50, row.p95, row.proven))
@@ -137,6 +185,6 @@ def _table(found: list[Row]) -> Iterator[str]:
 
 if __name__ == "__main__":
     began = datetime.now().astimezone()
-    for line in _table(rows(*map(int, sys.argv[1:]))):
+    for line in _table(measured(*map(int, sys.argv[1:]))):
         print(line)
     print(f"took {(datetime.now().astimezone() - began).total_seconds():.0f} s")
