@@ -7,7 +7,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-from runbook_lib import gates, outline, settings
+from runbook_lib import charts, gates, outline, settings
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import LEDGER, Record
 from runbook_lib.runs import MODE, OVERRIDE, RECORD, begin, records_root
@@ -24,6 +24,7 @@ def open_phase(name: str, *, profile: str) -> Phase:
     """
     chosen = settings.load(profile)
     chosen.require_variables()
+    charts.redact(chosen.redactor().text)
     mode = os.environ.get(MODE, "attended")
     record = _record(name, chosen) or _begun(outline.notebook(name).stem, chosen, mode)
     phase = Phase(name, chosen, record, mode=mode, display=display)
