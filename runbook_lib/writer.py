@@ -32,8 +32,8 @@ class Writer:
     def take(self) -> None:
         """Hold the lock, or go on holding it; raise `StepRefused` naming who holds it and since when."""
         held = HELD.pop(self._place, None)
-        if held is None or not self._services.holds(held):
-            held, holder = self._services.lock(self._name, self._label)
+        if held is None or not self._services.database.holds(held):
+            held, holder = self._services.database.lock(self._name, self._label)
             if held is None:
                 raise StepRefused(
                     f"the writing lock is held by {holder}: you can look, and stop things, "

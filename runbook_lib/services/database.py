@@ -1,0 +1,220 @@
+"""Postgres: looks in read-only transactions, changes on connections of their own, time limits always."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql as compose
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from runbook_lib.commands import Reply
+from runbook_lib.errors import ServiceError
+from runbook_lib.services.replies import plain
+from runbook_lib.services.variables import expanded
+from runbook_lib.settings import INCOMING, host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runbook_lib.commands import Login, RoundTrip, Sql
+    from runbook_lib.redaction import Redactor
+    from runbook_lib.settings import Settings
+
+__all__ = ["Database", "Lock"]
+
+GRACE = 2.0  # seconds after Postgres' own time limit
+REFUSED = "password authentication failed"
+TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
+# The session that holds an advisory lock: who, since when.
+LOCK_HOLDER = """
+    select a.application_name as who, a.backend_start as since
+    from pg_locks l join pg_stat_activity a using (pid)
+    where l.locktype = 'advisory' and l.granted
+      and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)
+"""
+Lock = psycopg.Connection[dict[str, Any]]
+
+
+class Database:
+    """The database a profile addresses."""
+
+    def __init__(self, settings: Settings, redact: Redactor) -> None:
+        self.settings = settings
+        self._redact = redact
+        self._password = settings.database.password
+        self._reading: psycopg.Connection[dict[str, Any]] | None = None
+
+    def close(self) -> None:
+        """Close the connection kept for reading."""
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = None
+
+    def connect(self, *, read_only: bool = False) -> psycopg.Connection[dict[str, Any]]:
+        """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted.
+
+        Once a rotation has reset the password, it is the new one that lets us in.
+        """
+        database = self.settings.database
+        if read_only and database.read_only_user and database.read_only_password:
+            return self._opened(database.read_only_password, user=database.read_only_user)
+        try:
+            return self._opened(self._password)
+        except ServiceError as error:
+            if REFUSED not in str(error) or self._password == INCOMING or not self.settings.has(INCOMING):
+                raise
+        connection = self._opened(INCOMING)
+        self._password = INCOMING  # remembered: who tries wrong passwords again and again is locked out
+        return connection
+
+    def _opened(self, password: str, **user: str) -> psycopg.Connection[dict[str, Any]]:
+        """A new connection with the password that the variable called ``password`` holds."""
+        database = self.settings.database
+        try:
+            connection = psycopg.connect(
+                make_conninfo(database.url, **user),
+                password=self.settings.variable(password),
+                hostaddr="",  # not even PGHOSTADDR leads elsewhere
+                options="",
+                connect_timeout=max(2, int(self.settings.budgets.answer)),
+                application_name="launch-runbook",
+                autocommit=True,
+                row_factory=dict_row,
+            )
+            # Set after connecting: poolers refuse startup options. The month of a cost cap begins at UTC midnight.
+            connection.execute("set time zone 'UTC'")
+            limit = int(self.settings.budgets.answer * 1000)
+            connection.execute(compose.SQL("set statement_timeout = {}").format(limit))
+        except psycopg.Error as error:
+            raise ServiceError(f"database {host_of(database.url)}: {self._said(error)}") from None
+        return connection
+
+    def lock(self, name: str, label: str) -> tuple[Lock | None, str]:
+        """Take the advisory lock ``name`` on a connection of its own; else None, and who holds it since when.
+
+        ``label`` becomes the session's application name, by which others learn who holds it.
+        """
+        connection = self.connect()
+        try:
+            connection.execute("select set_config('application_name', %s, false)", (label,))
+            row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as mine", (name,)).fetchone()
+            if row and row["mine"]:
+                return connection, label
+            holder = connection.execute(LOCK_HOLDER, (name,)).fetchone()
+        except psycopg.Error as error:
+            connection.close()
+            raise ServiceError(f"the writing lock cannot be taken: {self._said(error)}") from None
+        connection.close()
+        return None, f"{holder['who']}, since {plain(holder['since'])}" if holder else "somebody who just left"
+
+    @staticmethod
+    def holds(lock: Lock) -> bool:
+        """Whether the session that holds a lock still lives; the database forgets a lock with its session."""
+        try:
+            lock.execute("select 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def look(self, statements: Sequence[Sql]) -> Reply:
+        """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
+        if self._reading is not None:
+            with contextlib.suppress(ServiceError):
+                return self._transact(self._reading, statements, read_only=True, keep=False)
+        self._reading = self.connect(read_only=True)
+        return self._transact(self._reading, statements, read_only=True, keep=False)
+
+    def change(self, statements: Sequence[Sql], *, keep: bool) -> Reply:
+        """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made."""
+        with contextlib.closing(self.connect()) as connection:
+            return self._transact(connection, statements, read_only=False, keep=keep)
+
+    def _transact(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        statements: Sequence[Sql],
+        *,
+        read_only: bool,
+        keep: bool,
+    ) -> Reply:
+        """Run statements in one transaction; roll it back unless ``keep``."""
+        found: list[dict[str, Any]] = []
+        try:
+            connection.read_only = read_only
+            with self._limited(connection), connection.transaction(force_rollback=not keep):
+                for statement in statements:
+                    found = self._execute(connection, statement)
+        except psycopg.Error as error:
+            if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
+                connection.close()
+                raise ServiceError(f"database: {self._said(error)}", sent=keep) from None
+            return Reply(error=self._said(error))
+        return Reply(tuple(found))
+
+    def _said(self, error: psycopg.Error) -> str:
+        """The server's own words, in one line."""
+        return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
+
+    @contextlib.contextmanager
+    def _limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
+        """Hang up on a server that does not even keep its own time limit."""
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            hung_up = threading.Timer(self.settings.budgets.answer + GRACE, line.shutdown, (socket.SHUT_RDWR,))
+            hung_up.start()
+            try:
+                yield
+            finally:
+                hung_up.cancel()
+                hung_up.join()
+
+    def _execute(self, connection: psycopg.Connection[dict[str, Any]], statement: Sql) -> list[dict[str, Any]]:
+        values = {name: self._value(value) for name, value in statement.values.items()}
+        # prepare=True parses on the server, which refuses several statements in one. A literal % is left alone
+        # only when there are no values at all.
+        cursor = connection.execute(statement.statement.encode(), values or None, prepare=True)
+        return list(cursor) if cursor.description else []
+
+    def _value(self, value: Any) -> Any:
+        filled = expanded(value, self.settings)
+        return Jsonb(filled) if isinstance(filled, dict) else filled
+
+    def round_trip(self, command: RoundTrip) -> Reply:
+        """LISTEN and NOTIFY on two connections; a transaction pooler accepts both and delivers nothing."""
+        with self.connect() as listener, self.connect() as sender:
+            try:
+                listener.execute(compose.SQL("listen {}").format(compose.Identifier(command.channel)))
+                started = time.perf_counter()
+                sender.execute("select pg_notify(%s, 'probe')", (command.channel,))
+                heard = list(listener.notifies(timeout=command.within, stop_after=1))
+            except psycopg.Error as error:
+                return Reply(error=self._said(error))
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+        host = urlsplit(self.settings.database.url).hostname or ""
+        row = {
+            "delivered": bool(heard),
+            "milliseconds": milliseconds if heard else None,
+            "mode": "session pooler" if "pooler" in host else "direct",
+            "address": host_of(self.settings.database.url),
+        }
+        return Reply((row,))
+
+    def log_in(self, command: Login) -> Reply:
+        try:
+            self._opened(command.variable).close()
+        except ServiceError as error:
+            if REFUSED not in str(error):
+                raise
+            return Reply(({"variable": command.variable, "accepted": False},))
+        if command.variable == INCOMING:
+            self._password = INCOMING
+        return Reply(({"variable": command.variable, "accepted": True},))

@@ -1,0 +1,49 @@
+"""Answers as plain rows: dictionaries of what JSON knows, whatever a service answered."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["LAST", "picked", "plain", "rows_of"]
+
+LAST = 600  # characters of an output, or of an answer, that an error message holds
+
+
+def rows_of(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
+    found = picked(body, pick) if pick else body
+    items = found if isinstance(found, list) else [] if found is None else [found]
+    return tuple(item if isinstance(item, dict) else {"value": item} for item in items)
+
+
+def picked(body: Any, pick: str) -> Any:
+    """What stands at a dotted path inside an object; None if nothing does."""
+    for key in pick.split("."):
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: numerics as floats, times in UTC as ISO 8601, everything else as text."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value if isinstance(value, bool | int | None) else _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()  # half a surrogate pair is no text anywhere else
+        case float() | Decimal():
+            return float(value) if math.isfinite(value) else str(value)
+        case datetime():
+            return (value.astimezone(UTC) if value.tzinfo else value).isoformat().replace("+00:00", "Z")
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return value.hex()
+    return str(value)

@@ -1,0 +1,76 @@
+"""Shell lines: run to their end or their time limit, nothing of them left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+from typing import IO, TYPE_CHECKING, Any
+
+from runbook_lib.commands import Reply
+from runbook_lib.door import drop_text
+from runbook_lib.errors import ServiceError
+from runbook_lib.services.replies import LAST, rows_of
+
+if TYPE_CHECKING:
+    from runbook_lib.commands import Shell
+    from runbook_lib.redaction import Redactor
+
+__all__ = ["run"]
+
+OUTPUT = 20_000  # characters of a command's output that are kept
+
+
+def run(command: Shell, limit: float, redact: Redactor) -> Reply:
+    """Run the line in a process group of its own, which is ended as a whole with the line or at the time limit.
+
+    ``limit`` is in seconds. Output goes to files: a pipe would stay open as long as anything the line left behind.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                ["sh", "-euc", command.line],
+                cwd=command.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Reply(status=126, error=f"cannot run in {command.folder}: {error.strerror}")
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            last = _written(errors, redact).strip() or _written(output, redact).strip() or "no output"
+            words = f"shell: {command.line.splitlines()[0]!r}: no end within {limit:g} s: {last[-LAST:]}"
+            raise ServiceError(words, sent=True) from None
+        finally:
+            _end_group(process.pid)
+            process.wait()
+        return _shell_reply(code, _written(output, redact), _written(errors, redact))
+
+
+def _shell_reply(code: int, output: str, errors: str) -> Reply:
+    parsed: Any = None
+    with contextlib.suppress(ValueError):
+        parsed = json.loads(output)
+    structured = isinstance(parsed, dict | list)
+    # What is dropped from the rows must not come in as text.
+    kept = ((drop_text(parsed) if structured else output) + errors)[-OUTPUT:]
+    if code == 0:
+        return Reply(rows_of(parsed, None) if structured else (), code, text=kept)
+    last = (errors.strip() or kept.strip() or "no output")[-LAST:]
+    return Reply((), code, f"exit {code}: {last}", kept)
+
+
+def _written(file: IO[bytes], redact: Redactor) -> str:
+    file.seek(0)
+    return redact.text(file.read().decode(errors="replace"))
+
+
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
