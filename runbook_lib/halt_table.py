@@ -74,7 +74,7 @@ def closing(out: Console, done: Done) -> None:
     if done.complaint:
         out.print(f"no whole record of this: {done.complaint}", style="red", markup=False, highlight=False)
     if done.record is not None:
-        out.print(f"record records/{done.record.name}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"record {done.record.path}", markup=False, highlight=False, soft_wrap=True)
     if done.seal is not None:
         out.print(f"seal   {done.seal['hash']}", markup=False, highlight=False, soft_wrap=True)
     if done.outcome != "passed":

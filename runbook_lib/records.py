@@ -148,6 +148,12 @@ class Record:
         return str(self.folder.relative_to(self.root))
 
     @property
+    def path(self) -> Path:
+        """Where it lies, as short as it can be typed from here."""
+        here = Path.cwd()
+        return self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+
+    @property
     def profile(self) -> str:
         """The profile's name, which is the folder's."""
         return Path(self.name).parts[0]

@@ -59,7 +59,7 @@ def closing(out: Console, done: Sequence[Run]) -> None:
         table.add_row(one.seal["phase"], outcome, *numbers, missing, f"{one.result.seconds:.1f}")
     out.print(table)
     for one in done:
-        out.print(f"record records/{one.record.name}", highlight=False, soft_wrap=True)
+        out.print(f"record {one.record.path}", markup=False, highlight=False, soft_wrap=True)
         out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
         if one.result.reason and one.outcome != "waiting":
             out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)

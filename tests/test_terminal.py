@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from runbook_lib import terminal
 from runbook_lib.headless import EXIT
+from runbook_lib.records import Record
 
 WIDTH = 80
 
@@ -70,7 +72,7 @@ def test_the_end_shows_counts_record_and_seal_of_each_run() -> None:
     run = SimpleNamespace(
         seal=seal,
         outcome="failed",
-        record=SimpleNamespace(name="r/1"),
+        record=Record(Path.cwd() / "records/r/1"),
         result=SimpleNamespace(seconds=1.25, reason="[/]"),
     )
     terminal.closing(out, [run])  # type: ignore[list-item]
