@@ -1,7 +1,8 @@
 """Keep secrets out of everything that is written or displayed, by value and in every usual encoding.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
-value, so all three alignments are looked for, each without the characters that its neighbours share.
+value, so all three alignments are looked for, each without the characters that its neighbours share; and, where a text
+has lines as long as base64 tools break them, across line ends.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = ["Redactor", "forms"]
+
+BROKEN = re.compile(r"^[A-Za-z0-9+/]{60,76}\r?$", re.MULTILINE)  # a line of base64(1), of MIME or of PEM
 
 
 def forms(value: str) -> dict[str, str]:
@@ -75,12 +78,19 @@ class Redactor:
         # Longest first: a secret that contains another one must go as a whole. Plain searches, one after another,
         # are faster than one pattern of alternatives on anything larger than a line.
         self._texts = sorted(found.items(), key=lambda item: len(item[0]), reverse=True)
+        self._broken = [
+            (re.compile(r"\s*".join(map(re.escape, text))), name, form)
+            for text, (name, form) in self._texts
+            if form.startswith("base64+")
+        ]
 
     def text(self, text: str) -> str:
         """``text`` without any secret."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
+        for pattern, name, _ in self._broken if BROKEN.search(text) else ():
+            text = pattern.sub(lambda _, name=name: f"${name}", text)  # type: ignore[misc]
         return text
 
     def value(self, value: Any) -> Any:
@@ -99,6 +109,9 @@ class Redactor:
             offset = text.find(secret)
             if offset >= 0:
                 yield name, form, offset
+        for pattern, name, form in self._broken if BROKEN.search(text) else ():
+            if found := pattern.search(text):
+                yield name, form, found.start()
 
 
 def _aligned(raw: bytes, shift: int) -> str:

@@ -81,6 +81,17 @@ def test_a_secret_inside_base64_is_gone_at_every_alignment(
     assert len(kept.rstrip("=")) <= len(encode(before).rstrip(b"=")) + len(encode(after).rstrip(b"=")) + 2
 
 
+@given(st.binary(max_size=90), st.binary(min_size=60, max_size=90))
+def test_a_long_secret_in_base64_of_many_lines_is_gone(before: bytes, secret: bytes) -> None:
+    value = secret.hex()
+    redactor = Redactor({"TOKEN": value})
+    encoded = base64.encodebytes(before + value.encode() + b"tail").decode()
+
+    assert {form[:7] for _, form, _ in redactor.hits(encoded)} == {"base64+"}
+    assert "$TOKEN" in redactor.text(encoded)
+    assert list(redactor.hits(redactor.text(encoded))) == []
+
+
 @given(TEXT, SECRET)
 def test_a_text_without_the_secret_stays_as_it_is(text: str, secret: str) -> None:
     assume(all(form not in text for form in forms(secret).values()))
