@@ -1,4 +1,8 @@
-"""How a step looks: the command, one verdict line, then the rows. As text and as HTML, from the same parts."""
+"""How a step looks: the command, one verdict line, then the rows. As text and as HTML, from the same parts.
+
+The HTML carries its style in its tags and fetches nothing: JupyterLab, a browser, a printer and a viewer that drops
+every style show the same words.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,36 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.colouring import coloured
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from runbook_lib.lamps import Press
     from runbook_lib.symptoms import Symptom
 
-__all__ = ["COLOURS", "Card", "Head", "Summary", "table"]
+__all__ = ["COLOURS", "Bar", "Card", "Summary", "progress", "table"]
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
 OUTPUT = 1500  # characters of a shell command's output that a card shows
-# Okabe-Ito, told apart with every kind of colour vision; the word always stands beside the colour.
-COLOURS = {"passed": "#009E73", "failed": "#D55E00", "waiting": "#B07D00", "unknown": "#CC79A7", "missing": "#666666"}
+# Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.
+COLOURS = {
+    "passed": "#007A58",
+    "failed": "#B84A00",
+    "waiting": "#7A5D00",
+    "unknown": "#9C4A7C",
+    "missing": "#666666",
+    "asking": "#00639C",
+}
+RED, QUIET = "#B00020", "color:var(--jp-content-font-color2,#555)"
+ALARM = f";color:{RED};font-weight:600"
+BOX = "border-left:4px solid {};padding:2px 0 2px 10px;margin:2px 0;line-height:1.5;font-size:13px"
+PILL = "background:{};color:#fff;border-radius:3px;padding:1px 7px;font-weight:600"
+PRE = (
+    "font-family:monospace;font-size:12px;line-height:1.4;background:#f6f7f8;color:#1a1a1a;border-radius:3px;"
+    "padding:5px 8px;margin:0 0 5px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:19em;overflow-y:auto"
+)
+COPIED = "user-select:all;-webkit-user-select:all"  # one click selects the whole command
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,7 @@ class Card:
     fix: str | None = None
     symptom: Symptom | None = None
     replies: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    press: Press | None = None
 
     @property
     def verdict(self) -> str:
@@ -40,33 +64,55 @@ class Card:
         return "  ".join(filter(None, parts))
 
     def __repr__(self) -> str:
-        parts = [*self.commands, self.verdict, *self._advice(), *self._tables()]
-        return "\n".join(parts)
+        pressed = [self.press.words, "  ".join(lamp.words for lamp in self.press.lamps)] if self.press else []
+        advice = [f"{name}: {words}" for name, words in self._advice()]
+        return "\n".join([*self.commands, self.verdict, *pressed, *advice, *self._tables()])
 
     def _repr_html_(self) -> str:
-        colour = COLOURS[self.outcome]
-        commands = "".join(f"<pre style='{PRE}'>{escape(c)}</pre>" for c in self.commands)
-        verdict = (
-            f"<div style='border-left:4px solid {colour};padding:2px 8px;margin:4px 0'>"
-            f"<code>{escape(self.number)}</code>&ensp;<b style='color:{colour}'>{self.outcome}</b>"
-            f"&ensp;{escape(self.title)}&ensp;<code>{escape(self.seen)}</code></div>"
+        commands = "".join(
+            f"<pre style='{PRE};{COPIED}' title='a click selects the whole command'>{coloured(c)}</pre>"
+            for c in self.commands
         )
-        advice = "".join(f"<div style='margin:2px 12px;white-space:pre-wrap'>{escape(a)}</div>" for a in self._advice())
+        verdict = (
+            f"<div><span style='{PILL.format(COLOURS[self.outcome])}'>{self.outcome}</span>"
+            f"&ensp;<code>{escape(self.number)}</code>&ensp;<b>{escape(self.title)}</b>"
+            f"&ensp;<span style='{QUIET}'>{escape(self.seen)}</span></div>"
+        )
+        pressed = _pressed(self.press) if self.press else ""
+        advice = "".join(
+            f"<div style='margin:3px 0;white-space:pre-wrap'><b>{name}</b>&ensp;{escape(words)}</div>"
+            for name, words in self._advice()
+        )
         tables = "".join(_table_of(reply) for reply in self.replies)
-        return f"<div>{commands}{verdict}{advice}{tables}</div>"
+        return f"<div style='{BOX.format(COLOURS[self.outcome])}'>{commands}{verdict}{pressed}{advice}{tables}</div>"
 
-    def _advice(self) -> list[str]:
+    def _advice(self) -> list[tuple[str, str]]:
         found = []
         if self.complaint:
-            found.append(f"found: {self.complaint}")
+            found.append(("found", self.complaint))
         if self.symptom:
-            found += [f"cause: {self.symptom.cause}", f"mend: {self.symptom.fix}"]
+            found += [("cause", self.symptom.cause), ("mend", self.symptom.fix)]
         if self.fix and self.outcome != "passed":
-            found.append(f"fix: {self.fix}")
+            found.append(("fix", self.fix))
         return found
 
     def _tables(self) -> list[str]:
         return [text for text in map(_lines_of, self.replies) if text]
+
+
+def _pressed(press: Press) -> str:
+    """The button as it was, who pressed it, and a line of lamps: filled where something was seen."""
+    lamps = "".join(
+        f"<span style='margin-right:16px;white-space:nowrap'><span style='color:{COLOURS[colour]}'>{sign}</span>"
+        f"&thinsp;{escape(lamp.words)}</span>"
+        for lamp in press.lamps
+        for sign, colour in [LAMPS[lamp.lit]]
+    )
+    label = f"<span style='border:1px solid #999;border-radius:3px;padding:0 7px'>{escape(press.label)}</span>"
+    return f"<div style='margin:4px 0'>{label}&ensp;{escape(press.words)}</div><div style='margin:4px 0'>{lamps}</div>"
+
+
+LAMPS = {True: ("●", "passed"), False: ("·", "missing"), None: ("○", "waiting")}
 
 
 @dataclass(frozen=True)
@@ -83,23 +129,49 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Head:
-    """The first output of a run: where it goes and where it writes."""
+class Bar:
+    """The first output of a run: where it goes, who runs it, what opened its gate, how far it is, where it writes."""
 
     phase: str
     profile: str
+    production: bool
     project: str
     operator: str
     record: str
+    gate: str = "open"
+    done: int = 0
+    steps: int = 0
+    following: str = ""  # number and title of the next step
+    owed: Sequence[str] = ()  # steps whose undo is owed
 
     def __repr__(self) -> str:
-        return f"{self.phase} on {self.profile} (project {self.project}) by {self.operator}\nrecord: {self.record}"
+        return "\n".join(f"{name}: {words}" for name, words in self._lines())
 
+    def _lines(self) -> list[tuple[str, str]]:
+        owed = f"{len(self.owed)} owed: {', '.join(self.owed)}" if self.owed else "none owed"
+        return [
+            ("phase", f"{self.phase} on {self.profile} (project {self.project})"),
+            ("operator", self.operator),
+            ("gate", self.gate),
+            ("steps", f"{self.done} of {self.steps} passed" + (f", next {self.following}" if self.following else "")),
+            ("undos", owed),
+            ("record", self.record),
+        ]
 
-PRE = (
-    "font-family:monospace;font-size:90%;line-height:1.35;background:#f6f6f6;color:#222;"
-    "padding:6px 8px;margin:4px 0;white-space:pre-wrap;overflow-wrap:anywhere"
-)
+    def _repr_html_(self) -> str:
+        colour = RED if self.production else COLOURS["asking"]
+        (_, where), *others = self._lines()
+        alarming = {"undos": bool(self.owed), "gate": not self.gate.startswith("open")}
+        facts = "".join(
+            f"<span style='margin-right:22px;display:inline-block{ALARM * alarming.get(name, False)}'>"
+            f"<span style='{QUIET}'>{name}</span>&ensp;{escape(words)}</span>"
+            for name, words in others
+        )
+        return (
+            f"<div style='border:2px solid {colour};border-radius:4px;font-size:13px;line-height:1.6'>"
+            f"<div style='background:{colour};color:#fff;padding:3px 10px'><b>{escape(self.profile.upper())}</b>"
+            f"&ensp;{escape(where)}</div><div style='padding:4px 10px'>{facts}</div></div>"
+        )
 
 
 def _table_of(reply: Mapping[str, Any]) -> str:
@@ -132,3 +204,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(found: Any) -> str:
     shown = "" if found is None else str(found)
     return shown if len(shown) <= 120 else shown[:119] + "…"
+
+
+def progress(share: float) -> str:
+    """A thin line that is filled so far; nothing where there is no end to reach."""
+    if not share:
+        return ""
+    done = f"<div style='width:{min(share, 1):.0%};height:4px;background:{COLOURS['asking']}'></div>"
+    return f"<div style='background:#ddd;height:4px;max-width:30em;margin:4px 0 4px 14px'>{done}</div>"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Record
     from runbook_lib.settings import Settings
 
-__all__ = ["ORDER", "Gate", "board", "evidence", "gate", "of", "owed", "require"]
+__all__ = ["ORDER", "Gate", "board", "evidence", "gate", "latest", "of", "owed", "require"]
 
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
@@ -52,14 +52,14 @@ def gate(settings: Settings, phase: str, root: Path) -> Gate:
     """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate."""
     if phase not in ORDER:
         return Gate(phase)
-    latest, reasons = _latest(settings, root, phase), list(_owed_reasons(settings, root))
+    newest, reasons = latest(settings, root, phase), list(_owed_reasons(settings, root))
     if phase == ORDER[0]:
-        return Gate(phase, tuple(reasons), latest=latest)
+        return Gate(phase, tuple(reasons), latest=newest)
     before = ORDER[ORDER.index(phase) - 1]
-    found = _latest(settings, root, before)
+    found = latest(settings, root, before)
     own = OWN_RULES.get(phase, _no_more)
     reasons = [*_record_reasons(settings, before, found), *(own(settings, found) if found else ()), *reasons]
-    return Gate(phase, tuple(reasons), found, tuple(_amber(found)) if found else (), latest)
+    return Gate(phase, tuple(reasons), found, tuple(_amber(found)) if found else (), newest)
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
@@ -133,7 +133,8 @@ def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
 OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
-def _latest(settings: Settings, root: Path, phase: str) -> Record | None:
+def latest(settings: Settings, root: Path, phase: str) -> Record | None:
+    """The newest record of a phase on this profile and platform."""
     found = [record for record in of(settings, root) if _is(record, phase)]
     return found[-1] if found else None
 
@@ -150,7 +151,8 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None) -> It
         return
     seal = record.sealed()
     if seal is None:
-        yield f"{record.name} is not sealed: it runs still, or was cut off (./runbook resume {record.name})"
+        goes_on = f"./runbook {'open ' + phase if record.opened()['mode'] == 'attended' else 'resume ' + record.name}"
+        yield f"{record.name} is not sealed: it runs still, or was cut off ({goes_on})"
         return
     if seal["outcome"] != "passed":
         yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"

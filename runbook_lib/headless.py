@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings import Settings
 
-__all__ = ["EXIT", "Run", "accept", "phases", "run"]
+__all__ = ["EXIT", "Run", "accept", "phases", "prepared", "run"]
 
 EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
 ROTATION = ("rotate_secret",)  # of the database's password, under the deployment that the last phase left running
@@ -59,15 +59,7 @@ def run(
     wrong; `StepRefused` while the phase's gate is closed and no ``override`` gives a reason to break the glass.
     Timeouts are in seconds, for the whole run and for each cell.
     """
-    settings.require_variables()
-    if "profile" in parameters:
-        raise ConfigError(f"profile is no -p parameter: this run goes to {settings.name!r}; choose with --profile")
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "notebook.ipynb"
-        engine.prepare(notebook, draft, {"profile": settings.name, **parameters})
-        opened_by = gates.require(settings, notebook.stem, runs.records_root(), override)
-        record = runs.begin(settings, notebook.stem, parameters=parameters, parent=parent, **opened_by)
-        write_atomic(record.notebook, draft.read_bytes())
+    record = prepared(settings, notebook, parameters, parent=parent, override=override, mode="headless")
     with _told(record, on_event):
         result = engine.run(
             record.notebook,
@@ -80,6 +72,28 @@ def run(
         )
         seal = runs.finish(record, ended=_ended(result), cells=_cells(result), seconds=round(result.seconds, 3))
     return Run(record, seal, result)
+
+
+def prepared(
+    settings: Settings,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    parent: Record | None,
+    override: str | None,
+    mode: str,
+) -> Record:
+    """A new record that holds a copy of ``notebook``, ready to be run or stepped through; see `run` for errors."""
+    settings.require_variables()
+    if "profile" in parameters:
+        raise ConfigError(f"profile is no -p parameter: this run goes to {settings.name!r}; choose with --profile")
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "notebook.ipynb"
+        engine.prepare(notebook, draft, {"profile": settings.name, **parameters})
+        opened_by = gates.require(settings, notebook.stem, runs.records_root(), override)
+        record = runs.begin(settings, notebook.stem, parameters=parameters, parent=parent, mode=mode, **opened_by)
+        write_atomic(record.notebook, draft.read_bytes())
+    return record
 
 
 def _ended(result: engine.Result) -> str | None:

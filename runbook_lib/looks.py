@@ -13,7 +13,7 @@ from runbook_lib.expect import Expectation, Finding, judge
 from runbook_lib.spoiling import spoiled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runbook_lib.services import Services
 
@@ -30,13 +30,23 @@ class Look:
     finding: Finding
 
 
-def look(services: Services, commands: Sequence[Command], expect: Expect, within: float) -> Look:
-    """The first look that draws no complaint or one that stays, or the last one of ``within`` seconds."""
+def look(
+    services: Services,
+    commands: Sequence[Command],
+    expect: Expect,
+    within: float,
+    heard: Callable[[Finding], None],
+) -> Look:
+    """The first look that draws no complaint or one that stays, or the last one of ``within`` seconds.
+
+    ``heard`` is told what each look found that another one will follow.
+    """
     looks = Retrying(
         stop=stop_after_delay(within),
         wait=wait_exponential(multiplier=0.05, max=0.5),
         retry=retry_if_result(lambda look: look.finding.complaint is not None and not look.finding.final),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        before_sleep=lambda state: heard(state.outcome.result().finding) if state.outcome else None,
     )
     found: Look = looks(_once, services, commands, expect)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from IPython.display import display
@@ -27,7 +28,8 @@ def open_phase(name: str, *, profile: str) -> Phase:
     charts.redact(chosen.redactor().text)
     mode = os.environ.get(MODE, "attended")
     record = _record(name, chosen) or _begun(outline.notebook(name).stem, chosen, mode)
-    phase = Phase(name, chosen, record, mode=mode, display=display)
+    shown = partial(display, display_id=True) if mode == "attended" else display  # a place that can be shown anew
+    phase = Phase(name, chosen, record, mode=mode, display=shown)
     phase.head()
     return phase
 

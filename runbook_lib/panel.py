@@ -1,65 +1,157 @@
-"""Buttons: the only module that knows ipywidgets. A press writes the ledger; the widget only shows it."""
+"""Buttons: the only module that knows ipywidgets. A press writes the ledger; the widgets only show what it holds."""
 
 from __future__ import annotations
 
 import threading
+import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from runbook_lib.errors import RunbookError
+from runbook_lib.stage import ticking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runbook_lib.acts import Act
+    from runbook_lib.cards import Card
 
-__all__ = ["ask", "offer"]
+__all__ = ["Panel"]
 
-WIDE = {"width": "auto"}
-
-
-def offer(act: Act, text: str, perform: Callable[[], None], display: Callable[[Any], object]) -> None:
-    """Show an act's command with one button that names it; a press sends it once."""
-    button = widgets.Button(description=f"{act.number}  {act.title}", layout=widgets.Layout(**WIDE))
-    state = widgets.Label(value="not sent yet; the next step waits for this one")
-    _on_press(button, state, perform, "passed")
-    display(widgets.VBox([widgets.HTML(f"<pre>{escape(text)}</pre>"), button, state]))
+CALM = 0.5  # seconds after a failed press
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def ask(number: str, statement: str, vouch: Callable[[str], None], display: Callable[[Any], object]) -> None:
-    """Ask a person to vouch for ``statement`` with their name."""
-    name = widgets.Text(placeholder="your initials")
-    button = widgets.Button(description=f"{number}  I vouch for it", layout=widgets.Layout(**WIDE))
-    state = widgets.Label(value="nobody vouched yet; the next step waits for this one")
+class Panel:
+    """A step's card with one button below it, and a field that must be filled in before it can be pressed.
 
-    def named() -> None:
-        if not name.value.strip():
-            raise RunbookError("your initials are needed")
-        vouch(name.value.strip())
+    ``card()`` is the step as the ledger tells it now, with whether it is busy. ``press(typed)`` does the work and
+    raises if that fails. ``accepts`` judges what is typed, None where nothing need be; what is typed counts for
+    ``lasts`` seconds.
+    """
 
-    _on_press(button, state, named, "vouched")
-    display(widgets.VBox([widgets.Label(value=statement), widgets.HBox([name, button]), state]))
+    def __init__(
+        self,
+        label: str,
+        card: Callable[[bool], Card],
+        press: Callable[[str], None],
+        *,
+        hint: str = "",
+        accepts: Callable[[str], bool] | None = None,
+        lasts: float | None = None,
+    ) -> None:
+        self._card, self._work, self._accepts, self._lasts = card, press, accepts, lasts
+        self._pressing, self._busy, self._armed_at = threading.Lock(), False, 0.0
+        self._disarming: threading.Timer | None = None
+        self.shown = widgets.HTML()
+        self.button = widgets.Button(description=label, tooltip=label, layout=widgets.Layout(width="auto"))
+        self.button.button_style = "danger" if lasts else "primary"
+        self.typed = widgets.Text(placeholder=hint, layout=widgets.Layout(width="21em"))
+        self.note = widgets.HTML()
+        self.place: Any = None  # where it is displayed; set by whoever displays it
+        row = [self.typed, self.button, self.note] if accepts else [self.button, self.note]
+        self.box = widgets.VBox([self.shown, widgets.HBox(row, layout=widgets.Layout(align_items="center"))])
+        self.button.disabled = accepts is not None
+        self.typed.observe(self._arm, "value")
+        self.button.on_click(lambda _: self.press())
+        self.draw()
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The widget where its kernel lives; its static twin everywhere else."""
+        card = self._card(self._busy)
+        view = self.box._repr_mimebundle_()[VIEW]
+        return {VIEW: view, "text/html": card._repr_html_(), "text/plain": repr(card)}
 
-def _on_press(button: Any, state: Any, work: Callable[[], None], done: str) -> None:
-    """Let one press at a time do the work; after a failure the button may be pressed again."""
-    pressing = threading.Lock()
+    def draw(self) -> None:
+        """Show the step as the ledger tells it now."""
+        self.shown.value = self._card(self._busy)._repr_html_()
 
-    def press(_: Any) -> None:
-        if button.disabled or not pressing.acquire(blocking=False):
+    def say(self, words: str) -> None:
+        """Put a remark beside the button."""
+        self.note.value = f"<span style='font-size:13px'>{escape(words)}</span>"
+
+    def press(self) -> None:
+        """Do the work, once at a time; after a failure the button may be pressed again, after a success not."""
+        if self.button.disabled or not self._pressing.acquire(blocking=False):
             return
         try:
-            button.disabled, state.value = True, "sending"
-            work()
-            state.value = done
-        except RunbookError as error:  # a callback has no cell to fail in: the ledger has it, the next step refuses
-            button.disabled, state.value = False, str(error)
-        except BaseException as error:
-            button.disabled, state.value = False, f"{type(error).__name__}: {error}"
-            raise
+            if self._accepts and not self._counts():
+                self._disarm()
+                self.say("what was typed no longer counts: type it again")
+                return
+            self._busy, self.button.disabled, self.typed.disabled = True, True, True
+            self._watched()
         finally:
-            pressing.release()
+            self._pressing.release()
 
-    button.on_click(press)
+    def _watched(self) -> None:
+        started = time.monotonic()
+
+        def tick() -> None:
+            self.say(f"{time.monotonic() - started:.0f} s")
+            self.draw()
+
+        try:
+            with ticking(tick):
+                self._work(self.typed.value.strip())
+        except RunbookError as error:  # a callback has no cell to fail in: the ledger has it, the next step refuses
+            self._ended(again=True, words=str(error).splitlines()[0])
+        except BaseException as error:
+            self._ended(again=True, words=f"{type(error).__name__}: {error}")
+            raise
+        else:
+            self._ended(again=False, words="done")
+
+    def _ended(self, *, again: bool, words: str) -> None:
+        self._busy = False
+        self.say(words)
+        self.draw()
+        self.typed.disabled = not again
+        if again:
+            self._disarm()
+        if again and not self._accepts:
+            # Not at once: clicks that came while it was busy are still to be handled, and are no wish to press again.
+            _after(CALM, self._enable)
+        if self.place:  # what is saved with the notebook: the twin alone once nothing is left to press
+            self.place.update(self if again else self._card(False))
+
+    # --- what must be typed first ---------------------------------------------------------------------------------
+
+    def _arm(self, _: Any) -> None:
+        good = bool(self._accepts and self._accepts(self.typed.value.strip()))
+        self._armed_at = time.monotonic() if good else 0.0
+        self.button.disabled = not good
+        if self._disarming:
+            self._disarming.cancel()
+        if good and self._lasts:
+            self.say(f"armed for {self._lasts:.0f} s")
+            self._disarming = _after(self._lasts, self._expire)
+
+    def _counts(self) -> bool:
+        return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
+
+    def _expire(self) -> None:
+        """Disarm when the time is over, unless it was pressed in it."""
+        if self._pressing.acquire(blocking=False):
+            try:
+                if self._armed_at and not self._counts():
+                    self._disarm()
+                    self.say("no longer armed: type it again")
+            finally:
+                self._pressing.release()
+
+    def _enable(self) -> None:
+        self.button.disabled = False
+
+    def _disarm(self) -> None:
+        self._armed_at = 0.0
+        self.typed.value = ""
+        self.button.disabled = True
+
+
+def _after(seconds: float, work: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()
+    return timer

@@ -9,13 +9,14 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import acts, history, looks, outline
+from runbook_lib import acts, history, looks, outline, standing
 from runbook_lib.acts import Act
-from runbook_lib.cards import Head, Summary
+from runbook_lib.cards import Bar, Card
 from runbook_lib.commands import Command, Http, Reply
 from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPending, nearest
 from runbook_lib.expect import Expectation, Finding, reply
 from runbook_lib.services import Services
+from runbook_lib.stage import Stage
 from runbook_lib.verdicts import Sent, Verdicts
 from runbook_lib.writer import Writer
 
@@ -45,14 +46,18 @@ class Phase:
         source = record.notebook if record.notebook.exists() else outline.notebook(name)
         self.steps = outline.steps(source)
         self._numbers = [step.number for step in self.steps]
-        self._verdicts = Verdicts(record, display)
+        self._stage = Stage(display, self.bar)
+        attended = mode == "attended"
+        self._verdicts = Verdicts(record, self._stage, self._stage.live) if attended else Verdicts(record, display)
         self._writer = Writer(self.services, f"{record.opened()['operator']} {record.name.partition('/')[2]}")
 
     def head(self) -> None:
-        """Show where this run goes and writes."""
-        operator = self.record.opened()["operator"]
-        shown = Head(self.name, self.settings.name, self.settings.project, operator, self.record.name)
-        self._verdicts.display(shown)
+        """Show where this run goes, how far it is and where it writes."""
+        self._verdicts.display(self.bar())
+
+    def bar(self) -> Bar:
+        """Where this run stands."""
+        return standing.bar(self.record, self.steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
@@ -88,7 +93,9 @@ class Phase:
             self.services.refuse_change(command)
         sent = Sent(number, "check", title, tuple(self.services.shown(command) for command in filled), fix)
         self._verdicts.announce(sent)
-        seen = looks.look(self.services, filled, expect, within)
+        shown = Card(number, title, "asking", [self._verdicts.clean(text) for text in sent.commands])
+        with self._verdicts.live(shown, within) as heard:
+            seen = looks.look(self.services, filled, expect, within, heard)
         finding = seen.finding
         if finding.complaint is None and self.settings.kind == "rehearsal":
             finding = looks.provable(seen, expect)
@@ -149,9 +156,9 @@ class Phase:
             finding = Finding(f"vouched by {vouched['by']} at {vouched['at']}")
             self._verdicts.judged(Sent(number, "confirm", statement), finding)
         elif self.mode == "attended":
-            self._ask(number, statement)
+            self._ask(number, statement, gesture, facts)
         elif self.settings.kind == "rehearsal" and gesture:
-            self._gesture(number, statement, gesture, facts)
+            self._gesture(self._verdicts, number, statement, gesture, facts)
         else:
             how = f"./runbook confirm {self.record.name} {number} --as NAME, then ./runbook resume {self.record.name}"
             self._verdicts.waiting(Sent(number, "confirm", statement, fix=how))
@@ -165,14 +172,13 @@ class Phase:
     def close(self) -> None:
         """End the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
         found = history.read(self.record)
-        ends = found.outcomes()
-        lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in self.steps]
-        self._verdicts.display(Summary(self.name, lines))
-        bad = [f"{number} {outcome}" for number, outcome, _ in lines if outcome != "passed"]
+        summary = standing.summary(self.name, found, self.steps)
+        self._verdicts.display(summary)
+        bad = [f"{number} {outcome}" for number, outcome, _ in summary.lines if outcome != "passed"]
         bad += [f"{number} owes an undo" for number in found.owed()]
         if bad:
             raise StepFailed(f"{self.name} cannot close: {', '.join(bad)}")
-        self.record.ledger.append("closed", steps=len(lines))
+        self.record.ledger.append("closed", steps=len(self.steps))
         self._writer.release()
 
     # --- what a notebook reads ------------------------------------------------------------------------------------
@@ -199,7 +205,12 @@ class Phase:
         for earlier in self._numbers[: self._numbers.index(number)]:
             outcome = ends[earlier]["outcome"] if earlier in ends else "not run"
             if outcome != "passed":
-                raise StepPending(f"{number} waits for {earlier}, which is {outcome}")
+                raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
+
+    def _offered(self, number: str) -> str | None:
+        """What a person has yet to do for a step whose button is shown."""
+        offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
+        return "not pressed: press its button above, then run on from here" if offered else None
 
     def _recalled(self, number: str) -> bool:
         """Whether an act or confirm passed earlier in the chain: its outcome is taken over, nothing is sent."""
@@ -209,10 +220,10 @@ class Phase:
             self._verdicts.recalled(number, done, known=number in found.outcomes())
         return done is not None
 
-    def _gesture(self, number: str, statement: str, gesture: str, facts: dict[str, Any]) -> None:
+    def _gesture(self, verdicts: Verdicts, number: str, statement: str, gesture: str, facts: dict[str, Any]) -> None:
         command = Http("person", "POST", f"/gestures/{gesture}", json=facts)
         sent = Sent(number, "confirm", statement, (self.services.shown(command),))
-        self._verdicts.announce(sent)
+        verdicts.announce(sent)
         try:
             found = self.services.change(command)
         except ServiceError as error:
@@ -221,28 +232,33 @@ class Phase:
         if finding.complaint is None:
             self.record.ledger.append("vouched", step=number, statement=statement, by="person stand-in")
             finding = Finding(f"the person stand-in did it: {found.value('performed')}")
-        self._verdicts.judged(sent, finding, (found,))
+        verdicts.judged(sent, finding, (found,))
 
-    def _perform(self, act: Act) -> None:
+    def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
         """Send an act as the one writer; what stops things waits for nobody."""
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
-        acts.perform(act, self.services, self._verdicts)
+        acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _offer(self, act: Act) -> None:
-        from runbook_lib import panel  # noqa: PLC0415 - ipywidgets only where a person is
+        from runbook_lib import presses  # noqa: PLC0415 - widgets only where a person is
 
-        text = self._verdicts.clean(self.services.shown(act.command))
-        panel.offer(act, text, lambda: self._perform(act), self._verdicts.display)
+        place = presses.Place(self.record, self.settings, self._stage)
+        presses.offer(act, self.services, place, lambda verdicts: self._perform(act, verdicts))
 
-    def _ask(self, number: str, statement: str) -> None:
-        from runbook_lib import panel  # noqa: PLC0415
+    def _ask(self, number: str, statement: str, gesture: str | None, facts: dict[str, Any]) -> None:
+        from runbook_lib import presses  # noqa: PLC0415
 
-        panel.ask(number, statement, lambda name: self._vouch(number, statement, name), self._verdicts.display)
+        def vouch(verdicts: Verdicts, name: str) -> None:
+            if self.settings.kind == "rehearsal" and gesture:
+                self._gesture(verdicts, number, statement, gesture, facts)
+            else:
+                self.record.ledger.append("vouched", step=number, statement=statement, by=name)
+                verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
 
-    def _vouch(self, number: str, statement: str, name: str) -> None:
-        self.record.ledger.append("vouched", step=number, statement=statement, by=name)
-        self._verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
+        place = presses.Place(self.record, self.settings, self._stage)
+        performed = gesture if self.settings.kind == "rehearsal" else None
+        presses.ask(number, statement, performed, place, vouch)
 
     def _filled(self, command: Command, number: str) -> Command:
         def name(dotted: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from runbook_lib import lamps
 from runbook_lib.cards import Card
 from runbook_lib.errors import StepFailed, StepPending, StepUnknown
 from runbook_lib.expect import Finding
 from runbook_lib.symptoms import diagnose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from runbook_lib.commands import Reply
     from runbook_lib.records import Event, Record
@@ -30,12 +33,22 @@ class Sent:
     fix: str | None = None
 
 
+Heard = Callable[[Finding], None]
+Live = Callable[[Card, float], AbstractContextManager[Heard]]
+
+
+def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
+    """Show nothing while a step waits: nobody is there."""
+    return nullcontext(lambda _: None)
+
+
 class Verdicts:
     """Where the steps of a run write and show how they end."""
 
-    def __init__(self, record: Record, display: Callable[[Any], object]) -> None:
+    def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
         self.record = record
         self.display = display
+        self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent) -> None:
         """Write the ledger before anything is sent; what cannot be written is not sent."""
@@ -74,7 +87,8 @@ class Verdicts:
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             self.record.ledger.append("outcome", **{**taken, "recalled": done.get("recalled", done["at"])})
-        self.display(Card(number, done["title"], "passed", (), f"passed at {done['at']}; not sent again"))
+        before, press = f"passed at {done['at']}; not sent again", lamps.press(self.record.ledger.events(), number)
+        self.display(Card(number, done["title"], "passed", (), before, press=press))
 
     def clean(self, text: str) -> str:
         """``text`` without any secret."""
@@ -96,4 +110,5 @@ class Verdicts:
         )
         commands = [self.clean(text) for text in sent.commands]
         told = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
-        self.display(Card(sent.number, sent.title, outcome, commands, *told))
+        press = lamps.press(self.record.ledger.events(), sent.number)
+        self.display(Card(sent.number, sent.title, outcome, commands, *told, press))

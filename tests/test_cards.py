@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.cards import COLOURS, OUTPUT, ROWS, Card, Head, Summary, table
+from runbook_lib.cards import COLOURS, OUTPUT, RED, ROWS, Bar, Card, Summary, progress, table
+from runbook_lib.lamps import Lamp, Press
 from runbook_lib.symptoms import Symptom
 
 SYMPTOM = Symptom("x", "x", "The cause is this.", "Mend it so.")
@@ -124,6 +125,55 @@ def test_a_summary_is_the_same_for_every_run_that_ends_the_same_way() -> None:
     )
 
 
-def test_a_head_says_where_it_goes_and_where_it_writes() -> None:
-    head = Head("phase_0", "production", "ref", "ana", "production/2026-11-22/1")
-    assert repr(head) == "phase_0 on production (project ref) by ana\nrecord: production/2026-11-22/1"
+def bar(**facts: Any) -> Bar:
+    return Bar("phase_0", "rehearsal", False, "ref", "ana", "rehearsal/2026-11-22/1", **facts)
+
+
+def test_a_bar_says_where_it_goes_who_runs_it_how_far_it_is_and_what_is_owed() -> None:
+    shown = bar(done=3, steps=9, following="0.2a Both functions", owed=("3.1b",))
+    assert repr(shown).splitlines() == [
+        "phase: phase_0 on rehearsal (project ref)",
+        "operator: ana",
+        "gate: open",
+        "steps: 3 of 9 passed, next 0.2a Both functions",
+        "undos: 1 owed: 3.1b",
+        "record: rehearsal/2026-11-22/1",
+    ]
+    page = Tags(shown._repr_html_()).words
+    assert all(words in page for words in ("REHEARSAL", "ana", "3 of 9 passed", "0.2a Both functions", "1 owed: 3.1b"))
+
+
+def test_production_is_red_and_so_is_what_alarms() -> None:
+    production = Bar("phase_2", "production", True, "ref", "ana", "r")
+    assert RED in production._repr_html_() and "PRODUCTION" in production._repr_html_()
+    assert RED not in bar()._repr_html_()
+    assert RED in bar(owed=("3.1b",))._repr_html_()
+    assert RED in bar(gate="broken open: no time")._repr_html_()
+
+
+def test_a_press_shows_the_button_as_it_was_and_what_was_seen_after_it() -> None:
+    lamps = [
+        Lamp("sent", True, "2026-11-22T14:53:07.120000Z"),
+        Lamp("acknowledged", True, "2026-11-22T14:53:07.360000Z", 240),
+        Lamp("effect", None, note="not within 5 s"),
+        Lamp("venue", False, note="paper: nothing there"),
+    ]
+    press = Press("Pause the deployment 7f3c… on rehearsal", "ana", "2026-11-22T14:53:07.100000Z", lamps)
+    card = Card("1.5e", "Pause the deployment", "passed", press=press)
+    for shown in (repr(card), Tags(card._repr_html_()).words.replace("\u2009", "")):
+        assert "pressed by ana at 14:53:07.100Z, acknowledged in 240 ms" in shown
+        assert "sent 14:53:07.120Z" in shown and "acknowledged 14:53:07.360Z +240 ms" in shown
+        assert "effect not within 5 s" in shown and "venue paper: nothing there" in shown
+    assert press.label in Tags(card._repr_html_()).words
+    assert not {"button", "input", "script"} & Tags(card._repr_html_()).tags
+
+
+def test_a_command_is_coloured_and_one_click_selects_it_whole() -> None:
+    page = Card("0.1a", "T", "passed", ["select 1 where 'a' <> 'b';"])._repr_html_()
+    assert "user-select:all" in page and "font-weight: bold" in page
+    assert Tags(page).words.startswith("select 1 where 'a' <> 'b';")
+
+
+def test_progress_is_drawn_only_towards_an_end() -> None:
+    assert progress(0) == ""
+    assert "width:40%" in progress(0.4) and "width:100%" in progress(1.7)

@@ -10,6 +10,7 @@ import click
 
 # Importing a module puts its commands into the group, in the order of use.
 from runbook_lib.cli import road as road  # isort: skip
+from runbook_lib.cli import attending as attending  # isort: skip
 from runbook_lib.cli import safety as safety  # isort: skip
 from runbook_lib.cli import reading as reading  # isort: skip
 from runbook_lib.cli import proving as proving  # isort: skip

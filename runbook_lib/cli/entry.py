@@ -57,3 +57,13 @@ def confirmed(profile: str) -> float:
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")
     return time.monotonic()
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``; the value is read as YAML."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"a parameter reads NAME=VALUE, not {text!r}")
+    return name, yaml.safe_load(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import entry
+from runbook_lib.cli import attending, entry
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError, nearest
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @click.option("--scenario", help="Starting state of the stand-ins and faults in force; else what the phase expects.")
 @click.option("--keep", is_flag=True, help="Bring the stand-ins up, print their addresses and leave them up.")
 @click.option("--stop", is_flag=True, help="Take down the rehearsals that were kept up.")
-def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: bool) -> None:
+@click.option("--attended", is_flag=True, help="Step through one phase in JupyterLab, on stand-ins that stay up.")
+@click.option("--no-browser", is_flag=True, help="With --attended: only print the address.")
+def rehearse(
+    phase: tuple[str, ...], scenario: str | None, keep: bool, stop: bool, attended: bool, no_browser: bool
+) -> None:
     """Rehearse every phase, or those named, on stand-ins brought up for it."""
     from runbook_lib import rehearsal
 
@@ -29,6 +33,8 @@ def rehearse(phase: tuple[str, ...], scenario: str | None, keep: bool, stop: boo
         for running in rehearsal.find(kept=True):
             rehearsal.stop(running.folder)
             click.echo(f"stopped {running.folder}")
+    elif attended:
+        sys.exit(attending.rehearse(phase, scenario, browser=not no_browser))
     elif keep:
         _print_addresses(rehearsal.keep(scenario=scenario or "clean"))
     else:
@@ -64,7 +70,7 @@ def run(
 
     source, settings = outline.notebook(notebook), entry.settings_of(profile)
     entry.fingerprint(settings, project)
-    given = dict(_parameter(text) for text in parameters)
+    given = dict(entry.parameter(text) for text in parameters)
     limits = {"timeout": timeout, "cell_timeout": cell_timeout}
     sys.exit(_run_one(settings, source, given, override=override, **limits))
 
@@ -144,15 +150,6 @@ def accept(notebook: str) -> None:
     terminal.closing(out, [done])
     headless.accept(done, source)
     out.print(f"accepted: {source.name}", highlight=False)
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"a parameter reads NAME=VALUE, not {text!r}")
-    return name, yaml.safe_load(value)
 
 
 def _run_one(settings: Settings, notebook: Path, parameters: dict[str, Any], **options: Any) -> int:

@@ -1,0 +1,77 @@
+"""Where a run stands, read from its ledger alone: the bar at its top and the card of each step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runbook_lib import history, lamps, symptoms
+from runbook_lib.cards import Bar, Card, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.history import History
+    from runbook_lib.outline import Step
+    from runbook_lib.records import Event, Record
+
+__all__ = ["bar", "card", "following", "summary"]
+
+
+def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
+    """The bar of a record whose notebook has these steps."""
+    opened, found = record.opened(), history.read(record)
+    ends = found.outcomes()
+    after = following(found, steps)
+    return Bar(
+        opened["phase"],
+        opened["profile"],
+        production,
+        opened["project"],
+        opened["operator"],
+        record.name,
+        _gate(opened),
+        sum(event["outcome"] == "passed" for event in ends.values()),
+        len(steps),
+        f"{after.number} {after.title}" if after else "",
+        tuple(found.owed()),
+    )
+
+
+def following(found: History, steps: Sequence[Step]) -> Step | None:
+    """The first step that has not passed in this record."""
+    ends = found.outcomes()
+    return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
+
+
+def _gate(opened: Event) -> str:
+    if opened.get("override"):
+        return f"broken open: {opened['override']}"
+    rests_on = opened.get("rests_on") or opened.get("parent")
+    words = f"open, rests on {rests_on['record']}" if rests_on else "open"
+    return f"amber, {words}: {'; '.join(opened['amber'])}" if opened.get("amber") else words
+
+
+def card(found: History, number: str, *, busy: bool = False) -> Card | None:
+    """The card of a step as its newest events tell it; None if it was never begun. ``busy``: an answer is awaited."""
+    event, pressed = found.outcomes().get(number), lamps.press(found.own, number)
+    begun = [e for e in found.own if e.get("step") == number and e["event"] in ("offered", "sending")]
+    if event is None and not begun:
+        return None
+    commands = tuple(begun[-1]["commands"]) if begun else ()
+    if event is None or busy:
+        outcome = "asking" if busy else "waiting"
+        return Card(
+            number, begun[-1]["title"], outcome, commands, "" if busy else begun[-1].get("seen", ""), press=pressed
+        )
+    if event.get("recalled"):
+        return Card(number, event["title"], "passed", (), f"passed at {event['recalled']}; not sent again")
+    symptom = next((one for one in symptoms.known() if one.name == event.get("symptom")), None)
+    told = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
+    return Card(number, event["title"], event["outcome"], commands, *told, press=pressed)
+
+
+def summary(phase: str, found: History, steps: Sequence[Step]) -> Summary:
+    """One line per step of the notebook."""
+    ends = found.outcomes()
+    lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
+    return Summary(phase, lines)
