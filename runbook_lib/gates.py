@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import history, records
-from runbook_lib.errors import StepRefused
+from runbook_lib import history, records, signing, writer
+from runbook_lib.errors import ConfigError, ServiceError, StepRefused
 from runbook_lib.platform import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 
 if TYPE_CHECKING:
@@ -65,16 +66,25 @@ def gate(settings: Settings, phase: str, root: Path) -> Gate:
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
     """What a run's first event says of its gate; ``override`` is the break-glass reason.
 
-    Raise `StepRefused` with every reason while the gate is closed and nobody breaks the glass.
+    Raise `StepRefused` with every reason while the gate is closed and nobody breaks the glass, and while somebody
+    else holds the writing lock: no reason breaks that.
     """
+    _refuse_second_writer(settings, phase)
     judged = gate(settings, phase, root)
-    if not judged.open and not override:
-        reasons = "".join(f"\n  {reason}" for reason in judged.reasons)
-        raise StepRefused(f"the gate of {phase} is closed:{reasons}\n./runbook status shows the board")
-    broken = {"override": override, "closed": list(judged.reasons)} if override and not judged.open else {}
+    reasons = [*judged.reasons, *(signing.unable(settings) if phase in ORDER else ())]
+    if reasons and not override:
+        said = "".join(f"\n  {reason}" for reason in reasons)
+        raise StepRefused(f"the gate of {phase} is closed:{said}\n./runbook status shows the board")
+    broken = {"override": override, "closed": reasons} if override and reasons else {}
     seal = judged.rests_on.sealed() if judged.rests_on else None
     rests_on = {"record": judged.rests_on.name, "seal": seal["hash"]} if judged.rests_on and seal else None
     return {"rests_on": rests_on, "amber": list(judged.amber), **broken}
+
+
+def _refuse_second_writer(settings: Settings, phase: str) -> None:
+    with suppress(ServiceError, ConfigError):  # a database that does not answer is for the phase's own checks to tell
+        if phase in ORDER and (other := writer.holder(settings)):
+            raise StepRefused(f"the gate of {phase} is closed:\n  {writer.told(other)}")
 
 
 def board(settings: Settings, root: Path) -> list[Gate]:
@@ -156,7 +166,11 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None) -> It
         return
     if seal["outcome"] != "passed":
         yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"
-    yield from (f"{record.name} does not verify: {problem}" for problem in records.verify(record.folder))
+    for one in history.chain(record):
+        problems = records.verify(one.folder, signing.signers(settings))
+        yield from (f"{one.name} does not verify: {problem}" for problem in problems)
+    if record.opened()["profile"] != settings.name:
+        yield f"{record.name} was made on profile {record.opened()['profile']}, not {settings.name}"
     if seal["project"] != settings.project:
         yield f"{record.name} is of project {seal['project']}, the profile names {settings.project}"
     age = (datetime.now(UTC) - datetime.fromisoformat(seal["at"])).total_seconds() / 3600

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import history, records, runs
+from runbook_lib import archive, history, runs
 from runbook_lib.commands import Shell, frozen
 from runbook_lib.errors import RecordError
 from runbook_lib.settings import ROOT
@@ -114,7 +114,7 @@ def close(record: Record, outcome: str, **facts: Any) -> Event:
     found, opened = history.read(record), record.opened()
     kept = ("phase", "profile", "project", "operator", "parent", "versions")
     said = {name: opened[name] for name in kept}
-    return records.seal(
+    return archive.close(
         record, outcome, **said, steps=history.counts(found), missing=[], owed=list(found.owed()), **facts
     )
 

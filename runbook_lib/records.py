@@ -2,13 +2,12 @@
 
 A ledger is a file of one JSON object per line. Each line ends in the SHA-256 of the previous line's hash and its own
 bytes, so any change, insertion or removal breaks the chain from that line on. The last line is the seal: it holds the
-hashes of the record's other files and the previous seal of the profile.
+hashes of the record's other files and the previous seal of the profile. `runbook_lib.verify` proves a sealed record.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
+from runbook_lib.verify import HASH, LEDGER, SIGNATURE, below, digest, digest_of, files_of, plain, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,18 +34,13 @@ __all__ = [
     "create",
     "every",
     "find",
-    "gaps",
     "head",
     "seal",
     "verify",
     "write_atomic",
 ]
 
-LEDGER = "ledger.jsonl"
-SIGNATURE = "seal.sig"
 HEAD = "head.json"
-HASH = ',"hash":"'
-TAIL = len(HASH) + 64 + len('"}')  # characters of the hash at the end of a line
 
 Event = dict[str, Any]
 
@@ -69,10 +64,10 @@ class Ledger:
             if number and not last:
                 raise RecordError(f"{self.path}: sealed; nothing is added to a sealed record")
             body = {"n": number + 1, "at": _now(), "event": event, **facts}
-            line, digest = _line(body, last)
+            line, hashed = _line(body, last)
             self._write(file, line)
-            self._known = (os.fstat(file).st_size, "" if event == "sealed" else digest, number + 1)
-        return {**body, "hash": digest}
+            self._known = (os.fstat(file).st_size, "" if event == "sealed" else hashed, number + 1)
+        return {**body, "hash": hashed}
 
     def events(self) -> list[Event]:
         """Every whole line, oldest first. A torn last line, left by a crash, is not an event."""
@@ -216,7 +211,7 @@ def seal(record: Record, outcome: str, **facts: Any) -> Event:
     profile = record.root / record.profile
     with _opened(profile / ".lock"):
         previous = head(profile)
-        files = {_below(record.folder, path): _digest(path) for path in _files(record.folder)}
+        files = {below(record.folder, path): digest(path) for path in files_of(record.folder)}
         _replace(profile / HEAD, {"hash": previous, "pending": record.name})
         event = record.ledger.append("sealed", outcome=outcome, files=files, previous=previous, **facts)
         _replace(profile / HEAD, {"hash": event["hash"], "pending": None})
@@ -234,32 +229,6 @@ def head(profile: Path) -> str | None:
         if newest is not None and newest["previous"] == known["hash"]:
             return str(newest["hash"])
     return str(known["hash"]) if known["hash"] else None
-
-
-def gaps(root: Path, profile: str) -> list[str]:
-    """What the chain of a profile's seals tells of records that are gone."""
-    sealed = [(record, record.sealed()) for record in every(root) if record.profile == profile]
-    seals = {seal["hash"]: (record, seal["previous"]) for record, seal in sealed if seal}
-    known = head(root / profile)
-    problems = [] if known is None or known in seals else [f"{root / profile}: the newest seal, {known}, is gone"]
-    for record, previous in seals.values():
-        if previous is not None and previous not in seals:
-            problems.append(f"{record.folder}: the seal before it, {previous}, is gone")
-    return problems
-
-
-def verify(folder: Path) -> list[str]:
-    """Everything wrong with a record, each naming the file and, in the ledger, the line. Needs only the folder."""
-    path = folder / LEDGER
-    try:
-        problems, last = _verify_chain(path)
-    except OSError as error:
-        return [f"{path}: cannot be read: {error.strerror}"]
-    if problems:
-        return problems  # nothing after the first bad line, the seal included, is to be believed
-    if last is None or last.get("event") != "sealed":
-        return [f"{path}: not sealed: the run was cut off, or the end of the ledger was removed"]
-    return _verify_files(folder, last.get("files", {}))
 
 
 def every(root: Path) -> Iterator[Record]:
@@ -293,62 +262,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise RecordError(f"{path}: cannot write: {error.strerror}") from error
 
 
-def _verify_chain(path: Path) -> tuple[list[str], Event | None]:
-    """What is wrong with the first bad line, on which every later one rests; and the last line."""
-    last, previous = None, ""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            complaint, event = _verify_line(line, previous, number)
-            if last is not None and last.get("event") == "sealed":
-                complaint = "something stands after the seal"
-            if complaint:
-                return [f"{path}: line {number}: {complaint}"], last
-            last, previous = event, event["hash"]
-    return [], last
-
-
-def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
-    try:
-        event = json.loads(line)
-        text = line.decode()
-    except ValueError:
-        return "not a JSON object", {}
-    if not line.endswith(b"\n") or not isinstance(event, dict) or event.get("n") != number:
-        return f"expected event number {number} and a line end", {}
-    body = text[: -TAIL - 1]
-    if text[:-1] != f'{body}{HASH}{_hash(previous, body)}"}}':
-        return "the line, or one before it, was changed", event
-    return None, event
-
-
-def _verify_files(folder: Path, files: Mapping[str, str]) -> list[str]:
-    found = {_below(folder, path): path for path in _files(folder)}
-    problems = [f"{folder / name}: missing" for name in files if name not in found]
-    for name, path in found.items():
-        if name not in files:
-            problems.append(f"{path}: not in the seal")
-        elif not _plain(path) or _digest(path) != files[name]:
-            problems.append(f"{path}: changed since it was sealed")
-    return problems
-
-
-def _files(folder: Path) -> list[Path]:
-    """What a seal covers: every file of the record but the ledger and the seal's own signature."""
-    own = {folder / LEDGER, folder / SIGNATURE}
-    return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
-
-
-def _below(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
-def _plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
 def _refuse_unsealable(record: Record) -> None:
-    for path in [*_files(record.folder), record.folder / LEDGER]:
-        if not _plain(path):
+    for path in [*files_of(record.folder), record.folder / LEDGER]:
+        if not plain(path):
             raise RecordError(f"{path}: not a plain file; not sealed")
         if record.redact is None:
             continue
@@ -360,17 +276,8 @@ def _line(body: Event, previous: str) -> tuple[bytes, str]:
     # A reply may hold half a surrogate pair, which UTF-8 cannot write: it is kept as the mark of what is lost.
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)[:-1]
     text = text.encode(errors="replace").decode()
-    digest = _hash(previous, text)
-    return f'{text}{HASH}{digest}"}}\n'.encode(), digest
-
-
-def _hash(previous: str, text: str) -> str:
-    return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    hashed = digest_of(previous, text)
+    return f'{text}{HASH}{hashed}"}}\n'.encode(), hashed
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import uuid
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_lib import acts, history, outline, records
+from runbook_lib import acts, archive, history, outline, records
 from runbook_lib.errors import RecordError
 from runbook_lib.services import Services
 from runbook_lib.settings import ROOT
+from runbook_lib.signing import operator
 from runbook_lib.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -48,14 +48,6 @@ def records_root() -> Path:
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 
 
-def operator() -> str:
-    """Who runs this: RUNBOOK_OPERATOR, or the login name."""
-    try:
-        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        return f"uid {os.getuid()}"
-
-
 def begin(
     settings: Settings,
     phase: str,
@@ -76,6 +68,7 @@ def begin(
         yaml.safe_dump(ran_with, sort_keys=False, allow_unicode=True),
         settings.redactor(),
         id=str(uuid.uuid4()),
+        kind=settings.kind,
         project=settings.project,
         platform=settings.platform,
         operator=operator(),
@@ -120,7 +113,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
         outcome = "interrupted"
     elif ended is not None and outcome == "passed":
         outcome = "failed"
-    return records.seal(
+    return archive.close(
         record,
         outcome,
         phase=opened["phase"],

@@ -33,6 +33,13 @@ SHORTEST_SECRET = 8  # characters; anything shorter would be redacted out of ord
 COMMON_VALUES = {"password", "postgres", "changeme", "rehearsal", "production", "anthropic", "hyperliquid"}
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 PLACEHOLDER = re.compile(r"<[^<>]*>")
+# An operator and a public key, as ssh-keygen reads them; of its patterns for names none: each key is one person's.
+OPTION = r"[a-z-]+(?:=\"[^\"\n]*\")?"
+SIGNER = re.compile(rf"[^\s,\"*?!#]+ (?:{OPTION}(?:,{OPTION})* )?(?P<kind>\S+) AAAA[\w+/]+=*(?: .*)?")
+KEYS = (
+    *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"),
+    *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
+)
 SHOWN = 60  # characters of a wrong value in a message
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -132,6 +139,8 @@ class Settings(Part):
     person: Service | None = None
     variables: dict[str, Literal["secret", "public", "optional secret"]]
     allow: Literal["all"] | list[str] = Field(default_factory=list)
+    allowed_signers: list[str] = Field(default_factory=list)  # operators and their SSH public keys, one a line
+    archive: Annotated[str, Field(pattern="^/")] | None = None  # folder that sealed records are copied to
     budgets: Budgets = Budgets()
     gates: Gates = Gates()
     name: str = ""  # of the profile; like platform not a key of the file
@@ -233,6 +242,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
     settings = parse({**raw, "name": profile}, path.name)
     _refuse_undeclared(settings, path.name)
     _refuse_rehearsals_own(settings, path.name)
+    _refuse_wrong_signers(settings, path.name)
     addresses.refuse_wrong(settings, path.name)
     folder_in_use = rehearsal or _running_rehearsal()
     if settings.kind == "rehearsal" and folder_in_use:
@@ -325,6 +335,16 @@ def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
         raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
     if settings.kind == "production" and settings.person is not None:
         raise ConfigError(f"{source}: person: a stand-in for a person exists only in rehearsal")
+
+
+def _refuse_wrong_signers(settings: Settings, source: str) -> None:
+    """Raise `ConfigError` on a line that is no operator's name and public key."""
+    for line in settings.allowed_signers:
+        found = SIGNER.fullmatch(line)
+        if not found:
+            raise ConfigError(f"{source}: allowed_signers: expected 'NAME ssh-ed25519 AAAA…', found {line[:SHOWN]!r}")
+        if found["kind"] not in KEYS:
+            raise ConfigError(f"{source}: allowed_signers: no key {found['kind']!r}: {nearest(found['kind'], KEYS)}")
 
 
 def _running_rehearsal() -> Path | None:

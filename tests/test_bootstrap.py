@@ -73,6 +73,18 @@ def test_packages_are_compiled_even_where_imports_write_no_bytecode(project):
     assert [*project.folder.glob(".venv/lib/*/site-packages/**/pebble*.pyc")]
 
 
+@pytest.mark.parametrize("python", ["fit", "bare"])
+def test_records_are_verified_with_python_alone_and_nothing_is_installed(project, python):
+    (project.folder / "runbook_lib" / "verify.py").write_text("import sys\nprint(sys.argv[1:])\nsys.exit(1)")
+    (project.folder / "runbook_lib" / "platform.py").write_text("raise SystemExit('in place of the standard library')")
+    if python == "bare":
+        without_ensurepip(project, "python3")
+    found = project.run("verify", "a folder", "--head", "abc")
+
+    assert (found.code, found.out, found.err) == (1, "['a folder', '--head', 'abc']\n", "")
+    assert not project.venv.exists()
+
+
 def test_it_runs_from_any_folder_through_links_and_passes_the_exit_code_on(used, tmp_path):
     (tmp_path / "runbook_lib").mkdir()
     (tmp_path / "runbook_lib" / "cli.py").write_text("print('the wrong one')")

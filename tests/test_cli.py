@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from runbook_lib import records
+from runbook_lib.settings import PROFILES
+from tests import keys
 from tests.core_fixtures import eventually, write_notebook
 from tests.test_headless import CHECK, CLOSE, CONFIRM, SLOW
 
@@ -18,22 +20,24 @@ from tests.test_headless import CHECK, CLOSE, CONFIRM, SLOW
 COMMAND = """
 import sys
 from pathlib import Path
-from runbook_lib import cli, outline
+from runbook_lib import cli, outline, settings
 outline.NOTEBOOKS = Path(sys.argv[1])
-cli.main(sys.argv[2:])
+settings.load.__kwdefaults__["folder"] = Path(sys.argv[2])
+cli.main(sys.argv[3:])
 """
 
 
 class Runbook:
     def __init__(self, folder, processes):
         self.notebooks, self.root, self.processes = folder / "notebooks", folder / "records", processes
+        self.profiles = PROFILES
         self.notebooks.mkdir()
 
     def write(self, name, *sources):
         write_notebook(self.notebooks / f"{name}.ipynb", *sources, opening=True)
 
     def start(self, *arguments):
-        command = [sys.executable, "-c", COMMAND, str(self.notebooks), *map(str, arguments)]
+        command = [sys.executable, "-c", COMMAND, str(self.notebooks), str(self.profiles), *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
         self.processes.append(subprocess.Popen(command, **pipes))
         return self.processes[-1]
@@ -158,10 +162,10 @@ def test_a_run_that_was_killed_is_sealed_as_cut_off_when_resumed(runbook):
 
 def test_verify_needs_only_the_folder_and_names_what_is_wrong(runbook, tmp_path):
     made = runbook.record("phase_small")
-    copy = shutil.copytree(made.folder, tmp_path / "elsewhere")
+    copy = shutil.copytree(made.folder, tmp_path / "elsewhere" / made.folder.name)
     shutil.rmtree(runbook.root)
     code, said = runbook("verify", copy)
-    assert code == 0 and "elsewhere: sound, seal" in said
+    assert code == 0 and f"{made.folder.name}: sound, passed, sealed" in said
     (copy / "parameters.yaml").write_text("{}")
     code, said = runbook("verify", copy)
     assert code == 1 and said == f"{copy / 'parameters.yaml'}: changed since it was sealed\n"
@@ -172,11 +176,55 @@ def test_verify_needs_only_the_folder_and_names_what_is_wrong(runbook, tmp_path)
 
 def test_verify_all_notices_a_record_that_is_gone_or_gutted(runbook):
     second = [runbook.record("phase_small") for _ in range(2)][-1]
+    head = second.sealed()["hash"]
+    assert runbook("verify", "--head", head)[0] == 0
     (second.folder / "ledger.jsonl").unlink()
     code, said = runbook("verify")
     assert code == 1 and "ledger.jsonl: cannot be read" in said and "the newest seal" in said
     shutil.rmtree(second.folder)
     assert "the newest seal" in runbook("verify")[1]
+    (runbook.root / "rehearsal" / "head.json").unlink()
+    assert runbook("verify")[0] == 0
+    code, said = runbook("verify", "--head", head)
+    assert code == 1 and f"none of the 1 records has the seal {head}" in said
+
+
+def test_verify_takes_a_whole_archive_and_who_may_sign(runbook, tmp_path):
+    key = keys.key(tmp_path, "ada")
+    keys.signed(tmp_path / "archive", key)
+    code, said = runbook("verify", tmp_path / "archive")
+    assert code == 1 and "name who may sign (--signers FILE)" in said
+    (tmp_path / "signers").write_text(keys.line(key))
+    code, said = runbook("verify", tmp_path / "archive", "--signers", tmp_path / "signers")
+    assert code == 0 and "signed by ada with ED25519 key SHA256:" in said
+
+
+def test_a_record_is_signed_afterwards_by_its_own_operator_and_once(runbook, tmp_path, monkeypatch):
+    made = keys.signed(runbook.root, keys.key(tmp_path, "ada"))
+    assert runbook("sign", made.name) == (2, f"{made.name} is signed: ./runbook verify {made.name} says by whom\n")
+    (made.folder / "seal.sig").unlink()
+    code, said = runbook("sign", made.name)
+    assert code == 1 and "RUNBOOK_SIGNING_KEY names no key" in said
+    monkeypatch.setenv("RUNBOOK_SIGNING_KEY", str(tmp_path / "ada"))
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "grace")
+    assert "is ada's to sign, not grace's" in runbook("sign", made.name)[1]
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    assert runbook("sign", made.name) == (0, f"signed: {made.name}\n")
+    assert records.verify(made.folder, keys.line(tmp_path / "ada")) == []
+
+
+def test_a_copy_that_fails_fails_no_run_and_is_made_by_the_next_command(runbook, tmp_path):
+    profiles = shutil.copytree(PROFILES, tmp_path / "parameters")
+    text = (profiles / "rehearsal.yaml").read_text()
+    (profiles / "rehearsal.yaml").write_text(text.replace("archive: null", f"archive: {tmp_path / 'archive'}"))
+    runbook.profiles = profiles
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    code, said = runbook("run", "phase_small")
+    [made] = runbook.records
+    assert code == 0 and f"NOT DONE YET: {made.name}: not archived: there is no folder" in said
+    (tmp_path / "archive").mkdir()
+    assert "NOT DONE" not in runbook("status")[1]
+    assert records.verify(tmp_path / "archive" / made.name) == []
 
 
 def test_records_are_listed_and_damaged_ones_too(runbook):
@@ -189,6 +237,30 @@ def test_records_are_listed_and_damaged_ones_too(runbook):
     _, said = runbook("records", "--outcome", "failed")
     assert "phase_other" in said and "phase_small" not in said
     assert "phase_other" not in runbook("records", "--phase", "phase_small")[1]
+
+
+def test_records_are_chosen_by_what_they_are_and_a_typo_is_told_the_nearest(runbook):
+    made = runbook.record("phase_small")
+    day = made.folder.parent.name
+    for option in (("--date", day), ("--date", day[:7]), ("--operator", "ada"), ("--profile", "rehearsal")):
+        assert "1 of 1 records" in runbook("records", *option)[1]
+    assert "0 of 1 records" in runbook("records", "--profile", "production")[1]
+    wrong = {"--phase": ("phase_smal1", "phase_small"), "--outcome": ("pased", "passed"), "--operator": ("adda", "ada")}
+    wrong |= {"--profile": ("rehersal", "rehearsal"), "--date": (f"{day}x", day)}
+    for option, (typo, meant) in wrong.items():
+        code, said = runbook("records", option, typo)
+        assert code == 2 and f"{option}: no record has {typo!r}: did you mean {meant!r}?" in said
+
+
+def test_what_differs_between_two_records_is_told_in_steps(runbook):
+    for number in (1, 2):
+        runbook.write("phase_small", CHECK.format("1a", number), CLOSE)
+        runbook("run", "phase_small", "-p", f"number={number}")
+    first, second = (record.name for record in runbook.records)
+    code, said = runbook("diff", first, second)
+    assert code == 0 and all(word in said for word in ("outcome", "parameter number", "n: expected 1, found 2"))
+    assert runbook("diff", first, first)[1] == "no differences\n"
+    assert "no record 'phase_smal1'" in runbook("diff", first, "phase_smal1")[1]
 
 
 def test_a_record_and_the_board_are_written_as_pages_and_their_places_printed(runbook):

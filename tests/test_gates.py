@@ -8,9 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runbook_lib import gates, records, settings
+from runbook_lib import gates, records, settings, signing
 from runbook_lib.errors import StepRefused
 from runbook_lib.platform import SWEEP_PATH
+from runbook_lib.services import Services
+from runbook_lib.verify import SIGNATURE
+from runbook_lib.writer import Writer
+from tests import keys
 
 PAPER = "phase_1_paper"
 MAINNET = "phase_2_first_mainnet"
@@ -200,3 +204,92 @@ def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile
     assert gates.gate(second, "phase_0_platform_prep", tmp_path).open
     assert "has no record" in reasons(second, PAPER, tmp_path)
     assert list(gates.owed(profile, tmp_path))  # the board without a rehearsal shows everything
+
+
+# --- who signed, and who writes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def production(profile, tmp_path, monkeypatch):
+    """The production of ada, whose key lies in a folder."""
+    key = keys.key(tmp_path, "ada")
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    monkeypatch.setenv(signing.KEY, str(key))
+    return profile.model_copy(update={"kind": "production", "name": "production", "allowed_signers": [keys.line(key)]})
+
+
+@pytest.fixture
+def signed(production, tmp_path):
+    """A record of the first phase that opens the second."""
+    record = keys.signed(tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project)
+    assert gates.gate(production, PAPER, tmp_path / "records").open
+    return record
+
+
+def test_a_record_that_is_not_signed_closes_a_productions_gate(production, signed, tmp_path):
+    (signed.folder / SIGNATURE).unlink()
+
+    assert "seal.sig: missing: the seal is not signed" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_a_record_that_a_stranger_signed_closes_a_productions_gate(production, signed, tmp_path):
+    keys.sign(signed, keys.key(tmp_path, "eve"))
+
+    assert "not signed by ada" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_a_record_that_rests_on_one_that_is_not_signed_closes_a_productions_gate(production, signed, tmp_path):
+    parent = {"record": signed.name, "seal": signed.sealed()["hash"]}
+    resumed = keys.signed(
+        tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project, parent=parent
+    )
+    assert gates.gate(production, PAPER, tmp_path / "records").rests_on.name == resumed.name
+    assert gates.gate(production, PAPER, tmp_path / "records").open
+
+    (signed.folder / SIGNATURE).unlink()
+    assert f"{signed.name} does not verify" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_an_operator_who_cannot_sign_opens_no_phase_of_a_production(production, signed, tmp_path, monkeypatch):
+    assert gates.require(production, PAPER, tmp_path / "records")["rests_on"]
+    monkeypatch.delenv(signing.KEY)
+    with pytest.raises(StepRefused, match="RUNBOOK_SIGNING_KEY names no key"):
+        gates.require(production, PAPER, tmp_path / "records")
+
+    broken = gates.require(production, PAPER, tmp_path / "records", "the key is at home")
+    assert "names no key" in broken["closed"][0]
+    assert gates.require(production, "diagnose_boot", tmp_path / "records")["rests_on"] is None
+
+
+def test_a_record_made_on_another_profile_closes_the_gate(profile, tmp_path):
+    run(tmp_path)
+    (tmp_path / "rehearsal").rename(tmp_path / "other")
+    other = profile.model_copy(update={"name": "other"})
+
+    assert "was made on profile rehearsal, not other" in reasons(other, PAPER, tmp_path)
+
+
+def test_a_lock_that_is_held_closes_every_gate_and_says_by_whom_since_when_on_which_record(chosen, tmp_path):
+    """No reason opens it. What only looks, and what stops things, opens all the same."""
+    held = Services(chosen)
+    connection, _ = held.database.lock(f"launch-runbook {chosen.project}", "grace 2026-11-22/120000Z_phase_1_paper")
+    assert connection
+    try:
+        for override in (None, "I am in a hurry"):
+            with pytest.raises(
+                StepRefused, match=r"held by grace 2026-11-22/120000Z_phase_1_paper, since 20\d\d.*: you can look"
+            ):
+                gates.require(chosen, "phase_0_platform_prep", tmp_path, override)
+        assert gates.require(chosen, "respond_to_incident", tmp_path)["amber"] == []
+    finally:
+        connection.close()
+        held.close()
+    assert gates.require(chosen, "phase_0_platform_prep", tmp_path)["rests_on"] is None
+
+
+def test_ones_own_lock_closes_no_gate(chosen, tmp_path):
+    services = Services(chosen)
+    Writer(services, "ada").take()
+
+    assert gates.require(chosen, "phase_0_platform_prep", tmp_path)["rests_on"] is None
+    services.close()

@@ -23,6 +23,8 @@ PRODUCTION: dict[str, Any] = yaml.safe_load(
     (PROFILES / "production.yaml").read_text(encoding="utf-8").replace("<supabase-project-ref>", 20 * "a")
 )
 PRODUCTION |= {"repository": "/srv/platform", "fly": {**PRODUCTION["fly"], "org": "mine"}}
+KEY = "ssh-ed25519 " + "AAAA" * 17
+PRODUCTION |= {"allowed_signers": [f"ada {KEY}"], "archive": "/srv/archive"}
 PRODUCTION["vercel"]["project"] = "trading"
 PRODUCTION["web"]["url"] = "https://trading.example"
 
@@ -76,7 +78,8 @@ def test_both_profiles_know_the_same_keys() -> None:
 def test_production_as_shipped_is_refused_naming_every_key_to_be_filled_in() -> None:
     with pytest.raises(ConfigError, match="still to be filled in") as caught:
         load("production")
-    for key in ("project", "repository", "database.url", "fly.org", "vercel.project", "web.url"):
+    named = ("project", "repository", "database.url", "fly.org", "vercel.project", "web.url")
+    for key in (*named, "allowed_signers", "archive"):
         assert f"{key} (" in str(caught.value)
 
 
@@ -107,6 +110,38 @@ def test_a_file_that_holds_no_profile_is_named(tmp_path: Path, content: str, wor
         load("odd", folder=tmp_path)
 
 
+# --- who may sign, and where records are kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"ada {KEY}", f"ada@example.org {KEY} laptop", f'ada valid-after="20261101",namespaces="launch-runbook" {KEY}'],
+)
+def test_an_operator_and_a_public_key_may_sign(tmp_path: Path, line: str) -> None:
+    assert loaded(tmp_path, changed(PRODUCTION, "allowed_signers", [line])).allowed_signers == [line]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (KEY, "expected 'NAME ssh-ed25519 AAAA…', found 'ssh-ed25519 AAAA"),
+        (f"* {KEY}", "expected 'NAME"),
+        (f"ada,eve {KEY}", "expected 'NAME"),
+        (f"ada {KEY}\neve {KEY}", "expected 'NAME"),
+        (f"ada {KEY.replace('ssh-ed25519', 'ssh-ed22519')}", "no key 'ssh-ed22519': did you mean 'ssh-ed25519'?"),
+        ("ada valid-after" * 30, "expected 'NAME"),
+    ],
+)
+def test_what_is_no_operators_key_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    assert f"production.yaml: allowed_signers: {words}" in refusal(
+        tmp_path, changed(PRODUCTION, "allowed_signers", [line])
+    )
+
+
+def test_an_archive_is_an_absolute_path(tmp_path: Path) -> None:
+    assert "production.yaml: archive: string should match" in refusal(tmp_path, changed(PRODUCTION, "archive", "here"))
+
+
 # --- keys and types
 
 
@@ -119,7 +154,7 @@ def keys(part: dict[str, Any], before: str = "") -> list[str]:
     return found
 
 
-OPTIONAL = re.compile(r"allow|person.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)")
+OPTIONAL = re.compile(r"allowed_signers|archive|allow|person.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)")
 
 
 @pytest.mark.parametrize("key", [k for k in keys(REHEARSAL) if not OPTIONAL.fullmatch(k)])

@@ -13,6 +13,7 @@ from runbook_lib.cli import road as road  # isort: skip
 from runbook_lib.cli import attending as attending  # isort: skip
 from runbook_lib.cli import safety as safety  # isort: skip
 from runbook_lib.cli import reading as reading  # isort: skip
+from runbook_lib.cli import auditing as auditing  # isort: skip
 from runbook_lib.cli import proving as proving  # isort: skip
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import RunbookError

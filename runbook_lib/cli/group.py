@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -22,5 +23,15 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Launch runbook: from code in the repository to the first real-money tick, one checked step at a time."""
+    context.call_on_close(_catch_up)
+
+
+def _catch_up() -> None:
+    """However a command ended: copy what is not archived yet, and say what is not, or not signed."""
+    from runbook_lib import archive, runs
+
+    for problem in archive.catch_up(runs.records_root()):
+        sys.stderr.write(f"NOT DONE YET: {problem}\n")

@@ -110,12 +110,20 @@ class Database:
             row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as mine", (name,)).fetchone()
             if row and row["mine"]:
                 return connection, label
-            holder = connection.execute(LOCK_HOLDER, (name,)).fetchone()
+            holder = _held_by(connection, name)
         except psycopg.Error as error:
             connection.close()
             raise ServiceError(f"the writing lock cannot be taken: {self._said(error)}") from None
         connection.close()
-        return None, f"{holder['who']}, since {plain(holder['since'])}" if holder else "somebody who just left"
+        return None, holder or "somebody who just left"
+
+    def holder(self, name: str) -> str | None:
+        """Who holds the advisory lock ``name``, since when; None if nobody does."""
+        with contextlib.closing(self.connect()) as connection:
+            try:
+                return _held_by(connection, name)
+            except psycopg.Error as error:
+                raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     @staticmethod
     def holds(lock: Lock) -> bool:
@@ -218,3 +226,8 @@ class Database:
         if command.variable == INCOMING:
             self._password = INCOMING
         return Reply(({"variable": command.variable, "accepted": True},))
+
+
+def _held_by(connection: Lock, name: str) -> str | None:
+    found = connection.execute(LOCK_HOLDER, (name,)).fetchone()
+    return f"{found['who']}, since {plain(found['since'])}" if found else None
