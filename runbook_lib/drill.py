@@ -1,9 +1,8 @@
 """Fault drills: break one thing, run the notebook that should notice, see which step said what.
 
-Scenarios are in ``scenarios/<notebook>.yaml``: what holds for every one of them, then each. The drills of a notebook
-share one rehearsal. Where a notebook leaves the platform as it checks it, a clean run is made first and each scenario
-resumes it, so that acts are not sent again and only what looks is done again. Where it does not, each scenario starts
-anew: on the database of before, without any machine.
+The drills of a notebook share one rehearsal. Where it leaves the platform as it checks it, a clean run is made first
+and each scenario resumes it, so that acts are not sent again and only what looks is done again. Where it does not,
+each scenario starts anew: on the database of before, without any machine.
 """
 
 from __future__ import annotations
@@ -13,62 +12,27 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import yaml
-
 from runbook_lib import history, outline, runs, settings
 from runbook_lib.commands import Http, Reply, http
-from runbook_lib.errors import ConfigError, RunbookError, nearest
-from runbook_lib.records import Record
+from runbook_lib.drill_scenarios import Scenario, scenarios
+from runbook_lib.errors import ConfigError, RunbookError
+from runbook_lib.records import Event, Record
 from runbook_lib.services import Services
 
-__all__ = ["Caught", "Scenario", "clean", "drill", "prepared", "scenarios"]
+__all__ = ["Caught", "Scenario", "become", "clean", "drill", "prepared", "scenarios"]
 
-FOLDER = Path(__file__).parent / "scenarios"
+WORDS = ("seen", "complaint", "symptom", "fix")  # of an outcome, in which a scenario's words are looked for
+UNBROKEN = "unbroken"  # the event that says why a fault could not be injected
 LIMIT = 120.0  # seconds one scenario may take
 STAGE = 30.0  # seconds until what a scenario rests on must have come
 SHORT = 2.0  # seconds the step that must notice waits: what is broken stays broken
 PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, without importing everything again
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One thing that breaks, and who must say so.
-
-    The stage is set first: ``platform`` names a scenario of the rehearsal that is entered, ``gestures`` are what the
-    person does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
-    a query that must give a row. Then it breaks, at the beginning or ``before`` a step. ``sql``: statements run as
-    superuser. ``fault``: an HTTP fault of a stand-in. ``requests``: changes through a stand-in's own API; ``mend``:
-    those that take back what was changed. ``environment``: variables changed. ``files``: of the platform's checkout,
-    new text or null to remove. ``parameters`` are the notebook's.
-
-    ``step`` must fail, and its complaint, symptom or fix must contain ``says``; with ``passes`` it must pass, and what
-    it saw contain it. ``afresh``: acts are sent again; ``anew``: that, and on the platform of before.
-    """
-
-    name: str
-    notebook: str
-    step: str
-    says: str
-    before: str | None = None
-    platform: str | None = None
-    gestures: tuple[str | dict[str, Any], ...] = ()
-    until: str | None = None
-    sql: tuple[str, ...] = ()
-    fault: dict[str, Any] | None = None
-    environment: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str | None] = field(default_factory=dict)
-    requests: tuple[dict[str, Any], ...] = ()
-    mend: tuple[dict[str, Any], ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-    afresh: bool = False
-    anew: bool = False
-    passes: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,38 +42,29 @@ class Caught:
     scenario: Scenario
     record: Record
     step: str | None  # the first step that did not pass or was not reached, None if all passed
-    words: str
+    told: Event | None  # the outcome of the step that noticed, None if none did
     seconds: float
+
+    @property
+    def words(self) -> str:
+        """What that step saw, what it complained of, what that is known as, and what it says to do."""
+        return " ".join(str(self.told[key]) for key in WORDS if self.told[key]) if self.told else ""
 
     @property
     def good(self) -> bool:
         expected = None if self.scenario.passes else self.scenario.step
         return self.step == expected and self.scenario.says.lower() in self.words.lower()
 
+    @property
+    def verdict(self) -> str:
+        """``caught``; ``missed`` by the step or in the words it should be; ``false alarm`` where nothing was wrong."""
+        return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
-def scenarios(notebook: str | None = None) -> list[Scenario]:
-    """Every scenario, or a notebook's. Raise `ConfigError` if a file names an unknown key or step."""
-    found = []
-    for path in sorted(FOLDER.glob("*.yaml")):
-        if notebook in (None, path.stem):
-            known = [step.number for step in outline.steps(outline.notebook(path.stem))]
-            written = yaml.safe_load(path.read_text(encoding="utf-8"))
-            every = written.get("every", {})
-            found += [_scenario(path.stem, {**every, **one}, known) for one in written["scenarios"]]
-    return found
-
-
-def _scenario(notebook: str, raw: dict[str, Any], known: list[str]) -> Scenario:
-    for key in raw:
-        if key not in Scenario.__dataclass_fields__:
-            raise ConfigError(
-                f"scenario {raw.get('name')!r}: unknown key {key!r}: {nearest(key, Scenario.__dataclass_fields__)}"
-            )
-    for step in filter(None, (raw["step"], raw.get("before"))):
-        if step not in known:
-            raise ConfigError(f"scenario {raw['name']!r}: no step {step!r} in {notebook}: {nearest(step, known)}")
-    listed: dict[str, Any] = {key: tuple(raw[key]) for key in ("gestures", "sql", "requests", "mend") if key in raw}
-    return Scenario(notebook=notebook, **{**raw, **listed})
+    def _cried_wolf(self) -> bool:
+        """Whether a step complained that had nothing to complain of: before the fault, or where all must pass."""
+        order = [step.number for step in outline.steps(outline.notebook(self.scenario.notebook))]
+        early = self.step and self.scenario.before and order.index(self.step) < order.index(self.scenario.before)
+        return bool(early) or (self.scenario.passes and self.step is not None)
 
 
 def prepared(notebook: str) -> Record | None:
@@ -145,9 +100,8 @@ def drill(scenario: Scenario, parent: Record | None) -> Caught:
     bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
     missing = [step.number for step in outline.steps(record.notebook) if step.number not in ends]
     told = ends.get(scenario.step) if scenario.passes else bad
-    words = " ".join(str(told[key]) for key in ("seen", "complaint", "symptom", "fix") if told[key]) if told else ""
     stopped = bad["step"] if bad else next(iter(missing), None)
-    return Caught(scenario, record, stopped, words, monotonic() - started)
+    return Caught(scenario, record, stopped, told, monotonic() - started)
 
 
 def _begun(notebook: str, parent: Record | None, parameters: Mapping[str, Any]) -> Record:
@@ -161,27 +115,34 @@ def _begun(notebook: str, parent: Record | None, parameters: Mapping[str, Any]) 
 
 def _walk_apart(record: Record, scenario: Scenario) -> None:
     """Run the cells in a process of their own, as a kernel would, until one raises."""
-    process = PROCESSES.Process(target=_walk, args=(dict(os.environ), record.folder, scenario))
+    # A lane is warm itself, and has one thread: it needs no server to fork for it.
+    processes = get_context("fork") if parent_process() else PROCESSES
+    process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, scenario))
     process.start()
     process.join(LIMIT)
     if process.is_alive():
         process.kill()
         process.join()
+        raise ConfigError(f"the drill {scenario.name!r} took longer than {LIMIT:g} s")
+    why = [event["why"] for event in record.ledger.events() if event["event"] == UNBROKEN]
+    if why or process.exitcode:
+        raise ConfigError(why[0] if why else f"the drill {scenario.name!r} broke off with exit code {process.exitcode}")
 
 
 def _walk(environment: dict[str, str], record: Path, scenario: Scenario) -> None:
-    _become({**environment, runs.RECORD: str(record), runs.MODE: "headless"})
+    become({**environment, runs.RECORD: str(record), runs.MODE: "headless"})
     path = outline.notebook(scenario.notebook)
     numbers = {step.cell: step.number for step in outline.steps(path)}
     names: dict[str, Any] = {}
     with redirect_stdout(io.StringIO()), ExitStack() as stack:
-        if scenario.before is None:
-            _break(scenario, stack)
+        if scenario.before is None and not _try_to_break(scenario, stack, Record(record)):
+            return
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] != "code":
                 continue
-            if scenario.before is not None and numbers.get(index) == scenario.before:
-                _break(scenario, stack)
+            here = scenario.before is not None and numbers.get(index) == scenario.before
+            if here and not _try_to_break(scenario, stack, Record(record)):
+                return
             if numbers.get(index) == scenario.step and not scenario.passes:
                 _hurry(names["phase"])
             try:
@@ -199,6 +160,16 @@ def _hurry(phase: Any) -> None:
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
+def _try_to_break(scenario: Scenario, stack: ExitStack, record: Record) -> bool:
+    """Put the scenario's fault in force; what cannot be is told in the ledger, and nothing more is run."""
+    try:
+        _break(scenario, stack)
+    except RunbookError as problem:
+        record.ledger.append(UNBROKEN, why=str(problem))
+        return False
+    return True
+
+
 def _break(scenario: Scenario, stack: ExitStack) -> None:
     """Put the scenario's fault in force; variables are taken back when ``stack`` is left."""
     for statement in scenario.sql:
@@ -207,14 +178,15 @@ def _break(scenario: Scenario, stack: ExitStack) -> None:
         _ask(http("person", "POST /faults", json=scenario.fault))
     before = dict(os.environ)
     os.environ.update(scenario.environment)
-    stack.callback(_become, before)
+    stack.callback(become, before)
     for name, content in scenario.files.items():
         _put(_repository() / name, content)
     for one in scenario.requests:
         _ask(_requested(one))
 
 
-def _become(environment: dict[str, str]) -> None:
+def become(environment: dict[str, str]) -> None:
+    """Take on an environment, and nothing else."""
     os.environ.clear()
     os.environ.update(environment)
 
@@ -249,7 +221,9 @@ def _mended(scenario: Scenario) -> Iterator[None]:
         if scenario.platform:
             _ask(http("person", "DELETE /scenarios/{name}", name=scenario.platform))
         for one in scenario.mend:
-            _ask(_requested(one))
+            found = _answer(_requested(one))
+            if found.error and found.status != 404:  # what was not reached was not changed
+                raise ConfigError(f"the drill's {one['request']}: {found.error}")
         if scenario.sql and not scenario.anew:
             _ask(http("person", f"POST /snapshots/{scenario.notebook}-after"))
 

@@ -12,12 +12,14 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runbook_lib.drill_lanes import Row
     from runbook_lib.gates import Gate
     from runbook_lib.headless import Run
     from runbook_lib.records import Event, Record
 
-__all__ = ["board", "closing", "console", "live"]
+__all__ = ["board", "closing", "console", "drilled", "live", "matrix"]
 
+DRILLED = {"caught": "green", "missed": "red", "false alarm": "magenta"}
 STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
 PIPED = 160  # columns when the output is no terminal
 
@@ -79,3 +81,32 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
     for record, event in owed:
         out.print(f"owed undo: {event['step']} of {record.name}: {event['text']}", style="bold red", markup=False)
         out.print(f"  ./runbook undo {record.name}", style="red", markup=False)
+
+
+def drilled(out: Console, row: Row) -> None:
+    """One line of the catch matrix: verdict, step expected, step that noticed, seconds, fault, the words used.
+
+    Where it was not caught, the words expected and all that were used follow.
+    """
+    line = Text.assemble(
+        (f"{row.verdict:11} ", DRILLED[row.verdict]),
+        f"{row.expected or 'none':6} {row.noticed or '-':6} {row.seconds:5.1f} s  {row.fault}  ",
+        (" ".join(row.words.split()), "dim"),
+    )
+    out.print(line, overflow="ellipsis", no_wrap=True)
+    if row.verdict != "caught":
+        for label, text in (("notebook", row.notebook), ("expected", row.says), ("found", row.words)):
+            out.print(f"            {label}: {text}", style=DRILLED[row.verdict], markup=False, highlight=False)
+
+
+def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
+    """Per notebook how many faults were caught, missed and falsely alarmed at; then all together."""
+    table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
+    notebooks = sorted({row.notebook for row in rows})
+    for name in (*notebooks, "all"):
+        own = [row for row in rows if name in (row.notebook, "all")]
+        numbers = [sum(row.verdict == word for row in own) for word in DRILLED]
+        taken = seconds if name == "all" else sum(row.seconds for row in own)
+        style = "green" if numbers[0] == len(own) else "red"
+        table.add_row(name, str(len(own)), *map(str, numbers), f"{taken:.1f}", style=style)
+    out.print(table)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from runbook_lib import terminal
+from runbook_lib.drill_lanes import Row
 from runbook_lib.headless import EXIT
 from runbook_lib.records import Record
 
@@ -85,3 +86,30 @@ def test_the_end_shows_counts_record_and_seal_of_each_run() -> None:
 def test_a_piped_output_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", io.StringIO())
     assert terminal.console().width == terminal.PIPED
+
+
+def row(verdict: str, **more: Any) -> Row:
+    facts = {"expected": "0.1j", "noticed": "0.1j", "says": "create", "words": "create [it]\nnow", "fix": "Do."}
+    return Row("phase_0", "Vault missing", verdict=verdict, seconds=1.25, **{**facts, **more})
+
+
+def drilled(*rows: Row) -> str:
+    out = Console(file=io.StringIO(), width=WIDTH)
+    for one in rows:
+        terminal.drilled(out, one)
+    terminal.matrix(out, rows, 2.0)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def test_a_fault_that_is_caught_is_one_line() -> None:
+    assert drilled(row("caught")).splitlines()[0] == (
+        "caught      0.1j   0.1j     1.2 s  Vault missing  create [it] now"
+    )
+
+
+def test_a_fault_that_is_missed_says_what_was_expected_and_found() -> None:
+    text = drilled(row("caught"), row("missed", noticed="", words="nothing"))
+
+    assert "missed      0.1j   -" in text and "expected: create" in text and "found: nothing" in text
+    assert [word.strip() for word in text.splitlines()[-2].split("│")[1:-1]] == ["all", "2", "1", "1", "0", "2.0"]

@@ -1,8 +1,10 @@
-"""The commands that put the runbook itself to the test: test, bench, fault."""
+"""The commands that put the runbook itself to the test: test, drill, bench, fault."""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -18,6 +20,34 @@ def test(options: tuple[str, ...]) -> None:
     from runbook_lib.selftest import run_all
 
     sys.exit(run_all(options))
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[NOTEBOOK|SCENARIO]...")
+@click.option("--at-once", type=click.IntRange(min=1), help="Rehearsals that run side by side; else two a core.")
+def drill(names: tuple[str, ...], at_once: int | None) -> None:
+    """Inject every known fault, one at a time, and print which step noticed, in which words.
+
+    Each notebook is also run with nothing wrong. Without names, every scenario. Leaves a sealed record with a page.
+    """
+    import tempfile
+    import time
+
+    from runbook_lib import drill_lanes, drill_record, drill_scenarios, settings, terminal
+
+    chosen, out, started = drill_scenarios.chosen(names), terminal.console(), time.monotonic()
+    at_once = at_once or 2 * (os.cpu_count() or 1)
+    record, rows = drill_record.begin(settings.load("rehearsal"), names, at_once), []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in drill_lanes.rows(chosen, at_once, Path(folder)):
+            rows.append(row)
+            drill_record.keep(record, row)
+            terminal.drilled(out, row)
+    seconds = time.monotonic() - started
+    seal = drill_record.finish(record, seconds)
+    terminal.matrix(out, rows, seconds)
+    out.print(f"page   {record.folder / drill_record.PAGE}\nseal   {seal['hash']}", highlight=False, soft_wrap=True)
+    sys.exit(0 if seal["outcome"] == "passed" else 1)
 
 
 @cli.command()

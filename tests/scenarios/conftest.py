@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from runbook_lib import drill, outline, rehearsal
+from runbook_lib import drill, drill_lanes
 
 ALL = "RUNBOOK_ALL_SCENARIOS"  # set to 1: every scenario, else a fixed third of those that take long
 THIRD = 3
@@ -24,11 +24,8 @@ def rested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     The rehearsal begins in the notebook's own starting state and is this environment's.
     """
-    notebook = request.module.NOTEBOOK
     before = dict(os.environ)
-    with rehearsal.rehearse(scenario=outline.start(outline.notebook(notebook))) as running:
-        os.environ.update(running.environment, RUNBOOK_RECORDS=str(tmp_path_factory.mktemp("records")))
-        os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        yield drill.prepared(notebook)
-    os.environ.clear()
-    os.environ.update(before)
+    os.environ["RUNBOOK_RECORDS"] = str(tmp_path_factory.mktemp("records"))
+    with drill_lanes.rested(request.module.NOTEBOOK) as parent:
+        yield parent
+    drill.become(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib import drill
-from runbook_lib.errors import ConfigError
 
 NOTEBOOK = "phase_0_platform_prep"
 
@@ -21,19 +20,3 @@ def test_a_platform_that_is_whole_again_passes(rested):
     nothing = drill.Scenario("nothing", NOTEBOOK, step="none", says="")
 
     assert drill.drill(nothing, rested).step is None
-
-
-def test_a_scenario_with_an_unknown_key_is_refused_by_name(monkeypatch, tmp_path):
-    (tmp_path / f"{NOTEBOOK}.yaml").write_text("scenarios: [{name: x, step: 0.1a, says: y, sqll: []}]")
-    monkeypatch.setattr(drill, "FOLDER", tmp_path)
-
-    with pytest.raises(ConfigError, match="unknown key 'sqll': did you mean 'sql'"):
-        drill.scenarios()
-
-
-def test_a_scenario_of_an_unknown_step_is_refused_by_name(monkeypatch, tmp_path):
-    (tmp_path / f"{NOTEBOOK}.yaml").write_text("scenarios: [{name: x, step: 0.1zz, says: y}]")
-    monkeypatch.setattr(drill, "FOLDER", tmp_path)
-
-    with pytest.raises(ConfigError, match=r"no step '0\.1zz'"):
-        drill.scenarios()
