@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history, records, venue
 from runbook_lib.commands import Reply, Sql, sql
-from runbook_lib.deployments import band
+from runbook_lib.deployments import BANDS
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, Finding, over_all, over_each
+from runbook_lib.expect import Expectation, Finding, over_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from runbook_lib.records import Record
     from runbook_lib.steps import Phase
 
 __all__ = [
     "alarms_of",
-    "costs_usual",
     "crons_healthy",
     "fills_have_rows",
     "gaps",
     "most_lost",
     "spending_confirmed",
-    "watched_since",
+    "unusual_costs",
+    "window",
 ]
 
 DAY = timedelta(hours=24)
+NOW = "now"  # as Postgres takes it for a time: the moment its transaction began
 JOBS = "/api/jobs/"  # where the web app's cron endpoints are
 CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be on its way, prices are rounded
 LEAST = 0.50  # US dollars they may always differ by
 
 
-def watched_since(phase: Phase) -> str:
-    """From when on alarms count: the end of the dry runs the gate rests on, which rang them on purpose; ISO 8601.
+def window(phase: Phase) -> dict[str, str]:
+    """The ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, and nothing that rang on purpose.
 
-    Where no record tells (a phase rehearsed alone), 24 hours before the run began.
+    ``until`` is ``now``, by the database's clock, but where a watch looks at the past.
     """
-    root = history.read(phase.record).root
-    rests_on = (root.get("rests_on") or {}).get("record")
-    seal = records.find(phase.record.folder.parents[2], rests_on).sealed() if rests_on else None
-    return str(seal["at"]) if seal else (datetime.fromisoformat(root["at"]) - DAY).isoformat()
+    until = datetime.now(UTC) if phase.until == NOW else datetime.fromisoformat(phase.until)
+    return {"since": max(until - DAY, _dry_runs_ended(phase)).isoformat(), "until": phase.until}
+
+
+def _dry_runs_ended(phase: Phase) -> datetime:
+    """The end of the dry runs that this run or watch rests on, which rang the alarms on purpose; else long ago."""
+    since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
+    return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
+
+
+def _sealed_before(record: Record) -> str | None:
+    """When the record was sealed that opened this one's gate; None where a phase ran alone."""
+    rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
+    seal = records.find(record.root, rests_on).sealed() if rests_on else None
+    return str(seal["at"]) if seal else None
 
 
 # --- the upgrade ----------------------------------------------------------------------------------------------------
@@ -75,11 +88,11 @@ def most_lost(limit: float) -> Expectation:
 # --- what should happen ---------------------------------------------------------------------------------------------
 
 
-def gaps(kind: str, since: str, slack: float) -> Sql:
-    """Times without a ``tick`` or without a ``reconciled``, of live deployments that run, in the last 24 hours.
+def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
+    """Times without a ``tick`` or without a ``reconciled``, of live deployments as long as they run.
 
-    Allowed are half an interval more than the Skill's own for a tick, and ``slack`` seconds. What a tick_failed, a
-    pause or a flatten explains is no gap: those are other alarms, or somebody's wish.
+    Allowed are half an interval more than the Skill's own, and ``slack`` seconds; ``at`` is when that was over. What a
+    tick_failed, a pause or a flatten explains is no gap: those are other alarms, or somebody's wish.
     """
     if kind not in ("tick", "reconciled"):
         raise ConfigError(f"no gaps of {kind!r}: tick or reconciled")
@@ -87,59 +100,61 @@ def gaps(kind: str, since: str, slack: float) -> Sql:
         """
         with live as (
           select d.id, (sv.payload #>> '{schedule,every}')::interval as every,
-                 greatest(d.created_at, %(since)s::timestamptz, now() - interval '24 hours') as since
+                 greatest(d.created_at, %(since)s::timestamptz) as since,
+                 least(c.stopped_at, %(until)s::timestamptz) as until
           from public.deployments d
           join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
-          where d.broker_kind = 'hyperliquid-mainnet' and d.status = 'running'),
+          left join lateral (select min(acked_at) as stopped_at from public.agent_commands
+                             where deployment_id = d.id and kind = 'stop') c on true
+          where d.broker_kind = 'hyperliquid-mainnet' and d.created_at < %(until)s::timestamptz
+            and (d.status = 'running' or c.stopped_at > %(since)s::timestamptz)),
         marks as (
           select id, every, since as at from live
-          union all select id, every, now() from live
-          union all select l.id, l.every, ds.tick_at from live l
-          join public.decision_snapshots ds on ds.deployment_id = l.id and ds.tick_at >= l.since
-          where %(kind)s = 'tick'
-          union all select l.id, l.every, g.ts from live l
-          join public.agent_logs g on g.deployment_id = l.id and g.ts >= l.since and g.event = 'reconciled'
-          where %(kind)s = 'reconciled'),
-        gaps as (select id, every, at as until, lag(at) over (partition by id order by at) as after from marks)
-        select id, after, until, extract(epoch from until - after) as seconds from gaps
-        where until - after > 1.5 * every + make_interval(secs => %(slack)s)
+          union all select id, every, until from live
+          union all select l.id, l.every, ds.tick_at from live l join public.decision_snapshots ds
+            on ds.deployment_id = l.id and ds.tick_at between l.since and l.until where %(kind)s = 'tick'
+          union all select l.id, l.every, g.ts from live l join public.agent_logs g
+            on g.deployment_id = l.id and g.ts between l.since and l.until and g.event = 'reconciled'
+            where %(kind)s = 'reconciled'),
+        gaps as (select id, at as until, lag(at) over (partition by id order by at) as after,
+                        1.5 * every + make_interval(secs => %(slack)s) as allowed from marks)
+        select id as deployment_id, after, until, extract(epoch from until - after) as seconds,
+               after + allowed as at, until = %(until)s::timestamptz as lasts
+        from gaps where until - after > allowed
           and not exists (select from public.agent_commands c where c.deployment_id = gaps.id
-                          and c.kind in ('pause', 'flatten', 'resume') and c.acked_at between after and until)
+                          and c.kind in ('pause', 'flatten', 'resume', 'stop') and c.acked_at between after and until)
           and not exists (select from public.agent_logs g where g.deployment_id = gaps.id
                           and g.event = 'tick_failed' and g.ts between after and until and %(kind)s = 'tick')
         order by after
         """,
-        since=since,
-        slack=slack,
         kind=kind,
+        slack=slack,
+        since=since,
+        until=until,
     )
 
 
-def costs_usual() -> Expectation:
-    """Every tick is priced and costs what its model's ticks usually cost (checklist, phase 4).
-
-    Reply: a row for each model: ``model``, ``ticks``, ``unpriced``, ``lowest``, ``highest`` (US dollars).
-    """
-
-    def test(found: Reply) -> Finding:
-        bad = [complaint for row in found.rows for complaint in _unusual(row)]
-        seen = ", ".join(f"{row.get('model')}: {row.get('ticks')} ticks" for row in found.rows)
-        return Finding(seen, "; ".join(bad or ([] if found.rows else ["no tick to judge"])) or None)
-
-    return over_each("the cost of every tick inside its model's band", test)
-
-
-def _unusual(row: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        low, high = band(str(row.get("model")))
-    except ConfigError as error:
-        yield str(error)
-        return
-    lowest, highest = venue.number(row.get("lowest")), venue.number(row.get("highest"))
-    if row.get("unpriced") != 0:
-        yield f"{row.get('model')}: {row.get('unpriced')} ticks with tokens and without a price"
-    if lowest is None or highest is None or lowest < low or highest > high:
-        yield f"{row.get('model')}: ${row.get('lowest')} to ${row.get('highest')}, usual are ${low:g} to ${high:g}"
+def unusual_costs(since: str, until: str) -> Sql:
+    """Ticks of live deployments that have no price, or one outside their model's usual band (checklist, phase 4)."""
+    return sql(
+        """
+        select ds.deployment_id, ds.tick_at as at, ds.cost_usd, m.model,
+               case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'
+                    when b.key is null then 'no usual cost is known for this model'
+                    else concat('usual are $', b.value ->> 0, ' to $', b.value ->> 1) end as why
+        from public.decision_snapshots ds join public.deployments d on d.id = ds.deployment_id
+        join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
+        cross join lateral (select sv.payload #>> '{model}' as model) m
+        left join jsonb_each(%(bands)s) b on strpos(lower(m.model), b.key) > 0
+        where d.broker_kind = 'hyperliquid-mainnet' and ds.tick_at between %(since)s and %(until)s
+          and ds.prompt_tokens > 0 and (coalesce(ds.cost_usd, 0) = 0 or b.key is null
+            or ds.cost_usd not between (b.value ->> 0)::numeric and (b.value ->> 1)::numeric)
+        order by ds.tick_at desc
+        """,
+        bands={word: list(found) for word, found in BANDS.items()},
+        since=since,
+        until=until,
+    )
 
 
 def crons_healthy() -> Expectation:
@@ -192,38 +207,41 @@ def _leeway(amount: float) -> float:
     return max(LEAST, CLOSE * amount)
 
 
-def fills_have_rows() -> Expectation:
-    """Every fill of the wallet at the venue is of an order in ``mainnet_orders``.
+def fills_have_rows(settled: float) -> Expectation:
+    """Every fill of the wallet at the venue, but of the last ``settled`` seconds, is of an order in ``mainnet_orders``.
 
-    Replies: rows ``cloid`` of every order of the wallet, its ``userFills``.
+    Replies: rows ``cloid`` of every order of the wallet, its ``userFills`` (``time`` in ms, UTC).
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
         orders, fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        strange = [row for row in fills.rows if str(row.get("cloid")) not in known]
+        late = [row for row in fills.rows if (venue.number(row.get("time")) or 0) / 1000 < fills.at - settled]
+        strange = [row for row in late if str(row.get("cloid")) not in known]
         named = [f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})" for row in strange]
         return Finding(f"{len(fills.rows)} fills", f"fills without a row: {', '.join(named)}" if named else None)
 
     return over_all("a row for every fill", test)
 
 
-def alarms_of(since: str) -> Sql:
+def alarms_of(since: str, until: str) -> Sql:
     """Every alarm that the platform itself wrote down, with its time: ``at``, ``alarm``, ``deployment_id``."""
     return sql(
         """
         select g.ts as at, g.event as alarm, g.deployment_id from public.agent_logs g
         join public.deployments d on d.id = g.deployment_id and d.broker_kind = 'hyperliquid-mainnet'
-        where g.ts >= %(since)s and g.event in ('tick_failed', 'state_drift', 'liquidation', 'cost_guard_tripped',
-                                                'daily_loss_halt', 'webdata2_apply_failed', 'runner_fatal')
+        where g.ts between %(since)s and %(until)s
+          and g.event in ('tick_failed', 'state_drift', 'liquidation', 'cost_guard_tripped', 'daily_loss_halt',
+                          'webdata2_apply_failed', 'runner_fatal')
         union all
         select coalesce(s.updated_at, d.created_at), 'heartbeat lost', d.id from public.deployments d
         left join public.agent_state s on s.deployment_id = d.id
         where d.status = 'error' and d.error_text like 'heartbeat lost:%%'
-          and coalesce(s.updated_at, d.created_at) >= %(since)s
+          and coalesce(s.updated_at, d.created_at) between %(since)s and %(until)s
         order by at
         """,
         since=since,
+        until=until,
     )
 
 

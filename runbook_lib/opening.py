@@ -8,8 +8,9 @@ from pathlib import Path
 
 from IPython.display import display
 
-from runbook_lib import charts, gates, outline, settings
+from runbook_lib import alarm_ledger, charts, gates, outline, settings
 from runbook_lib.errors import ConfigError
+from runbook_lib.lookout import Lookout
 from runbook_lib.records import LEDGER, Record
 from runbook_lib.runs import MODE, OVERRIDE, RECORD, begin, records_root
 from runbook_lib.steps import Phase
@@ -17,8 +18,8 @@ from runbook_lib.steps import Phase
 __all__ = ["open_phase"]
 
 
-def open_phase(name: str, *, profile: str) -> Phase:
-    """The phase of this notebook, in the record this kernel was started for.
+def open_phase(name: str, *, profile: str) -> Phase | Lookout:
+    """The phase of this notebook, in the record this kernel was started for; for a watch, what it sees of it.
 
     Without one (the notebook was opened by hand) a new record is begun. Raise `ConfigError` if the profile, a
     variable or the notebook's name is wrong, or if the record is another phase's or another profile's.
@@ -27,7 +28,10 @@ def open_phase(name: str, *, profile: str) -> Phase:
     chosen.require_variables()
     charts.redact(chosen.redactor().text)
     mode = os.environ.get(MODE, "attended")
-    record = _record(name, chosen) or _begun(outline.notebook(name).stem, chosen, mode)
+    found = _record(name, chosen)
+    if found and mode == alarm_ledger.MODE:
+        return Lookout(name, chosen, found)
+    record = found or _begun(outline.notebook(name).stem, chosen, mode)
     shown = partial(display, display_id=True) if mode == "attended" else display  # a place that can be shown anew
     phase = Phase(name, chosen, record, mode=mode, display=shown)
     phase.head()

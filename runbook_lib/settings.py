@@ -112,6 +112,13 @@ class Budgets(Part):
     halt: Halt = Halt()
 
 
+class Alerts(Part):
+    """Who hears of the alarms of a watch."""
+
+    targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
+    repeat: Seconds = 300.0  # until somebody has acknowledged
+
+
 class Gates(Part):
     """How old, in hours, the record may be that the next phase rests on."""
 
@@ -137,11 +144,13 @@ class Settings(Part):
     hyperliquid: Venue
     openrouter: Service
     person: Service | None = None
+    deadman: Service | None = None  # its whole address is called after every good round: its silence is noticed there
     variables: dict[str, Literal["secret", "public", "optional secret"]]
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     allowed_signers: list[str] = Field(default_factory=list)  # operators and their SSH public keys, one a line
     archive: Annotated[str, Field(pattern="^/")] | None = None  # folder that sealed records are copied to
     budgets: Budgets = Budgets()
+    alerts: Alerts = Alerts()
     gates: Gates = Gates()
     name: str = ""  # of the profile; like platform not a key of the file
     platform: str = ""  # the rehearsal these settings are of: records of another one tell nothing of this one
@@ -317,6 +326,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
     names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
     names["hyperliquid.operator_key"] = settings.hyperliquid.operator_key
+    names |= {f"alerts.targets.{number}": name for number, name in enumerate(settings.alerts.targets)}
     for key, name in names.items():
         if name is None or settings.variables.get(name) in ("secret", "optional secret"):
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _with_variables(value: str) -> str:
     return written[0] if len(written) == 1 else f"({' || '.join(written)})"
 
 
+@lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
     """``statement`` with a blank in place of each comment, text or quoted name."""
     kept: list[str] = []

@@ -37,6 +37,8 @@ KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempot
 class Phase:
     """One notebook in one record."""
 
+    until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
+
     def __init__(self, name: str, settings: Settings, record: Record, *, mode: str, display: Callable[[Any], object]):
         self.name = name
         self.settings = settings

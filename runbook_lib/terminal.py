@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,15 +13,39 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runbook_lib.alarm_ledger import Alarm
     from runbook_lib.drill_lanes import Row
     from runbook_lib.gates import Gate
     from runbook_lib.headless import Run
     from runbook_lib.records import Event, Record
+    from runbook_lib.watch import Done
 
-__all__ = ["board", "closing", "console", "drilled", "live", "matrix"]
+__all__ = [
+    "board",
+    "closing",
+    "console",
+    "drilled",
+    "live",
+    "matrix",
+    "open_alarms",
+    "watch_closing",
+    "watched",
+]
 
 DRILLED = {"caught": "green", "missed": "red", "false alarm": "magenta"}
 STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
+ALARMED = {"raised": "bold red", "recurred": "bold red", "cleared": "green", "kernel": "magenta", "round": "magenta"}
+WATCHED = {
+    "watching": ("watching", "{checks} every {every:g} s until {ends}"),
+    "raised": ("raised", "{alarm} {title}  event {event_at}, noticed {detected_at}, latency {latency} s"),
+    "recurred": ("again", "{alarm} {title}  event {event_at}, noticed {detected_at}, latency {latency} s"),
+    "cleared": ("cleared", "{alarm} {title}  since {raised_at}"),
+    "acked": ("acked", "{alarm} by {by}"),
+    "kernel": ("kernel", "{how}; another one is started"),
+    "round": ("round", "from {from} until {until}"),
+    "alerted": ("alerted", "{alarms} to {targets}"),
+    "not pinged": ("silent", "the dead man's service was not reached"),
+}
 PIPED = 160  # columns when the output is no terminal
 
 
@@ -65,6 +90,38 @@ def closing(out: Console, done: Sequence[Run]) -> None:
         out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
         if one.result.reason and one.outcome != "waiting":
             out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)
+
+
+def watched(out: Console) -> Callable[[Event], None]:
+    """A printer of what a watch tells: its alarms, and whatever happens to it."""
+
+    def tell(event: Event) -> None:
+        now = datetime.now(UTC).strftime("%H:%M:%SZ")
+        word, line = WATCHED[event["event"]]
+        style = ALARMED.get(event["event"], "")
+        out.print(f"{now}  {word:8} {line.format_map(event)}", style=style, markup=False, highlight=False)
+        for advice in ("complaint", "fix"):
+            if event.get(advice) and event["event"] != "cleared":
+                out.print(f"           {advice}: {event[advice]}", style=style, markup=False, highlight=False)
+
+    return tell
+
+
+def watch_closing(out: Console, done: Done) -> None:
+    """How a watch ended: what is open, for the next shift; record and seal."""
+    out.print(f"{done.outcome}: {len(done.open)} open", style=STYLES[done.outcome])
+    open_alarms(out, [(done.record, alarm) for alarm in done.open])
+    out.print(f"record records/{done.record.name}", highlight=False, soft_wrap=True)
+    out.print(f"seal   {done.seal['hash']}", highlight=False, soft_wrap=True)
+
+
+def open_alarms(out: Console, found: Sequence[tuple[Record, Alarm]]) -> None:
+    """Every open alarm, in red until somebody has taken it over."""
+    for _, alarm in found:
+        style = "yellow" if alarm.acked_by else "bold red"
+        taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
+        out.print(f"open alarm: {alarm.name} {alarm.title}, since {alarm.raised}; {taken}", style=style, markup=False)
+        out.print(f"  {alarm.complaint}\n  fix: {alarm.fix}", style=style.removeprefix("bold "), markup=False)
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:

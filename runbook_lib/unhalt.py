@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from runbook_lib import gates, history, records, runs
+from runbook_lib.alarm_ledger import open_alarms
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
 from runbook_lib.halt import Done, run_parts
 from runbook_lib.halt_board import Board, Request
@@ -33,8 +34,8 @@ TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "
 def unhalt(settings: Settings, *, root: Path | None = None, watch: Callable[[Board], None] = lambda _: None) -> Done:
     """Restore both switches, on the record.
 
-    Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, or while
-    another record owes an undo.
+    Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, while
+    another record owes an undo, or while an alarm of the watch is open.
     """
     root = root or runs.records_root()
     held = hold(root, settings.name, alone=True)
@@ -62,6 +63,7 @@ def _owing(settings: Settings, root: Path) -> list[Record]:
     if seal is None or seal["outcome"] != "passed":
         ended = seal["outcome"] if seal else "cut off"
         others.append(f"{newest.name} is {ended}: halt again until it passes; what is so already is not sent again")
+    others += [f"{a.name} {a.title}: open since {a.raised}: {a.complaint}" for _, a in open_alarms(settings, root)]
     if others:
         raise StepRefused("".join(["not undone, nothing was sent:", *(f"\n  {why}" for why in others)]))
     return mine

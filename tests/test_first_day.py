@@ -10,7 +10,6 @@ from runbook_lib.errors import ConfigError
 
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}
 RISK = {"maxPositionPct": 30, "maxMonthlyCostUsd": 10, "dailyLossHaltPct": 5}
-HAIKU = "anthropic/claude-haiku-4.5"
 
 
 def judged(expectation, *replies):
@@ -43,27 +42,6 @@ def test_a_cap_that_is_missing_leaves_no_sum():
 
 
 @pytest.mark.parametrize(
-    ("lowest", "highest", "unpriced", "says"),
-    [
-        (0.02, 0.06, 0, None),
-        (0.02, 0.11, 0, "usual are $0.01 to $0.1"),
-        (0.005, 0.06, 0, "usual are"),
-        (0.02, 0.06, 3, "3 ticks with tokens and without a price"),
-        (None, None, 0, "usual are"),
-    ],
-)
-def test_a_cost_outside_the_models_band_rings(lowest, highest, unpriced, says):
-    row = {"model": HAIKU, "ticks": 9, "unpriced": unpriced, "lowest": lowest, "highest": highest}
-    complaint = judged(first_day.costs_usual(), answer(row)).complaint
-
-    assert complaint is None if says is None else says in complaint
-
-
-def test_no_tick_at_all_is_no_usual_cost():
-    assert judged(first_day.costs_usual(), answer()).complaint == "no tick to judge"
-
-
-@pytest.mark.parametrize(
     ("used", "limit", "says"),
     [
         (10.0, 100, None),
@@ -80,12 +58,14 @@ def test_spending_lies_between_what_is_live_and_all_that_was_written_down(used, 
     assert complaint is None if says is None else says in complaint
 
 
-def test_a_fill_that_no_row_tells_of_is_named():
-    fills = answer({"cloid": "0x1", "coin": "BTC"}, {"cloid": None, "coin": "ETH", "side": "B", "sz": "1", "oid": 7})
-    complaint = judged(first_day.fills_have_rows(), answer({"cloid": "0x1"}), fills).complaint
+def test_a_fill_that_no_row_tells_of_is_named_once_a_row_could_have_been_written():
+    old = {"cloid": None, "coin": "ETH", "side": "B", "sz": "1", "oid": 7, "time": 1_000_000}
+    fills = Reply(rows=({"cloid": "0x1", "coin": "BTC", "time": 1_000_000}, old), at=1_011.0)
 
+    complaint = judged(first_day.fills_have_rows(10.0), answer({"cloid": "0x1"}), fills).complaint
     assert "B 1 ETH (order 7)" in complaint
     assert "BTC" not in complaint
+    assert judged(first_day.fills_have_rows(12.0), answer({"cloid": "0x1"}), fills).complaint is None
 
 
 def test_a_cron_call_that_failed_rings_and_a_page_that_failed_does_not():
@@ -105,4 +85,4 @@ def test_crons_that_are_switched_off_ring():
 
 def test_gaps_are_of_ticks_or_of_reconciliations():
     with pytest.raises(ConfigError, match="tick or reconciled"):
-        first_day.gaps("heartbeat", "2026-11-22T00:00:00Z", 1)
+        first_day.gaps("heartbeat", 1, "2026-11-22T00:00:00Z", "now")

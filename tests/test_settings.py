@@ -71,7 +71,8 @@ def test_both_profiles_load_once_they_are_filled_in(tmp_path: Path) -> None:
 
 
 def test_both_profiles_know_the_same_keys() -> None:
-    assert set(REHEARSAL) - set(PRODUCTION) == {"person"}
+    # A stand-in, and what an operator may do without: a dead man's service.
+    assert set(REHEARSAL) - set(PRODUCTION) == {"person", "deadman"}
     assert set(REHEARSAL["variables"]) == set(PRODUCTION["variables"])
 
 
@@ -154,7 +155,11 @@ def keys(part: dict[str, Any], before: str = "") -> list[str]:
     return found
 
 
-OPTIONAL = re.compile(r"allowed_signers|archive|allow|person.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)")
+OPTIONAL = re.compile(
+    r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)"
+)
+    r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)"
+)
 
 
 @pytest.mark.parametrize("key", [k for k in keys(REHEARSAL) if not OPTIONAL.fullmatch(k)])

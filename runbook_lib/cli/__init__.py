@@ -11,6 +11,7 @@ import click
 # Importing a module puts its commands into the group, in the order of use.
 from runbook_lib.cli import road as road  # isort: skip
 from runbook_lib.cli import attending as attending  # isort: skip
+from runbook_lib.cli import watching as watching  # isort: skip
 from runbook_lib.cli import safety as safety  # isort: skip
 from runbook_lib.cli import reading as reading  # isort: skip
 from runbook_lib.cli import auditing as auditing  # isort: skip

@@ -21,20 +21,22 @@ if TYPE_CHECKING:
 @click.option("--profile", default="rehearsal", show_default=True)
 @click.option("--html", is_flag=True, help="Write it as one HTML page with a timeline of runs, and open it.")
 def status(profile: str, html: bool) -> None:
-    """The board: every phase, its latest record, its gate and why it is closed; owed undos."""
-    from runbook_lib import gates, runs, terminal
+    """The board: every phase, its latest record, its gate and why it is closed; owed undos, open alarms."""
+    from runbook_lib import alarm_ledger, gates, runs, terminal
     from runbook_lib import settings as profiles
 
     settings, root = profiles.load(profile), runs.records_root()
     owed = list(gates.owed(settings, root))
+    ringing = alarm_ledger.open_alarms(settings, root)
     if html:
         from runbook_lib import board_page
 
         _opened(board_page.show(settings, root))
     else:
         terminal.board(terminal.console(), gates.board(settings, root), owed)
+        terminal.open_alarms(terminal.console(), ringing)
         click.echo(f"writing lock: {_lock(settings)}")
-    sys.exit(1 if owed else 0)
+    sys.exit(1 if owed or ringing else 0)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runbook_lib.engine.cells import Stop
 from runbook_lib.engine.notebook import Prepared, prepare, write_whole
 from runbook_lib.engine.outcome import Cell, Outcome, Result
 from runbook_lib.engine.plugin import PapermillEngine
@@ -15,6 +16,7 @@ __all__ = [
     "PapermillEngine",
     "Prepared",
     "Result",
+    "Stop",
     "prepare",
     "run",
     "run_many",

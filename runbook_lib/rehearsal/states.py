@@ -52,23 +52,36 @@ PAPER_RUN: LiteralString = """
     select id, kind, 'web', now() - interval '61 minutes', now() - interval '61 minutes' + interval '80 ms'
     from run, unnest(array['pause', 'resume', 'snapshot', 'flatten', 'stop']) kind
 """
-# A day behind the newest live deployment: a tick and a reconcile every five minutes, each tick at Haiku's price.
+# A day behind the newest live deployment: the one before it, of the version before, decided and reconciled every five
+# minutes, each tick at Haiku's price, until it was stopped for the new one.
 FIRST_DAY: LiteralString = """
-    with run as (
-      select id from public.deployments where broker_kind = 'hyperliquid-mainnet' order by created_at desc limit 1
-    ), born as (
-      update public.deployments d set created_at = now() - interval '24 hours' from run where d.id = run.id
+    with newest as (
+      select * from public.deployments where broker_kind = 'hyperliquid-mainnet' order by created_at desc limit 1
+    ), version as (
+      insert into public.skill_versions (skill_id, version, payload, payload_hash, created_at)
+      select v.skill_id, 0, jsonb_set(v.payload, '{schedule,every}', '"300s"'), 'sha256:of-the-first-day',
+             now() - interval '2 days'
+      from public.skill_versions v join newest on newest.skill_id = v.skill_id and newest.skill_version = v.version
+    ), run as (
+      insert into public.deployments
+        (user_id, skill_id, skill_version, hyperliquid_agent_id, broker_kind, status, created_at)
+      select user_id, skill_id, 0, hyperliquid_agent_id, broker_kind, 'stopped', created_at - interval '25 hours'
+      from newest returning id
+    ), stopped as (
+      insert into public.agent_commands (deployment_id, kind, issued_by, created_at, acked_at)
+      select run.id, 'stop', 'web', newest.created_at - interval '1 second', newest.created_at from run, newest
     ), ticks as (
       insert into public.decision_snapshots
         (deployment_id, tick_at, context, verdict, prompt_tokens, completion_tokens, cost_usd)
-      select id, now() - n * interval '5 minutes', '{"backfilled": true}',
+      select run.id, newest.created_at - n * interval '5 minutes', '{"backfilled": true}',
              '{"status": "noop", "reason": "agent_proposed_nothing"}', 18000 + 50 * (n % 40), 800,
              0.022 + 0.00005 * (n % 40)
-      from run, generate_series(1, 287) n
+      from run, newest, generate_series(0, 300) n
     )
     insert into public.agent_logs (deployment_id, ts, event, message, data)
-    select id, now() - n * interval '5 minutes', event, event || ': backfilled', '{"backfilled": true}'
-    from run, generate_series(1, 287) n, unnest(array['tick', 'reconciled']) event
+    select run.id, newest.created_at - n * interval '5 minutes', event, event || ': backfilled',
+           jsonb_build_object('backfilled', true, 'equity_usd', round((100 + 0.4 * sin(n / 20.0))::numeric, 2))
+    from run, newest, generate_series(0, 300) n, unnest(array['tick', 'reconciled']) event
 """
 
 

@@ -16,13 +16,14 @@ from runbook_lib.door import drop_text
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.replies import LAST, picked, rows_of
 from runbook_lib.services.variables import expanded
+from runbook_lib.settings import host_of
 
 if TYPE_CHECKING:
     from runbook_lib.commands import Http
     from runbook_lib.redaction import Redactor
     from runbook_lib.settings import Service, Settings
 
-__all__ = ["Web", "authorization"]
+__all__ = ["Web", "authorization", "ping"]
 
 TEXT = 20_000  # characters of an answer that is no JSON that are kept
 QUIET = 1.0  # seconds without a new line after which a stream has said what it had to say
@@ -109,6 +110,16 @@ def authorization(service: Service) -> str:
     if service.scheme == "Basic":
         return f"Basic $(printf %s x:${service.token} | base64 -w0)"
     return f"{service.scheme} ${service.token}"
+
+
+def ping(url: str, within: float) -> None:
+    """Call an address whose answer tells nothing but that it was called; raise `ServiceError` if it did not take it."""
+    try:
+        answer = httpx.get(url, timeout=within, trust_env=False)
+    except httpx.HTTPError as error:
+        raise ServiceError(f"{host_of(url)}: {_words(error)}") from None
+    if not answer.is_success:
+        raise ServiceError(f"{host_of(url)}: HTTP {answer.status_code} {answer.reason_phrase}")
 
 
 def _answer(answer: httpx.Response, text: str, pick: str | None) -> Reply:
