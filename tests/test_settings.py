@@ -158,8 +158,6 @@ def keys(part: dict[str, Any], before: str = "") -> list[str]:
 OPTIONAL = re.compile(
     r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)"
 )
-    r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)"
-)
 
 
 @pytest.mark.parametrize("key", [k for k in keys(REHEARSAL) if not OPTIONAL.fullmatch(k)])
