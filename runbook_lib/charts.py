@@ -6,12 +6,14 @@ that a notebook shows it once and a record holds its PNG.
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt  # not matplotlib.figure: a figure made without pyplot leaves no image in a record
 import pandas as pd
 from matplotlib import dates
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["alarms", "cadence", "cost_per_tick", "equity", "fill_latency", "freshness", "month_to_date"]
 
-# Okabe-Ito: told apart with every kind of colour vision.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
-SIZE = (7.2, 2.8)  # inches; legible at half the width of a page
+# Okabe-Ito: told apart with every kind of colour vision; what is wrong also has a mark of its own.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
+SIZE = (7.2, 3.2)  # inches
+SMALLEST = 11  # points: at half the width of a page still as tall as small print
 STYLE: Any = {
-    "font.size": 9,
+    "font.size": SMALLEST,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -33,6 +36,13 @@ STYLE: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
 }
+SHORTEST = 10.0  # seconds an axis of times shows at least: below, its marks would be fractions of a second
+MOST_BARS = 10  # deployments the freshness chart has room for; the rest are fresher, and counted
+CROWD, STRETCHES = 500, 120  # marks that are too many to be told apart; stretches of time they are put into
+LATE = 1.5  # intervals after which a tick is called late
+FORMATS = ["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"]  # marks: years, months, days, hours, minutes, seconds
+ZEROS = ["%Y", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M:%S"]  # marks where something larger begins
+OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of them share
 
 
 def redact(clean: Callable[[str], str]) -> None:
@@ -47,8 +57,8 @@ def redact(clean: Callable[[str], str]) -> None:
     Text.set_text = set_text  # type: ignore[method-assign]
 
 
-def cost_per_tick(ticks: pd.DataFrame, low: float, high: float) -> Figure:
-    """What each decision cost, against the model's usual band.
+def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("inf")) -> Figure:
+    """What each decision cost, against the model's usual band, where one is known.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` are in
     US dollars: checklist phase 4.
@@ -56,55 +66,70 @@ def cost_per_tick(ticks: pd.DataFrame, low: float, high: float) -> Figure:
     figure, axes = _axes("Cost per tick", "US dollars")
     if _empty(axes, ticks):
         return figure
-    axes.axhspan(low, high, color=GREEN, alpha=0.12, label=f"usual: {low:g} to {high:g}")
-    priced = ticks.dropna(subset=["cost_usd"])
-    axes.plot(
-        _times(priced["tick_at"]), pd.to_numeric(priced["cost_usd"]), "o-", color=BLUE, markersize=3, label="tick"
-    )
-    unpriced = _times(ticks.loc[ticks["cost_usd"].isna(), "tick_at"])
-    if len(unpriced):
-        axes.scatter(unpriced, [0.0] * len(unpriced), marker="x", color=RED, s=36, zorder=3, label="unpriced tick")
-    axes.set_ylim(0, max(high, float(pd.to_numeric(priced["cost_usd"]).max() if len(priced) else 0)) * 1.15)
-    return _finished(figure, axes)
+    cost = pd.to_numeric(ticks["cost_usd"])
+    times = _times(ticks["tick_at"])
+    top = float(cost.max()) if cost.notna().any() else 0.0
+    if isfinite(high):
+        axes.axhspan(low, high, color=GREEN, alpha=0.13, label=f"band {low:g} to {high:g}")
+        top = max(high, top)
+    inside = cost.between(low, high)
+    if len(ticks) < CROWD:
+        axes.plot(times[cost.notna()], cost.dropna(), "-", color=BLUE, linewidth=0.8, alpha=0.5)
+    _marks(axes, times[inside], cost[inside], marker="o", colour=BLUE, label="usual")
+    _marks(axes, times[cost.notna() & ~inside], cost[cost.notna() & ~inside], marker="^", colour=RED, label="outside")
+    _marks(axes, times[cost.isna()], cost[cost.isna()].fillna(0), marker="x", colour=RED, label="unpriced")
+    axes.set_ylim(0, 1.15 * top or 1.0)
+    return _finished(figure, axes, times)
 
 
-def month_to_date(ticks: pd.DataFrame, cap: float) -> Figure:
+def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
     """Spending since the start of the UTC month against the Skill's monthly cap.
 
-    ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars), this month's rows. ``cap`` is in US dollars.
+    ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars), this month's rows. ``cap`` is in US dollars, None
+    for a Skill without one.
     """
-    figure, axes = _axes("Month to date", "US dollars")
+    figure, axes = _axes("Spent this month", "US dollars")
     if _empty(axes, ticks):
         return figure
     ordered = ticks.sort_values("tick_at")
     spent = pd.to_numeric(ordered["cost_usd"]).fillna(0).cumsum()
-    axes.step(_times(ordered["tick_at"]), spent, where="post", color=BLUE, label=f"spent: {spent.iloc[-1]:.2f}")
-    _threshold(axes, cap, f"cap: {cap:g}")
-    axes.set_ylim(0, max(cap, float(spent.iloc[-1])) * 1.15)
-    return _finished(figure, axes)
+    last = float(spent.iloc[-1])
+    over = cap is not None and last >= cap
+    share = f" ({last / cap:.1%} of the cap)" if cap else " (no cap)"
+    times = _times(ordered["tick_at"])
+    axes.step(times, spent, where="post", color=RED if over else BLUE, label=f"${last:.2f}{share}")
+    axes.plot(times.iloc[-1:], [last], "^" if over else "o", color=RED if over else BLUE)
+    if cap is not None:
+        _threshold(axes, cap, f"cap ${cap:g}")
+    axes.set_ylim(0, 1.15 * max(cap or 0.0, last) or 1.0)
+    return _finished(figure, axes, times)
 
 
 def freshness(beats: pd.DataFrame) -> Figure:
-    """Seconds since each deployment's last heartbeat, stalest first, each against its own limit.
+    """Seconds since each deployment's last heartbeat, stalest on top, each against its own limit.
 
     ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if it never beat) and ``limit_seconds``
     (max(3 ticks, 15 minutes): checklist 3.2).
     """
     figure, axes = _axes("Seconds since the last heartbeat", "", times=False)
-    if _empty(axes, beats):
+    if _empty(axes, beats, "no deployment"):
         return figure
-    shown = beats.assign(stale=pd.to_numeric(beats["seconds_stale"])).sort_values("stale", na_position="last")
-    names = [str(one)[:8] for one in shown["id"]]
-    limits = pd.to_numeric(shown["limit_seconds"])
-    late = shown["stale"].isna() | (shown["stale"] > limits)
-    axes.barh(names, shown["stale"].fillna(limits), color=[RED if bad else BLUE for bad in late], height=0.6)
-    axes.scatter(limits, names, marker="|", s=180, color=GREY, label="its own limit", zorder=3)
-    for name, stale, limit in zip(names, shown["stale"], limits, strict=True):
-        words = "never" if pd.isna(stale) else f"{stale:.0f} s"
-        axes.annotate(words, (max(limit if pd.isna(stale) else stale, limit), name), **_BESIDE)
-    axes.margins(x=0.15)
-    axes.set_xlabel("seconds")
-    return _finished(figure, axes, times=False)
+    told = beats.assign(stale=pd.to_numeric(beats["seconds_stale"]), limit=pd.to_numeric(beats["limit_seconds"]))
+    told["share"] = (told["stale"] / told["limit"]).fillna(float("inf"))
+    shown = told.sort_values("share", ascending=False).head(MOST_BARS).iloc[::-1]
+    places = list(range(len(shown)))
+    late = (shown["stale"].isna() | (shown["stale"] > shown["limit"])).tolist()
+    axes.barh(places, shown["stale"].fillna(shown["limit"]), color=[RED if bad else BLUE for bad in late], height=0.6)
+    axes.plot(shown["limit"], places, "|", color=GREY, markersize=13, markeredgewidth=2, label="its own limit")
+    for place, (stale, limit, bad) in enumerate(zip(shown["stale"], shown["limit"], late, strict=True)):
+        words = "never" if pd.isna(stale) else f"{stale:.0f} s{' late' if bad else ''}"
+        axes.annotate(words, (limit if pd.isna(stale) else max(stale, limit), place), **_BESIDE)
+    axes.set_yticks(places, [str(one)[:8] for one in shown["id"]])
+    more = len(told) - len(shown)
+    axes.set_xlabel("seconds" + (f"; {more} fresher ones are not shown" if more else ""))
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.16)
+    return _finished(figure, axes)
 
 
 def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
@@ -113,16 +138,16 @@ def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
     ``ticks`` needs ``tick_at`` (time). ``interval`` is in seconds.
     """
     figure, axes = _axes("Seconds between ticks", "seconds")
-    if _empty(axes, ticks.iloc[1:]):
+    if _empty(axes, ticks.iloc[1:], "fewer than two ticks in this window"):
         return figure
     times = _times(ticks["tick_at"].sort_values())
     gaps = times.diff().dt.total_seconds().iloc[1:]
-    late = gaps > 1.5 * interval
-    axes.scatter(times.iloc[1:][~late], gaps[~late], s=10, color=BLUE, label="on time")
-    axes.scatter(times.iloc[1:][late], gaps[late], s=22, color=RED, marker="^", label="late")
+    late = gaps > LATE * interval
+    _marks(axes, times.iloc[1:][~late], gaps[~late], marker="o", colour=BLUE, label="on time")
+    _marks(axes, times.iloc[1:][late], gaps[late], marker="^", colour=RED, label="late")
     _threshold(axes, interval, f"interval {interval:g} s", colour=GREY)
     axes.set_ylim(0, max(2 * interval, float(gaps.max())) * 1.15)
-    return _finished(figure, axes)
+    return _finished(figure, axes, times)
 
 
 def equity(states: pd.DataFrame) -> Figure:
@@ -130,8 +155,10 @@ def equity(states: pd.DataFrame) -> Figure:
     figure, axes = _axes("Equity", "US dollars")
     if _empty(axes, states):
         return figure
-    axes.plot(_times(states["at"]), pd.to_numeric(states["equity_usd"]), color=BLUE, label="equity")
-    return _finished(figure, axes)
+    times, values = _times(states["at"]), pd.to_numeric(states["equity_usd"])
+    axes.plot(times, values, color=BLUE, label=f"last ${values.iloc[-1]:,.2f}")
+    axes.ticklabel_format(axis="y", useOffset=False, style="plain")  # "+1e4" in a corner has cost money before
+    return _finished(figure, axes, times)
 
 
 def alarms(raised: pd.DataFrame) -> Figure:
@@ -139,9 +166,11 @@ def alarms(raised: pd.DataFrame) -> Figure:
     figure, axes = _axes("Alarms", "")
     if _empty(axes, raised, "no alarm in this window"):
         return figure
-    axes.scatter(_times(raised["at"]), raised["alarm"].astype(str), marker="D", s=26, color=RED)
+    times, names = _times(raised["at"]), raised["alarm"].astype(str)
+    counts = names.value_counts()
+    axes.scatter(times, names.map(lambda name: f"{name} ({counts[name]})"), marker="D", s=30, color=RED)
     axes.margins(y=0.3)
-    return _finished(figure, axes)
+    return _finished(figure, axes, times)
 
 
 def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
@@ -149,20 +178,24 @@ def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
     figure, axes = _axes("Fill latency", "fills", times=False)
     if _empty(axes, fills):
         return figure
-    axes.hist(pd.to_numeric(fills["seconds"]), bins=30, color=BLUE, alpha=0.85)
-    axes.axvline(wait, color=RED, linestyle="--", label=f"the runner waits {wait:g} s")
+    seconds = pd.to_numeric(fills["seconds"])
+    axes.hist(seconds, bins=30, color=BLUE, alpha=0.85)
+    axes.axvline(wait, color=RED, linestyle="--", label=f"the runner waits {wait:g} s; {(seconds > wait).sum()} slower")
     axes.set_xlabel("seconds from order to fill")
-    return _finished(figure, axes, times=False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(left=0)
+    return _finished(figure, axes)
 
 
-_BESIDE: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+_BESIDE: dict[str, Any] = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALLEST}
 
 
 def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    axes.tick_params(labelsize=SMALLEST)  # marks are made when they are drawn, outside the style
     plt.close(figure)  # left open, a notebook would draw it twice
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=SMALLEST + 1, fontweight="bold")
     axes.set_ylabel(unit)
     if times:
         axes.set_xlabel("UTC")
@@ -173,7 +206,7 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
     """Say so instead of showing an empty frame."""
     if len(rows):
         return False
-    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=11)
+    axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
     axes.set_axis_off()
     return True
 
@@ -182,15 +215,56 @@ def _times(values: pd.Series) -> pd.Series:
     return pd.to_datetime(values, utc=True, format="ISO8601")
 
 
+def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
+    """One kind of mark, with its number in the legend; none leaves no entry there."""
+    if len(times) < CROWD and len(times):
+        size = 14 if marker == "o" else 40  # what is wrong is larger
+        axes.scatter(
+            times, values, s=size, marker=marker, color=colour, clip_on=False, zorder=3, label=f"{len(times)} {label}"
+        )
+    elif len(times):
+        _crowd(axes, times, values, colour, label)
+
+
+def _crowd(axes: Axes, times: pd.Series, values: pd.Series, colour: str, label: str) -> None:
+    """Too many to be told apart: from the lowest to the highest of each stretch of time, and the middle of it."""
+    stretch = (times.max() - times.min()) / STRETCHES
+    told = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
+    words = f"{len(times)} {label}, lowest to highest"
+    axes.fill_between(told.index, told["min"], told["max"], step="post", color=colour, alpha=0.3, label=words)
+    axes.step(told.index, told["median"], where="post", color=colour, linewidth=1.0)
+
+
 def _threshold(axes: Axes, at: float, label: str, colour: str = RED) -> None:
-    axes.axhline(at, color=colour, linestyle="--", linewidth=1.2, label=label)
+    axes.axhline(at, color=colour, linestyle="--", linewidth=1.4, label=label)
 
 
-def _finished(figure: Figure, axes: Axes, *, times: bool = True) -> Figure:
-    if times:
-        locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+def _finished(figure: Figure, axes: Axes, times: pd.Series | None = None) -> Figure:
+    if times is not None:
+        _time_axis(axes, times)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False)
+        # Above the picture and not beside it, where it would take a third of the width.
+        axes.legend(
+            loc="lower left",
+            fontsize=SMALLEST,
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=4,
+            frameon=False,
+            borderaxespad=0.2,
+            columnspacing=1.2,
+            handlelength=1.4,
+        )
     return figure
+
+
+def _time_axis(axes: Axes, times: pd.Series) -> None:
+    first, last = times.min(), times.max()
+    if (last - first).total_seconds() < SHORTEST:
+        axes.set_xlim(first - pd.Timedelta(seconds=1), first + pd.Timedelta(seconds=SHORTEST))
+    locator = dates.AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    formatter = dates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator, formats=FORMATS, zero_formats=ZEROS, offset_formats=OFFSETS
+    )
+    axes.xaxis.set_major_formatter(formatter)
+    axes.xaxis.get_offset_text().set_fontsize(SMALLEST)
