@@ -25,10 +25,11 @@ STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 
 MARKS = 6
 
 
-def show(settings: Settings, root: Path) -> Path:
-    """Write the page of a profile beside its records."""
+def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
+    """Write the page of a profile beside its records; ``lock`` says who may change things now."""
     (root / settings.name).mkdir(parents=True, exist_ok=True)
-    return pages.save(root / settings.name / "board.html", pages.page("board.html", view(settings, root)))
+    told = {**view(settings, root), "lock": lock}
+    return pages.save(root / settings.name / "board.html", pages.page("board.html", told))
 
 
 def view(settings: Settings, root: Path) -> Row:

@@ -8,20 +8,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import outline, pages, records
+from runbook_lib import lamps, outline, pages, signing, verify
 from runbook_lib.cards import OUTPUT, ROWS
+from runbook_lib.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from runbook_lib.records import Event, Record
+    from runbook_lib.records import Event
 
 __all__ = ["show", "view"]
 
 Block = dict[str, Any]
 LONGEST = 300  # characters of one value in a table
-TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched"}  # each has its own place on the page
+# Each has its own place on the page.
+TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", "pressed", "lamp"}
 
 
 def show(record: Record) -> Path:
@@ -34,18 +36,24 @@ def view(record: Record) -> Block:
     opened, events, seal = record.opened(), record.ledger.events(), record.sealed()
     steps = _steps(events)
     blocks = list(_blocks(record, steps))
-    problems = records.verify(record.folder)
+    lines: list[str] = []
+    wrong = bool(seal) and verify.report([record.folder], _signers, lines.append, whole=False)
     return {
         "title": f"{opened['phase']} on {opened['profile']}",
         "outcome": seal["outcome"] if seal else "not sealed",
-        "problems": problems if seal else [p for p in problems if "not sealed" not in p],
-        "sealed": bool(seal),
+        "problems": lines if wrong else [],
+        "sound": "" if wrong or not seal else lines[0],
         "facts": list(_facts(record, opened, events, seal)),
         "steps": [block for block in blocks if block["kind"] == "step"],
         "blocks": blocks,
         "missing": seal["missing"] if seal else [],
         "others": [_other(event) for event in events if event["event"] not in TOLD],
     }
+
+
+def _signers(folder: Path) -> str | None:
+    """Who may sign this record; None where the profile is not known here and no archive says it."""
+    return signing.of_profile(Record(folder).profile) or verify.signers_beside(folder)
 
 
 def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event | None) -> Iterator[tuple[str, str]]:
@@ -100,7 +108,15 @@ def _steps(events: Sequence[Event]) -> dict[str, Block]:
         elif event["event"] == "vouched":
             found[number] = {**_sent({**event, "verb": "confirm", "title": event["statement"], "commands": []})}
             found[number] |= {"earlier": [], "by": f"{event['by']} vouched at {pages.moment(event['at'])}"}
-    return found
+    return {number: {**block, "lamps": _lamps(events, number)} for number, block in found.items()}
+
+
+def _lamps(events: Sequence[Event], number: str) -> list[str]:
+    """Who pressed a step's button and when, and what was seen of it after."""
+    pressed = lamps.press(events, number)
+    if pressed is None:
+        return []
+    return [f"{pressed.label}: {pressed.words}", *(lamp.words for lamp in pressed.lamps if lamp.lit is not None)]
 
 
 def _sent(event: Mapping[str, Any]) -> Block:

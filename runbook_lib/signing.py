@@ -7,10 +7,12 @@ import os
 import secrets
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_lib.errors import RecordError, nearest
+from runbook_lib import settings
+from runbook_lib.errors import ConfigError, RecordError, nearest
 from runbook_lib.records import write_atomic
 from runbook_lib.verify import NAMESPACE, SIGNATURE, last_line, signed_by
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Record
     from runbook_lib.settings import Settings
 
-__all__ = ["KEY", "operator", "sign", "signers", "unable"]
+__all__ = ["KEY", "of_profile", "operator", "sign", "signers", "unable"]
 
 KEY = "RUNBOOK_SIGNING_KEY"  # environment variable: a key's file, or the .pub of one that an agent holds
 PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
@@ -35,6 +37,15 @@ def operator() -> str:
 def signers(settings: Settings) -> str | None:
     """Who may sign the records of a profile, one a line; None where they need not be signed."""
     return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
+
+
+@cache
+def of_profile(name: str) -> str | None:
+    """Who may sign a profile's records, if that profile is here and filled in."""
+    try:
+        return signers(settings.load(name))
+    except ConfigError:
+        return None
 
 
 def sign(record: Record) -> None:

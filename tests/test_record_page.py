@@ -80,10 +80,18 @@ def test_a_changed_record_says_so_at_the_top(record):
     assert "Does not verify" in text and "changed since it was sealed" in text and "Verified when" not in text
 
 
+def test_a_production_record_is_not_called_verified_when_nobody_judged_its_signature(tmp_path):
+    facts = {"id": "1", "parent": None, "kind": "production", **OPENED}
+    made = records.create(tmp_path, "production", "phase_9", "", **facts)
+    records.seal(made, "passed", **SEAL)
+    text = page_of(made)
+    assert "Does not verify" in text and "Verified when" not in text
+
+
 def test_a_run_that_was_cut_off_is_not_called_verified(record):
     sending(record, "9.9a", "act")
     view = record_page.view(record)
-    assert (view["outcome"], view["problems"], view["sealed"]) == ("not sealed", [], False)
+    assert (view["outcome"], view["problems"], view["sound"]) == ("not sealed", [], "")
     assert view["steps"][0]["outcome"] == "unknown" and "no answer was recorded" in str(view["steps"][0]["advice"])
     assert "Not sealed" in page_of(record)
 
@@ -112,6 +120,18 @@ def test_who_vouched_is_told_with_the_time(record):
     record.ledger.append("vouched", step="9.9a", statement="a backup exists", by="AL")
     outcome(record, "9.9a")
     assert re.search(r"AL vouched at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page_of(record))
+
+
+def test_who_pressed_what_and_what_was_seen_of_it_is_told_at_the_step(record):
+    record.ledger.append("pressed", step="9.9a", verb="act", label="Pause 7f3c on rehearsal", by="AL")
+    sending(record, "9.9a", "act")
+    seen = {"lit": True, "time": "2026-11-22T20:00:00.240Z", "milliseconds": 240.0, "note": ""}
+    record.ledger.append("lamp", step="9.9a", lamp="acknowledged", **seen)
+    outcome(record, "9.9a")
+    step = record_page.view(record)["steps"][0]
+    assert step["lamps"][0].startswith("Pause 7f3c on rehearsal: pressed by AL at")
+    assert "acknowledged 20:00:00.240Z +240 ms" in step["lamps"]
+    assert "Also in the ledger" not in page_of(record)
 
 
 def test_an_event_without_a_place_of_its_own_is_told_too(record):

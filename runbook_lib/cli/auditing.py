@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ def verify(names: tuple[str, ...], signers: str | None, head: str | None) -> Non
 
     RECORD may be a folder of records, such as an archive.
     """
-    from runbook_lib import records, runs
+    from runbook_lib import records, runs, signing
     from runbook_lib import verify as proof
 
     root = runs.records_root()
@@ -88,7 +87,7 @@ def verify(names: tuple[str, ...], signers: str | None, head: str | None) -> Non
     said = Path(signers).read_text(encoding="utf-8") if signers else None
     problems = proof.report(
         found,
-        lambda folder: said or _signers(records.Record(folder).profile) or proof.signers_beside(folder),
+        lambda folder: said or signing.of_profile(records.Record(folder).profile) or proof.signers_beside(folder),
         click.echo,
         head=head,
         whole=found != named,
@@ -140,14 +139,3 @@ def _folder(root: Path, name: str) -> Path:
     from runbook_lib import records
 
     return Path(name).resolve() if Path(name).is_dir() else records.find(root, name).folder
-
-
-@cache
-def _signers(profile: str) -> str | None:
-    """Who may sign a profile's records, if that profile is here and filled in."""
-    from runbook_lib import settings, signing
-
-    try:
-        return signing.signers(settings.load(profile))
-    except ConfigError:
-        return None

@@ -31,7 +31,7 @@ def status(profile: str, html: bool) -> None:
     if html:
         from runbook_lib import board_page
 
-        _opened(board_page.show(settings, root))
+        _opened(board_page.show(settings, root, _lock(settings)))
     else:
         terminal.board(terminal.console(), gates.board(settings, root), owed)
         terminal.open_alarms(terminal.console(), ringing)
