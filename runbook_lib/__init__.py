@@ -14,6 +14,7 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 # Where each name a notebook uses lives. Imported on first use, so that the command line and the halt start at once.
 PUBLIC = {
     "opening": ("open_phase",),
+    "console": ("open_console",),
     "commands": ("http", "round_trip", "series", "shell", "sql", "subscribe", "trial"),
     "expect": (
         "at_least",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings import Settings
 
-__all__ = ["Incident", "incident", "paused"]
+__all__ = ["Incident", "incident", "paused", "revoke"]
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _agent_key(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
         "Revoke, at once; then remove the agent in the venue's app",
         "Both steps are needed (ADR-0016): the platform cannot take the key's right to trade away. Orders or fills "
         "without a row are somebody else's. Then find where the key was read: the Vault, or a machine's memory.",
-        _revoke(agent),
+        revoke(agent),
         agents,
         rows() & each(revoked_at=not_null, stop_queued_at=not_null),
         (info("extraAgents", user=wallet), info("userFills", user=wallet)),
@@ -214,7 +214,7 @@ def _agent_key(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
     )
 
 
-def _revoke(agent: str) -> Sql:
+def revoke(agent: str) -> Sql:
     """What the page's Revoke does: mark the agent, and queue a stop for every deployment that trades with it."""
     return sql(
         """

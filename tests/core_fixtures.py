@@ -64,6 +64,21 @@ def chosen(environment: dict[str, str]) -> Iterator[Settings]:
     release_all()
 
 
+@pytest.fixture(scope="module")
+def paper() -> Iterator[Running]:
+    """A rehearsal of a module's own in which a paper deployment ticks each second."""
+    with rehearse(scenario="paper_running") as up:
+        yield up
+
+
+@pytest.fixture
+def on_paper(paper: Running) -> Iterator[Settings]:
+    """The rehearsal profile, addressed to that one."""
+    os.environ.update(paper.environment)
+    yield settings.load("rehearsal")
+    release_all()
+
+
 @pytest.fixture
 def production(chosen: Settings) -> Settings:
     """Settings of the production kind, on loopback: only code can make them."""

@@ -159,7 +159,7 @@ class Database:
         found: list[dict[str, Any]] = []
         try:
             connection.read_only = read_only
-            with self._limited(connection), connection.transaction(force_rollback=not keep):
+            with self.limited(connection), connection.transaction(force_rollback=not keep):
                 for statement in statements:
                     found = self._execute(connection, statement)
         except psycopg.Error as error:
@@ -174,7 +174,7 @@ class Database:
         return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
-    def _limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
+    def limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
         """Hang up on a server that does not even keep its own time limit."""
         with socket.socket(fileno=os.dup(connection.fileno())) as line:
             hung_up = threading.Timer(self.settings.budgets.answer + GRACE, line.shutdown, (socket.SHUT_RDWR,))

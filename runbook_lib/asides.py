@@ -1,0 +1,61 @@
+"""Work beside the kernel's loop: whatever waits does so in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Tasks", "aside"]
+
+T = TypeVar("T")
+
+
+class Tasks:
+    """Work on the running loop; what ends with a mistake is told to ``failed``: a task has no cell to fail in."""
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._running: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a piece of work, and hold it: a task nobody holds may be collected."""
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def end(self) -> None:
+        """Cancel whatever runs."""
+        for task in self._running:
+            task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(error)
+
+
+async def aside(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread of its own: a pool could be full of waiting when somebody presses Pause."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(how: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            how(value)
+
+    def run() -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            try:
+                loop.call_soon_threadsafe(settle, future.set_result, work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                loop.call_soon_threadsafe(settle, future.set_exception, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future

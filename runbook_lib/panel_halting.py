@@ -1,0 +1,36 @@
+"""A halt pressed in the console: the same code, and record, as ``./runbook halt --all``; shown as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib import console_view, halt
+from runbook_lib.asides import aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from runbook_lib.settings import Settings
+
+__all__ = ["follow"]
+
+
+async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
+    """Halt everything; ``display`` gets each picture, on the loop. ``press`` is its moment on the monotonic clock."""
+    loop = asyncio.get_running_loop()
+
+    def show(parts: Iterable[Any], outcome: str | None = None, words: str = "") -> None:
+        display(console_view.halting(at, parts, outcome, words))
+
+    def watch(board: Any) -> None:
+        loop.call_soon_threadsafe(show, list(board.parts.values()))
+
+    try:
+        done = await aside(lambda: halt.halt(settings, halt.Request(), root=root, press=press, watch=watch))
+    except BaseException as error:
+        show((), "unknown", f"a mistake in this program: {error!r}; in a terminal: ./runbook halt --all")
+        raise
+    words = done.complaint or (f"record {done.record.name}" if done.record else "")
+    show(done.parts, done.outcome, f"{words}. To take it back: ./runbook unhalt")

@@ -1,0 +1,183 @@
+"""How quick the console is with two hundred deployments, and that hours of it leave nothing behind.
+
+`./runbook bench console` calls `rows`. One of the deployments has a runner; the others are rows as a runner leaves
+them: a heartbeat, a thousand ticks and two thousand log entries each. Click, acknowledgement and screen are the
+console's own: what the runner took (its acknowledgement, on the database's clock) is taken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runbook_lib import panel_charts, records, settings
+from runbook_lib.overview import Reader
+from runbook_lib.panel_console import Panel
+from runbook_lib.rehearsal import rehearse
+from runbook_lib.services import Services
+from runbook_lib.settings import Settings
+
+DEPLOYMENTS, TICKS, ENTRIES = 200, 1000, 2000
+DRAWINGS = 200  # drawings of all charts and paintings of all tables: an hour and more of a console
+PATIENCE = 60.0
+FILL = """
+    with one as (select user_id, skill_id, skill_version from public.deployments order by created_at limit 1),
+    made as (
+      insert into public.deployments (user_id, skill_id, skill_version, broker_kind, status)
+      select user_id, skill_id, skill_version, 'paper', 'running' from one, generate_series(2, %(deployments)s)
+      returning id),
+    state as (insert into public.agent_state (deployment_id, equity_usd) select id, 10000 from made),
+    ticks as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, verdict, prompt_tokens, completion_tokens, cost_usd)
+      select id, now() - n * interval '5 minutes', '{"status": "noop", "reason": "agent_proposed_nothing"}', 20000, 900,
+             0.02 + 0.0001 * (n %% 40)
+      from made, generate_series(1, %(ticks)s) n)
+    insert into public.agent_logs (deployment_id, ts, event, message)
+    select id, now() - n * interval '150 seconds', case n %% 2 when 0 then 'tick' else 'reconciled' end, 'as left'
+    from made, generate_series(1, %(entries)s) n
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure; below the limit or it is too slow."""
+
+    name: str
+    ours: float
+    theirs: None = None
+    unit: str = "s"
+
+
+def rows(rounds: int = 3) -> list[Row]:
+    """Medians of so many rounds, and the worst of the presses."""
+    with platform() as chosen, tempfile.TemporaryDirectory() as folder:
+        return [*_looks(chosen, rounds), *asyncio.run(_live(chosen, Path(folder), rounds))]
+
+
+@contextmanager
+def platform() -> Iterator[Settings]:
+    """A rehearsal with one live deployment and the rows of 199 others."""
+    before = dict(os.environ)
+    with rehearse(scenario="paper_running") as running:
+        os.environ.update(running.environment)
+        chosen = settings.load("rehearsal")
+        with Services(chosen).database.connect() as connection:
+            connection.execute("set statement_timeout = 0")
+            connection.execute(FILL, {"deployments": DEPLOYMENTS, "ticks": TICKS, "entries": ENTRIES})
+            connection.execute("analyze")
+        yield chosen
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def _looks(chosen: Settings, rounds: int) -> list[Row]:
+    """The first look, which sums the month, and a later one."""
+    first, later = [], []
+    for _ in range(rounds):
+        reader = Reader(chosen)
+        first.append(_timed(reader.read))
+        later += [_timed(reader.read) for _ in range(3)]
+        assert len(reader.read().rows) == DEPLOYMENTS
+        reader.close()
+    return [
+        Row(f"console, {DEPLOYMENTS} deployments: first look", statistics.median(first)),
+        Row("console: a later look", statistics.median(later)),
+    ]
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+async def _live(chosen: Settings, folder: Path, rounds: int) -> list[Row]:
+    paints, refreshes, presses = [], [], []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        panel = Panel(chosen, operator="bench", root=folder)
+        try:
+            await _until(lambda panel=panel: panel.overview)
+            paints.append(time.perf_counter() - started)
+            await _until(lambda panel=panel: all(image.value for image in panel._images))
+            refreshes += [await _refresh(panel) for _ in range(3)]
+            presses += [await _press(panel, kind) for kind in ("pause", "resume", "pause", "resume")]
+        finally:
+            panel.close()
+    drawn = await _drawn(chosen, folder)
+    sealed = all(record.sealed() for record in records.every(folder))
+    return [
+        Row("console: cell run to the first full picture", statistics.median(paints)),
+        Row("console: asked to refresh, until it is on the screen", statistics.median(refreshes)),
+        Row("console: click to effect on the screen, our own part, median", statistics.median(presses)),
+        Row("console: click to effect on the screen, our own part, worst", max(presses)),
+        *drawn,
+        Row("console: presses without a sealed record", float(not sealed), unit=""),
+    ]
+
+
+async def _refresh(panel: Panel) -> float:
+    looks, started = panel.looks, time.perf_counter()
+    panel._wake.set()
+    await _until(lambda: panel.looks > looks)
+    return time.perf_counter() - started
+
+
+async def _press(panel: Panel, kind: str) -> float:
+    """Seconds from the click to the effect shown, less what the runner took to acknowledge."""
+    panel._picker.value = (panel.overview.rows[0]["id"],)  # the one with a runner was made first
+    shown, started = panel._presses.value, time.perf_counter()
+    panel._buttons[kind].click()
+    await _until(lambda: panel.pressed[0][1].effect and panel._presses.value != shown)
+    took = time.perf_counter() - started
+    await _until(lambda: panel.pressed[0][1].outcome)
+    assert panel.pressed[0][1].outcome == "passed", panel.pressed[0][1].words
+    await _until(lambda: not panel._busy)
+    return took - float(panel.pressed[0][1].words.rsplit(" after ", 1)[1].split()[0]) / 1000
+
+
+async def _drawn(chosen: Settings, folder: Path) -> list[Row]:
+    """One drawing of the charts, how long it keeps the loop, and what a hundred of them leave in memory."""
+    panel = Panel(chosen, operator="bench", root=folder)
+    await _until(lambda: panel.overview)
+    longest, before = [], 0
+    for number in range(DRAWINGS):
+        for image, maker in zip(panel._images, panel_charts.DRAWN, strict=True):
+            started = time.perf_counter()
+            figure = maker(panel.overview)
+            longest.append(time.perf_counter() - started)
+            image.value = panel_charts.png(figure)
+        panel._paint()
+        if number == DRAWINGS // 4:
+            before = _resident()
+        await asyncio.sleep(0)
+    grown = _resident() - before
+    panel.close()
+    return [
+        Row("console: one chart made, during which a press waits, median", statistics.median(longest)),
+        Row(f"console: memory after {DRAWINGS * 3 // 4} more drawings of everything", grown / 1e6, unit="MB"),
+    ]
+
+
+def _resident() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+async def _until(true: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "not in time"
+        await asyncio.sleep(0.001)
