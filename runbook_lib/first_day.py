@@ -118,8 +118,8 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
             where %(kind)s = 'reconciled'),
         gaps as (select id, at as until, lag(at) over (partition by id order by at) as after,
                         1.5 * every + make_interval(secs => %(slack)s) as allowed from marks)
-        select id as deployment_id, after, until, extract(epoch from until - after) as seconds,
-               after + allowed as at, until = %(until)s::timestamptz as lasts
+        select extract(epoch from until - after) as seconds, after, until, after + allowed as at,
+               until = %(until)s::timestamptz as lasts, id as deployment_id
         from gaps where until - after > allowed
           and not exists (select from public.agent_commands c where c.deployment_id = gaps.id
                           and c.kind in ('pause', 'flatten', 'resume', 'stop') and c.acked_at between after and until)
@@ -138,10 +138,10 @@ def unusual_costs(since: str, until: str) -> Sql:
     """Ticks of live deployments that have no price, or one outside their model's usual band (checklist, phase 4)."""
     return sql(
         """
-        select ds.deployment_id, ds.tick_at as at, ds.cost_usd, m.model,
-               case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'
+        select case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'
                     when b.key is null then 'no usual cost is known for this model'
-                    else concat('usual are $', b.value ->> 0, ' to $', b.value ->> 1) end as why
+                    else concat('usual are $', b.value ->> 0, ' to $', b.value ->> 1) end as why,
+               ds.cost_usd, ds.tick_at as at, m.model, ds.deployment_id
         from public.decision_snapshots ds join public.deployments d on d.id = ds.deployment_id
         join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
         cross join lateral (select sv.payload #>> '{model}' as model) m
