@@ -34,7 +34,7 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[lab.Lab]
     """JupyterLab on a record's notebook, which shows where the run stands."""
     if record.sealed():
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
-    twins.rewrite(record, production=settings.kind == "production")
+    twins.rewrite(record, production=settings.kind == "production", anew=True)
     environment = {**os.environ, runs.RECORD: str(record.folder), runs.MODE: "attended"}
     return lab.serving(record.folder, environment)
 

@@ -39,6 +39,7 @@ PRE = (
     "font-family:monospace;font-size:12px;line-height:1.4;background:#f6f7f8;color:#1a1a1a;border-radius:3px;"
     "padding:5px 8px;margin:0 0 5px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:19em;overflow-y:auto"
 )
+GREY = "border:1px solid #bbb;border-radius:3px;padding:1px 8px;background:#eee;color:#555"  # a button of before
 COPIED = "user-select:all;-webkit-user-select:all"  # one click selects the whole command
 
 
@@ -108,11 +109,11 @@ def _pressed(press: Press) -> str:
         for lamp in press.lamps
         for sign, colour in [LAMPS[lamp.lit]]
     )
-    label = f"<span style='border:1px solid #999;border-radius:3px;padding:0 7px'>{escape(press.label)}</span>"
+    label = f"<span style='{GREY}'>{escape(press.label)}</span>"
     return f"<div style='margin:4px 0'>{label}&ensp;{escape(press.words)}</div><div style='margin:4px 0'>{lamps}</div>"
 
 
-LAMPS = {True: ("●", "passed"), False: ("·", "missing"), None: ("○", "waiting")}
+LAMPS = {True: ("●", "passed"), False: ("○", "missing"), None: ("◌", "waiting")}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Bar:
     record: str
     gate: str = "open"
     done: int = 0
-    steps: int = 0
+    steps: int = 0  # none where nobody is there to see it change
     following: str = ""  # number and title of the next step
     owed: Sequence[str] = ()  # steps whose undo is owed
 
@@ -148,15 +149,17 @@ class Bar:
         return "\n".join(f"{name}: {words}" for name, words in self._lines())
 
     def _lines(self) -> list[tuple[str, str]]:
+        following = f", next {self.following}" if self.following else ""
         owed = f"{len(self.owed)} owed: {', '.join(self.owed)}" if self.owed else "none owed"
-        return [
+        lines = [
             ("phase", f"{self.phase} on {self.profile} (project {self.project})"),
             ("operator", self.operator),
             ("gate", self.gate),
-            ("steps", f"{self.done} of {self.steps} passed" + (f", next {self.following}" if self.following else "")),
+            ("steps", f"{self.done} of {self.steps} passed{following}"),
             ("undos", owed),
             ("record", self.record),
         ]
+        return [line for line in lines if self.steps or line[0] not in ("steps", "undos")]
 
     def _repr_html_(self) -> str:
         colour = RED if self.production else COLOURS["asking"]
@@ -198,7 +201,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(_cell(row.get(c)))}</td>" for c in columns) + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table style='margin:4px 0'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _cell(found: Any) -> str:

@@ -150,7 +150,7 @@ class Following:
 
     def _venue(self, row: dict[str, Any]) -> None:
         if row.get("broker_kind") != "hyperliquid-mainnet":
-            self.write(Lamp("venue", False, note="paper: nothing there"))
+            self.write(Lamp("venue", False, note="paper, nothing there"))
             return
         wallet = self.look(sql(WALLET, deployment=deployment(self.act.command)))
         if isinstance(wallet, str) or not wallet.rows:

@@ -13,7 +13,7 @@ RunbookError
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,10 +35,16 @@ class RunbookError(Exception):
     """Anything this project raises on purpose."""
 
     exit_code = 1
+    brief = ""  # what to show where the message itself stands above already
 
     def _render_traceback_(self) -> list[str]:
         """Show the operator the message alone: IPython calls this in place of a traceback."""
-        return [f"{type(self).__name__}: {self}"]
+        return [f"{type(self).__name__}: {self.brief or self}"]
+
+    def told(self, brief: str) -> Self:
+        """This error, whose message was shown before it is raised."""
+        self.brief = brief
+        return self
 
 
 class ConfigError(RunbookError):

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import nbformat
+from nbformat.sign import NotebookNotary
+
 from runbook_lib.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
     """
     with tempfile.TemporaryDirectory(prefix="launch-runbook-lab-") as place:
         folder, token = Path(place), secrets.token_urlsafe(24)
+        _trust(root, folder / "data")
         process = _start(root, folder, {**environment, **_private(folder), "JUPYTER_TOKEN": token})
         try:
             yield Lab(process, _address(process, folder), token)
@@ -78,6 +82,15 @@ def _private(folder: Path) -> dict[str, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings), encoding="utf-8")
     return {variable: str(folder / place) for variable, place in names.items()}
+
+
+def _trust(root: Path, data: Path) -> None:
+    """Let JupyterLab show a notebook's outputs as they are: without a signature it drops their styles."""
+    data.mkdir()
+    notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]
+    for path in root.glob("*.ipynb"):
+        notary.sign(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
+    notary.store.close()
 
 
 def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -29,10 +29,10 @@ class Lamp:
     @property
     def words(self) -> str:
         """Name, time, how long after the sending, and what was seen."""
-        when = clock(self.at) if self.lit else ""
-        later = f"+{self.milliseconds:.0f} ms" if self.lit and self.milliseconds is not None else ""
-        awaited = "awaited" if self.lit is None and not self.note else ""
-        return " ".join(filter(None, (self.name, when, later, self.note, awaited)))
+        if not self.lit:
+            return f"{self.name}: {self.note or 'awaited'}"
+        later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
+        return " ".join(filter(None, (self.name, clock(self.at), later, self.note)))
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,9 @@ def press(events: Sequence[Event], number: str) -> Press | None:
             pressed, found = event, {}
         elif event["event"] == "sending":
             found["sent"] = Lamp("sent", True, event["at"])
+        elif event["event"] == "press failed":
+            why = "nothing was sent" if "sent" not in found else "not seen"
+            found = {name: Lamp(name, False, note=why) for name in NAMES} | found
         elif event["event"] == "lamp":
             found[event["lamp"]] = Lamp(event["lamp"], *(event[key] for key in ("lit", "time", "milliseconds", "note")))
     if pressed is None:

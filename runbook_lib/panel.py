@@ -10,17 +10,34 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from runbook_lib.errors import RunbookError
-from runbook_lib.stage import ticking
+from runbook_lib.ticking import ticking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runbook_lib.cards import Card
 
-__all__ = ["Panel"]
+__all__ = ["Live", "Panel"]
 
 CALM = 0.5  # seconds after a failed press
 VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Live:
+    """Something shown in every tab as it is now: a widget where its kernel lives, its static twin everywhere else."""
+
+    def __init__(self, shown: Any) -> None:
+        self._shown, self.box = shown, widgets.HTML(shown._repr_html_())
+
+    def __repr__(self) -> str:
+        return repr(self._shown)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return _twinned(self.box, self._shown)
+
+    def update(self, shown: Any) -> None:
+        """Show this from now on."""
+        self._shown, self.box.value = shown, shown._repr_html_()
 
 
 class Panel:
@@ -45,9 +62,11 @@ class Panel:
         self._pressing, self._busy, self._armed_at = threading.Lock(), False, 0.0
         self._disarming: threading.Timer | None = None
         self.shown = widgets.HTML()
-        self.button = widgets.Button(description=label, tooltip=label, layout=widgets.Layout(width="auto"))
+        self.button = widgets.Button(
+            description=label, tooltip=label, layout=widgets.Layout(width="auto", flex="0 0 auto")
+        )
         self.button.button_style = "danger" if lasts else "primary"
-        self.typed = widgets.Text(placeholder=hint, layout=widgets.Layout(width="21em"))
+        self.typed = widgets.Text(placeholder=hint, layout=_sized("21em"))
         self.note = widgets.HTML()
         self.place: Any = None  # where it is displayed; set by whoever displays it
         row = [self.typed, self.button, self.note] if accepts else [self.button, self.note]
@@ -59,9 +78,7 @@ class Panel:
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """The widget where its kernel lives; its static twin everywhere else."""
-        card = self._card(self._busy)
-        view = self.box._repr_mimebundle_()[VIEW]
-        return {VIEW: view, "text/html": card._repr_html_(), "text/plain": repr(card)}
+        return _twinned(self.box, self._card(self._busy))
 
     def draw(self) -> None:
         """Show the step as the ledger tells it now."""
@@ -69,7 +86,7 @@ class Panel:
 
     def say(self, words: str) -> None:
         """Put a remark beside the button."""
-        self.note.value = f"<span style='font-size:13px'>{escape(words)}</span>"
+        self.note.value = f"<div style='font-size:13px;line-height:1.4'>{escape(words)}</div>" if words else ""
 
     def press(self) -> None:
         """Do the work, once at a time; after a failure the button may be pressed again, after a success not."""
@@ -89,7 +106,7 @@ class Panel:
         started = time.monotonic()
 
         def tick() -> None:
-            self.say(f"{time.monotonic() - started:.0f} s")
+            self.say(f"{int(time.monotonic() - started)} s")
             self.draw()
 
         try:
@@ -101,7 +118,7 @@ class Panel:
             self._ended(again=True, words=f"{type(error).__name__}: {error}")
             raise
         else:
-            self._ended(again=False, words="done")
+            self._ended(again=False, words="")
 
     def _ended(self, *, again: bool, words: str) -> None:
         self._busy = False
@@ -148,6 +165,15 @@ class Panel:
         self._armed_at = 0.0
         self.typed.value = ""
         self.button.disabled = True
+
+
+def _sized(width: str) -> Any:
+    """A place in a row that is not squeezed by what stands beside it."""
+    return widgets.Layout(width=width, flex="0 0 auto")
+
+
+def _twinned(box: Any, twin: Any) -> dict[str, Any]:
+    return {VIEW: box._repr_mimebundle_()[VIEW], "text/html": twin._repr_html_(), "text/plain": repr(twin)}
 
 
 def _after(seconds: float, work: Callable[[], None]) -> threading.Timer:

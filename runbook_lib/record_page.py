@@ -23,7 +23,7 @@ __all__ = ["show", "view"]
 Block = dict[str, Any]
 LONGEST = 300  # characters of one value in a table
 # Each has its own place on the page.
-TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", "pressed", "lamp"}
+TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", "offered", "pressed", "lamp"}
 
 
 def show(record: Record) -> Path:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.cards import Bar, Card, progress
+from runbook_lib.ticking import ticking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runbook_lib.expect import Finding
 
-__all__ = ["Stage", "ticking"]
-
-TICK = 0.5  # seconds between two updates of what is awaited
+__all__ = ["Stage"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Awaited:
     @property
     def words(self) -> str:
         budget = f" of at most {self.within:.0f} s" if self.within else ""
-        return f"{self.seconds:.0f} s{budget}"
+        return f"{int(self.seconds)} s{budget}"
 
     def __repr__(self) -> str:
         return "\n".join(filter(None, (repr(self.card), self.words, self.found)))
@@ -52,21 +50,26 @@ class Stage:
     def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
         self._display = display
         self._bar = bar
-        self._top: Any = None  # the place of the bar
+        self._top: Any = None  # the bar
         self._place: Any = None  # the place of what is awaited
 
     def __call__(self, shown: Any) -> Any:
         """Show something; return its place."""
         place, self._place = self._place, None
+        if isinstance(shown, Bar):
+            return self._display(self._bar_of(shown))
         if place is None:
             place = self._display(shown)
         else:
             place.update(shown)
-        if isinstance(shown, Bar):
-            self._top = place
-        else:
-            self.refresh()
+        self.refresh()
         return place
+
+    def _bar_of(self, bar: Bar) -> Any:
+        from runbook_lib.panel import Live  # noqa: PLC0415 - widgets only where a person is
+
+        self._top = Live(bar)
+        return self._top
 
     def refresh(self) -> None:
         """Bring the bar up to the ledger."""
@@ -95,21 +98,3 @@ class Stage:
                 why = f"not judged after {awaited().words}: {type(error).__name__}"
                 place.update(replace(card, outcome="missing", seen=why))
             raise
-
-
-@contextmanager
-def ticking(tick: Callable[[], object]) -> Iterator[None]:
-    """Call ``tick`` every half second while the block runs, in a thread, and never after it."""
-    done = threading.Event()
-
-    def work() -> None:
-        while not done.wait(TICK):
-            tick()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -58,8 +58,9 @@ class Phase:
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
-        """Where this run stands."""
-        return standing.bar(self.record, self.steps, production=self.settings.kind == "production")
+        """Where this run stands; of a headless one, which nobody watches, how it began."""
+        steps = self.steps if self.mode == "attended" else ()
+        return standing.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 

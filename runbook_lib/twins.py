@@ -21,9 +21,10 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
-def rewrite(record: Record, *, production: bool) -> None:
+def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     """Give each step's cell the card the ledger tells of, the opening cell the bar; charts stay as they were saved.
 
+    ``anew``: no kernel has run any of it yet.
     Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
     """
     notebook, steps, found = read(record.notebook), outline.steps(record.notebook), history.read(record)
@@ -43,7 +44,8 @@ def rewrite(record: Record, *, production: bool) -> None:
             cell.outputs = [_output(standing.bar(record, steps, production=production))]
         elif CLOSING in cell.source and found.closed():
             cell.outputs = [_output(standing.summary(record.opened()["phase"], found, steps))]
-        _count(cell)
+        if anew:
+            cell.execution_count = None
     notebook.metadata.pop("widgets", None)
     merge_streams(notebook)
     write(redacted(notebook, record.redact.text if record.redact else str), record.notebook)
@@ -52,8 +54,3 @@ def rewrite(record: Record, *, production: bool) -> None:
 def _output(shown: Any) -> Any:
     html = {"text/html": shown._repr_html_()} if hasattr(shown, "_repr_html_") else {}
     return new_output("display_data", data={"text/plain": repr(shown), **html})  # type: ignore[no-untyped-call]
-
-
-def _count(cell: Any) -> None:
-    """A cell that shows something was run; how often before, only its kernel knew."""
-    cell.execution_count = (cell.execution_count or 1) if cell.outputs else None

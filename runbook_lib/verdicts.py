@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sent", "Verdicts"]
 
+ABOVE = "the card above says why and what to do"
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -60,7 +62,8 @@ class Verdicts:
         """End as passed, or raise `StepFailed` with the complaint and the fix; `StepUnknown` if nothing tells."""
         if finding.complaint is not None and finding.unsure:
             self._conclude(sent, "unknown", finding, replies)
-            raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"))
+            words = f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"
+            raise StepUnknown(self.clean(words)).told(f"{sent.number} is unknown, {ABOVE}")
         if finding.complaint is not None:
             self.failed(sent, finding, replies)
         self._conclude(sent, "passed", finding, replies)
@@ -68,13 +71,14 @@ class Verdicts:
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
         """End as failed."""
         self._conclude(sent, "failed", finding, replies)
-        fix = f"\nfix: {sent.fix}" if sent.fix else ""
-        raise StepFailed(self.clean(f"{sent.number} failed: {finding.complaint}{fix}"))
+        words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
+        raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
 
     def waiting(self, sent: Sent) -> NoReturn:
         """End as waiting for a person."""
         self._conclude(sent, "waiting", Finding(""))
-        raise StepPending(self.clean(f"{sent.number} waits: {sent.title}\n{sent.fix}"))
+        words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
+        raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
 
     def unknown(self, sent: Sent, why: str) -> NoReturn:
         """End as unknown: it was sent, and no answer tells whether it took effect."""

@@ -147,7 +147,7 @@ def test_production_is_red_and_so_is_what_alarms() -> None:
     production = Bar("phase_2", "production", True, "ref", "ana", "r")
     assert RED in production._repr_html_() and "PRODUCTION" in production._repr_html_()
     assert RED not in bar()._repr_html_()
-    assert RED in bar(owed=("3.1b",))._repr_html_()
+    assert RED in bar(owed=("3.1b",), steps=9)._repr_html_()
     assert RED in bar(gate="broken open: no time")._repr_html_()
 
 
@@ -156,14 +156,14 @@ def test_a_press_shows_the_button_as_it_was_and_what_was_seen_after_it() -> None
         Lamp("sent", True, "2026-11-22T14:53:07.120000Z"),
         Lamp("acknowledged", True, "2026-11-22T14:53:07.360000Z", 240),
         Lamp("effect", None, note="not within 5 s"),
-        Lamp("venue", False, note="paper: nothing there"),
+        Lamp("venue", False, note="paper, nothing there"),
     ]
     press = Press("Pause the deployment 7f3c… on rehearsal", "ana", "2026-11-22T14:53:07.100000Z", lamps)
     card = Card("1.5e", "Pause the deployment", "passed", press=press)
     for shown in (repr(card), Tags(card._repr_html_()).words.replace("\u2009", "")):
         assert "pressed by ana at 14:53:07.100Z, acknowledged in 240 ms" in shown
         assert "sent 14:53:07.120Z" in shown and "acknowledged 14:53:07.360Z +240 ms" in shown
-        assert "effect not within 5 s" in shown and "venue paper: nothing there" in shown
+        assert "effect: not within 5 s" in shown and "venue: paper, nothing there" in shown
     assert press.label in Tags(card._repr_html_()).words
     assert not {"button", "input", "script"} & Tags(card._repr_html_()).tags
 

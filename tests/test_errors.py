@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib import errors
-from runbook_lib.errors import RunbookError, ServiceError, nearest
+from runbook_lib.errors import RunbookError, ServiceError, StepFailed, nearest
 
 KINDS = [getattr(errors, name) for name in errors.__all__ if name != "nearest"]
 
@@ -57,3 +57,9 @@ def test_a_wrong_name_gets_the_nearest_or_all(name: str, choices: list[str], sai
 @given(st.text(), st.lists(st.text()))
 def test_a_wrong_name_always_gets_an_answer(name: str, choices: list[str]) -> None:
     assert nearest(name, choices)
+
+
+def test_an_error_whose_message_stands_above_already_is_shown_briefly() -> None:
+    error = StepFailed("all of it").told("1a failed, the card above says why")
+    assert error._render_traceback_() == ["StepFailed: 1a failed, the card above says why"]
+    assert str(error) == "all of it"

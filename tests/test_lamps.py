@@ -29,7 +29,7 @@ def test_every_press_has_four_lamps_awaited_until_the_ledger_lights_them():
     assert [one.lit for one in found.lamps] == [True, True, None, None]
     assert found.lamps[0].words == "sent 14:53:07.200Z"
     assert found.lamps[1].words == "acknowledged 14:53:07.500Z +300 ms"
-    assert found.lamps[2].words == "effect awaited"
+    assert found.lamps[2].words == "effect: awaited"
     assert found.words == "pressed by ana at 14:53:07.100Z, acknowledged in 300 ms"
 
 
@@ -39,14 +39,21 @@ def test_a_second_press_begins_with_all_lamps_dark():
     assert found.words == "pressed by ana at 14:53:07.300Z"
 
 
+def test_what_a_failed_press_did_not_bring_about_is_awaited_no_more():
+    found = press([pressed("1"), event("press failed")], "1a")
+    assert [(one.lit, one.note) for one in found.lamps] == [(False, "nothing was sent")] * 4
+    found = press([pressed("1"), event("sending", "200000"), event("press failed")], "1a")
+    assert [one.lit for one in found.lamps] == [True, False, False, False] and found.lamps[1].note == "not seen"
+
+
 def test_a_person_who_vouched_pressed_but_sent_nothing():
     found = press([event("pressed", "100000", verb="confirm", label="I vouch", by="AL")], "1a")
     assert (found.by, found.lamps) == ("AL", [])
 
 
 def test_what_cannot_be_seen_says_why():
-    assert Lamp("venue", False, note="paper: nothing there").words == "venue paper: nothing there"
-    assert Lamp("effect", None, note="not within 5 s").words == "effect not within 5 s"
+    assert Lamp("venue", False, note="paper, nothing there").words == "venue: paper, nothing there"
+    assert Lamp("effect", None, note="not within 5 s").words == "effect: not within 5 s"
 
 
 def test_times_are_of_the_day_to_the_millisecond():

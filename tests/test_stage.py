@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from runbook_lib import stage
+from runbook_lib import ticking
 from runbook_lib.cards import Bar, Card
 from runbook_lib.expect import Finding
-from runbook_lib.stage import Stage, ticking
+from runbook_lib.stage import Stage
 from tests.core_fixtures import eventually
 
 CARD = Card("0.1a", "T", "asking", ["select 1;"])
@@ -58,11 +58,11 @@ def test_a_card_takes_the_place_of_its_wait(notebook, staged):
 
 
 def test_the_time_that_passes_and_what_was_found_so_far_are_shown_live(notebook, staged, monkeypatch):
-    monkeypatch.setattr(stage, "TICK", 0.01)
+    monkeypatch.setattr(ticking, "TICK", 0.01)
     with staged.live(CARD, 2) as heard:
         heard(Finding("", "status: expected paused, found running"))
         eventually(lambda: "1 s of at most 2 s" in notebook.places[0].text, "a second later")
-        assert "found: status: expected paused, found running" in notebook.places[0].text
+        assert "status: expected paused, found running" in notebook.places[0].text
         assert "width:5" in notebook.places[0].history[-1]._repr_html_()
     last = len(notebook.places[0].history)
     time.sleep(0.05)
@@ -83,6 +83,8 @@ def test_the_bar_follows_every_card(notebook, staged):
     staged(Card("0.1b", "T", "passed"))
     assert [place.text.count("of 9 passed") for place in notebook.places] == [1, 0, 0]
     assert "2 of 9 passed" in notebook.places[0].text
+    bundle = notebook.places[0].history[0]._repr_mimebundle_()
+    assert "2 of 9 passed" in bundle["text/html"] and "2 of 9 passed" in bundle["text/plain"] and len(bundle) == 3
 
 
 def test_without_places_everything_is_shown_anew():
@@ -92,13 +94,3 @@ def test_without_places_everything_is_shown_anew():
         pass
     staged(Card("0.1a", "T", "passed"))
     assert len(shown) == 2
-
-
-def test_ticking_ends_with_its_block(monkeypatch):
-    monkeypatch.setattr(stage, "TICK", 0.001)
-    ticks = []
-    with ticking(lambda: ticks.append(1)):
-        eventually(lambda: len(ticks) > 2, "ticks")
-    seen = len(ticks)
-    time.sleep(0.02)
-    assert len(ticks) == seen

@@ -72,7 +72,7 @@ def attend(
     if record and parameters:
         raise ConfigError(f"{record.name} is not finished and keeps its parameters: --new begins another record")
     if record:
-        click.echo(f"going on with {record.name}")
+        click.echo(f"going on with {record.name}: run its first cells, down to open_phase, then the next step")
     else:
         record = prepared(settings, source, parameters, parent=None, override=override, mode="attended")
     seal = attended.work(record, settings, lambda url: click.echo(f"{url}\nCtrl-C ends it"), browser=browser)

@@ -1,0 +1,32 @@
+"""A clock beside work that does not look up from what it does."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["ticking"]
+
+TICK = 0.5  # seconds between two ticks
+
+
+@contextmanager
+def ticking(tick: Callable[[], object]) -> Iterator[None]:
+    """Call ``tick`` every half second while the block runs, in a thread, and never after it."""
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.wait(TICK):
+            tick()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
