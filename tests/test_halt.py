@@ -21,12 +21,12 @@ from runbook_lib import history, records, runs
 from runbook_lib.cli import cli
 from runbook_lib.errors import ConfigError, StepRefused
 from runbook_lib.halt import Request, halt
-from runbook_lib.halt_key import limit_price
-from runbook_lib.halt_switches import upsert
+from runbook_lib.halt.key import limit_price
+from runbook_lib.halt.switches import upsert
+from runbook_lib.halt.unhalt import unhalt
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.rehearsal.runner_faults import runner_fault
 from runbook_lib.services import Services
-from runbook_lib.unhalt import unhalt
 from tests.halting import APP, LIMITS, Platform, eventually
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,8 +19,8 @@ from psycopg.rows import dict_row
 
 from runbook_lib import alarm_ledger, records, rehearsal, settings
 from runbook_lib.errors import StepRefused
+from runbook_lib.halt.unhalt import unhalt
 from runbook_lib.records import Record
-from runbook_lib.unhalt import unhalt
 from tests.core_fixtures import PATIENCE, eventually
 from tests.hearing import Hearing, Line
 

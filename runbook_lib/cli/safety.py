@@ -55,10 +55,10 @@ def unhalt_command(profile: str, yes: bool) -> None:
     settings = entry.settings_of(profile)
     if not yes:
         entry.confirmed(profile)
-    from runbook_lib import unhalt
+    from runbook_lib.halt.unhalt import unhalt
 
     with _picture() as watch:
-        done = unhalt.unhalt(settings, watch=watch)
+        done = unhalt(settings, watch=watch)
     sys.exit(_halted(done))
 
 
@@ -70,16 +70,18 @@ def _picture() -> Iterator[Callable[[Any], None]]:
 
         def watch(board: Any) -> None:
             if not made:
-                from runbook_lib import halt_table, terminal
+                from runbook_lib import terminal
+                from runbook_lib.halt.table import Picture
 
-                made.append(drawn.enter_context(halt_table.Picture(terminal.console())))
+                made.append(drawn.enter_context(Picture(terminal.console())))
             made[0](board)
 
         yield watch
 
 
 def _halted(done: Any) -> int:
-    from runbook_lib import halt, halt_table, terminal
+    from runbook_lib import halt, terminal
+    from runbook_lib.halt.table import closing
 
-    halt_table.closing(terminal.console(), done)
+    closing(terminal.console(), done)
     return halt.EXIT[done.outcome]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runbook_lib.halt_board import Part
+    from runbook_lib.halt.board import Part
     from runbook_lib.records import Event, Record
     from runbook_lib.settings import Settings
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from runbook_lib import gates, history, records, runs
 from runbook_lib.alarm_ledger import open_alarms
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
-from runbook_lib.halt import Done, run_parts
-from runbook_lib.halt_board import Board, Request
-from runbook_lib.halt_book import PHASE, UNDO, Book, close, hold
-from runbook_lib.halt_switches import DISABLED, LIVE, fly_switch, throw
+from runbook_lib.halt.board import Board, Request
+from runbook_lib.halt.book import PHASE, UNDO, Book, close, hold
+from runbook_lib.halt.stopping import Done, run_parts
+from runbook_lib.halt.switches import DISABLED, LIVE, fly_switch, throw
 from runbook_lib.records import Record
 from runbook_lib.services import Services
 

@@ -1,7 +1,7 @@
 """Stop everything: the safety action that works without a kernel, a browser, or half of the platform.
 
 Parts run side by side and each has its own outcome: what one service does not answer stops no other part. The order
-that safety needs is kept by what the parts know of each other (`halt_board`): pause, cancel, flatten, prove flat at
+that safety needs is kept by what the parts know of each other (`board`): pause, cancel, flatten, prove flat at
 the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
 """
 
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import runs
 from runbook_lib.errors import RunbookError
-from runbook_lib.halt_board import Board, Part, Request
-from runbook_lib.halt_book import Book, hold
-from runbook_lib.halt_machines import machines
-from runbook_lib.halt_runners import runners
-from runbook_lib.halt_switches import fly_switch, switches
-from runbook_lib.halt_venue import venue
+from runbook_lib.halt.board import Board, Part, Request
+from runbook_lib.halt.book import Book, hold
+from runbook_lib.halt.machines import machines
+from runbook_lib.halt.runners import runners
+from runbook_lib.halt.switches import fly_switch, switches
+from runbook_lib.halt.venue import venue
 from runbook_lib.services import Services
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Record
     from runbook_lib.settings import Settings
 
-__all__ = ["EXIT", "Done", "Request", "halt", "run_parts"]
+__all__ = ["EXIT", "Done", "halt", "run_parts"]
 
 EXIT = {"passed": 0, "failed": 1, "unknown": 4}
 GRACE = 5.0  # seconds beyond every budget after which a part that does not end is left behind

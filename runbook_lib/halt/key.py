@@ -16,7 +16,7 @@ from runbook_lib.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from runbook_lib.halt_board import Board, Order
+    from runbook_lib.halt.board import Board, Order
     from runbook_lib.services import Services
 
 __all__ = ["Key", "acting", "limit_price"]

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import http
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt_turns import insist, look
+from runbook_lib.halt.turns import insist, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.halt_board import Board
+    from runbook_lib.halt.board import Board
     from runbook_lib.services import Services
 
 __all__ = ["listed", "machines"]

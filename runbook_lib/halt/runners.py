@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import Sql, sql
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt_board import Deployment
-from runbook_lib.halt_machines import listed
-from runbook_lib.halt_turns import insist, look
+from runbook_lib.halt.board import Deployment
+from runbook_lib.halt.machines import listed
+from runbook_lib.halt.turns import insist, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runbook_lib.halt_board import Board
+    from runbook_lib.halt.board import Board
     from runbook_lib.services import Services
 
 __all__ = ["runners"]

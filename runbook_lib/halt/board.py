@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from runbook_lib.halt_book import Book
+    from runbook_lib.halt.book import Book
     from runbook_lib.settings import Settings
 
 __all__ = ["Board", "Deployment", "Order", "Part", "Request", "Wallet"]

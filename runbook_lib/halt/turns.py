@@ -14,7 +14,7 @@ from runbook_lib.commands import Command, Reply
 from runbook_lib.errors import ServiceError
 
 if TYPE_CHECKING:
-    from runbook_lib.halt_board import Board
+    from runbook_lib.halt.board import Board
     from runbook_lib.services import Services
 
 __all__ = ["Purse", "again", "insist", "look"]

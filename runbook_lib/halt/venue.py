@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands import http
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.halt_board import Order, Wallet
-from runbook_lib.halt_key import acting
-from runbook_lib.halt_runners import named
-from runbook_lib.halt_turns import Purse
+from runbook_lib.halt.board import Order, Wallet
+from runbook_lib.halt.key import acting
+from runbook_lib.halt.runners import named
+from runbook_lib.halt.turns import Purse
 
 if TYPE_CHECKING:
-    from runbook_lib.halt_board import Board
-    from runbook_lib.halt_key import Key
+    from runbook_lib.halt.board import Board
+    from runbook_lib.halt.key import Key
     from runbook_lib.services import Services
 
 __all__ = ["PAGE", "venue"]

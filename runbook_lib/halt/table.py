@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from runbook_lib.halt import Done
-    from runbook_lib.halt_board import Board, Part
+    from runbook_lib.halt.board import Board, Part
+    from runbook_lib.halt.stopping import Done
 
 __all__ = ["Picture", "closing"]
 
