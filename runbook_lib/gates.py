@@ -104,9 +104,9 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, records.Event
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """The newest record of a phase that passed, for what later phases read from it."""
+    """The newest record of a phase that passed and is sound, for what later phases read from it."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
-    return passed[-1] if passed else None
+    return next((r for r in reversed(passed) if not records.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:

@@ -20,6 +20,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ DATE = re.compile(r"\d{4}-\d\d-\d\d")
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 COLUMNS = 70  # of a signature as ssh-keygen writes it
 LONGEST = 16 * 1024  # bytes of a signature, or of a list of signers: what any pipe takes at once
+
+# What a story tells of an event besides its time, name, step, verdict and title.
+TOLD = ("phase", "project", "override", "parent", "seen", "complaint", "commands", "statement", "text", "why", "ended")
 
 Event = dict[str, Any]
 
@@ -230,7 +234,7 @@ def _armoured(data: bytes) -> bytes:
 def last_line(folder: Path) -> bytes:
     """The seal, as it is signed: the ledger's last line, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
-        return list(file)[-1]
+        return deque(file, maxlen=1).pop()
 
 
 # --- many records -----------------------------------------------------------------------------------------------------
@@ -334,6 +338,18 @@ def _heads(profile: Path) -> list[str]:
     return [known] if known else []
 
 
+def story(folder: Path) -> Iterator[str]:
+    """What a record says happened, when and by whom: a line for each event of its ledger."""
+    with (folder / LEDGER).open("rb") as file:
+        for line in file:
+            event = json.loads(line)
+            who = event.get("by") or (event.get("operator") if event["event"] in ("opened", "sealed") else None)
+            words = [event["at"], event["event"], event.get("step"), event.get("outcome"), event.get("title")]
+            words += [event[name] for name in TOLD if event.get(name)]
+            words += [f"by {who}"] if who else []
+            yield "  ".join(" ".join(str(word).split()) for word in words if word)
+
+
 # --- as a program of its own ------------------------------------------------------------------------------------------
 
 
@@ -352,6 +368,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folders", nargs="*", default=usual, metavar="FOLDER", type=Path, help=what)
     parser.add_argument("--signers", type=Path, help=f"who may sign; else the file {SIGNERS} beside the records")
     parser.add_argument("--head", help="the newest seal that you know of: finds the removal of the newest")
+    parser.add_argument("--tell", action="store_true", help="tell what happened, when and by whom, event by event")
     given = parser.parse_args(arguments)
     said = given.signers.read_text(encoding="utf-8") if given.signers else None
     roots = [folder.resolve() for folder in given.folders]
@@ -360,8 +377,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"no records in {', '.join(map(str, roots))}\n")
         return 2
     whole = found != roots
+    for folder in found if given.tell else ():
+        for line in (f"--- {folder.name}", *story(folder)):
+            _print(line)
     problems = report(found, lambda folder: said or signers_beside(folder), _print, head=given.head, whole=whole)
-    _print(f"{len(found)} records: {f'{problems} problems' if problems else 'all sound'}")
+    _print(f"records: {len(found)}, {f'problems: {problems}' if problems else 'all sound'}")
     return 1 if problems else 0
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from runbook_lib import gates, records, settings, signing
+from runbook_lib import facts, gates, records, settings, signing
+from runbook_lib.commands import Reply
 from runbook_lib.errors import StepRefused
+from runbook_lib.expect import each
 from runbook_lib.platform import SWEEP_PATH
 from runbook_lib.services import Services
 from runbook_lib.verify import SIGNATURE
@@ -193,6 +196,30 @@ def test_evidence_is_the_newest_record_that_passed(profile, tmp_path):
     assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == good.name
     assert gates.evidence(profile, tmp_path, PAPER) is None
     assert json.loads((good.folder / "ledger.jsonl").read_text().splitlines()[0])["event"] == "opened"
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "column"),
+    [("phase_0_platform_prep", "0.3g", "docker_content_digest"), (MAINNET, "2.3b", "payload_hash")],
+)
+def test_another_image_or_skill_than_an_earlier_phase_saw_fails_the_step_that_rests_on_it(
+    profile, tmp_path, phase, step, column
+):
+    """What runs now is not in the records: the notebooks compare it, with what the evidence holds."""
+    reply = {"status": None, "error": None, "text": "", "at": 0, "seconds": 0}
+    run(tmp_path, phase, events=[passed(step, replies=[{**reply, "rows": [{column: "sha256:1"}]}])])
+    here = SimpleNamespace(settings=profile, record=SimpleNamespace(root=tmp_path))
+    expect = each(**{column: facts.recorded(here, phase, step, column)})
+
+    assert expect.judge([Reply(({column: "sha256:1"},))]).complaint is None
+    assert "sha256:2 (expected sha256:1)" in expect.judge([Reply(({column: "sha256:2"},))]).complaint
+
+
+def test_evidence_that_was_changed_is_none(profile, tmp_path):
+    older, newer = run(tmp_path), run(tmp_path)
+    (newer.folder / "parameters.yaml").write_text("changed")
+
+    assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == older.name
 
 
 def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile, tmp_path):

@@ -297,11 +297,18 @@ def test_something_put_among_the_records_is_found(three, tmp_path, signers):
 # --- as a stranger ----------------------------------------------------------------------------------------------------
 
 
-def alone(*arguments, cwd, **environment):
+def alone(*arguments, cwd):
     """The file on its own, in an interpreter that sees nothing of this project and of its packages."""
     copy = shutil.copy(verify.__file__, cwd / "verify.py")
     command = [sys._base_executable, "-I", "-S", copy, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env={"PATH": "/usr/bin:/bin"})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin"},
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -311,14 +318,26 @@ def test_a_stranger_verifies_a_copy_with_python_alone(three, tmp_path, signers):
     head = three[-1].sealed()["hash"]
     (archive / "production" / SIGNERS).write_text(signers)
     code, said = alone(archive, "--head", head, cwd=tmp_path)
-    assert (code, said.splitlines()[-1]) == (0, "3 records: all sound")
+    assert (code, said.splitlines()[-1]) == (0, "records: 3, all sound")
     (tmp_path / "mine").write_text("eve ssh-ed25519 AAAA")
     code, said = alone(archive, "--signers", "mine", cwd=tmp_path)
     assert code == 1 and said.count("not signed by ada") == 3
     code, said = alone(archive / three[0].name, cwd=tmp_path)
-    assert (code, said.splitlines()[-1]) == (0, "1 records: all sound")
+    assert (code, said.splitlines()[-1]) == (0, "records: 1, all sound")
     code, said = alone(tmp_path / "nowhere", cwd=tmp_path)
     assert code == 2 and "no records in" in said
+
+
+def test_a_stranger_is_told_what_happened_when_and_by_whom(three, tmp_path, signers):
+    (tmp_path / "mine").write_text(signers)
+    record = three[0]
+    code, said = alone(record.folder, "--tell", "--signers", "mine", cwd=tmp_path)
+    lines = said.splitlines()
+    at = record.opened()["at"]
+    assert code == 0 and lines[0] == f"--- {record.folder.name}"
+    assert lines[1] == f"{at}  opened  phase_0  by ada"
+    assert lines[2].endswith("outcome  0.1a  passed  “ok”")
+    assert lines[3].endswith("sealed  passed  by ada")
 
 
 def test_it_starts_from_the_checkout_too_where_modules_have_names_of_the_standard_library(three, tmp_path, signers):

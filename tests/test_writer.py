@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from runbook_lib import writer as module
+from runbook_lib.commands import sql
 from runbook_lib.errors import StepRefused
+from runbook_lib.expect import value
 from runbook_lib.services import Services
 from runbook_lib.writer import Writer
-from tests.core_fixtures import eventually
+from tests.core_fixtures import eventually, phase_of
+from tests.structure.imports import Library
 
 HOLD = """
 import sys
@@ -54,6 +58,29 @@ def grace(environment):
 def test_the_second_writer_is_told_who_holds_the_lock_and_since_when(grace, mine):
     with pytest.raises(StepRefused, match=r"held by grace 2026-11-22/1_phase, since 20\d\d-.*Z: you can look"):
         mine.take()
+
+
+def test_the_second_operator_looks_and_stops_things_but_changes_nothing_else(grace, chosen, tmp_path, table, count):
+    """While another writes: a check, an undo and a notebook of safety actions work; an act of a phase does not."""
+    one = sql("select 1 as n")
+    change, back = sql(f"insert into public.{table} values (gen_random_uuid())"), sql(f"delete from public.{table}")
+    phase = phase_of(chosen, tmp_path, "check 1a", "act 1b")
+    phase.check("1a", "look", one, expect=value(1), fix="x")
+    with pytest.raises(StepRefused, match="held by grace 2026-11-22/1_phase, since"):
+        phase.act("1b", "change", change, repeatable=True)
+    assert count() == 0
+
+    safety = phase_of(chosen, tmp_path, "act 1b")
+    safety.name = "respond_to_incident"
+    safety.act("1b", "stop", change, repeatable=True, undo=back)
+    assert count() == 1
+    safety.undo("1b")
+    assert count() == 0
+
+
+def test_a_halt_cannot_even_ask_for_the_lock():
+    """Nothing that the halt is made of knows that there is one."""
+    assert "writer" not in Library.read(Path(module.__file__).parent).reached("halt")
 
 
 def test_a_phase_opened_again_in_the_same_process_is_the_same_writer(mine, chosen):

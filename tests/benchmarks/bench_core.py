@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import statistics
@@ -21,7 +20,6 @@ from runbook_lib.commands import sql
 from runbook_lib.services import Services
 
 EVENTS = 10_000
-RECORDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Row:
 
 def rows(rounds: int = 3) -> list[Row]:
     """Medians of so many interleaved rounds."""
-    return [_help(rounds), *_rehearsal(rounds), *_ledger(), *_verify()]
+    return [_help(rounds), *_rehearsal(rounds), *_ledger()]
 
 
 def _help(rounds: int) -> Row:
@@ -106,17 +104,3 @@ def _ledger() -> list[Row]:
         Row("ledger: bytes an event", size / EVENTS, unit="B"),
         Row("ledger: greatest memory of this process", memory, unit="MiB"),
     ]
-
-
-def _verify() -> list[Row]:
-    """Small sealed records verified."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(RECORDS):
-            record = records.create(Path(folder), "rehearsal", f"bench{number}", "a: 1\n", id=str(number), parent=None)
-            record.ledger.append("outcome", step="0.1a", outcome="passed", seen="4 rows", replies=[])
-            records.seal(record, "passed")
-        started = time.perf_counter()
-        problems = [problem for record in records.every(Path(folder)) for problem in records.verify(record.folder)]
-        seconds = time.perf_counter() - started
-    assert not problems, json.dumps(problems[:3])
-    return [Row("records verified", RECORDS / seconds, unit="/s")]
