@@ -11,9 +11,9 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from runbook_lib.rehearsal import (
-    catalogue,
     faults,
     fly,
+    fly_api,
     forkserver,
     gestures,
     hyperliquid,
@@ -24,7 +24,7 @@ from runbook_lib.rehearsal import (
     states,
     supabase,
     vercel,
-    vercel_routes,
+    vercel_api,
     web,
 )
 from runbook_lib.rehearsal.exchange import Exchange
@@ -79,9 +79,9 @@ class Assembly:
         """The HTTP of every stand-in, by the name of its address."""
         world = self.world
         return {
-            "fly": fly.app(world.fly),
-            "registry": fly.registry_app(world.fly.registry, world.fly.allows),
-            "vercel": vercel_routes.app(world.vercel),
+            "fly": fly_api.app(world.fly),
+            "registry": fly_api.registry_app(world.fly),
+            "vercel": vercel_api.app(world.vercel),
             "web": web.app(world.web),
             "supabase": supabase.app(world.supabase),
             "hyperliquid": hyperliquid.app(world.hyperliquid),
@@ -101,9 +101,11 @@ class Assembly:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
-            if catalogue.scenario(self.scenario).get("start") in states.TRADING:
+            start = scenarios.scenario(self.scenario).get("start", "clean")
+            if start in states.TRADING:
                 self.runners.warm()
-            await asyncio.to_thread(world.scenarios.start, self.scenario)
+            await asyncio.to_thread(states.prepare, world, start)
+            await asyncio.to_thread(world.scenarios.enter, self.scenario)
             (world.folder / "ready").touch()
             crons = asyncio.create_task(world.vercel.keep_time(), name="crons")
             await ended.wait()

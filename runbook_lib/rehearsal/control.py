@@ -8,16 +8,13 @@ from typing import Self
 
 import psycopg
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
 
 from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal.fly import Secret
+from runbook_lib.rehearsal.serving import Ask, Endpoint, Json, Refusal
 from runbook_lib.rehearsal.vercel import Deployment, Variable
 from runbook_lib.rehearsal.world import World
-
-__all__ = ["routes"]
 
 
 @dataclass(frozen=True)
@@ -42,36 +39,31 @@ class Switches:
             world.fly.apps[name].secrets = dict(secrets)
 
 
-def routes(world: World) -> list[Route]:
+def endpoints(world: World) -> dict[str, Endpoint]:
     """``/sql`` runs a statement, ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
 
     A database that is brought back knows nothing of the machines there are now: they are removed first.
     """
     switches: dict[str, Switches] = {}
 
-    async def statement(request: Request) -> Response:
+    def statement(ask: Ask) -> Json:
         try:
-            found = await run_in_threadpool(world.query, (await request.json())["sql"])
-        except psycopg.Error as error:
-            return JSONResponse({"error": str(error).strip()}, 400)
-        return JSONResponse({"rows": len(found)})
+            return {"rows": len(world.query(ask.body()["sql"]))}
+        except psycopg.Error as problem:
+            raise Refusal(400, str(problem).strip()) from problem
 
-    async def keep(request: Request) -> Response:
-        switches[request.path_params["name"]] = Switches.of(world)
-        await run_in_threadpool(world.database.snapshot, request.path_params["name"])
+    async def keep(ask: Ask) -> Response:
+        switches[ask.parts["name"]] = Switches.of(world)
+        await run_in_threadpool(world.database.snapshot, ask.parts["name"])
         return Response(status_code=204)
 
-    async def restore(request: Request) -> Response:
+    async def restore(ask: Ask) -> Response:
         await world.fly.close()
         try:
-            await run_in_threadpool(world.database.restore, request.path_params["name"])
-        except ServiceError as error:
-            return JSONResponse({"error": str(error)}, 404)
-        switches[request.path_params["name"]].set_in(world)
+            await run_in_threadpool(world.database.restore, ask.parts["name"])
+        except ServiceError as problem:
+            raise Refusal(404, str(problem)) from problem
+        switches[ask.parts["name"]].set_in(world)
         return Response(status_code=204)
 
-    return [
-        Route("/sql", statement, methods=["POST"]),
-        Route("/snapshots/{name}", keep, methods=["PUT"]),
-        Route("/snapshots/{name}", restore, methods=["POST"]),
-    ]
+    return {"POST /sql": statement, "PUT /snapshots/{name}": keep, "POST /snapshots/{name}": restore}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from psycopg.types.json import Jsonb
 
 from runbook_lib.rehearsal.brokers import MAINNET, PAPER
-from runbook_lib.rehearsal.studio import PageError
+from runbook_lib.rehearsal.serving import Json, Refusal
 from runbook_lib.rehearsal.world import World
 
 COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
@@ -21,15 +19,15 @@ class Deploying:
 
     def create(
         self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None, version: int | None = None
-    ) -> dict[str, Any]:
-        """A deployment's row and its Fly machine, or a `PageError` that says why not."""
+    ) -> Json:
+        """A deployment's row and its Fly machine, or a `Refusal` that says why not."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
-            raise PageError(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
+            raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
         if broker == MAINNET and environment.get("HYPERLIQUID_LIVE_ENABLED") != "true":
-            raise PageError(403, "live trading is disabled (HYPERLIQUID_LIVE_ENABLED)")
+            raise Refusal(403, "live trading is disabled (HYPERLIQUID_LIVE_ENABLED)")
         if broker == MAINNET and agent not in [one["id"] for one in self.agents(user)]:
-            raise PageError(409, "authorise an agent wallet first")
+            raise Refusal(409, "authorise an agent wallet first")
         found = self.world.web.studio.skill(user, skill)
         [made] = self.world.query(
             "insert into public.deployments"
@@ -66,7 +64,7 @@ class Deploying:
         if status != 200:
             text = f"fly: {status} {reply.get('error') if isinstance(reply, dict) else reply}"
             self._fail(deployment, text)
-            raise PageError(502, text)
+            raise Refusal(502, text)
         self.world.query(
             "update public.deployments set fly_machine_id = %(machine)s where id = %(id)s",
             {"id": deployment, "machine": reply["id"]},
@@ -79,7 +77,7 @@ class Deploying:
             {"id": deployment, "text": text},
         )
 
-    def page(self, user: str, deployment: str) -> dict[str, Any]:
+    def page(self, user: str, deployment: str) -> Json:
         """What the deployment's page shows; 404 for anybody else's."""
         found = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
@@ -89,19 +87,19 @@ class Deploying:
             {"id": deployment, "user": user},
         )
         if not found:
-            raise PageError(404, f"no deployment {deployment}")
+            raise Refusal(404, f"no deployment {deployment}")
         return found[0]
 
-    def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> str:
+    def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
         """Queue a command, as the buttons of the page do; its id. The row's trigger tells the runner."""
         if kind not in COMMAND_KINDS:
-            raise PageError(400, f"unknown command {kind!r}")
+            raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
         if page["status"] in ("stopped", "error"):
-            raise PageError(409, f"deployment is {page['status']}")
-        return self._queue(deployment, kind, {"reason": reason} if reason else {})
+            raise Refusal(409, f"deployment is {page['status']}")
+        return {"command_id": self._queue(deployment, kind, {"reason": reason} if reason else {})}
 
-    def _queue(self, deployment: str, kind: str, payload: dict[str, Any]) -> str:
+    def _queue(self, deployment: str, kind: str, payload: Json) -> str:
         [made] = self.world.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by)"
             " values (%(id)s, %(kind)s, %(payload)s, 'web') returning id::text",
@@ -109,11 +107,11 @@ class Deploying:
         )
         return str(made["id"])
 
-    def revoke(self, user: str, deployment: str) -> dict[str, Any]:
+    def revoke(self, user: str, deployment: str) -> Json:
         """Mark the deployment's agent revoked and stop all that trades with it. The venue still knows the agent."""
         agent = self.page(user, deployment)["hyperliquid_agent_id"]
         if agent is None:
-            raise PageError(409, "this deployment has no agent to revoke")
+            raise Refusal(409, "this deployment has no agent to revoke")
         self.world.query(
             "update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, now()) where id = %(id)s",
             {"id": agent},
@@ -126,7 +124,7 @@ class Deploying:
         stops = [self._queue(one["id"], "stop", {"reason": "agent revoked"}) for one in active]
         return {"agent_id": agent, "stops": stops}
 
-    def agents(self, user: str) -> list[dict[str, Any]]:
+    def agents(self, user: str) -> list[Json]:
         """Agents a live deployment may use, newest first: approved, not revoked, and in no other's hands."""
         return self.world.query(
             "select a.id::text, a.agent_address, a.agent_name from public.hyperliquid_agents a"

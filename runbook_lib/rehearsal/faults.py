@@ -6,16 +6,15 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal.serving import Json, Refusal
 
 # status   answer with ``status`` (and ``body``, or the vendor's error body) without doing anything
 # delay    wait ``seconds`` first, then do it
@@ -24,13 +23,6 @@ from runbook_lib.errors import ServiceError
 # garbage  answer 200 with something that is not what the vendor sends
 KINDS = ("status", "delay", "drop", "lose", "garbage")
 
-VENDOR_BODIES = {  # the error body of each vendor, by stand-in; {text} and {status} are filled in
-    "fly": {"error": "{text}"},
-    "registry": {"errors": [{"code": "UNKNOWN", "message": "{text}"}]},
-    "vercel": {"error": {"code": "{code}", "message": "{text}"}},
-    "supabase": {"message": "{text}"},
-    "openrouter": {"error": {"message": "{text}", "code": "{status}"}},
-}
 TEXTS = {
     401: ("forbidden", "Not authorized"),
     403: ("forbidden", "Not authorized"),
@@ -74,11 +66,13 @@ class Fault:
         """What the client gets in place of the real answer."""
         if self.kind == "garbage":
             return Response(b'<html>\x00{"garb', media_type="application/json")
-        body = _vendor_body(service, self.status) if self.body is None else self.body
         headers = {"retry-after": "1"} if self.status == 429 else None
-        if isinstance(body, str):
-            return Response(body, self.status, headers, media_type="text/plain")
-        return JSONResponse(body, self.status, headers)
+        if self.body is None:
+            code, text = TEXTS.get(self.status, ("internal_server_error", "An unexpected internal error occurred"))
+            return Refusal(self.status, text, code, headers=headers).reply(service)
+        if isinstance(self.body, str):
+            return Response(self.body, self.status, headers, media_type="text/plain")
+        return JSONResponse(self.body, self.status, headers)
 
 
 class Faults:
@@ -143,77 +137,35 @@ def _hang_up(send: Send) -> None:
     send.__self__.transport.abort()  # type: ignore[attr-defined]
 
 
-def _vendor_body(service: str, status: int) -> object:
-    code, text = TEXTS.get(status, ("internal_server_error", "An unexpected internal error occurred"))
-
-    def filled(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: filled(value) for key, value in part.items()}
-        if isinstance(part, list):
-            return [filled(value) for value in part]
-        return status if part == "{status}" else part.format(text=text, code=code)
-
-    return filled(VENDOR_BODIES.get(service, {"error": "{text}"}))
-
-
-def routes(faults: Faults) -> list[Route]:
-    """``/faults``: list, set, and take away (one by id, or all)."""
-
-    def listed(_: Request) -> Response:
-        return JSONResponse([asdict(fault) for fault in faults.active.values()])
-
-    async def add(request: Request) -> Response:
-        try:
-            return JSONResponse(asdict(faults.add(**await request.json())), 201)
-        except (TypeError, ValueError) as problem:
-            return JSONResponse({"error": str(problem)}, 400)
-
-    def clear(_: Request) -> Response:
-        faults.active.clear()
-        return Response(status_code=204)
-
-    def remove(request: Request) -> Response:
-        found = faults.active.pop(request.path_params["id"], None)
-        return JSONResponse({"error": "no such fault"}, 404) if found is None else JSONResponse(asdict(found))
-
-    return [
-        Route("/faults", listed, methods=["GET"]),
-        Route("/faults", add, methods=["POST"]),
-        Route("/faults", clear, methods=["DELETE"]),
-        Route("/faults/{id:int}", remove, methods=["DELETE"]),
-    ]
-
-
 @contextmanager
-def fault(person: str, **what: Any) -> Iterator[dict[str, Any]]:
+def fault(person: str, **what: Any) -> Iterator[Json]:
     """A fault for the length of a block, in the rehearsal whose person answers at ``person``.
 
     ``what`` needs ``service``; then as in `Fault`. Raise `ServiceError` when it is not accepted.
     """
-    import httpx  # noqa: PLC0415  slow to import, and the platform process has no need of it
-
-    reply = httpx.post(f"{person}/faults", json=what, timeout=5)
-    if reply.status_code != 201:
-        raise ServiceError(f"fault not set: {reply.text}")
-    made: dict[str, Any] = reply.json()
-    try:
+    with _held(person, "/faults", what) as made:
         yield made
-    finally:
-        httpx.delete(f"{person}/faults/{made['id']}", timeout=5)
 
 
 @contextmanager
-def situation(person: str, name: str) -> Iterator[dict[str, Any]]:
+def situation(person: str, name: str) -> Iterator[Json]:
     """A scenario's faults for the length of a block, in the rehearsal whose person answers at ``person``.
 
     Raise `ServiceError` when there is no such scenario.
     """
-    import httpx  # noqa: PLC0415
+    with _held(person, f"/scenarios/{name}", None) as entered:
+        yield entered
 
-    reply = httpx.post(f"{person}/scenarios/{name}", timeout=30)
+
+@contextmanager
+def _held(person: str, path: str, what: Json | None) -> Iterator[Json]:
+    import httpx  # noqa: PLC0415  slow to import, and the platform process has no need of it
+
+    reply = httpx.post(person + path, json=what, timeout=30)
     if reply.status_code != 201:
-        raise ServiceError(f"scenario not entered: {reply.text}")
+        raise ServiceError(f"not in force: {reply.text}")
+    made: Json = reply.json()
     try:
-        yield reply.json()
+        yield made
     finally:
-        httpx.delete(f"{person}/scenarios/{name}", timeout=30)
+        httpx.delete(f"{person}{path}/{made['id']}" if "id" in made else person + path, timeout=30)

@@ -24,7 +24,7 @@ NEWEST_DEPLOYMENT: LiteralString = """
 """
 
 
-class Refused(Exception):
+class Declined(Exception):
     """The person did not do it, or the page did not let them; the text is what was seen."""
 
 
@@ -44,7 +44,7 @@ class Person:
     def perform(self, name: str, **parameters: Any) -> Answer:
         """Do a gesture by its name; the answer's ``performed`` says in words what was done."""
         if name in self.unwilling:
-            raise Refused(f"the person declined: {name}")
+            raise Declined(f"the person declined: {name}")
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -56,7 +56,7 @@ class Person:
         found = self.world.supabase.restorable()
         listed = len(found["backups"])
         if not found["pitr_enabled"] and not listed:
-            raise Refused("the dashboard lists no backup, and point-in-time recovery is off")
+            raise Declined("the dashboard lists no backup, and point-in-time recovery is off")
         text = "point-in-time recovery is on" if found["pitr_enabled"] else f"{listed} backups are listed"
         return {"performed": text, "backups": listed}
 
@@ -132,7 +132,7 @@ class Person:
         skill = skill or self._skill()
         page = self._page("GET", f"/skills/{skill}/deploy?wallet={self.wallet.address}")
         if not page["agents"]:
-            raise Refused("the page offers no authorised agent wallet: authorise one first")
+            raise Declined("the page offers no authorised agent wallet: authorise one first")
         agent = page["agents"][0]["id"]
         made = self._page("POST", f"/skills/{skill}/deploy", broker=MAINNET, agent=agent, confirmed=True)
         warned = page["cross_margin_warning"]
@@ -173,7 +173,7 @@ class Person:
         address = self.wallet.address.lower()
         page = self._page("GET", f"/skills/{self._skill()}/deploy?wallet={address}")
         if alone and page["cross_margin_warning"]:
-            raise Refused("the deploy page warns of a shared margin: another live deployment trades with this wallet")
+            raise Declined("the deploy page warns of a shared margin: another live deployment trades with this wallet")
         self.shown = self._page("POST", f"/wallets/{address}/agents", name=name)
         agent, warned = self.shown["agent_address"], page["cross_margin_warning"]
         return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
@@ -181,7 +181,7 @@ class Person:
     def sign_approval(self) -> Answer:
         """Read what the wallet's window shows, and sign it."""
         if self.shown is None:
-            raise Refused("the wallet asks for no signature: click Authorize agent wallet first")
+            raise Declined("the wallet asks for no signature: click Authorize agent wallet first")
         self._read(self.shown)
         typed, self.shown = self.shown["typed_data"], None
         signed = self.wallet.sign_message(encode_typed_data(full_message=typed)).signature.hex()
@@ -199,7 +199,7 @@ class Person:
             (abs(message["nonce"] - now) < 60_000, True),
         ):
             if seen != wanted:
-                raise Refused(f"the wallet shows {seen}, expected {wanted}: not signed")
+                raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
 
     def remove_agent(self, agent: str | None = None) -> Answer:
         """Remove an agent on the venue's own page, the last one revoked if none is named."""
@@ -209,7 +209,7 @@ class Person:
                 " order by revoked_at desc limit 1"
             )
             if not revoked:
-                raise Refused("no agent has been revoked")
+                raise Declined("no agent has been revoked")
             agent = str(revoked[0]["agent_address"])
         self.world.hyperliquid.remove_agent(self.wallet.address, agent)
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
@@ -220,7 +220,7 @@ class Person:
         return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
 
     def _page(self, method: str, path: str, **fields: Any) -> Answer:
-        """Load a page or send a form, signed in; raise `Refused` with what the page said."""
+        """Load a page or send a form, signed in; raise `Declined` with what the page said."""
         headers = {"authorization": f"Bearer {self._sign_in()['session']}"}
         return self._send(method, path, fields or None, headers)
 
@@ -228,10 +228,10 @@ class Person:
         try:
             status, answer = self.world.call("web", method, path, body=fields, headers=headers)
         except OSError as problem:
-            raise Refused(f"the page does not load: {problem}") from problem
+            raise Declined(f"the page does not load: {problem}") from problem
         if status != 200 or not isinstance(answer, dict):
             said = answer.get("error") if isinstance(answer, dict) else answer
-            raise Refused(f"{method} {path}: {status} {said}")
+            raise Declined(f"{method} {path}: {status} {said}")
         return answer
 
     def _skill(self) -> str:
@@ -242,29 +242,12 @@ class Person:
 
     def _newest(self, what: str, rows: list[Answer]) -> str:
         if not rows:
-            raise Refused(f"there is no {what}")
+            raise Declined(f"there is no {what}")
         return str(rows[0]["id"])
 
 
 GESTURES: dict[str, Callable[..., Answer]] = {
-    "backup": Person.backup,
-    "deploy_token": Person.deploy_token,
-    "upgrade_plan": Person.upgrade_plan,
-    "rewrite_env": Person.rewrite_env,
-    "sign_in": Person.sign_in,
-    "author": Person.author,
-    "backtest": Person.backtest,
-    "deploy_paper": Person.deploy_paper,
-    "click": Person.click,
-    "fund": Person.fund,
-    "pair": Person.pair,
-    "authorise": Person.authorise,
-    "ask_approval": Person.ask_approval,
-    "sign_approval": Person.sign_approval,
-    "deploy_live": Person.deploy_live,
-    "revoke": Person.revoke,
-    "remove_agent": Person.remove_agent,
-    "upgrade": Person.upgrade,
+    name: do for name, do in vars(Person).items() if not name.startswith("_") and name != "perform"
 }
 STEPS = {  # the checklist's numbers; where a step has several gestures, the first one; letters after them are ours
     "0.1": "backup",

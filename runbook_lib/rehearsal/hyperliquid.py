@@ -11,15 +11,14 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from runbook_lib.rehearsal import serving
 from runbook_lib.rehearsal.agents import ZERO
 from runbook_lib.rehearsal.exchange import Exchange
 from runbook_lib.rehearsal.exchange_info import ANSWERS, Ask, web_data
-from runbook_lib.rehearsal.serving import application
 from runbook_lib.rehearsal.signing import Unreadable
 
 BLOCK = 0.25  # seconds between two looks at the market, and between two pictures on a socket
@@ -160,14 +159,14 @@ def app(exchange: Exchange) -> Starlette:
         with exchange.lock:
             return ANSWERS[ask["type"]](exchange, ask)
 
-    async def post(request: Request) -> Response:
+    async def post(request: serving.Ask) -> Response:
         try:
-            ask = json.loads(await request.body())
+            ask = json.loads(request.raw)
         except ValueError as error:
             return PlainTextResponse(f"Failed to parse the request body as JSON: {error}", status_code=400)
         wake()
         try:
-            return JSONResponse(answer(request.url.path, ask))
+            return JSONResponse(answer(request.path, ask))
         except (*WRONG, Unreadable):
             return PlainTextResponse(UNREADABLE, status_code=422)
 
@@ -175,5 +174,5 @@ def app(exchange: Exchange) -> Starlette:
         wake()
         await Socket(exchange, websocket).serve()
 
-    routes = [Route(path, post, methods=["POST"]) for path in ("/info", "/exchange")]
-    return application(*routes, WebSocketRoute("/ws", socket))
+    endpoints = {"POST /info": post, "POST /exchange": post}
+    return serving.application("hyperliquid", endpoints, WebSocketRoute("/ws", socket))

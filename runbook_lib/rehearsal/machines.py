@@ -1,7 +1,7 @@
 """Fly Machines as operating-system processes: a machine's state follows the process behind it.
 
 One ``Machine`` lives through many processes: the first launch, restarts by policy, updates. What a machine
-may be asked (and what the vendor answers when it may not) is here; the HTTP around it is in ``machine_routes``.
+may be asked (and what the vendor answers when it may not) is here; the HTTP around it is in ``fly_api``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
 
-from runbook_lib.rehearsal.host import FlyError, Host, Json, Process, timestamp, ulid
+from runbook_lib.rehearsal.serving import Json, Refusal
+
+if TYPE_CHECKING:
+    from runbook_lib.rehearsal.fly import App, Fly
 
 RESTARTS, WINDOW = 10, 300.0  # tries, seconds: policy of machines made without one (facts 1.3)
 SLOWEST = 8  # times the usual pause, between two starts
@@ -24,21 +29,35 @@ STOP_TIMEOUT = 5.0  # seconds between the stop signal and SIGKILL
 PERSISTENT = frozenset({"started", "stopped", "suspended", "failed", "destroyed"})
 
 
-@dataclass
-class Lease:
-    """A lease on a machine: only requests with its nonce may change it until ``expires_at`` (Unix seconds)."""
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-    nonce: str
-    expires_at: int
-    owner: str = "operator@rehearsal"
-    description: str = ""
+
+class Process(Protocol):
+    """A running machine's process; ``wait`` gives its exit code, negative for a signal."""
+
+    @property
+    def pid(self) -> int: ...
+    def send_signal(self, signal: int, /) -> None: ...
+    async def wait(self) -> int: ...
+
+
+def ulid() -> str:
+    """An identifier as the vendor uses for instances and events (26 characters)."""
+    return "".join(secrets.choice(CROCKFORD) for _ in range(26))
+
+
+def timestamp(at: int | None = None) -> str:
+    """Now, or a moment (nanoseconds), as the API writes it: RFC 3339, UTC."""
+    moment = (time.time_ns() if at is None else at) / 1e9
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass
 class Machine:
     """One machine: its configuration, its state and the process that embodies it."""
 
-    host: Host
+    fly: Fly
+    app: App
     name: str
     region: str
     config: Json
@@ -50,7 +69,6 @@ class Machine:
     created_at: str = field(default_factory=timestamp)
     updated_at: str = field(default_factory=timestamp)
     events: deque[Json] = field(default_factory=lambda: deque(maxlen=200))  # newest first
-    lease: Lease | None = None
     process: Process | None = None
     _secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     _stop_requested: bool = False
@@ -59,37 +77,30 @@ class Machine:
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def __post_init__(self) -> None:
-        self._secrets = dict(self.host.secrets())
+        self._secrets = self.app.values()
         self.event("launch", "created", "user")
 
     # -- what it looks like
 
     def view(self) -> Json:
         """The Machine object of the API."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "state": self.state,
-            "region": self.region,
-            "instance_id": self.instance_id,
-            "private_ip": f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2",
-            "created_at": self.created_at,
-            "updated_at": self.updated_at,
-            "config": self.config,
-            "image_ref": self.image_ref,
-            "events": list(self.events)[:20],
-            "checks": [],
-            "host_status": "ok",
-            "version": self.version,
-        }
+        kept = ("id", "name", "state", "region", "instance_id", "created_at", "updated_at", "config", "image_ref",
+                "version")  # fmt: skip
+        place = f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2"
+        more = {"private_ip": place, "events": list(self.events)[:20], "checks": [], "host_status": "ok"}
+        return {key: getattr(self, key) for key in kept} | more
+
+    def log(self, provider: str, message: str) -> None:
+        """A line of the machine's log."""
+        self.fly.log(self.app.name, self, provider, message)
 
     def environment(self) -> dict[str, str]:
         """What a process in this machine sees: the image's, ``config.env``, the app's secrets on top."""
         return {
-            **self.host.image_environment,
+            **self.fly.image_environment,
             **{key: str(value) for key, value in (self.config.get("env") or {}).items()},
             **self._secrets,
-            "FLY_APP_NAME": self.host.app,
+            "FLY_APP_NAME": self.app.name,
             "FLY_MACHINE_ID": self.id,
             "FLY_MACHINE_VERSION": self.instance_id,
             "FLY_REGION": self.region,
@@ -97,16 +108,8 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
-        self.events.appendleft(
-            {
-                "id": ulid(),
-                "type": kind,
-                "status": status,
-                "source": source,
-                "timestamp": time.time_ns() // 1_000_000,
-                "request": request or {},
-            }
-        )
+        head = {"id": ulid(), "type": kind, "status": status, "source": source}
+        self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
         """Whether the machine is in one of ``states`` within ``timeout`` seconds."""
@@ -127,7 +130,7 @@ class Machine:
         if before == "started":
             return before
         if before not in {"created", "stopped", "suspended", "failed"} or self._alive():
-            raise FlyError(412, f"failed_precondition: unable to start machine from current state: '{before}'")
+            raise Refusal(412, f"failed_precondition: unable to start machine from current state: '{before}'")
         if before != "created":
             self._take_secrets_if_switched()
         self._begin(source)
@@ -152,7 +155,7 @@ class Machine:
         if self.state == "starting":
             await self.wait(PERSISTENT, timeout)
         if self.state not in {"started", "stopped"}:
-            raise FlyError(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
+            raise Refusal(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
         self.event("restart", "restarting", "user")
         await self._end(number, timeout)
         self._take_secrets_if_switched()
@@ -161,12 +164,12 @@ class Machine:
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
         """A new version: new instance id, new configuration, the app's secrets of now."""
         if self.state == "destroyed":
-            raise FlyError(412, "failed_precondition: machine has been destroyed")
+            raise Refusal(412, "failed_precondition: machine has been destroyed")
         self._set("replacing")
         await self._end(signal.SIGINT, STOP_TIMEOUT)
         self.config, self.image_ref = config, image_ref
         self.instance_id, self.version = ulid(), self.version + 1
-        self._secrets = dict(self.host.secrets())
+        self._secrets = self.app.values()
         self.event("update", "replaced", "user")
         if launch:
             self._begin("user")
@@ -176,7 +179,7 @@ class Machine:
     async def destroy(self, *, force: bool) -> None:
         """Remove it; 412 for one that runs, unless forced."""
         if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
-            raise FlyError(412, "failed_precondition: unable to destroy machine, not currently stopped")
+            raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
         self._set("destroying")
         await self._end(signal.SIGKILL, STOP_TIMEOUT)
         self._destroyed("user")
@@ -184,14 +187,14 @@ class Machine:
     def signal(self, number: int) -> None:
         """Send ``number`` to the process, if there is one."""
         if self.process is None:
-            raise FlyError(412, f"failed_precondition: machine not running, state is '{self.state}'")
+            raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
         """Run ``command`` in the machine's environment; its output and exit code."""
         if self.state != "started":
-            raise FlyError(412, f"failed_precondition: machine not running, state is '{self.state}'")
+            raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         pipe = asyncio.subprocess.PIPE
         environment = {"PATH": os.defpath, **self.environment()}
         try:
@@ -199,20 +202,15 @@ class Machine:
                 *command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe
             )
         except OSError as problem:
-            raise FlyError(400, f"failed to exec command: {problem.strerror}: {command[0]}") from problem
+            raise Refusal(400, f"failed to exec command: {problem.strerror}: {command[0]}") from problem
         try:
             out, err = await asyncio.wait_for(child.communicate(stdin.encode()), timeout)
         except TimeoutError:
             child.kill()
             await child.wait()
-            raise FlyError(408, "deadline_exceeded: command did not finish in time") from None
-        code = child.returncode or 0
-        return {
-            "exit_code": max(code, 0),
-            "exit_signal": max(-code, 0),
-            "stdout": out.decode(errors="replace"),
-            "stderr": err.decode(errors="replace"),
-        }
+            raise Refusal(408, "deadline_exceeded: command did not finish in time") from None
+        code, said = child.returncode or 0, {"stdout": out.decode(errors="replace")}
+        return {"exit_code": max(code, 0), "exit_signal": max(-code, 0), "stderr": err.decode(errors="replace")} | said
 
     # -- its life
 
@@ -225,8 +223,8 @@ class Machine:
         changed.set()
 
     def _take_secrets_if_switched(self) -> None:
-        if self.host.restart_takes_new_secrets():
-            self._secrets = dict(self.host.secrets())
+        if self.fly.restart_takes_new_secrets:
+            self._secrets = self.app.values()
 
     def _begin(self, source: str) -> None:
         self._stop_requested = False
@@ -240,9 +238,7 @@ class Machine:
         self._stop_requested = True
         if self.process is not None:
             self.signal(number)
-        await asyncio.wait({self._life}, timeout=timeout)
-        if not self._life.done() and self.process is not None:
-            self.signal(signal.SIGKILL)
+        await self._kill_later(timeout)
         await asyncio.wait({self._life})
 
     async def _kill_later(self, timeout: float) -> None:
@@ -258,15 +254,15 @@ class Machine:
         while True:
             try:
                 code = await self._run_once(source)
-            except (OSError, FlyError) as problem:
-                self.host.log(self.id, "runner", f"machine failed to launch: {problem}")
+            except (OSError, Refusal) as problem:
+                self.log("runner", f"machine failed to launch: {problem}")
                 self._set("failed")
                 return
             if self._stop_requested or not self._may_restart(code, crashes):
                 break
             source = "flyd"
             # each crash in a row is waited for longer, so that the policy's tries are not over at once
-            await asyncio.sleep(self.host.restart_delay * min(2 ** (len(crashes) - 1), SLOWEST))
+            await asyncio.sleep(self.fly.restart_delay * min(2 ** (len(crashes) - 1), SLOWEST))
             if self._stop_requested:  # asked while it was down
                 break
             self._set("starting")
@@ -280,7 +276,7 @@ class Machine:
     async def _run_once(self, source: str) -> int:
         read, write = os.pipe()
         try:
-            self.process = await self.host.launch(self.environment(), write)
+            self.process = await self.fly.launch(self.environment(), write)
         finally:
             os.close(write)
         output = asyncio.create_task(self._collect(read))
@@ -306,21 +302,17 @@ class Machine:
         )
         try:
             while line := await reader.readline():
-                self.host.log(self.id, "app", line.decode(errors="replace").rstrip("\n"))
+                self.log("app", line.decode(errors="replace").rstrip("\n"))
         finally:
             transport.close()
 
     def _exited(self, code: int) -> None:
         how = f"with signal (with signal '{-code}')" if code < 0 else f"normally with code: {code}"
-        self.host.log(self.id, "runner", f" INFO Main child exited {how}")
-        exit_event = {
-            "exit_code": max(code, 0),
-            "guest_exit_code": max(code, 0),
-            "signal": -code if code < 0 else -1,
-            "oom_killed": False,
-            "requested_stop": self._stop_requested,
-            "exited_at": timestamp(),
-        }
+        self.log("runner", f" INFO Main child exited {how}")
+        shown = max(code, 0)
+        exit_event = {"exit_code": shown, "guest_exit_code": shown, "signal": -code if code < 0 else -1,
+                      "oom_killed": False, "requested_stop": self._stop_requested,
+                      "exited_at": timestamp()}  # fmt: skip
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
@@ -334,7 +326,7 @@ class Machine:
             crashes.popleft()
         limit = int(policy.get("max_retries", RESTARTS))
         if kind == "on-failure" and len(crashes) >= limit:
-            self.host.log(self.id, "runner", f"machine has reached its max restart count of {limit}")
+            self.log("runner", f"machine has reached its max restart count of {limit}")
             return False
         crashes.append(now)
         return True

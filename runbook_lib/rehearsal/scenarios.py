@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+import yaml
 
-from runbook_lib.errors import ConfigError
-from runbook_lib.rehearsal import states
-from runbook_lib.rehearsal.catalogue import known, scenario
+from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.rehearsal.runner_faults import runner_fault
-from runbook_lib.rehearsal.world import World
+
+if TYPE_CHECKING:  # the command line names scenarios too, and has no need of a platform's imports
+    from runbook_lib.rehearsal.world import World
 
 Json = dict[str, Any]
+PARTS = frozenset({"says", "start", "http", "set", "runner", "venue", "vercel", "fly", "sql", "undo"})
+
+
+@cache
+def known() -> dict[str, Json]:
+    """Every scenario of ``scenarios.yaml`` by name; raise `ConfigError` for a part nobody plays."""
+    found: dict[str, Json] = yaml.safe_load(Path(__file__).with_name("scenarios.yaml").read_text())
+    for name, parts in found.items():
+        for part in parts.keys() - PARTS:
+            raise ConfigError(f"scenario {name!r}: unknown part {part!r}: {nearest(part, PARTS)}")
+    return found
+
+
+def scenario(name: str) -> Json:
+    """One scenario; raise `ConfigError` naming the nearest."""
+    if name not in known():
+        raise ConfigError(f"no scenario {name!r}: {nearest(name, known())}")
+    return known()[name]
 
 
 class Scenarios:
@@ -27,11 +44,6 @@ class Scenarios:
     def __init__(self, world: World) -> None:
         self.world = world
         self.active: dict[str, ExitStack] = {}
-
-    def start(self, name: str) -> None:
-        """Bring a new platform into a scenario: its starting state, then its faults."""
-        states.prepare(self.world, scenario(name).get("start", "clean"))
-        self.enter(name)
 
     def enter(self, name: str) -> Json:
         """Put a scenario's faults in force until it is left."""
@@ -147,25 +159,3 @@ PLAYED: dict[str, Callable[[World, Any], AbstractContextManager[None]]] = {
     "fly": _fly,
     "sql": _sql,
 }
-
-
-def routes(scenarios: Scenarios) -> list[Route]:
-    """``/scenarios``: list, enter and leave by name."""
-
-    def listed(_: Request) -> Response:
-        return JSONResponse([{"name": name, "active": name in scenarios.active, **known()[name]} for name in known()])
-
-    async def one(request: Request) -> Response:
-        name = request.path_params["name"]
-        try:
-            if request.method == "DELETE":
-                left = await run_in_threadpool(scenarios.leave, name)
-                return JSONResponse({"name": name}, 200 if left else 404)
-            return JSONResponse({"name": name, **await run_in_threadpool(scenarios.enter, name)}, 201)
-        except ConfigError as problem:
-            return JSONResponse({"error": str(problem)}, 404)
-
-    return [
-        Route("/scenarios", listed, methods=["GET"]),
-        Route("/scenarios/{name}", one, methods=["POST", "DELETE"]),
-    ]

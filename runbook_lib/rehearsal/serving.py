@@ -1,18 +1,121 @@
-"""All HTTP stand-ins in one event loop: a loopback port for each, one server for all."""
+"""All HTTP stand-ins in one event loop: a loopback port for each, one server, and one way to write an endpoint."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+Json = dict[str, Any]
+# The error body of each vendor: (HTTP status, code, text, further fields) -> body.
+BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
+    "registry": lambda status, code, text, more: {"errors": [{"code": code.upper(), "message": text, **more}]},
+    "vercel": lambda status, code, text, more: {"error": {"code": code, "message": text, **more}},
+    "supabase": lambda status, code, text, more: {"message": text, **more},
+    "openrouter": lambda status, code, text, more: {"error": {"message": text, "code": status, **more}},
+}
+
+
+class Refusal(Exception):
+    """A stand-in says no: HTTP status, the vendor's text and code, further fields of its body, further headers."""
+
+    def __init__(
+        self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
+    ) -> None:
+        super().__init__(text)
+        self.status, self.code, self.headers, self.more = status, code, headers, more or {}
+
+    def reply(self, service: str) -> Response:
+        """As the service's vendor answers."""
+        body = {"error": str(self), **self.more}
+        if service in BODIES:
+            body = BODIES[service](self.status, self.code, str(self), self.more)
+        return JSONResponse(body, self.status, self.headers)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request as an endpoint sees it: the variable ``parts`` of its path, its query, headers and body."""
+
+    method: str
+    path: str
+    parts: Mapping[str, Any]
+    query: QueryParams
+    headers: Mapping[str, str]
+    raw: bytes
+
+    def body(self) -> Any:
+        """Its JSON, {} for nothing; 400 for anything else."""
+        try:
+            return json.loads(self.raw or b"{}")
+        except ValueError as problem:
+            raise Refusal(400, f"body is not JSON: {problem}", "bad_request") from problem
+
+    @property
+    def bearer(self) -> str:
+        """The token of its Authorization header."""
+        return self.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+# A coroutine function runs in the loop, a plain function in a thread. What is no `Response` is sent as JSON.
+Endpoint = Callable[[Ask], Any]
+
+
+def application(
+    service: str,
+    endpoints: Mapping[str, Endpoint],
+    *others: BaseRoute,
+    admit: Callable[[Ask], None] = lambda _: None,
+    numbered: str = "",
+) -> Starlette:
+    """A stand-in of ``endpoints`` (``"GET /v1/apps/{app}"`` -> function); every other route is a 404 that names it.
+
+    ``admit`` raises `Refusal` for whom the service does not let in. ``numbered`` names a header that numbers replies.
+    """
+
+    def routed(route: str, endpoint: Endpoint) -> Route:
+        async def answer(request: Request) -> Response:
+            ask = await _read(request)
+            try:
+                admit(ask)
+                found = await (endpoint(ask) if iscoroutinefunction(endpoint) else run_in_threadpool(endpoint, ask))
+                reply = found if isinstance(found, Response) else JSONResponse(found)
+            except Refusal as refusal:
+                reply = refusal.reply(service)
+            if numbered:
+                reply.headers[numbered] = secrets.token_hex(13)
+            return reply
+
+        method, _, path = route.partition(" ")
+        return Route(path, answer, methods=[method])
+
+    routes = [*(routed(*one) for one in endpoints.items()), *others]
+    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+
+
+async def _read(request: Request) -> Ask:
+    path, parts = request.url.path, request.path_params
+    return Ask(request.method, path, parts, request.query_params, request.headers, await request.body())
+
+
+async def _unknown(request: Request, _: Exception) -> Response:
+    """404 that names what was asked: a stand-in never guesses."""
+    return JSONResponse({"error": f"the rehearsal knows no {request.method} {request.url.path}"}, status_code=404)
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
@@ -32,42 +135,20 @@ def address(bound: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def by_port(apps: dict[int, ASGIApp]) -> ASGIApp:
-    """Send each request to the stand-in whose port it came in on."""
-
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        await apps[scope["server"][1]](scope, receive, send)
-
-    return dispatch
-
-
-def application(*routes: BaseRoute) -> Starlette:
-    """An application of these routes, which answers every other with a 404."""
-    return Starlette(routes=routes, exception_handlers={404: unknown_route, 405: unknown_route})
-
-
-async def unknown_route(request: Request, _: Exception) -> Response:
-    """404 that names what was asked: a stand-in never guesses."""
-    return JSONResponse({"error": f"the rehearsal knows no {request.method} {request.url.path}"}, status_code=404)
-
-
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every stand-in for as long as ``run`` runs."""
+    """Serve every stand-in for as long as ``run`` runs: a request goes to the one whose port it came in on."""
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
-    server = uvicorn.Server(
-        uvicorn.Config(
-            by_port(ports),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            ws="websockets-sansio",
-            timeout_graceful_shutdown=1,
-        )
-    )
+
+    async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
+        await ports[scope["server"][1]](scope, receive, send)
+
+    config = uvicorn.Config(
+        by_port, lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False,
+        ws="websockets-sansio", timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]  # ours to handle
     serving = asyncio.create_task(server.serve(sockets=[sockets[name] for name in apps]))
     try:

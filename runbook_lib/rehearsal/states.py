@@ -196,7 +196,7 @@ def migrate(world: World) -> None:
 def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
     """Put an image into the registry; its digest."""
     manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
-    digest: str = world.fly.registry.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
+    digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
     return digest
 
 

@@ -16,20 +16,13 @@ from psycopg.types.json import Jsonb
 from runbook_lib.rehearsal.brokers import PaperBroker
 from runbook_lib.rehearsal.decisions import decide, symbols_of
 from runbook_lib.rehearsal.execution import judge
+from runbook_lib.rehearsal.serving import Json, Refusal
 from runbook_lib.rehearsal.sheets import Payload, payload_hash
 from runbook_lib.rehearsal.world import World
 
 INTERVAL = 300.0  # seconds between two decisions of a backtest, whatever the rehearsal's tick is
 STAGES = (("loading", 0), ("running", 5), ("computing_metrics", 95), ("complete", 100))
 STAGE_TIME = 0.05  # seconds a stage is to be seen, at the least
-
-
-class PageError(Exception):
-    """The page did not let the user do it: HTTP status, and what it said."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Studio:
@@ -47,7 +40,7 @@ class Studio:
         )
         return str(made[0]["id"])
 
-    def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> dict[str, Any]:
+    def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
         """A new Skill with its first version; a second one of the same name gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
@@ -61,7 +54,7 @@ class Studio:
         )
         return self.save(user, made["id"], payload, notes)
 
-    def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> dict[str, Any]:
+    def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
         """Another version of a Skill: a row that never changes again."""
         self.skill(user, skill)
         [made] = self.world.query(
@@ -74,7 +67,7 @@ class Studio:
         )
         return made
 
-    def skill(self, user: str, skill: str) -> dict[str, Any]:
+    def skill(self, user: str, skill: str) -> Json:
         """A Skill of this user with its latest payload; 404 for anybody else's."""
         found = self.world.query(
             "select s.id::text, s.name, s.latest_version, v.payload from public.skills s"
@@ -83,10 +76,10 @@ class Studio:
             {"skill": skill, "user": user},
         )
         if not found:
-            raise PageError(404, f"no Skill {skill}")
+            raise Refusal(404, f"no Skill {skill}")
         return found[0]
 
-    def backtest(self, user: str, skill: str, hours: float = 24.0) -> str:
+    def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
         """Queue a run over the last ``hours`` and start a worker for it; the run's id."""
         found = self.skill(user, skill)
         now = datetime.now(UTC)
@@ -97,7 +90,7 @@ class Studio:
             values | {"symbol": symbols_of(found["payload"])[0], "since": now - timedelta(hours=hours)},
         )
         threading.Thread(target=self._work, args=(made["id"], found["payload"], now, hours), daemon=True).start()
-        return str(made["id"])
+        return {"sim_run_id": made["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
         """Take a run through its stages; what goes wrong is written into its row."""
@@ -123,7 +116,7 @@ class Studio:
         )
         time.sleep(STAGE_TIME)
 
-    def _keep(self, run: str, rows: list[dict[str, Any]]) -> None:
+    def _keep(self, run: str, rows: list[Json]) -> None:
         with self.world.connect() as connection, connection.cursor() as cursor:
             cursor.executemany(
                 "insert into public.decision_snapshots (sim_run_id, tick_at, context, proposed_action, verdict,"
@@ -142,7 +135,7 @@ class Studio:
             )
 
 
-async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[dict[str, Any]]:
+async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]:
     """Decide and trade tick by tick on a market that is the same every time for the same Skill."""
     seed = payload_hash(payload)
     draw, broker = random.Random(seed), PaperBroker()
@@ -154,7 +147,7 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[dict[
         made = decide(payload, account, seed=seed, tick=tick)
         # an agent whose tools do not include it cannot propose anything: a degenerate Skill
         action = made.action if "propose_order" in payload.get("tools", ["propose_order"]) else None
-        verdict: dict[str, Any] = {"status": "noop", "reason": "agent_proposed_nothing"}
+        verdict: Json = {"status": "noop", "reason": "agent_proposed_nothing"}
         if action is not None:
             refused = judge(action, payload.get("risk", {}), account, orders_today=orders)
             verdict = refused.view() if refused else (await broker.execute(action, marks)).view()
@@ -174,7 +167,7 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[dict[
     return rows
 
 
-def _metrics(rows: list[dict[str, Any]]) -> tuple[dict[str, Any], float]:
+def _metrics(rows: list[Json]) -> tuple[Json, float]:
     """What a run page shows, and what the run cost in US dollars."""
     equity = [row["context"]["equityUsd"] for row in rows] or [0.0]
     peaks = [max(equity[: index + 1]) for index in range(len(equity))]

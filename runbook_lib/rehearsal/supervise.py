@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.rehearsal import catalogue, checkout, folders, processes
+from runbook_lib.rehearsal import checkout, folders, processes, scenarios
 from runbook_lib.rehearsal.names import Names, made_up_secrets
 
 START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
@@ -98,7 +98,7 @@ def stop(folder: Path) -> None:
 
 
 def _launch(scenario: str, tick: float, database_url: str | None, *, keep: bool) -> tuple[Path, Platform]:
-    catalogue.scenario(scenario)  # before anything is started
+    scenarios.scenario(scenario)  # before anything is started
     folder, lock = folders.create()
     try:
         folders.write_json(

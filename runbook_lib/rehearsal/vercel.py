@@ -1,4 +1,4 @@
-"""Vercel's stand-in: one project's variables, deployments and crons (facts 2). Its HTTP is in ``vercel_routes``.
+"""Vercel's stand-in: one project's variables, deployments and crons (facts 2). Its HTTP is in ``vercel_api``.
 
 A deployment keeps the variables of the moment it was made, so a changed one does nothing until a redeploy.
 """
@@ -17,29 +17,15 @@ from typing import Any
 
 from cronsim import CronSim
 
+from runbook_lib.rehearsal.serving import Json, Refusal
 from runbook_lib.rehearsal.world import World
 
-Json = dict[str, Any]
-
 INTEGRATION = (  # what the Marketplace integration sets by itself (checklist 0.4)
-    "SUPABASE_URL",
-    "SUPABASE_SERVICE_ROLE_KEY",
-    "NEXT_PUBLIC_SUPABASE_URL",
-    "NEXT_PUBLIC_SUPABASE_ANON_KEY",
+    "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "NEXT_PUBLIC_SUPABASE_URL", "NEXT_PUBLIC_SUPABASE_ANON_KEY",
     "POSTGRES_PASSWORD",
-)
-TYPES = ("system", "encrypted", "plain", "sensitive", "secret")
+)  # fmt: skip
 BUILD = 0.3  # seconds a deployment takes to become READY
 CRON_LOOK = 0.5  # seconds between two looks at the schedules
-
-
-class VercelError(Exception):
-    """An error as the vendor words it: HTTP status, code, text."""
-
-    def __init__(self, status: int, code: str, message: str, **more: object) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body: Json = {"error": {"code": code, "message": message, **more}}
 
 
 def milliseconds() -> int:
@@ -55,28 +41,21 @@ class Variable:
     value: str
     type: str
     target: list[str]
-    comment: str | None = None
     configuration: str | None = None  # the integration that owns it
+    comment: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     created: int = field(default_factory=milliseconds)
     updated: int = field(default_factory=milliseconds)
 
-    def view(self, *, decrypted: bool) -> Json:
+    def view(self, *, decrypted: bool = False) -> Json:
         """The variable as the API shows it; encrypted ones are opaque unless asked for."""
-        shown = self.value if decrypted or self.type == "plain" else f"encrypted:{self.id}"
+        hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
+        value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
-            "id": self.id,
-            "key": self.key,
-            "value": "" if self.type == "sensitive" else shown,
-            "type": self.type,
-            "target": self.target,
-            "decrypted": decrypted and self.type != "sensitive",
-            "createdAt": self.created,
-            "updatedAt": self.updated,
-            "configurationId": self.configuration,
-            "comment": self.comment or "",
-            "visibility": "secret" if self.type == "sensitive" else "public",
-        }
+            "id": self.id, "key": self.key, "value": value, "type": self.type, "target": self.target,
+            "decrypted": decrypted and not hidden, "createdAt": self.created, "updatedAt": self.updated,
+            "configurationId": self.configuration, "comment": self.comment,
+        }  # fmt: skip
 
 
 @dataclass
@@ -86,9 +65,8 @@ class Deployment:
     name: str
     environment: dict[str, str]
     crons: list[Json]
+    seconds: float
     target: str | None = "production"
-    seconds: float = BUILD
-    fails: bool = False
     id: str = field(default_factory=lambda: f"dpl_{secrets.token_hex(12)}")
     created: int = field(default_factory=milliseconds)
     commit: str = field(default_factory=lambda: secrets.token_hex(20))
@@ -100,27 +78,18 @@ class Deployment:
 
     @property
     def state(self) -> str:
-        if milliseconds() < self.ready:
-            return "BUILDING"
-        return "ERROR" if self.fails else "READY"
+        return "BUILDING" if milliseconds() < self.ready else "READY"
 
     def view(self) -> Json:
         """The deployment as the lists show it."""
-        done = self.state == "READY"
+        state, done = self.state, self.state == "READY"
         return {
-            "uid": self.id,
-            "name": self.name,
-            "url": f"{self.name}-{self.id[4:13]}.vercel.app",
-            "state": self.state,
-            "readyState": self.state,
-            "readySubstate": "PROMOTED" if done and self.target == "production" else None,
-            "created": self.created,
-            "createdAt": self.created,
-            "ready": self.ready if done else None,
-            "target": self.target,
-            "meta": {"githubCommitSha": self.commit, "githubCommitRef": "main"},
+            "uid": self.id, "name": self.name, "url": f"{self.name}-{self.id[4:13]}.vercel.app", "state": state,
+            "readyState": state, "readySubstate": "PROMOTED" if done and self.target == "production" else None,
+            "created": self.created, "createdAt": self.created, "ready": self.ready if done else None,
+            "target": self.target, "meta": {"githubCommitSha": self.commit, "githubCommitRef": "main"},
             "isRollbackCandidate": done,
-        }
+        }  # fmt: skip
 
     def detail(self) -> Json:
         """The deployment as it shows alone."""
@@ -141,17 +110,14 @@ class Vercel:
         self.build_seconds = BUILD
         values = world.secrets | {"POSTGRES_PASSWORD": world.secret("SUPABASE_DB_PASSWORD")}
         for key in INTEGRATION:
-            self.put(key, values[key], "encrypted", configuration="icfg_supabase")
+            self.put(key, values[key]).configuration = "icfg_supabase"
         self.deploy(seconds=0)
 
-    def put(self, key: str, value: str, kind: str = "encrypted", **more: Any) -> Variable:
-        """Set a production variable, as the API and the integration do."""
-        found = self.variable(key)
-        if found is None:
-            found = Variable(key, value, kind, ["production"], **more)
-            self.variables[found.id] = found
-        else:
-            found.value, found.type, found.updated = value, kind, milliseconds()
+    def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
+        """Set a variable in one environment, as the API and the integration do."""
+        found = self.variable(key, target) or Variable(key, value, kind, [target])
+        found.value, found.type, found.updated = value, kind, milliseconds()
+        self.variables[found.id] = found
         return found
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
@@ -159,48 +125,32 @@ class Vercel:
         matching = (one for one in self.variables.values() if one.key == key and target in one.target)
         return next(matching, None)
 
-    def deploy(self, *, seconds: float | None = None, commit: str | None = None) -> Deployment:
+    def deploy(self, *, seconds: float | None = None) -> Deployment:
         """Build a production deployment from the repository, with the variables of this moment."""
         definitions = json.loads((self.world.folder / "repository/apps/web/vercel.json").read_text())
-        made = Deployment(
-            self.world.names.vercel_project,
-            {one.key: one.value for one in self.variables.values() if "production" in one.target},
-            definitions.get("crons", []),
-            seconds=self.build_seconds if seconds is None else seconds,
-        )
-        if commit:
-            made.commit = commit
-        self.deployments.append(made)
-        return made
+        variables = {one.key: one.value for one in self.variables.values() if "production" in one.target}
+        build, name = self.build_seconds if seconds is None else seconds, self.world.names.vercel_project
+        self.deployments.append(Deployment(name, variables, definitions.get("crons", []), build))
+        return self.deployments[-1]
 
     def deployment(self, reference: str) -> Deployment:
         """A deployment by id or address; 404 when there is none."""
         for one in self.deployments:
             if reference in (one.id, one.view()["url"]):
                 return one
-        raise VercelError(404, "not_found", f"Could not find the Deployment: {reference}")
+        raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
-    def live(self) -> Deployment | None:
+    def live(self) -> Deployment:
         """The deployment that serves the production domain: the newest that was built."""
-        built = [one for one in self.deployments if one.target == "production" and one.state == "READY"]
-        return built[-1] if built else None
-
-    def environment(self) -> dict[str, str]:
-        """The variables the web app runs with: those of the live deployment, not those just set."""
-        live = self.live()
-        return live.environment if live else {}
+        return [one for one in self.deployments if one.target == "production" and one.state == "READY"][-1]
 
     def crons(self) -> Json:
         """The project's crons, as the live deployment defines them."""
-        live = self.live()
-        host = self.world.names.domain
+        live, host = self.live(), self.world.names.domain
         return {
-            "enabledAt": self.deployments[0].created if self.deployments else milliseconds(),
-            "disabledAt": self.crons_disabled_at,
-            "updatedAt": live.created if live else milliseconds(),
-            "deploymentId": live.id if live else None,
-            "definitions": [{"host": host, **one} for one in (live.crons if live else [])],
-        }
+            "enabledAt": self.deployments[0].created, "disabledAt": self.crons_disabled_at, "updatedAt": live.created,
+            "deploymentId": live.id, "definitions": [{"host": host, **one} for one in live.crons],
+        }  # fmt: skip
 
     def invoke(self, path: str) -> None:
         """Call a cron's path as Vercel does: GET, with the live deployment's own secret, no retry."""
@@ -217,7 +167,7 @@ class Vercel:
                     self.invoke(path)
 
     def _call(self, path: str) -> None:
-        secret = self.environment().get("CRON_SECRET")
+        secret = self.live().environment.get("CRON_SECRET")
         headers = {"user-agent": "vercel-cron/1.0"} | ({"authorization": f"Bearer {secret}"} if secret else {})
         try:
             self.world.call("web", "GET", path, headers=headers)
@@ -226,22 +176,12 @@ class Vercel:
 
     def log(self, level: str, message: str, *, path: str, status: int, method: str = "GET") -> None:
         """A line of the live deployment's runtime log."""
-        live = self.live()
-        self.logs.append(
-            {
-                "level": level,
-                "message": message,
-                "rowId": secrets.token_hex(8),
-                "source": "serverless",
-                "timestampInMs": milliseconds(),
-                "domain": self.world.names.domain,
-                "messageTruncated": False,
-                "requestMethod": method,
-                "requestPath": path,
-                "responseStatusCode": status,
-                "deploymentId": live.id if live else "",
-            }
-        )
+        line: dict[str, Any] = {
+            "level": level, "message": message, "rowId": secrets.token_hex(8), "source": "serverless",
+            "timestampInMs": milliseconds(), "domain": self.world.names.domain, "messageTruncated": False,
+            "requestMethod": method, "requestPath": path, "responseStatusCode": status,
+        }  # fmt: skip
+        self.logs.append(line | {"deploymentId": self.live().id})
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from typing import Any
 
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
-from runbook_lib.rehearsal.studio import PageError
+from runbook_lib.rehearsal.serving import Json, Refusal
 from runbook_lib.rehearsal.world import World
 
 CHAIN = 42161  # Arbitrum One, where the wallet is when it signs
@@ -39,18 +38,21 @@ class Wallets:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def message(self, address: str) -> str:
+    def message(self, _: str, address: str) -> Json:
         """The text a wallet signs to be paired."""
+        return {"message": self._message(address)}
+
+    def _message(self, address: str) -> str:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
-    def pair(self, user: str, address: str, signature: str) -> dict[str, Any]:
+    def pair(self, user: str, address: str, signature: str) -> Json:
         """Take a wallet whose signature is its own; only a hash of the signature is kept."""
         try:
-            signer = Account.recover_message(encode_defunct(text=self.message(address)), signature=signature)
+            signer = Account.recover_message(encode_defunct(text=self._message(address)), signature=signature)
         except (BadSignature, ValidationError, ValueError) as problem:
-            raise PageError(400, f"unreadable signature: {problem}") from problem
+            raise Refusal(400, f"unreadable signature: {problem}") from problem
         if signer.lower() != address.lower():
-            raise PageError(403, f"the signature is of {signer}, not of {address}")
+            raise Refusal(403, f"the signature is of {signer}, not of {address}")
         [made] = self.world.query(
             "insert into public.hyperliquid_master_wallets (user_id, address, pairing_sig_hash, verified_at)"
             " values (%(user)s, %(address)s, %(hash)s, now()) on conflict (address) do update"
@@ -67,10 +69,10 @@ class Wallets:
             {"address": address, "user": user},
         )
         if not found:
-            raise PageError(404, f"no paired wallet {address}")
+            raise Refusal(404, f"no paired wallet {address}")
         return str(found[0]["id"])
 
-    def propose(self, user: str, address: str, name: str | None = None) -> dict[str, Any]:
+    def propose(self, user: str, address: str, name: str | None = None) -> Json:
         """Generate an agent, put its key into the Vault, and return what the wallet is asked to sign."""
         wallet, made = self.wallet(user, address), Account.create()
         name = name or f"seyra-{secrets.token_hex(4)}"
@@ -90,7 +92,7 @@ class Wallets:
         nonce = time.time_ns() // 1_000_000
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
-    def approve(self, user: str, typed: dict[str, Any], signature: str) -> dict[str, Any]:
+    def approve(self, user: str, typed: Json, signature: str) -> Json:
         """Submit a signed approval to the venue; if it takes it, the pending agent becomes an agent."""
         message = typed["message"]
         address = message["agentAddress"].lower()
@@ -100,7 +102,7 @@ class Wallets:
             {"agent": address, "user": user},
         )
         if not pending:
-            raise PageError(404, f"no pending agent {address}")
+            raise Refusal(404, f"no pending agent {address}")
         digest = self._submit(message, signature)
         [made] = self.world.query(
             "with gone as (delete from public.pending_hyperliquid_agents where id = %(id)s returning *)"
@@ -111,7 +113,7 @@ class Wallets:
         )
         return made
 
-    def _submit(self, message: dict[str, Any], signature: str) -> str:
+    def _submit(self, message: Json, signature: str) -> str:
         """Send the approval to the venue; a digest of what was sent, for the audit trail."""
         raw = bytes.fromhex(signature.removeprefix("0x"))
         action = {"type": "approveAgent", "signatureChainId": hex(CHAIN), **message}
@@ -119,11 +121,11 @@ class Wallets:
         body = {"action": action, "nonce": message["nonce"], "signature": parts}
         status, reply = self.world.call("hyperliquid", "POST", "/exchange", body=body)
         if status != 200 or reply.get("status") != "ok":
-            raise PageError(409, f"Hyperliquid: {reply.get('response') if isinstance(reply, dict) else reply}")
+            raise Refusal(409, f"Hyperliquid: {reply.get('response') if isinstance(reply, dict) else reply}")
         return f"0x{hashlib.sha256(signature.encode()).hexdigest()}"
 
 
-def typed_data(agent: str, name: str, nonce: int) -> dict[str, Any]:
+def typed_data(agent: str, name: str, nonce: int) -> Json:
     """What the wallet shows: an agent's approval as EIP-712 typed data (facts services 4.3)."""
     return {
         "types": TYPES,

@@ -1,19 +1,17 @@
-"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10, 11). Pages: ``pages``."""
+"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10, 11) and its pages."""
 
 from __future__ import annotations
 
 import hmac
+import secrets
+from collections.abc import Callable
 from typing import Any, LiteralString
 
 import psycopg
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from runbook_lib.rehearsal import pages
 from runbook_lib.rehearsal.deploying import Deploying
-from runbook_lib.rehearsal.serving import application
+from runbook_lib.rehearsal.serving import Ask, Endpoint, Json, Refusal, application
 from runbook_lib.rehearsal.studio import Studio
 from runbook_lib.rehearsal.wallets import Wallets
 from runbook_lib.rehearsal.world import World
@@ -60,40 +58,108 @@ class Web:
 
     def environment(self) -> dict[str, str]:
         """Variables of the live deployment; those it lacks come from the rehearsal's own."""
-        deployed: dict[str, str] = self.world.vercel.environment()
+        deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
-    def sweep(self) -> dict[str, Any]:
+    def sweep(self) -> Json:
         """Mark deployments without a heartbeat for longer than max(3 x interval, floor)."""
         floor = f"{self.world.sweep_floor + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
         return self.world.query(SWEEP, {"tick": f"{self.world.tick} seconds", "floor": floor})[0]
 
-    def collect(self) -> dict[str, Any]:
+    def collect(self) -> Json:
         """Delete agents that were generated and not approved in time."""
         return self.world.query(COLLECT)[0]
 
 
 def app(web: Web) -> Starlette:
-    """The HTTP of the platform's domain."""
+    """The HTTP of the platform's domain: its pages as a browser asks for them, and its jobs."""
+    endpoints = _pages(web) | {f"GET {path}": _job(web, do) for path, do in JOBS.items()}
+    return application("web", {route: _logged(web, act) for route, act in endpoints.items()})
 
-    def job(request: Request) -> Response:
-        path = request.url.path
-        secret = web.environment()["CRON_SECRET"]
-        if not hmac.compare_digest(request.headers.get("authorization", ""), f"Bearer {secret}"):
-            web.world.vercel.log("warning", "unauthorized", path=path, status=401)
-            return JSONResponse({"error": "unauthorized"}, 401)
+
+def _job(web: Web, do: Callable[[Web], Json]) -> Endpoint:
+    """What a cron calls, with the secret of the live deployment."""
+
+    def act(ask: Ask) -> Json:
+        wanted = f"Bearer {web.environment()['CRON_SECRET']}"
+        if not hmac.compare_digest(ask.headers.get("authorization", ""), wanted):
+            raise Refusal(401, "unauthorized")
+        return do(web)
+
+    return act
+
+
+def _pages(web: Web) -> dict[str, Endpoint]:
+    """Every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
+    sessions: dict[str, str] = {}
+    studio, deploying, wallets = web.studio, web.deploying, web.wallets
+
+    def sign_in(ask: Ask) -> Json:
+        session = secrets.token_urlsafe(24)
+        sessions[session] = studio.sign_in(ask.body()["email"])
+        return {"session": session, "user_id": sessions[session]}
+
+    def deploy(user: str, skill: str, *, confirmed: bool = False, **choice: Any) -> Json:
+        if web.broken:
+            raise RuntimeError(web.broken)
+        if not confirmed:
+            raise Refusal(400, "check the confirmation box")
+        return deploying.create(user, skill, **choice)
+
+    def deploy_page(user: str, skill: str, wallet: str = "") -> Json:
+        shared = deploying.shares_margin(wallet)
+        return {"skill": studio.skill(user, skill), "agents": deploying.agents(user), "cross_margin_warning": shared}
+
+    def page(action: Callable[..., Json]) -> Endpoint:
+        """``action(user, …)`` with the fields of the form, the query and the path."""
+
+        def act(ask: Ask) -> Json:
+            if ask.bearer not in sessions:
+                raise Refusal(401, "sign in first")
+            return action(sessions[ask.bearer], **{**ask.query, **ask.body(), **ask.parts})
+
+        return act
+
+    pages: dict[str, Callable[..., Json]] = {
+        "POST /skills": studio.create,
+        "GET /skills/{skill}": studio.skill,
+        "POST /skills/{skill}/versions": studio.save,
+        "POST /skills/{skill}/backtests": studio.backtest,
+        "GET /skills/{skill}/deploy": deploy_page,
+        "POST /skills/{skill}/deploy": deploy,
+        "GET /deployments/{deployment}": deploying.page,
+        "POST /deployments/{deployment}/commands": deploying.command,
+        "POST /deployments/{deployment}/revoke": deploying.revoke,
+        "GET /wallets/{address}/message": wallets.message,
+        "POST /wallets": wallets.pair,
+        "POST /wallets/{address}/agents": wallets.propose,
+        "POST /agents/approve": wallets.approve,
+    }
+    return {"POST /auth/sign-in": sign_in} | {route: page(action) for route, action in pages.items()}
+
+
+def _logged(web: Web, act: Endpoint) -> Endpoint:
+    """An endpoint whose outcome is a line in the function's log; why it broke is told only there."""
+
+    def endpoint(ask: Ask) -> Json:
+        def log(level: str, text: str, status: int) -> None:
+            web.world.vercel.log(level, text, path=ask.path, status=status, method=ask.method)
+
         try:
-            answer = JOBS[path](web)
-        except psycopg.Error as problem:
-            text = str(problem).splitlines()[0]
-            web.world.vercel.log("error", f"{path}: {text}", path=path, status=500)
-            return JSONResponse({"error": "internal error"}, 500)
-        web.world.vercel.log("info", f"{path}: {answer}", path=path, status=200)
-        return JSONResponse(answer)
+            answer: Json = act(ask)
+        except (Refusal, TypeError) as problem:
+            status = problem.status if isinstance(problem, Refusal) else 400
+            log("warning", str(problem), status)
+            raise Refusal(status, str(problem)) from problem
+        except (RuntimeError, psycopg.Error) as problem:
+            log("error", str(problem).partition("\n")[0], 500)
+            raise Refusal(500, "internal error") from problem
+        log("info", f"{ask.method} {ask.path}", 200)
+        return answer
 
-    return application(*(Route(path, job) for path in JOBS), *pages.routes(web))
+    return endpoint
 
 
 JOBS = {"/api/jobs/heartbeat-sweep": Web.sweep, "/api/jobs/pending-agents-gc": Web.collect}

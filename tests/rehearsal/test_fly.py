@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from runbook_lib.rehearsal import serving
-from runbook_lib.rehearsal.fly import Fly, app, registry_app
+from runbook_lib.rehearsal.fly import Fly
+from runbook_lib.rehearsal.fly_api import app, registry_app
 from runbook_lib.rehearsal.forkserver import ForkServer
 
 APP = "agentic-live-runner"
@@ -40,7 +41,7 @@ class Served:
         return self.api.request(method, f"/v1/apps/{APP}/machines{path}", **options)
 
     def create(self, command, *, secrets=None, **config):
-        digest = self.fly.registry.push(APP, "test", b"{}")
+        digest = self.fly.push(APP, "test", b"{}")
         config = {"image": f"registry.fly.io/{APP}@{digest}", "env": {"COMMAND": command}} | config
         made = self.machines(method="POST", json={"config": config})
         assert made.status_code == 200, made.text
@@ -60,7 +61,7 @@ def serving_fly(folder):
     sockets = serving.bind(["fly", "registry"])
     for bound in sockets.values():
         bound.listen()
-    apps = {"fly": app(fly), "registry": registry_app(fly.registry, fly.allows)}
+    apps = {"fly": app(fly), "registry": registry_app(fly)}
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def until():
@@ -124,13 +125,10 @@ def test_every_reply_needs_a_good_token_and_names_its_request(served):
 
 def test_a_deploy_token_is_good_for_its_app_alone(served):
     served.fly.create_app("other")
-    made = served.api.post(f"/v1/apps/{APP}/deploy_token", json={"expiry": "8760h"}).json()["token"]
+    token = {"Authorization": "FlyV1 fm2_deploy"}
 
-    for token in (made, "FlyV1 fm2_deploy"):
-        assert served.api.get(f"/v1/apps/{APP}", headers={"Authorization": token}).status_code == 200
-        assert served.api.get("/v1/apps/other", headers={"Authorization": token}).status_code == 401
-    short = served.api.post(f"/v1/apps/{APP}/deploy_token", json={"expiry": "0s"}).json()["token"]
-    assert served.api.get(f"/v1/apps/{APP}", headers={"Authorization": short}).status_code == 401
+    assert served.api.get(f"/v1/apps/{APP}", headers=token).status_code == 200
+    assert served.api.get("/v1/apps/other", headers=token).status_code == 401
 
 
 def test_secrets_have_digests_that_change_with_the_value_and_are_never_shown(served):
@@ -150,7 +148,7 @@ def test_secrets_have_digests_that_change_with_the_value_and_are_never_shown(ser
 
 
 def test_a_manifest_is_found_by_tag_with_its_digest(served):
-    digest = served.fly.registry.push(APP, "deployment-1", b'{"layers": []}')
+    digest = served.fly.push(APP, "deployment-1", b'{"layers": []}')
     basic = {"Authorization": "Basic " + base64.b64encode(f"x:{TOKEN}".encode()).decode()}
 
     def head(reference, **headers):
@@ -175,7 +173,7 @@ def test_a_machine_is_its_process(served):
     view = served.machines(f"/{machine}").json()
     assert view["image_ref"]["digest"] == "sha256:" + hashlib.sha256(b"{}").hexdigest()
     assert [event["type"] for event in view["events"]] == ["start", "launch"]
-    pid = served.machines(f"/{machine}/ps").json()[0]["pid"]
+    pid = served.fly.machine(APP, machine).process.pid
     os.kill(pid, 0)
 
     served.machines(f"/{machine}/stop", method="POST", json={"signal": "SIGTERM"}).raise_for_status()
@@ -315,18 +313,6 @@ def test_logs_are_polled_with_the_token_of_the_page_before(served):
     assert [one["attributes"]["message"] for one in first["data"]] == ["one", "two"]
     assert int(token) == int(first["data"][-1]["id"])
     assert (after["data"], after["meta"]["next_token"]) == ([], token)
-
-
-def test_a_lease_keeps_others_out(served):
-    machine = served.create("exec sleep 60")
-    served.wait(machine, "started")
-    lease = served.machines(f"/{machine}/lease", method="POST", json={"ttl": 30}).json()
-
-    assert lease["nonce"] == lease["data"]["nonce"]
-    assert served.machines(f"/{machine}/stop", method="POST").status_code == 409
-    mine = {"fly-machine-lease-nonce": lease["nonce"]}
-    assert served.machines(f"/{machine}/lease", method="DELETE", headers=mine).status_code == 200
-    assert served.machines(f"/{machine}/stop", method="POST").status_code == 200
 
 
 def test_limits_answer_429_only_when_a_scenario_switches_them_on(served):

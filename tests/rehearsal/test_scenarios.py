@@ -6,8 +6,8 @@ import pytest
 
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.rehearsal import rehearse
-from runbook_lib.rehearsal.catalogue import known
 from runbook_lib.rehearsal.faults import situation
+from runbook_lib.rehearsal.scenarios import known
 
 from .conftest import client, connect, eventually
 
