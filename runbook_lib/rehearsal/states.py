@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import LiteralString
 
-import psycopg
-
 from runbook_lib.errors import ServiceError
 from runbook_lib.rehearsal import migration_files
 from runbook_lib.rehearsal.world import World
@@ -188,9 +186,7 @@ TRADING = frozenset({"paper_ready", "paper_running", "boot_failed", "live", "fir
 def migrate(world: World) -> None:
     """Apply the checkout's migrations as ``supabase db push`` does, as role postgres."""
     folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"
-    with psycopg.connect(world.database.dsn, autocommit=True) as connection:
-        for migration in migration_files.local(folder)[0]:
-            migration_files.apply(connection, migration)
+    migration_files.apply_all(world.database.dsn, folder)
 
 
 def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
