@@ -113,9 +113,9 @@ def number(text: str) -> Decimal:
     return Decimal(text)
 
 
-def direction(start: Decimal, size: Decimal, liquidated: bool) -> str:
+def direction(start: Decimal, size: Decimal) -> str:
     """``dir`` of a fill, in the venue's words."""
     side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
-    if start * size >= 0 or liquidated:
-        return f"Liquidated Cross {was}" if liquidated else f"Open {side}"
+    if start * size >= 0:
+        return f"Open {side}"
     return f"{was} > {side}" if start * (start + size) < 0 else f"Close {was}"

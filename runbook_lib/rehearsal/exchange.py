@@ -1,7 +1,8 @@
-"""The stand-in exchange as a state machine: accounts, orders, fills, margin and liquidation.
+"""The stand-in exchange as a state machine: accounts, orders, fills and margin.
 
-Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross, funding is not charged, and orders
-meet the market (``Market``), not each other. Where the venue's words are not known, they are ours.
+Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross; nothing is liquidated, funding is
+not charged, and orders meet the market (``Market``), not each other. Where the venue's words are not known, they are
+ours.
 """
 
 import hashlib
@@ -95,7 +96,7 @@ class Exchange:
         return total.quantize(CENT)
 
     def maintenance(self, account: Account) -> Decimal:
-        """Equity under which everything is liquidated: half the initial margin at maximum leverage."""
+        """Equity under which the venue would liquidate everything: half the initial margin at maximum leverage."""
         held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
         return sum((value / (2 * ASSETS[INDEX[coin]].max_leverage) for coin, value in held.items()), NIL)
 
@@ -109,7 +110,7 @@ class Exchange:
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Let time and the market act: late news, the dead man's switch, resting orders, liquidation."""
+        """Let time and the market act: late news, the dead man's switch, resting orders."""
         with self.lock:
             due = [entry for entry in self._late if entry[0] <= self.now()]
             for entry in due:
@@ -118,11 +119,10 @@ class Exchange:
             for account in list(self.accounts.values()):
                 if account.cancel_at and account.cancel_at <= self.ms():
                     account.cancel_at = None
-                    self._cancel_all(account, "scheduledCancel")
+                    for order in list(account.resting.values()):
+                        self._settle(account, order, "scheduledCancel")
                 for order in list(account.resting.values()):
                     self._look(account, order)
-                if account.positions and self.equity(account) < self.maintenance(account):
-                    self._liquidate(account)
 
     def act(self, body: dict[str, Any]) -> dict[str, Any]:
         """Answer ``POST /exchange``; raise ``Unreadable`` if the body is not of the venue's form."""
@@ -139,7 +139,8 @@ class Exchange:
         """Read all of it, find out who asks, use up the nonce, and only then do it."""
         kind = action["type"]
         single = {"approveAgent": self._approve, "usdSend": self._transfer, "withdraw3": self._transfer,
-                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule, "noop": _nothing}  # fmt: skip
+                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule,
+                  "noop": None}  # fmt: skip
         orders = [read_order(item) for item in action["orders"]] if kind == "order" else []
         cancels = [_named(item) for item in action["cancels"]] if kind.startswith("cancel") else []
         if kind not in {*single, "order", "cancel", "cancelByCloid"}:
@@ -149,7 +150,8 @@ class Exchange:
         self.agents.use_nonce(signer, nonce, self.ms())
         account.requests += max(1, len(orders) + len(cancels))
         if kind in single:
-            single[kind](account, action)
+            if do := single[kind]:  # a no-op only uses up its nonce
+                do(account, action)
             return {"type": "default"}
         done = [self.place(account, order) for order in orders] + [self._cancel(account, *one) for one in cancels]
         return {"type": kind, "data": {"statuses": done}}
@@ -221,10 +223,6 @@ class Exchange:
                 return "success"
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
-    def _cancel_all(self, account: Account, status: str) -> None:
-        for order in list(account.resting.values()):
-            self._settle(account, order, status)
-
     def place(self, account: Account, order: Order) -> dict[str, Any]:
         """Take an order from whoever has the right to give it; return its status as the venue words it."""
         order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
@@ -286,9 +284,9 @@ class Exchange:
         elif (self.market.best(order.coin, order.sign) - order.px) * order.sign <= 0:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
-    def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, **mark: Any) -> None:
-        """Execute: ``mark`` holds ``crossed=True`` for the one who takes, and ``liquidation`` if it is one."""
-        crossed, side = mark.setdefault("crossed", False), "B" if order.sign > 0 else "A"
+    def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
+        """Execute; ``crossed`` for the one who takes."""
+        side = "B" if order.sign > 0 else "A"
         for _ in range(2 if self.faults.fill_twice else 1):
             position = account.positions.setdefault(order.coin, Position())
             start, pnl = position.szi, position.trade(size * order.sign, px)
@@ -297,10 +295,10 @@ class Exchange:
             if not position.szi:
                 del account.positions[order.coin]
             fill = {"coin": order.coin, "px": wire(px), "sz": wire(size), "side": side, "time": self.ms(),
-                    "startPosition": wire(start), "dir": direction(start, size * order.sign, "liquidation" in mark),
+                    "startPosition": wire(start), "dir": direction(start, size * order.sign), "crossed": crossed,
                     "closedPnl": wire(pnl), "hash": self._hash(), "oid": order.oid, "fee": wire(fee),
                     "tid": self._serial * 982_451_653 % 10**15, "feeToken": "USDC", "twapId": None}  # fmt: skip
-            fill |= mark | ({"cloid": order.cloid} if order.cloid else {})
+            fill |= {"cloid": order.cloid} if order.cloid else {}
             if self.faults.late_fills:
                 self._late.append((self.now() + self.faults.late_fills, account, fill))
             else:
@@ -327,31 +325,12 @@ class Exchange:
             account.resting[order.oid] = order
         self.emit("orderUpdates", account.address, [order.settled(full=False)])
 
-    def _liquidate(self, account: Account) -> None:
-        """Cancel everything and close everything at the marks."""
-        value = sum((abs(p.szi) * self.market.mid(c) for c, p in account.positions.items()), NIL)
-        told = {"lid": self._serial, "liquidator": ZERO, "liquidated_user": account.address,
-                "liquidated_ntl_pos": wire(value), "liquidated_account_value": wire(self.equity(account))}  # fmt: skip
-        self.emit("userEvents", account.address, {"liquidation": told})
-        self._cancel_all(account, "liquidatedCanceled")
-        for coin, position in list(account.positions.items()):
-            mark, size = self.market.mid(coin), abs(position.szi)
-            sign = 1 if position.szi < 0 else -1
-            order = Order(coin, sign, mark, size, "LiquidationMarket", oid=40 * 10**9 + self._next(), at=self.ms())
-            how = {"liquidatedUser": account.address, "markPx": wire(mark), "method": "market"}
-            self._fill(account, order, size, mark, crossed=True, liquidation=how)
-        account.cash = max(account.cash, NIL)  # the venue's fund takes what is missing
-
     def _next(self) -> int:
         self._serial += 1
         return self._serial
 
     def _hash(self) -> str:
         return "0x" + hashlib.sha256(f"{self.seed} {self._next()}".encode()).hexdigest()
-
-
-def _nothing(account: Account, action: dict[str, Any]) -> None:
-    """Do what a ``noop`` asks: it only uses up its nonce."""
 
 
 def _named(item: dict[str, Any]) -> tuple[int | str, int]:

@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
@@ -22,7 +22,7 @@ from hyperliquid.utils.types import Cloid
 from runbook_lib.rehearsal.brokers import BrokerError, Drift, Execution
 from runbook_lib.rehearsal.execution import Account, Position
 from runbook_lib.rehearsal.runner_store import ORDER, SETTLED, Store
-from runbook_lib.rehearsal.venue_client import VenueClient, VenueError
+from runbook_lib.rehearsal.venue_client import VenueClient
 
 FILL_WAIT = 2.0  # seconds an order's fills are waited for (facts platform 8)
 SLIPPAGE = 0.01  # fraction the limit of an immediate order is away from the mark
@@ -32,8 +32,6 @@ UNIFIED = {"unifiedAccount", "portfolioMargin"}
 NO_SPOT: Any = {"universe": [], "tokens": []}
 
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
-
-Log = Callable[..., Awaitable[None]]
 
 
 @dataclass
@@ -65,10 +63,7 @@ class Placed:
 
 
 class MainnetBroker:
-    """Trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key.
-
-    ``log`` writes an event of the runner (``await log(event, message, level=…, **data)``).
-    """
+    """Trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key."""
 
     def __init__(
         self, *, venue: VenueClient, store: Store, agent_key: str, master: str, retired_socket: bool = False
@@ -137,15 +132,20 @@ class MainnetBroker:
 
     async def _cancel_resting(self) -> None:
         resting = await self.venue.info("openOrders", user=self.master)
-        if not resting:
-            return
-        assert self._exchange is not None  # noqa: S101  start() came first
-        wanted = [{"coin": one["coin"], "oid": one["oid"]} for one in resting]
+        if resting:
+            wanted = [{"coin": one["coin"], "oid": one["oid"]} for one in resting]
+            response = await self._ask("bulk_cancel", wanted)
+            await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {response}")
+
+    async def _ask(self, name: str, *words: Any, **more: Any) -> Any:
+        """The venue's response to a method of the SDK; raise `BrokerError` with its words."""
         try:
-            reply = await asyncio.to_thread(self._exchange.bulk_cancel, wanted)
+            reply = await asyncio.to_thread(getattr(self._exchange, name), *words, **more)
         except (SdkError, OSError) as problem:
             raise BrokerError(f"hyperliquid: {problem}") from problem
-        await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {reply.get('response')}")
+        if reply.get("status") != "ok":
+            raise BrokerError(f"hyperliquid: {reply.get('response')}")
+        return reply["response"]
 
     async def drift(self) -> Drift | None:
         """Where REST and the socket disagree, on a second look too; then REST is believed."""
@@ -176,29 +176,16 @@ class MainnetBroker:
         limit = self._limit(symbol, mark * (1 + SLIPPAGE if buy else 1 - SLIPPAGE))
         text = f"{side} {size} {symbol} at {limit}"
         await self.store.log("order_placed", text, cloid=raw, symbol=symbol, side=side, sizeBase=size)
+        how: Any = {"limit": {"tif": "Ioc"}}
         try:
-            status = await asyncio.to_thread(self._send, symbol, buy, size, limit, reduce_only=reduce_only, cloid=cloid)
+            found = await self._ask("order", symbol, buy, size, limit, how, reduce_only=reduce_only, cloid=cloid)
+            [status] = found["data"]["statuses"]
+            if "error" in status:
+                raise BrokerError(f"hyperliquid: {status['error']}")
         except BrokerError as refused:
             await self._close_row(raw, "rejected", str(refused))
             raise
         return await self._settle(raw, symbol, status)
-
-    def _send(
-        self, symbol: str, buy: bool, size: float, limit: float, *, reduce_only: bool, cloid: Cloid
-    ) -> dict[str, Any]:
-        assert self._exchange is not None  # noqa: S101  start() came first
-        try:
-            reply = self._exchange.order(
-                symbol, buy, size, limit, {"limit": {"tif": "Ioc"}}, reduce_only=reduce_only, cloid=cloid
-            )
-        except (SdkError, OSError) as problem:
-            raise BrokerError(f"hyperliquid: {problem}") from problem
-        if reply.get("status") != "ok":
-            raise BrokerError(f"hyperliquid: {reply.get('response')}")
-        status: dict[str, Any] = reply["response"]["data"]["statuses"][0]
-        if "error" in status:
-            raise BrokerError(f"hyperliquid: {status['error']}")
-        return status
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
         """Wait for the fills, at most two seconds; then take the order's own reply for it."""
@@ -230,16 +217,9 @@ class MainnetBroker:
         await self.store.query(SETTLED, cloid=cloid, status=status, filled=filled, price=price, fee=fee)
 
     async def _lever(self, symbol: str, leverage: int) -> None:
-        if self._leverage.get(symbol) == leverage:
-            return
-        assert self._exchange is not None  # noqa: S101  start() came first
-        try:
-            reply = await asyncio.to_thread(self._exchange.update_leverage, leverage, symbol, True)
-        except (SdkError, OSError) as problem:
-            raise BrokerError(f"hyperliquid: {problem}") from problem
-        if reply.get("status") != "ok":
-            raise BrokerError(f"hyperliquid: {reply.get('response')}")
-        self._leverage[symbol] = leverage
+        if self._leverage.get(symbol) != leverage:
+            await self._ask("update_leverage", leverage, symbol, True)
+            self._leverage[symbol] = leverage
 
     def _round_down(self, symbol: str, size: float) -> float:
         step = Decimal(1).scaleb(-self._universe[symbol])
@@ -297,9 +277,6 @@ class MainnetBroker:
     async def _filled(self, fill: dict[str, Any]) -> None:
         signed = float(fill["sz"]) * (1 if fill["side"] == "B" else -1)
         self.socket_sizes[fill["coin"]] = float(fill["startPosition"]) + signed
-        if fill.get("liquidation"):
-            text = f"position in {fill['coin']} liquidated at {fill['px']}"
-            await self.store.log("liquidation", text, level="error", tid=fill["tid"])
         if placed := self.placed.get(cloid := str(fill.get("cloid"))):
             placed.add(fill)
             if placed.settled:
@@ -311,6 +288,3 @@ def _position(found: dict[str, Any], marks: Mapping[str, float]) -> Position:
     mark = marks.get(found["coin"]) or float(found["positionValue"]) / abs(size)
     liquidation = float(found["liquidationPx"]) if found["liquidationPx"] else None
     return Position(found["coin"], size, float(found["entryPx"]), mark, float(found["leverage"]["value"]), liquidation)
-
-
-__all__ = ["MainnetBroker", "VenueError"]

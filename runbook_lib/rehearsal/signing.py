@@ -16,11 +16,15 @@ from eth_utils.exceptions import ValidationError
 NOWHERE = "0x0000000000000000000000000000000000000000"  # the verifying contract of both domains
 L1_DOMAIN = {"name": "Exchange", "version": "1", "chainId": 1337, "verifyingContract": NOWHERE}
 USER_DOMAIN = {"name": "HyperliquidSignTransaction", "version": "1", "verifyingContract": NOWHERE}
+SIGNED = "HyperliquidTransaction:"
 # What a master wallet signs itself: action type -> (primary type, fields in order, after hyperliquidChain).
 USER_SIGNED = {
-    "approveAgent": ("ApproveAgent", {"agentAddress": "address", "agentName": "string", "nonce": "uint64"}),
-    "usdSend": ("UsdSend", {"destination": "string", "amount": "string", "time": "uint64"}),
-    "withdraw3": ("Withdraw", {"destination": "string", "amount": "string", "time": "uint64"}),
+    "approveAgent": (
+        f"{SIGNED}ApproveAgent",
+        {"agentAddress": "address", "agentName": "string", "nonce": "uint64"},
+    ),
+    "usdSend": (f"{SIGNED}UsdSend", {"destination": "string", "amount": "string", "time": "uint64"}),
+    "withdraw3": (f"{SIGNED}Withdraw", {"destination": "string", "amount": "string", "time": "uint64"}),
 }
 
 
@@ -48,7 +52,7 @@ def user_signer(body: dict[str, Any]) -> str:
     domain = USER_DOMAIN | {"chainId": int(action["signatureChainId"], 16)}
     types = {"hyperliquidChain": "string"} | fields
     message = {key: action[key] for key in types}
-    return recover(domain, f"HyperliquidTransaction:{name}", types, message, body)
+    return recover(domain, name, types, message, body)
 
 
 def recover(domain: dict[str, Any], name: str, types: dict[str, str], message: Any, body: Any) -> str:

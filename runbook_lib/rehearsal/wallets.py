@@ -12,24 +12,11 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from runbook_lib.rehearsal.serving import Json, Refusal
+from runbook_lib.rehearsal.signing import USER_DOMAIN, USER_SIGNED
 from runbook_lib.rehearsal.world import World
 
 CHAIN = 42161  # Arbitrum One, where the wallet is when it signs
-VERIFIER = "0x0000000000000000000000000000000000000000"
-TYPES = {
-    "EIP712Domain": [
-        {"name": "name", "type": "string"},
-        {"name": "version", "type": "string"},
-        {"name": "chainId", "type": "uint256"},
-        {"name": "verifyingContract", "type": "address"},
-    ],
-    "HyperliquidTransaction:ApproveAgent": [
-        {"name": "hyperliquidChain", "type": "string"},
-        {"name": "agentAddress", "type": "address"},
-        {"name": "agentName", "type": "string"},
-        {"name": "nonce", "type": "uint64"},
-    ],
-}
+DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "verifyingContract": "address"}
 
 
 class Wallets:
@@ -127,14 +114,11 @@ class Wallets:
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
     """What the wallet shows: an agent's approval as EIP-712 typed data (facts services 4.3)."""
+    kind, fields = USER_SIGNED["approveAgent"]
+    types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {
-        "types": TYPES,
-        "primaryType": "HyperliquidTransaction:ApproveAgent",
-        "domain": {
-            "name": "HyperliquidSignTransaction",
-            "version": "1",
-            "chainId": CHAIN,
-            "verifyingContract": VERIFIER,
-        },
+        "types": {part: [{"name": key, "type": of} for key, of in held.items()] for part, held in types.items()},
+        "primaryType": kind,
+        "domain": USER_DOMAIN | {"chainId": CHAIN},
         "message": {"hyperliquidChain": "Mainnet", "agentAddress": agent, "agentName": name, "nonce": nonce},
     }
