@@ -90,15 +90,6 @@ class Faults:
         self.active[fault.id] = fault
         return fault
 
-    @contextmanager
-    def injected(self, **what: Any) -> Iterator[Fault]:
-        """A fault for the length of a block, from inside the platform process."""
-        fault = self.add(**what)
-        try:
-            yield fault
-        finally:
-            self.active.pop(fault.id, None)
-
     def match(self, service: str, method: str, path: str) -> Fault | None:
         """The newest fault that applies to a request; it counts the hit."""
         for fault in reversed(self.active.values()):

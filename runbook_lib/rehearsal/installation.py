@@ -178,7 +178,14 @@ def make_schemas(connection: psycopg.Connection[Any]) -> None:
 
 def _run(*command: str | Path) -> None:
     done = subprocess.run(
-        account().command(*command), cwd="/", env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+        command,
+        cwd="/",
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        **account().launch(),
     )
     if done.returncode != 0:
         raise ServiceError(f"{Path(command[0]).name} failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -17,13 +17,14 @@ from runbook_lib.rehearsal.folders import write_json
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLITE = {"postgres": signal.SIGQUIT}  # at once, without waiting for clients: its data is thrown away
+LIBC = ctypes.CDLL(None)  # loaded before any fork: a child of a process with threads could wait for ever to load it
 _recording = Lock()
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
     """Ask Linux to send us a signal when the thread that started us ends; elsewhere, do nothing."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def started(pid: int) -> str | None:

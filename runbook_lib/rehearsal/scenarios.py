@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # the command line names scenarios too, and has no need of a 
     from runbook_lib.rehearsal.world import World
 
 Json = dict[str, Any]
-PARTS = frozenset({"says", "start", "http", "set", "runner", "venue", "vercel", "fly", "sql", "undo"})
+Undo = Callable[[], object]
 
 
 @cache
@@ -52,8 +53,8 @@ class Scenarios:
         with ExitStack() as stack:
             for part, value in parts.items():
                 if part in PLAYED:
-                    stack.enter_context(PLAYED[part](self.world, value))
-            stack.callback(self._undo, parts.get("undo", ()))
+                    stack.callback(PLAYED[part](self.world, value))
+            stack.callback(_query, self.world, parts.get("undo", ()))
             self.active[name] = stack.pop_all()
         return parts
 
@@ -64,61 +65,43 @@ class Scenarios:
             stack.close()
         return stack is not None
 
-    def _undo(self, statements: list[Any]) -> None:
-        for statement in statements:
-            self.world.query(statement)
+
+def _http(world: World, wanted: list[Json]) -> Undo:
+    made = [world.faults.add(**fault).id for fault in wanted]
+    return lambda: [world.faults.active.pop(one, None) for one in made]
 
 
-@contextmanager
-def _http(world: World, wanted: list[Json]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for fault in wanted:
-            stack.enter_context(world.faults.injected(**fault))
-        yield
-
-
-@contextmanager
-def _set(world: World, wanted: Json) -> Iterator[None]:
+def _set(world: World, wanted: Json) -> Undo:
     """Change attributes of stand-ins: ``web.sweeps`` is ``world.web.sweeps``."""
-    before = {}
-    for path, value in wanted.items():
+    before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
+    _assign(world, wanted)
+    return lambda: _assign(world, before)
+
+
+def _assign(world: World, values: Json) -> None:
+    for path, value in values.items():
         owner, _, attribute = path.partition(".")
-        before[path] = getattr(getattr(world, owner), attribute)  # AttributeError: no such switch
         setattr(getattr(world, owner), attribute, value)
-    try:
-        yield
-    finally:
-        for path, value in before.items():
-            owner, _, attribute = path.partition(".")
-            setattr(getattr(world, owner), attribute, value)
 
 
-@contextmanager
-def _runner(world: World, wanted: Json) -> Iterator[None]:
-    with runner_fault(world.folder, **wanted):
-        yield
+def _runner(world: World, wanted: Json) -> Undo:
+    with ExitStack() as stack:
+        stack.enter_context(runner_fault(world.folder, **wanted))
+        return stack.pop_all().close
 
 
-@contextmanager
-def _venue(world: World, wanted: Json) -> Iterator[None]:
+def _venue(world: World, wanted: Json) -> Undo:
     before = world.hyperliquid.faults
-    world.hyperliquid.faults = replace(before, **wanted)
-    try:
-        yield
-    finally:
-        world.hyperliquid.faults = before
+    _assign(world, {"hyperliquid.faults": replace(before, **wanted)})
+    return lambda: _assign(world, {"hyperliquid.faults": before})
 
 
-@contextmanager
-def _vercel(world: World, wanted: Json) -> Iterator[None]:
+def _vercel(world: World, wanted: Json) -> Undo:
     """Change variables and redeploy; both again afterwards."""
-    before = {key: world.vercel.variable(key) for key in wanted}
-    values = {key: found.value if found else None for key, found in before.items()}
+    found = {key: world.vercel.variable(key) for key in wanted}
+    before = {key: variable.value if variable else None for key, variable in found.items()}
     _put(world, wanted)
-    try:
-        yield
-    finally:
-        _put(world, values)
+    return lambda: _put(world, before)
 
 
 def _put(world: World, values: Json) -> None:
@@ -131,31 +114,25 @@ def _put(world: World, values: Json) -> None:
     world.vercel.deploy(seconds=0)
 
 
-@contextmanager
-def _fly(world: World, wanted: Json) -> Iterator[None]:
-    app = world.names.fly_app
-    held = world.fly.app(app).secrets
-    before = {key: held[key].value if key in held else None for key in wanted}
+def _fly(world: World, wanted: Json) -> Undo:
+    app, held = world.names.fly_app, world.fly.app(world.names.fly_app).values()
     world.fly.set_secrets(app, wanted)
-    try:
-        yield
-    finally:
-        world.fly.set_secrets(app, before)
+    return lambda: world.fly.set_secrets(app, {key: held.get(key) for key in wanted})
 
 
-@contextmanager
-def _sql(world: World, wanted: list[Any]) -> Iterator[None]:
-    for statement in wanted:
+def _query(world: World, statements: list[Any]) -> Undo:
+    for statement in statements:
         world.query(statement)
-    yield
+    return lambda: None
 
 
-PLAYED: dict[str, Callable[[World, Any], AbstractContextManager[None]]] = {
+PLAYED: dict[str, Callable[[World, Any], Undo]] = {
     "http": _http,
     "set": _set,
     "runner": _runner,
     "venue": _venue,
     "vercel": _vercel,
     "fly": _fly,
-    "sql": _sql,
+    "sql": _query,
 }
+PARTS = PLAYED.keys() | {"says", "start", "undo"}

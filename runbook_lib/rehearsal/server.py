@@ -14,10 +14,12 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from runbook_lib.errors import ServiceError
-from runbook_lib.rehearsal import launch
+from runbook_lib.rehearsal import processes
 
 UNPRIVILEGED = ("nobody", "daemon")  # whom Postgres runs as when we are root, which it refuses to be
 PATIENCE = 20.0  # seconds a server may take to answer or to end; 0.1 is usual
@@ -64,11 +66,11 @@ class Account:
             place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.absolute().parents)
         )
 
-    def command(self, *command: str | Path) -> list[str]:
-        """``command``, run by this account and ended when the thread that starts it ends."""
-        who = "-" if self.user is None else f"{self.user}:{self.group}"
-        script = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), str(int(signal.SIGQUIT)), who]
-        return script + [str(part) for part in command]
+    def launch(self) -> dict[str, Any]:
+        """Options of ``subprocess`` for a child of this account that ends when the thread that starts it ends."""
+        who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
+        # Python changes the user first, which is right: a change of user clears the parent-death signal.
+        return who | {"preexec_fn": partial(processes.die_with_parent, signal.SIGQUIT)}
 
 
 def account() -> Account:
@@ -126,9 +128,8 @@ class Server:
             settings = self._settings | {"port": str(self.port), "extension_control_path": f"$system:{data}/share"}
             options = [f"--{name}={value}" for name, value in settings.items()]
             self._process = subprocess.Popen(
-                account().command(self._program, "-D", data, *options),
-                pass_fds=inherited, cwd="/", env=ENVIRONMENT,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [self._program, "-D", data, *options], pass_fds=inherited, cwd="/", env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **account().launch(),
             )  # fmt: skip
         self._process.wait()
 

@@ -21,38 +21,28 @@ class VenueClient:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._place = urlsplit(address).netloc
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=TIMEOUT)
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
         """The reply to an info request; raise `VenueError` with ``<status> <reason>`` otherwise."""
-        return await asyncio.to_thread(self.ask, {"type": kind} | parameters)
-
-    def ask(self, body: dict[str, Any]) -> Any:
-        """The same, blocking."""
-        with self._lock:
-            try:
-                return self._ask(json.dumps(body).encode())
-            except (OSError, http.client.HTTPException) as problem:
-                self._drop()
-                raise VenueError(f"fetch failed: {problem or type(problem).__name__}") from problem
+        return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:
-        fresh = self._connection is None
-        if self._connection is None:
-            self._connection = http.client.HTTPConnection(self._place, timeout=TIMEOUT)
-        try:
-            return self._exchange(self._connection, body)
-        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-            self._drop()
-            if fresh:
-                raise
-            return self._ask(body)  # the kept connection had been closed meanwhile: once more, on a new one
+        with self._lock:
+            kept = self._connection.sock is not None
+            try:
+                return self._exchange(body)
+            except (OSError, http.client.HTTPException) as problem:
+                self._connection.close()
+                hung_up = isinstance(problem, ConnectionResetError | BrokenPipeError)  # also: answered nothing
+                if not (kept and hung_up):
+                    raise VenueError(f"fetch failed: {problem or type(problem).__name__}") from problem
+        return self._ask(body)  # the kept connection had been closed meanwhile: once more, on a new one
 
-    def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> Any:
-        connection.request("POST", "/info", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
+    def _exchange(self, body: bytes) -> Any:
+        self._connection.request("POST", "/info", body, {"Content-Type": "application/json"})
+        answer = self._connection.getresponse()
         raw = answer.read()
         if answer.status != 200:
             raise VenueError(f"{answer.status} {answer.reason or http.client.responses.get(answer.status, '')}")
@@ -60,8 +50,3 @@ class VenueClient:
             return json.loads(raw)
         except ValueError as problem:
             raise VenueError(f"200 with a body that is not JSON: {raw[:40]!r}") from problem
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -36,8 +36,8 @@ class PlainServer:
             f"--pwfile={self.folder / 'password'}",
             "--no-sync",
         )
-        initdb = account().command(programs / "initdb", "-D", data, *options)
-        subprocess.run(initdb, env=ENVIRONMENT, cwd="/", check=True, capture_output=True)
+        initdb = [programs / "initdb", "-D", data, *options]
+        subprocess.run(initdb, env=ENVIRONMENT, cwd="/", check=True, capture_output=True, **account().launch())
         self.server = Server(programs / "postgres", data, self.folder / "log", settings={})
         self.address = f"postgresql://{superuser}:{password}@127.0.0.1:{self.server.port}/postgres?sslmode=prefer"
 
