@@ -74,6 +74,7 @@ class Machine:
     _stop_requested: bool = False
     _life: asyncio.Task[None] | None = field(default=None, repr=False)
     _killer: asyncio.Task[None] | None = field(default=None, repr=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)  # two restarts would leave two processes
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def __post_init__(self) -> None:
@@ -152,37 +153,40 @@ class Machine:
 
         One that is just starting, after a crash say, is waited for.
         """
-        if self.state == "starting":
-            await self.wait(PERSISTENT, timeout)
-        if self.state not in {"started", "stopped"}:
-            raise Refusal(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
-        self.event("restart", "restarting", "user")
-        await self._end(number, timeout)
-        self._take_secrets_if_switched()
-        self._begin("user")
+        async with self._turn:
+            if self.state == "starting":
+                await self.wait(PERSISTENT, timeout)
+            if self.state not in {"started", "stopped"}:
+                raise Refusal(412, f"failed_precondition: unable to restart machine from current state: '{self.state}'")
+            self.event("restart", "restarting", "user")
+            await self._end(number, timeout)
+            self._take_secrets_if_switched()
+            self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
         """A new version: new instance id, new configuration, the app's secrets of now."""
-        if self.state == "destroyed":
-            raise Refusal(412, "failed_precondition: machine has been destroyed")
-        self._set("replacing")
-        await self._end(signal.SIGINT, STOP_TIMEOUT)
-        self.config, self.image_ref = config, image_ref
-        self.instance_id, self.version = ulid(), self.version + 1
-        self._secrets = self.app.values()
-        self.event("update", "replaced", "user")
-        if launch:
-            self._begin("user")
-        else:
-            self._set("stopped")
+        async with self._turn:
+            if self.state == "destroyed":
+                raise Refusal(412, "failed_precondition: machine has been destroyed")
+            self._set("replacing")
+            await self._end(signal.SIGINT, STOP_TIMEOUT)
+            self.config, self.image_ref = config, image_ref
+            self.instance_id, self.version = ulid(), self.version + 1
+            self._secrets = self.app.values()
+            self.event("update", "replaced", "user")
+            if launch:
+                self._begin("user")
+            else:
+                self._set("stopped")
 
     async def destroy(self, *, force: bool) -> None:
         """Remove it; 412 for one that runs, unless forced."""
-        if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
-            raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
-        self._set("destroying")
-        await self._end(signal.SIGKILL, STOP_TIMEOUT)
-        self._destroyed("user")
+        async with self._turn:
+            if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
+                raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
+            self._set("destroying")
+            await self._end(signal.SIGKILL, STOP_TIMEOUT)
+            self._destroyed("user")
 
     def signal(self, number: int) -> None:
         """Send ``number`` to the process, if there is one."""

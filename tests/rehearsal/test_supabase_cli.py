@@ -254,12 +254,13 @@ def operator(rehearsal, project, monkeypatch):
     return project
 
 
-def test_linking_is_remembered_and_a_good_token_makes_up_for_the_password(run, operator):
+def test_linking_is_remembered_and_a_good_token_makes_up_for_the_password(run, operator, monkeypatch):
     said = run("link", "--project-ref", REFERENCE)
     assert (said.code, said.out) == (0, "Finished supabase link.\n")
     assert (operator / "supabase" / ".temp" / "project-ref").read_text() == REFERENCE
-    pushed = run("db", "push", "--yes")
-    assert (pushed.code, "Initialising login role..." in pushed.err) == (0, True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    pushed = run("db", "push")
+    assert pushed.err.startswith("Connecting to remote database...\nInitialising login role...\nDo you want to push")
 
 
 def test_linking_refuses_what_the_vendor_refuses(run, operator, monkeypatch):
