@@ -1,8 +1,7 @@
 """The stand-in of the ``fly`` command line, for what only it does: building an image and pushing it (facts 1.4).
 
-Runs as a script on the bare standard library (``python -I -S fly_cli.py``), so that it starts fast. It asks the
-addresses in ``FLY_FLAPS_BASE_URL`` and ``FLY_REGISTRY_HOST``, or those of the rehearsal whose folder is
-``RUNBOOK_REHEARSAL``; the token comes from ``FLY_API_TOKEN``. Texts are flyctl's.
+Runs as a script on the bare standard library (``python -I -S fly_cli.py``), so that it starts fast. The folder of the
+rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import shlex
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 VERSION = "fly v0.3.210 linux/amd64 Commit: rehearsal BuildDate: 2026-11-03T12:00:00Z"
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -39,15 +39,13 @@ def say(text: str, stream: Any = None) -> None:
 # -- asking
 
 
-def address(variable: str, key: str) -> str:
-    """Base address of a service: from the environment, else from the rehearsal's folder."""
-    if os.environ.get(variable):
-        return os.environ[variable]
+def address(service: str) -> str:
+    """Base address of a service of the rehearsal."""
     folder = os.environ.get("RUNBOOK_REHEARSAL")
     if not folder:
-        fail(f"set {variable}, or RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
+        fail("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
     addresses: dict[str, str] = json.loads((Path(folder) / "addresses.json").read_text())
-    return addresses[key]
+    return addresses[service]
 
 
 def token() -> str:
@@ -59,7 +57,7 @@ def token() -> str:
 
 def send(base: str, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
     """One request to a stand-in; status and body."""
-    place = base.partition("://")[2] or base
+    place = urlsplit(base).netloc
     connection = http.client.HTTPConnection(place, timeout=90)
     try:
         connection.request(method, path, body, headers)
@@ -74,7 +72,7 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
 def find_app(name: str) -> None:
     """End with the API's error unless the token may use the app."""
     headers = {"Authorization": f"Bearer {token()}"}
-    status, raw = send(address("FLY_FLAPS_BASE_URL", "fly"), "GET", f"/v1/apps/{name}", None, headers)
+    status, raw = send(address("fly"), "GET", f"/v1/apps/{name}", None, headers)
     if status != 200:
         fail(json.loads(raw)["error"])
 
@@ -161,7 +159,7 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
     manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}).encode()
     basic = base64.b64encode(f"x:{token()}".encode()).decode()
     headers = {"Authorization": f"Basic {basic}", "Content-Type": MANIFEST}
-    base = address("FLY_REGISTRY_HOST", "registry")
+    base = address("registry")
     status, raw = send(base, "PUT", f"/v2/{app}/manifests/{tag}", manifest, headers)
     if status != 201:
         fail(f"failed to push image: HTTP {status} {raw.decode(errors='replace')}")

@@ -2,7 +2,7 @@
 
 Everything it needs comes from its own environment: ``DEPLOYMENT_ID`` and the app's secrets as in production, and from
 the rehearsal ``RUNBOOK_REHEARSAL`` (the folder with the addresses), ``RUNBOOK_REST`` (the service role's way into the
-database), ``RUNBOOK_TICK`` (seconds that stand for five minutes) and ``RUNBOOK_SEED``. Exit codes: 0 for a
+database) and ``RUNBOOK_TICK`` (seconds that stand for five minutes). Exit codes: 0 for a
 stop, 1 for anything the restart policy should see.
 """
 
@@ -186,8 +186,8 @@ class Runner:
         if await self._halted(risk, account):
             return
         tick, self.ticks = self.ticks, self.ticks + 1
-        seed = self.settings.seed or self.settings.deployment
-        decision = decide(self.payload, account, seed=seed, tick=tick, tokens=float(faults.get("tokens", 1)))
+        seed, tokens = self.settings.deployment, float(faults.get("tokens", 1))
+        decision = decide(self.payload, account, seed=seed, tick=tick, tokens=tokens)
         if "propose" in faults:
             decision = Decision(faults["propose"], "as the rehearsal asked", *_usage(decision))
         verdict = await self._carry_out(decision, risk, account, orders)

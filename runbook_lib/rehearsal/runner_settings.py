@@ -34,7 +34,6 @@ class Settings:
     addresses: Mapping[str, str]
     rest: str
     tick: float  # seconds
-    seed: str
     live: bool
     service_key: str
     variables: Mapping[str, str]
@@ -51,7 +50,6 @@ class Settings:
             addresses=json.loads((folder / "addresses.json").read_text()),
             rest=variables["RUNBOOK_REST"],
             tick=float(variables.get("RUNBOOK_TICK", "1")),
-            seed=variables.get("RUNBOOK_SEED", ""),
             live=variables.get("HYPERLIQUID_LIVE_ENABLED") == "true",
             service_key=variables.get("SUPABASE_SERVICE_ROLE_KEY", ""),
             variables=variables,

@@ -238,7 +238,7 @@ def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: st
     note(f"Do you want to push these migrations to the {target} database?\n{names}\n")
     cautious = target == REMOTE and speaks_3()
     sys.stderr.write(" [y/N] " if cautious else " [Y/n] ")
-    if arguments.yes or os.environ.get("SUPABASE_YES", "").lower() in {"1", "true"}:
+    if arguments.yes:
         return note("y")
     if cautious and not sys.stdin.isatty():
         note("")
@@ -284,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
         pushing.add_argument(flag, action="store_true")
     for command in (linking, pushing):
         command.add_argument("--password", "-p")
-        command.add_argument("--workdir", default=os.environ.get("SUPABASE_WORKDIR") or ".")
+        command.add_argument("--workdir", default=".")
         command.add_argument("--yes", action="store_true")
     return parser
 

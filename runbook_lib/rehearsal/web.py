@@ -16,6 +16,7 @@ from runbook_lib.rehearsal.studio import Studio
 from runbook_lib.rehearsal.wallets import Wallets
 from runbook_lib.rehearsal.world import World
 
+SWEEP_FLOOR = 5.0  # seconds of silence no sweep marks, for the platform's 15 minutes: a busy machine stalls for three
 # A deployment that never beat counts from its creation. The interval is its own Skill version's.
 SWEEP: LiteralString = """
     with beats as (
@@ -63,7 +64,7 @@ class Web:
 
     def sweep(self) -> Json:
         """Mark deployments without a heartbeat for longer than max(3 x interval, floor)."""
-        floor = f"{self.world.sweep_floor + self.late} seconds"
+        floor = f"{SWEEP_FLOOR + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
         return self.world.query(SWEEP, {"tick": f"{self.world.tick} seconds", "floor": floor})[0]

@@ -18,7 +18,6 @@ from runbook_lib.rehearsal.folders import write_json
 from runbook_lib.rehearsal.names import Names
 
 CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
-SWEEP_FLOOR = 5.0  # seconds of silence no sweep marks, for the platform's 15 minutes: a busy machine stalls for three
 
 
 @dataclass
@@ -30,7 +29,6 @@ class World:
     secrets: dict[str, str]
     tick: float  # seconds between two decisions of a Skill, unless the Skill says otherwise
     names: Names = field(default_factory=Names)
-    sweep_floor: float = SWEEP_FLOOR
     closing: threading.Event = field(default_factory=threading.Event)
     database: Any = None
     fly: Any = None

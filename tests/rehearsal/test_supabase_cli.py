@@ -55,7 +55,6 @@ def project(server, tmp_path, monkeypatch):
     (tmp_path / "supabase" / ".temp" / "project-ref").write_text(REFERENCE)
     monkeypatch.setenv("RUNBOOK_REHEARSAL", str(server.folder))
     monkeypatch.setenv("SUPABASE_DB_PASSWORD", PASSWORD)
-    monkeypatch.delenv("SUPABASE_YES", raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     return tmp_path
 
