@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from runbook_lib.rehearsal.execution import Account, Position
@@ -52,12 +52,8 @@ class PaperBroker:
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start anew with $10,000, or where ``agent_state`` says an earlier process left off."""
-        self.held = {
-            one["symbol"]: Position(
-                one["symbol"], one["sizeBase"], one["entryPrice"], one["markPrice"], one["leverage"]
-            )
-            for one in positions or []
-        }
+        kept = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
+        self.held = {one["symbol"]: Position(*(one[key] for key in kept)) for one in positions or []}
         profit = sum(one.profit for one in self.held.values())
         self.cash = PAPER_BALANCE if equity is None else equity - profit
         self.orders = 0
@@ -67,10 +63,7 @@ class PaperBroker:
 
     async def account(self, marks: Mapping[str, float]) -> Account:
         """Equity and positions at these marks; a position whose symbol has none keeps its last."""
-        positions = [
-            Position(one.symbol, one.size, one.entry_price, marks.get(one.symbol, one.mark), one.leverage)
-            for one in self.held.values()
-        ]
+        positions = [replace(one, mark=marks.get(one.symbol, one.mark)) for one in self.held.values()]
         equity = self.cash + sum(one.profit for one in positions)
         return Account(equity, tuple(self._with_liquidation(one, equity) for one in positions))
 
@@ -116,8 +109,7 @@ class PaperBroker:
         """Cross margin: the mark at which equity equals maintenance, None where no price gets there."""
         sign = 1 if one.size > 0 else -1
         price = (one.mark - equity / one.size) / (1 - sign * MAINTENANCE)
-        unreachable = price <= 0
-        return Position(one.symbol, one.size, one.entry_price, one.mark, one.leverage, None if unreachable else price)
+        return replace(one, liquidation_price=price if price > 0 else None)
 
 
 class StubBroker:

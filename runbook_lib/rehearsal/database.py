@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -45,12 +44,8 @@ class Database:
         source = prepared()
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         source.copy(folder / "postgres")
-        server = Server(
-            source.programs / "postgres",
-            folder / "postgres",
-            folder / "logs" / "postgres.log",
-            settings={"timezone": timezone},
-        )
+        log = folder / "logs" / "postgres.log"
+        server = Server(source.programs / "postgres", folder / "postgres", log, settings={"timezone": timezone})
         started = cls(
             server,
             password=password or secrets.token_urlsafe(18),
@@ -115,9 +110,7 @@ class Database:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _change_passwords(self) -> None:

@@ -17,9 +17,7 @@ class Deploying:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def create(
-        self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None, version: int | None = None
-    ) -> Json:
+    def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
         """A deployment's row and its Fly machine, or a `Refusal` that says why not."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
@@ -33,13 +31,7 @@ class Deploying:
             "insert into public.deployments"
             " (user_id, skill_id, skill_version, broker_kind, hyperliquid_agent_id, status)"
             " values (%(user)s, %(skill)s, %(version)s, %(broker)s, %(agent)s, 'provisioning') returning id::text",
-            {
-                "user": user,
-                "skill": skill,
-                "version": version or found["latest_version"],
-                "broker": broker,
-                "agent": agent,
-            },
+            {"user": user, "skill": skill, "version": found["latest_version"], "broker": broker, "agent": agent},
         )
         return {"deployment_id": made["id"], "machine_id": self._machine(made["id"], environment)}
 

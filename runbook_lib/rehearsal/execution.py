@@ -34,16 +34,11 @@ class Position:
     def view(self) -> dict[str, Any]:
         """As the platform stores it in ``agent_state.positions``."""
         return {
-            "symbol": self.symbol,
-            "side": "long" if self.size > 0 else "short",
-            "sizeBase": self.size,
-            "entryPrice": self.entry_price,
-            "markPrice": self.mark,
-            "notionalUsd": round(self.notional, 6),
-            "unrealizedPnlUsd": round(self.profit, 6),
-            "leverage": self.leverage,
+            "symbol": self.symbol, "side": "long" if self.size > 0 else "short", "sizeBase": self.size,
+            "entryPrice": self.entry_price, "markPrice": self.mark, "notionalUsd": round(self.notional, 6),
+            "unrealizedPnlUsd": round(self.profit, 6), "leverage": self.leverage,
             "liquidationPrice": self.liquidation_price,
-        }
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)

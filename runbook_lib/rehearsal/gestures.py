@@ -29,22 +29,16 @@ class Declined(Exception):
 
 
 class Person:
-    """One human with wallets of their own. ``unwilling`` names gestures this person declines, for scenarios.
-
-    A gesture that names no Skill or deployment means the newest.
-    """
+    """One human with wallets of their own. A gesture that names no Skill or deployment means the newest."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.unwilling: set[str] = set()
         self.performed: list[Answer] = []
         self.wallet = Account.create()
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
         """Do a gesture by its name; the answer's ``performed`` says in words what was done."""
-        if name in self.unwilling:
-            raise Declined(f"the person declined: {name}")
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer

@@ -9,7 +9,6 @@ each time, so of two rehearsals on one server only the later can use it.
 from __future__ import annotations
 
 import secrets
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -109,9 +108,7 @@ class ScratchDatabase:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -122,17 +122,9 @@ class Studio:
                 "insert into public.decision_snapshots (sim_run_id, tick_at, context, proposed_action, verdict,"
                 " prompt_tokens, completion_tokens, cost_usd) values (%(run)s, %(at)s, %(context)s, %(action)s,"
                 " %(verdict)s, %(prompt)s, %(completion)s, %(cost)s)",
-                [
-                    {
-                        "run": run,
-                        **row,
-                        "context": Jsonb(row["context"]),
-                        "verdict": Jsonb(row["verdict"]),
-                        "action": Jsonb(row["action"]) if row["action"] else None,
-                    }
-                    for row in rows
-                ],
-            )
+                [{"run": run} | {key: Jsonb(part) if isinstance(part, dict) else part for key, part in row.items()}
+                 for row in rows],
+            )  # fmt: skip
 
 
 async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]:
@@ -153,17 +145,9 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]
             verdict = refused.view() if refused else (await broker.execute(action, marks)).view()
             orders += refused is None
         at = since + timedelta(seconds=INTERVAL * tick)
-        rows.append(
-            {
-                "at": at,
-                "context": {"marks": marks, "equityUsd": account.equity},
-                "action": action,
-                "verdict": verdict,
-                "prompt": made.prompt_tokens,
-                "completion": made.completion_tokens,
-                "cost": made.cost_usd,
-            }
-        )
+        used = {"prompt": made.prompt_tokens, "completion": made.completion_tokens, "cost": made.cost_usd}
+        context = {"marks": marks, "equityUsd": account.equity}
+        rows.append({"at": at, "context": context, "action": action, "verdict": verdict, **used})
     return rows
 
 
