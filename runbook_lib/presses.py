@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from runbook_lib.acts import Act
     from runbook_lib.cards import Card
+    from runbook_lib.placing import Stage
     from runbook_lib.services import Services
     from runbook_lib.settings import Settings
-    from runbook_lib.stage import Stage
 
 __all__ = ["Place", "ask", "offer", "target"]
 

@@ -15,8 +15,8 @@ from runbook_lib.cards import Bar, Card
 from runbook_lib.commands import Command, Http, Reply
 from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPending, nearest
 from runbook_lib.expect import Expectation, Finding, reply
+from runbook_lib.placing import Stage
 from runbook_lib.services import Services
-from runbook_lib.stage import Stage
 from runbook_lib.verdicts import Sent, Verdicts
 from runbook_lib.writer import Writer
 

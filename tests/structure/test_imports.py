@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import runbook_lib
 from tests.structure import imports
 from tests.structure.imports import Library
 
@@ -135,3 +137,9 @@ def test_relative_imports_of_a_sub_package_are_resolved():
 @pytest.mark.parametrize("name", ["utils", "record_helpers", "rehearsal.base", "fly_manager"])
 def test_a_vague_name_is_found(name):
     assert len(complaints(imports.vague_names, **{name.replace(".", "__"): ""})) == 1
+
+
+def test_no_module_hides_a_name_that_notebooks_use():
+    """An imported module becomes an attribute of the package, in the place of what the package offers by that name."""
+    modules = {module.name for module in pkgutil.iter_modules(runbook_lib.__path__)}
+    assert not modules & set(runbook_lib.__all__)

@@ -9,7 +9,7 @@ import pytest
 from runbook_lib import ticking
 from runbook_lib.cards import Bar, Card
 from runbook_lib.expect import Finding
-from runbook_lib.stage import Stage
+from runbook_lib.placing import Stage
 from tests.core_fixtures import eventually
 
 CARD = Card("0.1a", "T", "asking", ["select 1;"])
