@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODE",
+    "MODES",
     "UNKNOWN",
     "Alarm",
     "acknowledge",
@@ -35,6 +36,7 @@ __all__ = [
 
 MODE = "watch"  # of a watch's record
 ACK = "ack"  # of a record that holds an acknowledgement made after the watch had ended
+MODES = (MODE, ACK)
 UNKNOWN = "unknown"  # the alarm that is open while something cannot be judged
 SILENT = timedelta(seconds=30)  # beyond twice its interval: a watch that wrote nothing for so long is not watching
 SAID = ("title", "complaint", "fix", "lasts")  # what a verdict and a raised line say alike
@@ -156,7 +158,7 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
             opened = record.opened()
         except RecordError:
             continue  # cut off while it was begun
-        ours = opened["mode"] in (MODE, ACK) and opened["phase"] == (notebook or opened["phase"])
+        ours = opened["mode"] in MODES and opened["phase"] == (notebook or opened["phase"])
         if ours and opened.get("platform", "") == settings.platform:
             return record
     return None

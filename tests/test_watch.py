@@ -277,6 +277,8 @@ def test_a_second_watch_of_the_same_is_refused_and_what_is_no_watch_too(platform
     assert (code, "nothing to watch" in said) == (2, True)
     platform.stop(watching)
     assert platform.contiguous() == []
+    code, said = platform.run("resume", platform.watches()[0].name)
+    assert (code, "./runbook watch" in said) == (2, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -86,10 +86,12 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     """
     import yaml
 
-    from runbook_lib import outline, records, runs
+    from runbook_lib import alarm_ledger, outline, records, runs
 
     parent = runs.latest(records.find(runs.records_root(), record))
     ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
+    if parent.opened()["mode"] in alarm_ledger.MODES:
+        raise ConfigError(f"{parent.name} is of a watch: ./runbook watch {ran_with['phase']} goes on with it")
     settings = entry.settings_of(parent.opened()["profile"])
     entry.fingerprint(settings, project)
     _seal_if_cut_off(parent, settings)
