@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from runbook_lib.console_presses import Press
-    from runbook_lib.halt_board import Part
+    from runbook_lib.halt.board import Part
     from runbook_lib.overview import Overview
     from runbook_lib.settings import Settings
 
