@@ -174,6 +174,8 @@ def _break(scenario: Scenario, stack: ExitStack) -> None:
     """Put the scenario's fault in force; variables are taken back when ``stack`` is left."""
     for statement in scenario.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
+    if scenario.variables:
+        _ask(http("person", "PUT /variables", json=scenario.variables))
     if scenario.fault:
         _ask(http("person", "POST /faults", json=scenario.fault))
     before = dict(os.environ)
@@ -198,14 +200,19 @@ def _set_stage(scenario: Scenario) -> None:
     """Enter the platform's scenario, let the person do their gestures, wait for what comes of it."""
     if scenario.platform:
         _ask(http("person", "POST /scenarios/{name}", name=scenario.platform))
-    for gesture in scenario.gestures:
-        [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
-        _answer(http("person", "POST /gestures/{name}", name=name, json=facts))
+    refused = [words for gesture in scenario.gestures if (words := _gestured(gesture))]
     deadline = monotonic() + STAGE
     while scenario.until and not _ask(http("person", "POST /sql", json={"sql": scenario.until})).value("rows"):
         if monotonic() > deadline:
-            raise ConfigError(f"the drill {scenario.name!r}: {scenario.until} gave no row within {STAGE:g} s")
+            why = "; ".join(["", *refused])
+            raise ConfigError(f"the drill {scenario.name!r}: {scenario.until} gave no row within {STAGE:g} s{why}")
         sleep(0.05)
+
+
+def _gestured(gesture: str | dict[str, Any]) -> str | None:
+    """Let the person do a gesture; what they were refused, which may be what the notebook is to find."""
+    [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
+    return _answer(http("person", "POST /gestures/{name}", name=name, json=facts)).error
 
 
 @contextmanager
@@ -224,7 +231,7 @@ def _mended(scenario: Scenario) -> Iterator[None]:
             found = _answer(_requested(one))
             if found.error and found.status != 404:  # what was not reached was not changed
                 raise ConfigError(f"the drill's {one['request']}: {found.error}")
-        if scenario.sql and not scenario.anew:
+        if (scenario.sql or scenario.variables or scenario.afresh) and not scenario.anew:
             _ask(http("person", f"POST /snapshots/{scenario.notebook}-after"))
 
 

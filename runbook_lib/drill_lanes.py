@@ -77,12 +77,12 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """What is left to do, by notebook, what takes longest first; and which lane is at what."""
+    """What is left to do, by notebook, in the order it is written; and which lane is at what."""
 
     def __init__(self, chosen: Sequence[Scenario]) -> None:
         self.left: dict[str, list[Scenario]] = {}
         self.at: dict[Connection, Scenario] = {}
-        for scenario in sorted(chosen, key=_length):
+        for scenario in chosen:
             self.left.setdefault(scenario.notebook, []).append(scenario)
 
     def next(self, lane: Connection) -> Scenario | None:
@@ -93,7 +93,7 @@ class _Work:
         notebook = here or max(self.left, key=lambda name: sum(map(_length, self.left[name])) / (1 + busy.count(name)))
         if not self.left[notebook]:
             return None
-        self.at[lane] = self.left[notebook].pop()
+        self.at[lane] = self.left[notebook].pop(0)
         return self.at[lane]
 
     def done(self, lane: Connection) -> Scenario | None:
@@ -189,7 +189,7 @@ def _row(scenario: Scenario, parent: Record | None) -> Row:
         caught.verdict,
         scenario.says,
         caught.words,
-        str(told.get("fix") or ""),
+        str(told.get("fix") or caught.words.partition(" Fix: ")[2]),
         round(caught.seconds, 2),
         str(caught.record.folder),
     )

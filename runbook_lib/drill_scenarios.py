@@ -30,9 +30,10 @@ class Scenario:
     The stage is set first: ``platform`` names a scenario of the rehearsal that is entered, ``gestures`` are what the
     person does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
     a query that must give a row. Then it breaks, at the beginning or ``before`` a step. ``sql``: statements run as
-    superuser. ``fault``: an HTTP fault of a stand-in. ``requests``: changes through a stand-in's own API; ``mend``:
-    those that take back what was changed. ``environment``: variables changed. ``files``: of the platform's checkout,
-    new text or null to remove. ``parameters`` are the notebook's.
+    superuser. ``variables``: Vercel's, set (null: removed) without a redeploy. ``fault``: an HTTP fault of a stand-in.
+    ``requests``: changes through a stand-in's own API; ``mend``: those that take back what was changed.
+    ``environment``: variables changed. ``files``: of the platform's checkout, new text or null to remove.
+    ``parameters`` are the notebook's.
 
     ``step`` must fail, and its complaint, symptom or fix must contain ``says``; with ``passes`` it must pass, and what
     it saw contain it. ``afresh``: acts are sent again; ``anew``: that, and on the platform of before.
@@ -47,6 +48,7 @@ class Scenario:
     gestures: tuple[str | dict[str, Any], ...] = ()
     until: str | None = None
     sql: tuple[str, ...] = ()
+    variables: dict[str, str | None] = field(default_factory=dict)
     fault: dict[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)

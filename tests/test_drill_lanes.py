@@ -55,7 +55,7 @@ def test_a_lane_that_dies_leaves_a_row_that_says_so(tmp_path):
     row = drill_lanes._heard(pipe, work, {pipe: process})
 
     assert row is not None and (row.verdict, row.words) == ("missed", "the drill's process ended")
-    assert [one.name for one in work.rest()] == ["0"]
+    assert [one.name for one in work.rest()] == ["1"]
 
 
 def test_a_lane_stays_with_its_notebook_and_then_goes_where_most_is_left():
@@ -65,7 +65,7 @@ def test_a_lane_stays_with_its_notebook_and_then_goes_where_most_is_left():
     first = [work.next(one) for _ in vault]
     moved = work.next(one)
 
-    assert {scenario.notebook for scenario in first} == {"phase_0_platform_prep"}
+    assert first == vault  # as they are written: some take away what the next ones rest on
     assert moved is not None and moved.notebook == "diagnose_boot"
     assert work.next(other) is not None
     assert work.next(one) is None

@@ -9,6 +9,7 @@ from runbook_lib.drill_lanes import Row
 
 PHASE = "phase_0_platform_prep"
 CAUGHT = Row(PHASE, "Vault <missing>", "0.1j", "0.1j", "caught", "create", "create it", "Enable it.", 1.5)
+ALARM = Row(PHASE, "nothing is wrong", "", "0.1b", "false alarm", "", "<html>", "", 2.0)
 MISSED = Row(PHASE, "getter joins wrongly", "0.2c", "", "missed", "came_back", "", "", 2.0)
 
 
@@ -35,14 +36,15 @@ def test_a_matrix_without_a_miss_has_passed_and_its_page_is_under_the_seal(recor
 
 
 def test_a_miss_fails_the_matrix_and_stands_at_the_top_of_its_page(record):
-    for row in (CAUGHT, MISSED):
+    for row in (CAUGHT, MISSED, ALARM):
         drill_record.keep(record, row)
 
     seal = drill_record.finish(record, 3.0)
 
-    assert seal["outcome"] == "failed" and seal["ended"] == "1 not caught"
+    assert seal["outcome"] == "failed" and seal["ended"] == "2 not caught"
     text = page(record)
-    assert "1 of 2 caught" in text and "1 missed, 0 false alarms" in text and "nobody" in text
+    assert "1 of 3 caught" in text and "1 missed, 1 false alarms" in text and "nobody" in text
+    assert '"false-alarm"' in text and "&lt;html&gt;" in text
     assert "Every fault was noticed" not in text
 
 

@@ -14,7 +14,7 @@ import pytest
 from runbook_lib import history, records, runs
 from runbook_lib.commands import http, shell, sql, trial
 from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepFailed, StepPending, StepRefused, StepUnknown
-from runbook_lib.expect import at_least, never, no_rows, reply, rows, value
+from runbook_lib.expect import at_least, each, never, no_rows, reply, rows, value
 from tests.core_fixtures import at, connect, eventually, phase_of, reopened
 
 ONE = sql("select 1 as n")
@@ -148,6 +148,21 @@ def test_a_check_that_cannot_fail_fails(chosen, tmp_path):
     phase = phase_of(chosen, tmp_path, "check 1a")
     with pytest.raises(StepFailed, match="this check cannot fail"):
         check(phase, "1a", expect=rows(minimum=0))
+
+
+NONE = sql("select 1 as n where false")
+
+
+@pytest.mark.parametrize("expect", [rows(minimum=0), each(minimum=0)])
+def test_a_check_that_finds_nothing_and_would_accept_anything_fails(chosen, tmp_path, expect):
+    phase = phase_of(chosen, tmp_path, "check 1a")
+    with pytest.raises(StepFailed, match="this check cannot fail"):
+        check(phase, "1a", NONE, expect)
+
+
+@pytest.mark.parametrize("expect", [no_rows("left"), rows(0), each(minimum=0, n=2)])
+def test_a_check_that_expects_nothing_and_would_complain_of_something_passes(chosen, tmp_path, expect):
+    check(phase_of(chosen, tmp_path, "check 1a"), "1a", NONE, expect)
 
 
 def test_only_a_rehearsal_spoils_replies(production, tmp_path):

@@ -1,4 +1,4 @@
-"""What a drill does to the platform behind its back: statements as superuser, states kept and brought back."""
+"""What a drill does to the platform behind its back: statements, variables, states kept and brought back."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Switches:
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """``/sql`` runs a statement, ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
+    """``/sql`` runs a statement as superuser, ``/variables`` sets Vercel's (null: removed) without a redeploy,
+    ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
 
     A database that is brought back knows nothing of the machines there are now: they are removed first.
     """
@@ -51,6 +52,15 @@ def endpoints(world: World) -> dict[str, Endpoint]:
             return {"rows": len(world.query(ask.body()["sql"]))}
         except psycopg.Error as problem:
             raise Refusal(400, str(problem).strip()) from problem
+
+    def variables(ask: Ask) -> Response:
+        for key, value in ask.body().items():
+            found = world.vercel.variable(key)
+            if value is not None:
+                world.vercel.put(key, value, found.type if found else "encrypted")
+            elif found is not None:
+                del world.vercel.variables[found.id]
+        return Response(status_code=204)
 
     async def keep(ask: Ask) -> Response:
         switches[ask.parts["name"]] = Switches.of(world)
@@ -66,4 +76,9 @@ def endpoints(world: World) -> dict[str, Endpoint]:
         switches[ask.parts["name"]].set_in(world)
         return Response(status_code=204)
 
-    return {"POST /sql": statement, "PUT /snapshots/{name}": keep, "POST /snapshots/{name}": restore}
+    return {
+        "POST /sql": statement,
+        "PUT /variables": variables,
+        "PUT /snapshots/{name}": keep,
+        "POST /snapshots/{name}": restore,
+    }

@@ -42,6 +42,7 @@ class Fault:
     kind: str = "status"
     status: int = 500
     body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)  # of a status, beside the vendor's own
     seconds: float = 0.0
     times: int | None = None  # requests it applies to; None: until it is removed
     name: str = ""
@@ -66,7 +67,7 @@ class Fault:
         """What the client gets in place of the real answer."""
         if self.kind == "garbage":
             return Response(b'<html>\x00{"garb', media_type="application/json")
-        headers = {"retry-after": "1"} if self.status == 429 else None
+        headers = ({"retry-after": "1"} if self.status == 429 else {}) | self.headers
         if self.body is None:
             code, text = TEXTS.get(self.status, ("internal_server_error", "An unexpected internal error occurred"))
             return Refusal(self.status, text, code, headers=headers).reply(service)

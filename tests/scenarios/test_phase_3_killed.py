@@ -48,6 +48,12 @@ def payloads(database):
     return sorted(digests), lowered[0]
 
 
+def ended(record):
+    """The steps of a record that did not pass, in their words."""
+    ends = history.read(record).outcomes().values()
+    return [(end["step"], end["complaint"]) for end in ends if end["outcome"] != "passed"]
+
+
 def killed(scenario, act, seconds):
     """A record of the notebook whose process was killed so many seconds after ``act`` began to owe."""
     record = drill._begun(NOTEBOOK, None, {})
@@ -55,7 +61,7 @@ def killed(scenario, act, seconds):
     process.start()
     deadline = time.monotonic() + 60
     while act not in {event.get("step") for event in record.ledger.events() if event["event"] == "owed"}:
-        assert process.is_alive(), f"the notebook ended before {act}"
+        assert process.is_alive(), f"the notebook ended before {act}: {ended(record)}"
         assert time.monotonic() < deadline, f"{act} was not reached within a minute"
         time.sleep(0.005)
     time.sleep(seconds)
