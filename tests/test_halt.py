@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import history, records, runs
+from runbook_lib import alarm_ledger, history, records, runs
 from runbook_lib.cli import cli
 from runbook_lib.errors import ConfigError, StepRefused
 from runbook_lib.halt import Request, halt
@@ -299,6 +299,23 @@ def test_unhalt_refuses_after_a_halt_that_did_not_pass_and_while_another_undo_is
     with pytest.raises(StepRefused, match=r"3\.1b of .* owes an undo"):
         unhalt(platform.settings(), root=tmp_path)
     assert platform.refuses()
+
+
+def test_unhalt_refuses_while_an_alarm_or_an_unknown_of_the_watch_is_open(platform, live, tmp_path):
+    assert halt(platform.settings(), Request(), root=tmp_path).outcome == "passed"
+    watch = runs.begin(platform.settings(), "phase_4_first_day", root=tmp_path, mode=alarm_ledger.MODE)
+    said = {"title": "No liquidation", "complaint": "liquidations: 1", "fix": "./runbook halt", "lasts": True}
+    for name in ("4.5c", alarm_ledger.UNKNOWN):
+        watch.ledger.append("raised", alarm=name, event_at=None, detected_at="2026-11-22T12:00:00+00:00", **said)
+        with pytest.raises(StepRefused, match=f"{name} No liquidation: open since 2026"):
+            unhalt(platform.settings(), root=tmp_path)
+        alarm_ledger.acknowledge(platform.settings(), tmp_path, name, "ada")
+        with pytest.raises(StepRefused, match="open since"):  # taken over is not over
+            unhalt(platform.settings(), root=tmp_path)
+        watch.ledger.append("cleared", alarm=name, detected_at="2026-11-22T12:00:01+00:00")
+    assert platform.refuses()
+
+    assert unhalt(platform.settings(), root=tmp_path).outcome == "passed"
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
