@@ -323,6 +323,8 @@ def lost(platform, watching, what):
 
 def test_everything_is_lost_twice_and_the_watch_goes_on(platform):
     """Kernel, database and network, each twice, spread over the time; a drift meanwhile is told afterwards."""
+    # At a tick a second the Skill's $10 last ten minutes: then the cost guard trips, and rings.
+    platform.does("update public.skill_versions set payload = jsonb_set(payload, '{risk,maxMonthlyCostUsd}', '100000')")
     watching = platform.watch("--hours", str((SPAN + 3600) / 3600))
     platform.rounds(3)
     began = time.monotonic()

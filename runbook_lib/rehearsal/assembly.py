@@ -42,6 +42,7 @@ class Assembly:
         self.sockets = serving.bind(SERVICES)
         addresses = {name: serving.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
+        addresses["deadman"] = f"{addresses['person']}/alive"
         self.world = World(folder, addresses, environment, float(options["tick"]), database=database)
         self.runners = forkserver.ForkServer(started=partial(self.world.record, "runners"))
         self._fill()

@@ -43,6 +43,7 @@ def endpoints(world: World) -> dict[str, Endpoint]:
     """``/sql`` runs a statement as superuser, ``/variables`` sets Vercel's (null: removed) without a redeploy,
     ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
 
+    ``/alive`` is the dead man's service, which a watch calls after every good round.
     A database that is brought back knows nothing of the machines there are now: they are removed first.
     """
     switches: dict[str, Switches] = {}
@@ -76,7 +77,11 @@ def endpoints(world: World) -> dict[str, Endpoint]:
         switches[ask.parts["name"]].set_in(world)
         return Response(status_code=204)
 
+    def alive(_: Ask) -> Json:
+        return {}
+
     return {
+        "GET /alive": alive,
         "POST /sql": statement,
         "PUT /variables": variables,
         "PUT /snapshots/{name}": keep,
