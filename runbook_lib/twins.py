@@ -36,7 +36,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
-        cell.outputs = [output for output in cell.outputs if VIEW not in output.get("data", {})]
+        cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data", {}))]
         if index in numbers:
             cards = (standing.card(found, number) for number in numbers[index])
             cell.outputs = [_output(card) for card in cards if card]
@@ -49,6 +49,11 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     notebook.metadata.pop("widgets", None)
     merge_streams(notebook)
     write(redacted(notebook, record.redact.text if record.redact else str), record.notebook)
+
+
+def _lives_on(data: dict[str, Any]) -> bool:
+    """Take the widget out of an output; whether something is left to be read without its kernel."""
+    return data.pop(VIEW, None) is None or "text/html" in data
 
 
 def _output(shown: Any) -> Any:

@@ -75,13 +75,17 @@ def test_failures_vouchings_and_what_was_sent_without_an_answer_are_told(phase):
 
 def test_what_is_no_step_stays_as_it_was_saved_and_an_empty_last_cell_goes(phase):
     def saved(notebook):
-        notebook.cells[0].outputs = [new_output("display_data", data={"text/plain": "a chart"})]
+        bare = {twins.VIEW: {"model_id": "x"}, "text/plain": "VBox()"}
+        told = {twins.VIEW: {"model_id": "y"}, "text/plain": "what it showed", "text/html": "what it showed"}
+        shown = ({"text/plain": "a chart"}, bare, told)
+        notebook.cells[0].outputs = [new_output("display_data", data=data) for data in shown]
         notebook.cells.append(new_code_cell(""))
 
     before = len(nbformat.read(phase.record.notebook, as_version=4).cells)
     changed(phase, saved)
     cells = rewritten(phase)
-    assert text(cells[0]) == "a chart" and len(cells) == before
+    assert text(cells[0]) == "a chart\nwhat it showed" and len(cells) == before
+    assert twins.VIEW not in phase.record.notebook.read_text()
 
 
 def test_the_opening_cell_shows_how_far_the_run_is(phase):

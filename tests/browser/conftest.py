@@ -1,4 +1,4 @@
-"""A real browser for the notebooks an operator works in."""
+"""A real browser for the notebooks an operator steps through."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.browser.driving import Tab
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser
 
@@ -28,3 +30,19 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
         yield found
         found.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Tab]]:
+    """Opens a tab on a notebook's address; a picture of each is left when the test ends."""
+    opened: list[Tab] = []
+
+    def open_one(url: str) -> Tab:
+        opened.append(Tab(browser, url))
+        return opened[-1]
+
+    yield open_one
+    for number, one in enumerate(opened):
+        if not one.page.is_closed():
+            one.picture(f"{request.node.name}-{number}")
+        one.page.context.close()

@@ -16,6 +16,7 @@ import pytest
 from runbook_lib import outline, records
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.settings import load
+from tests.browser.driving import pictures
 from tests.core_fixtures import connect, eventually
 
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}  # JupyterLab's own: nobody is asked for news
@@ -83,9 +84,7 @@ def page(browser, lab):
 
     eventually(idle, "an idle kernel")
     yield tab
-    folder = Path(os.environ.get("RUNBOOK_PICTURES") or "screenshots")
-    folder.mkdir(exist_ok=True)
-    tab.screenshot(path=folder / "console.png")
+    tab.screenshot(path=pictures() / "console.png")
     tab.context.close()
 
 
