@@ -165,16 +165,17 @@ def _run_one(settings: Settings, notebook: Path, parameters: dict[str, Any], **o
 
 def _run_all(notebooks: list[Path], alone: str | None) -> int:
     """Run notebooks in order, each only if the one before passed; ``alone`` passes the first one's gate."""
-    from runbook_lib import headless, settings, terminal
+    from runbook_lib import engine, headless, settings, terminal
 
     out, done = terminal.console(), []
-    for notebook in notebooks:
-        out.print(f"[bold]{notebook.stem}[/]")
-        tell = terminal.live(out)
-        done.append(headless.run(settings.load("rehearsal"), notebook, {}, override=alone, on_event=tell))
-        alone = None
-        if done[-1].outcome != "passed":
-            break
+    with engine.Kernels(len(notebooks)) as kernels:  # the next one starts while a phase runs
+        for notebook in notebooks:
+            out.print(f"[bold]{notebook.stem}[/]")
+            chosen, tell = settings.load("rehearsal"), terminal.live(out)
+            done.append(headless.run(chosen, notebook, {}, override=alone, on_event=tell, kernels=kernels))
+            alone = None
+            if done[-1].outcome != "passed":
+                break
     terminal.closing(out, done)
     return headless.EXIT[done[-1].outcome]
 
