@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import gates, history, pages
+from runbook_lib import alarm_ledger, gates, history, pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,20 +35,25 @@ def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
 def view(settings: Settings, root: Path) -> Row:
     """Everything the page shows. Raise `RecordError` if a record cannot be read: then no gate can be judged."""
     runs = [_run(record) for record in gates.of(settings, root)[-NEWEST:]]
-    owed = list(gates.owed(settings, root))
+    owed, judged = list(gates.owed(settings, root)), gates.board(settings, root)
+    everywhere = [reason for reason in judged[0].reasons if all(reason in one.reasons for one in judged)]
     return {
         "title": f"Launch board: {settings.name}",
         "profile": settings.name,
         "production": settings.kind == "production",
         "project": settings.project,
         "made": datetime.now(UTC).isoformat(),
-        "phases": [_phase(one) for one in gates.board(settings, root)],
+        "phases": [_phase(one, everywhere) for one in judged],
+        "everywhere": everywhere,
         "owed": [{"step": event["step"], "record": record.name, "text": event["text"]} for record, event in owed],
+        "alarms": [_alarm(alarm) for _, alarm in alarm_ledger.open_alarms(settings, root)],
         "timeline": _timeline(runs),
     }
 
 
-def _phase(gate: Gate) -> Row:
+def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
+    """A row of the table; what closes every gate is told once, above it."""
+    own = [reason for reason in gate.reasons if reason not in everywhere]
     latest = gate.latest
     seal = latest.sealed() if latest else None
     return {
@@ -57,9 +62,14 @@ def _phase(gate: Gate) -> Row:
         "outcome": seal["outcome"] if seal else "not sealed" if latest else "",
         "ended": seal["at"] if seal else "",
         "open": gate.open,
-        "why": [*gate.reasons, *(f"amber: {reason}" for reason in gate.amber)],
+        "why": [*own, *(f"amber: {reason}" for reason in gate.amber)],
         "amber": bool(gate.amber),
     }
+
+
+def _alarm(alarm: alarm_ledger.Alarm) -> Row:
+    told = ("name", "title", "raised", "complaint", "fix", "acked_by")
+    return {name: getattr(alarm, name) for name in told}
 
 
 # --- the timeline ---------------------------------------------------------------------------------------------------

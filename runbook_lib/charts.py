@@ -261,7 +261,7 @@ def _time_axis(axes: Axes, times: pd.Series) -> None:
     first, last = times.min(), times.max()
     if (last - first).total_seconds() < SHORTEST:
         axes.set_xlim(first - pd.Timedelta(seconds=1), first + pd.Timedelta(seconds=SHORTEST))
-    locator = dates.AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    locator = dates.AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = dates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
         locator, formats=FORMATS, zero_formats=ZEROS, offset_formats=OFFSETS

@@ -12,12 +12,13 @@ from runbook_lib.overview import worries
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from runbook_lib.alarm_ledger import Alarm
     from runbook_lib.console_presses import Press
     from runbook_lib.halt.board import Part
     from runbook_lib.overview import Overview
     from runbook_lib.settings import Settings
 
-__all__ = ["bar", "deployments", "halting", "label", "log", "presses", "trouble"]
+__all__ = ["bar", "deployments", "halting", "label", "log", "presses", "ringing", "trouble"]
 
 Row = dict[str, Any]
 RED, GREEN, GREY, AMBER = "#B00020", "#00745A", "#666", "#8A5A00"
@@ -54,6 +55,18 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
             f"What is shown below is old: {escape(trouble)}</div>"
         )
     return f"<div style='font-size:13px;line-height:1.6'>{text}</div>"
+
+
+def ringing(open_alarms: Iterable[Alarm]) -> str:
+    """Open alarms of the watch, until somebody has taken each over, and after."""
+    lines = []
+    for one in open_alarms:
+        taken = f"acknowledged by {one.acked_by}" if one.acked_by else f"./runbook ack {one.name} --as NAME"
+        lines.append(
+            f"<div style='color:{AMBER if one.acked_by else RED}'><b>open alarm: {escape(one.name)} "
+            f"{escape(one.title)}</b> since {escape(one.raised[:19])}Z: {escape(one.complaint)} ({escape(taken)})</div>"
+        )
+    return "".join(lines)
 
 
 def trouble(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -13,15 +13,18 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from runbook_lib import console_presses, console_view, panel_halting
+from runbook_lib.alarm_ledger import open_alarms
 from runbook_lib.asides import Tasks, aside
 from runbook_lib.console_presses import Press, Target
 from runbook_lib.errors import RunbookError
 from runbook_lib.overview import LEVELS, Overview, Reader
+from runbook_lib.panel_arming import Arming
 from runbook_lib.panel_charts import DRAWN, png
 from runbook_lib.services.listening import Listener
 
@@ -37,9 +40,8 @@ EVERY = 2.0  # seconds between two looks when nothing wakes us
 LEAST = 0.2  # seconds between two looks, however much is notified
 SLOW = 5.0  # seconds after which a look that has not come back is told
 CHARTS = 10.0  # seconds between two drawings
-ARMED = 30.0  # seconds an armed button stays so
+ALARMS = 5.0  # seconds between two looks at what the watch has written down
 SHOWN = 8  # presses on the screen; each has its record
-UNARMED = ("pause", "snapshot")  # what never has to be armed: stopping comes first, and looking harms nobody
 STYLES = {"flatten": "warning", "stop": "warning", "revoke": "danger", "kill": "danger", "pause": "primary"}
 FULL = widgets.Layout(width="99%")
 
@@ -55,15 +57,16 @@ class Panel:
         self.looks = 0
         self._wanted = list(chosen)  # chosen before they were seen
         self._busy: set[tuple[str, str]] = set()
-        self._armed = 0.0
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._tasks = Tasks(self._failed)
+        self._clean = settings.redactor().text  # a mistake may quote anything
         self._make()
         self._reader = Reader(settings)
         self._listener = Listener(settings, self._heard)
         self._tasks.spawn(self._live())
         self._tasks.spawn(self._draw())
+        self._tasks.spawn(self._ring())
 
     def close(self) -> None:
         """End what runs; the widgets stay as they are. Commands under way go on to their end."""
@@ -75,11 +78,11 @@ class Panel:
 
     def _make(self) -> None:
         self._bar, self._presses, self._table, self._log = (widgets.HTML(layout=FULL) for _ in range(4))
-        self._halted = widgets.HTML(layout=FULL)
+        self._halted, self._ringing = (widgets.HTML(layout=FULL) for _ in range(2))
         self._filter = widgets.Text(placeholder="filter: id, Skill, broker", layout=widgets.Layout(width="330px"))
         self._picker = widgets.SelectMultiple(rows=7, layout=widgets.Layout(width="330px"))
         self._about = widgets.HTML()
-        self._arm = widgets.Text(layout=widgets.Layout(width="330px"))
+        self._arming = Arming(self.settings, self._paint_buttons)
         self._buttons = {kind: self._button(kind) for kind in console_presses.KINDS}
         self._halt = widgets.Button(description="HALT EVERYTHING", button_style="danger", layout=_wide())
         self._level = widgets.Dropdown(options=[(f"{one} and above", one) for one in LEVELS], value="info")
@@ -88,7 +91,6 @@ class Panel:
         self._picker.observe(lambda _: self._chosen_changed(), "value")
         self._filter.observe(lambda _: self._paint_picker(), "value")
         self._level.observe(lambda _: self._wake.set(), "value")
-        self._arm.observe(lambda _: self._arming(), "value")
         self.box = self._laid_out()
         self._paint()
 
@@ -99,12 +101,12 @@ class Panel:
 
     def _laid_out(self) -> Any:
         rows = [self._buttons[kind] for kind in console_presses.KINDS]
-        production = self.settings.kind == "production"
-        acting = [self._about, *([self._arm] if production else []), _flow(rows), _flow([self._halt]), self._presses]
+        typed = [self._arming.field] if self._arming.needed else []
+        acting = [self._about, *typed, _flow(rows), _flow([self._halt]), self._presses]
         top = widgets.HBox([widgets.VBox([self._filter, self._picker]), widgets.VBox(acting, layout=_grow())])
         table = widgets.VBox([self._table], layout=widgets.Layout(max_height="340px", overflow="auto", width="99%"))
         log = widgets.VBox([self._log], layout=widgets.Layout(max_height="300px", overflow="auto", width="99%"))
-        return widgets.VBox([self._bar, top, self._halted, table, _flow(self._images), self._level, log])
+        return widgets.VBox([self._bar, self._ringing, top, self._halted, table, _flow(self._images), self._level, log])
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.box._repr_mimebundle_(**options)
@@ -147,6 +149,16 @@ class Panel:
                 await asyncio.sleep(LEAST)
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
+    async def _ring(self) -> None:
+        """Show what the watch has found; it writes it down, whatever it judges."""
+        while True:
+            try:
+                found = await aside(partial(open_alarms, self.settings, self.root))
+                self._ringing.value = console_view.ringing(alarm for _, alarm in found)
+            except RunbookError as error:
+                self._ringing.value = escape(f"the watch's alarms are not known: {error}")
+            await asyncio.sleep(ALARMS)
+
     def _heard(self, _: str) -> None:
         """Something was notified, or the line was made or lost; called in the listener's thread."""
         with suppress(RuntimeError):  # the loop has ended
@@ -165,8 +177,6 @@ class Panel:
         self._bar.value = console_view.bar(
             self.settings, self.operator, self.overview, listening, self.mistake or self.trouble
         )
-        if self._armed and time.monotonic() - self._armed > ARMED:
-            self._arm.value = ""
         if self.overview:
             self._paint_picker()
             self._table.value = console_view.deployments(self.overview, self.chosen)
@@ -187,7 +197,7 @@ class Panel:
             self._wanted = []
 
     def _chosen_changed(self) -> None:
-        self._arm.value = ""
+        self._arming.clear()
         self._paint()
         self._wake.set()
 
@@ -197,33 +207,14 @@ class Panel:
         self._about.value = (
             f"What is pressed goes to <b>{who or 'nothing: choose deployments'}</b> on {self.settings.name}"
         )
-        self._arm.placeholder = f"to arm the others, type {self._password(chosen)}; to halt, {self.settings.name}"
+        self._arming.ask(chosen)
         for kind, button in self._buttons.items():
             button.description = f"{kind.capitalize()} {who}".strip()
             busy = any((kind, one.id) in self._busy for one in chosen)
             agentless = kind == "revoke" and not all(one.agent for one in chosen)
-            button.disabled = not chosen or busy or agentless or not self._allowed(kind, chosen)
-        production = self.settings.kind == "production"
+            button.disabled = not chosen or busy or agentless or not self._arming.allows(kind, chosen)
         self._halt.description = f"HALT EVERYTHING on {self.settings.name}"
-        self._halt.disabled = ("halt", "") in self._busy or (production and self._typed != self.settings.name)
-
-    # --- arming, in production ------------------------------------------------------------------------------------
-
-    @property
-    def _typed(self) -> str:
-        return str(self._arm.value).strip()
-
-    def _arming(self) -> None:
-        self._armed = time.monotonic() if self._typed else 0.0
-        self._paint_buttons()
-
-    @staticmethod
-    def _password(chosen: tuple[Target, ...]) -> str:
-        """What arms a button: the beginning of the deployment it is for or, of several, how many they are."""
-        return chosen[0].id[:4] if len(chosen) == 1 else str(len(chosen))
-
-    def _allowed(self, kind: str, chosen: tuple[Target, ...]) -> bool:
-        return self.settings.kind != "production" or kind in UNARMED or self._typed == self._password(chosen)
+        self._halt.disabled = ("halt", "") in self._busy or not self._arming.allows_halt()
 
     # --- pressing -------------------------------------------------------------------------------------------------
 
@@ -235,12 +226,12 @@ class Panel:
         """A click: what is under way already for one of these, or is not armed, is not sent again."""
         at, chosen = time.monotonic(), self._targets()
         marks = {(kind, one.id) for one in chosen}
-        if not chosen or marks & self._busy or not self._allowed(kind, chosen):
+        if not chosen or marks & self._busy or not self._arming.allows(kind, chosen):
             return
         self._busy |= marks
         line = [f"{datetime.now(UTC):%H:%M:%S}", Press(kind, chosen)]
         self.pressed.appendleft(line)
-        self._arm.value = ""
+        self._arming.clear()
         self._paint()
         self._tasks.spawn(self._follow(line, marks, at))
 
@@ -257,7 +248,10 @@ class Panel:
             )
             self._told(line, done)
         except BaseException as error:
-            self._told(line, Press(first.kind, first.targets, "unknown", words=f"a mistake in this program: {error!r}"))
+            self._told(
+                line,
+                Press(first.kind, first.targets, "unknown", words=self._clean(f"a mistake in this program: {error!r}")),
+            )
             raise
         finally:
             self._busy -= marks
@@ -272,11 +266,10 @@ class Panel:
 
     def _press_halt(self) -> None:
         """The same code as ``./runbook halt --all``, with a record of its own."""
-        production = self.settings.kind == "production"
-        if ("halt", "") in self._busy or (production and self._typed != self.settings.name):
+        if ("halt", "") in self._busy or not self._arming.allows_halt():
             return
         self._busy.add(("halt", ""))
-        self._arm.value = ""
+        self._arming.clear()
         self._paint_buttons()
         self._tasks.spawn(self._follow_halt(time.monotonic(), f"{datetime.now(UTC):%H:%M:%S}"))
 
@@ -293,7 +286,7 @@ class Panel:
 
     def _failed(self, error: BaseException) -> None:
         """A mistake of ours is told on the screen, and stays there."""
-        self.mistake = f"a part of this console has stopped working: {error!r}; run its cell again"
+        self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 
 

@@ -30,7 +30,8 @@ async def follow(settings: Settings, root: Path, press: float, at: str, display:
     try:
         done = await aside(lambda: halt.halt(settings, halt.Request(), root=root, press=press, watch=watch))
     except BaseException as error:
-        show((), "unknown", f"a mistake in this program: {error!r}; in a terminal: ./runbook halt --all")
+        said = settings.redactor().text(f"a mistake in this program: {error!r}")
+        show((), "unknown", f"{said}; in a terminal: ./runbook halt --all")
         raise
     words = done.complaint or (f"record {done.record.name}" if done.record else "")
     show(done.parts, done.outcome, f"{words}. To take it back: ./runbook unhalt")

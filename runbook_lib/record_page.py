@@ -34,8 +34,7 @@ def show(record: Record) -> Path:
 def view(record: Record) -> Block:
     """Everything the page shows. Raise `RecordError` if the ledger cannot be read at all."""
     opened, events, seal = record.opened(), record.ledger.events(), record.sealed()
-    steps = _steps(events)
-    blocks = list(_blocks(record, steps))
+    blocks = list(_without_empty(_blocks(record, _steps(events))))
     lines: list[str] = []
     wrong = bool(seal) and verify.report([record.folder], _signers, lines.append, whole=False)
     return {
@@ -200,6 +199,17 @@ def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
             yield from (left.pop(number) for number in numbers.get(place, []) if number in left)
             yield from _charts(cell)
     yield from left.values()
+
+
+def _without_empty(blocks: Iterator[Block]) -> Iterator[Block]:
+    """A section in which nothing ran needs no heading."""
+    heading: Block | None = None
+    for block in blocks:
+        if block["kind"] != "heading" and heading:
+            yield heading
+        heading = block if block["kind"] == "heading" else None
+        if block["kind"] != "heading":
+            yield block
 
 
 def _headings(cell: Mapping[str, Any]) -> Iterator[Block]:

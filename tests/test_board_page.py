@@ -42,6 +42,7 @@ def test_a_closed_gate_says_why_and_an_open_one_what_it_rests_on(chosen, tmp_pat
 def test_an_undo_that_is_owed_stands_in_an_alarm(chosen, tmp_path):
     owing = run(tmp_path, "phase_3_dry_runs", "failed", owed={"step": "3.1b", "text": "set <it> back"})
     text = board_page.show(chosen, tmp_path).read_text()
+    assert text.count(f"of {owing.name} owes an undo") == 1 and text.count("Every gate is closed") == 1
     assert f"./runbook undo {owing.name}" in text and "set &lt;it&gt; back" in text and "No undo" not in text
 
 

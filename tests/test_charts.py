@@ -9,7 +9,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
@@ -134,3 +134,11 @@ def test_any_costs_can_be_drawn(costs):
     rows = pd.DataFrame({"tick_at": times(len(costs)), "cost_usd": pd.Series(costs, dtype=object)})
     for figure in (charts.cost_per_tick(rows, 0.01, 0.1), charts.month_to_date(rows, 10)):
         assert png(figure).startswith(b"\x89PNG")
+
+
+@settings(max_examples=25)
+@given(st.one_of(st.floats(1, 3600), st.floats(3600, 400 * 86400)))
+def test_any_window_has_marks_that_the_locator_can_choose(seconds):
+    start = pd.Timestamp("2026-11-03T05:07:09Z")
+    at = [(start + pd.Timedelta(seconds=part * seconds)).isoformat() for part in (0, 0.4, 1)]
+    png(charts.equity(pd.DataFrame({"at": at, "equity_usd": [1, 2, 3]})))  # a warning is an error here

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from runbook_lib import console_view, settings
+from runbook_lib.alarm_ledger import Alarm
 from runbook_lib.console_presses import Press, Target
 from runbook_lib.overview import Overview, worries
 
@@ -109,6 +111,14 @@ def test_nothing_that_comes_from_outside_is_markup():
         console_view.presses([("20:00:00", press)]),
     ]
     assert all("<img" not in html for html in shown)
+
+
+def test_an_open_alarm_of_the_watch_says_how_it_is_taken_over_and_by_whom_it_was():
+    alarm = Alarm("4.3g", "Every tick is priced", "2 <unpriced>", "mend it", "2026-11-22T20:00:00Z", None, True)
+    html = console_view.ringing([alarm])
+    assert "open alarm: 4.3g" in html and "2 &lt;unpriced&gt;" in html and "./runbook ack 4.3g --as NAME" in html
+    assert "acknowledged by ada" in console_view.ringing([replace(alarm, acked_by="ada")])
+    assert console_view.ringing([]) == ""
 
 
 def test_lamps_light_one_by_one():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runbook_lib import panel_console, records
+from runbook_lib import panel_arming, panel_console, records
 from runbook_lib.panel_console import Panel
 from runbook_lib.services import Services
 
@@ -132,7 +132,7 @@ def test_a_database_that_is_gone_is_told_in_red_and_the_old_picture_keeps_its_ti
 
 
 def test_in_production_what_ends_something_is_armed_first_and_not_for_ever(on_paper, tmp_path, monkeypatch):
-    monkeypatch.setattr(panel_console, "ARMED", 1.0)
+    monkeypatch.setattr(panel_arming, "ARMED", 1.0)
     production = on_paper.model_copy(update={"kind": "production", "name": "production", "allow": [], "person": None})
 
     async def work(panel):
@@ -140,14 +140,14 @@ def test_in_production_what_ends_something_is_armed_first_and_not_for_ever(on_pa
         assert not buttons["pause"].disabled and buttons["flatten"].disabled and panel._halt.disabled
         buttons["flatten"].click()
         assert not panel.pressed
-        panel._arm.value = panel.chosen[0][:4]
+        panel._arming.field.value = panel.chosen[0][:4]
         assert not buttons["flatten"].disabled and panel._halt.disabled
         await until(lambda: buttons["flatten"].disabled, "disarmed again")
-        panel._arm.value = "production"
+        panel._arming.field.value = "production"
         assert not panel._halt.disabled and buttons["flatten"].disabled
-        panel._arm.value = panel.chosen[0][:4]
+        panel._arming.field.value = panel.chosen[0][:4]
         panel._picker.value = ()
-        assert panel._arm.value == ""  # armed for one deployment is not armed for another choice
+        assert panel._arming.field.value == ""  # armed for one deployment is not armed for another choice
 
     on(production, tmp_path, work)
 

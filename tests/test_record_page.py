@@ -104,6 +104,15 @@ def test_the_notebook_gives_the_order_and_what_it_does_not_name_comes_last(recor
     assert blocks == ["9.9b", "9.9 The section", "9.9a", "chart", "press-1"]
 
 
+def test_a_section_in_which_nothing_ran_has_no_heading(record):
+    book = json.loads(record.notebook.read_text())
+    book["cells"].insert(1, {**book["cells"][2], "id": "none", "source": ["## 9.8 Never reached"]})
+    record.notebook.write_text(json.dumps(book))
+    sending(record, "9.9a")
+    headings = [block["text"] for block in record_page.view(record)["blocks"] if block["kind"] == "heading"]
+    assert headings == ["9.9 The section"]
+
+
 def test_a_step_shows_its_commands_its_replies_and_its_earlier_tries(record):
     sending(record, "9.9a")
     outcome(record, "9.9a", "failed", complaint="expected 1 row, found 0", fix="mend it")

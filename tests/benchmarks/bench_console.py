@@ -28,7 +28,7 @@ from runbook_lib.services import Services
 from runbook_lib.settings import Settings
 
 DEPLOYMENTS, TICKS, ENTRIES = 200, 1000, 2000
-DRAWINGS = 200  # drawings of all charts and paintings of all tables: an hour and more of a console
+DRAWINGS = 60  # drawings of all charts and paintings of all tables, the first quarter to warm up
 PATIENCE = 60.0
 FILL = """
     with one as (select user_id, skill_id, skill_version from public.deployments order by created_at limit 1),
