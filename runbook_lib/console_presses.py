@@ -250,7 +250,8 @@ def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
     statuses = [row["status"] for row in rows]
     told = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     acks = [row["seconds"] for row in rows if row["seconds"] is not None]
-    return f"{told}; the slowest acknowledged after {1000 * max(acks):.0f} ms" if acks else told
+    slowest = "the slowest " if len(acks) > 1 else ""
+    return f"{told}; {slowest}acknowledged after {1000 * max(acks):.0f} ms" if acks else told
 
 
 def _commands(kind: str, targets: Sequence[Target], key: str) -> Sql:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runbook_lib import console_presses, console_view, panel_halting
+from runbook_lib import console_presses, console_view, panel_halting, runs
 from runbook_lib.alarm_ledger import open_alarms
 from runbook_lib.asides import Tasks, aside
 from runbook_lib.console_presses import Press, Target
@@ -61,6 +61,7 @@ class Panel:
         self._wake = asyncio.Event()
         self._tasks = Tasks(self._failed)
         self._clean = settings.redactor().text  # a mistake may quote anything
+        runs.versions()  # looked up now, and not between a press and its sending
         self._make()
         self._reader = Reader(settings)
         self._listener = Listener(settings, self._heard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ __all__ = [
     "latest",
     "operator",
     "records_root",
+    "versions",
     "vouch",
 ]
 
@@ -74,9 +76,15 @@ def begin(
         operator=operator(),
         mode=mode,
         parent={"record": parent.name, "seal": seal["hash"]} if parent and seal else None,
-        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}},
+        versions=versions(),
         **facts,
     )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that matter; looked up once, for it takes as long as all the rest."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
 def _sound_seal(parent: Record) -> Event:
