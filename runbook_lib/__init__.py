@@ -36,7 +36,7 @@ PUBLIC = {
         "version",
     ),
     "charts": ("alarms", "cadence", "cost_per_tick", "equity", "fill_latency", "freshness", "month_to_date"),
-    "deployments": (
+    "checklist.deployments": (
         "band",
         "boot_lines",
         "command_state",
@@ -45,9 +45,9 @@ PUBLIC = {
         "machine_of",
         "send_command",
     ),
-    "evidence": ("known_cause", "machines_named", "written_down"),
+    "checklist.evidence": ("known_cause", "machines_named", "written_down"),
     "facts": ("began", "first_reply", "recorded", "rests_on", "told", "until"),
-    "first_day": (
+    "checklist.first_day": (
         "alarms_of",
         "crons_healthy",
         "fills_have_rows",
@@ -57,10 +57,10 @@ PUBLIC = {
         "unusual_costs",
         "window",
     ),
-    "follow_up": ("guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"),
-    "incidents": ("incident",),
-    "live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
-    "wallet": (
+    "checklist.follow_up": ("guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"),
+    "checklist.incidents": ("incident",),
+    "checklist.live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
+    "checklist.wallet": (
         "agent_gone",
         "agent_known",
         "approval_of",
@@ -72,9 +72,19 @@ PUBLIC = {
         "info",
         "wallet_of",
     ),
-    "nets": ("guard_tripped", "machine_down"),
-    "rotation": ("changed", "cron_key", "held", "let_in", "logins", "mirror", "old_cron_key", "reset", "stage"),
-    "arrival": (
+    "checklist.nets": ("guard_tripped", "machine_down"),
+    "checklist.rotation": (
+        "changed",
+        "cron_key",
+        "held",
+        "let_in",
+        "logins",
+        "mirror",
+        "old_cron_key",
+        "reset",
+        "stage",
+    ),
+    "checklist.arrival": (
         "answered",
         "arrived",
         "as_noted",
@@ -85,7 +95,7 @@ PUBLIC = {
         "snapshots_of",
         "update_lacking",
     ),
-    "platform": (
+    "checklist.platform": (
         "applied",
         "halt_line",
         "image_tag",

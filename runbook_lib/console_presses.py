@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import runs
+from runbook_lib.checklist.incidents import revoke
 from runbook_lib.commands import Sql, sql
 from runbook_lib.errors import ConfigError, RecordError, RunbookError, ServiceError
 from runbook_lib.expect import Finding
-from runbook_lib.incidents import revoke
 from runbook_lib.services import Services
 from runbook_lib.verdicts import Sent, Verdicts
 from runbook_lib.writer import Writer

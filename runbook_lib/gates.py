@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history, records, signing, writer
+from runbook_lib.checklist.platform import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 from runbook_lib.errors import ConfigError, ServiceError, StepRefused
-from runbook_lib.platform import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

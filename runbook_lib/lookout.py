@@ -9,10 +9,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import outline
+from runbook_lib.checklist.first_day import NOW
 from runbook_lib.commands import Command, Http, Reply, Sql, Subscribe
 from runbook_lib.errors import RunbookError, ServiceError, StepPending
 from runbook_lib.expect import Expectation, judge
-from runbook_lib.first_day import NOW
 from runbook_lib.services import Services
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from runbook_lib import charts
-from runbook_lib.deployments import band
+from runbook_lib.checklist.deployments import band
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import pytest
 
 from runbook_lib import effects, lamps
 from runbook_lib.acts import Act, perform
+from runbook_lib.checklist.deployments import send_command
 from runbook_lib.commands import http, sql
-from runbook_lib.deployments import send_command
 from runbook_lib.expect import reply
 from runbook_lib.presses import target
 from tests.core_fixtures import at, phase_of

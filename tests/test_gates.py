@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from runbook_lib import facts, gates, records, settings, signing
+from runbook_lib.checklist.platform import SWEEP_PATH
 from runbook_lib.commands import Reply
 from runbook_lib.errors import StepRefused
 from runbook_lib.expect import each
-from runbook_lib.platform import SWEEP_PATH
 from runbook_lib.services import Services
 from runbook_lib.verify import SIGNATURE
 from runbook_lib.writer import Writer

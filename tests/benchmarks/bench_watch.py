@@ -23,8 +23,8 @@ from typing import Any
 import psycopg
 
 from runbook_lib import outline, rehearsal, settings, watch
+from runbook_lib.checklist.first_day import NOW, gaps, unusual_costs
 from runbook_lib.commands import Sql, sql
-from runbook_lib.first_day import NOW, gaps, unusual_costs
 from tests.hearing import Hearing
 
 NOTEBOOK = "phase_4_first_day"

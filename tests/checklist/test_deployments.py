@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.commands import Reply
-from runbook_lib.deployments import (
+from runbook_lib.checklist.deployments import (
     band,
     boot_lines,
     command_state,
@@ -18,6 +17,7 @@ from runbook_lib.deployments import (
     machine_of,
     send_command,
 )
+from runbook_lib.commands import Reply
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, judge
 

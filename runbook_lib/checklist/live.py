@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import venue
+from runbook_lib.checklist.trails import differing_trails
 from runbook_lib.commands import Reply
 from runbook_lib.expect import Expectation, Finding, over_all, over_each
-from runbook_lib.trails import differing_trails
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from runbook_lib import spoiling, wallet
-from runbook_lib.commands import Reply
-from runbook_lib.errors import ConfigError
-from runbook_lib.wallet import (
+from runbook_lib import spoiling
+from runbook_lib.checklist import wallet
+from runbook_lib.checklist.wallet import (
     agent_gone,
     agent_known,
     approval_of,
@@ -18,6 +17,8 @@ from runbook_lib.wallet import (
     info,
     wallet_of,
 )
+from runbook_lib.commands import Reply
+from runbook_lib.errors import ConfigError
 
 MASTER, AGENT, OTHER = (f"0x{digit * 40}" for digit in "abc")
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}

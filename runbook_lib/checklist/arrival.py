@@ -7,12 +7,12 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.checklist.deployments import command_state, send_command
+from runbook_lib.checklist.rotation import NAMES, NEW, awake, environment, holding, names
 from runbook_lib.commands import Command, Http, Reply, Series, Sql, http, shell, sql
-from runbook_lib.deployments import command_state, send_command
 from runbook_lib.door import DROPPED
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, over_all
-from runbook_lib.rotation import NAMES, NEW, awake, environment, holding, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.checklist.deployments import command_state, send_command
+from runbook_lib.checklist.platform import halt_line, production_variables
+from runbook_lib.checklist.wallet import info
 from runbook_lib.commands import Command, Sql, http, sql
-from runbook_lib.deployments import command_state, send_command
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.expect import Expectation, each, not_null, one_of, reply, rows
-from runbook_lib.platform import halt_line, production_variables
-from runbook_lib.wallet import info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

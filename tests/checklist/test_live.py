@@ -3,8 +3,8 @@
 import pytest
 
 from runbook_lib import spoiling
+from runbook_lib.checklist.live import can_trade, lasts, limits, one_image, same_positions, started_flat, trails_agree
 from runbook_lib.commands import Reply
-from runbook_lib.live import can_trade, lasts, limits, one_image, same_positions, started_flat, trails_agree
 
 ONE, TWO = (f"sha256:{digit * 64}" for digit in "12")
 SHEET = {

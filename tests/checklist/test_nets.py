@@ -2,8 +2,8 @@
 
 import pytest
 
+from runbook_lib.checklist.nets import guard_tripped, machine_down
 from runbook_lib.commands import Reply
-from runbook_lib.nets import guard_tripped, machine_down
 
 HERE, ELSEWHERE = "11111111-aaaa-bbbb-cccc-000000000001", "11111111-aaaa-bbbb-cccc-000000000002"
 PAUSE = {

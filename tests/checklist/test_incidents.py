@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib import settings
+from runbook_lib.checklist.incidents import SHEET, incident
 from runbook_lib.errors import ConfigError
-from runbook_lib.incidents import SHEET, incident
 
 LIVE = {"id": "6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40", "wallet": "0x1", "agent_address": "0x2"}
 

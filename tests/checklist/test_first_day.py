@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib import first_day
+from runbook_lib.checklist import first_day
 from runbook_lib.commands import Reply
 from runbook_lib.errors import ConfigError
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import history, records, venue
+from runbook_lib.checklist.deployments import BANDS
 from runbook_lib.commands import Reply, Sql, sql
-from runbook_lib.deployments import BANDS
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, over_all
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import arrival, rotation, settings
+from runbook_lib import settings
+from runbook_lib.checklist import arrival, rotation
 from runbook_lib.commands import Http, Login, Reply, Series
 from runbook_lib.door import DROPPED
 from runbook_lib.errors import ConfigError

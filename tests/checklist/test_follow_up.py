@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib import follow_up
+from runbook_lib.checklist import follow_up
 from runbook_lib.commands import Reply
 
 

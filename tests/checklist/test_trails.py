@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from runbook_lib.trails import differing_trails
+from runbook_lib.checklist.trails import differing_trails
 
 TRAILS = ("orders", "logs", "placed", "fills")
 

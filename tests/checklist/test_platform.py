@@ -14,10 +14,7 @@ from cronsim import CronSim, CronSimError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.commands import Http, Reply
-from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, judge
-from runbook_lib.platform import (
+from runbook_lib.checklist.platform import (
     SWEEP_LIMIT,
     applied,
     image_tag,
@@ -33,6 +30,9 @@ from runbook_lib.platform import (
     sweep_command,
     sweep_runs,
 )
+from runbook_lib.commands import Http, Reply
+from runbook_lib.errors import ConfigError
+from runbook_lib.expect import Expectation, judge
 from runbook_lib.settings import load
 from runbook_lib.spoiling import spoiled
 

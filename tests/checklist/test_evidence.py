@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib.checklist.evidence import gathered, known_cause, machines_named, written_down
 from runbook_lib.commands import Reply
-from runbook_lib.evidence import gathered, known_cause, machines_named, written_down
 from runbook_lib.expect import judge
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
