@@ -80,7 +80,7 @@ def test_the_second_operator_looks_and_stops_things_but_changes_nothing_else(gra
 
 def test_a_halt_cannot_even_ask_for_the_lock():
     """Nothing that the halt is made of knows that there is one."""
-    assert "writer" not in Library.read(Path(module.__file__).parent).reached("halt")
+    assert "writer" not in Library.read(Path(module.__file__).parent).reached("halt.stopping")
 
 
 def test_a_phase_opened_again_in_the_same_process_is_the_same_writer(mine, chosen):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 
 
-@pytest.fixture(scope="session")
+# For a module, not for the session: while playwright runs, its event loop is the thread's, and no other can run there.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Debian's chromium. Without it the tests are skipped, loudly; in CI that is a failure."""
     program = shutil.which("chromium")

@@ -36,7 +36,7 @@ def held():
     database, password = settings.load("rehearsal").database.url, os.environ["SUPABASE_DB_PASSWORD"]
     with psycopg.connect(database, password=password, autocommit=True) as connection:
         rows = connection.execute(HELD).fetchall()
-    variables = _ask(http("vercel", "GET /v9/projects/{vercel.project}/env")).rows
+    variables = _ask(http("vercel", "GET /v10/projects/{vercel.project}/env")).rows
     machines = _ask(http("fly", "GET /v1/apps/{fly.app}/machines")).rows
     return {
         **dict(rows),

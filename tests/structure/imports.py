@@ -63,17 +63,22 @@ class Library:
     def is_package(self, module: str) -> bool:
         return not module or any(other.startswith(f"{module}.") for other in self.sources)
 
-    def reached(self, part: str) -> set[str]:
-        """Parts that ``part`` imports, directly or through others."""
-        links: dict[str, set[str]] = {}
-        for module in self.sources:
-            links.setdefault(part_of(module), set()).update(part_of(other) for other in self.neighbours(module))
-        seen, todo = set[str](), [part]
+    def reached(self, place: str) -> set[str]:
+        """Parts that ``place`` (a part, or one module in it) imports, directly or not; of a package, only what is asked for."""
+        todo = [module for module in self.sources if module == place or module.startswith(f"{place}.")]
+        seen = set(todo)
         while todo:
-            fresh = links.get(todo.pop(), set()) - seen
+            named = self.neighbours(todo.pop())
+            fresh = {package for one in named for package in (*_above(one), one)} & self.sources.keys() - seen
             seen |= fresh
             todo += fresh
-        return seen - {part}
+        return {part_of(module) for module in seen} - {part_of(place)}
+
+
+def _above(module: str) -> list[str]:
+    """The packages that are imported on the way to a module."""
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def name_of(path: Path) -> str:
