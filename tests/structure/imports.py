@@ -64,7 +64,7 @@ class Library:
         return not module or any(other.startswith(f"{module}.") for other in self.sources)
 
     def reached(self, place: str) -> set[str]:
-        """Parts that ``place`` (a part, or one module in it) imports, directly or not; of a package, only what is asked for."""
+        """Parts that ``place`` (a part, or a module) imports, directly or not; of a package, only what is asked for."""
         todo = [module for module in self.sources if module == place or module.startswith(f"{place}.")]
         seen = set(todo)
         while todo:
