@@ -85,7 +85,8 @@ def bench(names: Sequence[str], rounds: int) -> list[tuple[str, str, str, str]]:
     for path in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
         if not names or any(name in path.stem for name in names):
             for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows(rounds):
-                unit, theirs = getattr(row, "unit", "s"), row.theirs
-                compared = ("", "") if theirs is None else (f"{theirs:.3g} {unit}", f"{row.ours / theirs:.2f}")
-                found.append((row.name, f"{row.ours:.4g} {unit}", *compared))
+                theirs = (
+                    ("", "") if row.theirs is None else (f"{row.theirs:.3g} {row.unit}", f"{row.ours / row.theirs:.2f}")
+                )
+                found.append((row.name, f"{row.ours:.4g} {row.unit}", *theirs))
     return found

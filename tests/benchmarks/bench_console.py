@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from runbook_lib.panel_console import Panel
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.services import Services
 from runbook_lib.settings import Settings
+from tests.benchmarks.figures import Row
 
 DEPLOYMENTS, TICKS, ENTRIES = 200, 1000, 2000
 DRAWINGS = 60  # drawings of all charts and paintings of all tables, the first quarter to warm up
@@ -47,16 +47,6 @@ FILL = """
     select id, now() - n * interval '150 seconds', case n %% 2 when 0 then 'tick' else 'reconciled' end, 'as left'
     from made, generate_series(1, %(entries)s) n
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure; below the limit or it is too slow."""
-
-    name: str
-    ours: float
-    theirs: None = None
-    unit: str = "s"
 
 
 def rows(rounds: int = 3) -> list[Row]:

@@ -12,24 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib import headless, outline, records, rehearsal, settings
 from runbook_lib.commands import sql
 from runbook_lib.services import Services
+from tests.benchmarks.figures import Row
 
 EVENTS = 10_000
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure; where there are theirs, ours is compared with it."""
-
-    name: str
-    ours: float
-    theirs: float | None = None
-    unit: str = "s"
 
 
 def rows(rounds: int = 3) -> list[Row]:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,8 @@ from runbook_lib import engine  # first: it keeps a slow import out of nbformat
 import nbformat
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from tests.benchmarks.figures import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,19 +47,6 @@ from runbook_lib import engine
 engine.prepare(Path(sys.argv[1]), Path(sys.argv[2]), {})
 engine.run(Path(sys.argv[2]), env=dict(os.environ), cwd=Path.cwd(), redact=str)
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: medians in seconds, and ours as a multiple of theirs."""
-
-    name: str
-    ours: float
-    theirs: float
-
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.theirs
 
 
 def rows(rounds: int = 5) -> list[Row]:
@@ -182,7 +170,7 @@ def papermill(path: Path, *options: str) -> None:
 def _table(found: list[Row]) -> Iterator[str]:
     yield f"{'':62}{'ours':>8}{'theirs':>8}{'ratio':>8}"
     for row in found:
-        yield f"{row.name:62}{row.ours:8.2f}{row.theirs:8.2f}{row.ratio:8.2f}"
+        yield f"{row.name:62}{row.ours:8.2f}{row.theirs:8.2f}{row.ours / row.theirs:8.2f}"
 
 
 if __name__ == "__main__":

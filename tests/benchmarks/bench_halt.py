@@ -27,6 +27,7 @@ from typing import Any
 from runbook_lib.halt import Done, Request, halt
 from runbook_lib.rehearsal import rehearse
 from runbook_lib.rehearsal.runner_faults import runner_fault
+from tests.benchmarks.figures import Row
 from tests.halting import APP, Platform
 
 NOBODY = "postgresql://postgres@127.0.0.1:9/postgres"
@@ -36,15 +37,6 @@ PAUSED = """
     select acked_at from public.agent_commands
     where deployment_id::text = %s and kind = 'pause' and acked_at >= to_timestamp(%s) order by acked_at limit 1
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure."""
-
-    name: str
-    ours: float
-    theirs: None = None
 
 
 @dataclass(frozen=True)

@@ -14,27 +14,17 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from runbook_lib import verify
+from tests.benchmarks.figures import Row
 
 MANY, FEW = 10_000, 1_000
 EVENTS = 80  # lines of a ledger: a phase of forty steps
 REPLY = 300  # characters of a reply
 NOTEBOOK = 64 * 1024  # bytes; every record has the same one
 START = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure; where there are theirs, ours is compared with it."""
-
-    name: str
-    ours: float
-    theirs: float | None = None
-    unit: str = "s"
 
 
 def rows(rounds: int = 3) -> list[Row]:

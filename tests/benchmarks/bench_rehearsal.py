@@ -8,26 +8,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from runbook_lib import rehearsal, settings
 from runbook_lib.commands import http, sql
 from runbook_lib.services import Services
+from tests.benchmarks.figures import Row
 
 RUNNERS = 50
 WATCHED = 20.0  # seconds
 STATES = ("paper_ready", "mainnet_ready", "live", "first_day")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure."""
-
-    name: str
-    ours: float
-    theirs: float | None = None
-    unit: str = "s"
 
 
 def rows(rounds: int = 1) -> list[Row]:

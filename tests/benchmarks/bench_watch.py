@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import psycopg
 from runbook_lib import outline, rehearsal, settings, watch
 from runbook_lib.checklist.first_day import NOW, gaps, unusual_costs
 from runbook_lib.commands import Sql, sql
+from tests.benchmarks.figures import Row
 from tests.hearing import Hearing
 
 NOTEBOOK = "phase_4_first_day"
@@ -53,16 +53,6 @@ LOADED = """
     from (select array_agg(id) as ids from public.deployments where created_at < now() - interval '40 days') d,
          generate_series(1, %(snapshots)s) n
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure."""
-
-    name: str
-    ours: float
-    theirs: float | None = None
-    unit: str = "s"
 
 
 def rows(rounds: int = 3) -> list[Row]:
