@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runbook_lib import rehearsal, runs
@@ -19,7 +20,9 @@ __all__ = ["bench", "run_all"]
 
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
-WORKERS = 3
+# A file's tests share their rehearsal, so a file stays on one worker, in the order of tests/conftest.py. Most tests
+# wait for processes: three workers keep two cores busy.
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
@@ -29,8 +32,7 @@ def run_all(options: Sequence[str]) -> int:
         "ruff check": [_tool("ruff"), "check", "."],
         "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
         "mypy": [sys.executable, "-m", "mypy"],
-        # A file's tests share their rehearsal, so a file stays on one worker. Most tests wait for processes.
-        "pytest": [sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", *options],
+        "pytest": [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, "--durations", "12", *options],
     }
     for name, command in parts.items():
         if code := _run(name, command, {"PGTZ": EAST}):
@@ -39,20 +41,24 @@ def run_all(options: Sequence[str]) -> int:
 
 
 def run_notebooks() -> int:
-    """Run every notebook under nbval, each against a rehearsal of its own, comparing its closing cell."""
-    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
-        with rehearsal.rehearse(scenario=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
-            environment = {
-                **running.environment,
-                "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-                "RUNBOOK_RECORDS": records,
-                runs.MODE: "headless",
-                runs.OVERRIDE: f"rehearsed alone, from {start(notebook)}",
-                "PGTZ": WEST,
-            }
-            if code := _run(f"nbval {notebook.name}", _nbval(notebook), environment):
-                return code
-    return 0
+    """Run every notebook under nbval, two side by side, each against a rehearsal of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
+    return next(filter(None, codes), 0)
+
+
+def _notebook(notebook: Path) -> int:
+    """Compare a notebook's closing cell with what is stored, on the platform as the notebook expects it."""
+    with rehearsal.rehearse(scenario=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
+        environment = {
+            **running.environment,
+            "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "RUNBOOK_RECORDS": records,
+            runs.MODE: "headless",
+            runs.OVERRIDE: f"rehearsed alone, from {start(notebook)}",
+            "PGTZ": WEST,
+        }
+        return _run(f"nbval {notebook.name}", _nbval(notebook), environment, together=True)
 
 
 def _nbval(notebook: Path) -> list[str]:
@@ -62,12 +68,17 @@ def _nbval(notebook: Path) -> list[str]:
     ]
 
 
-def _run(name: str, command: Sequence[str], environment: dict[str, str]) -> int:
-    print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
+def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
+    """Run a part and tell what it said: as it says it, or all at its end where others run beside it."""
+    if not together:
+        print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
-    print(f"--- {name}: exit {code} after {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
-    return code
+    out, err = (subprocess.PIPE, subprocess.STDOUT) if together else (None, None)
+    whole = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=whole, check=False, text=True, stdout=out, stderr=err)
+    words = f"{done.stdout or ''}--- {name}: exit {done.returncode} after {time.monotonic() - started:.1f} s"
+    print(words, flush=True)  # noqa: T201
+    return done.returncode
 
 
 def _tool(name: str) -> str:

@@ -32,6 +32,7 @@ OPERATOR = (
     *("NEXT_PUBLIC_SUPABASE_ANON_KEY", "RUNBOOK_MODE", "RUNBOOK_RECORD", "RUNBOOK_REHEARSAL"),
     "RUNBOOK_SIGNING_KEY",
 )
+LONGEST = {"browser": 0, "scenarios": 1, "engine": 2, "rehearsal": 3}
 LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGOPTIONS")
 
 
@@ -46,6 +47,11 @@ def pytest_configure() -> None:
     # A busy machine is not a failure: what must be quick is measured in the benchmarks.
     hypothesis.settings.register_profile("unhurried", deadline=None)
     hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders whose files take longest come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: LONGEST.get(item.path.parent.name, len(LONGEST)))
 
 
 def pytest_report_header() -> str:
