@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
@@ -22,6 +23,9 @@ NEWEST_DEPLOYMENT: LiteralString = """
     where broker_kind = any(%(brokers)s) and status in ('provisioning', 'running', 'paused', 'halted')
     order by created_at desc limit 1
 """
+
+PROVISIONING: LiteralString = "select 1 from public.deployments where id::text = %(id)s and status = 'provisioning'"
+BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
 
 class Declined(Exception):
@@ -116,8 +120,9 @@ class Person:
         return {"performed": "clicked Deploy for paper", **made}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
-        """Click a command's button on the deployment's page."""
+        """Click a command's button on the deployment's page, once it shows one."""
         chosen = deployment or self._deployment(PAPER, MAINNET)
+        self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
 
@@ -230,6 +235,14 @@ class Person:
 
     def _skill(self) -> str:
         return self._newest("Skill", self.world.query(NEWEST_SKILL))
+
+    def _booted(self, deployment: str) -> None:
+        """Wait for the buttons: a command sent before its runner listens is heard by nobody."""
+        deadline = time.monotonic() + BOOT
+        while self.world.query(PROVISIONING, {"id": deployment}):
+            if time.monotonic() > deadline:
+                raise Declined(f"the page of {deployment} has shown no buttons for {BOOT:g} s: it is provisioning")
+            time.sleep(0.02)
 
     def _deployment(self, *brokers: str) -> str:
         return self._newest("active deployment", self.world.query(NEWEST_DEPLOYMENT, {"brokers": list(brokers)}))
