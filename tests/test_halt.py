@@ -107,13 +107,14 @@ def test_halting_twice_at_once_and_once_more_leaves_the_same_state(platform, liv
     assert "/v13/deployments" not in again and "upsert" not in again  # what is so already is not sent again
 
 
-def test_a_machine_that_comes_back_is_stopped_again(platform, live, tmp_path):
+@pytest.mark.parametrize("after", [0.0, 0.3])  # before it was seen down, and once it was
+def test_a_machine_that_comes_back_is_stopped_again(platform, live, tmp_path, after):
     done = []
     halting = threading.Thread(target=lambda: done.append(halt(platform.settings(), Request(), root=tmp_path)))
     halting.start()
     eventually(lambda: platform.state(live) == "stopped", "the machine stops")
     machine = platform.machines(live)[-1]["id"]
-    time.sleep(0.3)  # as a restart policy would, within the time it is watched
+    time.sleep(after)  # as a restart policy would, within the time it is watched
     platform.fly.post(f"/v1/apps/{APP}/machines/{machine}/start").raise_for_status()
     halting.join()
 
@@ -128,6 +129,21 @@ def test_a_runner_that_lives_on_under_a_row_in_error_is_halted_too(platform, liv
 
     assert done.outcome == "passed", parts(done)
     assert platform.halted(live) == [] and platform.status(live) == "paused"
+
+
+def test_no_command_is_left_behind_for_a_runner_that_is_started_again(platform, live, tmp_path):
+    halt(platform.settings(), Request(), root=tmp_path)
+    platform.revive(live)  # its wallet is flat already: nothing makes the halt wait for the closing orders
+
+    [before] = platform.sees("select clock_timestamp() as now")
+    with runner_fault(platform.running.folder, slow_ack=0.4):
+        halt(platform.settings(), Request(), root=tmp_path)
+
+    assert platform.halted(live) == []
+    said = platform.sees(
+        "select kind, acked_at is null as lost from public.agent_commands where created_at > %s", before["now"]
+    )
+    assert sorted((row["kind"], row["lost"]) for row in said) == [("flatten", False), ("pause", False)]
 
 
 def test_a_variable_keeps_its_type_for_a_sensitive_one_cannot_become_plain(platform):

@@ -26,6 +26,7 @@ __all__ = ["listed", "machines"]
 DOWN = ("stopped", "suspended", "destroyed", "failed")
 FIRST, MOST = 0.25, 2.0  # seconds between two lists, at first and at most
 AT_ONCE = 8  # machines that are told to stop at the same time
+ANSWER = 1.0  # seconds to acknowledge once flat: what a runner leaves undone it would do at its next start
 
 Row = dict[str, Any]
 
@@ -42,7 +43,7 @@ def machines(services: Services, board: Board) -> None:
     turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stop")
     with ThreadPoolExecutor(max(1, len(chosen)), thread_name_prefix="machine") as pool:
         decided = {str(row["id"]): pool.submit(_one, services, board, row, turns) for row in chosen}
-        watch(services, board, decided)
+        watch(services, board, decided, {str(row["id"]): _started(row) for row in chosen})
     turns.shutdown()
 
 
@@ -74,6 +75,8 @@ def _left_running(board: Board, deployment: str) -> str | None:
     if not board.wait(lambda: board.deployments[deployment].paused, limits.pause):
         return None  # it does not listen, and would go on trading
     flat = board.wait(lambda: board.settled(board.deployments[deployment]), limits.flat)
+    if flat and not known.others:
+        board.wait(lambda: board.deployments[deployment].flattened, board.now() + ANSWER)
     if flat or board.request.stop_anyway:
         return None
     if known.others:
@@ -85,29 +88,33 @@ def _left_running(board: Board, deployment: str) -> str | None:
 class Watch:
     """What was seen of machines since they went down; times are seconds after the press."""
 
+    starts: dict[str, str]  # machine -> its newest start, as last seen
     since: dict[str, float] = field(default_factory=dict)  # machine -> when it was first seen down
-    starts: dict[str, str] = field(default_factory=dict)  # machine -> its newest start then
     came_back: set[str] = field(default_factory=set)
 
-    def see(self, machine: str, row: Row, now: float) -> None:
+    def see(self, machine: str, row: Row, now: float, *, told: bool) -> None:
+        """``told``: it has been told to stop, so that a new start since the last look means that it came back."""
         down, start = row.get("state") in DOWN, _started(row)
-        if machine in self.since and (not down or start != self.starts[machine]):
+        restarted = start != self.starts.get(machine, start)
+        if (told and restarted) or (machine in self.since and not down):
             self.came_back.add(machine)
-            del self.since[machine]
-        if down and machine not in self.since:
-            self.since[machine], self.starts[machine] = now, start
+            self.since.pop(machine, None)
+        if down:
+            self.since.setdefault(machine, now)
+        self.starts[machine] = start
 
     def calm(self, now: float) -> float | None:
         """Seconds that every machine seen down has been so; None when none was."""
         return min((now - at for at in self.since.values()), default=None)
 
 
-def watch(services: Services, board: Board, decided: Mapping[str, Future[str | None]]) -> None:
+def watch(services: Services, board: Board, decided: Mapping[str, Future[str | None]], starts: dict[str, str]) -> None:
     """Look at the list until every machine is down and has stayed down for its time; end the part.
 
-    A machine that comes back, or that was made meanwhile, is stopped too.
+    A machine that comes back, or that was made meanwhile, is stopped too. ``starts``: machine -> its newest start
+    before anything was decided.
     """
-    seen, delay, window, until = Watch(), FIRST, board.limits.stays_stopped, None
+    seen, delay, window, until = Watch(starts), FIRST, board.limits.stays_stopped, None
     while True:
         try:
             rows = listed(services, board, board.now() + window)
@@ -115,10 +122,10 @@ def watch(services: Services, board: Board, decided: Mapping[str, Future[str | N
             board.end("machines", "unknown", complaint=f"Fly does not list the machines any more: {error}")
             return
         known = {str(row["id"]): row for row in rows if _chosen(board, row)}
-        for machine, row in known.items():
-            seen.see(machine, row, board.now())
         pending = [machine for machine, future in decided.items() if not future.done()]
         kept = {m: words for m, future in decided.items() if future.done() and (words := future.result())}
+        for machine, row in known.items():
+            seen.see(machine, row, board.now(), told=machine not in pending and machine not in kept)
         up = [m for m, row in known.items() if row.get("state") not in DOWN and m not in kept]
         for machine in up:
             if machine in seen.came_back or machine not in decided:
