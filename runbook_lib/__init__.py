@@ -46,7 +46,7 @@ PUBLIC = {
         "send_command",
     ),
     "checklist.evidence": ("known_cause", "machines_named", "written_down"),
-    "facts": ("began", "first_reply", "recorded", "rests_on", "told", "until"),
+    "facts": ("began", "recorded", "rests_on", "told"),
     "checklist.first_day": (
         "alarms_of",
         "crons_healthy",

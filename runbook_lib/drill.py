@@ -1,7 +1,8 @@
 """Fault drills: break one thing, run the notebook that should notice, see which step said what.
 
 The drills of a notebook share one rehearsal. Where it leaves the platform as it checks it, a clean run is made first
-and each scenario resumes it, so that acts are not sent again and only what looks is done again. Where it does not,
+and each scenario resumes it, so that acts are not sent again and only what looks is done again: what later steps have
+overtaken too, if the step that must notice is among it. Where it does not,
 each scenario starts anew: on the database of before, without any machine.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -76,8 +77,9 @@ def prepared(notebook: str) -> Record | None:
 
 def clean(notebook: str) -> Record:
     """A sealed record of an undisturbed run on the rehearsal of this environment. Raise if it does not pass."""
-    record = _begun(notebook, None, {})
-    _walk_apart(record, Scenario("undisturbed", notebook, step="", says=""))
+    undisturbed = Scenario("undisturbed", notebook, step="", says="")
+    record = _begun(undisturbed, None)
+    _walk_apart(record, undisturbed)
     seal = runs.finish(record)
     if seal["outcome"] != "passed":
         raise ConfigError(f"{notebook} does not pass undisturbed: see {record.folder}")
@@ -93,7 +95,7 @@ def drill(scenario: Scenario, parent: Record | None) -> Caught:
     with _mended(scenario):
         _set_stage(scenario)
         again = scenario.afresh or scenario.anew
-        record = _begun(scenario.notebook, None if again else parent, scenario.parameters)
+        record = _begun(scenario, None if again else parent)
         _walk_apart(record, scenario)
     runs.finish(record)
     ends = history.read(record).outcomes()
@@ -104,10 +106,24 @@ def drill(scenario: Scenario, parent: Record | None) -> Caught:
     return Caught(scenario, record, stopped, told, monotonic() - started)
 
 
-def _begun(notebook: str, parent: Record | None, parameters: Mapping[str, Any]) -> Record:
-    record = runs.begin(settings.load("rehearsal"), notebook, parent=parent, parameters=parameters)
-    record.notebook.write_bytes(outline.notebook(notebook).read_bytes())
+def _begun(scenario: Scenario, parent: Record | None) -> Record:
+    path = outline.notebook(scenario.notebook)
+    record = runs.begin(
+        settings.load("rehearsal"),
+        scenario.notebook,
+        parent=parent,
+        parameters=scenario.parameters,
+        recheck=parent is not None and _overtaken(scenario),
+    )
+    record.notebook.write_bytes(path.read_bytes())
     return record
+
+
+def _overtaken(scenario: Scenario) -> bool:
+    """Whether something is changed after the step that must notice."""
+    steps = outline.steps(outline.notebook(scenario.notebook))
+    numbers = [step.number for step in steps]
+    return any(step.verb in history.CHANGING for step in steps[numbers.index(scenario.step) :])
 
 
 # --- the run, in a process of its own -------------------------------------------------------------------------------

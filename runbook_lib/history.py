@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["History", "chain", "counts", "outcome", "read"]
 
 WORST_FIRST = ("unknown", "failed", "waiting")
+CHANGING = ("act", "confirm")  # verbs
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class History:
         """Whether an act was sent somewhere in the chain and nothing tells whether it took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
+
+    def overtaken(self, number: str) -> Event | None:
+        """The passing outcome of a check after which something was sent or vouched for: what it saw may be past."""
+        made = [event for event in self.all if "recalled" not in event]
+        places = [at for at, e in enumerate(made) if (e["event"], e.get("step")) == ("outcome", number)]
+        if not places or made[places[-1]]["outcome"] != "passed":
+            return None
+        return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
 
     def vouched(self, number: str, statement: str) -> Event | None:
         """Who vouched for a step's statement, word for word, if anybody did."""
@@ -99,6 +108,13 @@ def counts(history: History) -> dict[str, int]:
     """How many steps ended how."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
+
+
+def _changes(event: Event) -> bool:
+    """Whether an event says that the platform was, or may have been, changed."""
+    if event["event"] == "sending":
+        return bool(event["verb"] in CHANGING)
+    return event["event"] in ("vouched", "undoing")
 
 
 def _outcomes(events: Iterable[Event]) -> dict[str, Event]:

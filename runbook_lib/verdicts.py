@@ -91,8 +91,9 @@ class Verdicts:
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             self.record.ledger.append("outcome", **{**taken, "recalled": done.get("recalled", done["at"])})
-        before, press = f"passed at {done['at']}; not sent again", lamps.press(self.record.ledger.events(), number)
-        self.display(Card(number, done["title"], "passed", (), before, press=press))
+        why = "later steps have changed what it looked at" if done["verb"] == "check" else "not sent again"
+        press = lamps.press(self.record.ledger.events(), number)
+        self.display(Card(number, done["title"], "passed", (), f"passed at {done['at']}; {why}", press=press))
 
     def clean(self, text: str) -> str:
         """``text`` without any secret."""

@@ -6,8 +6,8 @@ import pytest
 
 from runbook_lib import facts
 from runbook_lib.commands import Reply
-from runbook_lib.errors import StepPending, StepUnknown
-from runbook_lib.expect import Finding, each, rows
+from runbook_lib.errors import StepUnknown
+from runbook_lib.expect import Expectation, Finding
 from runbook_lib.history import History
 from runbook_lib.verdicts import Sent, Verdicts
 
@@ -40,14 +40,6 @@ def test_the_record_it_rests_on_is_named_with_its_seal(phase):
     assert facts.rests_on(phase())["seal"] == "ab"
 
 
-def test_what_was_seen_first_stands_when_it_is_looked_at_again(phase):
-    looked = phase(
-        outcome("2.1b", "failed", {"n": 0}), outcome("2.1b", "passed", {"n": 1}), outcome("2.1b", "passed", {"n": 2})
-    )
-
-    assert facts.first_reply(looked, "2.1b").value("n") == 1
-
-
 def test_what_an_earlier_phase_recorded_is_read_from_its_newest_record_that_passed(monkeypatch):
     asked = []
     monkeypatch.setattr(facts.gates, "evidence", lambda *of: asked.append(of) or SimpleNamespace())
@@ -63,33 +55,10 @@ def test_what_an_earlier_phase_recorded_is_read_from_its_newest_record_that_pass
     assert facts.recorded(here, "phase_0_platform_prep", "0.3g", "digest") is None
 
 
-def test_what_has_not_passed_has_no_first_reply(phase):
-    with pytest.raises(StepPending, match=r"2\.1b has not passed yet"):
-        facts.first_reply(phase(outcome("2.1b", "failed", {})), "2.1b")
-
-
 def test_what_the_person_told_is_none_where_nobody_but_a_person_knows(phase):
     assert facts.told(phase(outcome("2.4b", "passed", {"typed_data": {"a": 1}})), "2.4b", "typed_data") == {"a": 1}
     assert facts.told(phase(outcome("2.4b", "passed")), "2.4b", "typed_data") is None
     assert facts.told(phase(), "2.4b", "typed_data") is None
-
-
-def test_a_precondition_is_expected_until_its_step_has_passed(phase):
-    strict = rows(1) & each(status="running")
-    stopped = [Reply(({"status": "stopped"},))]
-
-    assert facts.until(phase(), "3.2e", strict).judge(stopped).complaint
-    assert facts.until(phase(outcome("3.2e", "failed")), "3.2e", strict).judge(stopped).complaint
-    assert facts.until(phase(outcome("3.2e", "passed")), "3.2e", strict).judge(stopped).complaint is None
-
-
-def test_even_then_there_must_be_an_answer(phase):
-    since = facts.until(phase(outcome("3.2e", "passed")), "3.2e", rows(1))
-
-    assert since.judge([Reply()]).complaint
-    assert since.judge([Reply(status=200)]).complaint is None
-    assert since.judge([Reply(status=201)]).complaint
-    assert since.judge([Reply(status=200, error="HTTP 500")]).complaint
 
 
 def test_what_nothing_tells_ends_unknown_and_says_what_to_do():
@@ -108,9 +77,9 @@ def test_what_nothing_tells_ends_unknown_and_says_what_to_do():
 
 
 def test_what_is_known_to_be_wrong_is_wrong_whatever_else_is_unknown():
-    unsure = facts.Expectation("a", lambda _: Finding("", "who knows", unsure=True))
-    wrong = facts.Expectation("b", lambda _: Finding("", "wrong"))
-    right = facts.Expectation("c", lambda _: Finding("fine"))
+    unsure = Expectation("a", lambda _: Finding("", "who knows", unsure=True))
+    wrong = Expectation("b", lambda _: Finding("", "wrong"))
+    right = Expectation("c", lambda _: Finding("fine"))
 
     assert (unsure & right).judge([]).unsure
     assert not (unsure & wrong).judge([]).unsure

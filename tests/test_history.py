@@ -52,6 +52,19 @@ def test_an_act_sent_without_an_outcome_is_unknown_and_a_check_is_nothing():
     assert found.unsettled("1b") and not found.settled("1b")
 
 
+def test_what_passed_before_a_change_is_overtaken_and_what_came_after_it_is_not():
+    passed, later = outcome("1a", "passed"), outcome("1c", "passed")
+    for change in (sending("1b"), sending("1b", "confirm"), {"event": "vouched", "step": "1b"}, {"event": "undoing"}):
+        assert History([passed, change, later], []).overtaken("1a") == passed
+        assert History([], [passed, change, later]).overtaken("1a") == passed
+        assert History([{**passed, "recalled": "then"}], [passed, change]).overtaken("1a") == passed
+        assert History([passed, change, later], []).overtaken("1c") is None
+        assert History([outcome("1a", "failed"), change], []).overtaken("1a") is None
+        assert History([passed, change, passed], []).overtaken("1a") is None
+    assert History([passed, sending("1c", "check"), later], []).overtaken("1a") is None
+    assert History([], []).overtaken("1a") is None
+
+
 def test_an_act_sent_again_after_it_passed_is_unknown_again():
     found = History([sending("1b")], [outcome("1b", "passed")])
     assert found.settled("1b") is None and found.unsettled("1b")

@@ -43,8 +43,8 @@ def sealed(phase):
     return phase.record
 
 
-def resumed(chosen, phase, *steps):
-    return phase_of(chosen, phase.record.root, *steps, parent=sealed(phase))
+def resumed(chosen, phase, *steps, **facts):
+    return phase_of(chosen, phase.record.root, *steps, parent=sealed(phase), **facts)
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
@@ -307,6 +307,33 @@ def test_a_check_is_made_again_in_a_child(chosen, tmp_path):
     child = resumed(chosen, phase, "check 1a", "check 1b")
     with pytest.raises(StepPending, match="1b waits for 1a, which is not run"):
         check(child, "1b")
+
+
+def test_a_check_that_later_steps_have_overtaken_stands_with_its_reply(chosen, tmp_path, vendor):
+    settings, steps = at(chosen, vendor), ("check 1a", "act 1b", "check 1c")
+    phase = phase_of(settings, tmp_path, *steps)
+    check(phase, "1a")
+    make(phase, "1b", repeatable=True)
+    check(phase, "1c")
+    check(phase, "1a", expect=rows(0))  # from the top again, as after a restart of the kernel
+    assert "later steps have changed" in phase.shown.text
+
+    child = resumed(settings, phase, *steps)
+    check(child, "1a", expect=rows(0))
+    make(child, "1b", repeatable=True)
+    assert child.reply("1a").value("n") == 1
+    with pytest.raises(StepFailed):  # nothing came after it
+        check(child, "1c", expect=rows(0))
+
+
+def test_every_check_is_made_again_where_that_is_asked_for(chosen, tmp_path, vendor):
+    settings = at(chosen, vendor)
+    phase = phase_of(settings, tmp_path, "check 1a", "act 1b")
+    check(phase, "1a")
+    make(phase, "1b", repeatable=True)
+    child = resumed(settings, phase, "check 1a", "act 1b", recheck=True)
+    with pytest.raises(StepFailed):
+        check(child, "1a", expect=rows(0))
 
 
 def test_the_key_is_the_same_along_the_chain_and_nowhere_else(chosen, tmp_path, table, count):

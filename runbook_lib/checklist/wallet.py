@@ -12,7 +12,7 @@ from runbook_lib import venue
 from runbook_lib.commands import Http, Reply, http
 from runbook_lib.errors import ConfigError
 from runbook_lib.expect import Expectation, Finding, over_all, over_each
-from runbook_lib.facts import first_reply, told
+from runbook_lib.facts import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,8 +77,8 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """The equity a `funded` step saw when it first passed: before the first order, also in a run that is resumed."""
-    found = _equity([first_reply(phase, number, index) for index in range(3)])[1]
+    """The equity a `funded` step saw: before the first order, also in a run that is resumed after it."""
+    found = _equity([phase.reply(number, index) for index in range(3)])[1]
     if found is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
     return found
