@@ -113,7 +113,7 @@ def _values(number: str, one: Event, other: Event) -> Iterator[Difference]:
         yield from _pairs(number, {f"{place} status": ours["status"]}, {f"{place} status": theirs["status"]})
         rows = list(zip(ours["rows"], theirs["rows"], strict=False))
         if len(ours["rows"]) != len(theirs["rows"]):
-            yield Difference(number, place, f"{len(ours['rows'])} rows", f"{len(theirs['rows'])} rows")
+            yield Difference(number, place, f"rows: {len(ours['rows'])}", f"rows: {len(theirs['rows'])}")
             continue
         for line, (mine, yours) in enumerate(rows, 1):
             where = f"{place} row {line}" if len(rows) > 1 else place

@@ -70,9 +70,19 @@ class Caught:
 
 def prepared(notebook: str) -> Record | None:
     """What a notebook's scenarios rest on in the rehearsal of this environment: the platform as it is now is kept, and
-    where any of them resumes a clean run, that is made; its record."""
-    _ask(http("person", f"PUT /snapshots/{notebook}-before"))
-    return None if all(one.anew for one in scenarios(notebook)) else clean(notebook)
+    where any of them resumes a clean run, that is made; its record.
+
+    Nothing is kept that nobody comes back to: whoever uses a database is disconnected while it is copied.
+    """
+    found = scenarios(notebook)
+    if any(one.anew for one in found):
+        _ask(http("person", f"PUT /snapshots/{notebook}-before"))
+    if all(one.anew for one in found):
+        return None
+    record = clean(notebook)
+    if any(one.restored for one in found):
+        _ask(http("person", f"PUT /snapshots/{notebook}-after"))
+    return record
 
 
 def clean(notebook: str) -> Record:
@@ -83,7 +93,6 @@ def clean(notebook: str) -> Record:
     seal = runs.finish(record)
     if seal["outcome"] != "passed":
         raise ConfigError(f"{notebook} does not pass undisturbed: see {record.folder}")
-    _ask(http("person", f"PUT /snapshots/{notebook}-after"))
     return record
 
 
@@ -247,7 +256,7 @@ def _mended(scenario: Scenario) -> Iterator[None]:
             found = _answer(_requested(one))
             if found.error and found.status != 404:  # what was not reached was not changed
                 raise ConfigError(f"the drill's {one['request']}: {found.error}")
-        if (scenario.sql or scenario.variables or scenario.afresh) and not scenario.anew:
+        if scenario.restored:
             _ask(http("person", f"POST /snapshots/{scenario.notebook}-after"))
 
 

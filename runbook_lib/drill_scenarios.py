@@ -59,6 +59,11 @@ class Scenario:
     anew: bool = False
     passes: bool = False
 
+    @property
+    def restored(self) -> bool:
+        """Whether the database is put back afterwards, to what the clean run left."""
+        return bool(self.sql or self.variables or self.afresh) and not self.anew
+
 
 def notebooks() -> list[str]:
     """The notebooks that have scenarios, in order."""

@@ -128,13 +128,12 @@ not_null = Matcher("not null", lambda v: v is not None)
 
 def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
     """Exactly ``count`` rows, or at least ``minimum``."""
-    phrase = f"{count} rows" if count is not None else f"at least {minimum} rows"
+    phrase = _counted(count) if count is not None else f"at least {_counted(minimum)}"
 
     def test(found: Reply) -> Finding:
         number = len(found.rows)
         good = number == count if count is not None else number >= minimum
-        seen = f"{number} rows" if number != 1 else "1 row"
-        return Finding(seen, None if good else f"expected {phrase}, found {number}{_listed(found)}")
+        return Finding(_counted(number), None if good else f"expected {phrase}, found {number}{_listed(found)}")
 
     return over_each(phrase, test)
 
@@ -198,9 +197,9 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
             if not m.test(row.get(name))
         ]
         if len(found.rows) < minimum:
-            bad.insert(0, f"expected at least {minimum} rows, found {len(found.rows)}")
+            bad.insert(0, f"expected at least {_counted(minimum)}, found {len(found.rows)}")
         more = [f"and {len(bad) - 3} more"] if len(bad) > 3 else []
-        return Finding(f"{len(found.rows)} rows", "; ".join([*bad[:3], *more]) or None)
+        return Finding(_counted(len(found.rows)), "; ".join([*bad[:3], *more]) or None)
 
     return over_each(phrase, test)
 
@@ -361,6 +360,10 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
         for number, f in enumerate(findings, 1)
     ]
     return _joined(numbered)
+
+
+def _counted(number: int) -> str:
+    return f"{number} rows" if number != 1 else "1 row"
 
 
 def _joined(findings: Sequence[Finding]) -> Finding:

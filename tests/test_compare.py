@@ -55,7 +55,7 @@ def test_the_same_run_twice_differs_in_nothing(tmp_path):
         ),
         ({"rows": [{"n": 1}]}, {"rows": [{"n": 2}]}, [("reply n", "1", "2")]),
         ({"rows": [{"n": 1}, {"n": 2}]}, {"rows": [{"n": 1}, {"n": 3}]}, [("reply row 2 n", "2", "3")]),
-        ({"rows": [{"n": 1}]}, {"rows": []}, [("reply", "1 rows", "0 rows")]),
+        ({"rows": [{"n": 1}]}, {"rows": []}, [("reply", "rows: 1", "rows: 0")]),
         ({"rows": [{"a": {"b": 1}}]}, {"rows": [{"a": {"b": None}}]}, [("reply a.b", "1", "none")]),
         ({"commands": ["select 1;"]}, {"commands": ["select 2;"]}, [("sent", "select 1;", "select 2;")]),
     ],

@@ -108,7 +108,7 @@ ANSWER = of({"checked": 3, "marked": 0}, status=200)
 
 COMPLAINTS: list[tuple[Expectation, Reply, str]] = [
     (rows(2), ONE_ROW, "expected 2 rows, found 1\n  id=m1, status=running"),
-    (rows(), EMPTY, "expected at least 1 rows, found 0"),
+    (rows(), EMPTY, "expected at least 1 row, found 0"),
     (rows(0), ONE_ROW, "expected 0 rows, found 1\n  id=m1, status=running"),
     (never(status="error"), TWO_ROWS, "status is error and stays so"),
     (no_rows("strays"), ONE_ROW, "strays: 1\n  id=m1, status=running"),
@@ -119,7 +119,7 @@ COMPLAINTS: list[tuple[Expectation, Reply, str]] = [
     (value(4), of({}), "expected one column, found none: name the one that is meant"),
     (value(4), EMPTY, "expected 4, found no row"),
     (each(status="running"), TWO_ROWS, "status=error (expected running) in id=m2, status=error"),
-    (each(status="running"), EMPTY, "expected at least 1 rows, found 0"),
+    (each(status="running"), EMPTY, "expected at least 1 row, found 0"),
     (entries("id", "status", m2="running"), TWO_ROWS, "m2: expected running, found error"),
     (entries("id", None, "m1", "m3"), TWO_ROWS, "m3 is missing"),
     (entries("id", "status", m1="running"), of(*ONE_ROW.rows, {"id": "m1"}), "m1: expected running, found null"),
@@ -211,7 +211,7 @@ def test_more_than_three_offending_rows_are_counted() -> None:
 
 
 def test_one_expectation_holds_for_all_replies_and_says_which_is_wrong() -> None:
-    assert complaint(rows(1), ONE_ROW, TWO_ROWS).startswith("command 2: expected 1 rows, found 2")
+    assert complaint(rows(1), ONE_ROW, TWO_ROWS).startswith("command 2: expected 1 row, found 2")
 
 
 def test_one_expectation_for_each_reply_in_order() -> None:
@@ -232,7 +232,7 @@ def test_an_expectation_across_replies_says_how_many_it_compares(expect: Expecta
 
 def test_two_expectations_joined_complain_together_and_not_twice() -> None:
     both = rows(1) & each(status="running")
-    assert both.phrase == "1 rows and every row: status running"
+    assert both.phrase == "1 row and every row: status running"
     assert complaint(both, TWO_ROWS).count(";") == 1
     assert complaint(both, of(error="gone")) == "gone"
 
