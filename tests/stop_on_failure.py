@@ -9,6 +9,7 @@ The cells that were not run are skipped, and say why; the run is red because of 
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 NBVAL_DEFAULT = 2000  # seconds for one cell, when the command line says nothing
 TIMEOUT = 120.0  # seconds for one cell
 SANITIZE = Path(__file__).with_name("nbval.cfg")  # patterns for what may differ in a compared output, if any
+LINES = 3  # of a ledger
 STOPPED: pytest.StashKey[str] = pytest.StashKey()
 
 
@@ -57,4 +59,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     notebook = notebook_of(item)
     if report.failed and notebook is not None:
         notebook.stash.setdefault(STOPPED, item.name)
+        report.sections.append(("the last lines of the newest record", _newest_lines()))
     return report
+
+
+def _newest_lines() -> str:
+    """What the run wrote last: nbval shows no card, and the card says why."""
+    ledgers = Path(os.environ.get("RUNBOOK_RECORDS", "records")).glob("*/*/*/ledger.jsonl")
+    newest = max(ledgers, key=lambda path: path.stat().st_mtime, default=None)
+    return "\n".join(newest.read_text(encoding="utf-8").splitlines()[-LINES:]) if newest else "no record"

@@ -55,6 +55,17 @@ def test_cells_below_a_failed_one_are_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_the_newest_record_says_why(tmp_path, monkeypatch):
+    folder = tmp_path / "records" / "rehearsal" / "2026-11-22" / "100000Z_phase_try"
+    folder.mkdir(parents=True)
+    (folder / "ledger.jsonl").write_text('{"event":"outcome","complaint":"expected 1 row, found 0"}\n')
+    monkeypatch.setenv("RUNBOOK_RECORDS", str(tmp_path / "records"))
+    (tmp_path / "notebooks").mkdir()
+    write(tmp_path / "notebooks", "gate", "assert False")
+
+    assert "expected 1 row, found 0" in nbval(tmp_path / "notebooks", *STOPS).stdout
+
+
 def test_nbval_alone_would_run_them(tmp_path):
     write(tmp_path, "gate", "assert False", LAUNCH)
 
