@@ -56,7 +56,7 @@ def ended(record):
 
 def killed(scenario, act, seconds):
     """A record of the notebook whose process was killed so many seconds after ``act`` began to owe."""
-    record = drill._begun(NOTEBOOK, None, {})
+    record = drill._begun(scenario, None)
     process = drill.PROCESSES.Process(target=drill._walk, args=(dict(os.environ), record.folder, scenario))
     process.start()
     deadline = time.monotonic() + 60
