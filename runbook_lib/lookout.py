@@ -36,6 +36,7 @@ class Lookout:
         self.name, self.settings, self.record = name, settings, record
         self.until = NOW
         self.services = Services(settings)
+        self._clean = settings.redactor().value
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
         watched = [step for step in outline.steps(record.notebook) if TAG in step.tags]
         self._cells = {s.number: compile("".join(cells[s.cell]["source"]), s.number, "exec") for s in watched}
@@ -56,8 +57,7 @@ class Lookout:
                 self._unknown(number, str(error))
             except Exception as error:  # noqa: BLE001 - whatever a cell trips over, its alarm is unknown and not quiet
                 self._unknown(number, str(error) if isinstance(error, RunbookError) else repr(error))
-        clean = self.settings.redactor().value
-        return json.dumps(clean(self._verdicts), allow_nan=False)
+        return json.dumps(self._clean(self._verdicts), allow_nan=False)
 
     def check(
         self,
