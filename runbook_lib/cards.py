@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from runbook_lib.lamps import Press
     from runbook_lib.symptoms import Symptom
 
-__all__ = ["COLOURS", "Bar", "Card", "Summary", "progress", "table"]
+__all__ = ["COLOURS", "PLAIN", "Bar", "Card", "Summary", "progress", "table"]
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
+LONG = 40  # characters of a value that may be broken anywhere
 OUTPUT = 1500  # characters of a shell command's output that a card shows
 # Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.
 COLOURS = {
@@ -33,11 +34,13 @@ COLOURS = {
 }
 RED, QUIET = "#B00020", "color:var(--jp-content-font-color2,#555)"
 ALARM = f";color:{RED};font-weight:600"
+PLAIN = "class='mathjax_ignore'"  # what stands between two dollar signs is no formula
 BOX = "border-left:4px solid {};padding:2px 0 2px 10px;margin:2px 0;line-height:1.5;font-size:13px"
 PILL = "background:{};color:#fff;border-radius:3px;padding:1px 7px;font-weight:600"
 PRE = (
     "font-family:monospace;font-size:12px;line-height:1.4;background:#f6f7f8;color:#1a1a1a;border-radius:3px;"
-    "padding:5px 8px;margin:0 0 5px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:19em;overflow-y:auto"
+    "padding:5px 8px;margin:0 0 5px;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;"
+    "max-height:19em;overflow-y:auto"
 )
 GREY = "border:1px solid #bbb;border-radius:3px;padding:1px 8px;background:#eee;color:#555"  # a button of before
 COPIED = "user-select:all;-webkit-user-select:all"  # one click selects the whole command
@@ -85,7 +88,8 @@ class Card:
             for name, words in self._advice()
         )
         tables = "".join(_table_of(reply) for reply in self.replies)
-        return f"<div style='{BOX.format(COLOURS[self.outcome])}'>{commands}{verdict}{pressed}{advice}{tables}</div>"
+        box = BOX.format(COLOURS[self.outcome])
+        return f"<div {PLAIN} style='{box}'>{commands}{verdict}{pressed}{advice}{tables}</div>"
 
     def _advice(self) -> list[tuple[str, str]]:
         found = []
@@ -104,7 +108,7 @@ class Card:
 def _pressed(press: Press) -> str:
     """The button as it was, who pressed it, and a line of lamps: filled where something was seen."""
     lamps = "".join(
-        f"<span style='margin-right:16px;white-space:nowrap'><span style='color:{COLOURS[colour]}'>{sign}</span>"
+        f"<span style='margin-right:16px;display:inline-block'><span style='color:{COLOURS[colour]}'>{sign}</span>"
         f"&thinsp;{escape(lamp.words)}</span>"
         for lamp in press.lamps
         for sign, colour in [LAMPS[lamp.lit]]
@@ -171,7 +175,7 @@ class Bar:
             for name, words in others
         )
         return (
-            f"<div style='border:2px solid {colour};border-radius:4px;font-size:13px;line-height:1.6'>"
+            f"<div {PLAIN} style='border:2px solid {colour};border-radius:4px;font-size:13px;line-height:1.6'>"
             f"<div style='background:{colour};color:#fff;padding:3px 10px'><b>{escape(self.profile.upper())}</b>"
             f"&ensp;{escape(where)}</div><div style='padding:4px 10px'>{facts}</div></div>"
         )
@@ -198,10 +202,15 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th style='text-align:left'>{escape(str(c))}</th>" for c in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(_cell(row.get(c)))}</td>" for c in columns) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f"<td style='{_fit(shown)}'>{escape(shown)}</td>" for shown in cells) + "</tr>"
+        for cells in ([_cell(row.get(c)) for c in columns] for row in rows)
     )
     return f"<table style='margin:4px 0'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _fit(shown: str) -> str:
+    """What is long is broken anywhere, so that the last columns stay in sight."""
+    return "text-align:left" + (";overflow-wrap:anywhere;min-width:14em" if len(shown) > LONG else "")
 
 
 def _cell(found: Any) -> str:

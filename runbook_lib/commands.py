@@ -45,6 +45,7 @@ __all__ = [
 
 NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} is the shell's own
 VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+LINE = 100  # characters of a JSON body that is shown on one line
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -184,7 +185,8 @@ class Http:
         if self.json is None:
             return " \\\n  ".join(lines)
         # An unquoted here-document: the shell fills in $NAME, as we do.
-        body = _expandable(json.dumps(self.json, indent=1))
+        line = json.dumps(self.json)
+        body = _expandable(line if len(line) <= LINE else json.dumps(self.json, indent=1))
         return " \\\n  ".join([*lines, "--json @- <<JSON"]) + f"\n{body}\nJSON"
 
 

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import console_view
+from runbook_lib.cards import PLAIN
 from runbook_lib.overview import Reader
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Still:
         return self._words
 
     def _repr_html_(self) -> str:
-        return self._html
+        return f"<div {PLAIN}>{self._html}</div>"
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:

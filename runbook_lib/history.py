@@ -126,5 +126,6 @@ def _outcomes(events: Iterable[Event]) -> dict[str, Event]:
             # Until an outcome follows: killed between the two, nobody knows.
             unsure: dict[str, Any] = {**event, "event": "outcome", "outcome": "unknown", "replies": []}
             unsure["complaint"] = f"sent at {event['at']}, and no answer was recorded"
+            unsure["fix"] = "Send it again: what took effect is not done twice."
             found[event["step"]] = unsure
     return found

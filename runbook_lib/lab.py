@@ -35,7 +35,10 @@ OPTIONS = (
 SETTINGS = {
     "docmanager-extension/plugin": {"autosaveInterval": 3},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "notebook-extension/tracker": {"windowingMode": "none"},  # every cell is there: found by Ctrl-F, and printed
+    "notebook-extension/tracker": {
+        "windowingMode": "none",  # every cell is there: found by Ctrl-F, and printed
+        "codeCellConfig": {"lineWrap": True},  # and every word of it is in sight
+    },
 }
 
 

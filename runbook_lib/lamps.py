@@ -30,7 +30,7 @@ class Lamp:
     def words(self) -> str:
         """Name, time, how long after the sending, and what was seen."""
         if not self.lit:
-            return f"{self.name}: {self.note or 'awaited'}"
+            return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
         return " ".join(filter(None, (self.name, clock(self.at), later, self.note)))
 
@@ -52,8 +52,11 @@ class Press:
         return f"pressed by {self.by} at {clock(self.at)}{quick}"
 
 
-def press(events: Sequence[Event], number: str) -> Press | None:
-    """The newest press of a step's button, from the ledger's events; None if it was never pressed."""
+def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
+    """The newest press of a step's button, from the ledger's events; None if it was never pressed.
+
+    ``busy``: it is under way, so that what was not seen is awaited still.
+    """
     pressed: Event | None = None
     found: dict[str, Lamp] = {}
     for event in events:
@@ -70,7 +73,8 @@ def press(events: Sequence[Event], number: str) -> Press | None:
             found[event["lamp"]] = Lamp(event["lamp"], *(event[key] for key in ("lit", "time", "milliseconds", "note")))
     if pressed is None:
         return None
-    shown = [found.get(name, Lamp(name)) for name in NAMES] if pressed["verb"] == "act" else []
+    dark = (None, "awaited") if busy else (False, "not seen")
+    shown = [found.get(name, Lamp(name, dark[0], note=dark[1])) for name in NAMES] if pressed["verb"] == "act" else []
     return Press(pressed["label"], pressed["by"], pressed["at"], shown)
 
 

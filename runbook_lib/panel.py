@@ -141,6 +141,8 @@ class Panel:
         self.button.disabled = not good
         if self._disarming:
             self._disarming.cancel()
+        if self.typed.value and not good:
+            self.say(self.typed.placeholder)  # which a field that is filled in hides
         if good and self._lasts:
             self.say(f"armed for {self._lasts:.0f} s")
             self._disarming = _after(self._lasts, self._expire)

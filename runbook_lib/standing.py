@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runbook_lib.outline import Step
     from runbook_lib.records import Event, Record
 
-__all__ = ["bar", "card", "following", "summary"]
+__all__ = ["bar", "card", "following", "summary", "taken_over"]
 
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
@@ -53,7 +53,7 @@ def _gate(opened: Event) -> str:
 
 def card(found: History, number: str, *, busy: bool = False) -> Card | None:
     """The card of a step as its newest events tell it; None if it was never begun. ``busy``: an answer is awaited."""
-    event, pressed = found.outcomes().get(number), lamps.press(found.own, number)
+    event, pressed = found.outcomes().get(number), lamps.press(found.own, number, busy=busy)
     begun = [e for e in found.own if e.get("step") == number and e["event"] in ("offered", "sending")]
     if event is None and not begun:
         return None
@@ -64,10 +64,16 @@ def card(found: History, number: str, *, busy: bool = False) -> Card | None:
             number, begun[-1]["title"], outcome, commands, "" if busy else begun[-1].get("seen", ""), press=pressed
         )
     if event.get("recalled"):
-        return Card(number, event["title"], "passed", (), f"passed at {event['recalled']}; not sent again")
+        return Card(number, event["title"], "passed", (), taken_over(event), press=pressed)
     symptom = next((one for one in symptoms.known() if one.name == event.get("symptom")), None)
     told = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
     return Card(number, event["title"], event["outcome"], commands, *told, press=pressed)
+
+
+def taken_over(done: Event) -> str:
+    """Why a step that passed earlier in the chain is not done again."""
+    why = "later steps have changed what it looked at" if done["verb"] == "check" else "not sent again"
+    return f"passed at {done.get('recalled', done['at'])}; {why}"
 
 
 def summary(phase: str, found: History, steps: Sequence[Step]) -> Summary:

@@ -72,6 +72,7 @@ class Phase:
         found = self.services.look(command)
         if found.error:
             raise ServiceError(self._verdicts.clean(found.error))
+        pd.set_option("display.html.use_mathjax", False)  # what stands between two dollar signs is no formula
         rows = self.record.redact.value(list(found.rows)) if self.record.redact else list(found.rows)
         self.record.ledger.append("shown", commands=[self.services.shown(command)], rows=len(rows))
         return pd.DataFrame(rows)

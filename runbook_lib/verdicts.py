@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from runbook_lib import lamps
+from runbook_lib import lamps, standing
 from runbook_lib.cards import Card
 from runbook_lib.errors import StepFailed, StepPending, StepUnknown
 from runbook_lib.expect import Finding
@@ -91,9 +91,8 @@ class Verdicts:
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             self.record.ledger.append("outcome", **{**taken, "recalled": done.get("recalled", done["at"])})
-        why = "later steps have changed what it looked at" if done["verb"] == "check" else "not sent again"
         press = lamps.press(self.record.ledger.events(), number)
-        self.display(Card(number, done["title"], "passed", (), f"passed at {done['at']}; {why}", press=press))
+        self.display(Card(number, done["title"], "passed", (), standing.taken_over(done), press=press))
 
     def clean(self, text: str) -> str:
         """``text`` without any secret."""

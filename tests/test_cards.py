@@ -174,6 +174,15 @@ def test_a_command_is_coloured_and_one_click_selects_it_whole() -> None:
     assert Tags(page).words.startswith("select 1 where 'a' <> 'b';")
 
 
+def test_two_amounts_in_a_card_are_no_formula() -> None:
+    for shown in (Card("3.1c", "T", "passed", seen="$0.49 of $0.01"), bar(following="1.4a From $1 to $2", steps=9)):
+        assert shown._repr_html_().startswith("<div class='mathjax_ignore'")
+
+
+def test_a_long_value_is_broken_so_that_the_last_columns_stay_in_sight() -> None:
+    assert "overflow-wrap:anywhere" in table([{"a": "x" * 64}]) and "anywhere" not in table([{"a": "running"}])
+
+
 def test_progress_is_drawn_only_towards_an_end() -> None:
     assert progress(0) == ""
     assert "width:40%" in progress(0.4) and "width:100%" in progress(1.7)

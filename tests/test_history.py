@@ -49,6 +49,7 @@ def test_an_act_sent_without_an_outcome_is_unknown_and_a_check_is_nothing():
     found = History([sending("1a", "check"), sending("1b")], [])
     assert {k: v["outcome"] for k, v in found.outcomes().items()} == {"1b": "unknown"}
     assert "no answer was recorded" in found.outcomes()["1b"]["complaint"]
+    assert found.outcomes()["1b"]["fix"] == "Send it again: what took effect is not done twice."
     assert found.unsettled("1b") and not found.settled("1b")
 
 

@@ -24,7 +24,7 @@ def test_a_step_that_was_never_pressed_has_no_lamps():
 
 
 def test_every_press_has_four_lamps_awaited_until_the_ledger_lights_them():
-    found = press([pressed("100000"), event("sending", "200000"), lamp("acknowledged", 300)], "1a")
+    found = press([pressed("100000"), event("sending", "200000"), lamp("acknowledged", 300)], "1a", busy=True)
     assert [one.name for one in found.lamps] == list(NAMES)
     assert [one.lit for one in found.lamps] == [True, True, None, None]
     assert found.lamps[0].words == "sent 14:53:07.200Z"
@@ -34,7 +34,7 @@ def test_every_press_has_four_lamps_awaited_until_the_ledger_lights_them():
 
 
 def test_a_second_press_begins_with_all_lamps_dark():
-    found = press([pressed("1"), event("sending", "2"), lamp("effect", 5), pressed("300000")], "1a")
+    found = press([pressed("1"), event("sending", "2"), lamp("effect", 5), pressed("300000")], "1a", busy=True)
     assert [one.lit for one in found.lamps] == [None] * 4
     assert found.words == "pressed by ana at 14:53:07.300Z"
 
@@ -44,6 +44,11 @@ def test_what_a_failed_press_did_not_bring_about_is_awaited_no_more():
     assert [(one.lit, one.note) for one in found.lamps] == [(False, "nothing was sent")] * 4
     found = press([pressed("1"), event("sending", "200000"), event("press failed")], "1a")
     assert [one.lit for one in found.lamps] == [True, False, False, False] and found.lamps[1].note == "not seen"
+
+
+def test_what_a_kernel_that_died_did_not_see_is_awaited_by_nobody():
+    found = press([pressed("1"), event("sending", "200000")], "1a")
+    assert [one.words for one in found.lamps[1:]] == [f"{name}: not seen" for name in NAMES[1:]]
 
 
 def test_a_person_who_vouched_pressed_but_sent_nothing():

@@ -154,6 +154,7 @@ def test_in_production_nothing_can_be_pressed_before_it_is_armed(armed, vendor):
     for typed in ("abc", "abcz", "bcde"):
         one.typed.value = typed
         one.button.click()
+        assert "to arm it, type abcd…" in one.note.value, "the field that is filled in hides its hint"
     assert vendor.requests == [] and one.button.disabled
     one.typed.value = "abcd"
     assert not one.button.disabled and "armed for 20 s" in one.note.value

@@ -45,7 +45,7 @@ def one_image(built: str | None = None) -> Expectation:
         if built is not None and pinned != built:
             return Finding(pinned, f"{IMAGE[0]} names {pinned}, phase 0 has built and recorded {built}")
         bad = [f"{name}: {digest}" for name, digest in found.items() if digest != pinned]
-        return Finding(f"{pinned[:19]}… in {len(found)} places", f"not {pinned}: {'; '.join(bad)}" if bad else None)
+        return Finding(f"{pinned[:19]}… in {', '.join(found)}", f"not {pinned}: {'; '.join(bad)}" if bad else None)
 
     return over_all("one image everywhere", test)
 

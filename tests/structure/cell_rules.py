@@ -108,6 +108,13 @@ def opening(notebook: Notebook) -> Iterator[str]:
             yield f"cell 1 does not say {what} (expected {words})"
 
 
+def money(notebook: Notebook) -> Iterator[str]:
+    """Two dollar signs in a text enclose a formula for JupyterLab: amounts would be unreadable."""
+    for cell in notebook.cells:
+        if cell.kind == "markdown" and re.search(r"(?<!\\)\$", re.sub(r"`[^`]*`", "", cell.source)):
+            yield f"cell {cell.place}: write \\$ for a dollar"
+
+
 def stored_outputs(notebook: Notebook) -> Iterator[str]:
     """Sources hold no outputs, but for what nbval compares; that must be there, or nbval compares nothing."""
     for cell in notebook.code:
@@ -180,6 +187,7 @@ RULES: tuple[Rule, ...] = (
     plain_python,
     parameters,
     opening,
+    money,
     stored_outputs,
     closing,
     metadata,
