@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import subprocess
 import sys
@@ -99,5 +100,6 @@ def bench(names: Sequence[str], rounds: int) -> list[tuple[str, str, str, str]]:
                 theirs = (
                     ("", "") if row.theirs is None else (f"{row.theirs:.3g} {row.unit}", f"{row.ours / row.theirs:.2f}")
                 )
-                found.append((row.name, f"{row.ours:.4g} {row.unit}", *theirs))
+                ours = "never" if math.isnan(row.ours) else f"{row.ours:.4g} {row.unit}"
+                found.append((row.name, ours, *theirs))
     return found
