@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from runbook_lib.lamps import Press
     from runbook_lib.symptoms import Symptom
 
-__all__ = ["COLOURS", "PLAIN", "Bar", "Card", "Summary", "progress", "table"]
+__all__ = ["COLOURS", "PLAIN", "Bar", "Card", "Sheet", "Summary", "looked", "progress", "standing", "table"]
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
 LONG = 40  # characters of a value that may be broken anywhere
+BROAD = 7  # columns that fit beside each other
+SHOWN = 60  # rows that are shown of what nobody judges
 OUTPUT = 1500  # characters of a shell command's output that a card shows
 # Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.
 COLOURS = {
@@ -181,6 +183,22 @@ class Bar:
         )
 
 
+class Sheet(dict[str, Any]):
+    """Facts by their names, one below the other."""
+
+    def _repr_html_(self) -> str:
+        lines = "".join(
+            f"<div style='display:flex;gap:1em'><b style='flex:0 0 7em'>{escape(name)}</b>"
+            f"<span style='overflow-wrap:anywhere'>{escape(_words(value))}</span></div>"
+            for name, value in self.items()
+        )
+        return f"<div {PLAIN} style='{BOX.format('#bbb')}'>{lines}</div>"
+
+
+def _words(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value or "none")
+
+
 def _table_of(reply: Mapping[str, Any]) -> str:
     if reply["rows"]:
         return table(reply["rows"][:ROWS]) + "".join(f"<div>{line}</div>" for line in _left_out(reply))
@@ -199,6 +217,7 @@ def _left_out(reply: Mapping[str, Any]) -> list[str]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as an HTML table."""
+    rows = standing(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th style='text-align:left'>{escape(str(c))}</th>" for c in columns)
     body = "".join(
@@ -206,6 +225,21 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         for cells in ([_cell(row.get(c)) for c in columns] for row in rows)
     )
     return f"<table style='margin:4px 0'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """One row that is too broad, stood on its end: a line for each of its values."""
+    if len(rows) != 1 or len(rows[0]) <= BROAD:
+        return rows
+    return [{"name": name, "value": value} for name, value in rows[0].items()]
+
+
+def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A command that only looked, and what it saw."""
+    told = table(rows[:SHOWN]) if rows else f"<div style='{QUIET}'>no rows</div>"
+    left = f"<div>and {len(rows) - SHOWN} more</div>" if len(rows) > SHOWN else ""
+    sent = f"<pre style='{PRE};{COPIED}'>{coloured(command)}</pre>"
+    return f"<div {PLAIN} style='{BOX.format('#bbb')}'>{sent}{told}{left}</div>"
 
 
 def _fit(shown: str) -> str:

@@ -25,10 +25,14 @@ def _painter() -> Callable[..., str]:
     from pygments.formatters import HtmlFormatter  # noqa: PLC0415
     from pygments.lexers.shell import BashLexer  # noqa: PLC0415
     from pygments.lexers.sql import PostgresLexer  # noqa: PLC0415
+    from pygments.styles.default import DefaultStyle  # noqa: PLC0415
+    from pygments.token import Error  # noqa: PLC0415
 
+    # Without red boxes: an SQL statement and a curl line in one command are no mistake.
+    calm = type("Calm", (DefaultStyle,), {"styles": {**DefaultStyle.styles, Error: ""}})
     options: dict[str, Any] = {"stripnl": False, "ensurenl": False}
     lexers = {True: PostgresLexer(**options), False: BashLexer(**options)}
-    formatter = HtmlFormatter(noclasses=True, nowrap=True, style="default")
+    formatter = HtmlFormatter(noclasses=True, nowrap=True, style=calm)
 
     def paint(command: str, *, sql: bool) -> str:
         painted = str(highlight(command, lexers[sql], formatter))

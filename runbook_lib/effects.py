@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runbook_lib.records import Event, Record
     from runbook_lib.services import Services
 
-__all__ = ["deployment", "follow"]
+__all__ = ["deployment", "follow", "kind"]
 
 WATCH = 5.0  # seconds after which the next step has to look: a press must not hold the kernel
 PAUSE = 0.05  # seconds between two looks
@@ -55,6 +55,11 @@ def deployment(command: Any) -> str | None:
     """The deployment a command is for, if it is one to a runner."""
     values = command.values if isinstance(command, Sql) else {}
     return str(values["deployment"]) if {"key", "kind", "deployment"} <= values.keys() else None
+
+
+def kind(command: Any) -> str:
+    """What a command tells a runner to do; nothing if it is not one to a runner."""
+    return str(command.values["kind"]) if deployment(command) else ""
 
 
 def follow(act: Act, services: Services, record: Record) -> None:

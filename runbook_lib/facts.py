@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import gates, history
+from runbook_lib.cards import Sheet
 
 if TYPE_CHECKING:
     from runbook_lib.steps import Phase
@@ -23,11 +24,11 @@ def began(phase: Phase) -> str:
     return str(history.read(phase.record).root["at"])
 
 
-def rests_on(phase: Phase) -> dict[str, Any]:
+def rests_on(phase: Phase) -> Sheet:
     """The record this run's gate was opened by, its seal, and every override below it."""
     opened = phase.record.opened()
     found = opened.get("rests_on") or {"record": None, "seal": None}
-    return {**found, "override": opened.get("override"), "amber": opened.get("amber", [])}
+    return Sheet(found, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:

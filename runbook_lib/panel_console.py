@@ -104,7 +104,8 @@ class Panel:
         rows = [self._buttons[kind] for kind in console_presses.KINDS]
         typed = [self._arming.field] if self._arming.needed else []
         acting = [self._about, *typed, _flow(rows), _flow([self._halt]), self._presses]
-        top = widgets.HBox([widgets.VBox([self._filter, self._picker]), widgets.VBox(acting, layout=_grow())])
+        choosing = widgets.VBox([self._filter, self._picker], layout=widgets.Layout(flex="0 0 auto"))
+        top = widgets.HBox([choosing, widgets.VBox(acting, layout=_grow())])
         table = widgets.VBox([self._table], layout=widgets.Layout(max_height="340px", overflow="auto", width="99%"))
         log = widgets.VBox([self._log], layout=widgets.Layout(max_height="300px", overflow="auto", width="99%"))
         return widgets.VBox([self._bar, self._ringing, top, self._halted, table, _flow(self._images), self._level, log])
@@ -296,7 +297,7 @@ def _wide() -> Any:
 
 
 def _grow() -> Any:
-    return widgets.Layout(flex="1 1 auto", margin="0 0 0 12px")
+    return widgets.Layout(flex="1 1 0%", min_width="0", margin="0 0 0 12px")
 
 
 def _flow(inside: Iterable[Any]) -> Any:

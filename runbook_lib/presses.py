@@ -74,7 +74,8 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 def offer(act: Act, services: Services, place: Place, perform: Callable[[Verdicts], None]) -> None:
     """Show an act with one button that names what will happen and where; in production it must be armed first."""
     kind, name = target(act, place.settings)
-    what = act.title if kind in act.title.lower() else f"{act.title}, {kind}"
+    does = effects.kind(act.command)
+    what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
     label = f"{what} {name[:SHOWN]}… on {place.settings.name}"
     armed = place.settings.kind == "production"
 

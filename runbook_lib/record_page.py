@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import lamps, outline, pages, signing, verify
-from runbook_lib.cards import OUTPUT, ROWS
+from runbook_lib.cards import OUTPUT, ROWS, standing
 from runbook_lib.records import Record
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def _ended(event: Event, before: Block) -> Block:
     if event.get("recalled"):
         advice.append(("not sent again", f"it passed at {pages.moment(event['recalled'])}, in a record before"))
     return {
+        "title": event["title"],
         "outcome": event["outcome"],
         "seen": event["seen"],
         "took": _took(before, event),
@@ -166,7 +167,7 @@ def _ended_before(block: Block | None) -> list[str]:
 
 
 def _reply(reply: Mapping[str, Any]) -> Block:
-    rows = reply["rows"][:ROWS]
+    rows = standing(reply["rows"][:ROWS])
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return {
         "columns": columns,

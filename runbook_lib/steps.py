@@ -66,16 +66,18 @@ class Phase:
 
     def show(self, command: Command) -> pd.DataFrame:
         """Send a command that only looks and return its rows, judged by nobody; the cell displays them."""
-        import pandas as pd  # noqa: PLC0415 - a third of a second that a check need not pay
+        from runbook_lib.frames import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
         found = self.services.look(command)
         if found.error:
             raise ServiceError(self._verdicts.clean(found.error))
-        pd.set_option("display.html.use_mathjax", False)  # what stands between two dollar signs is no formula
         rows = self.record.redact.value(list(found.rows)) if self.record.redact else list(found.rows)
-        self.record.ledger.append("shown", commands=[self.services.shown(command)], rows=len(rows))
-        return pd.DataFrame(rows)
+        shown = self.services.shown(command)
+        self.record.ledger.append("shown", commands=[shown], rows=len(rows))
+        frame = Frame(rows)
+        frame.attrs["command"] = self._verdicts.clean(shown)
+        return frame
 
     def check(
         self,

@@ -9,7 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.cards import COLOURS, OUTPUT, RED, ROWS, Bar, Card, Summary, progress, table
+from runbook_lib.cards import (
+    BROAD,
+    COLOURS,
+    OUTPUT,
+    RED,
+    ROWS,
+    SHOWN,
+    Bar,
+    Card,
+    Sheet,
+    Summary,
+    looked,
+    progress,
+    table,
+)
 from runbook_lib.lamps import Lamp, Press
 from runbook_lib.symptoms import Symptom
 
@@ -181,6 +195,23 @@ def test_two_amounts_in_a_card_are_no_formula() -> None:
 
 def test_a_long_value_is_broken_so_that_the_last_columns_stay_in_sight() -> None:
     assert "overflow-wrap:anywhere" in table([{"a": "x" * 64}]) and "anywhere" not in table([{"a": "running"}])
+
+
+def test_one_row_that_is_too_broad_is_stood_on_its_end() -> None:
+    broad = {f"column{n}": n for n in range(BROAD + 1)}
+    assert Tags(table([broad])).words.startswith("namevaluecolumn00column11")
+    for rows in ([broad, broad], [dict(list(broad.items())[1:])]):
+        assert "name" not in Tags(table(rows)).words
+
+
+def test_a_look_shows_its_command_and_how_many_rows_are_left_out() -> None:
+    page = Tags(looked("select n;", [{"n": n} for n in range(SHOWN + 2)])).words
+    assert page.startswith("select n;n01") and page.endswith(f"{SHOWN - 1}and 2 more")
+
+
+def test_a_sheet_tells_what_there_is_none_of() -> None:
+    page = Tags(Sheet(record="r/1", override=None, amber=["a", HOSTILE])._repr_html_())
+    assert page.words == f"recordr/1overridenoneambera; {HOSTILE}" and "script" not in page.tags
 
 
 def test_progress_is_drawn_only_towards_an_end() -> None:

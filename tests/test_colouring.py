@@ -27,6 +27,10 @@ def test_colours_are_in_the_tags_so_that_any_viewer_has_them(command):
     assert "style=" in page and "class=" not in page and unescape(page) != command
 
 
+def test_a_command_of_several_kinds_has_no_red_boxes():
+    assert "border" not in coloured(f"{SQL}\ncurl -X GET http://127.0.0.1/a \\\n  -H 'x: y'")
+
+
 def test_sql_and_shell_are_told_apart():
     assert "font-weight: bold" in coloured(SQL).partition("id")[0]
     assert "font-weight: bold" not in coloured(SHELL).partition("curl")[0]

@@ -6,6 +6,7 @@ import ipywidgets as widgets
 import pytest
 
 from runbook_lib import panel, presses, records
+from runbook_lib.checklist.deployments import send_command
 from runbook_lib.commands import http, sql
 from runbook_lib.errors import RunbookError, StepPending
 from tests.core_fixtures import at, eventually, phase_of, reopened
@@ -47,6 +48,12 @@ def test_an_act_is_sent_by_the_press_and_not_before(attended, vendor):
     assert vendor.things == {"a"} and one.button.disabled and outcomes(attended) == {"1a": "passed"}
     assert "passed" in one.shown.value and "pressed by" in one.shown.value
     check(attended, "1b")
+
+
+def test_a_button_names_what_a_runner_is_told_where_its_title_does_not(attended):
+    attended.act("1a", "Do what the sheet says first", send_command("flatten", "7f3c0000-0000-4000-8000-000000000000"))
+    label = offered(attended).button.description
+    assert label == "Do what the sheet says first, flatten, deployment 7f3c0000… on rehearsal"
 
 
 def test_fifty_clicks_on_two_buttons_of_one_act_send_it_once(attended, vendor):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.cards import Sheet
 from runbook_lib.checklist.deployments import command_state, send_command
 from runbook_lib.checklist.platform import halt_line, production_variables
 from runbook_lib.checklist.wallet import info
@@ -36,10 +37,10 @@ class Incident:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def guide(self) -> dict[str, str]:
+    def guide(self) -> Sheet:
         """What to read while the first action runs."""
         halt = "It spreads, or nothing here explains it: ./runbook halt"
-        return {"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt}
+        return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:

@@ -196,7 +196,7 @@ def _end_flatten(board: Board) -> None:
     board.tell("flatten", f"{len(left)} to go")
     if not left and board.parts["pause"].outcome is not None:
         done = sum(one.flattened for one in board.deployments.values())
-        board.end("flatten", "passed", f"{done} runners said so")
+        board.end("flatten", "passed", f"{done} runner{'s' * (done != 1)} said so")
 
 
 def _unflattened(board: Board, one: Deployment) -> bool:

@@ -82,6 +82,13 @@ class Tab:
             self.page.keyboard.press("Shift+Enter")
         self.at = place + 1
 
+    def rerun(self) -> None:
+        """Restart the kernel and run all cells, by the menu."""
+        self.at = None
+        self.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+        self.page.get_by_role("menuitem", name=re.compile("^Restart Kernel and Run All Cells")).click()
+        self.page.get_by_role("button", name="Confirm Kernel Restart").click()
+
     def press(self, place: int, initials: str = "") -> None:
         """Click a step's button, with initials where they are asked for, and wait until the press has ended."""
         self.at = None
