@@ -22,7 +22,7 @@ __all__ = ["COLOURS", "PLAIN", "Bar", "Card", "Sheet", "Summary", "looked", "pro
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
 LONG = 40  # characters of a value that may be broken anywhere
-BROAD = 7  # columns that fit beside each other
+BROAD = 9  # columns that fit beside each other
 SHOWN = 60  # rows that are shown of what nobody judges
 OUTPUT = 1500  # characters of a shell command's output that a card shows
 # Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.

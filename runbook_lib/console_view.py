@@ -75,7 +75,7 @@ def trouble(rows: Iterable[Mapping[str, Any]]) -> str:
     statuses = [row["status"] for row in rows]
     told = ", ".join(f"{statuses.count(word)} {word}" for word in STATUS if word in statuses)
     bad = sum(bool(worries(row)) for row in rows)
-    return f"{len(rows)} deployment{'s' if len(rows) != 1 else ''}: {told or 'none'}; {bad or 'no'} with an alarm"
+    return f"{len(rows)} deployment{'s' if len(rows) != 1 else ''}: {told or 'none'}; {bad or 'none'} with an alarm"
 
 
 def deployments(overview: Overview, chosen: Collection[str]) -> str:
@@ -116,10 +116,14 @@ def _spent(row: Mapping[str, Any]) -> str:
 
 
 def _position(held: Any) -> str:
-    known = held if isinstance(held, list) else []
-    return ", ".join(f"{one.get('side', '')} {one.get('sizeBase', '?')} {one.get('symbol', '?')}" for one in known) or (
-        "flat" if isinstance(held, list) else str(held)
-    )
+    if not isinstance(held, list):
+        return str(held)
+    known = (f"{one.get('side', '')} {_size(one.get('sizeBase', '?'))} {one.get('symbol', '?')}" for one in held)
+    return ", ".join(known) or "flat"
+
+
+def _size(found: Any) -> str:
+    return f"{found:g}" if isinstance(found, float) else str(found)
 
 
 def _decision(row: Mapping[str, Any], now: datetime) -> str:
@@ -164,9 +168,9 @@ def _press(at: str, one: Press) -> str:
     lamps = "".join(_lamp(name, at) for name, at in (("sent", one.sent), *_awaited(one), ("effect", one.effect)))
     unrecorded = f" <b style='color:{RED}'>{escape(one.unrecorded)}</b>" if one.unrecorded else ""
     return (
-        f"<div style='margin:1px 0;font-size:13px'><span style='{MONO}'>{at}</span>&ensp;<b>{escape(one.kind)}</b> "
-        f"{who}{more}&ensp;{lamps}&ensp;<b style='color:{COLOURS.get(word, GREY)}'>{word}</b> "
-        f"{escape(one.words)}{unrecorded}</div>"
+        f"<div style='margin:1px 0;font-size:13px;line-height:1.5'><span style='{MONO}'>{at}</span>&ensp;"
+        f"<b>{escape(one.kind)}</b> {who}{more}&ensp;{lamps}&ensp;"
+        f"<b style='color:{COLOURS.get(word, GREY)}'>{word}</b> {escape(one.words)}{unrecorded}</div>"
     )
 
 
@@ -179,7 +183,7 @@ def _lamp(name: str, at: float | None) -> str:
     lit = at is not None
     words = f"{name} {1000 * at:.0f} ms" if at is not None else name
     return (
-        f"<span style='border-radius:8px;padding:0 8px;margin-right:4px;font-size:12px;"
+        f"<span style='border-radius:8px;padding:0 8px;margin-right:4px;font-size:12px;display:inline-block;"
         f"background:{'#009E73' if lit else '#ddd'};color:{'#fff' if lit else '#555'}'>{words}</span>"
     )
 

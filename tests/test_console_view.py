@@ -82,7 +82,7 @@ def test_whoever_has_an_alarm_stands_first_and_is_counted():
 
 
 def test_a_row_tells_what_an_operator_asks_first():
-    held = [{"side": "long", "sizeBase": 0.5, "symbol": "BTC"}]
+    held = [{"side": "long", "sizeBase": 0.5000000000000001, "symbol": "BTC"}]
     html = console_view.deployments(seen(row(positions=held)), {row()["id"]})
     for said in (
         "12 s ago (limit 900 s)",

@@ -157,7 +157,7 @@ BAD = [
     (cell_rules.opening, "head", "# Phase 7\n\nNothing can be lost; back out at will.", {}, "what it costs"),
     (cell_rules.opening, "head", "# Phase 7\n\nCosts nothing. Back out at will.", {}, "most money"),
     (cell_rules.opening, "head", "# Phase 7\n\nCosts nothing, nothing can be lost.", {}, "how to back out"),
-    (cell_rules.money, "words", "## 7.1 Tables\n\nFrom $1 to $2, or `$NAME`.", {}, "write \\$ for a dollar"),
+    (cell_rules.money, "words", "## 7.1 Tables\n\nFrom $1 to $2, or `$NAME`.", {}, "write dollars, in words"),
     (cell_rules.stored_outputs, "check", None, {"outputs": STORED}, "stores 1 outputs"),
     (cell_rules.stored_outputs, "check", None, {"execution_count": 4}, "execution count 4"),
     (cell_rules.stored_outputs, "close", None, {"outputs": []}, "stores 0 outputs"),
