@@ -122,13 +122,13 @@ def freshness(beats: pd.DataFrame) -> Figure:
     axes.barh(places, shown["stale"].fillna(shown["limit"]), color=[RED if bad else BLUE for bad in late], height=0.6)
     axes.plot(shown["limit"], places, "|", color=GREY, markersize=13, markeredgewidth=2, label="its own limit")
     for place, (stale, limit, bad) in enumerate(zip(shown["stale"], shown["limit"], late, strict=True)):
-        words = "never" if pd.isna(stale) else f"{stale:.0f} s{' late' if bad else ''}"
+        words = "never" if pd.isna(stale) else f"{stale:.0f} of {limit:.0f} s{', late' if bad else ''}"
         axes.annotate(words, (limit if pd.isna(stale) else max(stale, limit), place), **_BESIDE)
     axes.set_yticks(places, [str(one)[:8] for one in shown["id"]])
     more = len(told) - len(shown)
     axes.set_xlabel("seconds" + (f"; {more} fresher ones are not shown" if more else ""))
     axes.grid(visible=False, axis="y")
-    axes.margins(x=0.16)
+    axes.margins(x=0.3)
     return _finished(figure, axes)
 
 

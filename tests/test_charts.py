@@ -105,7 +105,7 @@ def test_a_figure_is_closed_so_that_it_is_shown_once(name):
         (lambda: charts.cadence(ticks(20).drop([7, 8]), 300), "interval 300 s"),
         (lambda: charts.cadence(ticks(20).drop([7, 8]), 300), "1 late"),
         (lambda: charts.fill_latency(pd.DataFrame({"seconds": [1, 2, 3]}), 2), "waits 2 s; 1 slower"),
-        (lambda: charts.freshness(beats(2)), "1200 s late"),
+        (lambda: charts.freshness(beats(2)), "1200 of 900 s, late"),
         (lambda: charts.freshness(beats(2)), "never"),
         (lambda: charts.freshness(beats(200)), "190 fresher ones are not shown"),
     ],
