@@ -128,10 +128,12 @@ class Summary:
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
+    taken_over: int = 0  # steps that passed in a record before, and were not made in this one
 
     def __repr__(self) -> str:
         words = [outcome for _, outcome, _ in self.lines]
         tally = ", ".join(f"{words.count(w)} {w}" for w in dict.fromkeys(words))
+        tally += f", {self.taken_over} of them taken over from a record before" if self.taken_over else ""
         return "\n".join([f"{self.phase}: {tally}", *("  ".join(line) for line in self.lines)])
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.outline import Step
 
-__all__ = ["History", "chain", "counts", "outcome", "read"]
+__all__ = ["History", "chain", "counts", "outcome", "read", "taken_over"]
 
 WORST_FIRST = ("unknown", "failed", "waiting")
 CHANGING = ("act", "confirm")  # verbs
@@ -108,6 +108,11 @@ def counts(history: History) -> dict[str, int]:
     """How many steps ended how."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
+
+
+def taken_over(history: History) -> int:
+    """How many steps of this record were not made here: their outcome stands as a parent made it."""
+    return sum("recalled" in event for event in history.outcomes().values())
 
 
 def _changes(event: Event) -> bool:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib import lamps, outline, pages, signing, verify
 from runbook_lib.cards import OUTPUT, ROWS, standing
-from runbook_lib.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from runbook_lib.records import Event
+    from runbook_lib.records import Event, Record
 
 __all__ = ["show", "view"]
 
@@ -35,24 +34,19 @@ def view(record: Record) -> Block:
     """Everything the page shows. Raise `RecordError` if the ledger cannot be read at all."""
     opened, events, seal = record.opened(), record.ledger.events(), record.sealed()
     blocks = list(_without_empty(_blocks(record, _steps(events))))
-    lines: list[str] = []
-    wrong = bool(seal) and verify.report([record.folder], _signers, lines.append, whole=False)
+    found = verify.judged(record.folder, signing.signers_of(record.folder))
+    problems = list(found.problems or verify.unjudged(found)) if seal else []
     return {
         "title": f"{opened['phase']} on {opened['profile']}",
         "outcome": seal["outcome"] if seal else "not sealed",
-        "problems": lines if wrong else [],
-        "sound": "" if wrong or not seal else lines[0],
+        "problems": problems,
+        "sound": "" if problems or not seal else verify.praise(found),
         "facts": list(_facts(record, opened, events, seal)),
         "steps": [block for block in blocks if block["kind"] == "step"],
         "blocks": blocks,
         "missing": seal["missing"] if seal else [],
         "others": [_other(event) for event in events if event["event"] not in TOLD],
     }
-
-
-def _signers(folder: Path) -> str | None:
-    """Who may sign this record; None where the profile is not known here and no archive says it."""
-    return signing.of_profile(Record(folder).profile) or verify.signers_beside(folder)
 
 
 def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event | None) -> Iterator[tuple[str, str]]:
@@ -71,6 +65,7 @@ def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event |
         yield "rests on overrides", "; ".join(opened["amber"])
     if seal:
         counts = [f"{number} {word}" for word, number in seal["steps"].items() if number]
+        counts += [f"{seal['recalled']} of them taken over"] if seal.get("recalled") else []
         yield "steps", ", ".join(counts) or "none"
         yield from _endings(seal)
         yield "seal", seal["hash"]
@@ -139,7 +134,8 @@ def _sent(event: Mapping[str, Any]) -> Block:
 def _ended(event: Event, before: Block) -> Block:
     advice = [("found", event["complaint"]), ("known as", event["symptom"]), ("fix", event["fix"])]
     if event.get("recalled"):
-        advice.append(("not sent again", f"it passed at {pages.moment(event['recalled'])}, in a record before"))
+        whence = f"it passed at {pages.moment(event['recalled'])} in {event.get('recalled_from', 'a record before')}"
+        advice.append(("not made here", f"{whence}; {event.get('why', 'not sent again')}"))
     return {
         "title": event["title"],
         "outcome": event["outcome"],

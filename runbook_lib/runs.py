@@ -133,6 +133,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
         steps=history.counts(found),
         missing=[s.number for s in planned if s.number not in found.outcomes()],
         owed=list(found.owed()),
+        **({"recalled": taken} if (taken := history.taken_over(found)) else {}),
         **({"ended": ended} if ended else {}),
         **facts,
     )

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from runbook_lib import settings
 from runbook_lib.errors import ConfigError, RecordError, nearest
-from runbook_lib.records import write_atomic
-from runbook_lib.verify import NAMESPACE, SIGNATURE, last_line, signed_by
+from runbook_lib.records import Record, write_atomic
+from runbook_lib.verify import NAMESPACE, SIGNATURE, last_line, signed_by, signers_beside
 
 if TYPE_CHECKING:
-    from runbook_lib.records import Record
     from runbook_lib.settings import Settings
 
-__all__ = ["KEY", "of_profile", "operator", "sign", "signers", "unable"]
+__all__ = ["KEY", "of_profile", "operator", "sign", "signers", "signers_of", "unable"]
 
 KEY = "RUNBOOK_SIGNING_KEY"  # environment variable: a key's file, or the .pub of one that an agent holds
 PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
@@ -46,6 +45,11 @@ def of_profile(name: str) -> str | None:
         return signers(settings.load(name))
     except ConfigError:
         return None
+
+
+def signers_of(folder: Path) -> str | None:
+    """Who may sign the record in a folder, by its profile here, else by its archive; None where neither tells."""
+    return of_profile(Record(folder).profile) or signers_beside(folder)
 
 
 def sign(record: Record) -> None:

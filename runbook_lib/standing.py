@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from runbook_lib.outline import Step
     from runbook_lib.records import Event, Record
 
-__all__ = ["bar", "card", "following", "summary", "taken_over"]
+__all__ = ["NOT_AGAIN", "bar", "card", "following", "summary", "taken_over"]
+
+# Why what passed before stands, by verb.
+NOT_AGAIN = {
+    "check": "not made again: what came after it may have changed what it looked at",
+    "act": "not sent again",
+    "confirm": "not asked again",
+}
 
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
@@ -72,12 +79,12 @@ def card(found: History, number: str, *, busy: bool = False) -> Card | None:
 
 def taken_over(done: Event) -> str:
     """Why a step that passed earlier in the chain is not done again."""
-    why = "later steps have changed what it looked at" if done["verb"] == "check" else "not sent again"
-    return f"passed at {done.get('recalled', done['at'])}; {why}"
+    whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
+    return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
 
 def summary(phase: str, found: History, steps: Sequence[Step]) -> Summary:
     """One line per step of the notebook."""
     ends = found.outcomes()
     lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
-    return Summary(phase, lines)
+    return Summary(phase, lines, history.taken_over(found))

@@ -51,7 +51,10 @@ PIPED = 160  # columns when the output is no terminal
 
 def console() -> Console:
     """The terminal, or a wide page when the output is piped."""
-    return Console(width=None if sys.stdout.isatty() else PIPED)
+    if sys.stdout.isatty():
+        return Console()
+    # In a kernel the environment asks for colours, and rich would draw what nobody sees being redrawn.
+    return Console(width=PIPED, force_terminal=False)
 
 
 def live(out: Console) -> Callable[[Event], None]:
@@ -87,6 +90,10 @@ def closing(out: Console, done: Sequence[Run]) -> None:
     out.print(table)
     for one in done:
         out.print(f"record {one.record.path}", markup=False, highlight=False, soft_wrap=True)
+        if taken := one.seal.get("recalled"):
+            out.print(
+                f"       {taken} of its steps were not made here, but taken over from {one.seal['parent']['record']}"
+            )
         out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
         if one.result.reason and one.outcome != "waiting":
             out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)

@@ -90,9 +90,16 @@ class Verdicts:
         """Take over a passed outcome of this chain; nothing is sent. ``known``: this record holds it already."""
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
-            self.record.ledger.append("outcome", **{**taken, "recalled": done.get("recalled", done["at"])})
+            whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
+            why = standing.NOT_AGAIN[done["verb"]]
+            self.record.ledger.append("outcome", **{**whence, "why": why, **taken})
         press = lamps.press(self.record.ledger.events(), number)
         self.display(Card(number, done["title"], "passed", (), standing.taken_over(done), press=press))
+
+    def _maker(self, done: Event) -> str:
+        """The record of the chain that holds an event."""
+        chain = (self.record, *reversed(self.record.parents))
+        return next(one.name for one in chain if done in one.ledger.events())
 
     def clean(self, text: str) -> str:
         """``text`` without any secret."""

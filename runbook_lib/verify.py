@@ -2,7 +2,7 @@
 
 Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project, so that a stranger can run the file:
 
-    python3 -I verify.py FOLDER... [--signers FILE] [--head HASH]
+    python3 -I verify.py FOLDER... [--signers FILE] [--head HASH] [--tell]
 
 A record is a folder <profile>/<date>/<time>_<phase>. Its ledger.jsonl holds one JSON object a line; each ends in
 "hash", the SHA-256 of the hash of the line before it, a line feed, and its own bytes up to ',"hash"'. The last line is
@@ -20,16 +20,29 @@ import os
 import re
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LEDGER", "NAMESPACE", "SIGNATURE", "SIGNERS", "chain", "every", "report", "signed_by", "verify"]
+__all__ = [
+    "LEDGER",
+    "NAMESPACE",
+    "SIGNATURE",
+    "SIGNERS",
+    "chain",
+    "every",
+    "judged",
+    "praise",
+    "report",
+    "signed_by",
+    "unjudged",
+    "verify",
+]
 
 LEDGER = "ledger.jsonl"
 SIGNATURE = "seal.sig"
@@ -41,24 +54,53 @@ SKEW = timedelta(minutes=1)  # that a clock may have been set back between two s
 BATCH = 256  # records in hand at a time, however many there are
 NAME = re.compile(r"\d{6}Z_")  # how the name of a record's folder begins
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
+GONE = "is not here: it is gone, or its record is damaged"
+HEADLESS = "newer ones were removed, or it is not theirs, or its record is damaged"
+SHOWN = 200  # characters of a reply that a story shows
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 COLUMNS = 70  # of a signature as ssh-keygen writes it
 LONGEST = 16 * 1024  # bytes of a signature, or of a list of signers: what any pipe takes at once
 
-# What a story tells of an event besides its time, name, step, verdict and title.
-TOLD = ("phase", "project", "override", "parent", "seen", "complaint", "commands", "statement", "text", "why", "ended")
+OUTCOMES = ("passed", "failed", "waiting", "unknown")  # of a step
+TWICE = ("phase", "profile", "project", "operator", "parent")  # what the first line says, and the seal again
+RESTS = {"parent": "goes on from", "rests_on": "rests on"}  # how a record names another one and its seal
+LABELS = {**RESTS, "recalled": "not made here, passed at", "recalled_from": "taken over from"}
+
+# A story begins each event with these, and leaves those out: they are about the form, or as long as they are dull.
+HEAD = ("at", "event", "step", "outcome", "title", "seen")
+UNTOLD = ("n", "hash", "id", "files", "cells", "versions", "command", "verb", "previous", "record")
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What verifying one record found; ``seal`` is its last line if the ledger is whole, ``signer`` who signed."""
+    """What verifying one record found; ``seal`` is what others need of its seal, ``signer`` who signed."""
 
     folder: Path
     problems: tuple[str, ...]
     seal: Event | None = None
     signer: str = ""
+
+
+@dataclass
+class Told:
+    """What a ledger says, line by line: the first, the last, how each step ended and whether that was taken over."""
+
+    opened: Event = field(default_factory=dict)
+    last: Event = field(default_factory=dict)
+    ends: dict[str, tuple[str, bool]] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        self.opened, self.last = self.opened or event, event
+        if event.get("event") == "outcome":
+            self.ends[str(event.get("step"))] = (str(event.get("outcome")), bool(event.get("recalled")))
+        elif event.get("event") == "sending" and event.get("verb") == "act":
+            self.ends[str(event.get("step"))] = ("unknown", False)  # until an outcome tells
+
+    @property
+    def taken_over(self) -> int:
+        return sum(taken for _, taken in self.ends.values())
 
 
 # --- one record -------------------------------------------------------------------------------------------------------
@@ -70,46 +112,78 @@ def verify(folder: Path, signers: str | None = None) -> list[str]:
     ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator it
     names, with a key that was valid when it was sealed. Without, only damage is found.
     """
-    return list(_judged(folder, signers).problems)
+    return list(judged(folder, signers).problems)
 
 
-def _judged(folder: Path, signers: str | None) -> Found:
-    path = folder / LEDGER
+def judged(folder: Path, signers: str | None) -> Found:
+    path, told = folder / LEDGER, Told()
     try:
-        problem, opened, seal = _walked(path)
+        problem = _walked(path, told) or _unsealed(told)
+        if problem:
+            return Found(folder, (f"{path}: {problem}",))  # nothing after it, the seal included, is to be believed
+        opened, seal = told.opened, told.last
+        problems = [*_misplaced(folder, opened), *_changed(folder, seal["files"])]
+        problems += [f"{path}: {words}" for words in _contradictions(told)]
+        signer, complaint = _signed(folder, opened, seal, signers)
     except OSError as error:
-        return Found(folder, (f"{path}: cannot be read: {error.strerror}",))
-    if problem:
-        return Found(folder, (problem,))  # nothing after the first bad line, the seal included, is to be believed
-    if seal is None or seal.get("event") != "sealed":
-        return Found(folder, (f"{path}: not sealed: the run was cut off, or the end of the ledger was removed",))
-    problems = [*_misplaced(folder, opened), *_changed(folder, seal.get("files", {}))]
-    signer, complaint = _signed(folder, opened, seal, signers)
+        return Found(folder, (f"{error.filename or path}: cannot be read: {error.strerror}",))
     # A record's list of files may be long: what the chain and a report tell of a seal is kept.
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
-    return Found(folder, (*problems, *complaint), {**kept, "kind": opened.get("kind")}, signer)
+    more = {"kind": opened.get("kind"), "owed": seal.get("owed"), "steps": len(told.ends), "taken": told.taken_over}
+    more |= {name: opened.get(name) for name in RESTS}
+    return Found(folder, (*problems, *complaint), kept | {name: value for name, value in more.items() if value}, signer)
 
 
-def _walked(path: Path) -> tuple[str | None, Event, Event | None]:
-    """What is wrong with the first bad line, on which every later one rests; the first line; the last."""
-    first: Event = {}
-    last, previous = None, ""
+def _walked(path: Path, told: Told) -> str | None:
+    """What is wrong with the first bad line, on which every later one rests."""
+    if path.exists() and not plain(path):
+        return "not a plain file"
+    previous = ""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             complaint, event = _verify_line(line, previous, number)
-            if last is not None and last.get("event") == "sealed":
+            if told.last.get("event") == "sealed":
                 complaint = "something stands after the seal"
             if complaint:
-                return f"{path}: line {number}: {complaint}", first, last
-            first, last, previous = first or event, event, event["hash"]
-    return None, first, last
+                return f"line {number}: {complaint}"
+            told.take(event)
+            previous = event["hash"]
+    return None
+
+
+def _unsealed(told: Told) -> str | None:
+    """Why a ledger has no beginning, or no seal."""
+    opened, seal = told.opened, told.last
+    if seal.get("event") != "sealed":
+        return "not sealed: the run was cut off, or the end of the ledger was removed"
+    owed, files = seal.get("owed") or [], seal.get("files")
+    good = opened.get("event") == "opened" and isinstance(files, dict) and isinstance(owed, list)
+    good = good and isinstance(seal.get("previous"), str | None) and _moment(seal.get("at")) is not None
+    good = good and isinstance(seal.get("steps", {}), dict)
+    good = good and all(opened.get(n) is None or isinstance(opened[n], dict) for n in RESTS)
+    return None if good else "the first line, or the seal, is none that the runbook writes"
+
+
+def _contradictions(told: Told) -> Iterator[str]:
+    """What a seal says otherwise than the lines before it."""
+    opened, seal = told.opened, told.last
+    for name in TWICE:
+        if name in opened and name in seal and opened[name] != seal[name]:
+            yield f"the seal says {name} {_facts(seal[name])}, the first line {_facts(opened[name])}"
+    found = Counter(outcome for outcome, _ in told.ends.values())
+    here = {word: found[word] for word in OUTCOMES}
+    if "steps" in seal and {word: seal["steps"].get(word, 0) for word in OUTCOMES} != here:
+        yield f"the seal counts the steps {_facts(seal['steps'])}, its lines are {_facts(here)}"
+    bad = [step for step, (outcome, _) in told.ends.items() if outcome != "passed"]
+    if seal.get("outcome") == "passed" and bad:
+        yield f"sealed as passed, and these steps did not pass: {', '.join(bad)}"
 
 
 def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
     try:
         event = json.loads(line)
         text = line.decode()
-    except ValueError:
+    except (ValueError, RecursionError):
         return "not a JSON object", {}
     if not line.endswith(b"\n") or not isinstance(event, dict) or event.get("n") != number:
         return f"expected event number {number} and a line end", {}
@@ -130,10 +204,13 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """A record in a place of another record's name: swapped, or an old one in a newer one's place."""
-    told = str(opened.get("record", "")).split("/")[-2:]
-    here = list(folder.parts[-2:])
-    if not DATE.fullmatch(folder.parent.name):
+    """A record in a place of another record's name: swapped, an old one in a newer one's place, or another profile's.
+
+    Of a record that was copied out of its folders only the name is judged.
+    """
+    told = str(opened.get("record", "")).split("/")
+    here = list(folder.parts[-3:])
+    if not DATE.fullmatch(folder.parent.name) and told[:1] != here[:1]:
         told, here = told[-1:], here[-1:]
     if told != here:
         yield f"{folder}: holds the record {'/'.join(told)}"
@@ -177,8 +254,8 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
         return "", [f"{path}: missing: the seal is not signed"]
     if not plain(path) or (armour := path.read_bytes()) != _armoured(armour):
         return "", [f"{path}: not a signature as ssh-keygen writes it"]
-    when, operator = datetime.fromisoformat(seal["at"]), str(seal.get("operator"))
-    good, words = signed_by(operator, armour, last_line(folder), signers, when)
+    operator = str(seal.get("operator"))
+    good, words = signed_by(operator, armour, last_line(folder), signers, datetime.fromisoformat(seal["at"]))
     return (words, []) if good else ("", [f"{path}: not signed by {operator}: {words}"])
 
 
@@ -205,6 +282,8 @@ def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: dat
         )
     except FileNotFoundError:
         return False, "ssh-keygen is not installed here: signatures cannot be judged"
+    except ValueError:
+        return False, "no operator is called that"
     finally:
         for pipe in pipes:
             os.close(pipe)
@@ -241,8 +320,8 @@ def last_line(folder: Path) -> bytes:
 
 
 def every(folder: Path) -> Iterator[Path]:
-    """The records in a folder, oldest first: itself, or whatever lies below it and looks like one."""
-    if (folder / LEDGER).exists() or NAME.match(folder.name):
+    """The records in a folder, oldest first: itself, or what lies below it and looks like one or has a date's place."""
+    if (folder / LEDGER).exists() or NAME.match(folder.name) or DATE.fullmatch(folder.parent.name):
         yield folder
     elif folder.is_dir():
         for inner in sorted(folder.iterdir()):
@@ -250,10 +329,11 @@ def every(folder: Path) -> Iterator[Path]:
                 yield from every(inner)
 
 
-def chain(found: Iterable[tuple[Path, Event]], heads: Iterable[str] = ()) -> Iterator[str]:
+def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
     """What the seals of a profile tell of records that are gone, or were put in: each names the one before it.
 
-    ``heads`` are hashes of seals that are known to have been.
+    ``known`` is what the runbook itself remembers, where records are made: the newest seal, and the record that was
+    being sealed.
     """
     seals: dict[str, tuple[Path, str | None, str]] = {}
     followers: dict[str | None, Path] = {}
@@ -267,13 +347,53 @@ def chain(found: Iterable[tuple[Path, Event]], heads: Iterable[str] = ()) -> Ite
         seals[own], followers[previous] = (folder, previous, seal["at"]), folder
     for folder, previous, at in seals.values():
         if previous is not None and previous not in seals:
-            yield f"{folder}: the seal before it, {previous}, is gone"
-        elif previous is not None and _moment(at) < _moment(seals[previous][2]) - SKEW:
+            yield f"{folder}: the seal before it, {previous}, {GONE}"
+        elif previous is not None and _instant(at) < _instant(seals[previous][2]) - SKEW:
             yield f"{folder}: sealed at {at}, before the seal it follows, of {seals[previous][2]}"
-    yield from (f"the newest seal, {head}, is gone" for head in heads if head not in seals)
+    for folder, seal in found:
+        yield from (f"{folder}: {words}" for words in _made_up(seal, seals))
+    yield from _forgotten(found, known or {})
 
 
-def _moment(text: str) -> datetime:
+def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
+    """Records that a record says it goes on from, or rests on, and that are not there."""
+    for name, words in RESTS.items():
+        if other := seal.get(name):
+            folder = seals.get(str(other.get("seal")), (Path(),))[0]
+            if str(other.get("record")).rpartition("/")[2] != folder.name:
+                yield f"{words} {other.get('record')} with the seal {other.get('seal')}, which {GONE}"
+
+
+def _forgotten(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
+    """What the newest seal is not that the runbook remembers."""
+    newest = str(known["hash"]) if known.get("hash") else None
+    if newest and not any(seal["hash"] == newest for _, seal in found):
+        yield f"the newest seal, {newest}, {GONE}"
+    else:
+        after = [folder for folder in after_it(found, newest) if not str(known.get("pending")).endswith(folder.name)]
+        yield from (f"{folder}: sealed after the newest seal that is known here, {newest}" for folder in after if known)
+
+
+def after_it(found: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
+    """The records that were sealed after the one with this seal, oldest first."""
+    following = {one["previous"]: (folder, one["hash"]) for folder, one in found}
+    after: list[Path] = []
+    while seal in following:
+        folder, seal = following.pop(seal)
+        after.append(folder)
+    return after
+
+
+def _moment(text: Any) -> datetime | None:
+    """A time with its zone; None for anything else."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo else None
+
+
+def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
@@ -282,72 +402,163 @@ def report(
     signers_of: Callable[[Path], str | None],
     say: Callable[[str], object],
     *,
-    head: str | None = None,
+    heads: Iterable[str] = (),
     whole: bool = True,
+    tell: bool = False,
 ) -> int:
-    """Verify records, saying a line of each and every problem; return how many problems there are.
+    """Verify records, saying a line of each, every problem, and what it comes to; return how many problems there are.
 
     ``signers_of`` gives the allowed signers for a record, None where it need not be signed. ``whole``: these are all
-    the records there are, so that one that is gone can be told. ``head`` is the newest seal that is known.
+    the records there are, so that one that is gone can be told. ``heads`` are seals that are known to have been.
+    ``tell``: tell each record's story below its line.
     """
     seals: dict[Path, list[tuple[Path, Event]]] = {}
-    problems = count = 0
+    problems = unsigned = count = 0
     for one in _in_batches(folders, signers_of):
-        complaints = one.problems or _unjudged(one)
-        for line in complaints or (_praise(one),):
+        complaints = one.problems or unjudged(one)
+        for line in (*(complaints or (praise(one),)), *(_story(one, complaints) if tell else ())):
             say(line)
-        problems, count = problems + len(complaints), count + 1
+        count, problems, unsigned = count + 1, problems + len(complaints), unsigned + (not one.signer)
         if one.seal:
             seals.setdefault(one.folder.parent.parent, []).append((one.folder, one.seal))
-    gone = []
-    if head and not any(seal["hash"] == head for profile in seals.values() for _, seal in profile):
-        gone.append(f"none of the {count} records has the seal {head}: newer ones were removed, or it is not theirs")
-    for profile, found in seals.items() if whole else ():
-        gone += [line if line.startswith("/") else f"{profile}: {line}" for line in chain(found, _heads(profile))]
-    for line in gone:
+    found = [one for profile in seals.values() for one in profile]
+    gone = [f"no record has the seal {head}: {HEADLESS}" for head in heads if head not in _hashes(found)]
+    for profile, own in seals.items() if whole else ():
+        gone += [line if line.startswith("/") else f"{profile}: {line}" for line in chain(own, _known(profile))]
+    for line in (*gone, *_closing(seals, heads, whole=whole)):
         say(line)
-    return problems + len(gone)
+    problems += len(gone)
+    words = [f"problems: {problems}" if problems else "all sound"]
+    words += [f"not signed: {unsigned}"] if unsigned else []
+    words += [] if whole else ["whether any is gone was not judged: name the folder of all records"]
+    say(f"records: {count}, {', '.join(words)}")
+    return problems
+
+
+def _hashes(found: Iterable[tuple[Path, Event]]) -> set[str]:
+    return {seal["hash"] for _, seal in found}
+
+
+def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable[str], *, whole: bool) -> Iterator[str]:
+    """What became of what is owed, what was sealed after a head, and the newest seal of each profile."""
+    for profile, found in seals.items() if whole else ():
+        for folder, seal in found:
+            yield from _owing(folder, seal, found)
+        for head in heads:
+            if head in _hashes(found) and (after := after_it(found, head)):
+                yield f"sealed after {head}: {', '.join(folder.name for folder in after)}"
+        followed = {seal["previous"] for _, seal in found}
+        tips = [(_instant(seal["at"]), seal["hash"], folder) for folder, seal in found if seal["hash"] not in followed]
+        yield from (f"newest seal of {profile.name}: {own} ({folder.name})" for _, own, folder in sorted(tips)[-1:])
+
+
+def _owing(folder: Path, seal: Event, found: Sequence[tuple[Path, Event]]) -> Iterator[str]:
+    """In which record what one owed was undone: its seal follows on, and owes it no more."""
+    for step in seal.get("owed", ()):
+        after = [(f, s) for f, s in found if (s.get("parent") or {}).get("seal") == seal["hash"]]
+        undone = [other.name for other, one in after if step not in one.get("owed", ())]
+        if undone:
+            yield f"{folder.name}: {step} was undone in {', '.join(undone)}"
+        elif not after:
+            yield f"{folder.name}: {step} is owed still"
 
 
 def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None]) -> Iterator[Found]:
     waiting = iter(folders)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while batch := list(islice(waiting, BATCH)):
-            yield from pool.map(lambda folder: _judged(folder, signers_of(folder)), batch)
+            yield from pool.map(lambda folder: judged(folder, signers_of(folder)), batch)
 
 
-def _unjudged(one: Found) -> tuple[str, ...]:
+def unjudged(one: Found) -> tuple[str, ...]:
     """That nobody looked at a signature is no success."""
     if one.signer or (one.seal or {}).get("kind") != "production":
         return ()
     return (f"{one.folder}: undamaged, but whose signature it has was not judged: name who may sign (--signers FILE)",)
 
 
-def _praise(one: Found) -> str:
+def praise(one: Found) -> str:
+    """The line of a sound record: how it ended, what of it was taken over, what it owes, who signed, its seal."""
     seal = one.seal or {}
-    by = f"signed by {one.signer}" if one.signer else f"not signed, by {seal.get('operator')}"
-    return f"{one.folder.name}: sound, {seal.get('outcome')}, sealed {seal['at']}, {by}, seal {seal['hash']}"
+    words = ["sound", str(seal.get("outcome"))]
+    if taken := seal.get("taken", 0):
+        words.append(f"{seal['steps'] - taken} steps made here, {taken} taken over")
+    words += [f"owes {', '.join(map(str, seal['owed']))}"] if seal.get("owed") else []
+    words.append(f"sealed {seal['at']}")
+    words.append(f"signed by {one.signer}" if one.signer else f"not signed, says it is by {seal.get('operator')}")
+    return f"{one.folder.name}: {', '.join(words)}, seal {seal['hash']}"
 
 
-def _heads(profile: Path) -> list[str]:
+def _known(profile: Path) -> Mapping[str, Any]:
     """The newest seal that the runbook itself remembers, where records are made."""
     try:
-        known = json.loads((profile / "head.json").read_text(encoding="utf-8"))["hash"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [known] if known else []
+        known = json.loads((profile / "head.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+# --- a record's story -------------------------------------------------------------------------------------------------
+
+
+def _story(one: Found, complaints: Sequence[str]) -> Iterator[str]:
+    if complaints:
+        yield "    NOT TO BE BELIEVED: this is what is there, and it is not as it was sealed"
+    try:
+        yield from (f"    {line}" for line in story(one.folder))
+    except OSError as error:
+        yield f"    nothing can be told: {error.strerror}"
 
 
 def story(folder: Path) -> Iterator[str]:
-    """What a record says happened, when and by whom: a line for each event of its ledger."""
+    """What a record says happened, when and by whom: a line for each event of its ledger, its facts below it."""
+    mode = ""
     with (folder / LEDGER).open("rb") as file:
         for line in file:
-            event = json.loads(line)
-            who = event.get("by") or (event.get("operator") if event["event"] in ("opened", "sealed") else None)
-            words = [event["at"], event["event"], event.get("step"), event.get("outcome"), event.get("title")]
-            words += [event[name] for name in TOLD if event.get(name)]
-            words += [f"by {who}"] if who else []
-            yield "  ".join(" ".join(str(word).split()) for word in words if word)
+            try:
+                event = json.loads(line)
+            except (ValueError, RecursionError):
+                event = None
+            if not isinstance(event, dict):
+                yield "(a line that is no event)"
+                continue
+            mode = str(event.get("mode") or mode)
+            yield "  ".join(" ".join(str(event[name]).split()) for name in HEAD if event.get(name))
+            yield from (f"    {line}" for line in _below(event, mode))
+
+
+def _below(event: Event, mode: str) -> Iterator[str]:
+    """The other facts of an event: short ones on a line, texts as texts, replies in brief."""
+    facts = {name: value for name, value in event.items() if name not in (*HEAD, *UNTOLD) and value}
+    texts = [text for name in ("commands", "text") for text in _listed(facts.pop(name, []))]
+    replies = _listed(facts.pop("replies", []))
+    labels = {**LABELS, "parent": "undoes"} if mode == "undo" else LABELS
+    if facts:
+        yield "; ".join(f"{labels.get(name, name.replace('_', ' '))} {_facts(value)}" for name, value in facts.items())
+    yield from (f"| {line}" for text in texts for line in str(text).splitlines())
+    yield from (f"reply: {_brief(reply)}" for reply in replies)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _facts(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_facts(one)}" for name, one in value.items())
+    return ", ".join(map(_facts, value)) if isinstance(value, list) else " ".join(str(value).split())
+
+
+def _brief(reply: Any) -> str:
+    """Status, how many rows and the first of them, or the end of the text; at most so much of each."""
+    if not isinstance(reply, dict):
+        return str(reply)[:SHOWN]
+    rows = reply.get("rows") or []
+    words = [f"status {reply.get('status')}"] if reply.get("status") is not None else []
+    words += [f"error {reply['error']}"] if reply.get("error") else []
+    words += [f"rows: {len(rows)}, first {_facts(rows[0])[:SHOWN]}"] if rows else []
+    words += [] if rows else [" ".join(str(reply.get("text") or "").split())[-SHOWN:]]
+    return ", ".join(word for word in words if word) or "empty"
 
 
 # --- as a program of its own ------------------------------------------------------------------------------------------
@@ -366,28 +577,40 @@ def main(arguments: list[str] | None = None) -> int:
     usual = [Path(os.environ.get("RUNBOOK_RECORDS", "records"))]
     what = "a record, or a folder of records; else records"
     parser.add_argument("folders", nargs="*", default=usual, metavar="FOLDER", type=Path, help=what)
-    parser.add_argument("--signers", type=Path, help=f"who may sign; else the file {SIGNERS} beside the records")
-    parser.add_argument("--head", help="the newest seal that you know of: finds the removal of the newest")
+    parser.add_argument("--signers", type=_list, help=f"who may sign; else the file {SIGNERS} beside the records")
+    heads = "a seal that you know of, may be given again: finds the removal of the newest"
+    parser.add_argument("--head", action="append", default=[], metavar="HASH", help=heads)
     parser.add_argument("--tell", action="store_true", help="tell what happened, when and by whom, event by event")
     given = parser.parse_args(arguments)
-    said = given.signers.read_text(encoding="utf-8") if given.signers else None
     roots = [folder.resolve() for folder in given.folders]
-    found = [folder for root in roots for folder in every(root)]
+    found = list(dict.fromkeys(folder for root in roots for folder in every(root)))
     if not found:
         sys.stderr.write(f"no records in {', '.join(map(str, roots))}\n")
         return 2
-    whole = found != roots
-    for folder in found if given.tell else ():
-        for line in (f"--- {folder.name}", *story(folder)):
-            _print(line)
-    problems = report(found, lambda folder: said or signers_beside(folder), _print, head=given.head, whole=whole)
-    _print(f"records: {len(found)}, {f'problems: {problems}' if problems else 'all sound'}")
+    said, whole = given.signers, found != roots
+    problems = report(
+        found,
+        lambda folder: signers_beside(folder) if said is None else said,
+        _print,
+        heads=given.head,
+        whole=whole,
+        tell=given.tell,
+    )
     return 1 if problems else 0
 
 
+def _list(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{name} cannot be read: {error}") from None
+
+
 def _print(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    """What a record holds is not this program's own words: no control character of it reaches the terminal."""
+    sys.stdout.write("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) + "\n")
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     sys.exit(main())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib import records
+from runbook_lib import history, records
 from runbook_lib.settings import PROFILES
 from tests import keys
 from tests.core_fixtures import eventually, write_notebook
@@ -58,7 +58,9 @@ class Runbook:
         """A sealed record, without a kernel."""
         facts = {"operator": "ada", "parent": None, "mode": "headless"}
         made = records.create(self.root, "rehearsal", phase, "", **facts)
-        records.seal(made, outcome, steps={"passed": 1, "failed": 0})
+        ended = outcome if outcome in ("passed", "failed", "waiting", "unknown") else "failed"
+        made.ledger.append("outcome", step="0.1a", outcome=ended, replies=[])
+        records.seal(made, outcome, steps=history.counts(history.read(made)))
         return made
 
     @property
@@ -171,7 +173,7 @@ def test_verify_needs_only_the_folder_and_names_what_is_wrong(runbook, tmp_path)
     assert code == 0 and f"{made.folder.name}: sound, passed, sealed" in said
     (copy / "parameters.yaml").write_text("{}")
     code, said = runbook("verify", copy)
-    assert code == 1 and said == f"{copy / 'parameters.yaml'}: changed since it was sealed\n"
+    assert code == 1 and f"{copy / 'parameters.yaml'}: changed since it was sealed\n" in said
     (copy / "ledger.jsonl").unlink()
     code, said = runbook("verify", copy)
     assert code == 1 and "ledger.jsonl: cannot be read" in said
@@ -189,7 +191,7 @@ def test_verify_all_notices_a_record_that_is_gone_or_gutted(runbook):
     (runbook.root / "rehearsal" / "head.json").unlink()
     assert runbook("verify")[0] == 0
     code, said = runbook("verify", "--head", head)
-    assert code == 1 and f"none of the 1 records has the seal {head}" in said
+    assert code == 1 and f"no record has the seal {head}" in said
 
 
 def test_verify_takes_a_whole_archive_and_who_may_sign(runbook, tmp_path):

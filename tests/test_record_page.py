@@ -10,13 +10,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from runbook_lib import pages, record_page, records
+from runbook_lib import history, pages, record_page, records
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
 STEP = 'phase.check("{0}", "Title of {0}", sql("select 1"), expect=rows(1), fix="mend it")'
 OPENED = {"project": "abcdefghijklmnopqrst", "operator": "al", "mode": "attended", "versions": {"python": "3.11.7"}}
 SEAL = {
-    "steps": {"passed": 1, "failed": 1},
     "missing": ["9.9c"],
     "owed": ["9.9a"],
     "cells": ["2 passed", "4 timed out"],
@@ -51,6 +50,10 @@ def record(tmp_path):
     return made
 
 
+def sealed(record, word):
+    return records.seal(record, word, steps=history.counts(history.read(record)), **SEAL)
+
+
 def page_of(record):
     return record_page.show(record).read_text()
 
@@ -58,7 +61,7 @@ def page_of(record):
 def test_the_head_tells_what_when_by_whom_and_that_it_verifies(record):
     sending(record, "9.9a")
     outcome(record, "9.9a")
-    seal = records.seal(record, "failed", **SEAL)
+    seal = sealed(record, "failed")
     text = page_of(record)
     for said in ("phase_9 on rehearsal", "al, attended", "abcdefghijklmnopqrst", seal["hash"], "python 3.11.7"):
         assert said in text
@@ -67,14 +70,14 @@ def test_the_head_tells_what_when_by_whom_and_that_it_verifies(record):
 
 
 def test_making_the_page_leaves_the_record_as_it_was_sealed(record):
-    records.seal(record, "passed", **SEAL)
+    sealed(record, "passed")
     page_of(record)
     assert records.verify(record.folder) == [] and record in list(records.every(record.root))
     assert len(list(records.every(record.root))) == 1
 
 
 def test_a_changed_record_says_so_at_the_top(record):
-    records.seal(record, "passed", **SEAL)
+    sealed(record, "passed")
     record.notebook.write_text(record.notebook.read_text().replace("nothing", "a lot"))
     text = page_of(record)
     assert "Does not verify" in text and "changed since it was sealed" in text and "Verified when" not in text
@@ -83,7 +86,7 @@ def test_a_changed_record_says_so_at_the_top(record):
 def test_a_production_record_is_not_called_verified_when_nobody_judged_its_signature(tmp_path):
     facts = {"id": "1", "parent": None, "kind": "production", **OPENED}
     made = records.create(tmp_path, "production", "phase_9", "", **facts)
-    records.seal(made, "passed", **SEAL)
+    sealed(made, "passed")
     text = page_of(made)
     assert "Does not verify" in text and "Verified when" not in text
 

@@ -64,9 +64,8 @@ def test_a_step_is_offered_sent_and_ended(made):
 
 def test_what_passed_in_an_earlier_record_says_so(made):
     at = "2026-11-22T14:53:07.000000Z"
-    assert card(made(ended("1a", "passed", recalled=at))).seen == f"passed at {at}; not sent again"
-    looked = ended("1a", "passed", recalled=at, verb="check")
-    assert card(made(looked)).seen == f"passed at {at}; later steps have changed what it looked at"
+    found = card(made(ended("1a", "passed", recalled=at, recalled_from="r/d/n", why="not asked again")))
+    assert found.seen == f"passed at {at} in r/d/n; not asked again"
 
 
 def test_the_symptom_is_told_again_by_its_name(made):

@@ -115,7 +115,7 @@ def test_no_forged_fact_is_missed(made, signers, tmp_path, old, new):
 
 def forged(record, folder, old, new):
     """A copy in which some text of the ledger is another, with a sound chain of hashes."""
-    copy = Path(shutil.copytree(record.folder, folder / record.folder.parent.name / record.folder.name))
+    copy = Path(shutil.copytree(record.folder, folder / record.name))
     bodies = [line.rpartition(b',"hash":')[0] for line in (copy / LEDGER).read_bytes().splitlines()]
     assert any(old in body for body in bodies)
     last, lines = "", []
@@ -178,7 +178,7 @@ def test_a_signature_for_another_purpose_is_none_of_a_seal(tmp_path, ada, signer
 
 
 def test_a_huge_signature_or_list_of_signers_is_refused_and_not_waited_for(made, signers, tmp_path):
-    folder = Path(shutil.copytree(made.folder, tmp_path / made.folder.parent.name / made.folder.name))
+    folder = Path(shutil.copytree(made.folder, tmp_path / made.name))
     armour = f"{verify.BEGIN}\n" + ("A" * 70 + "\n") * 2000 + f"{verify.END}\n"
     (folder / SIGNATURE).write_text(armour)
     assert "longer than" in verify.verify(folder, signers)[0] or "not a signature" in verify.verify(folder, signers)[0]
@@ -208,10 +208,13 @@ def test_a_signature_that_nobody_could_judge_is_a_problem(three, tmp_path):
 
 def test_sound_records_are_praised_with_who_signed_and_the_seal(three, tmp_path, signers):
     seals = [record.sealed()["hash"] for record in three]
-    problems, said = judged(tmp_path / "records", signers, head=seals[-1])
+    problems, said = judged(tmp_path / "records", signers, heads=seals[-1:])
     assert problems == 0
-    assert all("signed by ada with ED25519 key SHA256:" in line for line in said.splitlines())
-    assert [line.rpartition(" ")[2] for line in said.splitlines()] == seals
+    *lines, newest, last = said.splitlines()
+    assert all("signed by ada with ED25519 key SHA256:" in line for line in lines)
+    assert [line.rpartition(" ")[2] for line in lines] == seals
+    assert newest == f"newest seal of production: {seals[-1]} ({three[-1].folder.name})"
+    assert last == "records: 3, all sound"
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -220,7 +223,7 @@ def test_a_record_that_is_gone_is_found_by_the_one_after_it(three, tmp_path, sig
     shutil.rmtree(three[gone].folder)
     problems, said = judged(tmp_path / "records", signers)
     assert problems == 1
-    assert f"{three[gone + 1].folder}: the seal before it, {seal}, is gone" in said
+    assert f"{three[gone + 1].folder}: the seal before it, {seal}, is not here" in said
 
 
 def test_removal_of_the_newest_is_found_by_the_head(three, tmp_path, signers):
@@ -229,9 +232,9 @@ def test_removal_of_the_newest_is_found_by_the_head(three, tmp_path, signers):
     shutil.rmtree(three[-1].folder)
     (tmp_path / "records" / "production" / "head.json").unlink()
     assert judged(tmp_path / "records", signers)[0] == 0
-    problems, said = judged(tmp_path / "records", signers, head=head)
+    problems, said = judged(tmp_path / "records", signers, heads=[head])
     assert problems == 1
-    assert f"none of the 2 records has the seal {head}" in said
+    assert f"no record has the seal {head}" in said
 
 
 def test_an_old_tail_in_a_newer_ones_place_is_found(three, tmp_path, signers):
@@ -242,7 +245,7 @@ def test_an_old_tail_in_a_newer_ones_place_is_found(three, tmp_path, signers):
     (tmp_path / "records" / "production" / "head.json").unlink()
     problems, said = judged(tmp_path / "records", signers)
     assert problems == 2
-    assert f"{new}: holds the record {old.parent.name}/{old.name}" in said
+    assert f"{new}: holds the record production/{old.parent.name}/{old.name}" in said
     assert f"{new}: has the seal of {old}" in said
 
 
@@ -268,7 +271,7 @@ def test_an_old_end_of_a_ledger_with_its_own_signature_is_found(tmp_path, ada, s
     assert verify.verify(first.folder, signers) == []
     problems, said = judged(tmp_path / "records", signers)
     assert problems >= 1
-    assert f"the seal before it, {kept['hash']}, is gone" in said
+    assert f"the seal before it, {kept['hash']}, is not here" in said
 
 
 def test_a_seal_that_is_older_than_the_one_it_follows_is_found(three):
@@ -292,6 +295,217 @@ def test_something_put_among_the_records_is_found(three, tmp_path, signers):
     problems, said = judged(tmp_path / "records", signers)
     assert problems == 3
     assert "235958Z_phase_0/ledger.jsonl: cannot be read" in said
+
+
+@pytest.fixture
+def rehearsed(tmp_path):
+    """A rehearsal, which nobody signs: whoever rewrites a line can compute every hash anew."""
+    root, made = tmp_path / "records", []
+    for number in range(3):
+        facts = {"id": "x", "kind": "rehearsal", "operator": "ada", "mode": "headless"}
+        last = {"record": made[-1].name, "seal": made[-1].sealed()["hash"]} if made else None
+        record = records.create(root, "rehearsal", f"phase_{number}", "a: 1\n", **facts, parent=last, rests_on=last)
+        for step in ("0.1a", "0.1b"):
+            record.ledger.append("outcome", step=step, outcome="passed", replies=[])
+        said = {"phase": f"phase_{number}", "operator": "ada", "parent": last}
+        records.seal(record, "passed", **said, steps={"passed": 2, "failed": 0}, missing=[], owed=[])
+        made.append(record)
+    assert judged(root, None)[0] == 0
+    return made
+
+
+def rewritten(record, change):
+    """Write a ledger anew, with ``change`` made to its events and a sound chain of hashes."""
+    events = [json.loads(line) for line in (record.folder / LEDGER).read_bytes().splitlines()]
+    last, lines = "", []
+    for number, event in enumerate(change(events), 1):
+        told = {**event, "n": number}
+        told.pop("hash", None)
+        body = json.dumps(told, separators=(",", ":"))[:-1]
+        last = verify.digest_of(last, body)
+        lines.append(f'{body},"hash":"{last}"}}\n')
+    (record.folder / LEDGER).write_text("".join(lines))
+    path = record.root / "rehearsal" / "head.json"
+    path.write_text(json.dumps({"hash": last, "pending": None}))
+
+
+def test_records_under_another_profiles_name_are_found(rehearsed, tmp_path):
+    """Renamed, or copied beside: the first line of each says where it belongs."""
+    root = tmp_path / "records"
+    shutil.copytree(root / "rehearsal", root / "production")
+    problems, said = judged(root, None, heads=[rehearsed[-1].sealed()["hash"]])
+    assert problems == 3 and said.count("production/") and said.count("holds the record rehearsal/") == 3
+    shutil.rmtree(root / "rehearsal")
+    assert judged(root, None)[0] == 3
+
+
+def test_a_renamed_date_is_found(rehearsed, tmp_path):
+    day = rehearsed[0].folder.parent
+    day.rename(day.with_name("old"))
+    assert judged(tmp_path / "records", None)[0] == 3
+
+
+def test_a_folder_in_the_place_of_a_record_is_found(rehearsed, tmp_path):
+    (rehearsed[0].folder.parent / "004000_fake").mkdir()
+    problems, said = judged(tmp_path / "records", None)
+    assert problems == 1 and "004000_fake/ledger.jsonl: cannot be read" in said
+
+
+def test_a_ledger_that_is_a_link_is_found(rehearsed, tmp_path):
+    path = rehearsed[0].folder / LEDGER
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert verify.verify(rehearsed[0].folder) == [f"{path}: not a plain file"]
+
+
+def test_records_given_one_by_one_are_not_called_all_there_are(rehearsed, tmp_path):
+    shutil.rmtree(rehearsed[0].folder)
+    code, said = alone(*(record.folder for record in rehearsed[1:]), cwd=tmp_path)
+    assert code == 0 and "whether any is gone was not judged: name the folder of all records" in said
+
+
+def test_what_was_sealed_after_a_head_is_told(rehearsed, tmp_path):
+    heads = [record.sealed()["hash"] for record in rehearsed]
+    problems, said = judged(tmp_path / "records", None, heads=heads[:1])
+    assert problems == 0
+    assert f"sealed after {heads[0]}: {rehearsed[1].folder.name}, {rehearsed[2].folder.name}" in said
+    assert "sealed after" not in judged(tmp_path / "records", None, heads=heads[2:])[1]
+
+
+def test_a_record_put_at_the_end_is_found_where_the_newest_is_remembered(rehearsed, tmp_path):
+    head = tmp_path / "records" / "rehearsal" / "head.json"
+    before = head.read_bytes()
+    forged_ = records.create(tmp_path / "records", "rehearsal", "phase_3", "", id="x")
+    records.seal(forged_, "passed")
+    head.write_bytes(before)
+    problems, said = judged(tmp_path / "records", None)
+    assert problems == 1 and f"{forged_.folder}: sealed after the newest seal that is known here" in said
+
+
+def test_each_head_is_looked_for(rehearsed, tmp_path):
+    good, bad = rehearsed[-1].sealed()["hash"], "0" * 64
+    for heads in ([bad, good], [good, bad]):
+        code, said = alone(tmp_path / "records", *(word for head in heads for word in ("--head", head)), cwd=tmp_path)
+        assert code == 1 and f"no record has the seal {bad}" in said
+
+
+def with_seal(**facts):
+    return lambda events: [*events[:-1], {**events[-1], **facts}]
+
+
+def with_both(**facts):
+    return lambda events: [{**events[0], **facts}, *events[1:-1], {**events[-1], **facts}]
+
+
+MADE_UP = {"record": "rehearsal/2026-01-01/000000Z_phase_1", "seal": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (with_both(parent=MADE_UP), "goes on from rehearsal/2026-01-01/000000Z_phase_1 with the seal 000"),
+        (lambda events: [{**events[0], "rests_on": MADE_UP}, *events[1:]], "rests on rehearsal/2026-01-01/"),
+        (with_seal(parent=MADE_UP), "the seal says parent record rehearsal/2026-01-01/"),
+        (with_seal(operator="eve"), "the seal says operator eve, the first line ada"),
+        (with_seal(steps={"passed": 99}), "the seal counts the steps passed 99, its lines are passed 2"),
+        (
+            lambda events: [*events[:2], *events[3:]],
+            "the seal counts the steps passed 2, failed 0, its lines are passed 1",
+        ),
+        (lambda events: [*events[:2], {**events[2], "outcome": "failed"}, *events[3:]], "steps did not pass: 0.1b"),
+        (lambda events: events[1:], "is none that the runbook writes"),
+    ],
+)
+def test_a_newest_record_that_contradicts_itself_or_the_others_is_found(rehearsed, tmp_path, change, words):
+    rewritten(rehearsed[-1], change)
+    problems, said = judged(tmp_path / "records", None)
+    assert problems and words in said
+
+
+GARBAGE = [
+    *({"at": at} for at in (None, "soon", "2026-11-22T00:00:00")),
+    *({"files": None}, {"files": []}, {"previous": []}, {"owed": 1}, {"steps": []}),
+    *({"operator": "a\x00b"}, {"operator": "\ud800"}),
+]
+
+
+@pytest.mark.parametrize("facts", GARBAGE)
+def test_a_seal_of_garbage_is_a_problem_and_no_crash(rehearsed, tmp_path, facts, signers):
+    rewritten(rehearsed[-1], with_seal(**facts))
+    (rehearsed[-1].folder / SIGNATURE).write_bytes(b"")
+    (tmp_path / "mine").write_text(signers)
+    code, said = alone(tmp_path / "records", "--tell", "--signers", "mine", cwd=tmp_path)
+    assert code == 1 and "Traceback" not in said
+
+
+@pytest.mark.parametrize("known", ["[]", "{}", "1", '{"hash": []}', '{"hash": 1, "pending": []}', "["])
+def test_a_damaged_memory_of_the_newest_seal_is_no_crash(rehearsed, tmp_path, known):
+    (tmp_path / "records" / "rehearsal" / "head.json").write_text(known)
+    assert "Traceback" not in alone(tmp_path / "records", cwd=tmp_path)[1]
+
+
+@pytest.mark.parametrize("line", [b"", b"{broken\n", b"[]\n", b'{"n":1}\n', b"[" * 100_000 + b"\n", b"\xff\n"])
+def test_the_story_of_a_broken_ledger_comes_after_its_verdict_and_is_marked(rehearsed, tmp_path, line):
+    (rehearsed[0].folder / LEDGER).write_bytes(line)
+    code, said = alone(tmp_path / "records", "--tell", cwd=tmp_path)
+    first, second, *_ = said.splitlines()
+    assert code == 1 and "Traceback" not in said
+    assert first.startswith(f"{rehearsed[0].folder}/{LEDGER}: ") and "NOT TO BE BELIEVED" in second
+
+
+def test_a_story_without_a_ledger_says_so(rehearsed, tmp_path):
+    (rehearsed[0].folder / LEDGER).unlink()
+    code, said = alone(tmp_path / "records", "--tell", cwd=tmp_path)
+    assert code == 1 and "nothing can be told: No such file" in said
+
+
+def test_an_empty_list_of_signers_lets_nobody_sign_and_one_that_is_missing_is_said(three, tmp_path):
+    (tmp_path / "nobody").write_text("")
+    code, said = alone(tmp_path / "records", "--signers", "nobody", cwd=tmp_path)
+    assert code == 1 and said.count("not signed by ada") == 3
+    code, said = alone(tmp_path / "records", "--signers", "nowhere", cwd=tmp_path)
+    assert code == 2 and "nowhere cannot be read" in said and "Traceback" not in said
+
+
+def test_records_that_nobody_signed_are_counted_and_their_operator_is_a_claim(rehearsed, tmp_path):
+    said = judged(tmp_path / "records", None)[1]
+    assert said.count("not signed, says it is by ada") == 3
+    assert said.splitlines()[-1] == "records: 3, all sound, not signed: 3"
+
+
+def test_what_is_owed_is_told_with_where_it_was_undone(tmp_path):
+    root, parent = tmp_path / "records", None
+    for owed in (["switches"], []):
+        record = records.create(root, "rehearsal", "halt", "", id="x", mode="undo" if parent else "halt", parent=parent)
+        seal = records.seal(record, "passed", owed=owed, parent=parent)
+        said = judged(root, None)[1]
+        if owed:
+            assert f"{record.folder.name}: sound, passed, owes switches" in said and "switches is owed still" in said
+            halted, parent = record.folder.name, {"record": record.name, "seal": seal["hash"]}
+    assert f"{halted}: switches was undone in {record.folder.name}" in said and "still" not in said
+    assert any("; undoes record rehearsal/" in line for line in verify.story(record.folder))
+
+
+def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
+    record = records.create(tmp_path, "rehearsal", "phase_0", "", id="x")
+    record.ledger.append("sending", step="0.1a", verb="check", title="One", commands=["select 1;\nselect 2;"])
+    rows = [{"n": 1}, {"n": 2}]
+    reply = {"rows": rows, "status": 200, "text": "", "error": None}
+    record.ledger.append("outcome", step="0.1a", outcome="passed", replies=[reply])
+    whence = {"recalled": "2026-11-22T00:00:00Z", "recalled_from": "rehearsal/a/b", "why": "not sent again"}
+    record.ledger.append("outcome", step="0.1b", outcome="passed", **whence)
+    records.seal(record, "passed")
+    assert "sound, passed, 1 steps made here, 1 taken over, sealed" in judged(tmp_path, None)[1]
+    told = "\n".join(verify.story(record.folder))
+    assert "    | select 1;\n    | select 2;\n" in told and "reply: status 200, rows: 2, first n 1" in told
+    assert "not made here, passed at 2026-11-22T00:00:00Z; taken over from rehearsal/a/b; why not sent again" in told
+
+
+def test_no_control_character_of_a_record_reaches_the_terminal(tmp_path):
+    record = records.create(tmp_path, "rehearsal", "phase_0", "", id="x")
+    record.ledger.append("outcome", step="0.1a", outcome="passed", seen="\x1b[31mred")
+    records.seal(record, "passed")
+    assert "\x1b" not in alone(tmp_path, "--tell", cwd=tmp_path)[1]
 
 
 # --- as a stranger ----------------------------------------------------------------------------------------------------
@@ -323,7 +537,7 @@ def test_a_stranger_verifies_a_copy_with_python_alone(three, tmp_path, signers):
     code, said = alone(archive, "--signers", "mine", cwd=tmp_path)
     assert code == 1 and said.count("not signed by ada") == 3
     code, said = alone(archive / three[0].name, cwd=tmp_path)
-    assert (code, said.splitlines()[-1]) == (0, "records: 1, all sound")
+    assert code == 0 and said.splitlines()[-1].startswith("records: 1, all sound, whether any is gone was not judged")
     code, said = alone(tmp_path / "nowhere", cwd=tmp_path)
     assert code == 2 and "no records in" in said
 
@@ -334,10 +548,11 @@ def test_a_stranger_is_told_what_happened_when_and_by_whom(three, tmp_path, sign
     code, said = alone(record.folder, "--tell", "--signers", "mine", cwd=tmp_path)
     lines = said.splitlines()
     at = record.opened()["at"]
-    assert code == 0 and lines[0] == f"--- {record.folder.name}"
-    assert lines[1] == f"{at}  opened  phase_0  by ada"
-    assert lines[2].endswith("outcome  0.1a  passed  “ok”")
-    assert lines[3].endswith("sealed  passed  by ada")
+    assert code == 0 and lines[0].startswith(f"{record.folder.name}: sound, passed")
+    assert lines[1].strip() == f"{at}  opened"
+    assert "phase phase_0; profile production; kind production; operator ada; mode headless" in lines[2]
+    assert lines[3].endswith("outcome  0.1a  passed  “ok”")
+    assert lines[5].endswith("sealed  passed")
 
 
 def test_it_starts_from_the_checkout_too_where_modules_have_names_of_the_standard_library(three, tmp_path, signers):

@@ -70,13 +70,14 @@ def diff(first: str, second: str) -> None:
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[RECORD]...")
 @click.option("--signers", type=click.Path(exists=True, dir_okay=False), help="Who may sign; else as the profile says.")
-@click.option("--head", metavar="HASH", help="The newest seal you know of: finds that newer records were removed.")
-def verify(names: tuple[str, ...], signers: str | None, head: str | None) -> None:
+@click.option("--head", "heads", multiple=True, metavar="HASH", help="A seal you know of: finds removal of the newest.")
+@click.option("--tell", is_flag=True, help="Tell what happened, when and by whom, event by event.")
+def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], tell: bool) -> None:
     """Prove that records are as they were sealed, and signed by whom. Without names: every record, and none is gone.
 
     RECORD may be a folder of records, such as an archive.
     """
-    from runbook_lib import records, runs, signing
+    from runbook_lib import runs, signing
     from runbook_lib import verify as proof
 
     root = runs.records_root()
@@ -87,10 +88,11 @@ def verify(names: tuple[str, ...], signers: str | None, head: str | None) -> Non
     said = Path(signers).read_text(encoding="utf-8") if signers else None
     problems = proof.report(
         found,
-        lambda folder: said or signing.of_profile(records.Record(folder).profile) or proof.signers_beside(folder),
+        (lambda _: said) if said is not None else signing.signers_of,
         click.echo,
-        head=head,
+        heads=heads,
         whole=found != named,
+        tell=tell,
     )
     sys.exit(1 if problems else 0)
 
