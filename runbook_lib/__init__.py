@@ -98,6 +98,7 @@ PUBLIC = {
     "checklist.platform": (
         "applied",
         "halt_line",
+        "halt_record",
         "image_tag",
         "owned_machines",
         "pinned_image",

@@ -57,6 +57,8 @@ def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event |
     yield "profile", f"{opened['profile']}, project {opened['project']}"
     if opened.get("parent"):
         yield "goes on from", f"{opened['parent']['record']}, seal {opened['parent']['seal']}"
+    if opened.get("within"):
+        yield "called within", " ".join(opened["within"].values())
     if opened.get("rests_on"):
         yield "gate opened by", f"{opened['rests_on']['record']}, seal {opened['rests_on']['seal']}"
     if opened.get("override"):

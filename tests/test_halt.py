@@ -360,6 +360,26 @@ def test_the_command_asks_for_the_profiles_name_and_sends_nothing_for_another(pl
     assert code == 0, words
 
 
+def test_a_halt_within_a_step_says_so_and_draws_nothing_anew_where_nobody_looks(platform, live, tmp_path, monkeypatch):
+    calling = runs.begin(platform.settings(), "phase_1_paper", root=tmp_path)
+    calling.ledger.append("sending", step="1.8c", verb="act", title="Halt everything", commands=[])
+    monkeypatch.setenv(runs.RECORD, str(calling.folder))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in the environment of a kernel
+    code, words = command(platform, "halt", "--all", "--yes", root=tmp_path)
+    assert code == 0 and "\x1b" not in words, words
+    calling.ledger.append("outcome", step="1.8c", outcome="passed")
+    code, _ = command(platform, "unhalt", "--yes", root=tmp_path)
+    halted, undone = [record for record in records.every(tmp_path) if "_halt" in record.name]
+    assert halted.opened()["within"] == {"record": calling.name, "step": "1.8c"}
+    assert undone.opened()["within"] == {"record": calling.name}
+    events = halted.ledger.events()
+    assert [event["event"] for event in events if event.get("step") == "refusal"] == ["sending", "outcome"]
+    assert {event["verb"] for event in events if event.get("step") == "flat"} == {"check"}
+    monkeypatch.delenv(runs.RECORD)
+    assert "within" not in halt(platform.settings(), Request(), root=tmp_path).record.opened()
+    assert unhalt(platform.settings(), root=tmp_path).outcome == "passed"
+
+
 # Forks one warm process per line of its input, so that a kill hits the halt and not its imports.
 PARENT = """
 import os, sys, time

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "applied",
     "halt_line",
+    "halt_record",
     "image_tag",
     "longest_gap",
     "migration_files",
@@ -177,6 +178,9 @@ def production_variables(*names: str, **readable: str) -> Expectation:
 def halt_line(settings: Settings) -> Shell:
     """The halt as an operator types it, for every deployment and both switches."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
+
+
+halt_record = text(r"[^/\s]+/[^/\s]+_halt\S*", "the record of the halt")  # a halt, and its undoing, names it last
 
 
 def unhalt_line(settings: Settings) -> Shell:

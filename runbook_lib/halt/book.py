@@ -7,19 +7,20 @@ import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib import archive, history, runs
 from runbook_lib.commands import Shell, frozen
 from runbook_lib.errors import RecordError
+from runbook_lib.records import Record
 from runbook_lib.settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from runbook_lib.halt.board import Part
-    from runbook_lib.records import Event, Record
+    from runbook_lib.records import Event
     from runbook_lib.settings import Settings
 
 __all__ = ["PHASE", "UNDO", "Book", "close", "hold"]
@@ -28,6 +29,7 @@ PHASE = "halt"
 UNDO = "switches"  # the step that owes the undo
 PATIENCE = 1.0  # seconds a write may take before what it announces is done all the same
 LOCK = ".halting"
+LOOKS = ("flat",)  # parts that send nothing but questions
 
 
 class Book:
@@ -68,7 +70,7 @@ class Book:
         self._append(
             "outcome",
             step=part.name,
-            verb="act",
+            verb="check" if part.name in LOOKS else "act",
             title=part.title,
             outcome=part.outcome,
             seen=part.seen,
@@ -87,7 +89,10 @@ class Book:
         return sealed[0] if sealed else None
 
     def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
-        self.record = runs.begin(self.settings, PHASE, root=self.root, parameters=ran_with, parent=parent, mode=mode)
+        facts = {"within": within} if (within := _within()) else {}
+        self.record = runs.begin(
+            self.settings, PHASE, root=self.root, parameters=ran_with, parent=parent, mode=mode, **facts
+        )
 
     def _opened(self) -> Record:
         if self.record is None:
@@ -107,6 +112,20 @@ class Book:
             self.complaint = f"the record is not written within {patience:g} s"
         except (RecordError, OSError, RuntimeError, ValueError) as error:
             self.complaint = self.complaint or str(error)
+
+
+def _within() -> dict[str, str] | None:
+    """The record, and the step of it, that called this: an exercise of the runbook, or an incident; None by hand."""
+    named = os.environ.get(runs.RECORD)
+    if not named:
+        return None
+    calling = Record(Path(named))
+    within = {"record": calling.name}
+    with suppress(RecordError, OSError):  # that it cannot be read stops nothing here
+        told = [event for event in calling.ledger.events() if event["event"] in ("sending", "outcome")]
+        if told and told[-1]["event"] == "sending":
+            within["step"] = str(told[-1]["step"])
+    return within
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:

@@ -171,7 +171,7 @@ def refused(services: Services, board: Board, live: str | None) -> None:
     if services.settings.person is None:
         by_environment(services, board, live)
         return
-    reply = _tried(services)
+    reply = _tried(services, board)
     words = reply.error or ""
     if DISABLED in words:
         board.end("refusal", "passed", f"a person tried: {words}")
@@ -184,9 +184,11 @@ def refused(services: Services, board: Board, live: str | None) -> None:
         board.end("refusal", "unknown", complaint=f"the web app's refusal is not proven: {words}")
 
 
-def _tried(services: Services) -> Reply:
+def _tried(services: Services, board: Board) -> Reply:
+    trial = http("person", "POST /gestures/deploy_paper")
+    board.book.sending("refusal", services.shown(trial))
     try:
-        return services.change(http("person", "POST /gestures/deploy_paper"))
+        return services.change(trial)
     except ServiceError as error:
         return Reply(error=str(error))
 
