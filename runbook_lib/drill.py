@@ -132,7 +132,8 @@ def _overtaken(scenario: Scenario) -> bool:
     """Whether something is changed after the step that must notice."""
     steps = outline.steps(outline.notebook(scenario.notebook))
     numbers = [step.number for step in steps]
-    return any(step.verb in history.CHANGING for step in steps[numbers.index(scenario.step) :])
+    left = steps[numbers.index(scenario.step) :] if scenario.step in numbers else steps
+    return any(step.verb in history.CHANGING for step in left)
 
 
 # --- the run, in a process of its own -------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ __all__ = ["bench", "run_all"]
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
 # A file's tests share their rehearsal, so a file stays on one worker, in the order of tests/conftest.py. Most tests
-# wait for processes: three workers keep two cores busy.
-SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# wait for processes: four workers keep two cores busy.
+SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 

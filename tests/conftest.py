@@ -32,7 +32,17 @@ OPERATOR = (
     *("NEXT_PUBLIC_SUPABASE_ANON_KEY", "RUNBOOK_MODE", "RUNBOOK_RECORD", "RUNBOOK_REHEARSAL"),
     "RUNBOOK_SIGNING_KEY",
 )
-LONGEST = {"browser": 0, "scenarios": 1, "engine": 2, "rehearsal": 3}
+# Files and folders whose tests take longest, the longest first.
+LONGEST = (
+    "test_attended.py",
+    "test_cli.py",
+    "test_watch.py",
+    "test_halt.py",
+    "browser",
+    "scenarios",
+    "engine",
+    "rehearsal",
+)
 LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGOPTIONS")
 
 
@@ -50,8 +60,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Folders whose files take longest come first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: LONGEST.get(item.path.parent.name, len(LONGEST)))
+    """The files that take longest come first, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: next((at for at, name in enumerate(LONGEST) if name in item.path.parts), len(LONGEST)))
 
 
 def pytest_report_header() -> str:

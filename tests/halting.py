@@ -18,6 +18,8 @@ APP = "agentic-live-runner"
 OPERATOR_KEY = "HYPERLIQUID_OPERATOR_KEY"
 # Seconds. Generous where nothing should expire: the machine may be busy.
 LIMITS = {"answer": 5.0, "pause": 10.0, "flat": 15.0, "stop": 20.0, "stays_stopped": 0.7}
+# A runner that was killed is still "running" in its row: only an answer tells that it is there again.
+HEARD = "select 1 from public.agent_commands where deployment_id = %s and created_at > %s and acked_at is not null"
 AGENT = """
     select d.id::text as deployment, lower(w.address) as wallet, s.decrypted_secret as key
     from public.deployments d
@@ -165,10 +167,12 @@ class Platform:
             if machine["state"] != "started":
                 self.fly.post(f"/v1/apps/{APP}/machines/{machine['id']}/start").raise_for_status()
 
-            def resumed(deployment=deployment):
+            [now] = self.sees("select clock_timestamp() as at")
+
+            def resumed(deployment=deployment, since=now["at"]):
                 self.sees("insert into public.agent_commands (deployment_id, kind) values (%s, 'resume')", deployment)
                 time.sleep(0.05)
-                return self.status(deployment) == "running"
+                return self.sees(HEARD, deployment, since) and self.status(deployment) == "running"
 
             eventually(resumed, f"{deployment} resumes")
             self.buy(deployment)
