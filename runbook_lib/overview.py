@@ -134,7 +134,7 @@ def _deployments(floor: float) -> Sql:
         """
         select d.id, d.status, d.error_text, d.broker_kind as broker, k.name as skill, d.skill_version as version,
                a.agent_address as agent, w.address as wallet, s.equity_usd, coalesce(s.positions, '[]') as positions,
-               extract(epoch from now() - s.updated_at) as seconds_stale,
+               extract(epoch from clock_timestamp() - s.updated_at) as seconds_stale,
                e.tick_seconds, greatest(3 * e.tick_seconds, %(floor)s) as limit_seconds,
                (v.payload #>> '{risk,maxMonthlyCostUsd}')::float8 as cap_usd, (v.payload #>> '{model}') as model,
                t.tick_at, t.action, t.verdict, t.reason, coalesce(g.problems, 0) as problems, g.newest,
