@@ -91,9 +91,8 @@ def closing(out: Console, done: Sequence[Run]) -> None:
     for one in done:
         out.print(f"record {one.record.path}", markup=False, highlight=False, soft_wrap=True)
         if taken := one.seal.get("recalled"):
-            out.print(
-                f"       {taken} of its steps were not made here, but taken over from {one.seal['parent']['record']}"
-            )
+            words = f"       {taken} of its steps are taken over from {one.seal['parent']['record']}"
+            out.print(words, markup=False, highlight=False, soft_wrap=True)
         out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
         if one.result.reason and one.outcome != "waiting":
             out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)

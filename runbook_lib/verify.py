@@ -348,7 +348,7 @@ def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None =
     for folder, previous, at in seals.values():
         if previous is not None and previous not in seals:
             yield f"{folder}: the seal before it, {previous}, {GONE}"
-        elif previous is not None and _instant(at) < _instant(seals[previous][2]) - SKEW:
+        elif previous is not None and datetime.fromisoformat(at) < datetime.fromisoformat(seals[previous][2]) - SKEW:
             yield f"{folder}: sealed at {at}, before the seal it follows, of {seals[previous][2]}"
     for folder, seal in found:
         yield from (f"{folder}: {words}" for words in _made_up(seal, seals))
@@ -393,10 +393,6 @@ def _moment(text: Any) -> datetime | None:
     return found if found.tzinfo else None
 
 
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
 def report(
     folders: Iterable[Path],
     signers_of: Callable[[Path], str | None],
@@ -416,7 +412,9 @@ def report(
     problems = unsigned = count = 0
     for one in _in_batches(folders, signers_of):
         complaints = one.problems or unjudged(one)
-        for line in (*(complaints or (praise(one),)), *(_story(one, complaints) if tell else ())):
+        for line in complaints or (praise(one),):
+            say(line)
+        for line in _story(one, complaints) if tell else ():
             say(line)
         count, problems, unsigned = count + 1, problems + len(complaints), unsigned + (not one.signer)
         if one.seal:
@@ -448,7 +446,11 @@ def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable
             if head in _hashes(found) and (after := after_it(found, head)):
                 yield f"sealed after {head}: {', '.join(folder.name for folder in after)}"
         followed = {seal["previous"] for _, seal in found}
-        tips = [(_instant(seal["at"]), seal["hash"], folder) for folder, seal in found if seal["hash"] not in followed]
+        tips = [
+            (datetime.fromisoformat(seal["at"]), seal["hash"], folder)
+            for folder, seal in found
+            if seal["hash"] not in followed
+        ]
         yield from (f"newest seal of {profile.name}: {own} ({folder.name})" for _, own, folder in sorted(tips)[-1:])
 
 

@@ -134,6 +134,8 @@ def test_a_table_has_every_column_of_every_row() -> None:
 
 def test_a_summary_is_the_same_for_every_run_that_ends_the_same_way() -> None:
     lines = [("0.1a", "passed", "A"), ("0.1b", "failed", "B"), ("0.1c", "passed", "C")]
+    whole = repr(Summary("phase_0", lines, taken_over=1)).partition("\n")[0]
+    assert whole.endswith(", 1 of them taken over from a record before")
     assert repr(Summary("phase_0", lines)) == (
         "phase_0: 2 passed, 1 failed\n0.1a  passed  A\n0.1b  failed  B\n0.1c  passed  C"
     )

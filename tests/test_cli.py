@@ -202,6 +202,9 @@ def test_verify_takes_a_whole_archive_and_who_may_sign(runbook, tmp_path):
     (tmp_path / "signers").write_text(keys.line(key))
     code, said = runbook("verify", tmp_path / "archive", "--signers", tmp_path / "signers")
     assert code == 0 and "signed by ada with ED25519 key SHA256:" in said
+    (tmp_path / "signers").write_text("")
+    code, said = runbook("verify", tmp_path / "archive", "--signers", tmp_path / "signers", "--tell")
+    assert code == 1 and "not signed by ada" in said and "NOT TO BE BELIEVED" in said
 
 
 def test_a_record_is_signed_afterwards_by_its_own_operator_and_once(runbook, tmp_path, monkeypatch):

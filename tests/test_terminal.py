@@ -83,8 +83,25 @@ def test_the_end_shows_counts_record_and_seal_of_each_run() -> None:
         assert word in shown
 
 
+def test_the_end_tells_what_was_taken_over() -> None:
+    out = Console(file=io.StringIO(), width=terminal.PIPED)
+    counts = {"passed": 3, "failed": 0, "waiting": 0, "unknown": 0}
+    seal = {"phase": "phase_1", "steps": counts, "missing": [], "hash": 64 * "a", "recalled": 2}
+    run = SimpleNamespace(
+        seal={**seal, "parent": {"record": "r/d/before"}},
+        outcome="passed",
+        record=Record(Path.cwd() / "records/r/1"),
+        result=SimpleNamespace(seconds=1.25, reason=""),
+    )
+    terminal.closing(out, [run])  # type: ignore[list-item]
+    assert isinstance(out.file, io.StringIO)
+    assert "2 of its steps are taken over from r/d/before" in out.file.getvalue()
+
+
 def test_a_piped_output_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a kernel: nothing is redrawn there all the same
+    assert not terminal.console().is_terminal
     assert terminal.console().width == terminal.PIPED
 
 

@@ -29,7 +29,6 @@ PHASE = "halt"
 UNDO = "switches"  # the step that owes the undo
 PATIENCE = 1.0  # seconds a write may take before what it announces is done all the same
 LOCK = ".halting"
-LOOKS = ("flat",)  # parts that send nothing but questions
 
 
 class Book:
@@ -48,12 +47,14 @@ class Book:
         self.key = str(uuid.uuid4())  # what the commands of this halt are numbered by
         self.record: Record | None = None
         self.complaint: str | None = None
+        self._sent: set[str] = set()  # parts that changed something: the others only looked
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="record")
         ran_with = {**parameters, "key": self.key}
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
         """Say what is about to be sent. That it cannot be written stops nothing here."""
+        self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
@@ -70,7 +71,7 @@ class Book:
         self._append(
             "outcome",
             step=part.name,
-            verb="check" if part.name in LOOKS else "act",
+            verb="act" if part.name in self._sent else "check",
             title=part.title,
             outcome=part.outcome,
             seen=part.seen,
