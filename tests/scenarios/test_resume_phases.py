@@ -17,7 +17,7 @@ from tests.scenarios.conftest import ALL
 
 EVERY = os.environ.get(ALL) == "1"
 PHASES = [name for name in outline.notebooks() if name.startswith("phase_")] if EVERY else ["phase_1_paper"]
-POINTS = int(os.environ.get("RUNBOOK_POINTS", "2"))  # of each phase: the first half way, the others anywhere
+POINTS = int(os.environ.get("RUNBOOK_POINTS", "1"))  # of each phase: the first half way, the others anywhere
 ATTEMPTS = 3  # resumed runs until one passes
 # What acts and the person make. What the platform itself writes as time goes by differs from run to run.
 HELD = """
