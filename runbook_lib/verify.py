@@ -484,7 +484,7 @@ def praise(one: Found) -> str:
     seal = one.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("taken", 0):
-        words.append(f"{seal['steps'] - taken} steps made here, {taken} taken over")
+        words.append(f"steps: {seal['steps'] - taken} made here, {taken} taken over")
     words += [f"owes {', '.join(map(str, seal['owed']))}"] if seal.get("owed") else []
     words.append(f"sealed {seal['at']}")
     words.append(f"signed by {one.signer}" if one.signer else f"not signed, says it is by {seal.get('operator')}")

@@ -495,7 +495,7 @@ def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
     whence = {"recalled": "2026-11-22T00:00:00Z", "recalled_from": "rehearsal/a/b", "why": "not sent again"}
     record.ledger.append("outcome", step="0.1b", outcome="passed", **whence)
     records.seal(record, "passed")
-    assert "sound, passed, 1 steps made here, 1 taken over, sealed" in judged(tmp_path, None)[1]
+    assert "sound, passed, steps: 1 made here, 1 taken over, sealed" in judged(tmp_path, None)[1]
     told = "\n".join(verify.story(record.folder))
     assert "    | select 1;\n    | select 2;\n" in told and "reply: status 200, rows: 2, first n 1" in told
     assert "not made here, passed at 2026-11-22T00:00:00Z; taken over from rehearsal/a/b; why not sent again" in told
