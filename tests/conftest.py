@@ -54,8 +54,9 @@ def pytest_configure() -> None:
     os.environ["TZ"] = zone
     time.tzset()
     sys.addaudithook(refuse_outside)
-    # A busy machine is not a failure: what must be quick is measured in the benchmarks.
-    hypothesis.settings.register_profile("unhurried", deadline=None)
+    # A busy machine is not a failure: what must be quick is measured in the benchmarks. Forty examples a run: the suite
+    # runs often, and each time with others.
+    hypothesis.settings.register_profile("unhurried", deadline=None, max_examples=40)
     hypothesis.settings.load_profile("unhurried")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import pytest
 
-KILLS = int(os.environ.get("RUNBOOK_KILLS", "12"))  # 500 for a thorough search
+KILLS = int(os.environ.get("RUNBOOK_KILLS", "9"))  # 500 for a thorough search
 START = "from pathlib import Path; import os, time; Path('pid').write_text(str(os.getpid()))"
 SLEEPER = f"{START}\ntry:\n    time.sleep(600)\nfinally:\n    Path('finally').write_text('put back')"
 AWAITER = f"{START}\nimport asyncio\ntry:\n    await asyncio.sleep(600)\nfinally:\n    Path('finally').write_text('x')"
