@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib import effects, lamps
+from runbook_lib import effects, lamps, settings
 from runbook_lib.acts import Act, perform
 from runbook_lib.checklist.deployments import send_command
 from runbook_lib.commands import http, sql
 from runbook_lib.expect import reply
 from runbook_lib.presses import target
+from runbook_lib.rehearsal import rehearse
 from tests.core_fixtures import at, phase_of
+from tests.halting import Platform
 from tests.test_steps import proof
 
 DEPLOYMENT = "7f3c2a10-0000-4000-8000-000000000001"
@@ -64,6 +66,25 @@ def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(
     notes = [event["note"] for event in phase.record.ledger.events() if event["event"] == "lamp"]
     assert any('relation "public.agent_commands" does not exist' in note for note in notes)
     assert any("the next step looks" in note for note in notes)
+
+
+def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
+    with rehearse(scenario="live") as up:
+        platform = Platform(up)
+        [deployment] = platform.live()
+
+        def told(kind):
+            phase = phase_of(settings.load("rehearsal"), tmp_path, "act 1a", mode="attended")
+            found = lit(phase, act(phase._filled(send_command(kind, deployment), "1a")))
+            phase.services.close()
+            return [found[name].lit for name in lamps.NAMES], found["venue"].note
+
+        told("pause")  # so that it holds what we buy
+        platform.buy(deployment)
+        [(coin, size)] = platform.positions(deployment).items()
+        assert told("snapshot") == ([True] * 4, f"{size} {coin}")
+        assert told("flatten") == ([True] * 4, "flat")
+        platform.close()
 
 
 @pytest.mark.parametrize(
