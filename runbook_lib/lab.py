@@ -29,6 +29,7 @@ STOP = 15.0  # seconds it may take to end its kernels before it is killed
 OPTIONS = (
     *("--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--ServerApp.port_retries=0"),
     *("--ServerApp.terminals_enabled=False", "--KernelManager.transport_encryption=required"),
+    "--ServerApp.contents_manager_class=runbook_lib.saving.WholeFiles",
     *("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"),
 )
 # What differs from JupyterLab's own settings: saves often, for a tab may close; asks nobody for news.

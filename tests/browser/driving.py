@@ -72,6 +72,11 @@ class Tab:
         self.begin(place)
         self.page.wait_for_function(RAN, arg=place, polling="raf")
 
+    def trouble(self, place: int) -> str:
+        """What a cell raised; empty if it ended well."""
+        raised = self.cell(place).locator('[data-mime-type="application/vnd.jupyter.error"]')
+        return raised.first.inner_text() if raised.count() else ""
+
     def begin(self, place: int) -> None:
         """Press Shift-Enter down to a cell and in it, without waiting for it."""
         if self.at is None or self.at > place:
@@ -133,6 +138,7 @@ def walk(tab: Tab, record: Record, *, after: str = "", until: str = "") -> None:
         recalled = step is not None and outcome(record, step.number) == "passed"
         tab.run(place)
         if step is None:
+            assert not tab.trouble(place)
             continue
         if step.verb != "check" and not recalled:
             tab.press(place, "AL" if step.verb == "confirm" else "")

@@ -98,6 +98,7 @@ def test_phase_0_is_stepped_through_with_a_pause_and_its_record_is_true(root, ru
     page.picture("phase_0-reopened")
     for place in range(1, 4):
         page.run(place)
+        assert not page.trouble(place)
     walk(page, record, after="0.3a")
     assert again.end() == 0, again.said
     is_true(record, "pressed by ada at", "pressed by AL at", "passed  Make the Fly app", "39 passed")
