@@ -13,10 +13,10 @@ sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # Where each name a notebook uses lives. Imported on first use, so that the command line and the halt start at once.
 PUBLIC = {
-    "opening": ("open_phase",),
-    "console": ("open_console",),
-    "commands": ("http", "round_trip", "series", "shell", "sql", "subscribe", "trial"),
-    "expect": (
+    "runs.open_phase": ("open_phase",),
+    "console.console": ("open_console",),
+    "commands.command": ("http", "round_trip", "series", "shell", "sql", "subscribe", "trial"),
+    "commands.expectations": (
         "at_least",
         "at_most",
         "clocks",
@@ -35,7 +35,15 @@ PUBLIC = {
         "value",
         "version",
     ),
-    "charts": ("alarms", "cadence", "cost_per_tick", "equity", "fill_latency", "freshness", "month_to_date"),
+    "steps.display.charts": (
+        "alarms",
+        "cadence",
+        "cost_per_tick",
+        "equity",
+        "fill_latency",
+        "freshness",
+        "month_to_date",
+    ),
     "checklist.deployments": (
         "band",
         "boot_lines",
@@ -45,8 +53,8 @@ PUBLIC = {
         "machine_of",
         "send_command",
     ),
-    "checklist.evidence": ("known_cause", "machines_named", "written_down"),
-    "facts": ("began", "recorded", "rests_on", "told"),
+    "checklist.boot_diagnosis": ("known_cause", "machines_named", "written_down"),
+    "steps.run_facts": ("began", "recorded", "rests_on", "told"),
     "checklist.first_day": (
         "alarms_of",
         "crons_healthy",
@@ -59,7 +67,15 @@ PUBLIC = {
     ),
     "checklist.follow_up": ("guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"),
     "checklist.incidents": ("incident",),
-    "checklist.live": ("can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"),
+    "checklist.live_deployment": (
+        "can_trade",
+        "lasts",
+        "limits",
+        "one_image",
+        "same_positions",
+        "started_flat",
+        "trails_agree",
+    ),
     "checklist.wallet": (
         "agent_gone",
         "agent_known",
@@ -72,7 +88,7 @@ PUBLIC = {
         "info",
         "wallet_of",
     ),
-    "checklist.nets": ("guard_tripped", "machine_down"),
+    "checklist.safety_nets": ("guard_tripped", "machine_down"),
     "checklist.rotation": (
         "changed",
         "cron_key",
@@ -84,7 +100,7 @@ PUBLIC = {
         "reset",
         "stage",
     ),
-    "checklist.arrival": (
+    "checklist.rotation_proof": (
         "answered",
         "arrived",
         "as_noted",

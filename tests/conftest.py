@@ -35,11 +35,11 @@ OPERATOR = (
 # Files and folders whose tests take longest, the longest first.
 LONGEST = (
     "test_attended.py",
-    "test_cli.py",
+    "test_main.py",
     "test_watch.py",
     "test_halt.py",
     "browser",
-    "scenarios",
+    "drills",
     "engine",
     "rehearsal",
 )

@@ -19,12 +19,13 @@ import psycopg
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib import runs, settings
-from runbook_lib.rehearsal import Running, rehearse
-from runbook_lib.services import Services
-from runbook_lib.settings import Settings
-from runbook_lib.steps import Phase
-from runbook_lib.writer import release_all
+from runbook_lib.records import run_record
+from runbook_lib.rehearsal.lifecycle import Running, rehearse
+from runbook_lib.services.services import Services
+from runbook_lib.services.write_lock import release_all
+from runbook_lib.settings import profiles
+from runbook_lib.settings.profiles import Settings
+from runbook_lib.steps.phase import Phase
 
 PATIENCE = 120  # seconds until a condition that does not come fails its test; the machine may be busy
 OPENED: list[Services] = []  # to be closed with the test
@@ -58,7 +59,7 @@ def environment(running: Running) -> dict[str, str]:
 @pytest.fixture
 def chosen(environment: dict[str, str]) -> Iterator[Settings]:
     """The rehearsal profile, addressed to the running stand-ins."""
-    yield settings.load("rehearsal")
+    yield profiles.load("rehearsal")
     while OPENED:
         OPENED.pop().close()
     release_all()
@@ -75,7 +76,7 @@ def paper() -> Iterator[Running]:
 def on_paper(paper: Running) -> Iterator[Settings]:
     """The rehearsal profile, addressed to that one."""
     os.environ.update(paper.environment)
-    yield settings.load("rehearsal")
+    yield profiles.load("rehearsal")
     release_all()
 
 
@@ -232,14 +233,14 @@ class Shown(list[Any]):
 def phase_of(chosen: Settings, root: Path, *steps: str, **facts: Any) -> Phase:
     """A phase in a new record below ``root`` whose notebook declares ``steps``: "check 1a", "act 1b", "confirm 1c"."""
     calls = [(verb, number) for verb, number in map(str.split, steps)]
-    record = runs.begin(chosen, "phase_try", root=root, **facts)
+    record = run_record.begin(chosen, "phase_try", root=root, **facts)
     write_notebook(record.notebook, *(f'phase.{verb}("{number}", "step {number}")' for verb, number in calls))
     return reopened(chosen, record.folder, mode=facts.get("mode", "headless"))
 
 
 def reopened(chosen: Settings, folder: Path, *, mode: str = "headless") -> Phase:
     """The phase of a record, as a kernel that was restarted finds it."""
-    from runbook_lib.records import Record
+    from runbook_lib.records.ledger import Record
 
     shown = Shown()
     phase = Phase("phase_try", chosen, Record(folder, chosen.redactor()), mode=mode, display=shown.append)

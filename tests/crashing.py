@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from runbook_lib import drill, records, runs
 from runbook_lib.errors import RunbookError
+from runbook_lib.records import ledger, run_record
+from runbook_lib.runs.drills import drill
 
 PATIENCE = 120  # seconds a walk may take; the machine may be busy
 
@@ -110,7 +111,7 @@ class Struck:
         return False
 
 
-def walk(folder: Path, record: records.Record, point: Point | None, crash: Callable[[], None]) -> dict[str, int]:
+def walk(folder: Path, record: ledger.Record, point: Point | None, crash: Callable[[], None]) -> dict[str, int]:
     """Run the cells of a record's notebook in a process of their own, struck at ``point``; counts of events.
 
     ``folder`` is the rehearsal's, ``crash`` crashes its Postgres. The record is left as the crash left it.
@@ -146,7 +147,7 @@ def _behind(folder: Path, place: Path, addresses: dict[str, str]) -> Path:
 
 def _walk(environment: dict[str, str], folder: Path, point: Point | None) -> None:
     os.environ.clear()
-    os.environ.update(environment, **{runs.RECORD: str(folder), runs.MODE: "headless"})
+    os.environ.update(environment, **{run_record.RECORD: str(folder), run_record.MODE: "headless"})
     if point and point.at.endswith("written"):
         _die_writing(point)
     cells = json.loads((folder / "notebook.ipynb").read_text())["cells"]
@@ -162,9 +163,9 @@ def _walk(environment: dict[str, str], folder: Path, point: Point | None) -> Non
 
 def _die_writing(point: Point) -> None:
     """Kill this process before or after its ledger's n-th line is written."""
-    write, lines = records.Ledger._write, iter(range(1, 10_000))
+    write, lines = ledger.Ledger._write, iter(range(1, 10_000))
 
-    def dying(self: records.Ledger, file: int, line: bytes) -> None:
+    def dying(self: ledger.Ledger, file: int, line: bytes) -> None:
         number = next(lines)
         if (point.at, point.number) == ("unwritten", number):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -172,7 +173,7 @@ def _die_writing(point: Point) -> None:
         if (point.at, point.number) == ("written", number):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    records.Ledger._write = dying  # type: ignore[method-assign]
+    ledger.Ledger._write = dying  # type: ignore[method-assign]
 
 
 def points(counts: dict[str, int]) -> Iterator[Point]:

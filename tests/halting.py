@@ -12,7 +12,7 @@ from eth_account import Account
 from hyperliquid.exchange import Exchange
 from psycopg.rows import dict_row
 
-from runbook_lib import settings
+from runbook_lib.settings import profiles
 
 APP = "agentic-live-runner"
 OPERATOR_KEY = "HYPERLIQUID_OPERATOR_KEY"
@@ -69,7 +69,7 @@ class Platform:
 
     def settings(self, **changes):
         """The rehearsal profile. ``key`` is an operator's key, ``wallet`` the profile's, ``limits`` the halt's own."""
-        chosen = settings.load("rehearsal")
+        chosen = profiles.load("rehearsal")
         limits = chosen.budgets.halt.model_copy(update=LIMITS | changes.pop("limits", {}))
         budgets = chosen.budgets.model_copy(update={"halt": limits, "redeploy": changes.pop("redeploy", 10.0)})
         venue = {"wallet": changes.pop("wallet", None)}

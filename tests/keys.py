@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from runbook_lib import records
+from runbook_lib.records import ledger
 
 PROFILE = "profile: {kind: production}\n"
 
@@ -24,20 +24,20 @@ def line(path: Path, options: str = "", name: str | None = None) -> str:
     return " ".join(filter(None, [name or path.name, options, *words]))
 
 
-def signed(root: Path, using: Path, phase: str = "phase_try", **facts: Any) -> records.Record:
+def signed(root: Path, using: Path, phase: str = "phase_try", **facts: Any) -> ledger.Record:
     """A sealed record of production, signed with a key by the operator of its name."""
     told = {"id": "x", "kind": "production", "operator": using.name, "mode": "headless", "parent": None, **facts}
-    record = records.create(root, "production", phase, PROFILE, **told)
+    record = ledger.create(root, "production", phase, PROFILE, **told)
     record.ledger.append("outcome", step="0.1a", outcome="passed", seen="“ok”\n", rows=[{"n": 1.5}])
     (record.folder / "charts").mkdir()
     (record.folder / "charts" / "one.png").write_bytes(bytes(range(256)))
-    records.seal(record, "passed", operator=told["operator"], project=facts.get("project"))
+    ledger.seal(record, "passed", operator=told["operator"], project=facts.get("project"))
     sign(record, using)
     return record
 
 
-def sign(record: records.Record, using: Path) -> None:
+def sign(record: ledger.Record, using: Path) -> None:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "launch-runbook", "-f", str(using)]
-    line = (record.folder / records.LEDGER).read_bytes().splitlines(keepends=True)[-1]
+    line = (record.folder / ledger.LEDGER).read_bytes().splitlines(keepends=True)[-1]
     made = subprocess.run(command, input=line, capture_output=True, check=True)
-    (record.folder / records.SIGNATURE).write_bytes(made.stdout)
+    (record.folder / ledger.SIGNATURE).write_bytes(made.stdout)

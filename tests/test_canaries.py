@@ -11,12 +11,13 @@ import sys
 
 import pytest
 
-from runbook_lib import records, settings
-from runbook_lib.redaction import forms
+from runbook_lib.records import ledger
+from runbook_lib.settings import profiles
+from runbook_lib.settings.redaction import forms
 from tests.core_fixtures import eventually, write_notebook
 
 CANARY = "cañary-7f/3a+%\"'\\{name}-0123456789"
-SECRETS = [name for name, kind in settings.load("rehearsal").variables.items() if "secret" in kind]
+SECRETS = [name for name, kind in profiles.load("rehearsal").variables.items() if "secret" in kind]
 
 LEAKS = """
 import base64, html, json, os, pathlib, subprocess, sys, traceback, urllib.parse
@@ -113,7 +114,7 @@ def test_no_file_of_the_record_and_no_line_of_the_terminal_holds_a_secret(folder
 
     assert command.returncode == 1
     assert left(said, canaries) == []
-    (record,) = records.every(tmp_path / "records")
+    (record,) = ledger.every(tmp_path / "records")
     assert record.sealed()["outcome"] == "failed"
     for path in record.folder.rglob("*"):
         assert left(path.read_text(encoding="utf-8", errors="replace"), canaries) == [], path.name
@@ -131,13 +132,13 @@ def test_a_run_that_is_killed_before_sealing_leaves_no_secret(folder, tmp_path, 
     content["cells"][-1]["source"] = "import time; time.sleep(60)"
     notebook.write_text(json.dumps(content))
     command = started(folder, tmp_path / "records", "run", "phase_small")
-    eventually(lambda: any(r.ledger.events() for r in records.every(tmp_path / "records")), "a record")
+    eventually(lambda: any(r.ledger.events() for r in ledger.every(tmp_path / "records")), "a record")
     eventually(lambda: re.search(r"ipykernel|kernel", _children(command.pid)), "a kernel")
     command.kill()
     said = command.communicate()[0]
 
     assert left(said, canaries) == []
-    (record,) = records.every(tmp_path / "records")
+    (record,) = ledger.every(tmp_path / "records")
     for path in record.folder.rglob("*"):
         assert left(path.read_text(encoding="utf-8", errors="replace"), canaries) == [], path.name
 
@@ -157,7 +158,7 @@ def test_a_secret_typed_in_the_wrong_place_is_not_repeated(folder, tmp_path, can
 
     assert command.returncode == 2, said
     assert left(said, canaries) == []
-    assert not list(records.every(tmp_path / "records"))
+    assert not list(ledger.every(tmp_path / "records"))
 
 
 def _children(pid):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import Reply, Sql, sql
+from runbook_lib.commands.command import Reply, Sql, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, Finding, over_all, over_each
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import history, records, venue
+from runbook_lib.agentic_trading import venue_answers
 from runbook_lib.checklist.deployments import BANDS
-from runbook_lib.commands import Reply, Sql, sql
+from runbook_lib.commands.command import Reply, Sql, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, Finding, over_all
+from runbook_lib.records import history, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.records import Record
-    from runbook_lib.steps import Phase
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.steps.phase import Phase
 
 __all__ = [
     "alarms_of",
@@ -53,7 +54,7 @@ def _dry_runs_ended(phase: Phase) -> datetime:
 def _sealed_before(record: Record) -> str | None:
     """When the record was sealed that opened this one's gate; None where a phase ran alone."""
     rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
-    seal = records.find(record.root, rests_on).sealed() if rests_on else None
+    seal = ledger.find(record.root, rests_on).sealed() if rests_on else None
     return str(seal["at"]) if seal else None
 
 
@@ -68,10 +69,10 @@ def most_lost(limit: float) -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         mode, perp, spot, skill = replies
-        caps = venue.inner(_first(skill), "risk")
-        wallet = venue.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
+        caps = venue_answers.inner(_first(skill), "risk")
+        wallet = venue_answers.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
         model, position, halt = (
-            venue.number(caps.get(n)) for n in ("maxMonthlyCostUsd", "maxPositionPct", "dailyLossHaltPct")
+            venue_answers.number(caps.get(n)) for n in ("maxMonthlyCostUsd", "maxPositionPct", "dailyLossHaltPct")
         )
         if wallet is None or model is None or position is None or halt is None:
             return Finding("", f"expected the wallet's equity and three caps, found {wallet} and {dict(caps)}")
@@ -174,7 +175,7 @@ def crons_healthy() -> Expectation:
 
 
 def _went_well(call: Mapping[str, Any]) -> bool:
-    status = venue.number(call.get("responseStatusCode"))
+    status = venue_answers.number(call.get("responseStatusCode"))
     return status is not None and 200 <= status < 300 and call.get("level") not in ("error", "fatal")
 
 
@@ -191,14 +192,16 @@ def spending_confirmed() -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         rows, key = map(_first, replies)
         live, total, used = (
-            venue.number(v) for v in (rows.get("live_usd"), rows.get("all_usd"), key.get("usage_monthly"))
+            venue_answers.number(v) for v in (rows.get("live_usd"), rows.get("all_usd"), key.get("usage_monthly"))
         )
         if live is None or total is None or used is None:
             return Finding("", f"expected live_usd, all_usd and usage_monthly, found {live}, {total}, {used}")
         seen = f"OpenRouter ${used:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
         if not live - _leeway(live) <= used <= total + _leeway(total):
             return Finding(seen, f"{seen}: they disagree")
-        return Finding(seen, "the key has no limit at OpenRouter" if venue.number(key.get("limit")) is None else None)
+        return Finding(
+            seen, "the key has no limit at OpenRouter" if venue_answers.number(key.get("limit")) is None else None
+        )
 
     return over_all("spending as OpenRouter counts it", test)
 
@@ -216,7 +219,7 @@ def fills_have_rows(settled: float) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         orders, fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        late = [row for row in fills.rows if (venue.number(row.get("time")) or 0) / 1000 < fills.at - settled]
+        late = [row for row in fills.rows if (venue_answers.number(row.get("time")) or 0) / 1000 < fills.at - settled]
         strange = [row for row in late if str(row.get("cloid")) not in known]
         named = [f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})" for row in strange]
         return Finding(f"{len(fills.rows)} fills", f"fills without a row: {', '.join(named)}" if named else None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import venue
-from runbook_lib.commands import Reply, Sql, sql
-from runbook_lib.expect import Expectation, Finding, over_all, over_each
+from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.commands.command import Reply, Sql, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ def wait_advice(wait: float) -> Expectation:
 
     def test(found: Reply) -> Finding:
         row = found.rows[0] if found.rows else {}
-        fills, slow, median, late = (venue.number(row.get(name)) for name in ("fills", "slow", "median", "p99"))
+        fills, slow, median, late = (venue_answers.number(row.get(name)) for name in ("fills", "slow", "median", "p99"))
         if fills is None or slow is None or (fills > 0 and (median is None or late is None)):
             return Finding("", f"expected fills, slow, median and p99, found {dict(row)}")
         if not fills or median is None or late is None:
@@ -76,7 +76,7 @@ def holds_up() -> Expectation:
 
     def test(found: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in found.rows if not row.get("recovered")]
-        seconds = [venue.number(row.get("seconds")) or 0.0 for row in found.rows]
+        seconds = [venue_answers.number(row.get("seconds")) or 0.0 for row in found.rows]
         seen = f"{len(found.rows)} outages" + (f", the longest {max(seconds):.0f} s" if seconds else "")
         return Finding(seen, f"not over: since {', '.join(lasting)}" if lasting else None)
 
@@ -105,11 +105,11 @@ def guard_projection() -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         plan, counted = _plan(replies[0]), replies[1].rows[0] if replies[1].rows else {}
         took, rows, every = (
-            venue.number(plan.get("Execution Time")),
-            venue.number(counted.get("rows")),
-            venue.number(counted.get("tick_seconds")),
+            venue_answers.number(plan.get("Execution Time")),
+            venue_answers.number(counted.get("rows")),
+            venue_answers.number(counted.get("tick_seconds")),
         )
-        top = venue.inner(plan, "Plan")
+        top = venue_answers.inner(plan, "Plan")
         if took is None or rows is None or every is None or every <= 0 or not top:
             return Finding("", f"expected a plan with its time, rows and tick_seconds, found {took}, {rows}, {every}")
         return Finding(f"{took:.2f} ms for {rows:g} rows ({_scans(top)}); {_projected(took, rows, every)}")
@@ -137,7 +137,7 @@ def _plan(found: Reply) -> Mapping[str, Any]:
 def _scans(node: Mapping[str, Any]) -> str:
     """What the plan reads, and how many blocks, hit or read."""
     kinds = dict.fromkeys(_kinds(node))
-    blocks = sum(venue.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
+    blocks = sum(venue_answers.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
     return f"{', '.join(kinds)}, {blocks:g} blocks"
 
 

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.cards import Sheet
 from runbook_lib.checklist.deployments import command_state, send_command
 from runbook_lib.checklist.platform import halt_line, production_variables
 from runbook_lib.checklist.wallet import info
-from runbook_lib.commands import Command, Sql, http, sql
+from runbook_lib.commands.command import Command, Sql, http, sql
+from runbook_lib.commands.expectations import Expectation, each, not_null, one_of, reply, rows
 from runbook_lib.errors import ConfigError, nearest
-from runbook_lib.expect import Expectation, each, not_null, one_of, reply, rows
+from runbook_lib.steps.display.cards import Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runbook_lib.settings import Settings
+    from runbook_lib.settings.profiles import Settings
 
 __all__ = ["Incident", "incident", "paused", "revoke"]
 

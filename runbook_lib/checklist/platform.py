@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import re
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise, takewhile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cronsim import CronSim, CronSimError
 
-from runbook_lib.commands import VARIABLE, Http, Reply, Shell, http, shell
+from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
+from runbook_lib.commands.command import VARIABLE, Http, Reply, Shell, http, shell
+from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each, text
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, Finding, each, not_null, over_all, over_each, text
-from runbook_lib.settings import ROOT
+from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.settings import Settings
+    from runbook_lib.settings.profiles import Settings
 
 __all__ = [
     "applied",
     "halt_line",
     "halt_record",
     "image_tag",
-    "longest_gap",
     "migration_files",
     "owned_machines",
     "pinned_image",
@@ -43,9 +41,6 @@ __all__ = [
 ]
 
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
-AHEAD = timedelta(days=9 * 366)  # how far schedules are looked at: every weekday, month and leap year occurs
-SWEEP_PATH = "/api/jobs/heartbeat-sweep"
-SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
 
 
 def push_migrations(version: str) -> Shell:
@@ -232,31 +227,6 @@ def sweep_schedule(settings: Settings) -> Http:
 def sweep_tight(settings: Settings) -> Expectation:
     """The sweep notices a dead machine within 15 minutes."""
     return scheduled(SWEEP_PATH, tight=True) if settings.web.sweep == "vercel" else sweep_runs(settings)
-
-
-def longest_gap(schedule: str, now: datetime) -> float:
-    """Seconds between two runs at most, in the years to come; raise `CronSimError` if it is no schedule.
-
-    Infinite when it runs on no two days of them. Whole days are walked, not runs: ``*/5 * * * 1-5`` looks tight until
-    the first weekend.
-    """
-    fields = schedule.split()
-    if len(fields) != 5:
-        raise CronSimError("expected five fields")
-    cron = CronSim(schedule, now)
-    times = sorted(hour * 60 + minute for hour in cron.hours for minute in cron.minutes)
-    overnight = _days_apart(fields[2:], now) - (times[-1] - times[0]) * 60
-    return max([overnight, *((later - earlier) * 60.0 for earlier, later in pairwise(times))])
-
-
-def _days_apart(fields: Sequence[str], now: datetime) -> float:
-    """Seconds between the midnights of two days on which a schedule runs, at most."""
-    if all(field == "*" for field in fields):
-        return timedelta(days=1).total_seconds()
-    days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))
-    if len(days) < 2:
-        return math.inf
-    return max(later - earlier for earlier, later in pairwise(days)).total_seconds()
 
 
 def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple[str, str | None]:

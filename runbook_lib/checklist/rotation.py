@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import Login, Reply, Series, http
-from runbook_lib.expect import Expectation, Finding, over_all
-from runbook_lib.settings import INCOMING
+from runbook_lib.commands.command import Login, Reply, Series, http
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
+from runbook_lib.settings.profiles import INCOMING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import venue
-from runbook_lib.commands import Http, Reply, http
+from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.commands.command import Http, Reply, http
+from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, Finding, over_all, over_each
-from runbook_lib.facts import told
+from runbook_lib.steps.run_facts import told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.steps import Phase
+    from runbook_lib.steps.phase import Phase
 
 __all__ = [
     "agent_gone",
@@ -73,7 +73,7 @@ def funded(usd: float, within: float = 1.0) -> Expectation:
 def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
     mode, perp, spot = replies
     name = mode.text.strip().strip('"')
-    return name, venue.equity(name, _first(perp), _first(spot))
+    return name, venue_answers.equity(name, _first(perp), _first(spot))
 
 
 def equity_before(phase: Phase, number: str) -> float:
@@ -117,8 +117,10 @@ def holds_at_most(usd: float) -> Expectation:
 
     def test(found: Reply) -> Finding:
         held = _first(found).get("assetPositions")
-        values = [venue.number(venue.inner(one, "position").get("positionValue")) for one in _dicts(held)]
-        worth = venue.total(values)
+        values = [
+            venue_answers.number(venue_answers.inner(one, "position").get("positionValue")) for one in _dicts(held)
+        ]
+        worth = venue_answers.total(values)
         if not isinstance(held, list) or worth is None:
             return Finding("", f"expected assetPositions with their value, found {held}")
         seen = f"positions worth ${worth:.2f}"
@@ -139,7 +141,7 @@ def flat() -> Expectation:
         held = _first(perp).get("assetPositions")
         if not isinstance(held, list):
             return Finding("", "the venue's answer has no assetPositions")
-        left = [f"position {venue.held(one)}" for one in held]
+        left = [f"position {venue_answers.held(one)}" for one in held]
         left += [f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows]
         return Finding("flat", f"not flat: {', '.join(left)}" if left else None)
 
@@ -156,10 +158,10 @@ def approval_of(typed: Any) -> Expectation:
         if len(found.rows) != 1:
             return Finding("", f"expected exactly 1 agent that was made now, found {len(found.rows)}")
         row = found.rows[0]
-        if not str(row.get("agent_address")).startswith("0x") or venue.number(row.get("created_ms")) is None:
+        if not str(row.get("agent_address")).startswith("0x") or venue_answers.number(row.get("created_ms")) is None:
             return Finding("", f"expected an agent's address and time, found {dict(row)}")
         seen = f"agent {row.get('agent_address')}, named {row.get('agent_name') or '(no name)'}"
-        wrong = venue.wrongly_asked(typed, row) if isinstance(typed, dict) else []
+        wrong = venue_answers.wrongly_asked(typed, row) if isinstance(typed, dict) else []
         return Finding(seen, f"do not sign: {'; '.join(wrong)}" if wrong else None)
 
     return over_each("the pending agent, and nothing else, is to be approved", test)
@@ -169,7 +171,7 @@ def agent_known(agent: str, master: str) -> Expectation:
     """The venue lets ``agent`` trade for ``master``, and how long (C32). Replies: ``extraAgents``, ``userRole``."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        days = venue.valid_days(replies[0].rows, agent, time.time())
+        days = venue_answers.valid_days(replies[0].rows, agent, time.time())
         master_of = _master(replies[1])
         if days is None:
             return Finding(
@@ -205,7 +207,7 @@ def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
 
 def _master(role: Reply) -> str | None:
     found = _first(role)
-    return str(venue.inner(found, "data").get("user")).lower() if found.get("role") == "agent" else None
+    return str(venue_answers.inner(found, "data").get("user")).lower() if found.get("role") == "agent" else None
 
 
 def _first(found: Reply) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
 """``python -m runbook_lib.cli``: what ``./runbook`` starts."""
 
-from runbook_lib.cli import main
+from runbook_lib.cli.main import main
 
 main()

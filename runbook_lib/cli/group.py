@@ -31,7 +31,7 @@ def cli(context: click.Context) -> None:
 
 def _catch_up() -> None:
     """However a command ended: copy what is not archived yet, and say what is not, or not signed."""
-    from runbook_lib import archive, runs
+    from runbook_lib.records import archive, run_record
 
-    for problem in archive.catch_up(runs.records_root()):
+    for problem in archive.catch_up(run_record.records_root()):
         sys.stderr.write(f"NOT DONE YET: {problem}\n")

@@ -12,14 +12,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 
-from runbook_lib.engine.kernels import KernelDied
+from runbook_lib.engine.kernel_pool import KernelDied
 from runbook_lib.engine.outcome import Cell, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from runbook_lib.engine.kernels import Client, Kernel
+    from runbook_lib.engine.kernel_pool import Client, Kernel
 
 GRACE = 10.0  # seconds an interrupted cell has for its `finally`
 QUIET = 0.1  # seconds without outputs after which a dead kernel has nothing more to say

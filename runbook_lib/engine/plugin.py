@@ -77,10 +77,10 @@ def _redactor(nb: Any) -> Callable[[str], str]:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
         return unchanged
-    from runbook_lib import settings  # noqa: PLC0415 - slow, and every papermill would pay for it
+    from runbook_lib.settings import profiles  # noqa: PLC0415 - slow, and every papermill would pay for it
 
     profile = parameters.get("profile")
-    return settings.load(profile).redactor().text if isinstance(profile, str) else unchanged
+    return profiles.load(profile).redactor().text if isinstance(profile, str) else unchanged
 
 
 def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:

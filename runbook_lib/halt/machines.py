@@ -11,15 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import http
+from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt.turns import insist, look
+from runbook_lib.halt.sending import insist, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.halt.board import Board
-    from runbook_lib.services import Services
+    from runbook_lib.halt.state import Board
+    from runbook_lib.services.services import Services
 
 __all__ = ["listed", "machines"]
 

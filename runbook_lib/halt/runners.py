@@ -5,17 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import Sql, sql
+from runbook_lib.commands.command import Sql, sql
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt.board import Deployment
 from runbook_lib.halt.machines import listed
-from runbook_lib.halt.turns import insist, look
+from runbook_lib.halt.sending import insist, look
+from runbook_lib.halt.state import Deployment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runbook_lib.halt.board import Board
-    from runbook_lib.services import Services
+    from runbook_lib.halt.state import Board
+    from runbook_lib.services.services import Services
 
 __all__ = ["runners"]
 

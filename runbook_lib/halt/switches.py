@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import Http, Reply, http
+from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt.turns import insist, look
+from runbook_lib.halt.sending import insist, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runbook_lib.halt.board import Board
-    from runbook_lib.services import Services
+    from runbook_lib.halt.state import Board
+    from runbook_lib.services.services import Services
 
 __all__ = ["DISABLED", "LIVE", "fly_switch", "switches", "throw"]
 

@@ -10,21 +10,21 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runbook_lib import gates, history, records, runs
-from runbook_lib.alarm_ledger import open_alarms
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
-from runbook_lib.halt.board import Board, Request
-from runbook_lib.halt.book import PHASE, UNDO, Book, close, hold
-from runbook_lib.halt.stopping import Done, run_parts
+from runbook_lib.halt.halt_record import PHASE, UNDO, Book, close, hold
+from runbook_lib.halt.state import Board, Request
+from runbook_lib.halt.stop import Done, run_parts
 from runbook_lib.halt.switches import DISABLED, LIVE, fly_switch, throw
-from runbook_lib.records import Record
-from runbook_lib.services import Services
+from runbook_lib.records import gates, history, ledger, run_record
+from runbook_lib.records.alarms import open_alarms
+from runbook_lib.records.ledger import Record
+from runbook_lib.services.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from runbook_lib.settings import Settings
+    from runbook_lib.settings.profiles import Settings
 
 __all__ = ["unhalt"]
 
@@ -37,7 +37,7 @@ def unhalt(settings: Settings, *, root: Path | None = None, watch: Callable[[Boa
     Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, while
     another record owes an undo, or while an alarm of the watch is open.
     """
-    root = root or runs.records_root()
+    root = root or run_record.records_root()
     held = hold(root, settings.name, alone=True)
     if held is None:
         raise StepRefused("a halt runs: wait for its end; nothing was sent")
@@ -72,7 +72,7 @@ def _owing(settings: Settings, root: Path) -> list[Record]:
 def _halts(settings: Settings, root: Path) -> list[Record]:
     """The records of halts themselves, oldest first."""
     found = []
-    for record in records.every(root):
+    for record in ledger.every(root):
         with suppress(RecordError):
             opened = record.opened()
             if (opened["profile"], opened["phase"], opened["mode"]) == (settings.name, PHASE, "halt"):
@@ -130,7 +130,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
     """Other halts owe the same switches: each chain says by what record they were restored."""
     for parent in parents:
-        record = runs.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
+        record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():
             record.ledger.append("undone", step=step, why=f"restored by {by.name}")
         close(record, "passed")

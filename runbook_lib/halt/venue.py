@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import http
+from runbook_lib.commands.command import http
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.halt.board import Order, Wallet
-from runbook_lib.halt.key import acting
+from runbook_lib.halt.operator_key import acting
 from runbook_lib.halt.runners import named
-from runbook_lib.halt.turns import Purse
+from runbook_lib.halt.sending import Purse
+from runbook_lib.halt.state import Order, Wallet
 
 if TYPE_CHECKING:
-    from runbook_lib.halt.board import Board
-    from runbook_lib.halt.key import Key
-    from runbook_lib.services import Services
+    from runbook_lib.halt.operator_key import Key
+    from runbook_lib.halt.state import Board
+    from runbook_lib.services.services import Services
 
 __all__ = ["PAGE", "venue"]
 

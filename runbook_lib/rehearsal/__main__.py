@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.rehearsal import folders, processes
+from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
@@ -49,8 +49,8 @@ async def _live(folder: Path, options: dict[str, Any]) -> None:
 
 
 def _database(folder: Path, environment: dict[str, str], address: str | None) -> Any:
-    from runbook_lib.rehearsal.database import Database  # noqa: PLC0415  slow
-    from runbook_lib.rehearsal.scratch import ScratchDatabase  # noqa: PLC0415
+    from runbook_lib.rehearsal.postgres.database import Database  # noqa: PLC0415  slow
+    from runbook_lib.rehearsal.postgres.scratch import ScratchDatabase  # noqa: PLC0415
 
     passwords = {
         "password": environment["SUPABASE_DB_PASSWORD"],

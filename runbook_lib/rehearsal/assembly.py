@@ -10,26 +10,18 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from runbook_lib.rehearsal import (
-    faults,
-    fly,
-    fly_api,
-    forkserver,
-    gestures,
-    hyperliquid,
-    openrouter,
-    person,
-    scenarios,
-    serving,
-    states,
-    supabase,
-    vercel,
-    vercel_api,
-    web,
-)
-from runbook_lib.rehearsal.exchange import Exchange
-from runbook_lib.rehearsal.folders import write_json
-from runbook_lib.rehearsal.world import World
+from runbook_lib.rehearsal import openrouter
+from runbook_lib.rehearsal.exchange import hyperliquid_api
+from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.fly import apps, fly_api, runner_forks
+from runbook_lib.rehearsal.person import gestures, person_api
+from runbook_lib.rehearsal.scenarios import named_faults, states
+from runbook_lib.rehearsal.supabase import management_api
+from runbook_lib.rehearsal.vercel import project, vercel_api
+from runbook_lib.rehearsal.web_app import cron_endpoints
+from runbook_lib.rehearsal.world import http_faults, http_server
+from runbook_lib.rehearsal.world.folders import write_json
+from runbook_lib.rehearsal.world.world import World
 
 SERVICES = ("fly", "registry", "vercel", "web", "supabase", "hyperliquid", "openrouter", "person")
 
@@ -39,30 +31,30 @@ class Assembly:
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.scenario = options["scenario"]
-        self.sockets = serving.bind(SERVICES)
-        addresses = {name: serving.address(bound) for name, bound in self.sockets.items()}
+        self.sockets = http_server.bind(SERVICES)
+        addresses = {name: http_server.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
         addresses["deadman"] = f"{addresses['person']}/alive"
         self.world = World(folder, addresses, environment, float(options["tick"]), database=database)
-        self.runners = forkserver.ForkServer(started=partial(self.world.record, "runners"))
+        self.runners = runner_forks.ForkServer(started=partial(self.world.record, "runners"))
         self._fill()
 
     def _fill(self) -> None:
         """Make the state of every stand-in."""
         world = self.world
-        world.faults = faults.Faults(frozenset(SERVICES))
+        world.faults = http_faults.Faults(frozenset(SERVICES))
         world.fly = self._fly()
         world.hyperliquid = Exchange(time.time)
-        world.vercel = vercel.Vercel(world)
-        world.web = web.Web(world)
-        world.supabase = supabase.Supabase(world)
+        world.vercel = project.Vercel(world)
+        world.web = cron_endpoints.Web(world)
+        world.supabase = management_api.Supabase(world)
         world.openrouter = openrouter.OpenRouter(world)
         world.person = gestures.Person(world)
-        world.scenarios = scenarios.Scenarios(world)
+        world.scenarios = named_faults.Scenarios(world)
 
-    def _fly(self) -> fly.Fly:
+    def _fly(self) -> apps.Fly:
         world = self.world
-        return fly.Fly(
+        return apps.Fly(
             launch=self.runners.launch,
             folder=world.folder / "logs",
             tokens=[world.secret("FLY_API_TOKEN")],
@@ -83,17 +75,17 @@ class Assembly:
             "fly": fly_api.app(world.fly),
             "registry": fly_api.registry_app(world.fly),
             "vercel": vercel_api.app(world.vercel),
-            "web": web.app(world.web),
-            "supabase": supabase.app(world.supabase),
-            "hyperliquid": hyperliquid.app(world.hyperliquid),
+            "web": cron_endpoints.app(world.web),
+            "supabase": management_api.app(world.supabase),
+            "hyperliquid": hyperliquid_api.app(world.hyperliquid),
             "openrouter": openrouter.app(world.openrouter),
-            "person": person.app(world.person),
+            "person": person_api.app(world.person),
         }
 
     async def run(self, ended: asyncio.Event) -> None:
         """Serve until ``ended``. Runners need the addresses; ``ready`` appears when the starting state is reached."""
         served = {name: self.world.faults.wrap(name, app) for name, app in self.apps().items()}
-        await serving.serve(served, self.sockets, lambda: self._until(ended))
+        await http_server.serve(served, self.sockets, lambda: self._until(ended))
 
     async def _until(self, ended: asyncio.Event) -> None:
         world = self.world
@@ -102,7 +94,7 @@ class Assembly:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
-            start = scenarios.scenario(self.scenario).get("start", "clean")
+            start = named_faults.scenario(self.scenario).get("start", "clean")
             if start in states.TRADING:
                 self.runners.warm()
             await asyncio.to_thread(states.prepare, world, start)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from starlette.applications import Starlette
 
-from runbook_lib.rehearsal.serving import Ask, Endpoint, Json, Refusal, application
-from runbook_lib.rehearsal.world import World
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
+from runbook_lib.rehearsal.world.world import World
 
 LIMIT = 100.0  # US dollars a month
 SPENT = "select coalesce(sum(cost_usd), 0) as usd from public.decision_snapshots where tick_at >= %(since)s"

@@ -17,18 +17,18 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runbook_lib.commands import Reply
+from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ServiceError
-from runbook_lib.services.replies import plain
+from runbook_lib.services.plain_rows import plain
 from runbook_lib.services.variables import expanded
-from runbook_lib.settings import INCOMING, host_of
+from runbook_lib.settings.profiles import INCOMING, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runbook_lib.commands import Login, RoundTrip, Sql
-    from runbook_lib.redaction import Redactor
-    from runbook_lib.settings import Settings
+    from runbook_lib.commands.command import Login, RoundTrip, Sql
+    from runbook_lib.settings.profiles import Settings
+    from runbook_lib.settings.redaction import Redactor
 
 __all__ = ["Database", "Lock"]
 

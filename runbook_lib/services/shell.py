@@ -10,14 +10,14 @@ import subprocess
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
-from runbook_lib.commands import Reply
-from runbook_lib.door import drop_text
+from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ServiceError
-from runbook_lib.services.replies import LAST, rows_of
+from runbook_lib.services.plain_rows import LAST, rows_of
+from runbook_lib.services.secret_fields import drop_text
 
 if TYPE_CHECKING:
-    from runbook_lib.commands import Shell
-    from runbook_lib.redaction import Redactor
+    from runbook_lib.commands.command import Shell
+    from runbook_lib.settings.redaction import Redactor
 
 __all__ = ["run"]
 

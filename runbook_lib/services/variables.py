@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands import VARIABLE
+from runbook_lib.commands.command import VARIABLE
 
 if TYPE_CHECKING:
-    from runbook_lib.settings import Settings
+    from runbook_lib.settings.profiles import Settings
 
 __all__ = ["expanded"]
 

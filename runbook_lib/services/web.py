@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from runbook_lib.commands import Reply
-from runbook_lib.door import drop_text
+from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ServiceError
-from runbook_lib.services.replies import LAST, picked, rows_of
+from runbook_lib.services.plain_rows import LAST, picked, rows_of
+from runbook_lib.services.secret_fields import drop_text
 from runbook_lib.services.variables import expanded
-from runbook_lib.settings import host_of
+from runbook_lib.settings.profiles import host_of
 
 if TYPE_CHECKING:
-    from runbook_lib.commands import Http
-    from runbook_lib.redaction import Redactor
-    from runbook_lib.settings import Service, Settings
+    from runbook_lib.commands.command import Http
+    from runbook_lib.settings.profiles import Service, Settings
+    from runbook_lib.settings.redaction import Redactor
 
 __all__ = ["Web", "authorization", "ping"]
 

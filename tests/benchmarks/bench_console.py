@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from runbook_lib import panel_charts, records, settings
-from runbook_lib.overview import Reader
-from runbook_lib.panel_console import Panel
-from runbook_lib.rehearsal import rehearse
-from runbook_lib.services import Services
-from runbook_lib.settings import Settings
+from runbook_lib.console import charts
+from runbook_lib.console.overview import Reader
+from runbook_lib.console.page import Panel
+from runbook_lib.records import ledger
+from runbook_lib.rehearsal.lifecycle import rehearse
+from runbook_lib.services.services import Services
+from runbook_lib.settings import profiles
+from runbook_lib.settings.profiles import Settings
 from tests.benchmarks.figures import Row
 
 DEPLOYMENTS, TICKS, ENTRIES = 200, 1000, 2000
@@ -61,7 +63,7 @@ def platform() -> Iterator[Settings]:
     before = dict(os.environ)
     with rehearse(scenario="paper_running") as running:
         os.environ.update(running.environment)
-        chosen = settings.load("rehearsal")
+        chosen = profiles.load("rehearsal")
         with Services(chosen).database.connect() as connection:
             connection.execute("set statement_timeout = 0")
             connection.execute(FILL, {"deployments": DEPLOYMENTS, "ticks": TICKS, "entries": ENTRIES})
@@ -106,7 +108,7 @@ async def _live(chosen: Settings, folder: Path, rounds: int) -> list[Row]:
         finally:
             panel.close()
     drawn = await _drawn(chosen, folder)
-    sealed = all(record.sealed() for record in records.every(folder))
+    sealed = all(record.sealed() for record in ledger.every(folder))
     return [
         Row("console: cell run to the first full picture", statistics.median(paints)),
         Row("console: asked to refresh, until it is on the screen", statistics.median(refreshes)),
@@ -143,11 +145,11 @@ async def _drawn(chosen: Settings, folder: Path) -> list[Row]:
     await _until(lambda: panel.overview)
     longest, before = [], 0
     for number in range(DRAWINGS):
-        for image, maker in zip(panel._images, panel_charts.DRAWN, strict=True):
+        for image, maker in zip(panel._images, charts.DRAWN, strict=True):
             started = time.perf_counter()
             figure = maker(panel.overview)
             longest.append(time.perf_counter() - started)
-            image.value = panel_charts.png(figure)
+            image.value = charts.png(figure)
         panel._paint()
         if number == DRAWINGS // 4:
             before = _resident()

@@ -14,9 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from runbook_lib import headless, outline, records, rehearsal, settings
-from runbook_lib.commands import sql
-from runbook_lib.services import Services
+from runbook_lib.commands.command import sql
+from runbook_lib.records import ledger, outline
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs import headless
+from runbook_lib.services.services import Services
+from runbook_lib.settings import profiles
 from tests.benchmarks.figures import Row
 
 EVENTS = 10_000
@@ -47,13 +50,13 @@ def _rehearsal(rounds: int) -> list[Row]:
     up, phase, waited = [], [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        with rehearsal.rehearse() as running, tempfile.TemporaryDirectory() as folder:
+        with lifecycle.rehearse() as running, tempfile.TemporaryDirectory() as folder:
             os.environ.update(running.environment, RUNBOOK_RECORDS=folder)
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             _first_query()
             up.append(time.perf_counter() - started)
             started = time.perf_counter()
-            done = headless.run(settings.load("rehearsal"), outline.notebook("phase_0_platform_prep"), {})
+            done = headless.run(profiles.load("rehearsal"), outline.notebook("phase_0_platform_prep"), {})
             phase.append(time.perf_counter() - started)
             waited.append(_answers(done.record))
     return [
@@ -64,12 +67,12 @@ def _rehearsal(rounds: int) -> list[Row]:
 
 
 def _first_query() -> None:
-    services = Services(settings.load("rehearsal"))
+    services = Services(profiles.load("rehearsal"))
     services.look(sql("select 1"))
     services.close()
 
 
-def _answers(record: records.Record) -> float:
+def _answers(record: ledger.Record) -> float:
     """Seconds in which the platform's answers were awaited."""
     events = record.ledger.events()
     return sum(reply["seconds"] for event in events for reply in event.get("replies", ()))
@@ -78,14 +81,14 @@ def _answers(record: records.Record) -> float:
 def _ledger() -> list[Row]:
     """Ten thousand events appended, each with an fsync, then verified."""
     with tempfile.TemporaryDirectory() as folder:
-        record = records.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", project="p", parent=None)
+        record = ledger.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", project="p", parent=None)
         started = time.perf_counter()
         for number in range(EVENTS):
             record.ledger.append("outcome", step=f"0.{number}a", outcome="passed", seen="4 rows", replies=[])
         appended = time.perf_counter() - started
-        records.seal(record, "passed")
-        size, started = (record.folder / records.LEDGER).stat().st_size, time.perf_counter()
-        assert records.verify(record.folder) == []
+        ledger.seal(record, "passed")
+        size, started = (record.folder / ledger.LEDGER).stat().st_size, time.perf_counter()
+        assert ledger.verify(record.folder) == []
         verified = time.perf_counter() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [

@@ -18,7 +18,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib import engine  # first: it keeps a slow import out of nbformat
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.outcome import Result
+from runbook_lib.engine.run import Job, run_many
+from runbook_lib.engine.run import run as execute
 
 # isort: split
 import nbformat
@@ -43,9 +47,14 @@ PHASE = (  # fifteen code cells such as a phase has, without waiting for anythin
 COMMAND = """
 import os, sys
 from pathlib import Path
-from runbook_lib import engine
-engine.prepare(Path(sys.argv[1]), Path(sys.argv[2]), {})
-engine.run(Path(sys.argv[2]), env=dict(os.environ), cwd=Path.cwd(), redact=str)
+from runbook_lib.engine.run import Job
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.outcome import Result
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.run import run as execute
+from runbook_lib.engine.run import run_many
+prepare(Path(sys.argv[1]), Path(sys.argv[2]), {})
+execute(Path(sys.argv[2]), env=dict(os.environ), cwd=Path.cwd(), redact=str)
 """
 
 
@@ -116,27 +125,27 @@ def _phases(folder: Path) -> list[Path]:
 
 
 def _copy(path: Path) -> Path:
-    return engine.prepare(path, path.with_name(f"out_{path.name}"), {}).path
+    return prepare(path, path.with_name(f"out_{path.name}"), {}).path
 
 
-def _passed(*results: engine.Result) -> None:
+def _passed(*results: Result) -> None:
     if any(result.outcome != "passed" for result in results):
         raise RuntimeError(f"not a measurement: {results}")
 
 
 def ours(path: Path) -> None:
-    _passed(engine.run(_copy(path), env=dict(os.environ), cwd=Path.cwd(), redact=str))
+    _passed(execute(_copy(path), env=dict(os.environ), cwd=Path.cwd(), redact=str))
 
 
 def in_order(paths: list[Path]) -> None:
-    with engine.Kernels(len(paths)) as kernels:
+    with Kernels(len(paths)) as kernels:
         for path in paths:
             env = dict(os.environ)
-            _passed(engine.run(_copy(path), env=env, cwd=Path.cwd(), redact=str, kernels=kernels))
+            _passed(execute(_copy(path), env=env, cwd=Path.cwd(), redact=str, kernels=kernels))
 
 
 def in_any_order(paths: list[Path]) -> None:
-    _passed(*engine.run_many([engine.Job(_copy(path)) for path in paths]))
+    _passed(*run_many([Job(_copy(path)) for path in paths]))
 
 
 def nbclient_one(path: Path) -> None:

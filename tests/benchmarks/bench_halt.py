@@ -24,9 +24,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.halt import Done, Request, halt
-from runbook_lib.rehearsal import rehearse
-from runbook_lib.rehearsal.runner_faults import runner_fault
+from runbook_lib.halt.state import Request
+from runbook_lib.halt.stop import Done, halt
+from runbook_lib.rehearsal.lifecycle import rehearse
+from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from tests.benchmarks.figures import Row
 from tests.halting import APP, Platform
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from runbook_lib import verify
+from runbook_lib.records import verify
 from tests.benchmarks.figures import Row
 
 MANY, FEW = 10_000, 1_000

@@ -10,9 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runbook_lib import rehearsal, settings
-from runbook_lib.commands import http, sql
-from runbook_lib.services import Services
+from runbook_lib.commands.command import http, sql
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.services.services import Services
+from runbook_lib.settings import profiles
 from tests.benchmarks.figures import Row
 
 RUNNERS = 50
@@ -28,14 +29,14 @@ def rows(rounds: int = 1) -> list[Row]:
 
 def _state(name: str) -> Row:
     started = time.perf_counter()
-    with rehearsal.rehearse(scenario=name):
+    with lifecycle.rehearse(scenario=name):
         return Row(f"starting state {name} reached", time.perf_counter() - started)
 
 
 def _fifty() -> list[Row]:
-    with rehearsal.rehearse(scenario="paper_ready") as running:
+    with lifecycle.rehearse(scenario="paper_ready") as running:
         os.environ.update(running.environment)
-        services = Services(settings.load("rehearsal"))
+        services = Services(profiles.load("rehearsal"))
         _gesture(services, "author", maxMonthlyCostUsd=100_000)
         started = time.perf_counter()
         for _ in range(RUNNERS):

@@ -21,9 +21,12 @@ from typing import Any
 
 import psycopg
 
-from runbook_lib import outline, rehearsal, settings, watch
 from runbook_lib.checklist.first_day import NOW, gaps, unusual_costs
-from runbook_lib.commands import Sql, sql
+from runbook_lib.commands.command import Sql, sql
+from runbook_lib.records import outline
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs import watch
+from runbook_lib.settings import profiles
 from tests.benchmarks.figures import Row
 from tests.hearing import Hearing
 
@@ -67,7 +70,7 @@ def _watched() -> list[Row]:
     """A day judged in hindsight at a round a minute; then events, each until its alert arrives."""
     before = dict(os.environ)
     with (
-        rehearsal.rehearse(scenario="first_day") as running,
+        lifecycle.rehearse(scenario="first_day") as running,
         Hearing() as hearing,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -91,11 +94,11 @@ def _took(root: Path, plan: watch.Plan) -> float:
         if event["event"] == "round" and event.get("replayed"):
             ends.append(time.perf_counter() - started)
 
-    watch.watch(settings.load("rehearsal"), plan, root=root, say=say)
+    watch.watch(profiles.load("rehearsal"), plan, root=root, say=say)
     return ends[-1]
 
 
-def _delays(running: rehearsal.Running, hearing: Hearing, root: Path) -> Iterator[float]:
+def _delays(running: lifecycle.Running, hearing: Hearing, root: Path) -> Iterator[float]:
     """Seconds from each state_drift to the alert that tells of it."""
     found: list[float] = []
 
@@ -114,7 +117,7 @@ def _delays(running: rehearsal.Running, hearing: Hearing, root: Path) -> Iterato
 
     drifting = threading.Thread(target=drift, daemon=True)
     plan = watch.Plan(outline.notebook(NOTEBOOK), 30 / 3600, 1.0)
-    quiet = settings.load("rehearsal")
+    quiet = profiles.load("rehearsal")
     quiet = quiet.model_copy(update={"alerts": quiet.alerts.model_copy(update={"repeat": 3600.0})})
     drifting.start()
     watch.watch(quiet, plan, root=root, say=lambda _: None)
@@ -125,7 +128,7 @@ def _delays(running: rehearsal.Running, hearing: Hearing, root: Path) -> Iterato
 
 
 def _queries(rounds: int) -> Iterator[Row]:
-    with rehearsal.rehearse(scenario="live") as running, _connected(running) as database:
+    with lifecycle.rehearse(scenario="live") as running, _connected(running) as database:
         numbers = {"deployments": DEPLOYMENTS, "days": DAYS, "snapshots": SNAPSHOTS}
         started = time.perf_counter()
         database.execute(CROWD, {"deployments": DEPLOYMENTS})
@@ -188,6 +191,6 @@ def _scans(node: dict[str, Any]) -> Iterator[str]:
         yield from _scans(inner)
 
 
-def _connected(running: rehearsal.Running) -> psycopg.Connection[Any]:
+def _connected(running: lifecycle.Running) -> psycopg.Connection[Any]:
     password = running.environment["SUPABASE_DB_PASSWORD"]
     return psycopg.connect(running.addresses["database"], password=password, autocommit=True, options="-c TimeZone=UTC")

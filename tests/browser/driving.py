@@ -11,13 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from runbook_lib import history, outline
+from runbook_lib.records import history, outline
 from tests.core_fixtures import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
-    from runbook_lib.records import Record
+    from runbook_lib.records.ledger import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = PATIENCE * 500  # milliseconds

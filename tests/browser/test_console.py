@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runbook_lib import outline, records
-from runbook_lib.rehearsal import rehearse
-from runbook_lib.settings import load
+from runbook_lib.records import ledger, outline
+from runbook_lib.rehearsal.lifecycle import rehearse
+from runbook_lib.settings.profiles import load
 from tests.browser.driving import pictures
 from tests.core_fixtures import connect, eventually
 
@@ -105,10 +105,10 @@ def test_a_click_pauses_a_runner_while_charts_refresh(page, live, tmp_path):
     before = images.first.get_attribute("src")
     eventually(lambda: images.first.get_attribute("src") != before, "the charts go on")
     eventually(lambda: re.search(r"\bpaused\b", page.locator("table", has_text="heartbeat").inner_text()), "on screen")
-    press = [one for one in records.every(tmp_path / "records") if one.opened()["mode"] == "press"]
+    press = [one for one in ledger.every(tmp_path / "records") if one.opened()["mode"] == "press"]
     assert [one.opened()["operator"] for one in press] == ["ada"]
     eventually(press[0].sealed, "the seal")
-    assert records.verify(press[0].folder) == [] and load("rehearsal").name == press[0].profile
+    assert ledger.verify(press[0].folder) == [] and load("rehearsal").name == press[0].profile
 
 
 def drawn(images):

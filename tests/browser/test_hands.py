@@ -12,7 +12,10 @@ import httpx
 import psycopg
 import pytest
 
-from runbook_lib import attended, lab, outline, rehearsal, runs, settings
+from runbook_lib.records import outline, run_record
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs import attended, jupyterlab
+from runbook_lib.settings import profiles
 from tests.browser.driving import outcome, passed
 from tests.core_fixtures import connect, eventually, write_notebook
 
@@ -46,8 +49,8 @@ class Desk:
 
     def record(self, *cells, opening=True, **changes):
         """A record to be stepped through, and the address of its notebook."""
-        chosen = settings.load("rehearsal").model_copy(update=changes)
-        made = runs.begin(chosen, "phase_try", root=self.root, mode="attended")
+        chosen = profiles.load("rehearsal").model_copy(update=changes)
+        made = run_record.begin(chosen, "phase_try", root=self.root, mode="attended")
         write_notebook(made.folder / "phase_try.ipynb", *cells, opening=opening).rename(made.notebook)
         return made, self.lab.url(made.notebook.relative_to(self.root))
 
@@ -66,10 +69,10 @@ class Desk:
 def desk(tmp_path_factory):
     root = tmp_path_factory.mktemp("hands")
     before = dict(os.environ)
-    with rehearsal.rehearse(scenario="paper_running") as running:
+    with lifecycle.rehearse(scenario="paper_running") as running:
         os.environ.update(running.environment, RUNBOOK_OPERATOR="ada", RUNBOOK_RECORDS=str(root))
         os.environ["RUNBOOK_MODE"] = "attended"
-        with lab.serving(root, os.environ) as served:
+        with jupyterlab.serving(root, os.environ) as served:
             yield Desk(running, served, root)
     os.environ.clear()
     os.environ.update(before)
@@ -207,7 +210,7 @@ def test_in_production_a_button_is_armed_by_the_deployments_first_characters(des
     page.cell(2).get_by_text("effect").wait_for()
     page.cell(2).get_by_text("status paused").wait_for()
     page.picture("production-pressed")
-    attended.close(record, settings.load("rehearsal"))
+    attended.close(record, profiles.load("rehearsal"))
     assert outline.steps(record.notebook)[0].number == "1a"
     shown = record.notebook.read_text()
     assert "pressed by ada at" in shown and "widget-view" not in shown and "paper, nothing there" in shown

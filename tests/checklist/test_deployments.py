@@ -17,9 +17,9 @@ from runbook_lib.checklist.deployments import (
     machine_of,
     send_command,
 )
-from runbook_lib.commands import Reply
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import Expectation, judge
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import Expectation, judge
 
 DIGEST = "sha256:" + "a" * 64
 PINNED = Reply(({"key": "FLY_LIVE_RUNNER_IMAGE", "value": f"registry.fly.io/app@{DIGEST}"},))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.checklist import first_day
-from runbook_lib.commands import Reply
+from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ConfigError
 
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}

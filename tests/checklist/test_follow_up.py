@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.checklist import follow_up
-from runbook_lib.commands import Reply
+from runbook_lib.commands.command import Reply
 
 
 def judged(expectation, *replies):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib import settings
 from runbook_lib.checklist.incidents import SHEET, incident
 from runbook_lib.errors import ConfigError
+from runbook_lib.settings import profiles
 
 LIVE = {"id": "6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40", "wallet": "0x1", "agent_address": "0x2"}
 
 
 def found(symptom, deployment=LIVE):
-    return incident(symptom, deployment, settings.load("rehearsal"))
+    return incident(symptom, deployment, profiles.load("rehearsal"))
 
 
 def test_the_sheet_has_the_checklists_seven_rows():

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib import settings
-from runbook_lib.checklist import arrival, rotation
-from runbook_lib.commands import Http, Login, Reply, Series
-from runbook_lib.door import DROPPED
+from runbook_lib.checklist import rotation, rotation_proof
+from runbook_lib.commands.command import Http, Login, Reply, Series
+from runbook_lib.commands.expectations import judge
 from runbook_lib.errors import ConfigError
-from runbook_lib.expect import judge
+from runbook_lib.services.secret_fields import DROPPED
+from runbook_lib.settings import profiles
 
-PROFILE = settings.load("rehearsal")
+PROFILE = profiles.load("rehearsal")
 PASSWORD, HASH, OLD = "SUPABASE_DB_PASSWORD", "a" * 64, "b" * 64
 FLY = Reply(({"name": "SUPABASE_URL", "digest": "d0"}, {"name": PASSWORD, "digest": "d1"}))
 VERCEL = Reply(
@@ -35,7 +35,7 @@ NOTED = Reply(
 
 
 @pytest.fixture
-def chosen(monkeypatch: pytest.MonkeyPatch) -> settings.Settings:
+def chosen(monkeypatch: pytest.MonkeyPatch) -> profiles.Settings:
     """The rehearsal's profile, with the cron secret in the environment."""
     monkeypatch.setenv("CRON_SECRET", "made-up-for-this-test")
     return PROFILE
@@ -121,33 +121,33 @@ STATES = st.sampled_from(["started", "starting", "stopped", "destroyed", "failed
 @given(st.dictionaries(NAMES, STATES, max_size=5), st.data())
 def test_every_machine_that_lacks_the_value_is_updated_once_and_no_other(there: dict[str, str], data: Any) -> None:
     machines = Reply(tuple(machine(name, state) for name, state in there.items()))
-    running = [one.path.split("/")[-2] for one in requests(arrival.restart(FLY, machines, PASSWORD))]
+    running = [one.path.split("/")[-2] for one in requests(rotation_proof.restart(FLY, machines, PASSWORD))]
     assert running == [name for name, state in there.items() if state in ("started", "starting", "replacing")]
 
     right = {name for name in running if data.draw(st.booleans())}
     rows = tuple({"exit_code": 0, "stdout": f"{HASH if name in right else OLD}  -\n"} for name in running)
     answers = (Reply(rows), Reply(text=f"{HASH}  -\n"))
-    updates = requests(arrival.update_lacking(PROFILE, (FLY, machines), answers, PASSWORD))
+    updates = requests(rotation_proof.update_lacking(PROFILE, (FLY, machines), answers, PASSWORD))
     assert {one.path.split("/")[-1] for one in updates} == {n for n, s in there.items() if s != "destroyed"} - right
     assert all(("skip_launch" in one.json) == (one.path.split("/")[-1] not in running) for one in updates)
-    assert judge(arrival.answered(), answers).complaint is None
-    assert (judge(arrival.arrived(), answers).complaint is None) == (right == set(running))
+    assert judge(rotation_proof.answered(), answers).complaint is None
+    assert (judge(rotation_proof.arrived(), answers).complaint is None) == (right == set(running))
 
 
 def test_a_machine_without_a_hash_is_no_answer() -> None:
     here = Reply(text=f"{HASH}  -\n")
     for row in ({"exit_code": 127, "stdout": HASH}, {"exit_code": 0, "stdout": DROPPED}, {"exit_code": 0}):
-        assert complaint(arrival.answered(), Reply((row,)), here) == "1 of 2 gave no hash"
+        assert complaint(rotation_proof.answered(), Reply((row,)), here) == "1 of 2 gave no hash"
     assert (
-        complaint(arrival.arrived(), Reply(({"exit_code": 0, "stdout": ""},)), Reply())
+        complaint(rotation_proof.arrived(), Reply(({"exit_code": 0, "stdout": ""},)), Reply())
         == "1 of 1 machines have the new value"
     )
 
 
-def test_an_update_replaces_the_value_and_sends_back_what_it_knows(chosen: settings.Settings) -> None:
+def test_an_update_replaces_the_value_and_sends_back_what_it_knows(chosen: profiles.Settings) -> None:
     there = machine("m1", POSTGRES_PASSWORD=DROPPED, CRON_SECRET=DROPPED, FLY_LIVE_RUNNER_APP="app")
     answers = (Reply(({"exit_code": 0, "stdout": OLD},)), Reply(text=HASH))
-    [sent] = requests(arrival.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD))
+    [sent] = requests(rotation_proof.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD))
     assert sent.json["config"]["image"] == "i"
     assert sent.json["config"]["env"] == {
         "DEPLOYMENT_ID": "of m1",
@@ -157,16 +157,16 @@ def test_an_update_replaces_the_value_and_sends_back_what_it_knows(chosen: setti
     }
 
 
-def test_a_machine_with_a_value_nobody_here_knows_is_not_updated(chosen: settings.Settings) -> None:
+def test_a_machine_with_a_value_nobody_here_knows_is_not_updated(chosen: profiles.Settings) -> None:
     there = machine("m1", SOMEBODY_ELSES_KEY=DROPPED)
     answers = (Reply(({"exit_code": 0, "stdout": OLD},)), Reply(text=HASH))
     with pytest.raises(ConfigError, match="machine m1 was made with values that this run does not know"):
-        arrival.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD)
+        rotation_proof.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD)
 
 
 @pytest.mark.parametrize("name", ["SUPABASE_DB_PASSWORD", "POSTGRES_PASSWORD"])
 def test_a_machine_and_this_one_hash_the_same_value_alike(name: str) -> None:
-    inside, here = arrival.asked(FLY, Reply((machine("m1"),)), PASSWORD)
+    inside, here = rotation_proof.asked(FLY, Reply((machine("m1"),)), PASSWORD)
     [asked] = requests(inside)  # type: ignore[arg-type]
     value, nonce = "S3cret-of.today~", "0b5c"
     body = json.loads(json.dumps(asked.filled(lambda _: nonce).json))
@@ -205,21 +205,21 @@ def up(name: str, status: str, started: str = "10:00:05", reconciled: str = "10:
     ],
 )
 def test_deployments_must_be_as_they_were(rows: tuple[dict[str, Any], ...], words: str) -> None:
-    expect = arrival.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
+    expect = rotation_proof.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
     assert complaint(expect, Reply(rows)).startswith(words)
     assert bool(complaint(expect, Reply(rows))) == bool(words)
 
 
 def test_runners_that_were_not_restarted_need_not_start_again() -> None:
     rows = (up("d1", "running", "09:00:00", "09:59:59"), up("d2", "paused", "09:00:00", "09:59:59"))
-    assert complaint(arrival.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows)) == ""
+    assert complaint(rotation_proof.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows)) == ""
 
 
 def test_each_deployment_gets_a_command_of_its_own() -> None:
-    sent = arrival.snapshot_each(NOTED).commands
+    sent = rotation_proof.snapshot_each(NOTED).commands
     assert [one.values["deployment"] for one in sent] == ["d1", "d2"]  # type: ignore[union-attr]
-    assert len(arrival.snapshots_of(NOTED).commands) == 2
-    assert arrival.snapshot_each(Reply(({"running": {}},))) == Series()
+    assert len(rotation_proof.snapshots_of(NOTED).commands) == 2
+    assert rotation_proof.snapshot_each(Reply(({"running": {}},))) == Series()
 
 
 def test_the_cron_endpoints_are_tried_with_the_old_secret_or_a_wrong_one() -> None:

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from runbook_lib import spoiling
 from runbook_lib.checklist import wallet
 from runbook_lib.checklist.wallet import (
     agent_gone,
@@ -17,8 +16,9 @@ from runbook_lib.checklist.wallet import (
     info,
     wallet_of,
 )
-from runbook_lib.commands import Reply
+from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ConfigError
+from runbook_lib.steps import spoiling
 
 MASTER, AGENT, OTHER = (f"0x{digit * 40}" for digit in "abc")
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}

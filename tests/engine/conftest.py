@@ -17,7 +17,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from runbook_lib import engine
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.outcome import Result
+from runbook_lib.engine.run import run as execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,10 +29,12 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 COMMAND = """
 import os, sys
 from pathlib import Path
-from runbook_lib import engine, errors
+from runbook_lib.engine.outcome import Result
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.run import run as execute
 options = eval(sys.argv[2])
 try:
-    result = engine.run(Path(sys.argv[1]), env=dict(os.environ), cwd=Path(sys.argv[1]).parent, redact=str, **options)
+    result = execute(Path(sys.argv[1]), env=dict(os.environ), cwd=Path(sys.argv[1]).parent, redact=str, **options)
 except errors.RunbookError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 print(result.outcome, result.signal, result.reason, sep="\\n")
@@ -92,15 +96,15 @@ class Folder:
 
     def prepared(self, *sources: str, **options: Any) -> Path:
         """A prepared notebook of ``sources``."""
-        return engine.prepare(self.notebook(*sources, **options), self.copy, {}).path
+        return prepare(self.notebook(*sources, **options), self.copy, {}).path
 
-    def run(self, *sources: str, **options: Any) -> engine.Result:
+    def run(self, *sources: str, **options: Any) -> Result:
         """Prepare and run ``sources`` here, in this process."""
         given = {"env": dict(os.environ), "cwd": self.path, "redact": str, **options}
-        return engine.run(self.prepared(*sources), **given)
+        return execute(self.prepared(*sources), **given)
 
     def command(self, options: str = "{}", **process: Any) -> subprocess.Popen[str]:
-        """Run the prepared notebook in a process of its own; ``options`` is Python text of `engine.run`'s."""
+        """Run the prepared notebook in a process of its own; ``options`` is Python text of `execute`'s."""
         return self.process([sys.executable, "-c", COMMAND, str(self.copy), options], **process)
 
     def process(self, command: list[str], **options: Any) -> subprocess.Popen[str]:

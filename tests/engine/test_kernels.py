@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from runbook_lib.engine import kernels
+from runbook_lib.engine import kernel_pool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ def test_a_reply_whose_announcement_was_missed_is_still_found(tmp_path: Path) ->
     """As happens to pyzmq under load; here the announcement is taken away."""
 
     async def ask() -> None:
-        kernel = kernels.start()
+        kernel = kernel_pool.start()
         client = await kernel.connect(os.environ, tmp_path)
         try:
             reply = asyncio.ensure_future(client.get_shell_msg())
@@ -37,7 +37,7 @@ def test_a_reply_whose_announcement_was_missed_is_still_found(tmp_path: Path) ->
 
 
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:
-    kernel = kernels.start()
+    kernel = kernel_pool.start()
 
     kernel.close()
     kernel.close()

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.engine import prepare, write_whole
-from runbook_lib.engine.notebook import redacted
+from runbook_lib.engine.notebook import prepare, redacted, write_whole
 from runbook_lib.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.engine import Job, run, run_many
-from runbook_lib.redaction import Redactor
+from runbook_lib.engine.run import Job, run, run_many
+from runbook_lib.settings.redaction import Redactor
 
 # Holds what JSON, URLs and Python write differently.
 CANARY = 'canary-"7f3a\\9c"/+ é-end-of-it'

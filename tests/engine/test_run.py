@@ -11,7 +11,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from runbook_lib.engine import Cell, Job, Kernels, Outcome, prepare, run, run_many
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.outcome import Cell, Outcome
+from runbook_lib.engine.run import Job, Kernels, run, run_many
 from runbook_lib.errors import ConfigError
 
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from runbook_lib.engine.kernels import Kernels
-from runbook_lib.engine.session import KernelDied, Session
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.kernel_session import KernelDied, Session
 
 
 def asking(tmp_path, ask, *cells):

@@ -10,7 +10,8 @@ import httpx
 import psycopg
 import pytest
 
-from runbook_lib.rehearsal import Running, checkout, rehearse
+from runbook_lib.rehearsal import platform_repository
+from runbook_lib.rehearsal.lifecycle import Running, rehearse
 
 Found = TypeVar("Found")
 
@@ -26,7 +27,7 @@ def rehearsal() -> Iterator[Running]:
 def migrated() -> Iterator[Running]:
     """A rehearsal whose migrations have been applied."""
     with rehearse() as running, connect(running) as connection:
-        for migration in sorted((checkout.HERE / "migrations").glob("*.sql")):
+        for migration in sorted((platform_repository.HERE / "migrations").glob("*.sql")):
             connection.execute(migration.read_text())  # type: ignore[call-overload]
         yield running
 

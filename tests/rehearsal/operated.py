@@ -14,8 +14,9 @@ from hyperliquid.exchange import Exchange as Client
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runbook_lib.rehearsal import hyperliquid, serving
-from runbook_lib.rehearsal.exchange import Exchange
+from runbook_lib.rehearsal.exchange import hyperliquid_api
+from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.world import http_server
 from tests.rehearsal.conftest import eventually
 
 FIVE = (
@@ -202,16 +203,16 @@ def changed(skill=SKILL, **parts):
 def venue_of_its_own(running, folder):
     """An exchange inside the test, and the environment that points a machine at it."""
     exchange = Exchange()
-    sockets = serving.bind(["hyperliquid"])
+    sockets = http_server.bind(["hyperliquid"])
     sockets["hyperliquid"].listen()
-    addresses = running.addresses | {"hyperliquid": serving.address(sockets["hyperliquid"])}
+    addresses = running.addresses | {"hyperliquid": http_server.address(sockets["hyperliquid"])}
     for name, content in (("addresses", addresses), ("environment", running.environment)):
         (folder / f"{name}.json").write_text(json.dumps(content))
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
-    apps = {"hyperliquid": hyperliquid.app(exchange)}
+    apps = {"hyperliquid": hyperliquid_api.app(exchange)}
 
     def serve():
-        loop.run_until_complete(serving.serve(apps, sockets, ended.wait))
+        loop.run_until_complete(http_server.serve(apps, sockets, ended.wait))
         for task in asyncio.all_tasks(loop):  # the exchange's clock, for one
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))

@@ -15,10 +15,10 @@ import psycopg
 import pytest
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.rehearsal import attach, find, folders, processes, rehearse, stop, sweep
-
-from .conftest import client, connect, eventually
-from .test_scratch import PlainServer
+from runbook_lib.rehearsal.lifecycle import attach, find, rehearse, stop, sweep
+from runbook_lib.rehearsal.world import folders, processes
+from tests.rehearsal.conftest import client, connect, eventually
+from tests.rehearsal.postgres.test_scratch import PlainServer
 
 SUPERVISOR = """
 import signal, sys, time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import client
+from tests.rehearsal.conftest import client
 
 
 def test_a_platform_without_tables_has_spent_nothing(rehearsal):

@@ -13,24 +13,35 @@ from pathlib import Path
 
 PACKAGE = "runbook_lib"
 REHEARSAL = "rehearsal"
-# From the outside in: what stands later may use what stands earlier, never the reverse, however many modules are
-# between them. Modules that are not named are free, as long as they build no bridge upwards.
-LAYERS = (("commands",), ("services",), ("steps",), ("engine", "gates", "halt"), ("cli",))
-# Package -> the part of the library that may know it, its split-off modules included (engine.kernel, engine_log).
+# The rooms of the house, from the ground up: a room imports from floors below its own, never from its own or above.
+FLOORS = (
+    ("errors",),
+    ("settings", "commands", "rehearsal"),
+    ("agentic_trading", "services", "engine"),
+    ("records",),
+    ("steps", "halt"),
+    ("checklist",),
+    ("runs", "console"),
+    ("cli",),
+)
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+MOST_ROOMS = 16
+MOST_FLOORS = 8
+# Package -> the places of the library that may know it.
 OWNERS = {
-    "psycopg": "services",
-    "httpx": "services",
-    "requests": "services",
-    "websockets": "sockets",
-    "papermill": "engine",
-    "nbclient": "engine",
-    "ipywidgets": "panel",
-    "matplotlib": "charts",
-    "jinja2": "pages",
+    "psycopg": ("services",),
+    "httpx": ("services",),
+    "requests": ("services",),
+    "websockets": ("services",),
+    "papermill": ("engine",),
+    "nbclient": ("engine",),
+    "ipywidgets": ("steps.display.button", "console"),
+    "matplotlib": ("steps.display.charts",),
+    "jinja2": ("steps.display.pages",),
 }
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too
 FROM_THE_CORE = {"errors", "settings"}  # all that the rehearsal may import of it
-TO_THE_REHEARSAL = ("cli", "selftest", "drill_lanes")  # all of the core that may import the rehearsal
+TO_THE_REHEARSAL = ("cli", "runs.drills.parallel")  # all of the core that may import the rehearsal
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc"}
 
 
@@ -63,37 +74,20 @@ class Library:
     def is_package(self, module: str) -> bool:
         return not module or any(other.startswith(f"{module}.") for other in self.sources)
 
-    def reached(self, place: str) -> set[str]:
-        """Parts that ``place`` (a part, or a module) imports, directly or not; of a package, only what is asked for."""
-        todo = [module for module in self.sources if module == place or module.startswith(f"{place}.")]
-        seen = set(todo)
-        while todo:
-            named = self.neighbours(todo.pop())
-            fresh = {package for one in named for package in (*_above(one), one)} & self.sources.keys() - seen
-            seen |= fresh
-            todo += fresh
-        return {part_of(module) for module in seen} - {part_of(place)}
-
-
-def _above(module: str) -> list[str]:
-    """The packages that are imported on the way to a module."""
-    parts = module.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts))]
-
 
 def name_of(path: Path) -> str:
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def part_of(module: str) -> str:
-    """The module or sub-package directly below the package."""
+def room_of(module: str) -> str:
+    """The room a module stands in: the module or folder directly below the package."""
     return module.partition(".")[0]
 
 
 def belongs(module: str, owner: str) -> bool:
-    """Whether ``module`` is ``owner`` or was split off it."""
-    return module == owner or module.startswith((f"{owner}.", f"{owner}_"))
+    """Whether ``module`` is ``owner`` or stands in it."""
+    return module == owner or module.startswith(f"{owner}.")
 
 
 def imported(source: str, is_package: bool, module: str = "") -> Iterator[tuple[str, str]]:
@@ -123,12 +117,30 @@ def running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def upwards(library: Library) -> Iterator[str]:
-    """Inner layers do not know outer ones."""
-    for level, parts in enumerate(LAYERS):
-        outer = {part for later in LAYERS[level + 1 :] for part in later}
-        for part in parts:
-            for wrong in sorted(library.reached(part) & outer):
-                yield f"{part} reaches {wrong}: the direction is {' <- '.join(', '.join(names) for names in LAYERS)}"
+    """A room imports only from lower floors."""
+    for module in library.sources:
+        room = room_of(module)
+        for other in sorted({room_of(neighbour) for neighbour in library.neighbours(module)} - {room}):
+            if room in LEVEL and other in LEVEL and LEVEL[other] >= LEVEL[room]:
+                floors = f"floor {LEVEL[other] + 1}: {room} is on {LEVEL[room] + 1}"
+                yield f"{module} imports {other}, which stands on {floors}"
+
+
+def homeless(library: Library) -> Iterator[str]:
+    """Every module stands in a room of the table, and the house stays small."""
+    for room in sorted({room_of(module) for module in library.sources} - LEVEL.keys() - {""}):
+        yield f"{room} is no room of the house: {', '.join(LEVEL)}"
+    if len(LEVEL) > MOST_ROOMS or len(FLOORS) > MOST_FLOORS:
+        yield f"{len(LEVEL)} rooms on {len(FLOORS)} floors: at most {MOST_ROOMS} on {MOST_FLOORS}"
+
+
+def faces(library: Library) -> Iterator[str]:
+    """A room's ``__init__`` says in one sentence what the room is for, and imports nothing: a halt starts at once."""
+    for module in library.sources:
+        if module and library.is_package(module):
+            body = ast.parse(library.sources[module]).body
+            if len(body) != 1 or ast.get_docstring(ast.Module(body, [])) is None:
+                yield f"{module}/__init__.py holds more or less than the sentence that says what it is for"
 
 
 def strangers(library: Library) -> Iterator[str]:
@@ -136,8 +148,8 @@ def strangers(library: Library) -> Iterator[str]:
     for module in library.sources:
         for package in sorted(library.packages(module) & OWNERS.keys()):
             exempt = belongs(module, REHEARSAL) and package in OUTSIDE
-            if not exempt and not belongs(module, OWNERS[package]):
-                yield f"{module or '__init__'} imports {package}: only {OWNERS[package]} knows it"
+            if not exempt and not any(belongs(module, owner) for owner in OWNERS[package]):
+                yield f"{module or '__init__'} imports {package}: only {', '.join(OWNERS[package])} knows it"
 
 
 def rehearsal_apart(library: Library) -> Iterator[str]:
@@ -145,7 +157,7 @@ def rehearsal_apart(library: Library) -> Iterator[str]:
     for module in library.sources:
         inside = belongs(module, REHEARSAL)
         for other in sorted(library.neighbours(module)):
-            if inside and not belongs(other, REHEARSAL) and part_of(other) not in FROM_THE_CORE:
+            if inside and not belongs(other, REHEARSAL) and room_of(other) not in FROM_THE_CORE:
                 yield f"{module} imports {other}: the rehearsal imports only {', '.join(sorted(FROM_THE_CORE))}"
             knows = any(belongs(module, name) for name in TO_THE_REHEARSAL)
             if not inside and belongs(other, REHEARSAL) and not knows:
@@ -168,4 +180,4 @@ def vague_names(library: Library) -> Iterator[str]:
             yield f"{module}: {word!r} says nothing about what is in it"
 
 
-RULES = (upwards, strangers, rehearsal_apart, cycles, vague_names)
+RULES = (upwards, homeless, faces, strangers, rehearsal_apart, cycles, vague_names)

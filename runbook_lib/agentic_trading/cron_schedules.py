@@ -1,0 +1,43 @@
+"""The platform's cron schedules: how far apart their runs can be, and how close the heartbeat sweep must run."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from itertools import pairwise, takewhile
+from typing import TYPE_CHECKING
+
+from cronsim import CronSim, CronSimError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+AHEAD = timedelta(days=9 * 366)  # how far schedules are looked at: every weekday, month and leap year occurs
+SWEEP_PATH = "/api/jobs/heartbeat-sweep"
+SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
+
+
+def longest_gap(schedule: str, now: datetime) -> float:
+    """Seconds between two runs at most, in the years to come; raise `CronSimError` if it is no schedule.
+
+    Infinite when it runs on no two days of them. Whole days are walked, not runs: ``*/5 * * * 1-5`` looks tight until
+    the first weekend.
+    """
+    fields = schedule.split()
+    if len(fields) != 5:
+        raise CronSimError("expected five fields")
+    cron = CronSim(schedule, now)
+    times = sorted(hour * 60 + minute for hour in cron.hours for minute in cron.minutes)
+    overnight = _days_apart(fields[2:], now) - (times[-1] - times[0]) * 60
+    return max([overnight, *((later - earlier) * 60.0 for earlier, later in pairwise(times))])
+
+
+def _days_apart(fields: Sequence[str], now: datetime) -> float:
+    """Seconds between the midnights of two days on which a schedule runs, at most."""
+    if all(field == "*" for field in fields):
+        return timedelta(days=1).total_seconds()
+    days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))
+    if len(days) < 2:
+        return math.inf
+    return max(later - earlier for earlier, later in pairwise(days)).total_seconds()

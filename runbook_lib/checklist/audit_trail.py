@@ -1,0 +1,175 @@
+"""Whether the platform's orders, the runner's log and the venue's books tell the same story (C21).
+
+Pure: rows in, one line out for each mismatch. Every order is looked for in all directions: a row without its log or its
+order at the venue, a log without its row, an order or a fill at the venue that no row tells of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.agentic_trading.venue_answers import CLOSE, inner, number, same, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+__all__ = ["differing_trails"]
+
+PLACED, ENDED = "order_placed", {"order_filled": "filled", "order_cancelled": "cancelled", "order_rejected": "rejected"}
+SIDES = {"B": "buy", "A": "sell"}
+ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}
+
+
+def differing_trails(
+    orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]
+) -> list[str]:
+    """What the platform's orders, the runner's log and the venue do not agree on, one line for each mismatch.
+
+    ``orders``: rows of ``mainnet_orders``. ``logs``: ``event`` and ``cloid``, and where the runner says them
+    ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``; ``fills``: its
+    ``userFills``.
+    Everything is of one wallet and one time: a fill or an order of somebody else is a mismatch.
+    """
+    trails = _Trails(orders, logs, placed, fills)
+    return [f"{_short(cloid)} {what}" for cloid in trails.cloids for what in trails.of(cloid)]
+
+
+class _Trails:
+    """What each of the four lists holds for each client order id."""
+
+    def __init__(self, orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]) -> None:
+        self.orders = _by_cloid(orders, lambda row: row)
+        self.logs = _by_cloid(logs, lambda row: row)
+        self.placed = _by_cloid(placed, lambda row: inner(row, "order"))
+        self.fills = _by_cloid({repr(row.get("tid")): row for row in fills}.values(), lambda row: row)
+        self.cloids = sorted(self.orders.keys() | self.logs.keys() | self.placed.keys() | self.fills.keys())
+
+    def of(self, cloid: str) -> Iterator[str]:
+        """The mismatches of one order."""
+        orders, placed = self.orders[cloid], self.placed[cloid]
+        logged = [row for row in self.logs[cloid] if row.get("event") == PLACED]
+        ended = [row for row in self.logs[cloid] if row.get("event") != PLACED]
+        if cloid == "None":
+            yield "has no client order id: nobody of this platform placed it"
+        yield from _counted("row in mainnet_orders", len(orders))
+        yield from _counted("order_placed in the log", len(logged))
+        sent = bool(orders) and orders[0].get("status") != "rejected"
+        if sent or placed or self.fills[cloid]:  # a refused order may never have got to the venue
+            yield from _counted("order at the venue", len(placed))
+        for order in orders[:1]:
+            for row in logged[:1]:
+                yield from _against_log(order, row)
+            yield from _against_ends(order, ended)
+            for one in placed[:1]:
+                yield from _against_venue(order, inner(one, "order"), one.get("status"))
+            yield from _against_fills(order, self.fills[cloid])
+
+
+def _by_cloid(rows: Iterable[Row], order_of: Callable[[Row], Row]) -> defaultdict[str, list[Row]]:
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[str(order_of(row).get("cloid"))].append(row)
+    return found
+
+
+def _counted(what: str, count: int) -> Iterator[str]:
+    if count != 1:
+        yield f"{what}: expected 1, found {count}"
+
+
+def _against_log(order: Row, logged: Row) -> Iterator[str]:
+    for name, alike in (("symbol", _equal), ("side", _equal), ("size_base", _same_number)):
+        if logged.get(name) is not None and not alike(order.get(name), logged[name]):
+            yield f"{name}: {order.get(name)} in the row, {logged[name]} in its order_placed"
+
+
+def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
+    """The log says how the order ended, once, as the row does; an order that rests has not ended."""
+    found = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
+    status = str(order.get("status"))
+    wanted = [status] if status in ENDED.values() else []
+    if found != wanted and (status, found) != ("rejected", []):  # the documents name no event for a refusal
+        yield f"status: {status} in the row, {', '.join(found) or 'no end'} in the log"
+    for row in ended:
+        for name, own in (("size_base", "filled_size_base"), ("price", "avg_fill_price")):
+            if row.get(name) is not None and not _same_number(order.get(own), row[name]):
+                yield f"{own}: {order.get(own)} in the row, {row[name]} in its {row.get('event')}"
+
+
+def _against_venue(order: Row, placed: Row, status: Any) -> Iterator[str]:
+    pairs = (
+        ("symbol", order.get("symbol"), placed.get("coin"), _equal),
+        ("side", order.get("side"), SIDES.get(str(placed.get("side"))), _equal),
+        ("size_base", order.get("size_base"), placed.get("origSz"), _same_number),
+    )
+    for name, here, there, alike in pairs:
+        if not alike(here, there):
+            yield f"{name}: {here} in the row, {there} at the venue"
+    if _venue_end(str(status)) != order.get("status") and not _partly(order, str(status)):
+        yield f"status: {order.get('status')} in the row, {status} at the venue"
+
+
+def _venue_end(status: str) -> str:
+    """The row's word for a status of the venue: iocCancelRejected is no fill, as are all its kinds of canceled."""
+    if status in ENDS_AT_VENUE:
+        return ENDS_AT_VENUE[status]
+    if status.endswith("Canceled") or status == "iocCancelRejected":
+        return "cancelled"
+    return "rejected" if status.endswith("Rejected") else status
+
+
+def _partly(order: Row, status: str) -> bool:
+    """An immediate order that was filled in part is filled in its row, and its rest canceled at the venue."""
+    filled, size = number(order.get("filled_size_base")), number(order.get("size_base"))
+    partial = filled is not None and size is not None and 0 < filled < size
+    return partial and order.get("status") == "filled" and _venue_end(status) == "cancelled"
+
+
+def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
+    sizes, prices, fees = ([number(fill.get(key)) for fill in fills] for key in ("sz", "px", "fee"))
+    size, fee = total(sizes), total(fees)
+    if size is None or fee is None or total(prices) is None:
+        yield "fills: a size, price or fee at the venue is no number"
+        return
+    if not _same_number(order.get("filled_size_base"), size):
+        yield f"filled_size_base: {order.get('filled_size_base')} in the row, {size:g} filled at the venue"
+    if (asked := number(order.get("size_base"))) is not None and size > asked * (1 + CLOSE):
+        yield f"filled more than ordered: {size:g} of {asked:g}"
+    for fill in fills:
+        if (fill.get("coin"), SIDES.get(str(fill.get("side")))) != (order.get("symbol"), order.get("side")):
+            yield f"fill {fill.get('tid')}: {fill.get('side')} {fill.get('coin')} at the venue"
+    if not fills:
+        return
+    price = sum((s or 0) * (p or 0) for s, p in zip(sizes, prices, strict=True)) / size if size else math.nan
+    if not _same_number(order.get("avg_fill_price"), price):
+        yield f"avg_fill_price: {order.get('avg_fill_price')} in the row, {price:g} at the venue"
+    if not _same_fee(order.get("fee_usd"), fee):
+        yield f"fee_usd: {order.get('fee_usd')} in the row, {fee:g} at the venue"
+
+
+def _same_fee(here: Any, there: float) -> bool:
+    """Equal to USDC's last digit; or to the cent, where the row holds no more than cents.
+
+    A tiny order's fee is under a cent: to the cent alone, a fee that is missing would look right.
+    """
+    found = number(here)
+    if found is None:
+        return False
+    cents = abs(found - round(found, 2)) < CLOSE
+    return abs(found - there) < 1.5e-6 or (cents and found != 0 and round(found, 2) == round(there, 2))
+
+
+def _equal(here: Any, there: Any) -> bool:
+    return bool(here == there)
+
+
+def _same_number(here: Any, there: Any) -> bool:
+    return same(number(here), number(there))
+
+
+def _short(cloid: str) -> str:
+    return "an order" if cloid == "None" else cloid

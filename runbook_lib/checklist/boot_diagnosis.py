@@ -1,0 +1,164 @@
+"""Why a deployment does not run: what five places say of it, in the order of time, compared with what is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.agentic_trading.symptoms import diagnose
+from runbook_lib.commands.command import Sql, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from runbook_lib.commands.command import Reply
+
+__all__ = ["Line", "gathered", "known_cause", "machines_named", "written_down"]
+
+SECTION = "1.6"  # the checklist's, of whose failures a boot can die
+SHOWN = 15  # lines that an unknown failure shows
+BEFORE = timedelta(minutes=1)  # what the web app logged so long before the deployment's row may be about it
+BOOTED = "entering tick loop"  # whatever went wrong before this line has been overcome
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """One line of evidence; a ``decisive`` one says what ended a boot or a tick."""
+
+    at: datetime
+    place: str
+    text: str
+    decisive: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z {self.place}: {self.text}"
+
+
+def written_down(deployment: Reply) -> Sql:
+    """What the database holds of a deployment that is not well: the row, and the log's warnings and errors.
+
+    That a heartbeat was lost decides nothing: it says that a runner ended, not why.
+    """
+    return sql(
+        """
+        select updated_at as at, 'deployment' as place, status || ': ' || coalesce(error_text, 'no error text') as text,
+               status = 'error' and coalesce(error_text, '') not like 'heartbeat lost%%' as decisive
+        from public.deployments where id::text = %(deployment)s
+        union all (
+        select ts, 'agent_logs', event || ': ' || coalesce(message, ''), level = 'error' from public.agent_logs
+        where deployment_id::text = %(deployment)s and level <> 'info' order by ts desc limit 50)
+        """,
+        deployment=deployment.value("id"),
+    )
+
+
+def machines_named(deployment: Reply) -> Expectation:
+    """Which machines the deployment has or had, and how each ended; the list must be readable.
+
+    ``deployment`` is one row: its ``id``, the ``machine`` that its row names, when it was ``created_at``.
+    """
+
+    def test(found: Reply) -> Finding:
+        if not all(row.get("id") and isinstance(row.get("config"), dict) for row in found.rows):
+            return Finding("", "the list holds something that is no machine")
+        words = [f"{row['id']} {row.get('state')}{_ended(row)}" for row in found.rows if _is_of(row, deployment)]
+        return Finding(", ".join(words) or "no machine was made for it")
+
+    return over_each("machines of the deployment", test)
+
+
+def known_cause(deployment: Reply) -> Expectation:
+    """The newest decisive line is a known symptom, or a later line is; else all are shown, and it is unknown.
+
+    ``deployment`` is as for `machines_named`, the replies as for `gathered`, the database's first.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        if any(None in (row.get("place"), row.get("text")) for row in replies[0].rows):
+            return Finding("", "the database's lines have no place or no text: they cannot be read")
+        lines = gathered(replies, deployment)
+        for line in reversed(lines):
+            if (symptom := diagnose(line.text, SECTION)) is not None:
+                back = f" Then return to {symptom.back}." if symptom.back else ""
+                return Finding(f"{symptom.name} (in {line.place}): {symptom.cause} Fix: {symptom.fix}{back}")
+            if line.decisive or BOOTED in line.text:
+                break
+        shown = "".join(f"\n  {line}" for line in lines[-SHOWN:])
+        return Finding("", f"unknown: none of the last of {len(lines)} lines is a known symptom{shown}")
+
+    return over_all("a known symptom", test)
+
+
+def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
+    """The lines of every reply that are about a deployment, oldest first.
+
+    A reply's rows are lines from the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's
+    log, or lines of Vercel's.
+    """
+    since = _moment(deployment.value("created_at")) - BEFORE
+    return sorted(line for one in replies for row in one.rows for line in _lines(row, deployment, since))
+
+
+def _lines(row: Mapping[str, Any], deployment: Reply, since: datetime) -> Iterator[Line]:
+    if "events" in row:
+        yield from _of_machine(row) if _is_of(row, deployment) else ()
+    elif "attributes" in row:
+        at, text = (_inside(row, "attributes", name) for name in ("timestamp", "message"))
+        yield Line(_moment(at), "machine log", str(text))
+    elif "timestampInMs" in row:
+        line = Line(_of_milliseconds(row["timestampInMs"]), "web app log", str(row.get("message", "")))
+        yield from [line] if row.get("level") != "info" and line.at >= since else ()
+    else:
+        yield Line(_moment(row.get("at")), str(row.get("place")), str(row.get("text")), bool(row.get("decisive")))
+
+
+def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
+    for event in _events(machine):
+        text = f"{event.get('type')}: {event.get('status')}{_exit(event)}"
+        yield Line(_of_milliseconds(event.get("timestamp")), f"machine {machine.get('id')}", text)
+
+
+def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
+    """Whether a machine carries the deployment's id (C38), or is the one its row names."""
+    carried = _inside(machine, "config", "env", "DEPLOYMENT_ID")
+    return bool(carried == deployment.value("id") or machine.get("id") == deployment.value("machine"))
+
+
+def _ended(machine: Mapping[str, Any]) -> str:
+    """How the machine's last exit went, in words."""
+    return next((words for event in _events(machine) if (words := _exit(event))), "")
+
+
+def _exit(event: Mapping[str, Any]) -> str:
+    code, killed = (_inside(event, "request", "exit_event", name) for name in ("exit_code", "oom_killed"))
+    return "" if code is None else f" (exit {code}{', out of memory' if killed else ''})"
+
+
+def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = machine.get("events")
+    return [event for event in found if isinstance(event, dict)] if isinstance(found, list | tuple) else []
+
+
+def _inside(value: Any, *path: str) -> Any:
+    """What stands at a path inside an object; None where nothing does, or something else than expected."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _moment(text: Any) -> datetime:
+    """A time written as ISO 8601; the beginning of time where there is none."""
+    try:
+        found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return datetime(1970, 1, 2, tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _of_milliseconds(number: Any) -> datetime:
+    try:
+        return datetime.fromtimestamp(number / 1000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return _moment(None)

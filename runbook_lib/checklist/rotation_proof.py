@@ -1,0 +1,193 @@
+"""Whether a rotated secret has arrived: in every machine, and with every runner (checklist 1.7, C15)."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.checklist.deployments import command_state, send_command
+from runbook_lib.checklist.rotation import NAMES, NEW, awake, environment, holding, names
+from runbook_lib.commands.command import Command, Http, Reply, Series, Sql, http, shell, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
+from runbook_lib.errors import ConfigError
+from runbook_lib.services.secret_fields import DROPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = [
+    "answered",
+    "arrived",
+    "as_noted",
+    "asked",
+    "restart",
+    "running_again",
+    "snapshot_each",
+    "snapshots_of",
+    "update_lacking",
+]
+
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+# --- the machines ---------------------------------------------------------------------------------------------------
+
+
+def restart(fly: Reply, machines: Reply, secret: str) -> Series:
+    """Restart every machine that holds the secret and runs."""
+    path = "POST /v1/apps/{fly.app}/machines/{machine}/restart"
+    return Series(tuple(http("fly", path, machine=row["id"]) for row in awake(fly, machines, secret)))
+
+
+def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
+    """Ask every machine that runs, and this one, for the hash of a fresh nonce and the secret.
+
+    Equal hashes prove equal values, and neither is shown. The nonce is the step's key, so no hash serves twice.
+    """
+    value = "".join(f"${{{name}:-" for name in names(secret)[:-1]) + f"${{{names(secret)[-1]}}}"
+    value += "}" * (len(names(secret)) - 1)
+    body = {"command": ["sh", "-c", f'printf %s "{{key}}{value}" | sha256sum']}
+    path = "POST /v1/apps/{fly.app}/machines/{machine}/exec"
+    there = [http("fly", path, machine=row["id"], json=body, reads=True) for row in awake(fly, machines, secret)]
+    here = shell(f'printf %s "{{key}}{NEW}" | sha256sum', reads=True, folder="/")
+    return Series(tuple(there)), here
+
+
+def answered() -> Expectation:
+    """Every machine answered `asked` with a hash; how many have the new value is said, not judged."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        found, here = _hashes(replies)
+        words = f"{found.count(here)} of {len(found)} machines have the new value"
+        silent = found.count("") + (not here)
+        return Finding(words, f"{silent} of {len(found) + 1} gave no hash" if silent else None)
+
+    return over_all("a hash from every machine", test)
+
+
+def arrived() -> Expectation:
+    """Every machine answered `asked` with the hash that this machine computes for the new value."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        found, here = _hashes(replies)
+        words = f"{found.count(here)} of {len(found)} machines have the new value"
+        return Finding(words, None if here and found.count(here) == len(found) else words)
+
+    return over_all("the new value in every machine", test)
+
+
+def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
+    """What each machine answered, and what this one did; empty where it is no hash."""
+    there, here = replies
+    found = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in there.rows]
+    return [_hash(text) for text in found], _hash(here.text)
+
+
+def _hash(text: str) -> str:
+    found = HASH.match(text)
+    return found[0] if found else ""
+
+
+def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
+    """Update the machines that answered without the new value, and those at rest, which cannot be asked.
+
+    ``holders``: Fly's secrets and the machines. ``answers``: the replies of `asked`. An update takes the app's secrets;
+    where the platform put the value into the machine's own environment, it is replaced there too. One at rest stays so.
+    """
+    fly, machines = holders
+    found, here = _hashes(answers)
+    running = awake(fly, machines, secret)
+    right = {row["id"] for row, answer in zip(running, found, strict=True) if answer == here}
+    lacking = [row for row in holding(fly, machines, secret) if row["id"] not in right]
+    ids = {row["id"] for row in running}
+    return Series(tuple(_update(settings, row, secret, rests=row["id"] not in ids) for row in lacking))
+
+
+def _update(settings: Settings, machine: Mapping[str, Any], secret: str, *, rests: bool) -> Http:
+    env = {name: _value(settings, name, value, secret) for name, value in environment(machine).items()}
+    config = {**machine["config"], **({"env": env} if env else {})}
+    if DROPPED in json.dumps(config):
+        raise ConfigError(
+            f"machine {machine['id']} was made with values that this run does not know, and cannot be updated without "
+            "them: stop its deployment and deploy again; the new machine takes the new value"
+        )
+    body = {"config": config, **({"skip_launch": True} if rests else {})}
+    return http("fly", "POST /v1/apps/{fly.app}/machines/{machine}", machine=machine["id"], json=body)
+
+
+def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
+    """A variable of a machine, to be sent back: the new value, a known secret by its name, or as it was."""
+    if name in names(secret):
+        return NEW
+    known = next((one for one, others in NAMES.items() if name in others), name)
+    return f"${known}" if value == DROPPED and settings.has(known) else value
+
+
+# --- the runners ----------------------------------------------------------------------------------------------------
+
+
+def running_again(noted: Reply) -> Sql:
+    """What became of the deployments that ran: ``status``, when the runner last ``started`` and ``reconciled``."""
+    return sql(
+        """
+        select d.id, d.status, d.error_text, max(l.ts) filter (where l.event = 'runner_started') as started,
+               max(l.ts) filter (where l.event = 'reconciled') as reconciled
+        from public.deployments d left join public.agent_logs l on l.deployment_id = d.id
+        where d.id::text = any(%(ids)s) group by d.id order by d.id
+        """,
+        ids=list(_noted(noted)),
+    )
+
+
+def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
+    """Every deployment is in the status it had, and reconciled after it started: anew, where it was restarted."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        found = {str(row.get("id")): row for row in replies[0].rows}
+        since = _moment(noted.value("noted_at")) if awake(fly, machines, secret) else _moment(None)
+        bad = [f"{one} is not in the database" for one in _noted(noted) if one not in found]
+        bad += [f"{one} was not running before" for one in found if one not in _noted(noted)]
+        for one, before in _noted(noted).items():
+            bad += [] if one not in found else _differs(found[one], before, since)
+        return Finding(f"{len(found)} as before", "; ".join(bad) or None)
+
+    return over_all("every deployment as it was before", test)
+
+
+def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
+    """What is not as it was with one deployment."""
+    one, started = row.get("id"), _moment(row.get("started"))
+    if row.get("status") != before:
+        return [f"{one} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
+    if started < since:
+        return [f"{one} has not started again"]
+    return [] if _moment(row.get("reconciled")) > started else [f"{one} has not reconciled since it started"]
+
+
+def snapshot_each(noted: Reply) -> Series:
+    """Ask the runner of every deployment that ran for a snapshot: it hears of it over the connection that logs in."""
+    return Series(tuple(send_command("snapshot", one) for one in _noted(noted)))
+
+
+def snapshots_of(noted: Reply) -> Series:
+    """What became of those snapshots."""
+    return Series(tuple(command_state("snapshot", one) for one in _noted(noted)))
+
+
+def _noted(noted: Reply) -> dict[str, str]:
+    """Deployments that ran when the rotation began, with their status."""
+    found: dict[str, str] = noted.value("running") or {}
+    return found
+
+
+def _moment(at: Any) -> datetime:
+    """A time as the database gives it, ISO 8601 in UTC; long ago where there is none."""
+    try:
+        found = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
+    except ValueError:
+        return datetime(1970, 1, 2, tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

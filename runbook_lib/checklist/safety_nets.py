@@ -1,0 +1,80 @@
+"""What the runbook expects of the platform's safety nets when they are made to fire (phase 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["guard_tripped", "machine_down"]
+
+ENOUGH = 3  # ticks after which a guard that has not tripped will not
+DOWN = ("stopped", "suspended", "failed", "destroyed")  # every other state runs, or is on its way
+
+
+def guard_tripped(deployment: str, limit: float) -> Expectation:
+    """The cost guard paused this deployment within ``limit`` seconds of the change, said so, and paused no other.
+
+    Replies: the guard's commands since the change (``deployment_id``, ``reason``, ``seconds`` after it, ``acked``,
+    ``status``, ``logged``), and a row ``ticks``: how many decisions came since. If it did not trip, that is unknown:
+    a runner that has not read the Skill again since it booted knows nothing of the lower cap (C22).
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        commands, ticks = replies
+        mine = [row for row in commands.rows if row.get("deployment_id") == deployment]
+        others = [str(row.get("deployment_id")) for row in commands.rows if row.get("deployment_id") != deployment]
+        if others:
+            return Finding("", f"the guard paused another deployment: {', '.join(others)}", final=True)
+        if not mine:
+            return _not_tripped(venue_answers.number(ticks.value("ticks")) if ticks.rows else None)
+        seen = f"{mine[0].get('reason')}, after {mine[0].get('seconds')} s"
+        return Finding(seen, _tripped_wrongly(mine[0], limit))
+
+    return over_all(f"the cost guard trips within {limit:g} s", test)
+
+
+def _tripped_wrongly(command: Mapping[str, Any], limit: float) -> str | None:
+    seconds = venue_answers.number(command.get("seconds"))
+    if not str(command.get("reason")).startswith("cost_guard:"):
+        return f"reason: expected cost_guard: …, found {command.get('reason')}"
+    if seconds is None or not 0 <= seconds <= limit:
+        return f"it tripped {command.get('seconds')} s after the change, at most {limit:g} s are allowed"
+    if command.get("acked") is not True:
+        return "the guard's pause is not acknowledged"
+    if command.get("logged") is not True:
+        return "no cost_guard_tripped in the log"
+    return None if command.get("status") == "paused" else f"status is {command.get('status')}, expected paused"
+
+
+def _not_tripped(ticks: float | None) -> Finding:
+    if ticks is None or ticks < 2:  # one may have been under way when the cap was changed
+        seen = f"{ticks:g} decisions" if ticks is not None else "nothing"
+        return Finding("", f"it did not trip, and {seen} came since the change: the runner does not tick")
+    said = (
+        f"it did not trip in {ticks:g} ticks; nothing tells whether the runner has read the Skill again since it booted"
+    )
+    return Finding("", said, final=ticks >= ENOUGH, unsure=True)
+
+
+def machine_down(deployment: str) -> Expectation:
+    """No machine of the deployment runs, or is on its way to or from it."""
+
+    def test(found: Reply) -> Finding:
+        if any(not isinstance(row.get("config"), dict) for row in found.rows):
+            return Finding("", "the list holds something that is no machine")
+        mine = [row for row in found.rows if _deployment(row) == deployment]
+        up = [f"{row.get('id')} is {row.get('state')}" for row in mine if row.get("state") not in DOWN]
+        seen = ", ".join(f"{row.get('id')} {row.get('state')}" for row in mine) or "no machine left"
+        return Finding(seen, f"not down: {', '.join(up)}" if up else None)
+
+    return over_each("no machine of the deployment runs", test)
+
+
+def _deployment(machine: Mapping[str, Any]) -> Any:
+    return venue_answers.inner(venue_answers.inner(machine, "config"), "env").get("DEPLOYMENT_ID")

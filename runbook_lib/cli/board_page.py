@@ -1,0 +1,124 @@
+"""The board as one HTML page: every phase and its gate, what is owed, and a timeline of the runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.records import alarms, gates, history
+from runbook_lib.steps.display import pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from runbook_lib.records.gates import Gate
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["show", "view"]
+
+Row = dict[str, Any]
+NEWEST = 200  # runs the timeline shows; `./runbook records` lists all
+WIDTH = 98.0  # of the timeline's percent: the last bar has room, however short
+# Steps between two marks of its axis, in seconds; the first that needs no more than MARKS marks is taken.
+STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, *(d * 86400 for d in (1, 2, 7, 14, 30))]
+MARKS = 6
+
+
+def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
+    """Write the page of a profile beside its records; ``lock`` says who may change things now."""
+    (root / settings.name).mkdir(parents=True, exist_ok=True)
+    told = {**view(settings, root), "lock": lock}
+    return pages.save(root / settings.name / "board.html", pages.page("board.html", told))
+
+
+def view(settings: Settings, root: Path) -> Row:
+    """Everything the page shows. Raise `RecordError` if a record cannot be read: then no gate can be judged."""
+    runs = [_run(record) for record in gates.of(settings, root)[-NEWEST:]]
+    owed, judged = list(gates.owed(settings, root)), gates.board(settings, root)
+    everywhere = [reason for reason in judged[0].reasons if all(reason in one.reasons for one in judged)]
+    return {
+        "title": f"Launch board: {settings.name}",
+        "profile": settings.name,
+        "production": settings.kind == "production",
+        "project": settings.project,
+        "made": datetime.now(UTC).isoformat(),
+        "phases": [_phase(one, everywhere) for one in judged],
+        "everywhere": everywhere,
+        "owed": [{"step": event["step"], "record": record.name, "text": event["text"]} for record, event in owed],
+        "alarms": [_alarm(alarm) for _, alarm in alarms.open_alarms(settings, root)],
+        "timeline": _timeline(runs),
+    }
+
+
+def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
+    """A row of the table; what closes every gate is told once, above it."""
+    own = [reason for reason in gate.reasons if reason not in everywhere]
+    latest = gate.latest
+    seal = latest.sealed() if latest else None
+    return {
+        "phase": gate.phase,
+        "record": latest.name if latest else "",
+        "outcome": seal["outcome"] if seal else "not sealed" if latest else "",
+        "ended": seal["at"] if seal else "",
+        "open": gate.open,
+        "why": [*own, *(f"amber: {reason}" for reason in gate.amber)],
+        "amber": bool(gate.amber),
+    }
+
+
+def _alarm(alarm: alarms.Alarm) -> Row:
+    told = ("name", "title", "raised", "complaint", "fix", "acked_by")
+    return {name: getattr(alarm, name) for name in told}
+
+
+# --- the timeline ---------------------------------------------------------------------------------------------------
+
+
+def _run(record: Record) -> Row:
+    opened, seal = record.opened(), record.sealed()
+    events = record.ledger.events()
+    counts = history.counts(history.read(record))
+    return {
+        "record": record.name,
+        "folder": record.folder.name,
+        "phase": opened["phase"],
+        "mode": opened["mode"],
+        "operator": opened["operator"],
+        "outcome": seal["outcome"] if seal else "not sealed",
+        "begun": opened["at"],
+        "ended": events[-1]["at"],
+        "steps": ", ".join(f"{number} {word}" for word, number in counts.items() if number) or "no steps",
+    }
+
+
+def _timeline(runs: Sequence[Row]) -> Row:
+    """Rows of bars, one per notebook, in percent of the width; marks of the axis in UTC."""
+    if not runs:
+        return {"rows": [], "marks": [], "begun": "", "ended": ""}
+    first = min(pages.instant(run["begun"]) for run in runs)
+    last = max(pages.instant(run["ended"]) for run in runs)
+    span = max((last - first).total_seconds(), 60.0)  # one short run is not stretched over the whole width
+
+    def at(moment: str) -> float:
+        return WIDTH * (pages.instant(moment) - first).total_seconds() / span
+
+    rows: dict[str, list[Row]] = {phase: [] for phase in gates.ORDER}
+    for run in runs:
+        left = at(run["begun"])
+        rows.setdefault(run["phase"], []).append({**run, "left": left, "width": at(run["ended"]) - left})
+    shown = [{"phase": phase, "bars": bars} for phase, bars in rows.items() if bars]
+    return {"rows": shown, "marks": list(_marks(first, span)), "begun": runs[0]["begun"], "ended": last.isoformat()}
+
+
+def _marks(first: datetime, span: float) -> Iterator[Row]:
+    """Round moments inside the timeline, at most six."""
+    step = next((one for one in STEPS if span / one <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
+    text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
+    seconds = first.timestamp()
+    at = -(-seconds // step) * step
+    while at <= seconds + span:
+        moment = first + timedelta(seconds=at - seconds)
+        yield {"left": WIDTH * (at - seconds) / span, "text": moment.strftime(text)}
+        at += step

@@ -1,0 +1,89 @@
+"""The commands that work without kernel, Jupyter and browser: halt and unhalt."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook_lib.cli import options
+from runbook_lib.cli.group import cli
+from runbook_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@cli.command("halt")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("--mode", type=click.Choice(["halt", "reduce"]), default="halt", show_default=True)
+@click.option("--deployment", metavar="ID", help="Only this one; the platform's switches are left alone.")
+@click.option("--all", "everything", is_flag=True, help="Every deployment, and the platform's switches.")
+@click.option("--wallet", is_flag=True, help="Act on a wallet others use too, and halt those deployments as well.")
+@click.option("--stop-anyway", is_flag=True, help="Stop the machine of a deployment that did not get flat.")
+@click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
+def halt_command(
+    profile: str, mode: str, deployment: str | None, everything: bool, wallet: bool, stop_anyway: bool, yes: bool
+) -> None:
+    """Stop: pause, cancel, flatten, prove flat at the venue, stop the machines, refuse new deployments.
+
+    reduce takes no new risk: it pauses, cancels what would add risk, and leaves positions, protective orders and
+    machines as they are.
+    """
+    press = time.monotonic()
+    if (deployment is None) != everything:
+        raise ConfigError("say what to halt: --deployment ID, or --all")
+    settings = options.settings_of(profile)
+    if not yes:
+        press = options.confirmed(profile)
+    from runbook_lib.halt.state import Request
+    from runbook_lib.halt.stop import halt
+
+    request = Request(deployment, mode, wallet, stop_anyway)
+    with _picture() as watch:
+        done = halt(settings, request, press=press, watch=watch)
+    sys.exit(_halted(done))
+
+
+@cli.command("unhalt")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
+def unhalt_command(profile: str, yes: bool) -> None:
+    """Restore both switches and redeploy. Machines stay stopped and deployments paused: start each from its page."""
+    settings = options.settings_of(profile)
+    if not yes:
+        options.confirmed(profile)
+    from runbook_lib.halt.unhalt import unhalt
+
+    with _picture() as watch:
+        done = unhalt(settings, watch=watch)
+    sys.exit(_halted(done))
+
+
+@contextmanager
+def _picture() -> Iterator[Callable[[Any], None]]:
+    """Draws a halt. What draws is imported only when the first commands are on their way."""
+    with ExitStack() as drawn:
+        made: list[Any] = []
+
+        def watch(board: Any) -> None:
+            if not made:
+                from runbook_lib.cli import terminal
+                from runbook_lib.cli.halt_table import Picture
+
+                made.append(drawn.enter_context(Picture(terminal.console())))
+            made[0](board)
+
+        yield watch
+
+
+def _halted(done: Any) -> int:
+    from runbook_lib.cli import terminal
+    from runbook_lib.cli.halt_table import closing
+    from runbook_lib.halt.stop import EXIT
+
+    closing(terminal.console(), done)
+    return EXIT[done.outcome]

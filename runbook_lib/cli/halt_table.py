@@ -1,0 +1,81 @@
+"""The halt on the terminal: one line per proof with its elapsed time, live; then what remains to be done by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from runbook_lib.cli.terminal import STYLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from runbook_lib.halt.state import Board, Part
+    from runbook_lib.halt.stop import Done
+
+__all__ = ["Picture", "closing"]
+
+
+class Picture:
+    """Follows the board: a table drawn in place on a terminal, a line per proof as it ends anywhere else."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Picture:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, board: Board) -> None:
+        parts = list(board.parts.values())
+        if self._live is not None:
+            self._live.update(table(parts, board.now()), refresh=True)
+            return
+        fresh = [part for part in parts if part.outcome is not None and part.name not in self._told]
+        for part in sorted(fresh, key=lambda part: part.ended or 0):
+            self._told.add(part.name)
+            self._out.print(line(part), soft_wrap=True)
+
+
+def line(part: Part) -> Text:
+    """One part that has ended."""
+    seconds, word = f"{part.ended or 0:6.1f} s  ", f"{part.outcome:8} "
+    style = STYLES.get(part.outcome or "", "dim")
+    said = " ".join(filter(None, [part.seen, part.complaint]))
+    return Text.assemble(seconds, (word, style), f"{part.title}  ", (said, "dim"))
+
+
+def table(parts: Iterable[Part], now: float) -> Table:
+    """Proof, outcome, seconds after the press, what was seen or what is wrong."""
+    made = Table("proof", "outcome", "seconds", "")
+    for part in parts:
+        word = part.outcome or "under way"
+        seconds = part.ended if part.ended is not None else now
+        said = " ".join(filter(None, [part.seen, part.complaint]))
+        made.add_row(part.title, Text(word, STYLES.get(word, "dim")), f"{seconds:.1f}", Text(said))
+    return made
+
+
+def closing(out: Console, done: Done) -> None:
+    """The outcome, the record and its seal; what to do when something is open."""
+    out.print(Text(done.outcome, STYLES[done.outcome]))
+    if done.complaint:
+        out.print(f"no whole record of this: {done.complaint}", style="red", markup=False, highlight=False)
+    if done.record is not None:
+        out.print(f"record {done.record.path}", markup=False, highlight=False, soft_wrap=True)
+    if done.seal is not None:
+        out.print(f"seal   {done.seal['hash']}", markup=False, highlight=False, soft_wrap=True)
+    if done.outcome != "passed":
+        out.print("what failed or is unknown is done by hand, or by halting again: that is always safe", style="yellow")

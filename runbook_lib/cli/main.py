@@ -1,0 +1,53 @@
+"""The command line. Heavy imports are inside the commands, so that ``--help`` and ``halt`` start at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+# Importing a module puts its commands into the group, in the order of use.
+import runbook_lib.cli.run  # isort: skip
+import runbook_lib.cli.open  # isort: skip
+import runbook_lib.cli.watch  # isort: skip
+import runbook_lib.cli.halt  # isort: skip
+import runbook_lib.cli.status  # isort: skip
+import runbook_lib.cli.records  # isort: skip
+import runbook_lib.cli.test  # noqa: F401  # isort: skip
+from runbook_lib.cli.group import cli
+from runbook_lib.errors import RunbookError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; errors of ours become one line and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        cli.main(list(arguments) if arguments is not None else None, prog_name="./runbook", standalone_mode=False)
+    except RunbookError as error:
+        click.echo(_clean(str(error)), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(_clean(error.format_message()), err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _clean(message: str) -> str:
+    """``message`` without the secrets of any profile: a typed word may be one, before a profile is even read."""
+    from runbook_lib.settings import profiles
+
+    return profiles.redactor_of_all().text(message)
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt("SIGTERM")

@@ -1,0 +1,145 @@
+"""The commands of evidence: records, diff, verify, sign."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook_lib.cli.group import cli
+from runbook_lib.errors import ConfigError, RunbookError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runbook_lib.records.ledger import Record
+
+OUTCOMES = ("passed", "failed", "waiting", "unknown", "interrupted", "not sealed", "damaged")
+
+
+@cli.command("records")
+@click.option("--profile", help="Only this profile's.")
+@click.option("--phase", help="Only this phase's; the beginning of its name will do.")
+@click.option("--outcome", help="Only those that ended so.")
+@click.option("--date", help="Only of this day (UTC), month or year: 2026-11-22, 2026-11, 2026.")
+@click.option("--operator", help="Only of this operator.")
+def list_records(**wanted: str | None) -> None:
+    """List the records, oldest first."""
+    from rich.table import Table
+
+    from runbook_lib.cli import terminal
+    from runbook_lib.records import ledger, outline, run_record
+    from runbook_lib.settings import profiles
+
+    told = [(record, _told(record)) for record in ledger.every(run_record.records_root())]
+    known = {"profile": profiles.profiles(), "phase": outline.notebooks(), "outcome": OUTCOMES}
+    for name, value in wanted.items():
+        if value is not None:
+            _refuse_unknown(name, value, {one[name] for _, one in told} | set(known.get(name, ())))
+    table = Table("record", "phase", "outcome", "passed", "failed", "operator")
+    for record, one in told:
+        if all(value is None or _is(name, value, one[name]) for name, value in wanted.items()):
+            numbers = [str(one["steps"].get(word, "")) for word in ("passed", "failed")]
+            table.add_row(record.name, one["phase"], one["outcome"], *numbers, one["operator"])
+    terminal.console().print(table)
+    click.echo(f"{table.row_count} of {len(told)} records")
+
+
+@cli.command()
+@click.argument("first")
+@click.argument("second")
+def diff(first: str, second: str) -> None:
+    """What differs between two records: steps, verdicts, values, timings, versions, parameters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from runbook_lib.cli import terminal
+    from runbook_lib.records import diff, ledger, run_record
+
+    both = [ledger.find(run_record.records_root(), name) for name in (first, second)]
+    found = diff.differences(*both)
+    table = Table("step", "what", *(record.name for record in both), show_lines=True)
+    for one in found:
+        # Text, and not markup: a value may hold brackets.
+        table.add_row(one.where, one.what, Text(one.first), Text(one.second))
+    if found:
+        terminal.console().print(table)
+    click.echo(f"{len(found) or 'no'} differences")
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[RECORD]...")
+@click.option("--signers", type=click.Path(exists=True, dir_okay=False), help="Who may sign; else as the profile says.")
+@click.option("--head", "heads", multiple=True, metavar="HASH", help="A seal you know of: finds removal of the newest.")
+@click.option("--tell", is_flag=True, help="Tell what happened, when and by whom, event by event.")
+def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], tell: bool) -> None:
+    """Prove that records are as they were sealed, and signed by whom. Without names: every record, and none is gone.
+
+    RECORD may be a folder of records, such as an archive.
+    """
+    from runbook_lib.records import run_record, signing
+    from runbook_lib.records import verify as proof
+
+    root = run_record.records_root()
+    named = [_folder(root, name) for name in names] or [root]
+    found = [folder for one in named for folder in (proof.every(one) if one.is_dir() else ())]
+    if not found:
+        raise ConfigError(f"no records below {', '.join(map(str, named))}")
+    said = Path(signers).read_text(encoding="utf-8") if signers else None
+    problems = proof.report(
+        found,
+        (lambda _: said) if said is not None else signing.signers_of,
+        click.echo,
+        heads=heads,
+        whole=found != named,
+        tell=tell,
+    )
+    sys.exit(1 if problems else 0)
+
+
+@cli.command()
+@click.argument("record")
+def sign(record: str) -> None:
+    """Sign the seal of a record, with the key that RUNBOOK_SIGNING_KEY names, where that failed at its end."""
+    from runbook_lib.records import ledger, run_record, signing
+
+    found = ledger.find(run_record.records_root(), record)
+    seal = found.sealed()
+    if seal is None:
+        raise ConfigError(f"{found.name} is not sealed: there is nothing to sign; go on with ./runbook resume")
+    if (found.folder / ledger.SIGNATURE).exists():
+        raise ConfigError(f"{found.name} is signed: ./runbook verify {found.name} says by whom")
+    if seal["operator"] != signing.operator():
+        raise ConfigError(f"{found.name} is {seal['operator']}'s to sign, not {signing.operator()}'s")
+    signing.sign(found)
+    click.echo(f"signed: {found.name}")
+
+
+def _told(record: Record) -> dict[str, Any]:
+    """What a list says of a record, as far as it can be read."""
+    told = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
+    try:
+        opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed"}
+    except RunbookError:
+        return {**told, "outcome": "damaged"}
+    told |= {name: opened[name] for name in ("phase", "operator")}
+    return {**told, "outcome": seal["outcome"], "steps": seal.get("steps", {})}
+
+
+def _refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
+    choices = {choice for choice in known if choice}
+    if not any(_is(name, value, choice) for choice in choices):
+        raise ConfigError(f"--{name}: no record has {value!r}: {nearest(value, choices)}")
+
+
+def _is(name: str, value: str, found: str) -> bool:
+    return found.startswith(value) if name in ("phase", "date") else found == value
+
+
+def _folder(root: Path, name: str) -> Path:
+    """A folder is verified as it stands, even if nothing in it looks like a record any more."""
+    from runbook_lib.records import ledger
+
+    return Path(name).resolve() if Path(name).is_dir() else ledger.find(root, name).folder

@@ -1,0 +1,106 @@
+"""Everything ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runbook_lib.records import run_record
+from runbook_lib.records.outline import NOTEBOOKS, start
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.settings.profiles import ROOT
+
+__all__ = ["bench", "run_all"]
+
+# The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
+EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
+# A file's tests share their rehearsal, so a file stays on one worker, in the order of tests/conftest.py. Most tests
+# wait for processes: four workers keep two cores busy.
+SIDE_BY_SIDE = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
+
+
+def run_all(options: Sequence[str]) -> int:
+    """Run each part, saying which; return the first failing part's exit code, or 0. ``options`` go to pytest."""
+    parts = {
+        "ruff check": [_tool("ruff"), "check", "."],
+        "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
+        "mypy": [sys.executable, "-m", "mypy"],
+        "pytest": [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, "--durations", "12", *options],
+    }
+    for name, command in parts.items():
+        if code := _run(name, command, {"PGTZ": EAST}):
+            return code
+    return run_notebooks()
+
+
+def run_notebooks() -> int:
+    """Run every notebook under nbval, two side by side, each against a rehearsal of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
+    return next(filter(None, codes), 0)
+
+
+def _notebook(notebook: Path) -> int:
+    """Compare a notebook's closing cell with what is stored, on the platform as the notebook expects it."""
+    with lifecycle.rehearse(scenario=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
+        environment = {
+            **running.environment,
+            "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "RUNBOOK_RECORDS": records,
+            run_record.MODE: "headless",
+            run_record.OVERRIDE: f"rehearsed alone, from {start(notebook)}",
+            "PGTZ": WEST,
+        }
+        return _run(f"nbval {notebook.name}", _nbval(notebook), environment, together=True)
+
+
+def _nbval(notebook: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "pytest", "--nbval-lax", f"--nbval-cell-timeout={NOTEBOOK_TIMEOUT}"),
+        *("-p", "tests.stop_on_failure", "-p", "no:cacheprovider", "-q", str(notebook)),
+    ]
+
+
+def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
+    """Run a part and tell what it said: as it says it, or all at its end where others run beside it."""
+    if not together:
+        print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
+    started = time.monotonic()
+    out, err = (subprocess.PIPE, subprocess.STDOUT) if together else (None, None)
+    whole = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=whole, check=False, text=True, stdout=out, stderr=err)
+    words = f"{done.stdout or ''}--- {name}: exit {done.returncode} after {time.monotonic() - started:.1f} s"
+    print(words, flush=True)  # noqa: T201
+    return done.returncode
+
+
+def _tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def bench(names: Sequence[str], rounds: int) -> list[tuple[str, str, str, str]]:
+    """Run the benchmarks (all, or those whose file name contains one of ``names``).
+
+    One row a figure: name, ours, theirs, ratio; ratios come from interleaved runs, and only they mean anything on a
+    machine that does other things too.
+    """
+    sys.path.insert(0, str(ROOT))  # the benchmarks are files of the checkout, as the tests are
+    found = []
+    for path in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
+        if not names or any(name in path.stem for name in names):
+            for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows(rounds):
+                theirs = (
+                    ("", "") if row.theirs is None else (f"{row.theirs:.3g} {row.unit}", f"{row.ours / row.theirs:.2f}")
+                )
+                ours = "never" if math.isnan(row.ours) else f"{row.ours:.4g} {row.unit}"
+                found.append((row.name, ours, *theirs))
+    return found

@@ -1,0 +1,175 @@
+"""What a run prints: one live line per step, and a closing table."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runbook_lib.records.alarms import Alarm
+    from runbook_lib.records.gates import Gate
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.runs.drills.parallel import Row
+    from runbook_lib.runs.headless import Run
+    from runbook_lib.runs.watch import Done
+
+__all__ = [
+    "board",
+    "closing",
+    "console",
+    "drilled",
+    "live",
+    "matrix",
+    "open_alarms",
+    "watch_closing",
+    "watched",
+]
+
+DRILLED = {"caught": "green", "missed": "red", "false alarm": "magenta"}
+STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
+ALARMED = {"raised": "bold red", "recurred": "bold red", "cleared": "green", "kernel": "magenta", "round": "magenta"}
+WATCHED = {
+    "watching": ("watching", "{checks} every {every:g} s until {ends}"),
+    "raised": ("raised", "{alarm} {title}  event {event_at}, noticed {detected_at}, latency {latency} s"),
+    "recurred": ("again", "{alarm} {title}  event {event_at}, noticed {detected_at}, latency {latency} s"),
+    "cleared": ("cleared", "{alarm} {title}  since {raised_at}"),
+    "acked": ("acked", "{alarm} by {by}"),
+    "kernel": ("kernel", "{how}; another one is started"),
+    "round": ("round", "from {from} until {until}"),
+    "alerted": ("alerted", "{alarms} to {targets}"),
+    "not pinged": ("silent", "the dead man's service was not reached"),
+}
+PIPED = 160  # columns when the output is no terminal
+
+
+def console() -> Console:
+    """The terminal, or a wide page when the output is piped."""
+    if sys.stdout.isatty():
+        return Console()
+    # In a kernel the environment asks for colours, and rich would draw what nobody sees being redrawn.
+    return Console(width=PIPED, force_terminal=False)
+
+
+def live(out: Console) -> Callable[[Event], None]:
+    """A printer of one line per step, as the ledger tells it; on anything but a pass, the advice below it."""
+
+    def tell(event: Event) -> None:
+        if event["event"] != "outcome":
+            return
+        style = STYLES[event["outcome"]]
+        line = Text.assemble(
+            f"{event['step']:6} ",
+            (f"{event['outcome']:8} ", style),
+            f"{' '.join(event['title'].split())}  ",
+            (" ".join(event["seen"].split()), "dim"),
+        )
+        out.print(line, overflow="ellipsis", no_wrap=True)
+        for advice in ("complaint", "symptom", "fix"):
+            if event.get(advice):
+                out.print(f"       {advice}: {event[advice]}", style=style, markup=False, highlight=False)
+
+    return tell
+
+
+def closing(out: Console, done: Sequence[Run]) -> None:
+    """Phase, steps passed, failed, waiting, seconds, path of the record; then each seal."""
+    table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
+    for one in done:
+        counts = one.seal["steps"]
+        numbers = [str(counts[word]) for word in ("passed", "failed", "waiting", "unknown")]
+        outcome = f"[{STYLES[one.outcome]}]{one.outcome}[/]"
+        missing = str(len(one.seal["missing"]))
+        table.add_row(one.seal["phase"], outcome, *numbers, missing, f"{one.result.seconds:.1f}")
+    out.print(table)
+    for one in done:
+        out.print(f"record {one.record.path}", markup=False, highlight=False, soft_wrap=True)
+        if taken := one.seal.get("recalled"):
+            words = f"       {taken} of its steps are taken over from {one.seal['parent']['record']}"
+            out.print(words, markup=False, highlight=False, soft_wrap=True)
+        out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
+        if one.result.reason and one.outcome != "waiting":
+            out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)
+
+
+def watched(out: Console) -> Callable[[Event], None]:
+    """A printer of what a watch tells: its alarms, and whatever happens to it."""
+
+    def tell(event: Event) -> None:
+        now = datetime.now(UTC).strftime("%H:%M:%SZ")
+        word, line = WATCHED[event["event"]]
+        style = ALARMED.get(event["event"], "")
+        out.print(f"{now}  {word:8} {line.format_map(event)}", style=style, markup=False, highlight=False)
+        for advice in ("complaint", "fix"):
+            if event.get(advice) and event["event"] != "cleared":
+                out.print(f"           {advice}: {event[advice]}", style=style, markup=False, highlight=False)
+
+    return tell
+
+
+def watch_closing(out: Console, done: Done) -> None:
+    """How a watch ended: what is open, for the next shift; record and seal."""
+    out.print(f"{done.outcome}: {len(done.open)} open", style=STYLES[done.outcome])
+    open_alarms(out, [(done.record, alarm) for alarm in done.open])
+    out.print(f"record records/{done.record.name}", highlight=False, soft_wrap=True)
+    out.print(f"seal   {done.seal['hash']}", highlight=False, soft_wrap=True)
+
+
+def open_alarms(out: Console, found: Sequence[tuple[Record, Alarm]]) -> None:
+    """Every open alarm, in red until somebody has taken it over."""
+    for _, alarm in found:
+        style = "yellow" if alarm.acked_by else "bold red"
+        taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
+        out.print(f"open alarm: {alarm.name} {alarm.title}, since {alarm.raised}; {taken}", style=style, markup=False)
+        out.print(f"  {alarm.complaint}\n  fix: {alarm.fix}", style=style.removeprefix("bold "), markup=False)
+
+
+def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
+    """Every phase: its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
+    table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
+    for one in gates:
+        seal = one.latest.sealed() if one.latest else None
+        outcome = str(seal["outcome"]) if seal else ("not sealed" if one.latest else "")
+        word = "[green]open[/]" if one.open else "[red]closed[/]"
+        why = [*one.reasons, *(f"amber: {reason}" for reason in one.amber)]
+        name = one.latest.name if one.latest else "none"
+        table.add_row(one.phase, name, outcome, word, Text("\n".join(why), "yellow" if one.open else ""))
+    out.print(table)
+    for record, event in owed:
+        out.print(f"owed undo: {event['step']} of {record.name}: {event['text']}", style="bold red", markup=False)
+        out.print(f"  ./runbook undo {record.name}", style="red", markup=False)
+
+
+def drilled(out: Console, row: Row) -> None:
+    """One line of the catch matrix: verdict, step expected, step that noticed, seconds, fault, the words used.
+
+    Where it was not caught, the words expected and all that were used follow.
+    """
+    line = Text.assemble(
+        (f"{row.verdict:11} ", DRILLED[row.verdict]),
+        f"{row.expected or 'none':6} {row.noticed or '-':6} {row.seconds:5.1f} s  {row.fault}  ",
+        (" ".join(row.words.split()), "dim"),
+    )
+    out.print(line, overflow="ellipsis", no_wrap=True)
+    if row.verdict != "caught":
+        for label, text in (("notebook", row.notebook), ("expected", row.says), ("found", row.words)):
+            out.print(f"            {label}: {text}", style=DRILLED[row.verdict], markup=False, highlight=False)
+
+
+def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
+    """Per notebook how many faults were caught, missed and falsely alarmed at; then all together."""
+    table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
+    notebooks = sorted({row.notebook for row in rows})
+    for name in (*notebooks, "all"):
+        own = [row for row in rows if name in (row.notebook, "all")]
+        numbers = [sum(row.verdict == word for row in own) for word in DRILLED]
+        taken = seconds if name == "all" else sum(row.seconds for row in own)
+        style = "green" if numbers[0] == len(own) else "red"
+        table.add_row(name, str(len(own)), *map(str, numbers), f"{taken:.1f}", style=style)
+    out.print(table)

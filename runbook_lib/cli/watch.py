@@ -1,0 +1,53 @@
+"""The commands of a watch: watch, ack."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runbook_lib.cli import options
+from runbook_lib.cli.group import cli
+
+
+@cli.command("watch")
+@click.argument("notebook")
+@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True)
+@click.option("--every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds.")
+@click.option(
+    "--replay",
+    type=click.FloatRange(min=0),
+    is_flag=False,
+    flag_value=24.0,
+    default=0.0,
+    metavar="[HOURS]",
+    help="First judge so many hours of the past as they would have been seen; 24 without a number.",
+)
+def watch_command(notebook: str, profile: str, hours: float, every: float, replay: float) -> None:
+    """Judge the cells of NOTEBOOK that are tagged `watch` on schedule, and tell who must know.
+
+    Takes no lock and no gate. Interrupted, the same command goes on where it ended.
+    """
+    from runbook_lib.cli import terminal
+    from runbook_lib.records import outline
+    from runbook_lib.runs import headless, watch
+
+    settings = options.settings_of(profile)
+    out = terminal.console()
+    plan = watch.Plan(outline.notebook(notebook), hours, every, replay)
+    done = watch.watch(settings, plan, say=terminal.watched(out))
+    terminal.watch_closing(out, done)
+    sys.exit(headless.EXIT[done.outcome])
+
+
+@cli.command()
+@click.argument("alarm")
+@click.option("--as", "name", required=True, help="Who has taken it over.")
+@click.option("--profile", default="rehearsal", show_default=True)
+def ack(alarm: str, name: str, profile: str) -> None:
+    """Acknowledge an open alarm by name: it is not told again, unless it happens again."""
+    from runbook_lib.records import alarms, run_record
+
+    record = alarms.acknowledge(options.settings_of(profile), run_record.records_root(), alarm, name)
+    click.echo(f"{name} has taken {alarm} over, on the record: {record.name}")

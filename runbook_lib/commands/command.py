@@ -1,0 +1,393 @@
+"""Commands and replies as frozen values.
+
+A command says what to send and can be shown, recorded and sent; making one sends nothing.
+``{fly.app}`` in a path, a shell line or a JSON text is a name of the profile, ``%(name)s`` in SQL a bound
+value, and ``$NAME`` an environment variable that holds a secret: it is shown as its name, never as its value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import asdict, dataclass, field, replace
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from runbook_lib.commands.sql_text import PLACE, control, literal, notifies, statements
+from runbook_lib.errors import ConfigError, RecordError, StepRefused, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = [
+    "Command",
+    "Http",
+    "Login",
+    "Reply",
+    "RoundTrip",
+    "Series",
+    "Shell",
+    "Sql",
+    "Subscribe",
+    "Trial",
+    "frozen",
+    "http",
+    "round_trip",
+    "series",
+    "shell",
+    "sql",
+    "subscribe",
+    "thawed",
+    "trial",
+]
+
+NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} is the shell's own
+VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+LINE = 100  # characters of a JSON body that is shown on one line
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, as JSON-plain values, so that a recorded reply equals a live one.
+
+    ``rows``: one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text.
+    ``status``: HTTP status or exit code, None for SQL. ``error``: the service's words when it refused.
+    ``at``: epoch seconds (UTC, this machine) half-way between sending and the answer; ``seconds``: between the two.
+    """
+
+    rows: tuple[dict[str, Any], ...] = ()
+    status: int | None = None
+    error: str | None = None
+    text: str = ""
+    at: float = 0.0
+    seconds: float = 0.0
+
+    def value(self, column: str | None = None) -> Any:
+        """The first row's ``column``, or its only column; None when there is no row."""
+        if not self.rows:
+            return None
+        row = self.rows[0]
+        if column is None:
+            return next(iter(row.values()), None)
+        if column not in row:
+            raise ConfigError(f"the reply has no column {column!r}: {nearest(column, row)}")
+        return row[column]
+
+    def column(self, name: str) -> list[Any]:
+        """``name`` of every row, null where a row lacks it."""
+        return [row.get(name) for row in self.rows]
+
+    def facts(self) -> dict[str, Any]:
+        """The reply as the ledger keeps it."""
+        return {
+            "rows": list(self.rows),
+            "status": self.status,
+            "error": self.error,
+            "text": self.text,
+            "at": self.at,
+            "seconds": round(self.seconds, 4),
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Reply:
+        return cls(**{**facts, "rows": tuple(facts["rows"])})
+
+
+@dataclass(frozen=True)
+class Sql:
+    """One SQL statement with bound values."""
+
+    statement: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def filled(self, names: Callable[[str], str]) -> Sql:
+        return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
+
+    def text(self) -> str:
+        """The statement with its values written in, as psql takes it."""
+        if not self.values:
+            return f"{self.statement};"
+        written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
+        return f"{written};"
+
+    def refuse_control(self, *, changes: bool = False) -> None:
+        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement.
+
+        Where it ``changes`` something it may call pg_notify, which then leaves with the commit.
+        """
+        word = control(self.statement) or ("pg_notify(" if notifies(self.statement) and not changes else None)
+        if word:
+            raise StepRefused(f"{word!r} is refused here: a check only looks, a trial is rolled back")
+        if (number := len(statements(self.statement))) != 1:
+            raise StepRefused(f"expected one statement, found {number}: write one sql(...) each")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Statements in one transaction that is always rolled back; its reply is the last statement's."""
+
+    statements: tuple[Sql, ...]
+
+    def filled(self, names: Callable[[str], str]) -> Trial:
+        return Trial(tuple(s.filled(names) for s in self.statements))
+
+    def text(self) -> str:
+        return "\n".join(["begin;", *(s.text() for s in self.statements), "rollback;"])
+
+
+@dataclass(frozen=True)
+class Http:
+    """One HTTP request to a service of the profile.
+
+    ``pick`` is the dotted path of the list inside the JSON body whose items become the rows. ``reads`` marks a request
+    that changes nothing although its method is not GET.
+    """
+
+    service: str
+    method: str
+    path: str
+    json: Any = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    pick: str | None = None
+    reads: bool = False
+
+    @property
+    def read_only(self) -> bool:
+        return self.reads or self.method in ("GET", "HEAD")
+
+    @property
+    def target(self) -> str:
+        """Path and query; true and false as JSON writes them."""
+        words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
+        return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
+
+    def filled(self, names: Callable[[str], str]) -> Http:
+        return replace(
+            self,
+            path=NAME.sub(lambda m: quote(names(m[1]), safe=""), self.path),
+            json=fill(self.json, names),
+            query=fill(self.query, names),
+            headers=fill(self.headers, names),
+        )
+
+    def text(self, url: str = "", authorization: str = "") -> str:
+        """The request as a curl command; ``authorization`` is shown with variables, unexpanded."""
+        # curl -X HEAD waits for a body that never comes.
+        verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
+        lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
+        if authorization and not any(name.lower() == "authorization" for name in self.headers):
+            lines.append(f'-H "Authorization: {authorization}"')
+        lines += [f'-H "{_expandable(f"{name}: {value}", quotes=True)}"' for name, value in self.headers.items()]
+        if self.json is None:
+            return " \\\n  ".join(lines)
+        # An unquoted here-document: the shell fills in $NAME, as we do.
+        line = json.dumps(self.json)
+        body = _expandable(line if len(line) <= LINE else json.dumps(self.json, indent=1))
+        return " \\\n  ".join([*lines, "--json @- <<JSON"]) + f"\n{body}\nJSON"
+
+
+@dataclass(frozen=True)
+class Shell:
+    """One shell line, run by ``sh -eu`` in the platform's repository."""
+
+    line: str
+    reads: bool = False
+    folder: str = "{repository}"
+
+    @property
+    def read_only(self) -> bool:
+        return self.reads
+
+    def filled(self, names: Callable[[str], str]) -> Shell:
+        return replace(self, line=fill(self.line, lambda n: shlex.quote(names(n))), folder=fill(self.folder, names))
+
+    def text(self) -> str:
+        return self.line
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """LISTEN on one connection, NOTIFY on another, and wait: proof that the command channel can work.
+
+    The reply has one row: delivered, milliseconds, mode (direct or session pooler), address.
+    """
+
+    channel: str
+    within: float = 3.0  # seconds
+
+    def filled(self, names: Callable[[str], str]) -> RoundTrip:
+        return replace(self, channel=fill(self.channel, names))
+
+    def text(self) -> str:
+        notify = f"select pg_notify({literal(self.channel)}, 'probe');"
+        name = self.channel.replace('"', '""')
+        return f'listen "{name}";\n-- in a second session:\n{notify}'
+
+
+@dataclass(frozen=True)
+class Login:
+    """Log in to the database with the password one variable holds.
+
+    The reply has one row: variable, and whether it was accepted.
+    """
+
+    variable: str
+    url: str = "{database.url}"
+
+    def filled(self, names: Callable[[str], str]) -> Login:
+        return replace(self, url=fill(self.url, names))
+
+    def text(self) -> str:
+        return f'PGPASSWORD="${self.variable}" psql {shlex.quote(self.url)} -c "select current_user"'
+
+
+@dataclass(frozen=True)
+class Series:
+    """Commands for every machine or deployment there is, sent one after another until one is refused.
+
+    The rows of all are one reply. None at all is nothing to do.
+    """
+
+    commands: tuple[Sql | Http, ...] = ()
+
+    def filled(self, names: Callable[[str], str]) -> Series:
+        return Series(tuple(command.filled(names) for command in self.commands))
+
+    def text(self) -> str:
+        return "\n".join(command.text() for command in self.commands) or "# nothing to send"
+
+
+@dataclass(frozen=True)
+class Subscribe:
+    """Ask a service's WebSocket for subscriptions and look which it accepts; the reply has a row for each."""
+
+    service: str
+    subscriptions: tuple[Mapping[str, Any], ...]
+    within: float = 5.0  # seconds
+
+    def filled(self, names: Callable[[str], str]) -> Subscribe:
+        return replace(self, subscriptions=tuple(fill(dict(one), names) for one in self.subscriptions))
+
+    def text(self) -> str:
+        frames = (json.dumps({"method": "subscribe", "subscription": dict(one)}) for one in self.subscriptions)
+        return "\n".join([f"# on the WebSocket of {self.service}, path /ws:", *frames])
+
+
+Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
+
+
+def sql(statement: str, **values: Any) -> Sql:
+    """One SQL statement; ``%(name)s`` binds a keyword.
+
+    A literal ``%`` stays as it is, but is doubled where values are bound. Raise `ConfigError` if the statement binds a
+    name that has no value, or the reverse.
+    """
+    bound = {m[1]: m[0] for m in PLACE.finditer(statement)}
+    if values and "%" in bound.values():
+        raise ConfigError("a statement that binds values doubles every other %: write like 'smoke_test_%%'")
+    unknown = [name for name in bound if name and name not in values]
+    if unknown:
+        raise ConfigError(f"the statement binds %({unknown[0]})s, which has no value: {nearest(unknown[0], values)}")
+    unused = [name for name in values if name not in bound]
+    if unused:
+        raise ConfigError(f"the statement never uses the value {unused[0]!r}: write %({unused[0]})s where it belongs")
+    return Sql(dedent(statement).strip().rstrip("; \n"), values)
+
+
+def trial(*statements: Sql) -> Trial:
+    """Statements that are tried in one transaction and always rolled back."""
+    if not statements:
+        raise ConfigError("a trial needs at least one statement")
+    return Trial(statements)
+
+
+def series(*commands: Sql | Http) -> Series:
+    """Commands sent one after another, whose rows are one reply."""
+    return Series(commands)
+
+
+def http(service: str, request: str, **options: Any) -> Http:
+    """An HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
+
+    ``options`` are fields of `Http`; any other keyword fills its ``{name}`` in the path.
+    """
+    method, _, path = request.partition(" ")
+    if not path.startswith("/") or method not in METHODS:
+        raise ConfigError(f"an http command reads 'METHOD /path', not {request!r}")
+    values = {name: options.pop(name) for name in list(options) if name not in Http.__dataclass_fields__}
+    return Http(service, method, _placed(path, values, lambda v: quote(v, safe="")), **options)
+
+
+def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
+    """A shell line; lines of the text are joined as written, ``{name}`` is filled by a keyword, quoted."""
+    return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
+
+
+def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
+    """``text`` with each ``{name}`` of ``values`` filled in; names of the profile are left for later."""
+    for name in values:
+        if f"{{{name}}}" not in text:
+            raise ConfigError(f"{name!r} has no place in {text!r}: {nearest(name, NAME.findall(text) or ['no name'])}")
+    return NAME.sub(lambda m: quoted(str(values[m[1]])) if m[1] in values else m[0], text)
+
+
+def round_trip(channel: str, within: float = 3.0) -> RoundTrip:
+    """A NOTIFY round trip on ``channel``, at most ``within`` seconds."""
+    return RoundTrip(channel, within)
+
+
+def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5.0) -> Subscribe:
+    """Subscriptions to try on a service's WebSocket, such as ``{"type": "allMids"}``."""
+    if not subscriptions:
+        raise ConfigError("name at least one subscription")
+    return Subscribe(service, subscriptions, within)
+
+
+def fill(value: Any, names: Callable[[str], str]) -> Any:
+    """Replace ``{dotted.name}`` in every text inside ``value``."""
+    if isinstance(value, str):
+        return NAME.sub(lambda m: names(m[1]), value)
+    if isinstance(value, dict):
+        return {k: fill(v, names) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [fill(v, names) for v in value]
+    return value
+
+
+def _quoted(url: str) -> str:
+    return "'" + url.replace("'", "'\\''") + "'"
+
+
+def _expandable(text: str, *, quotes: bool = False) -> str:
+    """``text`` as the shell needs it where it fills in $NAME and nothing else."""
+    special = r"""[\\`"]""" if quotes else r"[\\`]"
+    return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
+
+
+def frozen(command: Command) -> dict[str, Any]:
+    """A command as the ledger keeps it, so that an owed undo outlives this process."""
+    if isinstance(command, Trial):
+        return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
+    if isinstance(command, Series):
+        return {"kind": "Series", "commands": [frozen(one) for one in command.commands]}
+    return {"kind": type(command).__name__, **asdict(command)}
+
+
+def thawed(facts: Mapping[str, Any]) -> Command:
+    """The command that `frozen` kept."""
+    kinds = {kind.__name__: kind for kind in (Sql, Trial, Http, Shell, RoundTrip, Login, Series, Subscribe)}
+    if facts.get("kind") not in kinds:
+        raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")
+    values = {k: v for k, v in facts.items() if k != "kind"}
+    if facts["kind"] == "Trial":
+        return Trial(tuple(Sql(**one) for one in values["statements"]))
+    if facts["kind"] == "Series":
+        return Series(tuple(thawed(one) for one in values["commands"]))  # type: ignore[misc]
+    if facts["kind"] == "Subscribe":
+        values["subscriptions"] = tuple(values["subscriptions"])
+    made: Command = kinds[facts["kind"]](**values)
+    return made

@@ -1,0 +1,445 @@
+"""Expectations: what the replies should be, as values with a readable phrase.
+
+Judging returns what was seen and, when it is not as expected, a complaint that names the offending row: never a
+boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) is a complaint of its own, unless
+the expectation names the status it wants.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from runbook_lib.commands.command import Reply
+from runbook_lib.errors import ConfigError
+
+__all__ = [
+    "Expectation",
+    "Finding",
+    "Matcher",
+    "at_least",
+    "at_most",
+    "clocks",
+    "each",
+    "entries",
+    "holds",
+    "judge",
+    "matches",
+    "never",
+    "newer",
+    "no_rows",
+    "not_null",
+    "one_of",
+    "reply",
+    "rows",
+    "same",
+    "text",
+    "value",
+    "version",
+]
+
+SHOWN = 60  # characters of a value in a verdict line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use.
+
+    ``unsure``: the complaint is that nothing tells; the step then ends unknown, not failed.
+    """
+
+    seen: str
+    complaint: str | None = None
+    final: bool = False  # no waiting mends it
+    unsure: bool = False
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A phrase and the judgement of replies behind it."""
+
+    phrase: str
+    judge: Callable[[Sequence[Reply]], Finding]
+
+    def __and__(self, other: Expectation) -> Expectation:
+        def both(replies: Sequence[Reply]) -> Finding:
+            return _joined([self.judge(replies), other.judge(replies)])
+
+        return Expectation(f"{self.phrase} and {other.phrase}", both)
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """One value's condition, with its phrase."""
+
+    phrase: str
+    test: Callable[[Any], bool]
+
+
+def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
+    """Judge all replies: one expectation for all of them, or one for each in order."""
+    if isinstance(expect, Expectation):
+        return expect.judge(replies)
+    if len(expect) != len(replies):
+        raise ConfigError(f"{len(expect)} expectations for {len(replies)} commands: give one for all, or one for each")
+    return _of_each([e.judge([r]) for e, r in zip(expect, replies, strict=True)])
+
+
+# --- matchers -------------------------------------------------------------------------------------------------------
+
+
+def at_least(bound: float) -> Matcher:
+    """At least ``bound``; numbers written as text are compared as numbers."""
+    return Matcher(f"at least {bound}", lambda v: (found := _number(v)) is not None and found >= bound)
+
+
+def at_most(bound: float) -> Matcher:
+    """At most ``bound``."""
+    return Matcher(f"at most {bound}", lambda v: (found := _number(v)) is not None and found <= bound)
+
+
+def matches(pattern: str, phrase: str | None = None) -> Matcher:
+    """Text that the regular expression matches somewhere."""
+    compiled = re.compile(pattern)
+    return Matcher(phrase or f"like {pattern}", lambda v: v is not None and compiled.search(str(v)) is not None)
+
+
+def one_of(*choices: Any) -> Matcher:
+    """One of ``choices``."""
+    return Matcher(f"one of {', '.join(map(_short, choices))}", lambda v: any(_equal(v, c) for c in choices))
+
+
+def version(bound: str) -> Matcher:
+    """A dotted version number, at least ``bound``; 1.2 equals 1.2.0."""
+    if not (least := _version(bound)):
+        raise ConfigError(f"version({bound!r}): expected a dotted number")
+    return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= least)
+
+
+not_null = Matcher("not null", lambda v: v is not None)
+
+
+# --- expectations over one reply (given several replies, each must hold) ---------------------------------------------
+
+
+def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
+    """Exactly ``count`` rows, or at least ``minimum``."""
+    phrase = _counted(count) if count is not None else f"at least {_counted(minimum)}"
+
+    def test(found: Reply) -> Finding:
+        number = len(found.rows)
+        good = number == count if count is not None else number >= minimum
+        return Finding(_counted(number), None if good else f"expected {phrase}, found {number}{_listed(found)}")
+
+    return over_each(phrase, test)
+
+
+def no_rows(what: str) -> Expectation:
+    """No row: the command asks for the offending ones, and ``what`` names them."""
+
+    def test(found: Reply) -> Finding:
+        return Finding("none", f"{what}: {len(found.rows)}{_listed(found)}" if found.rows else None)
+
+    return over_each(f"none: {what}", test)
+
+
+def never(**unwanted: Any) -> Expectation:
+    """No row's column is ``unwanted``, a value or a matcher: a state that ends the waiting, because it stays."""
+    matchers = {name: _matcher(w) for name, w in unwanted.items()}
+    phrase = "never " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
+
+    def test(found: Reply) -> Finding:
+        bad = [
+            f"{name} is {_short(row[name])} and stays so"
+            for row in found.rows
+            for name, m in matchers.items()
+            if name in row and m.test(row[name])
+        ]
+        return Finding("", "; ".join(bad) or None, final=bool(bad))
+
+    return over_each(phrase, test)
+
+
+def value(wanted: Any, column: str | None = None) -> Expectation:
+    """The first row's only column (or ``column``) is ``wanted``, a value or a matcher."""
+    matcher = _matcher(wanted)
+
+    def test(found: Reply) -> Finding:
+        if not found.rows:
+            return Finding("no row", f"expected {matcher.phrase}, found no row")
+        row = found.rows[0]
+        if column is None and len(row) != 1:
+            return Finding("", f"expected one column, found {', '.join(row) or 'none'}: name the one that is meant")
+        name = column or next(iter(row))
+        if name not in row:
+            return Finding("", f"expected a column {name!r}, found {', '.join(row) or 'none'}")
+        got = row[name]
+        seen = f"{name}={_short(got)}"
+        return Finding(seen, None if matcher.test(got) else f"{name}: expected {matcher.phrase}, found {_short(got)}")
+
+    return over_each(f"{column or 'value'} {matcher.phrase}", test)
+
+
+def each(minimum: int = 1, **wanted: Any) -> Expectation:
+    """Every row's columns are as ``wanted``, and there are at least ``minimum`` rows."""
+    matchers = {name: _matcher(w) for name, w in wanted.items()}
+    phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
+
+    def test(found: Reply) -> Finding:
+        bad = [
+            f"{name}={_short(row.get(name))} (expected {m.phrase}) in {_row(row)}"
+            for row in found.rows
+            for name, m in matchers.items()
+            if not m.test(row.get(name))
+        ]
+        if len(found.rows) < minimum:
+            bad.insert(0, f"expected at least {_counted(minimum)}, found {len(found.rows)}")
+        more = [f"and {len(bad) - 3} more"] if len(bad) > 3 else []
+        return Finding(_counted(len(found.rows)), "; ".join([*bad[:3], *more]) or None)
+
+    return over_each(phrase, test)
+
+
+def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
+    """Rows named by ``key``: each of ``names`` is there, and of each of ``wanted`` the ``column`` is as given.
+
+    Where several rows bear one name, each must be as given.
+    """
+    matchers = {name: _matcher(w) for name, w in wanted.items()}
+
+    def test(found: Reply) -> Finding:
+        there = {str(row.get(key)) for row in found.rows}
+        missing = [n for n in (*names, *matchers) if n not in there]
+        bad = [f"{n} is missing" for n in missing]
+        for row in found.rows:
+            name, got = str(row.get(key)), row.get(column or "value")
+            if name in matchers and not matchers[name].test(got):
+                bad.append(f"{name}: expected {matchers[name].phrase}, found {_short(got)}")
+        present = len(names) + len(matchers) - len(missing)
+        return Finding(f"{present} of {len(names) + len(matchers)} present", "; ".join(bad) or None)
+
+    return over_each(f"{key} has {', '.join((*names, *matchers))}", test)
+
+
+def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
+    """A single answer: its HTTP status or exit code (any 2xx or 0 when not named) and fields of its object."""
+    matchers = {name: _matcher(w) for name, w in wanted.items()}
+    words = [f"status {status}"] if status is not None else []
+    phrase = ", ".join([*words, *(f"{n} {m.phrase}" for n, m in matchers.items())])
+
+    def test(found: Reply) -> Finding:
+        seen = [f"status={found.status}"] if found.status is not None else []
+        if status is not None and found.status != status:
+            said = _short(found.error or found.text)
+            return Finding(", ".join(seen), f"expected status {status}, found {found.status}: {said}")
+        if matchers and not found.rows:
+            return Finding(", ".join(seen), f"expected {phrase}, found no object: {_short(found.text.strip())!r}")
+        row = found.rows[0] if found.rows else {}
+        bad = [
+            f"{n}: expected {m.phrase}, found {_short(row.get(n))}"
+            for n, m in matchers.items()
+            if not m.test(row.get(n))
+        ]
+        seen += [f"{n}={_short(row.get(n))}" for n in matchers]
+        return Finding(", ".join(seen), "; ".join(bad) or None)
+
+    return over_each(phrase or "an answer", test, errors_allowed=status is not None)
+
+
+def text(pattern: str, phrase: str | None = None) -> Expectation:
+    """Output or body that the regular expression matches."""
+
+    def test(found: Reply) -> Finding:
+        hit = re.search(pattern, found.text, re.MULTILINE)
+        if hit is None:
+            return Finding("", f"expected {phrase or pattern!r} in the output, found {_short(found.text.strip())!r}")
+        return Finding(_short(hit[0].strip()))
+
+    return over_each(phrase or f"output like {pattern}", test)
+
+
+# --- expectations across replies -------------------------------------------------------------------------------------
+
+
+def same(column: str) -> Expectation:
+    """``column`` holds one and the same value in every row of every reply; each reply has a row."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        empty = [i + 1 for i, r in enumerate(replies) if not r.rows]
+        if empty:
+            return Finding("", f"command {empty[0]} returned no row to compare")
+        # Compared whole: digests that differ only at their end are shown alike.
+        different = sorted({"null" if v is None else str(v) for r in replies for v in r.column(column)})
+        if any(v is None for r in replies for v in r.column(column)):
+            return Finding("", f"{column} is null or missing somewhere: {' | '.join(different)}")
+        bad = len(different) > 1
+        return Finding(_short(different[0]), f"{column} differs: {' | '.join(different)}" if bad else None)
+
+    return over_all(f"the same {column} everywhere", test)
+
+
+def newer(column: str, *, than: str, name: str) -> Expectation:
+    """The first reply's ``column`` is later than every ``than`` of the second reply's rows; ``name`` names them."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        first, second = _exactly(2, replies)
+        newest = first.rows[0].get(column) if first.rows else None
+        limit = _epoch(newest)
+        if math.isnan(limit) or not second.rows:
+            found = f"{_short(newest)} and {len(second.rows)} rows"
+            return Finding("", f"expected a time in {column} and at least one {than} to compare, found {found}")
+        late = [_short(row.get(name)) for row in second.rows if not _epoch(row.get(than)) < limit]
+        when = _moment(limit)
+        return Finding(f"{column}={when}", f"changed after {when}: {', '.join(late)}" if late else None)
+
+    return over_all(f"{column} later than every {than}", test)
+
+
+def clocks(*columns: str, within: float) -> Expectation:
+    """The time in each reply's column (ISO 8601 or epoch milliseconds) and this machine's lie within so many seconds.
+
+    The answer was made somewhere between sending and receiving: half that time is allowed on top.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        pairs = list(zip(columns, _exactly(len(columns), replies), strict=True))
+        skews = [_epoch(r.rows[0].get(c) if r.rows else None) - r.at for c, r in pairs]
+        seen = ", ".join(f"{c} {skew:+.2f} s" for (c, _), skew in zip(pairs, skews, strict=True))
+        if any(map(math.isnan, skews)):
+            lost = [c for (c, _), skew in zip(pairs, skews, strict=True) if math.isnan(skew)]
+            return Finding("", f"expected a time in {', '.join(lost)}, found none")
+        slack = max(r.seconds for r in replies) / 2
+        spread = max([0.0, *skews]) - min([0.0, *skews])
+        good = spread <= within + slack
+        return Finding(seen, None if good else f"clocks are {spread:.2f} s apart, at most {within} s: {seen}")
+
+    return over_all(f"clocks within {within} s of each other", test)
+
+
+def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:
+    """An expectation of the library's own making: ``test`` returns the complaint."""
+    return over_all(phrase, lambda replies: Finding(seen, test(replies)))
+
+
+# --- inner workings ---------------------------------------------------------------------------------------------------
+
+
+def over_each(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
+    def one(found: Reply) -> Finding:
+        refused = None if errors_allowed else _refusal(found)
+        return Finding("", refused) if refused else test(found)
+
+    return Expectation(phrase, lambda replies: _of_each([one(r) for r in replies]))
+
+
+def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
+    def over(replies: Sequence[Reply]) -> Finding:
+        refused = [_refusal(r) for r in replies]
+        return _of_each([Finding("", r) for r in refused]) if any(refused) or not replies else test(replies)
+
+    return Expectation(phrase, over)
+
+
+def _refusal(found: Reply) -> str | None:
+    """The service's words when it refused; an empty one is a refusal too."""
+    return None if found.error is None else found.error or "refused without a word"
+
+
+def _of_each(findings: Sequence[Finding]) -> Finding:
+    """One finding of several replies: where there is more than one, a complaint says which command it is about."""
+    if not findings:
+        return Finding("", "expected an answer, found no command")
+    if len(findings) == 1:
+        return findings[0]
+    numbered = [
+        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None, f.final, f.unsure)
+        for number, f in enumerate(findings, 1)
+    ]
+    return _joined(numbered)
+
+
+def _counted(number: int) -> str:
+    return f"{number} rows" if number != 1 else "1 row"
+
+
+def _joined(findings: Sequence[Finding]) -> Finding:
+    seen = dict.fromkeys(f.seen for f in findings if f.seen)
+    complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
+    # Unknown only if all that is complained of is unknown: what is known to be wrong is wrong.
+    unsure = bool(complaints) and all(f.unsure for f in findings if f.complaint)
+    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings), unsure)
+
+
+def _exactly(count: int, replies: Sequence[Reply]) -> Sequence[Reply]:
+    if len(replies) != count:
+        raise ConfigError(f"this expectation compares {count} replies, found {len(replies)}: give it {count} commands")
+    return replies
+
+
+def _matcher(wanted: Any) -> Matcher:
+    if isinstance(wanted, Matcher):
+        return wanted
+    return Matcher(_short(wanted), lambda v: _equal(v, wanted))
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, bool) or isinstance(found, bool):
+        return found is wanted
+    if isinstance(wanted, int | float) and isinstance(found, str):
+        return bool(_number(found) == wanted)
+    return bool(found == wanted)
+
+
+def _number(found: Any) -> float | None:
+    """A finite number, or a text that is one."""
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
+        return None
+    try:
+        number = float(found)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _version(found: str) -> tuple[int, ...]:
+    hit = re.search(r"[0-9]{1,18}(?:\.[0-9]{1,18})*", found)
+    parts = [int(part) for part in hit[0].split(".")] if hit else []
+    while len(parts) > 1 and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
+
+
+def _epoch(moment: Any) -> float:
+    """Seconds since 1970 of ISO 8601 text (UTC where it names no zone) or of epoch milliseconds; NaN if neither."""
+    if isinstance(moment, int | float):
+        number = math.nan if isinstance(moment, bool) else _number(moment)
+        return math.nan if number is None else number / 1000
+    try:
+        found = datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return math.nan
+
+
+def _moment(epoch: float) -> str:
+    try:
+        return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{epoch:.0f} s after 1970"
+
+
+def _short(found: Any) -> str:
+    shown = "null" if found is None else str(found)
+    return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    return _short(", ".join(f"{k}={v}" for k, v in row.items()))
+
+
+def _listed(found: Reply) -> str:
+    return "".join(f"\n  {_row(row)}" for row in found.rows[:5])

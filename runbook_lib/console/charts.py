@@ -1,0 +1,66 @@
+"""The console's charts: what of an overview each one draws, and its PNG."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from runbook_lib.checklist.deployments import band
+from runbook_lib.errors import ConfigError
+from runbook_lib.steps.display import charts
+
+if TYPE_CHECKING:
+    from runbook_lib.console.overview import Overview
+
+__all__ = ["DRAWN", "png"]
+
+TICKS = 300  # newest ones whose distances are drawn: a day of them
+
+
+def _freshness(overview: Overview) -> Any:
+    beating = [row for row in overview.rows if row["status"] in ("running", "paused", "halted")]
+    columns = ["id", "seconds_stale", "limit_seconds"]
+    return charts.freshness(pd.DataFrame(beating, columns=columns))
+
+
+def _cost(overview: Overview) -> Any:
+    usual: tuple[float, ...] = ()
+    with suppress(ConfigError):  # no usual cost is known for this model
+        usual = band(str(_focus(overview).get("model")))
+    return _titled(charts.cost_per_tick(_frame(overview), *usual), overview)
+
+
+def _month(overview: Overview) -> Any:
+    return _titled(charts.month_to_date(_frame(overview), _focus(overview).get("cap_usd")), overview)
+
+
+def _cadence(overview: Overview) -> Any:
+    return _titled(charts.cadence(_frame(overview).tail(TICKS), _focus(overview).get("tick_seconds") or 0.0), overview)
+
+
+def _focus(overview: Overview) -> dict[str, Any]:
+    return next((row for row in overview.rows if row["id"] == overview.focus), {})
+
+
+def _frame(overview: Overview) -> pd.DataFrame:
+    return pd.DataFrame(list(overview.ticks), columns=["tick_at", "cost_usd"])
+
+
+def _titled(figure: Any, overview: Overview) -> Any:
+    """Whose ticks they are."""
+    words = f"{figure.get_suptitle()}: {overview.focus[:8] or 'nobody'}"
+    figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
+    return figure
+
+
+def png(figure: Any) -> bytes:
+    """A figure as PNG. It is closed already, so that a thread may paint it: nothing of pyplot knows it any more."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return data.getvalue()
+
+
+DRAWN = (_freshness, _cost, _month, _cadence)

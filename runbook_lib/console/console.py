@@ -1,0 +1,67 @@
+"""The console: what every deployment does, and buttons that stop it. Looking takes no lock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.console import markup
+from runbook_lib.console.overview import Reader
+from runbook_lib.steps.display.cards import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.steps.phase import Phase
+
+__all__ = ["open_console"]
+
+OPEN: list[Any] = []  # the panel of this kernel: its cell may be run again
+
+
+class Still:
+    """A console where nobody can press: what it showed at one moment."""
+
+    def __init__(self, html: str, words: str) -> None:
+        self._html, self._words = html, words
+
+    def __repr__(self) -> str:
+        return self._words
+
+    def _repr_html_(self) -> str:
+        return f"<div {PLAIN}>{self._html}</div>"
+
+
+def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
+    """A live console for a person, a still picture in a headless run. ``deployments``: ids chosen from the start.
+
+    Raise `ServiceError` if, headless, the database does not answer.
+    """
+    if phase.mode == "headless":
+        return _still(phase, deployments)
+    from IPython.display import display  # noqa: PLC0415
+
+    from runbook_lib.console import page  # noqa: PLC0415 - ipywidgets only where a person is
+
+    while OPEN:
+        OPEN.pop().close()
+    operator = phase.record.opened()["operator"]
+    words = f"a console, opened {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC by {operator}; each press has its own record"
+    # What is left to read when the widget is dead.
+    display(Still(f"<div style='color:#666'>{escape(words)}</div>", words))  # type: ignore[no-untyped-call]
+    OPEN.append(page.Panel(phase.settings, operator=operator, root=phase.record.root, chosen=deployments))
+    return OPEN[0]
+
+
+def _still(phase: Phase, chosen: Sequence[str]) -> Still:
+    reader = Reader(phase.settings)
+    try:
+        seen = reader.read(chosen)
+    finally:
+        reader.close()
+    words = markup.trouble(seen.rows)
+    phase.record.ledger.append("shown", commands=["console: deployments, log, ticks"], rows=len(seen.rows))
+    bar = markup.bar(phase.settings, phase.record.opened()["operator"], seen, "listens when it is live", "")
+    html = f"{bar}{markup.deployments(seen, chosen)}<br>{markup.log(seen.log)}"
+    return Still(html, words)

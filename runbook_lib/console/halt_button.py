@@ -1,0 +1,39 @@
+"""A halt pressed in the console: the same code, and record, as ``./runbook halt --all``; shown as it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.console import markup
+from runbook_lib.console.background import aside
+from runbook_lib.halt.state import Request
+from runbook_lib.halt.stop import halt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["follow"]
+
+
+async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
+    """Halt everything; ``display`` gets each picture, on the loop. ``press`` is its moment on the monotonic clock."""
+    loop = asyncio.get_running_loop()
+
+    def show(parts: Iterable[Any], outcome: str | None = None, words: str = "") -> None:
+        display(markup.halting(at, parts, outcome, words))
+
+    def watch(board: Any) -> None:
+        loop.call_soon_threadsafe(show, list(board.parts.values()))
+
+    try:
+        done = await aside(lambda: halt(settings, Request(), root=root, press=press, watch=watch))
+    except BaseException as error:
+        said = settings.redactor().text(f"a mistake in this program: {error!r}")
+        show((), "unknown", f"{said}; in a terminal: ./runbook halt --all")
+        raise
+    words = done.complaint or (f"record {done.record.name}" if done.record else "")
+    show(done.parts, done.outcome, f"{words}. To take it back: ./runbook unhalt")

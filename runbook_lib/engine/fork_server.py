@@ -1,0 +1,168 @@
+"""The processes behind kernels: started one by one, or forked from a warm server."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+from runbook_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PROGRAM = Path(__file__).with_name("kernel_process.py")
+
+
+class Process(Protocol):
+    """A kernel's process; its pid is its process group's too, and 0 until it is known."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """Our ends of a kernel's pipes, and its log: what it says outside its channels."""
+
+    orders: IO[bytes]
+    report: IO[bytes]
+    status: IO[bytes]
+    log: IO[bytes]
+
+    def close(self) -> None:
+        for pipe in (self.orders, self.report, self.status, self.log):
+            try:
+                pipe.close()
+            except BrokenPipeError:  # orders that nobody will read
+                pipe.close()
+
+
+class Ends:
+    """Both ends of a new kernel's pipes. The kernel's are closed here when the ``with`` ends."""
+
+    def __init__(self) -> None:
+        (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
+        self.ours = Pipes(os.fdopen(orders, "wb"), unbuffered(report), unbuffered(status), _log())
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for descriptor in (self.orders, self.report, self.status):
+            os.close(descriptor)
+        if kind:
+            self.ours.close()
+
+
+def unbuffered(descriptor: int) -> IO[bytes]:
+    """A pipe to read from, of which nothing is read ahead."""
+    return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _log() -> IO[bytes]:
+    """A file that is never on a disk: it may hold secrets."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("kernel log"), "r+b")
+    return tempfile.TemporaryFile()
+
+
+def launched(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment a process is started with."""
+    # With this variable ipykernel does not show what commands print: tests would not see what runs show.
+    return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
+    """Start a kernel."""
+    log = ends.ours.log.fileno()
+    return _python(["kernel", str(ends.report)], environment, ends.orders, log, ends.report)
+
+
+def _python(
+    arguments: list[str], environment: Mapping[str, str], stdin: int, log: int, *passed: int
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", str(PROGRAM), str(os.getpid()), *arguments],
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            env={**environment, "JPY_PARENT_PID": str(os.getpid())},
+            pass_fds=passed,
+            start_new_session=True,  # Ctrl-C reaches the command alone, which decides
+        )
+    except OSError as error:
+        raise ConfigError(f"the kernel cannot be started: {error}") from error
+
+
+class ForkServer:
+    """A process that has imported ``modules`` and forks kernels, with the ``environment`` it was started with."""
+
+    def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
+        self.environment = dict(environment)
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            self._process = _python(
+                ["server", str(number), *modules], environment, subprocess.DEVNULL, subprocess.DEVNULL, number
+            )
+
+    def fork(self, ends: Ends) -> Process:
+        """Ask for a kernel; it comes when the server has imported everything."""
+        descriptors = [ends.orders, ends.report, ends.ours.log.fileno(), ends.status]
+        try:
+            socket.send_fds(self._requests, [b"k"], descriptors)
+        except OSError:  # the server is dead
+            return spawn(ends, self.environment)
+        return Forked(ends.ours.status)
+
+    def close(self) -> None:
+        """End the server, and with it every kernel it forked."""
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+
+
+class Forked:
+    """A kernel that is not our child: the server tells its pid and, in the end, its exit code."""
+
+    def __init__(self, status: IO[bytes]) -> None:
+        self._status, self._said = status, b""
+        self._over = False
+        os.set_blocking(status.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        self._listen()
+        return int(self._said.split()[0]) if b"\n" in self._said else 0
+
+    def poll(self) -> int | None:
+        """The exit code, once it has ended. One that nobody tells means that the server was killed, and it too."""
+        self._listen()
+        words = self._said.split()
+        if len(words) == 2:
+            return int(words[1])
+        return -signal.SIGKILL if self._over else None
+
+    def wait(self) -> int:
+        while (code := self.poll()) is None:
+            select.select([self._status], [], [])
+        return code
+
+    def _listen(self) -> None:
+        while not self._over and not self._status.closed:
+            chunk = self._status.read(64)
+            if chunk is None:
+                return
+            self._said += chunk
+            self._over = not chunk

@@ -1,0 +1,98 @@
+"""A kernel that has run a notebook's opening cells and then answers expressions, for as long as it lives."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+from queue import Empty
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.engine.cells import START, first
+from runbook_lib.engine.kernel_pool import KernelDied
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+    from pathlib import Path
+
+    from runbook_lib.engine.kernel_pool import Client, Kernel, Kernels
+
+__all__ = ["KernelDied", "Session"]
+
+
+class Session:
+    """Cells and expressions in one kernel. Whatever goes wrong is a `KernelDied`: close it and open another."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._client: Client | None = None
+
+    @classmethod
+    async def open(cls, kernels: Kernels, env: Mapping[str, str], cwd: Path, cells: Sequence[str]) -> Session:
+        """Take a kernel and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
+        session = cls(kernels.take())
+        try:
+            session._client = await session._within(session.kernel.connect(env, cwd), START)
+            for source in cells:
+                await session._execute(source, {}, START)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    @property
+    def pid(self) -> int:
+        return self.kernel.process.pid
+
+    async def ask(self, expression: str, within: float) -> Any:
+        """The value of an expression made of texts, numbers and lists of them; it may take ``within`` seconds."""
+        content = await self._execute("", {"answer": expression}, within)
+        answer = content["user_expressions"]["answer"]
+        if answer["status"] != "ok":
+            raise KernelDied(f"{answer['ename']}: {answer['evalue']}")
+        return ast.literal_eval(answer["data"]["text/plain"])
+
+    def close(self) -> None:
+        """End the kernel and whatever its cells started."""
+        if self._client:
+            self._client.stop_channels()
+        self.kernel.close()
+
+    async def _execute(self, source: str, expressions: dict[str, str], within: float) -> dict[str, Any]:
+        client = self._client
+        if client is None:
+            raise KernelDied("the kernel was not connected")
+        sent = client.execute(source, silent=True, store_history=False, user_expressions=expressions, allow_stdin=False)
+        content: dict[str, Any] = await self._within(_answered(client, sent), within)
+        if content["status"] != "ok":
+            raise KernelDied(f"{content.get('ename')}: {content.get('evalue')}")
+        return content
+
+    async def _within(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+        """What ``work`` brings, if the kernel lives so long."""
+        task, death = asyncio.ensure_future(work), asyncio.ensure_future(self.kernel.death())
+        try:
+            await first(task, death, within=seconds)
+            if task.done():
+                return task.result()
+            raise KernelDied(
+                f"the kernel {self.kernel.how_it_ended()}" if death.done() else f"no answer within {seconds:g} s"
+            )
+        finally:
+            for one in (task, death):
+                one.cancel()
+            await asyncio.wait([task, death])
+
+
+async def _answered(client: Client, sent: str) -> dict[str, Any]:
+    """The reply to a message. What the kernel says besides is read too, so that it does not pile up."""
+    while True:
+        reply = await client.get_shell_msg()
+        if reply["parent_header"].get("msg_id") == sent:
+            break
+    try:
+        while await client.iopub_channel.msg_ready():
+            await client.get_iopub_msg(timeout=0)
+    except Empty:
+        pass
+    content: dict[str, Any] = reply["content"]
+    return content

@@ -1,0 +1,156 @@
+"""The record of a halt, written beside it: what is done for safety never waits for a disk that does not answer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands.command import Shell, frozen
+from runbook_lib.errors import RecordError
+from runbook_lib.records import archive, history, run_record
+from runbook_lib.records.ledger import Record
+from runbook_lib.settings.profiles import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from runbook_lib.halt.state import Part
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["PHASE", "UNDO", "Book", "close", "hold"]
+
+PHASE = "halt"
+UNDO = "switches"  # the step that owes the undo
+PATIENCE = 1.0  # seconds a write may take before what it announces is done all the same
+LOCK = ".halting"
+
+
+class Book:
+    """Writes the ledger in a thread of its own, in order. ``complaint`` says why the record is not whole."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        parameters: Mapping[str, Any],
+        *,
+        parent: Record | None = None,
+        mode: str = "halt",
+    ) -> None:
+        self.settings, self.root = settings, root
+        self.key = str(uuid.uuid4())  # what the commands of this halt are numbered by
+        self.record: Record | None = None
+        self.complaint: str | None = None
+        self._sent: set[str] = set()  # parts that changed something: the others only looked
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="record")
+        ran_with = {**parameters, "key": self.key}
+        self._do(lambda: self._begin(ran_with, parent, mode))
+
+    def sending(self, step: str, text: str) -> None:
+        """Say what is about to be sent. That it cannot be written stops nothing here."""
+        self._sent.add(step)
+        self._append("sending", step=step, verb="act", title=step, commands=[text])
+
+    def owe(self) -> None:
+        """Register the reverse of the switches before they are thrown."""
+        back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
+        self._append("owed", step=UNDO, command=frozen(back), text=back.line)
+
+    def undone(self, step: str) -> None:
+        """Say that the reverse was carried out."""
+        self._append("undone", step=step, replies=[])
+
+    def ended(self, part: Part) -> None:
+        """Write how a part ended, with seconds after the press."""
+        self._append(
+            "outcome",
+            step=part.name,
+            verb="act" if part.name in self._sent else "check",
+            title=part.title,
+            outcome=part.outcome,
+            seen=part.seen,
+            complaint=part.complaint,
+            symptom=None,
+            fix=None,
+            replies=[],
+            seconds=round(part.ended or 0.0, 3),
+        )
+
+    def finish(self, outcome: str, **facts: Any) -> Event | None:
+        """Seal the record; None if it cannot be, and ``complaint`` says why."""
+        sealed: list[Event] = []
+        self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
+        self._writer.shutdown(wait=False)
+        return sealed[0] if sealed else None
+
+    def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
+        facts = {"within": within} if (within := _within()) else {}
+        self.record = run_record.begin(
+            self.settings, PHASE, root=self.root, parameters=ran_with, parent=parent, mode=mode, **facts
+        )
+
+    def _opened(self) -> Record:
+        if self.record is None:
+            raise RecordError("it could not be begun")
+        return self.record
+
+    def _append(self, event: str, **facts: Any) -> None:
+        self._do(lambda: self._opened().ledger.append(event, **facts))
+
+    def _do(self, write: Callable[[], Any], patience: float = PATIENCE) -> None:
+        waits = self.complaint is None  # once is enough: a disk that hangs is not asked to be quick again
+        try:
+            done = self._writer.submit(write)
+            if waits:
+                done.result(patience)
+        except TimeoutError:
+            self.complaint = f"the record is not written within {patience:g} s"
+        except (RecordError, OSError, RuntimeError, ValueError) as error:
+            self.complaint = self.complaint or str(error)
+
+
+def _within() -> dict[str, str] | None:
+    """The record, and the step of it, that called this: an exercise of the runbook, or an incident; None by hand."""
+    named = os.environ.get(run_record.RECORD)
+    if not named:
+        return None
+    calling = Record(Path(named))
+    within = {"record": calling.name}
+    with suppress(RecordError, OSError):  # that it cannot be read stops nothing here
+        told = [event for event in calling.ledger.events() if event["event"] in ("sending", "outcome")]
+        if told and told[-1]["event"] == "sending":
+            within["step"] = str(told[-1]["step"])
+    return within
+
+
+def close(record: Record, outcome: str, **facts: Any) -> Event:
+    """Seal the record of a halt or of its undoing, with what every seal says."""
+    found, opened = history.read(record), record.opened()
+    kept = ("phase", "profile", "project", "operator", "parent", "versions")
+    said = {name: opened[name] for name in kept}
+    return archive.close(
+        record, outcome, **said, steps=history.counts(found), missing=[], owed=list(found.owed()), **facts
+    )
+
+
+def hold(root: Path, profile: str, *, alone: bool) -> int | None:
+    """Mark that a halt of this profile runs, or ``alone`` that it is being undone; None if that cannot be.
+
+    Released with the process, however it ends. A halt goes on without the mark.
+    """
+    with suppress(OSError):
+        (root / profile).mkdir(parents=True, exist_ok=True)
+        file = os.open(root / profile / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return None
+        return file
+    return None

@@ -1,0 +1,197 @@
+"""What a halt knows so far, shared by its threads: the parts, the deployments, the wallets, the running machines.
+
+Each thread writes what it found and wakes the others; none waits for another without a deadline of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from runbook_lib.halt.halt_record import Book
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Board", "Deployment", "Order", "Part", "Request", "Wallet"]
+
+ACTIVE = ("provisioning", "running", "paused", "halted")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be stopped. Without a ``deployment`` all of them, and the platform's switches with them.
+
+    ``wallet``: act on a wallet that other deployments use too, and halt those as well. ``stop_anyway``: stop the
+    machine of a deployment that did not get flat.
+    """
+
+    deployment: str | None = None
+    mode: str = "halt"  # or "reduce": no new risk, protective orders and positions stay
+    wallet: bool = False
+    stop_anyway: bool = False
+
+    @property
+    def everything(self) -> bool:
+        return self.deployment is None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One proof: ``outcome`` is None while it is under way; ``began`` and ``ended`` are seconds after the press."""
+
+    name: str
+    title: str
+    outcome: str | None = None
+    seen: str = ""
+    complaint: str | None = None
+    began: float = 0.0
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployment as the database last told it; ``wallet`` in lower case, None on paper.
+
+    ``paused`` and ``flattened``: the runner acknowledged it, and the row agrees. ``others`` are deployments that use
+    the same wallet and were not asked for.
+    """
+
+    id: str
+    broker: str
+    status: str
+    wallet: str | None = None
+    paused: bool = False
+    flattened: bool = False
+    positions: int = 0
+    others: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> bool:
+        return self.status in ACTIVE
+
+
+@dataclass(frozen=True)
+class Order:
+    """A resting order; ``protective`` ones can only reduce a position."""
+
+    coin: str
+    oid: int
+    text: str
+    protective: bool
+
+
+@dataclass(frozen=True)
+class Wallet:
+    """A wallet as the venue last told it; ``at`` is when we asked, in seconds after the press.
+
+    ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until they were asked for.
+    """
+
+    address: str
+    positions: dict[str, str] = field(default_factory=dict)
+    orders: tuple[Order, ...] | None = None
+    at: float = -1.0
+    error: str | None = "not asked yet"
+
+
+class Board:
+    """The state of one halt. Every method may be called from any thread."""
+
+    def __init__(
+        self, settings: Settings, request: Request, parts: Iterable[tuple[str, str]], book: Book, press: float
+    ) -> None:
+        self.settings, self.request, self.book = settings, request, book
+        self.limits = settings.budgets.halt
+        self.press = press  # on the monotonic clock
+        self.parts = {name: Part(name, title) for name, title in parts}
+        self.database = "awaited"  # then "answered", or "silent" once the time for pausing is over
+        self.deployments: dict[str, Deployment] = {}
+        self.addresses: set[str] = set()  # wallets whose flatness is to be proven
+        self.wallets: dict[str, Wallet] = {}
+        self.flat: dict[str, float] = {}  # wallet -> seconds after the press when its proof was asked for
+        self.orderless: set[str] = set()  # wallets without resting orders since nobody can place any
+        self.running: set[str] | None = None  # deployments whose machine runs; None until Fly listed the machines
+        self._changed = threading.Condition()
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds after the press."""
+        return time.monotonic() - self.press
+
+    def wait(self, true: Callable[[], Any], until: float) -> bool:
+        """Wait for ``true()``, at most until so many seconds after the press."""
+        with self._changed:
+            return bool(self._changed.wait_for(true, max(0.0, until - self.now())))
+
+    def rest(self, seconds: float) -> None:
+        """Wait a little, or until anything changes."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    # --- the parts ------------------------------------------------------------------------------------------------
+
+    def tell(self, name: str, seen: str) -> None:
+        """Say how far a part has come."""
+        with self._changed:
+            if name in self.parts and self.parts[name].outcome is None:
+                self.parts[name] = replace(self.parts[name], seen=seen)
+
+    def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
+        """Give a part its outcome; the first one stands."""
+        with self._changed:
+            part = self.parts.get(name)
+            if part is None or part.outcome is not None:
+                return
+            part = replace(part, outcome=outcome, seen=seen, complaint=complaint, ended=self.now())
+            self.parts[name] = part
+            self._changed.notify_all()
+        self.book.ended(part)
+
+    @property
+    def outcome(self) -> str:
+        """The worst outcome of any part; ``unknown`` while one has none."""
+        found = {part.outcome for part in self.parts.values()}
+        return next((word for word in (None, "unknown", "failed") if word in found), "passed") or "unknown"
+
+    # --- what is known --------------------------------------------------------------------------------------------
+
+    def update(self, **known: Any) -> None:
+        """Set attributes, and wake whoever waits for them."""
+        with self._changed:
+            for name, value in known.items():
+                setattr(self, name, value)
+            self._changed.notify_all()
+
+    def saw(self, wallet: Wallet, *, orderless: bool, flat: bool) -> None:
+        """Take in what the venue told of a wallet."""
+        with self._changed:
+            self.wallets[wallet.address] = wallet
+            if orderless:
+                self.orderless.add(wallet.address)
+            if flat:
+                self.flat.setdefault(wallet.address, wallet.at)
+            self._changed.notify_all()
+
+    def alive(self, deployment: str) -> bool:
+        """Whether its machine runs, as far as Fly has told."""
+        return self.running is None or deployment in self.running
+
+    def fenced(self, deployment: str) -> bool:
+        """Whether it can place no new order: paused, or its machine does not run."""
+        known = self.deployments.get(deployment)
+        return (known is not None and known.paused) or not self.alive(deployment)
+
+    def settled(self, deployment: Deployment) -> bool:
+        """Whether nothing of it is open: its wallet is flat at the venue or, on paper, its book is empty."""
+        if deployment.wallet is None:
+            return deployment.positions == 0 and self.fenced(deployment.id)
+        return deployment.wallet in self.flat
+
+    def users(self, wallet: str) -> list[Deployment]:
+        """The deployments to be halted that trade a wallet."""
+        return [one for one in list(self.deployments.values()) if one.wallet == wallet]

@@ -1,0 +1,151 @@
+"""Stop everything: the safety action that works without a kernel, a browser, or half of the platform.
+
+Parts run side by side and each has its own outcome: what one service does not answer stops no other part. The order
+that safety needs is kept by what the parts know of each other (`board`): pause, cancel, flatten, prove flat at
+the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.errors import RunbookError
+from runbook_lib.halt.halt_record import Book, hold
+from runbook_lib.halt.machines import machines
+from runbook_lib.halt.runners import runners
+from runbook_lib.halt.state import Board, Part, Request
+from runbook_lib.halt.switches import fly_switch, switches
+from runbook_lib.halt.venue import venue
+from runbook_lib.records import run_record
+from runbook_lib.services.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["EXIT", "Done", "halt", "run_parts"]
+
+EXIT = {"passed": 0, "failed": 1, "unknown": 4}
+GRACE = 5.0  # seconds beyond every budget after which a part that does not end is left behind
+LOOK = 0.1  # seconds between two pictures for ``watch``
+
+TITLES = {
+    "switches": "No new deployments: switch set, redeployed",
+    "fly": "No new machine trades live",
+    "pause": "No runner takes new orders",
+    "cancel": "No resting orders",
+    "flatten": "Runners closed their positions",
+    "flat": "Flat at the venue",
+    "machines": "Every machine stopped, and stays so",
+    "refusal": "A new deployment is refused",
+}
+Work = Callable[[Services, Board], None]
+WORK: dict[Work, tuple[str, ...]] = {
+    switches: ("switches", "refusal"),
+    fly_switch: ("fly",),
+    runners: ("pause", "flatten"),
+    venue: ("cancel", "flat"),
+    machines: ("machines",),
+}
+REDUCED = ("switches", "pause", "cancel", "refusal")  # what a reduction does: positions and machines stay
+PLATFORM = ("switches", "fly", "refusal")  # what concerns everybody: left alone when one deployment is named
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a halt ended; ``record`` is None, and ``complaint`` says why, when it could not be written."""
+
+    outcome: str
+    parts: tuple[Part, ...]
+    record: Record | None
+    seal: dict[str, Any] | None
+    complaint: str | None
+
+
+def parts_of(request: Request) -> list[tuple[str, str]]:
+    """Names and titles of what a request does, in the order they are shown."""
+    names = REDUCED if request.mode == "reduce" else tuple(TITLES)
+    return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
+
+
+def halt(
+    settings: Settings,
+    request: Request,
+    *,
+    root: Path | None = None,
+    press: float | None = None,
+    watch: Callable[[Board], None] = lambda _: None,
+) -> Done:
+    """Stop what the request names; ``watch`` is shown the board ten times a second.
+
+    ``press`` is the moment of the command, on the monotonic clock. Nothing is raised for a service that fails: each
+    part says what became of it.
+    """
+    press, root = press or time.monotonic(), root or run_record.records_root()
+    held = hold(root, settings.name, alone=False)
+    hurried = settings.model_copy(
+        update={"budgets": settings.budgets.model_copy(update={"answer": settings.budgets.halt.answer})}
+    )
+    book = Book(hurried, root, asdict(request))
+    board = Board(hurried, request, parts_of(request), book, press)
+    if request.everything:
+        book.owe()
+    run_parts(board, WORK, watch)
+    return _finish(board, held)
+
+
+def run_parts(board: Board, work: Mapping[Work, tuple[str, ...]], watch: Callable[[Board], None]) -> None:
+    """Run each piece of work that has a part on the board, side by side, to its end."""
+    started = [_start(board, one, parts) for one, parts in work.items() if set(parts) & board.parts.keys()]
+    _follow(board, started, watch)
+
+
+def _start(board: Board, work: Work, parts: tuple[str, ...]) -> threading.Thread:
+    """Run one piece of work in a thread with connections of its own."""
+    thread = threading.Thread(target=_guarded, args=(board, work, parts), name=parts[0], daemon=True)
+    thread.start()
+    return thread
+
+
+def _guarded(board: Board, work: Work, parts: tuple[str, ...]) -> None:
+    """Whatever goes wrong in one part ends that part, and nothing else."""
+    services = Services(board.settings)
+    try:
+        work(services, board)
+        words = "it ended without a verdict"
+    except RunbookError as error:
+        words = str(error)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not keep the others from their work
+        words = f"a mistake in this program: {error!r}"
+    finally:
+        services.close()
+    for part in parts:
+        board.end(part, "unknown", complaint=words)
+
+
+def _follow(board: Board, started: list[threading.Thread], watch: Callable[[Board], None]) -> None:
+    """Show the board until every part has ended, or has had all the time there is."""
+    limits = board.settings.budgets
+    longest = max(limits.redeploy, limits.halt.flat + 2 * limits.halt.stop + limits.halt.stays_stopped) + GRACE
+    while (alive := [thread for thread in started if thread.is_alive()]) and board.now() < longest:
+        watch(board)
+        alive[0].join(LOOK)
+    for part in board.parts:
+        board.end(part, "unknown", complaint=f"no verdict within {longest:g} s")
+    watch(board)
+
+
+def _finish(board: Board, held: int | None) -> Done:
+    outcome = board.outcome
+    seal = board.book.finish(outcome, **({} if held is not None else {"beside": "an undoing of a halt was running"}))
+    if held is not None:
+        os.close(held)
+    return Done(outcome, tuple(board.parts.values()), board.book.record, seal, board.book.complaint)

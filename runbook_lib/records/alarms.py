@@ -1,0 +1,215 @@
+"""Alarms, as the ledger of a watch tells them: raised, recurred, acknowledged, cleared.
+
+An alarm stays open until a round judges it quiet, or until somebody has acknowledged what happened and is over. A round
+that could not judge changes nothing: it opens the alarm called `unknown`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.errors import ConfigError, RecordError, nearest
+from runbook_lib.records import archive, history, ledger, run_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = [
+    "MODE",
+    "MODES",
+    "UNKNOWN",
+    "Alarm",
+    "acknowledge",
+    "changes",
+    "close",
+    "fold",
+    "newest",
+    "open_alarms",
+    "unknown_of",
+]
+
+MODE = "watch"  # of a watch's record
+ACK = "ack"  # of a record that holds an acknowledgement made after the watch had ended
+MODES = (MODE, ACK)
+UNKNOWN = "unknown"  # the alarm that is open while something cannot be judged
+SILENT = timedelta(seconds=30)  # beyond twice its interval: a watch that wrote nothing for so long is not watching
+SAID = ("title", "complaint", "fix", "lasts")  # what a verdict and a raised line say alike
+Verdict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alarm's state. Times are ISO 8601, UTC; ``at`` is the newest event's, null where nothing dates it."""
+
+    name: str
+    title: str
+    complaint: str
+    fix: str
+    raised: str  # when we noticed first
+    at: str | None
+    lasts: bool
+    acked_by: str | None = None
+    cleared: str | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.cleared is None
+
+    @property
+    def loud(self) -> bool:
+        return self.open and self.acked_by is None
+
+
+def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
+    """The state of every alarm that ever rang, after ``events``."""
+    found = dict(known or {})
+    for event in events:
+        name = event.get("alarm", "")
+        match event["event"]:
+            case "raised":
+                said = {key: event[key] for key in SAID}
+                found[name] = Alarm(name, raised=event["detected_at"], at=event["event_at"], **said)
+            case "recurred":
+                said = {key: event[key] for key in ("complaint", "lasts")}
+                found[name] = replace(found[name], at=event["event_at"], acked_by=None, **said)
+            case "acked" if name in found:
+                found[name] = replace(found[name], acked_by=event["by"])
+            case "cleared":
+                found[name] = replace(found[name], cleared=event["detected_at"], lasts=False)
+    return found
+
+
+def changes(
+    known: Mapping[str, Alarm], verdicts: Mapping[str, Verdict], now: datetime, before: datetime
+) -> Iterator[Event]:
+    """The ledger lines of one round's verdicts: what rings, rings again, or is over.
+
+    ``now`` is when they came, ``before`` the round before: what nothing dates happened between the two.
+    """
+    for name, verdict in verdicts.items():
+        alarm = known.get(name)
+        event = _change(alarm, verdict)
+        if event is not None:
+            at = verdict.get("at") if event != "cleared" else None
+            said: Event = {key: verdict[key] for key in SAID if key in verdict}
+            if event == "cleared" and alarm is not None:
+                said |= {"title": alarm.title, "raised_at": alarm.raised}
+            yield {"event": event, "alarm": name, **_dated(at, now), "not_before": before.isoformat(), **said}
+
+
+def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """The verdict on whether everything could be judged."""
+    unsure = {n: v.get("complaint", "") for n, v in verdicts.items() if v["verdict"] == "unknown"}
+    if not unsure:
+        return {"verdict": "quiet"}
+    whys = [f"{', '.join(n for n in unsure if unsure[n] == why)}: {why}" for why in dict.fromkeys(unsure.values())]
+    return {
+        "verdict": "alarm",
+        "title": "Every alarm can be judged",
+        "complaint": "cannot be judged: " + "; ".join(whys),
+        "fix": "What is not seen is not good: look at the deployment's page and the venue's; ./runbook doctor.",
+        "at": None,
+        "lasts": True,
+    }
+
+
+def _change(known: Alarm | None, verdict: Verdict) -> str | None:
+    """What a verdict does to an alarm; ``None``: nothing."""
+    if verdict["verdict"] == "quiet":
+        return "cleared" if known and known.open else None
+    if verdict["verdict"] == "alarm":
+        return _again(known, verdict) if known else "raised"
+    return None
+
+
+def _again(known: Alarm, verdict: Verdict) -> str | None:
+    """An alarm that has rung before rings again: something new, or what everybody knows."""
+    fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
+    if not known.open:
+        return "raised" if fresh or verdict["lasts"] else None
+    if fresh:
+        return "recurred"
+    return "cleared" if known.acked_by and not verdict["lasts"] else None
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _dated(at: str | None, now: datetime) -> dict[str, Any]:
+    """When it happened, when we noticed, and the seconds between."""
+    latency = round((now - _time(at)).total_seconds(), 3) if at else None
+    return {"event_at": at, "detected_at": now.isoformat(), "latency": latency}
+
+
+# --- the watches of a profile -----------------------------------------------------------------------------------------
+
+
+def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
+    """The record of a profile's newest watch, or of an acknowledgement that rests on it; of its own platform only."""
+    for record in reversed([r for r in ledger.every(root) if r.profile == settings.name]):
+        try:
+            opened = record.opened()
+        except RecordError:
+            continue  # cut off while it was begun
+        ours = opened["mode"] in MODES and opened["phase"] == (notebook or opened["phase"])
+        if ours and opened.get("platform", "") == settings.platform:
+            return record
+    return None
+
+
+def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
+    """Every alarm that is open in a profile, oldest first; a watch that fell silent before its time is one of them."""
+    record = newest(settings, root)
+    if record is None:
+        return []
+    found = list(fold(history.read(record).all).values())
+    silent = _silence(record, now or datetime.now(UTC))
+    still = [alarm for alarm in found if alarm.open and (silent is None or alarm.name != UNKNOWN)]
+    return [(record, alarm) for alarm in sorted([*still, *([silent] if silent else [])], key=lambda one: one.raised)]
+
+
+def _silence(record: Record, now: datetime) -> Alarm | None:
+    """The alarm of a watch that was cut off: it is not sealed, its time is not over, and it writes no more."""
+    events = record.ledger.events()
+    begun = next((event for event in events if event["event"] == "watching"), None)
+    if record.sealed() is not None or begun is None:
+        return None
+    last = str(next(event["at"] for event in reversed(events) if event["event"] in ("round", "watching")))
+    if now - _time(last) < 2 * timedelta(seconds=begun["every"]) + SILENT or now > _time(begun["ends"]):
+        return None
+    complaint = f"the watch has been silent since {last}"
+    fix = f"./runbook watch {record.opened()['phase']} goes on where it was cut off."
+    return Alarm(UNKNOWN, "The watch watches", complaint, fix, last, None, lasts=True)
+
+
+def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
+    """Write down who has taken an open alarm over; the record it stands in. Raise `ConfigError` if it is not open."""
+    if not by.strip():
+        raise ConfigError("--as: expected a name, found none")
+    found = {alarm.name: record for record, alarm in open_alarms(settings, root)}
+    if name not in found:
+        choice = nearest(name, found) if found else "no alarm is open"
+        raise ConfigError(f"no open alarm {name!r} on profile {settings.name}: {choice}")
+    record = found[name]
+    if record.sealed() is None:
+        ledger.Record(record.folder, settings.redactor()).ledger.append("acked", alarm=name, by=by)
+        return record
+    answer = run_record.begin(settings, record.opened()["phase"], root=root, parent=record, mode=ACK)
+    answer.ledger.append("acked", alarm=name, by=by)
+    close(answer, "passed")
+    return answer
+
+
+def close(record: Record, outcome: str, **facts: Any) -> Event:
+    """Seal the record of a watch, or of an acknowledgement, with what every seal says."""
+    opened = record.opened()
+    kept = {key: opened[key] for key in ("phase", "profile", "project", "operator", "parent", "versions")}
+    counts = history.counts(history.read(record))
+    return archive.close(record, outcome, **kept, steps=counts, missing=[], owed=[], **facts)

@@ -1,0 +1,136 @@
+"""The archive: a copy of each sealed record in the folder the profile names, read back and compared.
+
+A record is noted before it is sealed. Every command ends by copying what is noted, so that neither a crash nor an
+archive that is away loses a copy; and none of it fails a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib.errors import ConfigError, RecordError
+from runbook_lib.records import ledger, signing
+from runbook_lib.records.ledger import Record
+from runbook_lib.records.verify import SIGNATURE, SIGNERS, below, digest
+from runbook_lib.settings import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["catch_up", "close"]
+
+PENDING = ".pending"  # folder of a profile: one note for each record that is not signed or not archived yet
+
+
+def close(record: Record, outcome: str, **facts: Any) -> Event:
+    """Seal a record and, in production, sign the seal. Raise `RecordError` if it cannot be sealed.
+
+    A seal that could not be signed is told of by every command until `sign` has done it: gates take no such record.
+    """
+    _note(record)
+    event = ledger.seal(record, outcome, **facts)
+    if record.opened().get("kind") == "production":
+        try:
+            signing.sign(record)
+        except RecordError as error:
+            _note(record, str(error))
+    return event
+
+
+def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
+    """Copy every noted record to its archive; what could not be done, a line each. It stays noted."""
+    problems = []
+    for note in sorted(root.glob(f"*/{PENDING}/*")):
+        try:
+            told = json.loads(note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue  # another command has done it
+        record = Record(root / told["record"])
+        if record.sealed() is None:
+            continue  # it runs still, or was cut off: it is sealed when it is resumed
+        try:
+            _complete(record, load(record.profile), told["complaint"])
+            note.unlink(missing_ok=True)
+        except (ConfigError, RecordError, OSError) as error:
+            problems.append(f"{record.name}: {error}")
+    return problems
+
+
+def _note(record: Record, complaint: str | None = None) -> None:
+    """Note a record whose profile names an archive, or wants it signed."""
+    profile = _profile(record)
+    if profile.get("archive") or profile.get("kind") == "production":
+        folder = record.root / record.profile / PENDING
+        folder.mkdir(exist_ok=True)
+        told = {"record": record.name, "complaint": complaint}
+        ledger.write_atomic(folder / record.name.replace("/", "_"), json.dumps(told).encode())
+
+
+def _profile(record: Record) -> dict[str, Any]:
+    """The profile as the record was made with."""
+    told = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
+    profile = told.get("profile") if isinstance(told, dict) else None
+    return profile if isinstance(profile, dict) else {}
+
+
+def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
+    """Copy a record that is whole. Raise `RecordError` if it is not signed, or the copy is not the same."""
+    allowed = signing.signers(chosen)
+    if allowed is not None and not (record.folder / SIGNATURE).exists():
+        raise RecordError(f"{complaint or 'not signed'}; then ./runbook sign {record.name}")
+    if chosen.archive is None:
+        return
+    archive = profiles.ROOT / chosen.archive
+    if not archive.is_dir():  # never made here: it may be a disk that is not mounted
+        raise RecordError(f"not archived: there is no folder {archive}")
+    copy(record, archive)
+    if allowed is not None:
+        ledger.write_atomic(archive / record.profile / SIGNERS, f"{allowed}\n".encode())
+
+
+def copy(record: Record, archive: Path) -> None:
+    """Copy a record and compare what was written; the copy appears whole or not at all, and is never replaced."""
+    target = archive / record.name
+    if not target.exists():
+        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(record.folder, draft)
+            _reach_the_disk(draft, *draft.rglob("*"))
+            _compare(record.folder, draft)
+            draft.rename(target)
+        except OSError:
+            if not target.exists():  # another command was quicker
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        _reach_the_disk(target.parent)
+    _compare(record.folder, target)
+
+
+def _reach_the_disk(*paths: Path) -> None:
+    """Flush files and folders, and forget the cached pages, so that what is read back comes from the disk."""
+    for path in paths:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+            if path.is_file() and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+
+
+def _compare(folder: Path, copied: Path) -> None:
+    ours, theirs = ({below(f, p): digest(p) for p in f.rglob("*") if p.is_file()} for f in (folder, copied))
+    if ours != theirs:
+        other = sorted(name for name, _ in ours.items() ^ theirs.items())
+        raise RecordError(f"not archived: the copy {copied} differs in {', '.join(dict.fromkeys(other))}")

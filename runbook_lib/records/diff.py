@@ -1,0 +1,137 @@
+"""What differs between two records, in the words of an operator: steps, verdicts, values, timings, versions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib.records import history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runbook_lib.records.ledger import Event, Record
+
+__all__ = ["Difference", "differences"]
+
+LONGER = 1.5  # times as long that a step took is a difference,
+AT_LEAST = 0.25  # of so many seconds
+# Identifiers, keys and times are other ones in every run: that they are is no difference.
+OWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-\S+|0x[0-9a-f]{16,}|[0-9a-f]{14,}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d\S*")
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that differs. ``where`` is a step's number, or "run"; ``what`` names the value; then both, as text."""
+
+    where: str
+    what: str
+    first: str
+    second: str
+
+
+def differences(first: Record, second: Record) -> list[Difference]:
+    """Everything that differs, the run as a whole first, then step by step in the order of the notebook."""
+    return [*_of_runs(first, second), *_of_steps(first, second)]
+
+
+def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
+    told = [_told(record) for record in (first, second)]
+    yield from _pairs("run", *told)
+
+
+def _told(record: Record) -> dict[str, Any]:
+    """What a run was: by whom, how it ended, its versions and everything it was given."""
+    opened, seal = record.opened(), record.sealed() or {}
+    given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
+    told = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
+    told |= {name: opened.get(name) for name in ("profile", "project", "operator", "mode", "override")}
+    told |= {"missing steps": seal.get("missing"), "owed undos": seal.get("owed")}
+    flat = {"parameter": given.get("parameters"), "profile": given.get("profile"), "version": opened.get("versions")}
+    return {**told, **{key: value for name, part in flat.items() for key, value in _flat(name, part)}}
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name} {key}" if " " not in name else f"{name}.{key}", inner)
+    else:
+        yield name, value
+
+
+def _of_steps(first: Record, second: Record) -> Iterator[Difference]:
+    ours, theirs = (_steps(record) for record in (first, second))
+    for number in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(number), theirs.get(number)
+        if one is None or other is None:
+            yield Difference(number, "step", _verdict(one), _verdict(other))
+        else:
+            yield from _pairs(number, _facts(one), _facts(other))
+            yield from _values(number, one, other)
+            yield from _timing(number, one["seconds"], other["seconds"])
+
+
+def _steps(record: Record) -> dict[str, Event]:
+    """The newest outcome of each step, with what was sent and how long it took."""
+    sent: dict[str, Event] = {}
+    found = {}
+    for event in history.read(record).own:
+        if event["event"] == "sending":
+            sent[event["step"]] = event
+    for number, event in history.read(record).outcomes().items():
+        before = sent.get(number)
+        seconds = (_moment(event) - _moment(before)).total_seconds() if before else 0.0
+        found[number] = {**event, "seconds": seconds, "commands": before["commands"] if before else []}
+    return found
+
+
+def _moment(event: Event) -> datetime:
+    return datetime.fromisoformat(event["at"])
+
+
+def _verdict(event: Event | None) -> str:
+    return f"{event['outcome']}: {event['title']}" if event else "not reached"
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    kept = {name: event.get(name) for name in ("outcome", "title", "seen", "complaint", "symptom")}
+    if event.get("recalled"):
+        return {**kept, "sent": f"not again, recalled from {event['recalled']}"}
+    return {**kept, "sent": "\n".join(event["commands"])}
+
+
+def _values(number: str, one: Event, other: Event) -> Iterator[Difference]:
+    """Values of the replies: of each row where both have as many, else how many rows there are."""
+    pairs = zip(one.get("replies", ()), other.get("replies", ()), strict=False)
+    for index, (ours, theirs) in enumerate(pairs, 1):
+        place = f"reply {index}" if len(one["replies"]) > 1 else "reply"
+        yield from _pairs(number, {f"{place} status": ours["status"]}, {f"{place} status": theirs["status"]})
+        rows = list(zip(ours["rows"], theirs["rows"], strict=False))
+        if len(ours["rows"]) != len(theirs["rows"]):
+            yield Difference(number, place, f"rows: {len(ours['rows'])}", f"rows: {len(theirs['rows'])}")
+            continue
+        for line, (mine, yours) in enumerate(rows, 1):
+            where = f"{place} row {line}" if len(rows) > 1 else place
+            yield from _pairs(number, *(dict(_flat(f"{where} ", row)) for row in (mine, yours)))
+
+
+def _timing(number: str, one: float, other: float) -> Iterator[Difference]:
+    shorter, longer = sorted((one, other))
+    if longer > LONGER * shorter and longer - shorter > AT_LEAST:
+        yield Difference(number, "seconds", f"{one:.2f}", f"{other:.2f}")
+
+
+def _pairs(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Difference]:
+    for what in dict.fromkeys([*ours, *theirs]):
+        one, other = _text(ours.get(what)), _text(theirs.get(what))
+        if OWN.sub("…", one) != OWN.sub("…", other):
+            yield Difference(where, " ".join(what.replace(" .", " ").split()), one, other)
+
+
+def _text(value: Any) -> str:
+    return NONE if value is None or value in ("", [], {}) else str(value)

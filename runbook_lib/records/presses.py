@@ -1,0 +1,88 @@
+"""What became of a press, as four lamps: sent, acknowledged, effect, venue. Read from the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.records.ledger import Event
+
+__all__ = ["NAMES", "Lamp", "Press", "clock", "press"]
+
+NAMES = ("sent", "acknowledged", "effect", "venue")
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """One thing to be seen after a press. ``lit`` is None while it is awaited, False where there is nothing to see."""
+
+    name: str
+    lit: bool | None = None
+    at: str = ""  # ISO 8601, UTC
+    milliseconds: float | None = None  # since it was sent
+    note: str = ""
+
+    @property
+    def words(self) -> str:
+        """Name, time, how long after the sending, and what was seen."""
+        if not self.lit:
+            return f"{self.name}: {self.note}"
+        later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
+        return " ".join(filter(None, (self.name, clock(self.at), later, self.note)))
+
+
+@dataclass(frozen=True)
+class Press:
+    """A button that was pressed: what it said, who pressed it, when, and its lamps."""
+
+    label: str
+    by: str
+    at: str
+    lamps: Sequence[Lamp]
+
+    @property
+    def words(self) -> str:
+        """``pressed by ana at 14:53:07.120Z, acknowledged in 240 ms``."""
+        answered = next((lamp for lamp in self.lamps if lamp.name == "acknowledged" and lamp.lit), None)
+        quick = f", acknowledged in {answered.milliseconds:.0f} ms" if answered and answered.milliseconds else ""
+        return f"pressed by {self.by} at {clock(self.at)}{quick}"
+
+
+def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
+    """The newest press of a step's button, from the ledger's events; None if it was never pressed.
+
+    ``busy``: it is under way, so that what was not seen is awaited still.
+    """
+    pressed: Event | None = None
+    found: dict[str, Lamp] = {}
+    for event in events:
+        if event.get("step") != number:
+            continue
+        if event["event"] == "pressed":
+            pressed, found = event, {}
+        elif event["event"] == "sending":
+            found["sent"] = Lamp("sent", True, event["at"])
+        elif event["event"] == "press failed":
+            why = "nothing was sent" if "sent" not in found else "not seen"
+            found = {name: Lamp(name, False, note=why) for name in NAMES} | found
+        elif event["event"] == "lamp":
+            found[event["lamp"]] = Lamp(event["lamp"], *(event[key] for key in ("lit", "time", "milliseconds", "note")))
+    if pressed is None:
+        return None
+    dark = (None, "awaited") if busy else (False, "not seen")
+    shown = [found.get(name, Lamp(name, dark[0], note=dark[1])) for name in NAMES] if pressed["verb"] == "act" else []
+    return Press(pressed["label"], pressed["by"], pressed["at"], shown)
+
+
+def clock(at: str) -> str:
+    """The time of day of a ledger's timestamp, to the millisecond."""
+    return f"{at[11:23]}Z" if at else ""
+
+
+def later(at: str, milliseconds: float) -> str:
+    """The moment so many milliseconds after another one."""
+    return (datetime.fromisoformat(at) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,93 @@
+"""Sign seals, with ssh-keygen: keys of files, of an agent and of hardware all work."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runbook_lib.errors import ConfigError, RecordError, nearest
+from runbook_lib.records.ledger import Record, write_atomic
+from runbook_lib.records.verify import NAMESPACE, SIGNATURE, last_line, signed_by, signers_beside
+from runbook_lib.settings import profiles
+
+if TYPE_CHECKING:
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["KEY", "of_profile", "operator", "sign", "signers", "signers_of", "unable"]
+
+KEY = "RUNBOOK_SIGNING_KEY"  # environment variable: a key's file, or the .pub of one that an agent holds
+PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
+
+
+def operator() -> str:
+    """Who runs this: RUNBOOK_OPERATOR, or the login name."""
+    try:
+        return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return f"uid {os.getuid()}"
+
+
+def signers(settings: Settings) -> str | None:
+    """Who may sign the records of a profile, one a line; None where they need not be signed."""
+    return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
+
+
+@cache
+def of_profile(name: str) -> str | None:
+    """Who may sign a profile's records, if that profile is here and filled in."""
+    try:
+        return signers(profiles.load(name))
+    except ConfigError:
+        return None
+
+
+def signers_of(folder: Path) -> str | None:
+    """Who may sign the record in a folder, by its profile here, else by its archive; None where neither tells."""
+    return of_profile(Record(folder).profile) or signers_beside(folder)
+
+
+def sign(record: Record) -> None:
+    """Write the signature of a record's seal beside it. Raise `RecordError` if it cannot be made."""
+    write_atomic(record.folder / SIGNATURE, _signature(last_line(record.folder)))
+
+
+def unable(settings: Settings) -> list[str]:
+    """Why this operator could not sign a seal, found by signing something else; nothing where none is needed."""
+    allowed, who = signers(settings), operator()
+    if allowed is None:
+        return []
+    names = [line.split()[0] for line in settings.allowed_signers]
+    if who not in names:
+        named = nearest(who, names)
+        return [f"operator {who!r} is none of the profile's allowed_signers: {named} (RUNBOOK_OPERATOR says who)"]
+    trial = secrets.token_bytes(16)
+    try:
+        good, said = signed_by(who, _signature(trial), trial, allowed, datetime.now(UTC))
+    except RecordError as error:
+        return [str(error)]
+    return [] if good else [f"the key {os.environ[KEY]} ({KEY}) is not one of {who}: {said}"]
+
+
+def _signature(data: bytes) -> bytes:
+    key = os.environ.get(KEY)
+    if not key:
+        raise RecordError(f"not signed: {KEY} names no key: set it to an SSH key's file, or to the .pub of an agent's")
+    path = Path(key).expanduser()
+    if not path.is_file():
+        raise RecordError(f"not signed: {KEY} names {key}, which is no file")
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", str(path)]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=PATIENCE)
+    except FileNotFoundError:
+        raise RecordError("not signed: ssh-keygen is not installed here") from None
+    except subprocess.TimeoutExpired:
+        raise RecordError(f"not signed: the key {key} gave no signature within {PATIENCE} s") from None
+    if done.returncode:
+        raise RecordError(f"not signed: {' '.join(done.stderr.decode(errors='replace').split())}")
+    return done.stdout

@@ -1,0 +1,178 @@
+"""The stand-in exchange over HTTP and WebSocket: ``POST /info``, ``POST /exchange``, ``/ws``, and nothing else.
+
+Business refusals are HTTP 200 in the venue's words, a body not of its form is 422, and no JSON 400.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from runbook_lib.rehearsal.exchange.agents import ZERO
+from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.info import ANSWERS, Ask, web_data
+from runbook_lib.rehearsal.exchange.signatures import Unreadable
+from runbook_lib.rehearsal.world import http_server
+
+BLOCK = 0.25  # seconds between two looks at the market, and between two pictures on a socket
+IDLE = 60  # seconds of silence after which the venue closes a socket
+UNREADABLE = "Failed to deserialize the JSON body into the target type"
+WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+# What a subscription shows again and again.
+PICTURES: dict[str, Callable[[Exchange, Ask], Any]] = {
+    "activeAssetCtx": lambda x, s: {"coin": s["coin"], "ctx": x.market.context(s["coin"])},
+    "activeAssetData": ANSWERS["activeAssetData"],
+    "allMids": lambda x, s: {"mids": ANSWERS["allMids"](x, s)},
+    "bbo": lambda x, s: {"coin": s["coin"], "time": x.ms(), "bbo": [a[0] for a in ANSWERS["l2Book"](x, s)["levels"]]},
+    "candle": lambda x, s: x.market.candles(s["coin"], s["interval"], x.ms() - 604_800_000, x.ms())[-1],
+    "clearinghouseState": lambda x, s: {"dex": "", "user": s["user"], s["type"]: ANSWERS[s["type"]](x, s)},
+    "l2Book": ANSWERS["l2Book"],
+    "openOrders": lambda x, s: {"dex": "", "user": s["user"], "orders": ANSWERS["frontendOpenOrders"](x, s)},
+    "spotState": lambda x, s: {"user": s["user"], "spotState": ANSWERS["spotClearinghouseState"](x, s)},
+    "webData3": lambda x, s: web_data(x, s["user"]),
+}
+
+
+def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
+    """First frame of a feed that goes on with what is new."""
+    return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
+
+
+# What a subscription starts with, before it tells events as they happen.
+EVENTS: dict[str, Callable[[Exchange, Ask], Any]] = {
+    "orderUpdates": lambda x, s: [order.settled(full=False) for order in x.account(s["user"]).resting.values()],
+    "trades": lambda x, s: [] if x.market.mid(s["coin"]) else None,
+    "userEvents": lambda x, s: {"fills": []} if s["user"] else None,
+    "userFills": snapshot("fills"),
+    "userNonFundingLedgerUpdates": snapshot("nonFundingLedgerUpdates"),
+}
+
+
+class Socket:
+    """One client: what it subscribed to, and the frames on their way to it."""
+
+    def __init__(self, exchange: Exchange, websocket: WebSocket) -> None:
+        self.exchange, self.websocket = exchange, websocket
+        self.loop, self.frames = asyncio.get_running_loop(), asyncio.Queue[str]()
+        self.asked: dict[str, Ask] = {}  # subscription as text -> subscription
+        self.shown: dict[str, str] = {}  # and the picture last sent for it
+
+    async def serve(self) -> None:
+        """Talk to the client until it, or the exchange, hangs up."""
+        await self.websocket.accept()
+        self.frames.put_nowait("Websocket connection established.")
+        self.exchange.listeners.append(self.hear)
+        tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._show())]
+        try:
+            async for text in self.websocket.iter_text():
+                self._receive(text)
+        finally:
+            self.exchange.listeners.remove(self.hear)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hear(self, topic: str, key: str, data: Any) -> None:
+        """Pass an event on to whoever asked for it; called from any thread."""
+        wanted = [s for s in list(self.asked.values()) if s["type"] == topic]
+        if topic == "close":
+            asyncio.run_coroutine_threadsafe(self.websocket.close(), self.loop)
+        elif any(key == (s.get("user") or s.get("coin", "")).lower() for s in wanted):
+            self.loop.call_soon_threadsafe(self._send, topic, data)
+
+    def _send(self, topic: str, data: Any) -> None:
+        self.frames.put_nowait(json.dumps({"channel": "user" if topic == "userEvents" else topic, "data": data}))
+
+    def _receive(self, text: str) -> None:
+        """Answer one message; what the venue does not know comes back in an error frame."""
+        try:
+            message = json.loads(text)
+            if message["method"] == "ping":
+                return self.frames.put_nowait(json.dumps({"channel": "pong"}))
+            return self._subscribe(message["method"], message["subscription"])
+        except WRONG:
+            return self._send("error", f"Error parsing JSON into valid websocket request: {text}")
+
+    def _subscribe(self, method: str, wanted: Ask) -> None:
+        name, known = json.dumps(wanted, separators=(",", ":")), wanted.get("type") in {*PICTURES, *EVENTS}
+        try:
+            first = (PICTURES | EVENTS)[wanted["type"]](self.exchange, wanted) if known else None
+        except WRONG:
+            first = None
+        if first is None or method not in {"subscribe", "unsubscribe"}:
+            return self._send("error", f"Invalid subscription {name}")
+        if (name in self.asked) == (method == "subscribe"):
+            return self._send("error", f"Already {method}d: {name}")
+        self._send("subscriptionResponse", {"method": method, "subscription": wanted})
+        if method == "unsubscribe":
+            self.asked.pop(name)
+            return None
+        self.asked[name] = wanted
+        return self._send(wanted["type"], first)
+
+    async def _write(self) -> None:
+        with suppress(TimeoutError):
+            while True:
+                await self.websocket.send_text(await asyncio.wait_for(self.frames.get(), IDLE))
+        await self.websocket.close()
+
+    async def _show(self) -> None:
+        """Send every picture that changed, once a block."""
+        while True:
+            await asyncio.sleep(BLOCK)
+            for name, asked in list(self.asked.items()):
+                if asked["type"] in PICTURES:
+                    data = PICTURES[asked["type"]](self.exchange, asked)
+                    if self.shown.get(name) != str(data):
+                        self.shown[name] = str(data)
+                        self._send(asked["type"], data)
+
+
+def app(exchange: Exchange) -> Starlette:
+    """Serve one exchange."""
+
+    clocks: list[asyncio.Task[None]] = []
+
+    async def clock() -> None:
+        while True:
+            exchange.advance()
+            await asyncio.sleep(BLOCK)
+
+    def wake() -> None:
+        """Start the clock with the first visitor: the exchange has no loop of its own."""
+        if not clocks:
+            clocks.append(asyncio.create_task(clock()))
+
+    def answer(path: str, ask: Ask) -> Any:
+        if path == "/exchange":
+            return exchange.act(ask)
+        if not re.fullmatch("0x[0-9a-fA-F]{40}", ask.get("user", ZERO)):
+            raise Unreadable
+        with exchange.lock:
+            return ANSWERS[ask["type"]](exchange, ask)
+
+    async def post(request: http_server.Ask) -> Response:
+        try:
+            ask = json.loads(request.raw)
+        except ValueError as error:
+            return PlainTextResponse(f"Failed to parse the request body as JSON: {error}", status_code=400)
+        wake()
+        try:
+            return JSONResponse(answer(request.path, ask))
+        except (*WRONG, Unreadable):
+            return PlainTextResponse(UNREADABLE, status_code=422)
+
+    async def socket(websocket: WebSocket) -> None:
+        wake()
+        await Socket(exchange, websocket).serve()
+
+    endpoints = {"POST /info": post, "POST /exchange": post}
+    return http_server.application("hyperliquid", endpoints, WebSocketRoute("/ws", socket))

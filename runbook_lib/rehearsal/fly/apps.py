@@ -1,0 +1,195 @@
+"""Fly.io's stand-in: apps, secrets, images, tokens and logs (facts 1.1 to 1.6). Its HTTP is in ``fly_api``."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runbook_lib.rehearsal.fly.machines import Machine, Process, timestamp
+from runbook_lib.rehearsal.world.http_server import Json, Refusal
+
+RATES = {"get": (5.0, 10), "other": (1.0, 3)}  # requests per second and burst, by kind of request (facts 1.1)
+KEPT, PAGE = 20_000, 100  # log lines of an app that are remembered, and in a reply
+
+# (environment, file descriptor that takes stdout and stderr) -> the process
+Launch = Callable[[dict[str, str], int], Awaitable[Process]]
+
+
+@dataclass
+class Secret:
+    """One app secret; the digest is opaque, and changes with the value."""
+
+    value: str
+    digest: str
+    created_at: str
+    updated_at: str
+
+
+@dataclass
+class App:
+    """A Fly app: its secrets with their version counter, its machines by id, its log lines as the API shows them."""
+
+    name: str
+    organization: str
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    number: int = field(default_factory=lambda: secrets.randbelow(10**7))
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    secrets_version: int = 0
+    machines: dict[str, Machine] = field(default_factory=dict)
+    lines: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def listed(self) -> list[Machine]:
+        """Its machines, without the destroyed."""
+        return [machine for machine in self.machines.values() if machine.state != "destroyed"]
+
+    def values(self) -> dict[str, str]:
+        """What its secrets are now."""
+        return {name: secret.value for name, secret in self.secrets.items()}
+
+    def view(self) -> Json:
+        """The App object of the API."""
+        organization, status = {"name": self.organization, "slug": self.organization}, "deployed"
+        return {
+            "id": self.id, "internal_numeric_id": self.number, "name": self.name, "organization": organization,
+            "network": "default", "status": status if self.machines else "pending",
+            "machine_count": len(self.listed()), "volume_count": 0,
+        }  # fmt: skip
+
+    def secrets_view(self) -> list[Json]:
+        """Its secrets as the API lists them, without their values."""
+        hidden = [{"name": name} | vars(secret) for name, secret in sorted(self.secrets.items())]
+        return [{key: shown for key, shown in one.items() if key != "value"} for one in hidden]
+
+    def page(self, instance: str | None, after: int) -> list[Json]:
+        """The next log lines after a moment (nanoseconds); without one the latest."""
+        lines = [one for one in self.lines if instance in {None, "", one["attributes"]["instance"]}]
+        return [one for one in lines if int(one["id"]) > after][:PAGE] if after else lines[-PAGE:]
+
+
+class Fly:
+    """The state of the Fly stand-in.
+
+    ``tokens`` are the operator's, good for everything; ``deploy_tokens`` maps further ones to the only app they
+    are good for. ``launch`` starts a machine's process; ``image_environment`` is what every image brings along
+    (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for scenarios:
+    ``restart_takes_new_secrets`` (the vendor's pages disagree), ``limited`` (answers 429 by the vendor's limits),
+    ``restart_delay`` (seconds between a crash and the next start).
+    """
+
+    def __init__(
+        self,
+        *,
+        launch: Launch,
+        folder: Path,
+        tokens: Iterable[str],
+        deploy_tokens: Mapping[str, str],
+        image_environment: Mapping[str, str] | None = None,
+        organization: str = "rehearsal",
+        region: str = "nrt",
+    ) -> None:
+        self.launch, self.folder = launch, folder
+        self.tokens, self.deploy_tokens = set(tokens), deploy_tokens
+        self.image_environment = dict(image_environment or {})
+        self.organization, self.region = organization, region
+        self.restart_delay, self.restart_takes_new_secrets, self.limited = 0.2, False, False
+        self.apps: dict[str, App] = {}
+        self.manifests: dict[tuple[str, str], bytes] = {}  # (repository, tag or digest) -> as it was pushed
+        self._salt, self._last = secrets.token_bytes(16), 0
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    # -- apps, secrets and machines, also for a scenario's starting state
+
+    def app(self, name: str) -> App:
+        if name not in self.apps:
+            raise Refusal(404, f"App not found: {name}")
+        return self.apps[name]
+
+    def create_app(self, name: str) -> App:
+        """Make an app; 422 for no name."""
+        if not name or not name.replace("-", "").isalnum() or name != name.lower():
+            raise Refusal(422, "Validation failed: Name must be lowercase letters, numbers and dashes")
+        self.apps[name] = App(name, self.organization)
+        return self.apps[name]
+
+    def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
+        """Set (or with None delete) secrets of an app; running machines do not notice."""
+        found = self.app(name)
+        for key, value in values.items():
+            before, now = found.secrets.pop(key, None), timestamp()
+            if value is not None:
+                digest = hashlib.sha256(self._salt + f"{key}={value}".encode()).hexdigest()[:16]
+                found.secrets[key] = Secret(value, digest, before.created_at if before else now, now)
+        found.secrets_version += 1
+        return found
+
+    def machine(self, name: str, machine_id: str) -> Machine:
+        machines = self.app(name).machines
+        if machine_id not in machines:
+            raise Refusal(404, f"machine not found: {machine_id}")
+        return machines[machine_id]
+
+    async def close(self) -> None:
+        """End every machine's process."""
+        machines = [machine for found in self.apps.values() for machine in found.listed()]
+        await asyncio.gather(*(machine.destroy(force=True) for machine in machines))
+
+    # -- images and logs
+
+    def push(self, repository: str, tag: str, manifest: bytes) -> str:
+        """Keep a manifest under its tag and its digest; return the digest."""
+        digest = digest_of(manifest)
+        self.manifests[repository, tag] = self.manifests[repository, digest] = manifest
+        return digest
+
+    def image(self, config: Json) -> Json:
+        """The ``image_ref`` of a configuration (``…/<app>@sha256:…``, ``…/<app>:<tag>``); 400 if nobody pushed it."""
+        wanted = str(config.get("image") or "")
+        named, _, digest = wanted.removeprefix("registry.fly.io/").partition("@")
+        repository, _, tag = named.partition(":")
+        manifest = self.manifests.get((repository, digest or tag or "latest"))
+        if manifest is None:
+            text = f"failed to get manifest {wanted}: request failed: not found: manifest unknown"
+            raise Refusal(400, f"invalid_argument: {text if wanted else 'config.image is required'}")
+        found = {"registry": "registry.fly.io", "repository": repository, "labels": {}} | ({"tag": tag} if tag else {})
+        return found | {"digest": digest_of(manifest)}
+
+    def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
+        """Keep a line, stamped on arrival: in memory for the API, in a file for whoever looks into the folder."""
+        self._last = max(time.time_ns(), self._last + 1)
+        instance, region = machine.id, machine.region
+        attributes = {"timestamp": timestamp(self._last), "message": message, "level": "info", "instance": instance,
+                      "region": region, "meta": {"instance": instance, "region": region,
+                                                 "event": {"provider": provider}}}  # fmt: skip
+        self.apps[app].lines.append({"id": str(self._last), "type": "log", "attributes": attributes})
+        with (self.folder / f"machine-{instance}.log").open("a") as file:
+            file.write(f"{message}\n")
+
+    # -- tokens and limits
+
+    def allows(self, token: str, app_name: str | None) -> bool:
+        """Whether a token is good, for ``app_name`` if one is named. Pasted schemes are ignored."""
+        token = token.removeprefix("Bearer ").removeprefix("FlyV1 ").strip()
+        return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
+
+    def spend(self, action: str, key: str) -> None:
+        """Take a request from the bucket of ``key``; 429 when it is empty and limits are on."""
+        if not self.limited:
+            return
+        rate, burst = RATES.get(action, RATES["other"])
+        now = time.monotonic()
+        level, at = self._buckets.get(f"{action} {key}", (float(burst), now))
+        level = min(burst, level + (now - at) * rate)
+        self._buckets[f"{action} {key}"] = (level - 1 if level >= 1 else level, now)
+        if level < 1:
+            raise Refusal(429, "rate limit exceeded")
+
+
+def digest_of(manifest: bytes) -> str:
+    """What names a manifest in the registry."""
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

@@ -1,0 +1,187 @@
+"""Bring a rehearsal up, find it, and take it down again, whatever happens to the command that asked for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.rehearsal import platform_repository
+from runbook_lib.rehearsal.scenarios import named_faults
+from runbook_lib.rehearsal.world import folders, processes
+from runbook_lib.rehearsal.world.names import Names, made_up_secrets
+
+START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
+STOP = 10.0  # seconds it may take to go down before it is killed
+
+Platform = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A rehearsal that answers: base address by service, and the environment an operator would have."""
+
+    folder: Path
+    addresses: dict[str, str]
+    environment: dict[str, str]
+
+
+@contextmanager
+def rehearse(*, scenario: str = "clean", tick: float = 1.0, database_url: str | None = None) -> Iterator[Running]:
+    """Bring up a platform of stand-ins on loopback and take it down when the block is left.
+
+    ``tick`` is in seconds. ``database_url`` names a server (a local Supabase stack, say) to make the database on in
+    place of the embedded one.
+    Raise `ConfigError` for a scenario there is not, `ServiceError` with the log's end if it does not come up.
+    """
+    sweep()
+    with _terminable():
+        folder, platform = _launch(scenario, tick, database_url, keep=False)
+        try:
+            yield _await(folder)
+        finally:
+            _end(folder, platform)
+
+
+def keep(*, scenario: str = "clean", tick: float = 1.0, database_url: str | None = None) -> Running:
+    """Bring up a rehearsal that outlives this command, until `stop`."""
+    sweep()
+    folder, platform = _launch(scenario, tick, database_url, keep=True)
+    platform.wait()  # it has left a process of its own behind
+    try:
+        return _await(folder)
+    except BaseException:
+        _remove(folder)
+        raise
+
+
+def attach(folder: Path) -> Running:
+    """The rehearsal of a folder; raise `ConfigError` when it is not running."""
+    addresses = folders.read_json(folder / "addresses.json")
+    environment = folders.read_json(folder / "environment.json")
+    if addresses is None or environment is None or not (folder / "ready").exists() or not folders.alive(folder):
+        raise ConfigError(f"no rehearsal runs in {folder}: start one with ./runbook rehearse --keep")
+    return Running(folder, addresses, environment)
+
+
+def find(*, kept: bool = False) -> list[Running]:
+    """Every rehearsal of this user that is up, oldest first; or only those that were `keep`-t, which nobody holds."""
+    found = []
+    for folder in _all(folders.root()):
+        options = folders.read_json(folder / "rehearsal.json") or {}
+        with suppress(ConfigError):
+            if options.get("keep") or not kept:
+                found.append(attach(folder))
+    return found
+
+
+def sweep() -> list[Path]:
+    """Remove what a killed rehearsal left, processes first; return the folders removed."""
+    with folders.undisturbed() as place:
+        return [folder for folder in _all(place) if not folders.alive(folder) and _remove(folder)]
+
+
+def stop(folder: Path) -> None:
+    """Take a rehearsal down and wait until nothing of it is left."""
+    attach(folder)
+    platform = [entry for entry in processes.recorded(folder) if entry["role"] == "platform"]
+    processes.end(platform, grace=STOP)
+    _remove(folder)
+
+
+def _launch(scenario: str, tick: float, database_url: str | None, *, keep: bool) -> tuple[Path, Platform]:
+    named_faults.scenario(scenario)  # before anything is started
+    folder, lock = folders.create()
+    try:
+        folders.write_json(
+            folder / "rehearsal.json",
+            {"scenario": scenario, "tick": tick, "database_url": database_url, "lock": lock, "keep": keep},
+        )
+        environment = made_up_secrets(Names()) | {"RUNBOOK_REHEARSAL": str(folder)}
+        folders.write_json(folder / "environment.json", environment)
+        platform_repository.write(folder)
+        return folder, _spawn(folder, lock, subprocess.DEVNULL if keep else subprocess.PIPE)
+    finally:
+        os.close(lock)  # the platform process holds its own copy: the lock lives as long as it does
+
+
+def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
+    """Start the platform process; the pipe to its input closes when we are gone, however we went."""
+    with (folder / "logs" / "platform.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "runbook_lib.rehearsal", str(folder)],
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=[lock],
+            start_new_session=True,  # a Ctrl-C in the terminal is ours to act on
+        )
+
+
+def _await(folder: Path) -> Running:
+    deadline = time.monotonic() + START
+    while not (folder / "ready").exists():
+        if not folders.alive(folder):
+            _complain(folder, "the rehearsal ended while starting")
+        if time.monotonic() > deadline:
+            _complain(folder, f"the rehearsal did not come up within {START:.0f} s")
+        time.sleep(0.01)
+    return attach(folder)
+
+
+def _complain(folder: Path, message: str) -> NoReturn:
+    try:
+        log = (folder / "logs" / "platform.log").read_text(errors="replace").strip()
+    except OSError:
+        log = "(its folder is gone)"
+    raise ServiceError(f"{message}; the end of its log:\n{log[-2000:]}")
+
+
+def _end(folder: Path, platform: Platform) -> None:
+    """Let go of the platform, wait for it, and remove whatever it did not."""
+    if platform.stdin:
+        platform.stdin.close()
+    platform.send_signal(signal.SIGTERM)
+    try:
+        platform.wait(STOP)
+    except subprocess.TimeoutExpired:
+        platform.kill()
+        platform.wait()
+    _remove(folder)
+
+
+def _remove(folder: Path) -> bool:
+    """Remove a dead rehearsal: its recorded processes, then its folder."""
+    processes.end(processes.recorded(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
+
+
+def _all(place: Path) -> list[Path]:
+    return sorted((path for path in place.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn a polite kill into an exception, so that what was brought up is taken down before we go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # whoever set a handler decides what it means
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,89 @@
+"""What a drill does to the platform behind its back: statements, variables, states kept and brought back."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Self
+
+import psycopg
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal.fly.apps import Secret
+from runbook_lib.rehearsal.vercel.project import Deployment, Variable
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal
+from runbook_lib.rehearsal.world.world import World
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What is set outside the database: Vercel's variables and deployments, Fly's secrets."""
+
+    variables: dict[str, Variable]
+    deployments: list[Deployment]
+    secrets: dict[str, dict[str, Secret]]  # by app
+
+    @classmethod
+    def of(cls, world: World) -> Self:
+        """As it is now."""
+        secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
+        return cls(deepcopy(world.vercel.variables), list(world.vercel.deployments), secrets)
+
+    def set_in(self, world: World) -> None:
+        """As it was; apps made since stay."""
+        world.vercel.variables = deepcopy(self.variables)
+        world.vercel.deployments = list(self.deployments)
+        for name, secrets in self.secrets.items():
+            world.fly.apps[name].secrets = dict(secrets)
+
+
+def endpoints(world: World) -> dict[str, Endpoint]:
+    """``/sql`` runs a statement as superuser, ``/variables`` sets Vercel's (null: removed) without a redeploy,
+    ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
+
+    ``/alive`` is the dead man's service, which a watch calls after every good round.
+    A database that is brought back knows nothing of the machines there are now: they are removed first.
+    """
+    switches: dict[str, Switches] = {}
+
+    def statement(ask: Ask) -> Json:
+        try:
+            return {"rows": len(world.query(ask.body()["sql"]))}
+        except psycopg.Error as problem:
+            raise Refusal(400, str(problem).strip()) from problem
+
+    def variables(ask: Ask) -> Response:
+        for key, value in ask.body().items():
+            found = world.vercel.variable(key)
+            if value is not None:
+                world.vercel.put(key, value, found.type if found else "encrypted")
+            elif found is not None:
+                del world.vercel.variables[found.id]
+        return Response(status_code=204)
+
+    async def keep(ask: Ask) -> Response:
+        switches[ask.parts["name"]] = Switches.of(world)
+        await run_in_threadpool(world.database.snapshot, ask.parts["name"])
+        return Response(status_code=204)
+
+    async def restore(ask: Ask) -> Response:
+        await world.fly.close()
+        try:
+            await run_in_threadpool(world.database.restore, ask.parts["name"])
+        except ServiceError as problem:
+            raise Refusal(404, str(problem)) from problem
+        switches[ask.parts["name"]].set_in(world)
+        return Response(status_code=204)
+
+    def alive(_: Ask) -> Json:
+        return {}
+
+    return {
+        "GET /alive": alive,
+        "POST /sql": statement,
+        "PUT /variables": variables,
+        "PUT /snapshots/{name}": keep,
+        "POST /snapshots/{name}": restore,
+    }

@@ -1,0 +1,273 @@
+"""What the person does: clicks in dashboards and in the platform's pages, and signs with a wallet."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, LiteralString
+
+from eth_account import Account
+from eth_account.messages import encode_defunct, encode_typed_data
+
+from runbook_lib.rehearsal.runner.paper_broker import MAINNET, PAPER
+from runbook_lib.rehearsal.web_app.skill_sheets import SHEETS, payload
+from runbook_lib.rehearsal.world.world import World
+
+Answer = dict[str, Any]
+EMAIL = "operator@example.test"
+NEWEST_SKILL: LiteralString = "select id::text from public.skills order by created_at desc limit 1"
+NEWEST_DEPLOYMENT: LiteralString = """
+    select id::text from public.deployments
+    where broker_kind = any(%(brokers)s) and status in ('provisioning', 'running', 'paused', 'halted')
+    order by created_at desc limit 1
+"""
+
+PROVISIONING: LiteralString = "select 1 from public.deployments where id::text = %(id)s and status = 'provisioning'"
+BOOT = 20.0  # seconds a person waits until a page shows its buttons
+
+
+class Declined(Exception):
+    """The person did not do it, or the page did not let them; the text is what was seen."""
+
+
+class Person:
+    """One human with wallets of their own. A gesture that names no Skill or deployment means the newest."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.performed: list[Answer] = []
+        self.wallet = Account.create()
+        self.shown: Answer | None = None  # what the wallet's window asks to be signed
+
+    def perform(self, name: str, **parameters: Any) -> Answer:
+        """Do a gesture by its name; the answer's ``performed`` says in words what was done."""
+        answer = GESTURES[name](self, **parameters)
+        self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
+        return answer
+
+    # -- dashboards
+
+    def backup(self) -> Answer:
+        """Look into the dashboard for a backup or point-in-time recovery."""
+        found = self.world.supabase.restorable()
+        listed = len(found["backups"])
+        if not found["pitr_enabled"] and not listed:
+            raise Declined("the dashboard lists no backup, and point-in-time recovery is off")
+        text = "point-in-time recovery is on" if found["pitr_enabled"] else f"{listed} backups are listed"
+        return {"performed": text, "backups": listed}
+
+    def deploy_token(self, days: float = 180) -> Answer:
+        """Vouch that Vercel's Fly token was made for this app alone, with an expiry (C10)."""
+        expires = datetime.now(UTC) + timedelta(days=days)
+        command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
+        return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
+
+    def upgrade_plan(self, schedule: str = "*/5 * * * *") -> Answer:
+        """Buy the plan that allows a tighter schedule, change it in the repository and deploy (checklist 0.4)."""
+        path = self.world.folder / "repository/apps/web/vercel.json"
+        content = json.loads(path.read_text())
+        for cron in content["crons"]:
+            if cron["path"].endswith("heartbeat-sweep"):
+                cron["schedule"] = schedule
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        made = self.world.vercel.deploy()
+        return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {made.id}", "deployment": made.id}
+
+    def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
+        """Put a rotated secret into the checkout's local environment file, under every name it has there."""
+        value, names = self.world.secret("NEW_SECRET"), {variable: "{}"}
+        if variable == "SUPABASE_DB_PASSWORD":
+            url = self.world.database.url.replace("postgres@", "postgres:{}@")
+            urls = ("POSTGRES_URL", "POSTGRES_URL_NON_POOLING", "POSTGRES_PRISMA_URL")
+            names |= {"POSTGRES_PASSWORD": "{}"} | dict.fromkeys(urls, url)
+        path = self.world.folder / "repository/apps/web/.env.local"
+        path.write_text("".join(f"{one}={text.format(value)}\n" for one, text in names.items()))
+        return {"performed": f"rewrote {', '.join(names)} in apps/web/.env.local"}
+
+    # -- Skills
+
+    def sign_in(self) -> Answer:
+        """Follow the link in the mail."""
+        return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
+
+    def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
+        """Fill in a sheet (`paper`, `tiny`, `checklist`) and save it as a new Skill; ``risk`` overrides caps."""
+        content = payload(sheet, self.world.tick, **risk)
+        made = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
+        return {"performed": f"saved a Skill from the sheet {sheet!r}", **made}
+
+    def upgrade(self, skill: str | None = None, **risk: Any) -> Answer:
+        """Save another version of a Skill with other caps (checklist, phase 4)."""
+        risk = risk or {"maxPositionPct": 30, "maxTotalExposurePct": 30}
+        skill = skill or self._skill()
+        content = self._page("GET", f"/skills/{skill}")["payload"]
+        content["risk"] |= risk
+        made = self._page("POST", f"/skills/{skill}/versions", payload=content, notes="real size")
+        return {"performed": f"saved version {made['version']} with {risk}", **made}
+
+    def backtest(self, hours: float = 24, skill: str | None = None) -> Answer:
+        """Start a backtest from the Skill's page."""
+        started = self._page("POST", f"/skills/{skill or self._skill()}/backtests", hours=hours)
+        return {"performed": f"started a backtest over {hours:g} h", **started}
+
+    # -- deployments
+
+    def deploy_paper(self, skill: str | None = None) -> Answer:
+        """Deploy, Paper, confirm, Deploy."""
+        made = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
+        return {"performed": "clicked Deploy for paper", **made}
+
+    def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
+        """Click a command's button on the deployment's page, once it shows one."""
+        chosen = deployment or self._deployment(PAPER, MAINNET)
+        self._booted(chosen)
+        clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
+        return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
+
+    def deploy_live(self, skill: str | None = None) -> Answer:
+        """Deploy, Hyperliquid mainnet, confirm, Deploy live; the answer says whether the page warned first."""
+        skill = skill or self._skill()
+        page = self._page("GET", f"/skills/{skill}/deploy?wallet={self.wallet.address}")
+        if not page["agents"]:
+            raise Declined("the page offers no authorised agent wallet: authorise one first")
+        agent = page["agents"][0]["id"]
+        made = self._page("POST", f"/skills/{skill}/deploy", broker=MAINNET, agent=agent, confirmed=True)
+        warned = page["cross_margin_warning"]
+        return {"performed": "clicked Deploy live", "cross_margin_warning": warned, "agent_id": agent, **made}
+
+    def revoke(self, deployment: str | None = None) -> Answer:
+        """Click Revoke on the deployment's page."""
+        chosen = deployment or self._deployment(MAINNET)
+        found = self._page("POST", f"/deployments/{chosen}/revoke")
+        return {"performed": "clicked Revoke", "deployment_id": chosen, **found}
+
+    # -- the wallet
+
+    def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
+        """Send USDC on Arbitrum over the bridge to the venue; ``fresh`` takes a new wallet first."""
+        if fresh:
+            self.wallet = Account.create()
+        venue, address = self.world.hyperliquid, self.wallet.address.lower()
+        venue.fund(address, usd)
+        venue.set_mode(address, mode)
+        return {"performed": f"bridged ${usd:g} of USDC to {address}", "address": address, "mode": mode}
+
+    def pair(self) -> Answer:
+        """Connect the wallet and sign the pairing message."""
+        address = self.wallet.address.lower()
+        text = self._page("GET", f"/wallets/{address}/message")["message"]
+        signed = self.wallet.sign_message(encode_defunct(text=text)).signature.hex()
+        paired = self._page("POST", "/wallets", address=address, signature=f"0x{signed.removeprefix('0x')}")
+        return {"performed": f"signed the pairing message with {address}", **paired}
+
+    def authorise(self, name: str | None = None) -> Answer:
+        """Click Authorize agent wallet, read what is to be signed, sign it."""
+        self.ask_approval(name)
+        return self.sign_approval()
+
+    def ask_approval(self, name: str | None = None, *, alone: bool = False) -> Answer:
+        """Click Authorize agent wallet, sign nothing yet; ``alone`` expects no cross-margin warning."""
+        address = self.wallet.address.lower()
+        page = self._page("GET", f"/skills/{self._skill()}/deploy?wallet={address}")
+        if alone and page["cross_margin_warning"]:
+            raise Declined("the deploy page warns of a shared margin: another live deployment trades with this wallet")
+        self.shown = self._page("POST", f"/wallets/{address}/agents", name=name)
+        agent, warned = self.shown["agent_address"], page["cross_margin_warning"]
+        return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
+
+    def sign_approval(self) -> Answer:
+        """Read what the wallet's window shows, and sign it."""
+        if self.shown is None:
+            raise Declined("the wallet asks for no signature: click Authorize agent wallet first")
+        self._read(self.shown)
+        typed, self.shown = self.shown["typed_data"], None
+        signed = self.wallet.sign_message(encode_typed_data(full_message=typed)).signature.hex()
+        made = self._page("POST", "/agents/approve", typed=typed, signature=f"0x{signed.removeprefix('0x')}")
+        return {"performed": f"signed {typed['primaryType']} for {made['agent_address']}", "typed_data": typed, **made}
+
+    def _read(self, shown: Answer) -> None:
+        """What a careful person compares in the wallet's window before signing."""
+        typed, message = shown["typed_data"], shown["typed_data"]["message"]
+        now = datetime.now(UTC).timestamp() * 1000
+        for seen, wanted in (
+            (typed["primaryType"], "HyperliquidTransaction:ApproveAgent"),
+            (message["hyperliquidChain"], "Mainnet"),
+            (message["agentAddress"], shown["agent_address"]),
+            (abs(message["nonce"] - now) < 60_000, True),
+        ):
+            if seen != wanted:
+                raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
+
+    def remove_agent(self, agent: str | None = None) -> Answer:
+        """Remove an agent on the venue's own page, the last one revoked if none is named."""
+        if agent is None:
+            revoked = self.world.query(
+                "select agent_address from public.hyperliquid_agents where revoked_at is not null"
+                " order by revoked_at desc limit 1"
+            )
+            if not revoked:
+                raise Declined("no agent has been revoked")
+            agent = str(revoked[0]["agent_address"])
+        self.world.hyperliquid.remove_agent(self.wallet.address, agent)
+        return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
+
+    # -- the browser
+
+    def _sign_in(self) -> Answer:
+        return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
+
+    def _page(self, method: str, path: str, **fields: Any) -> Answer:
+        """Load a page or send a form, signed in; raise `Declined` with what the page said."""
+        headers = {"authorization": f"Bearer {self._sign_in()['session']}"}
+        return self._send(method, path, fields or None, headers)
+
+    def _send(self, method: str, path: str, fields: Answer | None, headers: dict[str, str]) -> Answer:
+        try:
+            status, answer = self.world.call("web", method, path, body=fields, headers=headers)
+        except OSError as problem:
+            raise Declined(f"the page does not load: {problem}") from problem
+        if status != 200 or not isinstance(answer, dict):
+            said = answer.get("error") if isinstance(answer, dict) else answer
+            raise Declined(f"{method} {path}: {status} {said}")
+        return answer
+
+    def _skill(self) -> str:
+        return self._newest("Skill", self.world.query(NEWEST_SKILL))
+
+    def _booted(self, deployment: str) -> None:
+        """Wait for the buttons: a command sent before its runner listens is heard by nobody."""
+        deadline = time.monotonic() + BOOT
+        while self.world.query(PROVISIONING, {"id": deployment}):
+            if time.monotonic() > deadline:
+                raise Declined(f"the page of {deployment} has shown no buttons for {BOOT:g} s: it is provisioning")
+            time.sleep(0.02)
+
+    def _deployment(self, *brokers: str) -> str:
+        return self._newest("active deployment", self.world.query(NEWEST_DEPLOYMENT, {"brokers": list(brokers)}))
+
+    def _newest(self, what: str, rows: list[Answer]) -> str:
+        if not rows:
+            raise Declined(f"there is no {what}")
+        return str(rows[0]["id"])
+
+
+GESTURES: dict[str, Callable[..., Answer]] = {
+    name: do for name, do in vars(Person).items() if not name.startswith("_") and name != "perform"
+}
+STEPS = {  # the checklist's numbers; where a step has several gestures, the first one; letters after them are ours
+    "0.1": "backup",
+    "0.4": "deploy_token",
+    "1.1": "author",
+    "1.2": "backtest",
+    "1.3": "deploy_paper",
+    "1.5": "click",
+    "1.7": "rewrite_env",
+    "2.1": "fund",
+    "2.2": "pair",
+    "2.3": "author",
+    "2.4": "authorise",
+    "3.3": "revoke",
+    "4": "upgrade",
+}

@@ -1,0 +1,84 @@
+"""The person's stand-in over HTTP: gestures by step number or name, and a drill's hands behind the platform's back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import psycopg
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+
+from runbook_lib.errors import ConfigError
+from runbook_lib.rehearsal.person import drill_hooks
+from runbook_lib.rehearsal.person.gestures import GESTURES, STEPS, Declined, Person
+from runbook_lib.rehearsal.scenarios.named_faults import known
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
+from runbook_lib.rehearsal.world.world import World
+
+DONE = 204
+
+
+def app(person: Person) -> Starlette:
+    """``POST /gestures/{step or name}`` with an optional JSON object of parameters; and the controls."""
+
+    def listed(_: Ask) -> Json:
+        return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}
+
+    def perform(ask: Ask) -> Json:
+        key = ask.parts["key"]
+        name = key if key in GESTURES else STEPS.get(key.rstrip("abcdefghijklmnopqrstuvwxyz"))
+        if name is None:
+            text = f"no gesture for {key!r}: steps {', '.join(STEPS)}; names {', '.join(sorted(GESTURES))}"
+            raise Refusal(404, text)
+        try:
+            return person.perform(name, **ask.body())
+        except (Declined, psycopg.Error) as problem:
+            raise Refusal(409, str(problem)) from problem
+        except (KeyError, TypeError) as problem:
+            raise Refusal(400, str(problem)) from problem
+
+    endpoints: dict[str, Endpoint] = {"GET /gestures": listed, "POST /gestures/{key}": perform}
+    world = person.world
+    return application("person", endpoints | _faults(world) | _scenarios(world) | drill_hooks.endpoints(world))
+
+
+def _faults(world: World) -> dict[str, Endpoint]:
+    """``/faults``: list, set, and take away (one by id, or all)."""
+    faults = world.faults
+
+    async def listed(_: Ask) -> list[Json]:
+        return [asdict(fault) for fault in faults.active.values()]
+
+    async def add(ask: Ask) -> Response:
+        try:
+            return JSONResponse(asdict(faults.add(**ask.body())), 201)
+        except (TypeError, ValueError) as problem:
+            raise Refusal(400, str(problem)) from problem
+
+    async def clear(_: Ask) -> Response:
+        faults.active.clear()
+        return Response(status_code=DONE)
+
+    async def remove(ask: Ask) -> Response:
+        return Response(status_code=DONE if faults.active.pop(int(ask.parts["id"]), None) else 404)
+
+    return {"GET /faults": listed, "POST /faults": add, "DELETE /faults": clear, "DELETE /faults/{id:int}": remove}
+
+
+def _scenarios(world: World) -> dict[str, Endpoint]:
+    """``/scenarios``: list, enter and leave by name."""
+
+    def listed(_: Ask) -> list[Json]:
+        return [{"name": name, "active": name in world.scenarios.active, **known()[name]} for name in known()]
+
+    def enter(ask: Ask) -> Response:
+        try:
+            return JSONResponse({"name": ask.parts["name"], **world.scenarios.enter(ask.parts["name"])}, 201)
+        except ConfigError as problem:
+            raise Refusal(404, str(problem)) from problem
+
+    def leave(ask: Ask) -> Response:
+        name = ask.parts["name"]
+        return JSONResponse({"name": name}, 200 if world.scenarios.leave(name) else 404)
+
+    return {"GET /scenarios": listed, "POST /scenarios/{name}": enter, "DELETE /scenarios/{name}": leave}

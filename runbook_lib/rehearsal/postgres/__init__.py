@@ -1,0 +1,1 @@
+"""A real Postgres server in a folder of its own, set up as Supabase sets up a project."""

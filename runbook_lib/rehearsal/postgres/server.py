@@ -1,0 +1,168 @@
+"""One Postgres server process: as whom it runs, that it ends with us, starting it and ending it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal.world import processes
+
+UNPRIVILEGED = ("nobody", "daemon")  # whom Postgres runs as when we are root, which it refuses to be
+PATIENCE = 20.0  # seconds a server may take to answer or to end; 0.1 is usual
+POLL = 0.01  # seconds between two looks
+ATTEMPTS = 5  # free ports tried: somebody may take one between our look and the server's
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}  # and none of the operator's PG variables
+SETTINGS = {
+    # Nothing here outlives the rehearsal, so nothing needs to reach the disk.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "1GB",
+    "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a kill -9 leaves nothing in /dev/shm
+    "io_method": "sync",  # no worker processes beside the server
+    "shared_buffers": "64MB",
+    "max_connections": "150",
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+    "log_timezone": "UTC",
+    "jit": "off",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """The operating-system user a server runs as; null is the present one."""
+
+    user: int | None = None
+    group: int | None = None
+
+    def own(self, folder: Path) -> None:
+        """Give a folder and all in it to this account."""
+        if self.user is not None and self.group is not None:
+            for parent, _, files in os.walk(folder):
+                os.chown(parent, self.user, self.group)
+                for name in files:
+                    os.chown(Path(parent, name), self.user, self.group, follow_symlinks=False)
+
+    def can_enter(self, folder: Path) -> bool:
+        """Whether this account may pass through a folder and all above it."""
+        return self.user is None or all(
+            place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.absolute().parents)
+        )
+
+    def launch(self) -> dict[str, Any]:
+        """Options of ``subprocess`` for a child of this account that ends when the thread that starts it ends."""
+        who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
+        # Python changes the user first, which is right: a change of user clears the parent-death signal.
+        return who | {"preexec_fn": partial(processes.die_with_parent, signal.SIGQUIT)}
+
+
+def account() -> Account:
+    """The present user, or an existing unprivileged one when we are root."""
+    if os.geteuid() != 0:
+        return Account()
+    for name in UNPRIVILEGED:
+        with suppress(KeyError):
+            found = pwd.getpwnam(name)
+            return Account(found.pw_uid, found.pw_gid)
+    raise ServiceError(f"postgres refuses to run as root, and there is no user {' or '.join(UNPRIVILEGED)} to run it")
+
+
+class Server:
+    """A running server: ``port`` on 127.0.0.1 and ``pid``, until ``stop`` or the end of this process."""
+
+    def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
+        """Start and wait until it takes connections; raise ``ServiceError`` with the end of its log if it does not."""
+        self._program, self._data, self._log = program, data, log
+        self._settings = SETTINGS | settings
+        for attempt in range(ATTEMPTS):
+            self.port = _free_port()
+            self._start()
+            if self._ready():
+                return
+            if attempt == ATTEMPTS - 1 or "Address already in use" not in self._last_words():
+                self.stop()
+                raise ServiceError(f"postgres did not start on port {self.port}: {self._last_words()}")
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number of the server's first process."""
+        return self._process.pid
+
+    def stop(self, *, clean: bool = False) -> None:
+        """End the server and wait for it; ``clean`` writes all data out first, else nobody will read it again."""
+        for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
+            if self._keeper.is_alive():
+                self._process.send_signal(number)
+                self._keeper.join(PATIENCE)
+
+    def _start(self) -> None:
+        # The kernel ties a child to the *thread* that started it. Callers come from any thread, so a thread of
+        # the server's own starts it and stays until it has ended.
+        started = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, args=(started,), name="postgres", daemon=True)
+        self._keeper.start()
+        started.wait()
+
+    def _keep(self, started: threading.Event) -> None:
+        with ExitStack() as stack:
+            stack.callback(started.set)
+            log = stack.enter_context(self._log.open("ab"))
+            data, inherited = _reachable(self._data, stack)
+            settings = self._settings | {"port": str(self.port), "extension_control_path": f"$system:{data}/share"}
+            options = [f"--{name}={value}" for name, value in settings.items()]
+            self._process = subprocess.Popen(
+                [self._program, "-D", data, *options], pass_fds=inherited, cwd="/", env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, **account().launch(),
+            )  # fmt: skip
+        self._process.wait()
+
+    def _ready(self) -> bool:
+        """Wait for the server to say that it is; whoever answers on the port may be somebody else's."""
+        ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
+        deadline = time.monotonic() + PATIENCE
+        while self._keeper.is_alive() and time.monotonic() < deadline:
+            with suppress(FileNotFoundError):
+                if ready.match((self._data / "postmaster.pid").read_text()):
+                    return True
+            time.sleep(POLL)
+        return False
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:].strip()
+
+
+def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
+    """A path by which the server's account finds ``folder``, and the descriptors it must inherit for that.
+
+    Folders of a rehearsal are closed to everybody else, so where the account is not ours Linux leads it past
+    them through a descriptor that we open; the data folder itself is the account's own.
+    """
+    if account().can_enter(folder.parent) or sys.platform != "linux":
+        return str(folder), ()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, descriptor)
+    return f"/proc/self/fd/{descriptor}", (descriptor,)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

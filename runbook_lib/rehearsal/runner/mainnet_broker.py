@@ -1,0 +1,290 @@
+"""The runner's mainnet broker: signs with the agent's key through the public SDK, and keeps the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+import websockets
+from eth_account import Account as Wallet
+from hyperliquid.exchange import Exchange
+from hyperliquid.utils.error import Error as SdkError
+from hyperliquid.utils.types import Cloid
+
+from runbook_lib.rehearsal.runner.paper_broker import BrokerError, Drift, Execution
+from runbook_lib.rehearsal.runner.risk_engine import Account, Position
+from runbook_lib.rehearsal.runner.store import ORDER, SETTLED, Store
+from runbook_lib.rehearsal.runner.venue_client import VenueClient
+
+FILL_WAIT = 2.0  # seconds an order's fills are waited for (facts platform 8)
+SLIPPAGE = 0.01  # fraction the limit of an immediate order is away from the mark
+PING = 30.0  # seconds; the venue hangs up after 60 of silence
+RECONNECT = (0.2, 5.0)  # seconds before the first and the latest new try
+UNIFIED = {"unifiedAccount", "portfolioMargin"}
+NO_SPOT: Any = {"universe": [], "tokens": []}
+
+logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+@dataclass
+class Placed:
+    """An order whose fills are awaited: those seen so far by ``tid``."""
+
+    size: float
+    settled: bool = False  # its row is written; a fill that comes later corrects it
+    fills: dict[int, dict[str, Any]] = field(default_factory=dict)
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, fill: dict[str, Any]) -> None:
+        self.fills[fill["tid"]] = fill
+        if self.filled >= self.size * 0.999999:
+            self.complete.set()
+
+    @property
+    def filled(self) -> float:
+        return sum(float(fill["sz"]) for fill in self.fills.values())
+
+    @property
+    def price(self) -> float | None:
+        total = sum(float(fill["sz"]) * float(fill["px"]) for fill in self.fills.values())
+        return total / self.filled if self.fills else None
+
+    @property
+    def fee(self) -> float | None:
+        return sum(float(fill["fee"]) for fill in self.fills.values()) if self.fills else None
+
+
+class MainnetBroker:
+    """Trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key."""
+
+    def __init__(
+        self, *, venue: VenueClient, store: Store, agent_key: str, master: str, retired_socket: bool = False
+    ) -> None:
+        self.venue, self.store, self.master = venue, store, master.lower()
+        self.wallet = Wallet.from_key(agent_key)
+        self.retired_socket = retired_socket
+        self.mode = "default"
+        self.placed: dict[str, Placed] = {}
+        self.socket_sizes: dict[str, float] = {}
+        self.wrong_by = 0.0  # a fault: how far off the socket's sizes are
+        self._seen: set[int] = set()
+        self._leverage: dict[str, int] = {}
+        self._universe: dict[str, int] = {}
+        self._exchange: Exchange | None = None
+        self._feed: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the venue's universe and the account's mode, open the feed; raise `VenueError` if it is silent."""
+        meta = await self.venue.info("meta")
+        self._universe = {one["name"]: one["szDecimals"] for one in meta["universe"]}
+        self._exchange = Exchange(
+            self.wallet, self.venue.address, meta=meta, account_address=self.master, spot_meta=NO_SPOT, timeout=5
+        )
+        self.mode = await self.venue.info("userAbstraction", user=self.master)
+        self.socket_sizes = await self._rest_sizes()
+        for fill in await self.venue.info("userFills", user=self.master):
+            self._seen.add(fill["tid"])
+        self._feed = asyncio.create_task(self._follow(), name="venue feed")
+
+    async def close(self) -> None:
+        if self._feed is not None:
+            self._feed.cancel()
+            await asyncio.wait({self._feed})
+
+    async def account(self, marks: Mapping[str, float]) -> Account:
+        """Equity by the account's mode, and positions as the venue has them."""
+        state = await self.venue.info("clearinghouseState", user=self.master)
+        positions = tuple(_position(one["position"], marks) for one in state["assetPositions"])
+        equity = float(state["marginSummary"]["accountValue"])
+        if self.mode in UNIFIED:
+            spot = await self.venue.info("spotClearinghouseState", user=self.master)
+            usdc = sum(float(one["total"]) for one in spot["balances"] if one["coin"] == "USDC")
+            equity = usdc + sum(float(one["position"]["unrealizedPnl"]) for one in state["assetPositions"])
+        return Account(equity, positions)
+
+    async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
+        """Place one immediate order and wait for its fills; raise `BrokerError` with the venue's words."""
+        symbol = str(action["symbol"])
+        if symbol not in self._universe or symbol not in marks:
+            raise BrokerError(f"hyperliquid: no market {symbol}")
+        buy = action["side"] == "buy"
+        if action["kind"] == "close":
+            size = abs((await self._rest_sizes()).get(symbol, 0.0))
+            return await self._place(symbol, buy, size, marks[symbol], reduce_only=True)
+        await self._lever(symbol, int(action["leverage"]))
+        size = self._round_down(symbol, float(action["sizeUsd"]) / marks[symbol])
+        return await self._place(symbol, buy, size, marks[symbol], reduce_only=False)
+
+    async def flatten(self, marks: Mapping[str, float]) -> None:
+        """Cancel what rests, then close everything the wallet holds, each position in one order: a partial close may
+        be under $10."""
+        await self._cancel_resting()
+        for symbol, size in (await self._rest_sizes()).items():
+            await self._place(symbol, size < 0, abs(size), marks[symbol], reduce_only=True)
+
+    async def _cancel_resting(self) -> None:
+        resting = await self.venue.info("openOrders", user=self.master)
+        if resting:
+            wanted = [{"coin": one["coin"], "oid": one["oid"]} for one in resting]
+            response = await self._ask("bulk_cancel", wanted)
+            await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {response}")
+
+    async def _ask(self, name: str, *words: Any, **more: Any) -> Any:
+        """The venue's response to a method of the SDK; raise `BrokerError` with its words."""
+        try:
+            reply = await asyncio.to_thread(getattr(self._exchange, name), *words, **more)
+        except (SdkError, OSError) as problem:
+            raise BrokerError(f"hyperliquid: {problem}") from problem
+        if reply.get("status") != "ok":
+            raise BrokerError(f"hyperliquid: {reply.get('response')}")
+        return reply["response"]
+
+    async def drift(self) -> Drift | None:
+        """Where REST and the socket disagree, on a second look too; then REST is believed."""
+        if not await self._differ():
+            return None
+        await asyncio.sleep(0.3)  # a fill may be on its way
+        rest = await self._differ()
+        if not rest:
+            return None
+        before, self.socket_sizes = self.socket_sizes, rest
+        return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
+
+    async def _differ(self) -> dict[str, float] | None:
+        """REST's sizes if they are not the socket's, else None; {} reads as flat."""
+        rest = await self._rest_sizes()
+        symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
+        if all(abs(rest.get(one, 0.0) - self.socket_sizes.get(one, 0.0) - self.wrong_by) < 1e-9 for one in symbols):
+            return None
+        return rest or dict.fromkeys(symbols, 0.0)
+
+    # -- orders
+
+    async def _place(self, symbol: str, buy: bool, size: float, mark: float, *, reduce_only: bool) -> Execution:
+        cloid = Cloid(f"0x{secrets.token_hex(16)}")
+        raw, side = cloid.to_raw(), "buy" if buy else "sell"
+        self.placed[raw] = Placed(size)
+        await self.store.query(ORDER, cloid=raw, symbol=symbol, side=side, size=size)
+        limit = self._limit(symbol, mark * (1 + SLIPPAGE if buy else 1 - SLIPPAGE))
+        text = f"{side} {size} {symbol} at {limit}"
+        await self.store.log("order_placed", text, cloid=raw, symbol=symbol, side=side, sizeBase=size)
+        how: Any = {"limit": {"tif": "Ioc"}}
+        try:
+            found = await self._ask("order", symbol, buy, size, limit, how, reduce_only=reduce_only, cloid=cloid)
+            [status] = found["data"]["statuses"]
+            if "error" in status:
+                raise BrokerError(f"hyperliquid: {status['error']}")
+        except BrokerError as refused:
+            await self._close_row(raw, "rejected", str(refused))
+            raise
+        return await self._settle(raw, symbol, status)
+
+    async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
+        """Wait for the fills, at most two seconds; then take the order's own reply for it."""
+        placed = self.placed[cloid]
+        answer = status.get("filled") or {}
+        placed.size = float(answer.get("totalSz", placed.size))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(placed.complete.wait(), FILL_WAIT)
+        filled = placed.filled or float(answer.get("totalSz", 0.0))
+        price = placed.price or float(answer.get("avgPx", 0.0)) or None
+        placed.settled = True
+        await self._row(cloid, "filled" if filled else "open", filled, price, placed.fee)
+        if filled:
+            text = f"filled {filled} {symbol} at {price}"
+            await self.store.log("order_filled", text, cloid=cloid, symbol=symbol, sizeBase=filled, price=price)
+        fill = {"symbol": symbol, "sizeBase": filled, "price": price, "feeUsd": placed.fee} if filled else None
+        return Execution(cloid, fill)
+
+    async def _close_row(self, cloid: str, status: str, why: str) -> None:
+        unmatched = "could not immediately match" in why
+        status = "cancelled" if unmatched else status
+        await self._row(cloid, status)
+        event = "order_cancelled" if unmatched else "order_rejected"
+        await self.store.log(event, why, level="warn", cloid=cloid)
+
+    async def _row(
+        self, cloid: str, status: str, filled: float = 0, price: float | None = None, fee: float | None = None
+    ) -> None:
+        await self.store.query(SETTLED, cloid=cloid, status=status, filled=filled, price=price, fee=fee)
+
+    async def _lever(self, symbol: str, leverage: int) -> None:
+        if self._leverage.get(symbol) != leverage:
+            await self._ask("update_leverage", leverage, symbol, True)
+            self._leverage[symbol] = leverage
+
+    def _round_down(self, symbol: str, size: float) -> float:
+        step = Decimal(1).scaleb(-self._universe[symbol])
+        return float(Decimal(str(size)).quantize(step, ROUND_DOWN))
+
+    def _limit(self, symbol: str, price: float) -> float:
+        """Five significant figures and 6 - szDecimals decimals (facts services 4.3)."""
+        return round(float(f"{price:.5g}"), 6 - self._universe[symbol])
+
+    # -- the venue's view
+
+    async def _rest_sizes(self) -> dict[str, float]:
+        state = await self.venue.info("clearinghouseState", user=self.master)
+        return {one["position"]["coin"]: float(one["position"]["szi"]) for one in state["assetPositions"]}
+
+    async def _follow(self) -> None:
+        """Keep the feed up: subscribe, read, and come back after an outage."""
+        address, delay = self.venue.address.replace("http", "ws", 1) + "/ws", RECONNECT[0]
+        while True:
+            began = time.monotonic()
+            with contextlib.suppress(OSError, websockets.WebSocketException):
+                async with websockets.connect(address, ping_interval=None) as socket:
+                    await self._subscribe(socket)
+                    await self._read(socket)
+            delay = RECONNECT[0] if time.monotonic() - began > 10 else min(delay * 2, RECONNECT[1])
+            await asyncio.sleep(delay)
+
+    async def _subscribe(self, socket: websockets.ClientConnection) -> None:
+        kinds = ["userFills", "orderUpdates"] + (["webData2"] if self.retired_socket else [])
+        for kind in kinds:
+            wanted = {"method": "subscribe", "subscription": {"type": kind, "user": self.master}}
+            await socket.send(json.dumps(wanted))
+
+    async def _read(self, socket: websockets.ClientConnection) -> None:
+        while True:
+            try:
+                raw = await asyncio.wait_for(socket.recv(), PING)
+            except TimeoutError:
+                await socket.send('{"method": "ping"}')
+                continue
+            with contextlib.suppress(ValueError):  # the first frame may be a plain greeting
+                await self._heard(json.loads(raw))
+
+    async def _heard(self, message: dict[str, Any]) -> None:
+        if message.get("channel") == "error" and self.retired_socket:
+            text = f"webdata2_apply_failed: {message.get('data')}"
+            await self.store.log("webdata2_apply_failed", text, level="error")
+        if message.get("channel") != "userFills":
+            return
+        for fill in sorted(message["data"]["fills"], key=lambda one: (one["time"], one["tid"])):
+            if fill["tid"] not in self._seen:
+                self._seen.add(fill["tid"])
+                await self._filled(fill)
+
+    async def _filled(self, fill: dict[str, Any]) -> None:
+        signed = float(fill["sz"]) * (1 if fill["side"] == "B" else -1)
+        self.socket_sizes[fill["coin"]] = float(fill["startPosition"]) + signed
+        if placed := self.placed.get(cloid := str(fill.get("cloid"))):
+            placed.add(fill)
+            if placed.settled:
+                await self._row(cloid, "filled", placed.filled, placed.price, placed.fee)
+
+
+def _position(found: dict[str, Any], marks: Mapping[str, float]) -> Position:
+    size = float(found["szi"])
+    mark = marks.get(found["coin"]) or float(found["positionValue"]) / abs(size)
+    liquidation = float(found["liquidationPx"]) if found["liquidationPx"] else None
+    return Position(found["coin"], size, float(found["entryPx"]), mark, float(found["leverage"]["value"]), liquidation)

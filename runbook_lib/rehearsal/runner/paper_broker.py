@@ -1,0 +1,132 @@
+"""Brokers of a runner: what they have in common, and the paper broker. The mainnet broker is in ``mainnet``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from runbook_lib.rehearsal.runner.risk_engine import Account, Position
+
+PAPER, MAINNET = "paper", "hyperliquid-mainnet"  # the literal broker kinds
+PAPER_BALANCE = 10_000.0  # US dollars a paper deployment starts with
+PAPER_FEE, PAPER_SLIPPAGE = 0.00045, 0.0002  # fractions of an order
+MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation price
+
+
+class BrokerError(Exception):
+    """An order or a construction that a broker refuses, in the words the operator sees."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What became of an order: ``fill`` is None for one that did not trade."""
+
+    order_id: str
+    fill: dict[str, Any] | None
+
+    def view(self) -> dict[str, Any]:
+        return {"status": "executed", "orderId": self.order_id, "fill": self.fill}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Where REST and WebSocket disagree: signed sizes in base units by symbol."""
+
+    rest: dict[str, float]
+    socket: dict[str, float]
+
+
+class Broker(Protocol):
+    """What a runner asks of a broker; marks are US dollars by symbol."""
+
+    async def start(self) -> None: ...
+    async def account(self, marks: Mapping[str, float]) -> Account: ...
+    async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution: ...
+    async def flatten(self, marks: Mapping[str, float]) -> None: ...
+    async def drift(self) -> Drift | None: ...
+
+
+class PaperBroker:
+    """Plays the exchange in memory: fills at the mark, with a fee and slippage, deterministic."""
+
+    def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
+        """Start anew with $10,000, or where ``agent_state`` says an earlier process left off."""
+        kept = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
+        self.held = {one["symbol"]: Position(*(one[key] for key in kept)) for one in positions or []}
+        profit = sum(one.profit for one in self.held.values())
+        self.cash = PAPER_BALANCE if equity is None else equity - profit
+        self.orders = 0
+
+    async def start(self) -> None:
+        """Nothing to connect to."""
+
+    async def account(self, marks: Mapping[str, float]) -> Account:
+        """Equity and positions at these marks; a position whose symbol has none keeps its last."""
+        positions = [replace(one, mark=marks.get(one.symbol, one.mark)) for one in self.held.values()]
+        equity = self.cash + sum(one.profit for one in positions)
+        return Account(equity, tuple(self._with_liquidation(one, equity) for one in positions))
+
+    async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
+        """Trade at the mark; raise `BrokerError` when there is none for the symbol."""
+        symbol = str(action["symbol"])
+        if symbol not in marks:
+            raise BrokerError(f"paper broker: no mark price set for {symbol}; call setMarkPrice first")
+        sign = 1 if action["side"] == "buy" else -1
+        price = marks[symbol] * (1 + sign * PAPER_SLIPPAGE)
+        held = self.held.get(symbol)
+        size = -held.size if held and action["kind"] == "close" else sign * float(action["sizeUsd"]) / marks[symbol]
+        fee = self._trade(symbol, size, price, float(action["leverage"]))
+        self.orders += 1
+        fill = {"symbol": symbol, "sizeBase": size, "price": price, "feeUsd": fee}
+        return Execution(f"paper-{self.orders}", fill)
+
+    async def flatten(self, marks: Mapping[str, float]) -> None:
+        for symbol, held in list(self.held.items()):
+            self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
+
+    async def drift(self) -> None:
+        """Its book is the only one."""
+        return
+
+    def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
+        """Add a signed size at a price; return the fee in US dollars."""
+        held = self.held.pop(symbol, None) or Position(symbol, 0.0, price, price, leverage)
+        fee = abs(size) * price * PAPER_FEE
+        self.cash -= fee
+        total = held.size + size
+        if held.size * size < 0:
+            closed = min(abs(size), abs(held.size)) * (1 if held.size > 0 else -1)
+            self.cash += closed * (price - held.entry_price)
+            entry = held.entry_price if held.size * total > 0 else price
+        else:
+            entry = (held.size * held.entry_price + size * price) / total if total else price
+        if abs(total) * price > 1e-6:
+            self.held[symbol] = Position(symbol, total, entry, price, leverage)
+        return fee
+
+    def _with_liquidation(self, one: Position, equity: float) -> Position:
+        """Cross margin: the mark at which equity equals maintenance, None where no price gets there."""
+        sign = 1 if one.size > 0 else -1
+        price = (one.mark - equity / one.size) / (1 - sign * MAINTENANCE)
+        return replace(one, liquidation_price=price if price > 0 else None)
+
+
+class StubBroker:
+    """The mainnet broker of an image that was built before the real one: it starts, and can do nothing."""
+
+    async def start(self) -> None:
+        """Connects to nothing."""
+
+    async def account(self, _: Mapping[str, float]) -> Account:
+        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker getAccount")
+
+    async def execute(self, _: Mapping[str, Any], __: Mapping[str, float]) -> Execution:
+        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker placeOrder")
+
+    async def flatten(self, _: Mapping[str, float]) -> None:
+        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
+
+    async def drift(self) -> None:
+        """Nothing to compare."""
+        return

@@ -1,0 +1,60 @@
+"""What can be made to go wrong in runners: a control file in the rehearsal's folder, which they look at.
+
+A key applies to one deployment or, as ``*``, to all. Its values: see ``KINDS``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runbook_lib.rehearsal.world.folders import write_json
+
+FILE = "runner-faults.json"
+KINDS = {
+    "deaf": "commands are not heard",
+    "slow_ack": "seconds until a command is acknowledged",
+    "crash_at_boot": "the process ends with an error before it loads anything",
+    "crash_mid_tick": "the process ends with an error after the order, before the snapshot",
+    "silent": "the process lives and listens, without ticks or heartbeats",
+    "stub_broker": "the mainnet broker of the image cannot place orders",
+    "webdata2": "the image subscribes to webData2, which the venue has retired",
+    "stale_skill": "the Skill is not read again after boot",
+    "drift": "base units by which the WebSocket's positions are wrong",
+    "tokens": "factor on the tokens a decision uses",
+    "propose": "the action to propose in place of the decision maker's",
+}
+
+
+def present(folder: Path, deployment: str) -> dict[str, Any]:
+    """The faults in force for a deployment, {} for none."""
+    try:
+        written: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
+    except FileNotFoundError:
+        return {}
+    return written.get("*", {}) | written.get(deployment, {})
+
+
+@contextmanager
+def runner_fault(folder: Path, deployment: str = "*", **what: Any) -> Iterator[None]:
+    """Faults for the length of a block; what was in force before is in force again afterwards."""
+    if unknown := what.keys() - KINDS:
+        raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
+    before = _written(folder)
+    write_json(folder / FILE, before | {deployment: before.get(deployment, {}) | what})
+    try:
+        yield
+    finally:
+        now = _written(folder)
+        kept = {key: value for key, value in now.get(deployment, {}).items() if key not in what}
+        old = {key: value for key, value in before.get(deployment, {}).items() if key in what}
+        write_json(folder / FILE, now | {deployment: kept | old})
+
+
+def _written(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / FILE
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return found

@@ -1,0 +1,138 @@
+"""Scenarios by name: the state a rehearsal starts from and the faults in force, each of them undone again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.rehearsal.runner.runner_faults import runner_fault
+
+if TYPE_CHECKING:  # the command line names scenarios too, and has no need of a platform's imports
+    from runbook_lib.rehearsal.world.world import World
+
+Json = dict[str, Any]
+Undo = Callable[[], object]
+
+
+@cache
+def known() -> dict[str, Json]:
+    """Every scenario of ``named_faults.yaml`` by name; raise `ConfigError` for a part nobody plays."""
+    found: dict[str, Json] = yaml.safe_load(Path(__file__).with_name("named_faults.yaml").read_text())
+    for name, parts in found.items():
+        for part in parts.keys() - PARTS:
+            raise ConfigError(f"scenario {name!r}: unknown part {part!r}: {nearest(part, PARTS)}")
+    return found
+
+
+def scenario(name: str) -> Json:
+    """One scenario; raise `ConfigError` naming the nearest."""
+    if name not in known():
+        raise ConfigError(f"no scenario {name!r}: {nearest(name, known())}")
+    return known()[name]
+
+
+class Scenarios:
+    """The scenarios in force in one rehearsal."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.active: dict[str, ExitStack] = {}
+
+    def enter(self, name: str) -> Json:
+        """Put a scenario's faults in force until it is left."""
+        parts = scenario(name)
+        self.leave(name)
+        with ExitStack() as stack:
+            for part, value in parts.items():
+                if part in PLAYED:
+                    stack.callback(PLAYED[part](self.world, value))
+            stack.callback(_query, self.world, parts.get("undo", ()))
+            self.active[name] = stack.pop_all()
+        return parts
+
+    def leave(self, name: str) -> bool:
+        """Undo a scenario's faults; false when it was not in force."""
+        stack = self.active.pop(name, None)
+        if stack is not None:
+            stack.close()
+        return stack is not None
+
+
+def _http(world: World, wanted: list[Json]) -> Undo:
+    made = [world.faults.add(**fault).id for fault in wanted]
+    return lambda: [world.faults.active.pop(one, None) for one in made]
+
+
+def _set(world: World, wanted: Json) -> Undo:
+    """Change attributes of stand-ins: ``web.sweeps`` is ``world.web.sweeps``."""
+    before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
+    _assign(world, wanted)
+    return lambda: _assign(world, before)
+
+
+def _assign(world: World, values: Json) -> None:
+    for path, value in values.items():
+        owner, _, attribute = path.partition(".")
+        setattr(getattr(world, owner), attribute, value)
+
+
+def _runner(world: World, wanted: Json) -> Undo:
+    with ExitStack() as stack:
+        stack.enter_context(runner_fault(world.folder, **wanted))
+        return stack.pop_all().close
+
+
+def _venue(world: World, wanted: Json) -> Undo:
+    before = world.hyperliquid.faults
+    _assign(world, {"hyperliquid.faults": replace(before, **wanted)})
+    return lambda: _assign(world, {"hyperliquid.faults": before})
+
+
+def _vercel(world: World, wanted: Json) -> Undo:
+    """Change variables and redeploy; both again afterwards."""
+    found = {key: world.vercel.variable(key) for key in wanted}
+    before = {key: variable.value if variable else None for key, variable in found.items()}
+    _put(world, wanted)
+    return lambda: _put(world, before)
+
+
+def _put(world: World, values: Json) -> None:
+    for key, value in values.items():
+        found = world.vercel.variable(key)
+        if value is not None:
+            world.vercel.put(key, value, found.type if found else "encrypted")
+        elif found is not None:
+            del world.vercel.variables[found.id]
+    world.vercel.deploy(seconds=0)
+
+
+def _fly(world: World, wanted: Json) -> Undo:
+    app, held = world.names.fly_app, world.fly.app(world.names.fly_app).values()
+    world.fly.set_secrets(app, wanted)
+    return lambda: world.fly.set_secrets(app, {key: held.get(key) for key in wanted})
+
+
+def _query(world: World, statements: list[Any]) -> Undo:
+    for statement in statements:
+        world.query(statement)
+    return lambda: None
+
+
+PLAYED: dict[str, Callable[[World, Any], Undo]] = {
+    "http": _http,
+    "set": _set,
+    "runner": _runner,
+    "venue": _venue,
+    "vercel": _vercel,
+    "fly": _fly,
+    "sql": _query,
+}
+PARTS = PLAYED.keys() | {"says", "start", "undo"}

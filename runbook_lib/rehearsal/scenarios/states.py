@@ -1,0 +1,205 @@
+"""Starting states: the platform as each phase expects to find it, so that any phase can be rehearsed alone.
+
+Each state is another one and a little more, made by the same gestures an operator makes. What took days on the
+real platform (ticks, a first day) is written into the database as it would have been left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import LiteralString
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.rehearsal.postgres import migration_files
+from runbook_lib.rehearsal.world.world import World
+
+FLY_SECRETS = (
+    "SUPABASE_URL",
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "SUPABASE_DB_PASSWORD",
+    "OPENROUTER_API_KEY",
+    "HYPERLIQUID_LIVE_ENABLED",
+)
+PATIENCE = 20.0  # seconds a state may take to settle on a busy machine
+SIMULATIONS_OVER: LiteralString = "select 1 where not exists (select from public.sim_runs where status <> 'complete')"
+# A paper deployment that did all phase 1 asks for and was stopped: 12 ticks, the five commands, the logs.
+PAPER_RUN: LiteralString = """
+    with run as (
+      insert into public.deployments (user_id, skill_id, skill_version, broker_kind, status, created_at)
+      select user_id, id, latest_version, 'paper', 'stopped', now() - interval '2 hours'
+      from public.skills order by created_at desc limit 1 returning id
+    ), state as (
+      insert into public.agent_state (deployment_id, equity_usd, updated_at)
+      select id, 10000, now() - interval '1 hour' from run
+    ), ticks as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, verdict, prompt_tokens, completion_tokens, cost_usd)
+      select id, now() - interval '1 hour' - n * interval '5 minutes',
+             '{"status": "noop", "reason": "agent_proposed_nothing"}', 20000 + 100 * n, 900, 0.0245 + 0.0001 * n
+      from run, generate_series(0, 11) n
+    ), logs as (
+      insert into public.agent_logs (deployment_id, ts, event, message)
+      select id, now() - interval '2 hours' + n * interval '5 minutes',
+             case n when 0 then 'runner_started' else (array['reconciled', 'tick'])[1 + n % 2] end, 'backfilled'
+      from run, generate_series(0, 12) n
+    )
+    insert into public.agent_commands (deployment_id, kind, issued_by, created_at, acked_at)
+    select id, kind, 'web', now() - interval '61 minutes', now() - interval '61 minutes' + interval '80 ms'
+    from run, unnest(array['pause', 'resume', 'snapshot', 'flatten', 'stop']) kind
+"""
+# A day behind the newest live deployment: the one before it, of the version before, decided and reconciled every five
+# minutes, each tick at Haiku's price, until it was stopped for the new one.
+FIRST_DAY: LiteralString = """
+    with newest as (
+      select * from public.deployments where broker_kind = 'hyperliquid-mainnet' order by created_at desc limit 1
+    ), version as (
+      insert into public.skill_versions (skill_id, version, payload, payload_hash, created_at)
+      select v.skill_id, 0, jsonb_set(v.payload, '{schedule,every}', '"300s"'), 'sha256:of-the-first-day',
+             now() - interval '2 days'
+      from public.skill_versions v join newest on newest.skill_id = v.skill_id and newest.skill_version = v.version
+    ), run as (
+      insert into public.deployments
+        (user_id, skill_id, skill_version, hyperliquid_agent_id, broker_kind, status, created_at)
+      select user_id, skill_id, 0, hyperliquid_agent_id, broker_kind, 'stopped', created_at - interval '25 hours'
+      from newest returning id
+    ), stopped as (
+      insert into public.agent_commands (deployment_id, kind, issued_by, created_at, acked_at)
+      select run.id, 'stop', 'web', newest.created_at - interval '1 second', newest.created_at from run, newest
+    ), ticks as (
+      insert into public.decision_snapshots
+        (deployment_id, tick_at, context, verdict, prompt_tokens, completion_tokens, cost_usd)
+      select run.id, newest.created_at - n * interval '5 minutes', '{"backfilled": true}',
+             '{"status": "noop", "reason": "agent_proposed_nothing"}', 18000 + 50 * (n % 40), 800,
+             0.022 + 0.00005 * (n % 40)
+      from run, newest, generate_series(0, 300) n
+    )
+    insert into public.agent_logs (deployment_id, ts, event, message, data)
+    select run.id, newest.created_at - n * interval '5 minutes', event, event || ': backfilled',
+           jsonb_build_object('backfilled', true, 'equity_usd', round((100 + 0.4 * sin(n / 20.0))::numeric, 2))
+    from run, newest, generate_series(0, 300) n, unnest(array['tick', 'reconciled']) event
+"""
+
+
+def prepare(world: World, state: str) -> None:
+    """Bring a new platform into a state by name; raise `ServiceError` if it does not settle."""
+    build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
+    try:
+        for step in _way(state):
+            step(world)
+        if state in SIMULATED:
+            _until(world, SIMULATIONS_OVER, "the end of the backtests")
+    finally:
+        world.vercel.build_seconds = build
+
+
+def _way(state: str | None) -> list[Callable[[World], None]]:
+    """The steps that lead to a state, from nothing."""
+    if state is None:
+        return []
+    base, step = STATES[state]
+    return [*_way(base), step]
+
+
+def _clean(_: World) -> None:
+    """As the vendors hand it over: phase 0 can begin."""
+
+
+def _paper_ready(world: World) -> None:
+    """Phase 0 is done: phase 1 can begin."""
+    migrate(world)
+    names, digest = world.names, push_image(world)
+    world.fly.create_app(names.fly_app)
+    world.fly.set_secrets(names.fly_app, {name: world.secret(name) for name in FLY_SECRETS})
+    values = {
+        "FLY_API_TOKEN": world.secret("FLY_DEPLOY_TOKEN"),
+        "FLY_LIVE_RUNNER_APP": names.fly_app,
+        "FLY_LIVE_RUNNER_IMAGE": f"registry.fly.io/{names.fly_app}@{digest}",
+        "FLY_LIVE_RUNNER_REGION": names.region,
+        "HYPERLIQUID_LIVE_ENABLED": "true",
+        "DEPLOYMENTS_DISABLED": "false",
+    }
+    taken = ("CRON_SECRET", "NEXT_PUBLIC_THIRDWEB_CLIENT_ID", "SUPABASE_DB_PASSWORD", "OPENROUTER_API_KEY")
+    for key, value in (values | {name: world.secret(name) for name in taken}).items():
+        world.vercel.put(key, value, "sensitive" if key in (*taken, "FLY_API_TOKEN") else "plain")
+    world.vercel.deploy()
+
+
+def _paper_running(world: World) -> None:
+    """A paper deployment runs: its secrets can be rotated."""
+    world.person.perform("author", sheet="paper")
+    world.person.perform("deploy_paper")
+    _until(world, "select 1 from public.agent_logs where event = 'reconciled'", "the first reconciliation")
+
+
+def _boot_failed(world: World) -> None:
+    """A paper deployment did not boot, for its password was another project's; Fly has the right one again."""
+    world.person.perform("author", sheet="paper")
+    right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
+    world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})
+    world.person.perform("deploy_paper")
+    _until(world, "select 1 from public.deployments where status = 'error'", "the failure of the boot")
+    world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": right})
+
+
+def _mainnet_ready(world: World) -> None:
+    """Phase 1 is done, its deployment stopped, and the sweep runs every five minutes: phase 2 can begin."""
+    world.person.perform("author", sheet="paper")
+    world.person.perform("backtest", hours=24)
+    world.query(PAPER_RUN)
+    world.person.perform("upgrade_plan")
+
+
+def _live(world: World) -> None:
+    """Phase 2 is done: a tiny live deployment runs and has its first fill; phase 3 can begin."""
+    for gesture in ("fund", "pair"):
+        world.person.perform(gesture)
+    world.person.perform("author", sheet="tiny")
+    world.person.perform("backtest", hours=1)
+    world.person.perform("authorise")
+    world.person.perform("deploy_live")
+    _until(world, "select 1 from public.mainnet_orders where status = 'filled'", "the first fill")
+
+
+def _first_day(world: World) -> None:
+    """Phase 3 is done and 24 hours have passed: phase 4 has something to look at."""
+    world.query(FIRST_DAY)
+
+
+# name: the state it rests on, and what is more in it
+STATES: dict[str, tuple[str | None, Callable[[World], None]]] = {
+    "clean": (None, _clean),
+    "paper_ready": ("clean", _paper_ready),
+    "paper_running": ("paper_ready", _paper_running),
+    "boot_failed": ("paper_ready", _boot_failed),
+    "mainnet_ready": ("paper_ready", _mainnet_ready),
+    "live": ("mainnet_ready", _live),
+    "first_day": ("live", _first_day),
+}
+SIMULATED = frozenset({"mainnet_ready", "live", "first_day"})  # states with backtests
+# states that have a runner, or whose phase soon asks for one
+TRADING = frozenset({"paper_ready", "paper_running", "boot_failed", "live", "first_day"})
+
+
+def migrate(world: World) -> None:
+    """Apply the checkout's migrations as ``supabase db push`` does, as role postgres."""
+    folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"
+    migration_files.apply_all(world.database.dsn, folder)
+
+
+def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
+    """Put an image into the registry; its digest."""
+    manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
+    digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
+    return digest
+
+
+def _until(world: World, sql: LiteralString, what: str) -> None:
+    """Wait until a statement gives a row."""
+    deadline = time.monotonic() + PATIENCE
+    while not world.query(sql):
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{what} did not come within {PATIENCE:.0f} s")
+        time.sleep(0.02)

@@ -1,0 +1,293 @@
+"""The stand-in of the ``supabase`` command line, for what only it does: ``link`` and ``db push``, really done.
+
+It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
+words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1 (facts 3.6):
+progress on standard error, the last line on standard output, exit code 1 for every refusal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import psycopg
+
+from runbook_lib.rehearsal.postgres import migration_files
+from runbook_lib.rehearsal.postgres.migration_files import Migration
+
+VERSION = "2.122.1"
+LOCAL, REMOTE = "local", "remote"
+NOT_LINKED = "Cannot find project ref. Have you run supabase link?"
+NO_TOKEN = (
+    "Access token not provided. Supply an access token by running supabase login or setting the "
+    "SUPABASE_ACCESS_TOKEN environment variable."
+)
+PAUSED = """project is paused
+An admin must unpause it from the Supabase dashboard at https://supabase.com/dashboard/project/{reference}"""
+TWO_TARGETS = (
+    "if any flags in the group [db-url linked local] are set none of the others can be; [{names}] were all set"
+)
+MISSING_LOCAL = """Remote migration versions not found in local migrations directory.
+
+Make sure your local git repo is up-to-date. If the error persists, try repairing the migration history table:
+supabase migration repair --status reverted {versions}
+
+And update local migrations to match remote database:
+supabase db pull"""
+MISSING_REMOTE = """Found local migration files to be inserted before the last migration on remote database.
+
+Rerun the command with --include-all flag to apply these migrations:
+{paths}"""
+UNATTENDED = "refusing to change a hosted project without confirmation: pass --yes"  # our words for what 3.1 does
+
+
+class Refusal(Exception):
+    """Why the command ends with exit code 1."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except Refusal as refusal:
+        note(str(refusal))
+        return 1
+    return 0
+
+
+def note(text: str) -> None:
+    """Say something about the progress."""
+    sys.stderr.write(f"{text}\n")
+
+
+def say(text: str) -> None:
+    """Say the result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def version() -> str:
+    """The version it claims to be."""
+    return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
+
+
+def speaks_3() -> bool:
+    """Which of the two command lines this one speaks like."""
+    return not version().startswith(("1.", "2."))
+
+
+# -- link
+
+
+def link(arguments: argparse.Namespace) -> None:
+    """Remember the project, after asking the management API whether the token may use it."""
+    know(arguments.project_ref)
+    place = link_file(arguments)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(arguments.project_ref)
+    say("Finished supabase link.")
+
+
+def link_file(arguments: argparse.Namespace) -> Path:
+    """Where the linked project is remembered."""
+    return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
+
+
+def know(reference: str) -> None:
+    """Refuse a project that does not exist, is paused, or is not the token's."""
+    if not re.fullmatch(r"[a-z]{20}", reference):
+        raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
+    if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
+        raise Refusal(NO_TOKEN)
+    status, body = _ask(f"/v1/projects/{reference}", os.environ["SUPABASE_ACCESS_TOKEN"])
+    if status == 404:
+        raise Refusal(f"Authorization failed for the access token and project ref pair: {body}")
+    if status != 200:
+        raise Refusal(f"Unexpected error retrieving remote project status: {body}")
+    if json.loads(body).get("status") == "INACTIVE":
+        raise Refusal(PAUSED.format(reference=reference))
+
+
+def _ask(path: str, token: str) -> tuple[int, str]:
+    connection = HTTPConnection(urlsplit(rehearsal("addresses")["supabase"]).netloc, timeout=30)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError as problem:
+        raise Refusal(f"failed to retrieve remote project status: {problem}") from None
+    finally:
+        connection.close()
+
+
+def rehearsal(name: str) -> dict[str, str]:
+    """The rehearsal's ``addresses`` or ``environment``."""
+    place = os.environ.get("RUNBOOK_REHEARSAL", "")
+    try:
+        found: dict[str, str] = json.loads(Path(place, f"{name}.json").read_text())
+    except OSError:
+        raise Refusal(f"no rehearsal runs in {place!r} (RUNBOOK_REHEARSAL): this supabase is a stand-in") from None
+    return found
+
+
+# -- db push
+
+
+def push(arguments: argparse.Namespace) -> None:
+    """Apply what the target has not seen, each file in a transaction of its own."""
+    reference = chosen(arguments)
+    note(f"Connecting to {REMOTE if reference else LOCAL} database...")
+    if reference is None:
+        return _push_local(arguments)
+    with connect(reference, arguments) as connection:
+        pending = _pending(arguments, migration_files.applied(connection))
+        if not pending:
+            return say("Remote database is up to date.")
+        _confirm(arguments, pending, REMOTE)
+        for migration in pending:
+            _apply(connection, migration)
+    return say("Finished supabase db push.")
+
+
+def chosen(arguments: argparse.Namespace) -> str | None:
+    """The project the flags mean, None for the local stack; without a flag version 2 means the linked project,
+    version 3 the local stack."""
+    asked = [name for name in ("linked", "local", "remote") if getattr(arguments, name)]
+    if len(asked) > 1:
+        raise Refusal(TWO_TARGETS.format(names=" ".join(asked)))
+    if speaks_3() and arguments.linked:
+        note("Flag --linked has been deprecated, use --remote instead.")
+    if arguments.local or (speaks_3() and not asked):
+        reference = None
+    elif link_file(arguments).exists():
+        reference = link_file(arguments).read_text().strip()
+    else:
+        raise Refusal(NOT_LINKED)
+    if speaks_3():
+        note(f"Target: {REMOTE} ({reference})" if reference else f"Target: {LOCAL}")
+    return reference
+
+
+def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
+    """A connection to the project's database, in autocommit mode."""
+    address = rehearsal("addresses")["database"]
+    try:
+        return psycopg.connect(address, password=_password(reference, arguments), autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as problem:
+        parts = urlsplit(address)
+        where = f"host={parts.hostname} user={parts.username} database={parts.path.strip('/')}"
+        reason = str(problem).strip().splitlines()[0].rpartition(" failed: ")[2]
+        if refused := re.search(r"FATAL:\s+(password authentication failed.*)", str(problem)):
+            reason = f"failed SASL auth (FATAL: {refused[1]} (SQLSTATE 28P01))"
+        raise Refusal(
+            f"failed to connect to postgres: failed to connect to `{where}`: {reason}\n"
+            "Try rerunning the command with --debug to troubleshoot the error."
+        ) from None
+
+
+def _password(reference: str, arguments: argparse.Namespace) -> str | None:
+    """The password given; else, with a good token, that of a login made for the occasion."""
+    given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
+    if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
+        return given
+    note("Initialising login role...")
+    know(reference)
+    return rehearsal("environment")["SUPABASE_DB_PASSWORD"]
+
+
+def _push_local(arguments: argparse.Namespace) -> None:
+    """Pretend that a local stack is running, as on many a laptop: all green, and nothing reaches the project."""
+    stack = link_file(arguments).with_name("rehearsal-local-stack")
+    seen = stack.read_text().split() if stack.exists() else []
+    pending = _pending(arguments, seen)
+    if not pending:
+        return say("Local database is up to date.")
+    _confirm(arguments, pending, LOCAL)
+    for migration in pending:
+        note(f"Applying migration {migration.path.name}...")
+    stack.parent.mkdir(parents=True, exist_ok=True)
+    stack.write_text("\n".join([*seen, *(migration.version for migration in pending)]))
+    return say("Finished supabase db push.")
+
+
+def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
+    """Files to apply, in order; refuse a history and a folder that do not belong together."""
+    files, skipped = migration_files.local(Path(arguments.workdir) / "supabase" / "migrations")
+    for name in skipped:
+        note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
+    here = {migration.version for migration in files}
+    if unknown := [version for version in seen if version not in here]:
+        raise Refusal(MISSING_LOCAL.format(versions=" ".join(unknown)))
+    pending = [migration for migration in files if migration.version not in seen]
+    late = [migration for migration in pending if seen and migration.version < seen[-1]]
+    if late and not arguments.include_all:
+        raise Refusal(MISSING_REMOTE.format(paths="\n".join(f"supabase/migrations/{m.path.name}" for m in late)))
+    return pending
+
+
+def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: str) -> None:
+    """Ask whether to go on: version 3 takes silence for no before it changes a project, version 2 for yes."""
+    names = "\n".join(f" • {migration.path.name}" for migration in pending)
+    note(f"Do you want to push these migrations to the {target} database?\n{names}\n")
+    cautious = target == REMOTE and speaks_3()
+    sys.stderr.write(" [y/N] " if cautious else " [Y/n] ")
+    if arguments.yes:
+        return note("y")
+    if cautious and not sys.stdin.isatty():
+        note("")
+        raise Refusal(UNATTENDED)
+    answer = sys.stdin.readline().strip().lower()
+    note(answer)
+    if answer not in ({"y", "yes"} if cautious else {"", "y", "yes"}):
+        raise Refusal("context canceled")
+    return None
+
+
+def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
+    note(f"Applying migration {migration.path.name}...")
+    try:
+        migration_files.apply(connection, migration)
+    except psycopg.Error as problem:
+        detail = "\n".join(problem.__notes__)
+        raise Refusal(f"ERROR: {problem.diag.message_primary} (SQLSTATE {problem.sqlstate})\n{detail}") from None
+
+
+# -- the command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage is exit code 1, as everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        note(message)
+        raise SystemExit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="supabase")
+    parser.add_argument("--version", "-v", action="version", version=version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    linking = commands.add_parser("link")
+    linking.set_defaults(run=link)
+    linking.add_argument("--project-ref", default="")
+    pushing = commands.add_parser("db").add_subparsers(required=True, metavar="COMMAND").add_parser("push")
+    pushing.set_defaults(run=push, remote=False)
+    # Only version 3 knows --remote; to version 2 it is an unknown flag.
+    for flag in ("--linked", "--local", "--include-all", *(["--remote"] if speaks_3() else [])):
+        pushing.add_argument(flag, action="store_true")
+    for command in (linking, pushing):
+        command.add_argument("--password", "-p")
+        command.add_argument("--workdir", default=".")
+        command.add_argument("--yes", action="store_true")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The stand-in of Vercel: one project, its variables, deployments and logs."""

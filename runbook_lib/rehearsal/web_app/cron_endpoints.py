@@ -1,0 +1,166 @@
+"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10, 11) and its pages."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import Any, LiteralString
+
+import psycopg
+from starlette.applications import Starlette
+
+from runbook_lib.rehearsal.web_app.deployments import Deploying
+from runbook_lib.rehearsal.web_app.skills import Studio
+from runbook_lib.rehearsal.web_app.wallets import Wallets
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
+from runbook_lib.rehearsal.world.world import World
+
+SWEEP_FLOOR = 5.0  # seconds of silence no sweep marks, for the platform's 15 minutes: a busy machine stalls for three
+# A deployment that never beat counts from its creation. The interval is its own Skill version's.
+SWEEP: LiteralString = """
+    with beats as (
+      select d.id, coalesce(s.updated_at, d.created_at) as beat,
+             greatest(3 * coalesce((v.payload #>> '{schedule,every}')::interval, %(tick)s), %(floor)s) as longest
+      from public.deployments d
+      left join public.agent_state s on s.deployment_id = d.id
+      left join public.skill_versions v on v.skill_id = d.skill_id and v.version = d.skill_version
+      where d.status in ('running', 'paused', 'halted')
+    ), marked as (
+      update public.deployments d
+      set status = 'error', error_text = format('heartbeat lost: last seen %%s', to_char(
+            beats.beat at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+      from beats where beats.id = d.id and now() - beats.beat > beats.longest
+      returning d.id
+    )
+    select (select count(*) from beats)::int as checked, (select count(*) from marked)::int as marked
+"""
+COLLECT: LiteralString = """
+    with gone as (
+      delete from public.pending_hyperliquid_agents where expires_at < now() returning 1
+    )
+    select count(*)::int as deleted from gone
+"""
+
+
+class Web:
+    """The web app. It runs with the environment of Vercel's live deployment."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.studio = Studio(world)
+        self.deploying = Deploying(world)
+        self.wallets = Wallets(world)
+        self.sweeps = True  # a scenario's switch: the sweep answers, and marks nothing
+        self.late = 0.0  # seconds of silence the sweep allows beyond what it should
+        self.names_deployments = True  # a scenario's switch: machines are told which deployment they run
+        self.removes_machines = True  # another: the machine of a deployment that stopped is destroyed
+        self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
+
+    def environment(self) -> dict[str, str]:
+        """Variables of the live deployment; those it lacks come from the rehearsal's own."""
+        deployed: dict[str, str] = self.world.vercel.live().environment
+        return self.world.secrets | deployed
+
+    def sweep(self) -> Json:
+        """Mark deployments without a heartbeat for longer than max(3 x interval, floor)."""
+        floor = f"{SWEEP_FLOOR + self.late} seconds"
+        if not self.sweeps:
+            floor = "100 years"
+        return self.world.query(SWEEP, {"tick": f"{self.world.tick} seconds", "floor": floor})[0]
+
+    def collect(self) -> Json:
+        """Delete agents that were generated and not approved in time."""
+        return self.world.query(COLLECT)[0]
+
+
+def app(web: Web) -> Starlette:
+    """The HTTP of the platform's domain: its pages as a browser asks for them, and its jobs."""
+    endpoints = _pages(web) | {f"GET {path}": _job(web, do) for path, do in JOBS.items()}
+    return application("web", {route: _logged(web, act) for route, act in endpoints.items()})
+
+
+def _job(web: Web, do: Callable[[Web], Json]) -> Endpoint:
+    """What a cron calls, with the secret of the live deployment."""
+
+    def act(ask: Ask) -> Json:
+        wanted = f"Bearer {web.environment()['CRON_SECRET']}"
+        if not hmac.compare_digest(ask.headers.get("authorization", ""), wanted):
+            raise Refusal(401, "unauthorized")
+        return do(web)
+
+    return act
+
+
+def _pages(web: Web) -> dict[str, Endpoint]:
+    """Every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
+    sessions: dict[str, str] = {}
+    studio, deploying, wallets = web.studio, web.deploying, web.wallets
+
+    def sign_in(ask: Ask) -> Json:
+        session = secrets.token_urlsafe(24)
+        sessions[session] = studio.sign_in(ask.body()["email"])
+        return {"session": session, "user_id": sessions[session]}
+
+    def deploy(user: str, skill: str, *, confirmed: bool = False, **choice: Any) -> Json:
+        if web.broken:
+            raise RuntimeError(web.broken)
+        if not confirmed:
+            raise Refusal(400, "check the confirmation box")
+        return deploying.create(user, skill, **choice)
+
+    def deploy_page(user: str, skill: str, wallet: str = "") -> Json:
+        shared = deploying.shares_margin(wallet)
+        return {"skill": studio.skill(user, skill), "agents": deploying.agents(user), "cross_margin_warning": shared}
+
+    def page(action: Callable[..., Json]) -> Endpoint:
+        """``action(user, …)`` with the fields of the form, the query and the path."""
+
+        def act(ask: Ask) -> Json:
+            if ask.bearer not in sessions:
+                raise Refusal(401, "sign in first")
+            return action(sessions[ask.bearer], **{**ask.query, **ask.body(), **ask.parts})
+
+        return act
+
+    pages: dict[str, Callable[..., Json]] = {
+        "POST /skills": studio.create,
+        "GET /skills/{skill}": studio.skill,
+        "POST /skills/{skill}/versions": studio.save,
+        "POST /skills/{skill}/backtests": studio.backtest,
+        "GET /skills/{skill}/deploy": deploy_page,
+        "POST /skills/{skill}/deploy": deploy,
+        "GET /deployments/{deployment}": deploying.page,
+        "POST /deployments/{deployment}/commands": deploying.command,
+        "POST /deployments/{deployment}/revoke": deploying.revoke,
+        "GET /wallets/{address}/message": wallets.message,
+        "POST /wallets": wallets.pair,
+        "POST /wallets/{address}/agents": wallets.propose,
+        "POST /agents/approve": wallets.approve,
+    }
+    return {"POST /auth/sign-in": sign_in} | {route: page(action) for route, action in pages.items()}
+
+
+def _logged(web: Web, act: Endpoint) -> Endpoint:
+    """An endpoint whose outcome is a line in the function's log; why it broke is told only there."""
+
+    def endpoint(ask: Ask) -> Json:
+        def log(level: str, text: str, status: int) -> None:
+            web.world.vercel.log(level, text, path=ask.path, status=status, method=ask.method)
+
+        try:
+            answer: Json = act(ask)
+        except (Refusal, TypeError) as problem:
+            status = problem.status if isinstance(problem, Refusal) else 400
+            log("warning", str(problem), status)
+            raise Refusal(status, str(problem)) from problem
+        except (RuntimeError, psycopg.Error) as problem:
+            log("error", str(problem).partition("\n")[0], 500)
+            raise Refusal(500, "internal error") from problem
+        log("info", f"{ask.method} {ask.path}", 200)
+        return answer
+
+    return endpoint
+
+
+JOBS = {"/api/jobs/heartbeat-sweep": Web.sweep, "/api/jobs/pending-agents-gc": Web.collect}

@@ -1,0 +1,140 @@
+"""The web app's deployments: creating one with its machine, commanding it, revoking its agent (facts platform 6, 7)."""
+
+from __future__ import annotations
+
+from psycopg.types.json import Jsonb
+
+from runbook_lib.rehearsal.runner.paper_broker import MAINNET, PAPER
+from runbook_lib.rehearsal.world.http_server import Json, Refusal
+from runbook_lib.rehearsal.world.world import World
+
+COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
+
+
+class Deploying:
+    """What a signed-in user does with deployments; ``environment`` is the live Vercel deployment's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
+        """A deployment's row and its Fly machine, or a `Refusal` that says why not."""
+        environment = self.world.web.environment()
+        if environment.get("DEPLOYMENTS_DISABLED") == "true":
+            raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
+        if broker == MAINNET and environment.get("HYPERLIQUID_LIVE_ENABLED") != "true":
+            raise Refusal(403, "live trading is disabled (HYPERLIQUID_LIVE_ENABLED)")
+        if broker == MAINNET and agent not in [one["id"] for one in self.agents(user)]:
+            raise Refusal(409, "authorise an agent wallet first")
+        found = self.world.web.studio.skill(user, skill)
+        [made] = self.world.query(
+            "insert into public.deployments"
+            " (user_id, skill_id, skill_version, broker_kind, hyperliquid_agent_id, status)"
+            " values (%(user)s, %(skill)s, %(version)s, %(broker)s, %(agent)s, 'provisioning') returning id::text",
+            {"user": user, "skill": skill, "version": found["latest_version"], "broker": broker, "agent": agent},
+        )
+        return {"deployment_id": made["id"], "machine_id": self._machine(made["id"], environment)}
+
+    def _machine(self, deployment: str, environment: dict[str, str]) -> str:
+        """The machine of a deployment, from the pinned image, with the password passed on to it."""
+        name = "SUPABASE_DB_PASSWORD" if "SUPABASE_DB_PASSWORD" in environment else "POSTGRES_PASSWORD"
+        named = {"DEPLOYMENT_ID": deployment} if self.world.web.names_deployments else {}
+        config = {
+            "image": environment.get("FLY_LIVE_RUNNER_IMAGE", ""),
+            "env": {**named, name: environment.get(name, "")},
+            "restart": {"policy": "on-failure", "max_retries": 10},
+            "auto_destroy": self.world.web.removes_machines,
+            "metadata": {"deployment_id": deployment},
+        }
+        app = environment.get("FLY_LIVE_RUNNER_APP", self.world.names.fly_app)
+        body = {"region": environment.get("FLY_LIVE_RUNNER_REGION"), "config": config}
+        headers = {"authorization": f"Bearer {environment.get('FLY_API_TOKEN', '')}"}
+        try:
+            status, reply = self.world.call("fly", "POST", f"/v1/apps/{app}/machines", body=body, headers=headers)
+        except OSError as problem:
+            status, reply = 504, {"error": str(problem)}
+        if status != 200:
+            text = f"fly: {status} {reply.get('error') if isinstance(reply, dict) else reply}"
+            self._fail(deployment, text)
+            raise Refusal(502, text)
+        self.world.query(
+            "update public.deployments set fly_machine_id = %(machine)s where id = %(id)s",
+            {"id": deployment, "machine": reply["id"]},
+        )
+        return str(reply["id"])
+
+    def _fail(self, deployment: str, text: str) -> None:
+        self.world.query(
+            "update public.deployments set status = 'error', error_text = %(text)s where id = %(id)s",
+            {"id": deployment, "text": text},
+        )
+
+    def page(self, user: str, deployment: str) -> Json:
+        """What the deployment's page shows; 404 for anybody else's."""
+        found = self.world.query(
+            "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
+            " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
+            " from public.deployments d left join public.agent_state s on s.deployment_id = d.id"
+            " where d.id::text = %(id)s and d.user_id = %(user)s",
+            {"id": deployment, "user": user},
+        )
+        if not found:
+            raise Refusal(404, f"no deployment {deployment}")
+        return found[0]
+
+    def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
+        """Queue a command, as the buttons of the page do; its id. The row's trigger tells the runner."""
+        if kind not in COMMAND_KINDS:
+            raise Refusal(400, f"unknown command {kind!r}")
+        page = self.page(user, deployment)
+        if page["status"] in ("stopped", "error"):
+            raise Refusal(409, f"deployment is {page['status']}")
+        return {"command_id": self._queue(deployment, kind, {"reason": reason} if reason else {})}
+
+    def _queue(self, deployment: str, kind: str, payload: Json) -> str:
+        [made] = self.world.query(
+            "insert into public.agent_commands (deployment_id, kind, payload, issued_by)"
+            " values (%(id)s, %(kind)s, %(payload)s, 'web') returning id::text",
+            {"id": deployment, "kind": kind, "payload": Jsonb(payload)},
+        )
+        return str(made["id"])
+
+    def revoke(self, user: str, deployment: str) -> Json:
+        """Mark the deployment's agent revoked and stop all that trades with it. The venue still knows the agent."""
+        agent = self.page(user, deployment)["hyperliquid_agent_id"]
+        if agent is None:
+            raise Refusal(409, "this deployment has no agent to revoke")
+        self.world.query(
+            "update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, now()) where id = %(id)s",
+            {"id": agent},
+        )
+        active = self.world.query(
+            "select id::text from public.deployments where hyperliquid_agent_id = %(id)s"
+            " and status in ('provisioning', 'running', 'paused', 'halted')",
+            {"id": agent},
+        )
+        stops = [self._queue(one["id"], "stop", {"reason": "agent revoked"}) for one in active]
+        return {"agent_id": agent, "stops": stops}
+
+    def agents(self, user: str) -> list[Json]:
+        """Agents a live deployment may use, newest first: approved, not revoked, and in no other's hands."""
+        return self.world.query(
+            "select a.id::text, a.agent_address, a.agent_name from public.hyperliquid_agents a"
+            " where a.user_id = %(user)s and a.approved_at is not null and a.revoked_at is null"
+            " and not exists (select from public.deployments d where d.hyperliquid_agent_id = a.id"
+            "                 and d.status in ('provisioning', 'running', 'paused', 'halted'))"
+            " order by a.approved_at desc",
+            {"user": user},
+        )
+
+    def shares_margin(self, wallet: str) -> bool:
+        """Whether the deploy page warns: another live deployment already trades this wallet's margin."""
+        [found] = self.world.query(
+            "select count(*)::int as n from public.deployments d"
+            " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"
+            " join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id"
+            " where lower(w.address) = lower(%(wallet)s)"
+            " and d.status in ('provisioning', 'running', 'paused', 'halted')",
+            {"wallet": wallet},
+        )
+        return bool(found["n"])

@@ -1,0 +1,81 @@
+"""Processes of a rehearsal: who they are, that they end with it, and that nobody else is ended by mistake."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from runbook_lib.rehearsal.world.folders import write_json
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+POLITE = {"postgres": signal.SIGQUIT}  # at once, without waiting for clients: its data is thrown away
+LIBC = ctypes.CDLL(None)  # loaded before any fork: a child of a process with threads could wait for ever to load it
+_recording = Lock()
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Ask Linux to send us a signal when the thread that started us ends; elsewhere, do nothing."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, number)
+
+
+def started(pid: int) -> str | None:
+    """When a process began, as an opaque text that another process of the same number cannot share."""
+    if sys.platform == "linux":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        state, *fields = stat.rpartition(")")[2].split()
+        return None if state == "Z" else fields[18]
+    listing = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
+    )
+    return listing.stdout.strip() or None
+
+
+def record(folder: Path, role: str, pid: int) -> None:
+    """Add a process to the folder's ``pids.json``; only the platform process calls this."""
+    with _recording:
+        listed = [entry for entry in recorded(folder) if alive(entry)]
+        write_json(folder / "pids.json", [*listed, {"role": role, "pid": pid, "started": started(pid)}])
+
+
+def recorded(folder: Path) -> list[dict[str, object]]:
+    """The processes a rehearsal wrote down, oldest first."""
+    try:
+        entries: list[dict[str, object]] = json.loads((folder / "pids.json").read_text())
+    except (OSError, ValueError):
+        return []
+    return entries
+
+
+def alive(entry: dict[str, object]) -> bool:
+    """Whether the very process that was written down still runs."""
+    pid = int(str(entry["pid"]))
+    return entry["started"] is not None and started(pid) == entry["started"]
+
+
+def end(entries: list[dict[str, object]], *, grace: float = 3.0) -> None:
+    """End recorded processes: politely first, then for good, youngest first."""
+    for kill in (False, True):
+        for entry in reversed(entries):
+            if alive(entry):
+                polite = POLITE.get(str(entry["role"]), signal.SIGTERM)
+                _signal(int(str(entry["pid"])), signal.SIGKILL if kill else polite)
+        deadline = time.monotonic() + grace
+        while any(alive(entry) for entry in entries) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

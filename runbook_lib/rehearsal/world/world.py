@@ -1,0 +1,93 @@
+"""What the stand-ins of one rehearsal share inside its platform process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.rows import dict_row
+
+from runbook_lib.rehearsal.world import processes
+from runbook_lib.rehearsal.world.folders import write_json
+from runbook_lib.rehearsal.world.names import Names
+
+CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
+
+
+@dataclass
+class World:
+    """One rehearsed platform: where it lives, what it is called, and the stand-ins by name."""
+
+    folder: Path
+    addresses: dict[str, str]
+    secrets: dict[str, str]
+    tick: float  # seconds between two decisions of a Skill, unless the Skill says otherwise
+    names: Names = field(default_factory=Names)
+    closing: threading.Event = field(default_factory=threading.Event)
+    database: Any = None
+    fly: Any = None
+    vercel: Any = None
+    web: Any = None
+    supabase: Any = None
+    openrouter: Any = None
+    hyperliquid: Any = None
+    person: Any = None
+    faults: Any = None
+    scenarios: Any = None
+
+    def secret(self, name: str) -> str:
+        """Current value of one of the rehearsal's own secrets."""
+        return self.secrets[name]
+
+    def change_secret(self, name: str, value: str) -> None:
+        """Take a new value, also for whoever attaches to this rehearsal from now on."""
+        self.secrets[name] = value
+        write_json(self.folder / "environment.json", self.secrets)
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """Open a connection of the platform's own, which no change of the operator's password cuts off."""
+        return psycopg.connect(
+            self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
+        )
+
+    def query(self, sql: LiteralString, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Run one statement on a connection of its own; its rows, or none when it returns nothing."""
+        with self.connect() as connection:
+            cursor = connection.execute(sql, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def call(
+        self, service: str, method: str, path: str, *, body: object = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Ask another stand-in over HTTP, as the platform would; its status and its JSON (or text).
+
+        Raise ``OSError`` when it does not answer.
+        """
+        connection = http.client.HTTPConnection(urlsplit(self.addresses[service]).netloc, timeout=CALL_TIMEOUT)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})
+            reply = connection.getresponse()
+            text = reply.read().decode()
+            return reply.status, _read(text)
+        except http.client.HTTPException as problem:
+            raise OSError(f"{service}: {type(problem).__name__} {problem}") from problem
+        finally:
+            connection.close()
+
+    def record(self, role: str, pid: int) -> None:
+        """Remember a process of this rehearsal, so that the next start can end it if we cannot."""
+        processes.record(self.folder, role, pid)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

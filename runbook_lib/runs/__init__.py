@@ -1,0 +1,1 @@
+"""The ways to run a notebook: headless, stepped through, watched."""

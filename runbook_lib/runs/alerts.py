@@ -1,0 +1,60 @@
+"""Tells people: alarms through apprise to whatever the profile names, and a dead man's ping that all is well."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.services.web import ping
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Alerts"]
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PING = 5.0  # seconds the dead man's service may take to answer
+logging.getLogger("apprise").addHandler(logging.NullHandler())  # what it would print could hold a token
+logging.getLogger("apprise").propagate = False
+
+
+class Alerts:
+    """The targets of a profile whose variables are set. Blocking: call it from a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raise `ConfigError` naming the variable if apprise cannot take its address, or a rehearsal would leak out."""
+        self._clean = settings.redactor().text
+        self._deadman = settings.deadman.url if settings.deadman else None
+        self.targets = {name: settings.variable(name) for name in settings.alerts.targets if settings.has(name)}
+        for name, address in self.targets.items():
+            if settings.kind == "rehearsal" and urlsplit(address).hostname not in LOOPBACK:
+                raise ConfigError(f"environment variable {name}: a rehearsal alerts this machine only")
+            _opened(name, address)
+
+    def send(self, title: str, body: str) -> str | None:
+        """Tell every target; None, or the names of those that did not take it."""
+        title, body = self._clean(title), self._clean(body)
+        failed = [name for name, address in self.targets.items() if not _opened(name, address).notify(body, title)]
+        return f"not delivered to {', '.join(failed)}" if failed else None
+
+    def alive(self) -> str | None:
+        """Tell the dead man's service, if the profile names one, that this round was good; None, or what went wrong."""
+        try:
+            if self._deadman:
+                ping(self._deadman, PING)
+        except ServiceError as error:
+            return str(error)
+        return None
+
+
+def _opened(name: str, address: str) -> Apprise:
+    import apprise  # noqa: PLC0415 - half a second that only a watch pays
+
+    found = apprise.Apprise()
+    if not found.add(address):
+        raise ConfigError(f"environment variable {name}: apprise cannot take this address, see its list of services")
+    return found

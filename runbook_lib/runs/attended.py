@@ -1,0 +1,75 @@
+"""Step through a notebook in JupyterLab: the same prepared copy as a headless run, and in the end the same record."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from typing import TYPE_CHECKING
+
+from runbook_lib.errors import ConfigError
+from runbook_lib.records import gates, history, outline, run_record
+from runbook_lib.records.ledger import Record
+from runbook_lib.runs import jupyterlab, static_outputs
+from runbook_lib.steps.display import run_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["close", "serve", "unfinished"]
+
+LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
+
+
+def unfinished(settings: Settings, phase: str) -> Record | None:
+    """The newest record of a phase that is stepped through and not sealed yet: it is gone on with."""
+    found = gates.latest(settings, run_record.records_root(), phase)
+    if found is None or found.sealed() or found.opened()["mode"] != "attended":
+        return None
+    return Record(found.folder, settings.redactor())
+
+
+def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
+    """JupyterLab on a record's notebook, which shows where the run stands."""
+    if record.sealed():
+        raise ConfigError(f"{record.name} is sealed: nothing is added to it")
+    static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
+    environment = {**os.environ, run_record.RECORD: str(record.folder), run_record.MODE: "attended"}
+    return jupyterlab.serving(record.folder, environment)
+
+
+def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:
+    """Serve until JupyterLab ends or is interrupted; then leave the record true. Its seal, None if it is unfinished."""
+    try:
+        with serve(record, settings) as served:
+            url = served.url(record.notebook.name)
+            say(url)
+            if browser:
+                webbrowser.open(url)
+            served.process.wait()
+    except KeyboardInterrupt:
+        pass  # the way to end it
+    return close(record, settings)
+
+
+def close(record: Record, settings: Settings) -> Event | None:
+    """Write what the notebook shows from the ledger; seal the record if its phase was closed."""
+    for pattern in LEFT_OVER:
+        for path in record.folder.glob(pattern):
+            path.unlink()
+    static_outputs.rewrite(record, production=settings.kind == "production")
+    return run_record.finish(record) if history.read(record).closed() else None
+
+
+def standing_of(record: Record) -> Iterator[str]:
+    """Where an unfinished run stands, and how to go on."""
+    steps, found = outline.steps(record.notebook), history.read(record)
+    passed = sum(event["outcome"] == "passed" for event in found.outcomes().values())
+    after = run_status.following(found, steps)
+    yield f"{passed} of {len(steps)} steps passed" + (f"; next is {after.number} {after.title}" if after else "")
+    for number in found.owed():
+        yield f"{number} owes an undo: ./runbook undo {record.name}"
+    yield f"not sealed; go on with ./runbook open {record.opened()['phase']} --profile {record.opened()['profile']}"

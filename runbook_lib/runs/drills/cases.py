@@ -1,0 +1,136 @@
+"""What can go wrong, who must notice, and in which words: read from ``scenarios/<notebook>.yaml``.
+
+A file says what holds for every one of its scenarios, then each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.records import outline
+from runbook_lib.settings.profiles import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NOTHING", "Scenario", "chosen", "notebooks", "scenarios", "undisturbed"]
+
+FOLDER = ROOT / "runbook_lib" / "checklist" / "cases"
+NOTHING = "nothing is wrong"  # the name of the run of each notebook in which every step must pass
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that breaks, and who must say so.
+
+    The stage is set first: ``platform`` names a scenario of the rehearsal that is entered, ``gestures`` are what the
+    person does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
+    a query that must give a row. Then it breaks, at the beginning or ``before`` a step. ``sql``: statements run as
+    superuser. ``variables``: Vercel's, set (null: removed) without a redeploy. ``fault``: an HTTP fault of a stand-in.
+    ``requests``: changes through a stand-in's own API; ``mend``: those that take back what was changed.
+    ``environment``: variables changed. ``files``: of the platform's checkout, new text or null to remove.
+    ``parameters`` are the notebook's.
+
+    ``step`` must fail, and its complaint, symptom or fix must contain ``says``; with ``passes`` it must pass, and what
+    it saw contain it. ``afresh``: acts are sent again; ``anew``: that, and on the platform of before.
+    """
+
+    name: str
+    notebook: str
+    step: str
+    says: str
+    before: str | None = None
+    platform: str | None = None
+    gestures: tuple[str | dict[str, Any], ...] = ()
+    until: str | None = None
+    sql: tuple[str, ...] = ()
+    variables: dict[str, str | None] = field(default_factory=dict)
+    fault: dict[str, Any] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str | None] = field(default_factory=dict)
+    requests: tuple[dict[str, Any], ...] = ()
+    mend: tuple[dict[str, Any], ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+    afresh: bool = False
+    anew: bool = False
+    passes: bool = False
+
+    @property
+    def restored(self) -> bool:
+        """Whether the database is put back afterwards, to what the clean run left."""
+        return bool(self.sql or self.variables or self.afresh) and not self.anew
+
+
+def notebooks() -> list[str]:
+    """The notebooks that have scenarios, in order."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def scenarios(notebook: str) -> list[Scenario]:
+    """A notebook's scenarios. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
+    every, listed = _written(notebook)
+    known = [step.number for step in outline.steps(outline.notebook(notebook))]
+    found = [_scenario(notebook, {**every, **one}, known) for one in listed]
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{notebook}: two scenarios are named {name!r}")
+    return found
+
+
+def undisturbed(notebook: str) -> list[Scenario]:
+    """A notebook's run from its own starting state with nothing broken, in which every step must pass.
+
+    There is none of a notebook whose scenarios must all be named a cause: it has nothing to say where nothing is wrong.
+    """
+    every, _ = _written(notebook)
+    nothing = Scenario(NOTHING, notebook, step="", says="", passes=True, parameters=every.get("parameters", {}))
+    return [] if every.get("passes") else [nothing]
+
+
+def chosen(names: Sequence[str]) -> list[Scenario]:
+    """The scenarios of these notebooks, and those named; all of all notebooks without names.
+
+    A notebook that is run whole is also run undisturbed. Raise `ConfigError` for a name that is neither.
+    """
+    known = {name: [*undisturbed(name), *scenarios(name)] for name in notebooks()}
+    if not names:
+        return [one for listed in known.values() for one in listed]
+    found = [one for name in names for one in _named(name, known)]
+    return [one for place, one in enumerate(found) if one not in found[:place]]
+
+
+def _named(name: str, known: dict[str, list[Scenario]]) -> list[Scenario]:
+    """A notebook's scenarios, by its name or its beginning; else every scenario of that name."""
+    of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
+    if of_notebooks:
+        return [one for listed in of_notebooks for one in listed]
+    every = [one for listed in known.values() for one in listed]
+    found = [one for one in every if one.name.casefold() == name.casefold()]
+    if not found:
+        choices = [*known, *dict.fromkeys(one.name for one in every)]
+        raise ConfigError(f"no notebook or scenario {name!r}: {nearest(name, choices)}")
+    return found
+
+
+def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What holds for every scenario of a notebook, and what each says."""
+    written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
+    return written.get("every", {}), written["scenarios"]
+
+
+def _scenario(notebook: str, raw: dict[str, Any], known: list[str]) -> Scenario:
+    for key in raw:
+        if key not in Scenario.__dataclass_fields__:
+            raise ConfigError(
+                f"scenario {raw.get('name')!r}: unknown key {key!r}: {nearest(key, Scenario.__dataclass_fields__)}"
+            )
+    for step in filter(None, (raw.get("step"), raw.get("before"))):
+        if step not in known:
+            raise ConfigError(f"scenario {raw['name']!r}: no step {step!r} in {notebook}: {nearest(step, known)}")
+    listed: dict[str, Any] = {key: tuple(raw[key]) for key in ("gestures", "sql", "requests", "mend") if key in raw}
+    return Scenario(notebook=notebook, **{**raw, **listed})

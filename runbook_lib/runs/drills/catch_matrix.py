@@ -1,0 +1,80 @@
+"""The catch matrix as a sealed record, with a page inside it: green, red, and what each fault taught."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.records import outline, run_record
+from runbook_lib.steps.display import pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.runs.drills.parallel import Row
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["PAGE", "VERDICTS", "begin", "counts", "finish", "keep"]
+
+PAGE = "matrix.html"
+VERDICTS = ("caught", "missed", "false alarm")
+
+
+def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
+    """A new record of drills; ``names`` are the notebooks and scenarios asked for, none for all."""
+    return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
+
+
+def keep(record: Record, row: Row) -> None:
+    """Write a row to the ledger. The drill's own record is kept beside it where the fault was not caught."""
+    event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
+    if row.verdict != "caught" and row.record:
+        shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
+
+
+def finish(record: Record, seconds: float) -> Event:
+    """Draw the page and seal the record: passed if every fault was caught and nothing cried wolf."""
+    rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
+    found = counts(row["verdict"] for row in rows)
+    bad = len(rows) - found["caught"]
+    if rows and not bad:
+        record.ledger.append("closed", steps=len(rows))
+    pages.save(record.folder / PAGE, pages.page("matrix.html", _view(record, rows, seconds)))
+    return run_record.finish(
+        record, ended=f"{bad} not caught" if bad else None, drills=found, seconds=round(seconds, 1)
+    )
+
+
+def counts(verdicts: Iterable[str]) -> dict[str, int]:
+    """How many of each verdict, none left out."""
+    found = Counter(verdicts)
+    return {word: found[word] for word in VERDICTS}
+
+
+def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, Any]:
+    notebooks = sorted({row["notebook"] for row in rows})
+    return {
+        "title": "Catch matrix",
+        "record": record.name,
+        "made": datetime.now(UTC).isoformat(),
+        "counts": counts(row["verdict"] for row in rows),
+        "total": len(rows),
+        "seconds": seconds,
+        "bad": [row for row in rows if row["verdict"] != "caught"],
+        "notebooks": [_notebook(name, [row for row in rows if row["notebook"] == name]) for name in notebooks],
+    }
+
+
+def _notebook(name: str, rows: Sequence[Event]) -> dict[str, Any]:
+    """A notebook's rows in the order of its steps, each with the title of the step expected."""
+    titles = {step.number: step.title for step in outline.steps(outline.notebook(name))}
+    order = ["", *titles]
+    inside = sorted(rows, key=lambda row: (order.index(row["expected"]), row["fault"]))
+    return {
+        "name": name,
+        "rows": [{**row, "title": titles.get(row["expected"], "every step passes")} for row in inside],
+    }

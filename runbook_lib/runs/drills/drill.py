@@ -1,0 +1,306 @@
+"""Fault drills: break one thing, run the notebook that should notice, see which step said what.
+
+The drills of a notebook share one rehearsal. Where it leaves the platform as it checks it, a clean run is made first
+and each scenario resumes it, so that acts are not sent again and only what looks is done again: what later steps have
+overtaken too, if the step that must notice is among it. Where it does not,
+each scenario starts anew: on the database of before, without any machine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from runbook_lib.commands.command import Http, Reply, http
+from runbook_lib.errors import ConfigError, RunbookError
+from runbook_lib.records import history, outline, run_record
+from runbook_lib.records.ledger import Event, Record
+from runbook_lib.runs.drills.cases import Scenario, scenarios
+from runbook_lib.services.services import Services
+from runbook_lib.settings import profiles
+
+__all__ = ["Caught", "Scenario", "become", "clean", "drill", "prepared", "scenarios"]
+
+WORDS = ("seen", "complaint", "symptom", "fix")  # of an outcome, in which a scenario's words are looked for
+UNBROKEN = "unbroken"  # the event that says why a fault could not be injected
+LIMIT = 120.0  # seconds one scenario may take
+STAGE = 30.0  # seconds until what a scenario rests on must have come
+SHORT = 2.0  # seconds the step that must notice waits: what is broken stays broken
+PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, without importing everything again
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What became of a scenario; ``good`` when the right step said the right words."""
+
+    scenario: Scenario
+    record: Record
+    step: str | None  # the first step that did not pass or was not reached, None if all passed
+    told: Event | None  # the outcome of the step that noticed, None if none did
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """What that step saw, what it complained of, what that is known as, and what it says to do."""
+        return " ".join(str(self.told[key]) for key in WORDS if self.told[key]) if self.told else ""
+
+    @property
+    def good(self) -> bool:
+        expected = None if self.scenario.passes else self.scenario.step
+        return self.step == expected and self.scenario.says.lower() in self.words.lower()
+
+    @property
+    def verdict(self) -> str:
+        """``caught``; ``missed`` by the step or in the words it should be; ``false alarm`` where nothing was wrong."""
+        return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
+
+    def _cried_wolf(self) -> bool:
+        """Whether a step complained that had nothing to complain of: before the fault, or where all must pass."""
+        order = [step.number for step in outline.steps(outline.notebook(self.scenario.notebook))]
+        early = self.step and self.scenario.before and order.index(self.step) < order.index(self.scenario.before)
+        return bool(early) or (self.scenario.passes and self.step is not None)
+
+
+def prepared(notebook: str) -> Record | None:
+    """What a notebook's scenarios rest on in the rehearsal of this environment: the platform as it is now is kept, and
+    where any of them resumes a clean run, that is made; its record.
+
+    Nothing is kept that nobody comes back to: whoever uses a database is disconnected while it is copied.
+    """
+    found = scenarios(notebook)
+    if any(one.anew for one in found):
+        _ask(http("person", f"PUT /snapshots/{notebook}-before"))
+    if all(one.anew for one in found):
+        return None
+    record = clean(notebook)
+    if any(one.restored for one in found):
+        _ask(http("person", f"PUT /snapshots/{notebook}-after"))
+    return record
+
+
+def clean(notebook: str) -> Record:
+    """A sealed record of an undisturbed run on the rehearsal of this environment. Raise if it does not pass."""
+    undisturbed = Scenario("undisturbed", notebook, step="", says="")
+    record = _begun(undisturbed, None)
+    _walk_apart(record, undisturbed)
+    seal = run_record.finish(record)
+    if seal["outcome"] != "passed":
+        raise ConfigError(f"{notebook} does not pass undisturbed: see {record.folder}")
+    return record
+
+
+def drill(scenario: Scenario, parent: Record | None) -> Caught:
+    """Set the stage, break, run, mend. ``parent`` is the run that is resumed, unless acts are sent again."""
+    started = monotonic()
+    if scenario.anew:
+        _ask(http("person", f"POST /snapshots/{scenario.notebook}-before"))
+    with _mended(scenario):
+        _set_stage(scenario)
+        again = scenario.afresh or scenario.anew
+        record = _begun(scenario, None if again else parent)
+        _walk_apart(record, scenario)
+    run_record.finish(record)
+    ends = history.read(record).outcomes()
+    bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
+    missing = [step.number for step in outline.steps(record.notebook) if step.number not in ends]
+    told = ends.get(scenario.step) if scenario.passes else bad
+    stopped = bad["step"] if bad else next(iter(missing), None)
+    return Caught(scenario, record, stopped, told, monotonic() - started)
+
+
+def _begun(scenario: Scenario, parent: Record | None) -> Record:
+    path = outline.notebook(scenario.notebook)
+    record = run_record.begin(
+        profiles.load("rehearsal"),
+        scenario.notebook,
+        parent=parent,
+        parameters=scenario.parameters,
+        recheck=parent is not None and _overtaken(scenario),
+    )
+    record.notebook.write_bytes(path.read_bytes())
+    return record
+
+
+def _overtaken(scenario: Scenario) -> bool:
+    """Whether something is changed after the step that must notice."""
+    steps = outline.steps(outline.notebook(scenario.notebook))
+    numbers = [step.number for step in steps]
+    left = steps[numbers.index(scenario.step) :] if scenario.step in numbers else steps
+    return any(step.verb in history.CHANGING for step in left)
+
+
+# --- the run, in a process of its own -------------------------------------------------------------------------------
+
+
+def _walk_apart(record: Record, scenario: Scenario) -> None:
+    """Run the cells in a process of their own, as a kernel would, until one raises."""
+    # A lane is warm itself, and has one thread: it needs no server to fork for it.
+    processes = get_context("fork") if parent_process() else PROCESSES
+    process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, scenario))
+    process.start()
+    process.join(LIMIT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise ConfigError(f"the drill {scenario.name!r} took longer than {LIMIT:g} s")
+    why = [event["why"] for event in record.ledger.events() if event["event"] == UNBROKEN]
+    if why or process.exitcode:
+        raise ConfigError(why[0] if why else f"the drill {scenario.name!r} broke off with exit code {process.exitcode}")
+
+
+def _walk(environment: dict[str, str], record: Path, scenario: Scenario) -> None:
+    become({**environment, run_record.RECORD: str(record), run_record.MODE: "headless"})
+    path = outline.notebook(scenario.notebook)
+    numbers = {step.cell: step.number for step in outline.steps(path)}
+    names: dict[str, Any] = {}
+    with redirect_stdout(io.StringIO()), ExitStack() as stack:
+        if scenario.before is None and not _try_to_break(scenario, stack, Record(record)):
+            return
+        for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+            if cell["cell_type"] != "code":
+                continue
+            here = scenario.before is not None and numbers.get(index) == scenario.before
+            if here and not _try_to_break(scenario, stack, Record(record)):
+                return
+            if numbers.get(index) == scenario.step and not scenario.passes:
+                _hurry(names["phase"])
+            try:
+                exec("".join(cell["source"]), names)  # noqa: S102 - this is what a kernel does
+            except RunbookError:
+                return  # the ledger has it
+            if "parameters" in cell["metadata"].get("tags", ()):
+                names.update(scenario.parameters)
+
+
+def _hurry(phase: Any) -> None:
+    """Let the step that must notice not wait for what will not come."""
+    waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
+    budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
+    phase.settings = phase.settings.model_copy(update={"budgets": budgets})
+
+
+def _try_to_break(scenario: Scenario, stack: ExitStack, record: Record) -> bool:
+    """Put the scenario's fault in force; what cannot be is told in the ledger, and nothing more is run."""
+    try:
+        _break(scenario, stack)
+    except RunbookError as problem:
+        record.ledger.append(UNBROKEN, why=str(problem))
+        return False
+    return True
+
+
+def _break(scenario: Scenario, stack: ExitStack) -> None:
+    """Put the scenario's fault in force; variables are taken back when ``stack`` is left."""
+    for statement in scenario.sql:
+        _ask(http("person", "POST /sql", json={"sql": statement}))
+    if scenario.variables:
+        _ask(http("person", "PUT /variables", json=scenario.variables))
+    if scenario.fault:
+        _ask(http("person", "POST /faults", json=scenario.fault))
+    before = dict(os.environ)
+    os.environ.update(scenario.environment)
+    stack.callback(become, before)
+    for name, content in scenario.files.items():
+        _put(_repository() / name, content)
+    for one in scenario.requests:
+        _ask(_requested(one))
+
+
+def become(environment: dict[str, str]) -> None:
+    """Take on an environment, and nothing else."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+# --- the stage ------------------------------------------------------------------------------------------------------
+
+
+def _set_stage(scenario: Scenario) -> None:
+    """Enter the platform's scenario, let the person do their gestures, wait for what comes of it."""
+    if scenario.platform:
+        _ask(http("person", "POST /scenarios/{name}", name=scenario.platform))
+    refused = [words for gesture in scenario.gestures if (words := _gestured(gesture))]
+    deadline = monotonic() + STAGE
+    while scenario.until and not _ask(http("person", "POST /sql", json={"sql": scenario.until})).value("rows"):
+        if monotonic() > deadline:
+            why = "; ".join(["", *refused])
+            raise ConfigError(f"the drill {scenario.name!r}: {scenario.until} gave no row within {STAGE:g} s{why}")
+        sleep(0.05)
+
+
+def _gestured(gesture: str | dict[str, Any]) -> str | None:
+    """Let the person do a gesture; what they were refused, which may be what the notebook is to find."""
+    [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
+    return _answer(http("person", "POST /gestures/{name}", name=name, json=facts)).error
+
+
+@contextmanager
+def _mended(scenario: Scenario) -> Iterator[None]:
+    """Whatever the scenario breaks is whole again afterwards, also when the drill itself fails."""
+    kept = {name: _kept(_repository() / name) for name in scenario.files}
+    try:
+        yield
+    finally:
+        _ask(http("person", "DELETE /faults"))
+        for name, content in kept.items():
+            _put(_repository() / name, content)
+        if scenario.platform:
+            _ask(http("person", "DELETE /scenarios/{name}", name=scenario.platform))
+        for one in scenario.mend:
+            found = _answer(_requested(one))
+            if found.error and found.status != 404:  # what was not reached was not changed
+                raise ConfigError(f"the drill's {one['request']}: {found.error}")
+        if scenario.restored:
+            _ask(http("person", f"POST /snapshots/{scenario.notebook}-after"))
+
+
+def _requested(one: dict[str, Any]) -> Http:
+    """A change of a stand-in through its own API, as somebody else would make it."""
+    options = {k: v for k, v in one.items() if k not in ("service", "request")}
+    return http(one["service"], one["request"], **options)
+
+
+def _ask(command: Http) -> Reply:
+    """Send a command to a stand-in; a drill that cannot break something is no drill."""
+    found = _answer(command)
+    if found.error:
+        raise ConfigError(f"the drill's {command.method} {command.path}: {found.error}")
+    return found
+
+
+def _answer(command: Http) -> Reply:
+    chosen = profiles.load("rehearsal")
+    services = Services(chosen)
+    try:
+        return services.change(command.filled(chosen.lookup))
+    finally:
+        services.close()
+
+
+def _kept(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _put(path: Path, content: str | None) -> None:
+    if content is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def _repository() -> Path:
+    return Path(profiles.load("rehearsal").repository)
+
+
+PROCESSES.set_forkserver_preload(
+    ["runbook_lib.runs.open_phase", "runbook_lib.steps.display.charts", "runbook_lib.runs.drills.drill"]
+)

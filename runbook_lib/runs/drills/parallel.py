@@ -1,0 +1,201 @@
+"""Fault drills in parallel: each lane is a process with a rehearsal of its own, and takes the next scenario when free.
+
+Most of a drill is waiting for ticks and budgets, so that more lanes than cores are of use.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from runbook_lib.errors import RunbookError
+from runbook_lib.records import outline
+from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs.drills import drill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from multiprocessing.process import BaseProcess
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.runs.drills.cases import Scenario
+
+__all__ = ["Row", "rested", "rows"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the catch matrix. ``expected`` and ``noticed`` are step numbers, empty for none."""
+
+    notebook: str
+    fault: str
+    expected: str
+    noticed: str
+    verdict: str  # caught, missed, false alarm
+    says: str  # the words expected
+    words: str  # the words used
+    fix: str  # what the step that noticed says to do
+    seconds: float
+    record: str = ""  # folder of the drill's own record
+
+
+def rows(chosen: Sequence[Scenario], at_once: int, folder: Path) -> Iterator[Row]:
+    """Drill each scenario, ``at_once`` at a time, and yield its row as it ends.
+
+    The drills' own records go below ``folder``. A scenario whose lane dies was not caught, nor is one that no lane is
+    left for.
+    """
+    work = _Work(chosen)
+    lanes = dict(_lane(folder) for _ in range(min(at_once, len(chosen))))
+    try:
+        while lanes:
+            for pipe in wait(list(lanes)):
+                if isinstance(pipe, Connection):
+                    row = _heard(pipe, work, lanes)
+                    if row:
+                        yield row
+        yield from (_broken(one, "no process was left to run it") for one in work.rest())
+    finally:
+        for pipe, process in lanes.items():
+            pipe.close()
+            process.join()
+
+
+def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
+    """Take what a lane has to tell, if anything, and give it more to do; it ends when there is nothing more."""
+    try:
+        row: Row | None = pipe.recv()
+    except (EOFError, OSError):  # it was killed
+        lanes.pop(pipe).join()
+        lost = work.done(pipe)
+        return _broken(lost, "the drill's process ended") if lost else None
+    pipe.send(work.next(pipe))
+    return row
+
+
+class _Work:
+    """What is left to do, by notebook, in the order it is written; and which lane is at what."""
+
+    def __init__(self, chosen: Sequence[Scenario]) -> None:
+        self.left: dict[str, list[Scenario]] = {}
+        self.at: dict[Connection, Scenario] = {}
+        for scenario in chosen:
+            self.left.setdefault(scenario.notebook, []).append(scenario)
+
+    def next(self, lane: Connection) -> Scenario | None:
+        """More of the notebook that the lane has up, else of the one that has most to do for each lane at it."""
+        before = self.done(lane)
+        busy = [one.notebook for one in self.at.values()]
+        here = before.notebook if before and self.left[before.notebook] else None
+        notebook = here or max(self.left, key=lambda name: sum(map(_length, self.left[name])) / (1 + busy.count(name)))
+        if not self.left[notebook]:
+            return None
+        self.at[lane] = self.left[notebook].pop(0)
+        return self.at[lane]
+
+    def done(self, lane: Connection) -> Scenario | None:
+        """What the lane was at."""
+        return self.at.pop(lane, None)
+
+    def rest(self) -> list[Scenario]:
+        """What nobody has begun."""
+        return [one for listed in self.left.values() for one in listed]
+
+
+def _length(scenario: Scenario) -> int:
+    """How long a drill takes, more or less: how many steps it goes through."""
+    order = [step.number for step in outline.steps(outline.notebook(scenario.notebook))]
+    return order.index(scenario.step) + 1 if scenario.step and not scenario.passes else len(order)
+
+
+# --- a lane, in a process of its own --------------------------------------------------------------------------------
+
+
+def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
+    ours, theirs = drill.PROCESSES.Pipe()
+    process = drill.PROCESSES.Process(target=_serve, args=({**os.environ, "RUNBOOK_RECORDS": str(folder)}, theirs))
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _serve(environment: dict[str, str], pipe: Connection) -> None:
+    """Ask for a scenario, drill it, tell its row and ask again; a rehearsal is kept while the notebook is the same."""
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
+        pipe.send(None)
+        scenario = _next(pipe)
+        while scenario:
+            drill.become(environment)
+            scenario = _of_one_notebook(scenario, pipe)
+
+
+def _of_one_notebook(first: Scenario, pipe: Connection) -> Scenario | None:
+    """Drill scenarios as long as they are of this notebook; the first that is not, or None at the end."""
+    scenario: Scenario | None = first
+    try:
+        if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
+            with _brought_up(first.notebook):
+                pipe.send(_row(first, None))
+            return _next(pipe)
+        with rested(first.notebook) as parent:
+            while scenario and scenario.step and scenario.notebook == first.notebook:
+                pipe.send(_row(scenario, parent))
+                scenario = _next(pipe)
+    except RunbookError as problem:
+        pipe.send(_broken(scenario or first, f"no rehearsal for it: {problem}"))
+        return _next(pipe)
+    return scenario
+
+
+def _next(pipe: Connection) -> Scenario | None:
+    given: Scenario | None = pipe.recv()
+    return given
+
+
+@contextmanager
+def rested(notebook: str) -> Iterator[Record | None]:
+    """A rehearsal in the starting state of a notebook, in this environment, and what its drills rest on."""
+    with _brought_up(notebook):
+        yield drill.prepared(notebook)
+
+
+@contextmanager
+def _brought_up(notebook: str) -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        with lifecycle.rehearse(scenario=outline.start(outline.notebook(notebook))) as running:
+            os.environ.update(running.environment)
+            os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+            yield
+    finally:
+        drill.become(before)
+
+
+def _row(scenario: Scenario, parent: Record | None) -> Row:
+    started = monotonic()
+    try:
+        caught = drill.drill(scenario, parent)
+    except RunbookError as problem:  # what could not be broken was not noticed by anybody
+        return _broken(scenario, f"not drilled: {problem}", monotonic() - started)
+    told = caught.told or {}
+    return Row(
+        scenario.notebook,
+        scenario.name,
+        scenario.step,
+        caught.step or (scenario.step if scenario.passes and told else ""),
+        caught.verdict,
+        scenario.says,
+        caught.words,
+        str(told.get("fix") or caught.words.partition(" Fix: ")[2]),
+        round(caught.seconds, 2),
+        str(caught.record.folder),
+    )
+
+
+def _broken(scenario: Scenario, why: str, seconds: float = 0.0) -> Row:
+    return Row(scenario.notebook, scenario.name, scenario.step, "", "missed", scenario.says, why, "", round(seconds, 2))

@@ -1,0 +1,156 @@
+"""Run notebooks without a person: from a source notebook and a profile to a sealed record."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.outcome import Outcome, Result
+from runbook_lib.engine.run import run as execute
+from runbook_lib.errors import ConfigError, StepFailed
+from runbook_lib.records import gates, outline, run_record
+from runbook_lib.records.ledger import Event, Record, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["EXIT", "Run", "accept", "phases", "prepared", "run"]
+
+EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
+ROTATION = ("rotate_secret",)  # of the database's password, under the deployment that the last phase left running
+LOOK = 0.05  # seconds between two looks at the ledger for live lines
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its record, its seal, how long it took in seconds."""
+
+    record: Record
+    seal: Event
+    result: Result
+
+    @property
+    def outcome(self) -> str:
+        return str(self.seal["outcome"])
+
+
+def run(
+    settings: Settings,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    parent: Record | None = None,
+    override: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    timeout: float | None = None,
+    cell_timeout: float | None = None,
+    kernels: Kernels | None = None,
+) -> Run:
+    """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
+
+    Raise `ConfigError`, before a record is made or a kernel started, if a parameter, the profile or a variable is
+    wrong; `StepRefused` while the phase's gate is closed and no ``override`` gives a reason to break the glass.
+    Timeouts are in seconds, for the whole run and for each cell.
+    """
+    record = prepared(settings, notebook, parameters, parent=parent, override=override, mode="headless")
+    with _told(record, on_event):
+        result = execute(
+            record.notebook,
+            env={**os.environ, run_record.RECORD: str(record.folder), run_record.MODE: "headless"},
+            cwd=record.folder,
+            redact=settings.redactor().text,
+            timeout=timeout,
+            cell_timeout=cell_timeout,
+            kernels=kernels,
+        )
+        seal = run_record.finish(record, ended=_ended(result), cells=_cells(result), seconds=round(result.seconds, 3))
+    return Run(record, seal, result)
+
+
+def prepared(
+    settings: Settings,
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    *,
+    parent: Record | None,
+    override: str | None,
+    mode: str,
+) -> Record:
+    """A new record that holds a copy of ``notebook``, ready to be run or stepped through; see `run` for errors."""
+    settings.require_variables()
+    if "profile" in parameters:
+        raise ConfigError(f"profile is no -p parameter: this run goes to {settings.name!r}; choose with --profile")
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "notebook.ipynb"
+        prepare(notebook, draft, {"profile": settings.name, **parameters})
+        opened_by = gates.require(settings, notebook.stem, run_record.records_root(), override)
+        record = run_record.begin(settings, notebook.stem, parameters=parameters, parent=parent, mode=mode, **opened_by)
+        write_atomic(record.notebook, draft.read_bytes())
+    return record
+
+
+def _ended(result: Result) -> str | None:
+    """How the run ended, when it did not end by itself; None when every cell ran."""
+    if result.outcome is Outcome.PASSED:
+        return None
+    return str(result.outcome) + (f": {result.reason}" if result.reason else "")
+
+
+def _cells(result: Result) -> list[str]:
+    """The engine's word for each code cell, in order."""
+    return [f"{cell.index} {cell.outcome}" for cell in result.cells]
+
+
+@contextmanager
+def _told(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
+    """Pass on each ledger line while the block runs, and what is left when it ends."""
+    if on_event is None:
+        yield
+        return
+    done = threading.Event()
+
+    def tell() -> None:
+        start = 0
+        while True:
+            last = done.wait(LOOK)
+            events, start = record.ledger.follow(start)
+            for event in events:
+                on_event(event)
+            if last:
+                return
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def phases(names: tuple[str, ...] = ()) -> list[Path]:
+    """The notebooks to rehearse: those named, or every phase there is, in order, and then a rotation."""
+    known = outline.notebooks()
+    chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
+    return [outline.notebook(name) for name in chosen]
+
+
+def accept(done: Run, source: Path) -> None:
+    """Store the closing cell's output of a passed run in its source notebook, which the tests compare."""
+    if done.outcome != "passed":
+        raise StepFailed(f"{source.stem} is {done.outcome}: its closing output is accepted only when it has passed")
+    ran = json.loads(done.record.notebook.read_text(encoding="utf-8"))
+    kept = json.loads(source.read_text(encoding="utf-8"))
+    outputs = [{"output_type": "display_data", "data": o["data"], "metadata": {}} for o in ran["cells"][-1]["outputs"]]
+    kept["cells"][-1] |= {"outputs": outputs, "execution_count": 1}  # nbval compares cells that have been counted
+    write_atomic(source, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,137 @@
+"""JupyterLab for one folder: on loopback, behind a token, with settings of its own; it ends with its command."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import nbformat
+from nbformat.sign import NotebookNotary
+
+from runbook_lib.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Lab", "serving"]
+
+START = 60.0  # seconds it may take to come up on a busy machine
+STOP = 15.0  # seconds it may take to end its kernels before it is killed
+OPTIONS = (
+    *("--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--ServerApp.port_retries=0"),
+    *("--ServerApp.terminals_enabled=False", "--KernelManager.transport_encryption=required"),
+    "--ServerApp.contents_manager_class=runbook_lib.runs.atomic_saves.WholeFiles",
+    *("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"),
+)
+# What differs from JupyterLab's own settings: saves often, for a tab may close; asks nobody for news.
+SETTINGS = {
+    "docmanager-extension/plugin": {"autosaveInterval": 3},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {
+        "windowingMode": "none",  # every cell is there: found by Ctrl-F, and printed
+        "codeCellConfig": {"lineWrap": True},  # and every word of it is in sight
+    },
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that answers."""
+
+    process: subprocess.Popen[bytes]
+    address: str  # http://127.0.0.1:port/
+    token: str
+
+    def url(self, path: str) -> str:
+        """Where a file of its folder is opened, alone in the window."""
+        return f"{self.address}doc/tree/{path}?token={self.token}"
+
+
+@contextmanager
+def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
+    """A JupyterLab on the files of ``root``; its kernels get ``environment``. It and they end with the block.
+
+    Raise `ServiceError` with the end of its log if it does not come up.
+    """
+    with tempfile.TemporaryDirectory(prefix="launch-runbook-lab-") as place:
+        folder, token = Path(place), secrets.token_urlsafe(24)
+        _trust(root, folder / "data")
+        process = _start(root, folder, {**environment, **_private(folder), "JUPYTER_TOKEN": token})
+        try:
+            yield Lab(process, _address(process, folder), token)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _private(folder: Path) -> dict[str, str]:
+    """Variables that keep Jupyter and IPython out of the operator's home: a run does not depend on what is there."""
+    names = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
+    names |= {f"JUPYTERLAB_{name}_DIR": name.lower() for name in ("SETTINGS", "WORKSPACES")} | {"IPYTHONDIR": "ipython"}
+    for name, settings in SETTINGS.items():
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), encoding="utf-8")
+    return {variable: str(folder / place) for variable, place in names.items()}
+
+
+def _trust(root: Path, data: Path) -> None:
+    """Let JupyterLab show a notebook's outputs as they are: without a signature it drops their styles."""
+    data.mkdir()
+    notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]
+    for path in root.glob("*.ipynb"):
+        notary.sign(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
+    notary.store.close()
+
+
+def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    places = (f"--ServerApp.root_dir={root}", f"--FileCheckpoints.checkpoint_dir={folder / 'checkpoints'}")
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "runbook_lib.runs.jupyterlab", str(os.getpid()), *OPTIONS, *places],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is the command's to act on
+        )
+
+
+def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """Where it listens, as it writes down itself once it does."""
+    deadline = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < deadline:
+        for path in (folder / "runtime").glob("jpserver-*.json"):
+            try:
+                return str(json.loads(path.read_text(encoding="utf-8"))["url"])
+            except ValueError:
+                pass  # half written
+        time.sleep(0.02)
+    log = (folder / "log").read_text(encoding="utf-8", errors="replace")
+    raise ServiceError(f"JupyterLab did not come up; the end of its log:\n{log[-2000:].strip()}")
+
+
+def _main(parent: str, *options: str) -> NoReturn:
+    from jupyterlab.labapp import main  # noqa: PLC0415 - slow, and only this process needs it
+
+    from runbook_lib.engine.kernel_process import die_with  # noqa: PLC0415
+
+    die_with(int(parent))
+    sys.exit(main(options))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

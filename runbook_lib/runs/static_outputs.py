@@ -1,0 +1,62 @@
+"""Static twins: what a record's notebook shows is written anew from its ledger, so that nothing in it is a dead widget.
+
+A browser saves a notebook when it likes, or never. The ledger holds what happened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nbformat.v4 import new_output
+
+from runbook_lib.engine.notebook import merge_streams, read, redacted, write
+from runbook_lib.records import history, outline
+from runbook_lib.steps.display import run_status
+
+if TYPE_CHECKING:
+    from runbook_lib.records.ledger import Record
+
+__all__ = ["rewrite"]
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+OPENING, CLOSING = "open_phase(", "phase.close()"
+
+
+def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
+    """Give each step's cell the card the ledger tells of, the opening cell the bar; charts stay as they were saved.
+
+    ``anew``: no kernel has run any of it yet.
+    Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
+    """
+    notebook, steps, found = read(record.notebook), outline.steps(record.notebook), history.read(record)
+    numbers: dict[int, list[str]] = {}
+    for step in steps:
+        numbers.setdefault(step.cell, []).append(step.number)
+    # Shift-Enter in the last cell makes an empty one below it, which is nobody's.
+    notebook.cells = [cell for cell in notebook.cells if cell.cell_type != "code" or cell.source.strip()]
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data", {}))]
+        if index in numbers:
+            cards = (run_status.card(found, number) for number in numbers[index])
+            cell.outputs = [_output(card) for card in cards if card]
+        elif OPENING in cell.source and found.own:
+            cell.outputs = [_output(run_status.bar(record, steps, production=production))]
+        elif CLOSING in cell.source and found.closed():
+            cell.outputs = [_output(run_status.summary(record.opened()["phase"], found, steps))]
+        if anew:
+            cell.execution_count = None
+    notebook.metadata.pop("widgets", None)
+    merge_streams(notebook)
+    write(redacted(notebook, record.redact.text if record.redact else str), record.notebook)
+
+
+def _lives_on(data: dict[str, Any]) -> bool:
+    """Take the widget out of an output; whether something is left to be read without its kernel."""
+    return data.pop(VIEW, None) is None or "text/html" in data
+
+
+def _output(shown: Any) -> Any:
+    html = {"text/html": shown._repr_html_()} if hasattr(shown, "_repr_html_") else {}
+    return new_output("display_data", data={"text/plain": repr(shown), **html})  # type: ignore[no-untyped-call]

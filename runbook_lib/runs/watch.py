@@ -1,0 +1,376 @@
+"""The watch: a process that judges a notebook's tagged cells on schedule and tells who must know.
+
+It lives through the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
+alarm of its own. Its ledger has a line for every round, which says from when to when it answers for what it saw; where
+one ends the next begins, also over a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.engine.cells import Stop
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.kernel_session import KernelDied, Session
+from runbook_lib.engine.notebook import prepare
+from runbook_lib.errors import ConfigError, RecordError
+from runbook_lib.records import alarms, gates, history, ledger, outline, run_record
+from runbook_lib.runs.alerts import Alerts
+from runbook_lib.runs.watched_phase import TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Done", "Plan", "watch"]
+
+CHUNK = 48  # past rounds asked for at once
+HANDS = 2  # kernels that judge the past side by side
+ATTEMPTS = 3  # kernels a round may use up before it is unknown: the one of before, one in waiting, a new one
+PATIENCE = 30.0  # seconds a round may take beyond what its services may
+LOCK = ".watching"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is watched and how long. ``hours`` ahead, ``replay`` hours of the past first, ``every`` in seconds."""
+
+    notebook: Path
+    hours: float = 24.0
+    every: float = 60.0
+    replay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A watch that ended: its record, its seal, what is open."""
+
+    record: Record
+    seal: Event
+    open: tuple[alarms.Alarm, ...]
+
+    @property
+    def outcome(self) -> str:
+        return str(self.seal["outcome"])
+
+
+def watch(settings: Settings, plan: Plan, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
+    """Watch until the time is over, or SIGINT or SIGTERM; ``say`` hears every ledger line but those of quiet rounds.
+
+    A watch that was interrupted is gone on with: in a record of its own, from where the last line ended, until the end
+    that was planned. Raise `ConfigError` if the notebook has nothing to watch, or another process watches it.
+    """
+    settings.require_variables()
+    if not any(TAG in step.tags for step in outline.steps(plan.notebook)):
+        raise ConfigError(f"{plan.notebook.stem} has no cell tagged {TAG!r}: nothing to watch")
+    root, alerts = root or run_record.records_root(), Alerts(settings)
+    with _alone(root / settings.name, plan.notebook.stem):
+        record, before = _begun(settings, plan, root)
+        with Kernels(1_000_000) as kernels:
+            return asyncio.run(Watch(settings, plan, record, before=before, alerts=alerts, say=say).run(kernels))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, notebook: str) -> Iterator[None]:
+    """One process watches a notebook of a profile; the mark is released with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{LOCK}-{notebook}").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{notebook} is watched already, by another process; ./runbook status") from None
+        yield
+
+
+def _begun(settings: Settings, plan: Plan, root: Path) -> tuple[Record, list[Event]]:
+    """A record for this watch, on the newest one of the same notebook; the events of all before it."""
+    name = plan.notebook.stem
+    parent = alarms.newest(settings, root, name)
+    if parent is not None and parent.sealed() is None:
+        parent = ledger.Record(parent.folder, settings.redactor())
+        alarms.close(parent, "interrupted", ended="cut off")
+    earlier = gates.ORDER[gates.ORDER.index(name) - 1] if name in gates.ORDER[1:] else None
+    rests_on = gates.evidence(settings, root, earlier) if earlier else None
+    seal = rests_on.sealed() if rests_on else None
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "notebook.ipynb"
+        prepare(plan.notebook, draft, {"profile": settings.name})
+        record = run_record.begin(
+            settings, name, root=root, parent=parent, mode=alarms.MODE, since=seal["at"] if seal else None
+        )
+        ledger.write_atomic(record.notebook, draft.read_bytes())
+    return record, history.read(parent).all if parent else []
+
+
+class Watch:
+    """One watch: the state of its alarms, folded from its ledger, and what it does about them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        record: Record,
+        *,
+        before: Sequence[Event],
+        alerts: Alerts,
+        say: Callable[[Event], None],
+    ) -> None:
+        self.settings, self.plan, self.record, self.alerts, self.say = settings, plan, record, alerts, say
+        self.checks = [step.number for step in outline.steps(record.notebook) if TAG in step.tags]
+        self.known = alarms.fold(before)
+        now = datetime.now(UTC)
+        gone_on = _unfinished(before, now)
+        self.ends = gone_on[1] if gone_on else now + timedelta(hours=plan.hours)
+        self.seen = gone_on[0] if gone_on else now - timedelta(hours=plan.replay)  # until when a line answers
+        self.replays = bool(plan.replay) and not gone_on
+        self._session: Session | None = None
+        self._idle: list[Session] = []  # of a replay
+        self._read = 0  # bytes of the ledger that `known` stands for
+        self._told = datetime.min.replace(tzinfo=UTC)  # when people were last told
+        self._sending: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        self._mute: str | None = None  # why the ledger cannot be written
+
+    async def run(self, kernels: Kernels) -> Done:
+        """Watch, and seal whatever happens."""
+        stop, loop = Stop(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.press, number)
+        watching, asked = asyncio.create_task(self._watch(kernels)), asyncio.create_task(stop.asked.wait())
+        await asyncio.wait([watching, asked], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        watching.cancel()
+        await asyncio.wait([watching])
+        self._close()
+        await self._sent()
+        broken = None if watching.cancelled() else watching.exception()
+        done = self._sealed(f"interrupted: {stop.signal}" if stop.signal else repr(broken) if broken else None)
+        if broken:
+            raise broken
+        return done
+
+    # --- rounds -----------------------------------------------------------------------------------------------------
+
+    async def _watch(self, kernels: Kernels) -> None:
+        self._note(
+            "watching",
+            every=self.plan.every,
+            ends=self.ends.isoformat(),
+            since=self.seen.isoformat(),
+            checks=self.checks,
+        )
+        if self.replays:
+            await self._replay(kernels)
+        clock = asyncio.get_running_loop()
+        began = clock.time()
+        while True:
+            await self._round(kernels)
+            if datetime.now(UTC) >= self.ends:
+                return
+            late = (clock.time() - began) % self.plan.every
+            left = (self.ends - datetime.now(UTC)).total_seconds()
+            await asyncio.sleep(max(0.0, min(self.plan.every - late, left)))
+
+    async def _round(self, kernels: Kernels) -> None:
+        """Judge every cell once, now; tell what came of it."""
+        started = datetime.now(UTC)
+        verdicts = await self._look(kernels)
+        came = datetime.now(UTC)
+        self._hear()
+        self._settle(verdicts, came, until=started)
+        words: dict[str, list[str]] = {"quiet": [], "alarm": [], "unknown": []}
+        for number, verdict in verdicts.items():
+            words[verdict["verdict"]].append(number)
+        self._line(started, round((came - started).total_seconds(), 3), words)
+        self._tell()
+        if not any(alarm.open for alarm in self.known.values()) and (not self._pinging or self._pinging.done()):
+            self._pinging = asyncio.create_task(self._ping())
+
+    async def _look(self, kernels: Kernels) -> dict[str, alarms.Verdict]:
+        """The verdict on every cell; where kernel after kernel dies, that nothing is known."""
+        how = ""
+        for _ in range(ATTEMPTS):
+            try:
+                self._session = self._session or await self._opened(kernels)
+                found = json.loads(await self._session.ask("phase.round(globals())", self._limit))
+                return {number: found.get(number, _unsaid("its cell said nothing")) for number in self.checks}
+            except KernelDied as error:
+                how = self._kernel_died(error)
+                self._close()
+        return dict.fromkeys(self.checks, _unsaid(how))
+
+    async def _opened(self, kernels: Kernels) -> Session:
+        env = {**os.environ, run_record.RECORD: str(self.record.folder), run_record.MODE: alarms.MODE}
+        return await Session.open(kernels, env, self.record.folder, _opening(self.record))
+
+    def _kernel_died(self, error: KernelDied) -> str:
+        how = self.settings.redactor().text(str(error))
+        self._note("kernel", how=how)
+        return how
+
+    @property
+    def _limit(self) -> float:
+        """Seconds a round may take: each service once, in vain."""
+        return PATIENCE + 8 * self.settings.budgets.answer
+
+    async def _replay(self, kernels: Kernels) -> None:
+        """Judge the past as it would have been seen, round by round; the line of a chunk of rounds is one."""
+        step, now = timedelta(seconds=self.plan.every), datetime.now(UTC)
+        rounds = int((now - self.seen) / step)
+        moments = [self.seen + number * step for number in range(1, rounds + 1)]
+        chunks = [moments[at : at + CHUNK] for at in range(0, rounds, CHUNK)]
+        turn = asyncio.Semaphore(HANDS)  # their kernels wait for Postgres in turn
+        asked = [asyncio.create_task(self._past(kernels, turn, chunk)) for chunk in chunks]
+        try:
+            for chunk, answer in zip(chunks, asked, strict=True):
+                for moment, text in zip(chunk, await answer, strict=True):
+                    self._settle(json.loads(text), moment, until=moment, replayed=True)
+                since, until = self.seen.isoformat(), chunk[-1].isoformat()
+                self._note("round", **{"from": since}, until=until, rounds=len(chunk), replayed=True)
+                self.seen = chunk[-1]
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            for session in self._idle:
+                session.close()
+
+    async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
+        """The verdicts of past rounds; asked for again until they come: the past does not run away."""
+        asked = [moment.isoformat() for moment in moments]
+        async with turn:
+            while True:
+                session = None
+                try:
+                    session = self._idle.pop() if self._idle else await self._opened(kernels)
+                    expression = f"[phase.round(globals(), moment) for moment in {asked!r}]"
+                    found: list[str] = await session.ask(expression, self._limit * len(asked))
+                    self._idle.append(session)
+                    if not any('"verdict": "unknown"' in text for text in found):
+                        return found
+                except BaseException as error:
+                    if session is not None:
+                        session.close()
+                    if not isinstance(error, KernelDied):
+                        raise
+                    self._kernel_died(error)
+                await asyncio.sleep(min(self.plan.every, 1.0))
+
+    # --- what came of a round ---------------------------------------------------------------------------------------
+
+    def _settle(
+        self, verdicts: Mapping[str, alarms.Verdict], now: datetime, *, until: datetime, replayed: bool = False
+    ) -> None:
+        """Raise, clear and so on, on the ledger and in memory."""
+        judged = dict(verdicts) if replayed else {**verdicts, alarms.UNKNOWN: alarms.unknown_of(verdicts)}
+        past = {"replayed": True} if replayed else {}
+        for event in list(alarms.changes(self.known, judged, now, self.seen)):
+            kind = event.pop("event")
+            self._note(kind, **event, **past)
+            self.known = alarms.fold([{"event": kind, **event}], self.known)
+            if kind in ("raised", "recurred"):
+                self._told = datetime.min.replace(tzinfo=UTC)  # at once
+
+    def _hear(self) -> None:
+        """Take in what others wrote into our ledger: acknowledgements."""
+        with contextlib.suppress(RecordError, OSError):
+            events, self._read = self.record.ledger.follow(self._read)
+            self.known = alarms.fold([event for event in events if event["event"] == "acked"], self.known)
+            for event in events:
+                if event["event"] == "acked":
+                    self.say(event)
+
+    def _line(self, until: datetime, seconds: float, words: Mapping[str, list[str]]) -> None:
+        facts = {"quiet": len(words["quiet"]), "alarm": words["alarm"], "unknown": words["unknown"]}
+        since = self.seen.isoformat()
+        self._note("round", **{"from": since}, until=until.isoformat(), seconds=seconds, **facts)
+        self.seen = until
+
+    def _note(self, event: str, **facts: Any) -> None:
+        """Write a line. A watch whose ledger cannot be written goes on, and says so to people."""
+        try:
+            self.record.ledger.append(event, **facts)
+            self._mute = None
+        except RecordError as error:
+            self._mute = str(error)
+        if event != "round" or facts.get("replayed") or facts["unknown"]:
+            self.say({"event": event, **facts})
+
+    # --- people -----------------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Tell people what nobody has acknowledged: at once, and again and again."""
+        loud = [alarm for alarm in self.known.values() if alarm.loud]
+        due = (datetime.now(UTC) - self._told).total_seconds() >= self.settings.alerts.repeat
+        if not (loud or self._mute) or not due or (self._sending and not self._sending.done()):
+            return
+        self._told = datetime.now(UTC)
+        self._sending = asyncio.create_task(self._send(loud))
+
+    async def _send(self, loud: Sequence[alarms.Alarm]) -> None:
+        names = [alarm.name for alarm in loud]
+        title = f"{self.settings.name}: {', '.join(names) or 'the watch cannot write its ledger'}"
+        lines = [f"{a.name} {a.title}\n{a.complaint}\nsince {a.raised}\n{a.fix}" for a in loud]
+        body = "\n\n".join([*lines, *([self._mute] if self._mute else []), "./runbook ack ALARM --as NAME"])
+        complaint = await asyncio.to_thread(self.alerts.send, title, body)
+        if self.alerts.targets:
+            self._note("alerted", alarms=names, targets=list(self.alerts.targets), complaint=complaint)
+        if complaint:
+            self._told = datetime.min.replace(tzinfo=UTC)
+
+    async def _ping(self) -> None:
+        complaint = await asyncio.to_thread(self.alerts.alive)
+        if complaint:
+            self._note("not pinged", complaint=complaint)
+
+    async def _sent(self) -> None:
+        """Wait for what is on its way to people."""
+        under_way = [task for task in (self._sending, self._pinging) if task and not task.done()]
+        if under_way:
+            await asyncio.wait(under_way)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+
+    def _sealed(self, ended: str | None) -> Done:
+        still = tuple(alarm for alarm in self.known.values() if alarm.open)
+        outcome = "passed" if not still else "unknown" if all(a.name == alarms.UNKNOWN for a in still) else "failed"
+        facts: dict[str, Any] = {"ended": ended} if ended else {}
+        seal = alarms.close(self.record, "interrupted" if ended else outcome, open=[a.name for a in still], **facts)
+        return Done(self.record, seal, still)
+
+
+def _opening(record: Record) -> list[str]:
+    """The code cells of a notebook up to the one that opens its phase."""
+    cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return sources[: next(n for n, source in enumerate(sources, 1) if "open_phase(" in source)]
+
+
+def _unsaid(why: str) -> alarms.Verdict:
+    return {"verdict": "unknown", "complaint": why}
+
+
+def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
+    """Until when the last watch answers and when it was to end, if it was interrupted before that."""
+    begun = next((event for event in reversed(before) if event["event"] == "watching"), None)
+    if begun is None or (ends := datetime.fromisoformat(begun["ends"])) <= now:
+        return None
+    last = next((e["until"] for e in reversed(before) if e["event"] == "round"), begun["since"])
+    return datetime.fromisoformat(last), ends

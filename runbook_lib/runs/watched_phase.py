@@ -1,0 +1,122 @@
+"""A phase as a watch sees it, inside its kernel: the cells tagged `watch`, judged again and again.
+
+A look that did not succeed tells nothing: its verdict is ``unknown``, never ``quiet`` and never ``alarm``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.checklist.first_day import NOW
+from runbook_lib.commands.command import Command, Http, Reply, Sql, Subscribe
+from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.errors import RunbookError, ServiceError, StepPending
+from runbook_lib.records import outline
+from runbook_lib.services.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["TAG", "Lookout"]
+
+TAG = "watch"
+SHOWN = 600  # characters of a complaint that are passed on
+
+
+class Lookout:
+    """The checks of a notebook that are tagged `watch`, in no order, on no ledger."""
+
+    mode = "watch"
+
+    def __init__(self, name: str, settings: Settings, record: Record) -> None:
+        self.name, self.settings, self.record = name, settings, record
+        self.until = NOW
+        self.services = Services(settings)
+        self._clean = settings.redactor().value
+        cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
+        watched = [step for step in outline.steps(record.notebook) if TAG in step.tags]
+        self._cells = {s.number: compile("".join(cells[s.cell]["source"]), s.number, "exec") for s in watched}
+        self._replies: dict[str, tuple[Reply, ...]] = {}
+        self._silent: dict[str, str] = {}  # services that did not answer in this round, and how
+        self._verdicts: dict[str, dict[str, Any]] = {}
+
+    def round(self, names: dict[str, Any], until: str = NOW) -> str:
+        """Judge every cell once, as of ``until``; verdicts by step number, as JSON. ``names`` are the notebook's.
+
+        Only what binds ``until`` can be judged as of a past moment; of the rest nothing is said then.
+        """
+        self.until, self._silent, self._verdicts = until, {}, {}
+        for number, cell in self._cells.items():
+            try:
+                exec(cell, names)  # noqa: S102 - the notebook's own cell, as the kernel runs it
+            except ServiceError as error:
+                self._unknown(number, str(error))
+            except Exception as error:  # noqa: BLE001 - whatever a cell trips over, its alarm is unknown and not quiet
+                self._unknown(number, str(error) if isinstance(error, RunbookError) else repr(error))
+        return json.dumps(self._clean(self._verdicts), allow_nan=False)
+
+    def check(
+        self,
+        number: str,
+        title: str,
+        *commands: Command,
+        expect: Expectation | Sequence[Expectation],
+        fix: str,
+        within: float = 0,
+    ) -> None:
+        """Look once and note the verdict: quiet, alarm, or unknown."""
+        if self.until != NOW and not all(isinstance(one, Sql) and "until" in one.values for one in commands):
+            return
+        self._verdicts[number] = {"verdict": "unknown", "title": title, "fix": fix}
+        replies = tuple(self._look(command.filled(self.settings.lookup)) for command in commands)
+        self._replies[number] = replies
+        found = judge(expect, replies)
+        if found.complaint is None:
+            self._verdicts[number] = {"verdict": "quiet"}
+        elif found.unsure:
+            self._unknown(number, found.complaint)
+        else:
+            alarm = {"verdict": "alarm", "complaint": found.complaint[:SHOWN], **_when(replies)}
+            self._verdicts[number] |= alarm
+
+    def reply(self, number: str, index: int = 0) -> Reply:
+        """What the newest look of a watched check brought; the steps before the watch are not here."""
+        if number not in self._replies:
+            raise StepPending(f"{number} has not been seen yet")
+        return self._replies[number][index]
+
+    def head(self) -> None:
+        """Show nothing."""
+
+    def _look(self, command: Command) -> Reply:
+        """One look. A service that did not answer is not asked again in the same round: each would wait in vain."""
+        service = command.service if isinstance(command, Http | Subscribe) else "database"
+        if service in self._silent:
+            raise ServiceError(self._silent[service])
+        try:
+            found = self.services.look(command)
+        except ServiceError as error:
+            self._silent[service] = str(error)
+            raise
+        if found.error is not None:
+            raise ServiceError(f"{service}: {found.error}")
+        return found
+
+    def _unknown(self, number: str, why: str) -> None:
+        if self.until == NOW or number in self._verdicts:
+            self._verdicts[number] = {**self._verdicts.get(number, {}), "verdict": "unknown", "complaint": why[:SHOWN]}
+
+
+def _when(replies: Sequence[Reply]) -> dict[str, Any]:
+    """When what is complained of happened: the newest ``at`` of the rows, null where a row has none.
+
+    ``lasts``: it still holds, or nothing tells that it is over.
+    """
+    rows: list[Mapping[str, Any]] = [row for reply in replies for row in reply.rows]
+    dated = [str(row["at"]) for row in rows if row.get("at")]
+    lasts = len(dated) < len(rows) or not dated or any(row.get("lasts") for row in rows)
+    return {"at": max(dated) if len(dated) == len(rows) and dated else None, "lasts": lasts}

@@ -1,0 +1,183 @@
+"""Prove, before a phase needs it, that every address, credential and clock of a profile is good. Changes nothing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook_lib.commands.command import Command, http, round_trip, shell, sql, subscribe
+from runbook_lib.commands.expectations import (
+    Expectation,
+    Matcher,
+    at_least,
+    clocks,
+    each,
+    judge,
+    not_null,
+    one_of,
+    reply,
+    rows,
+    text,
+)
+from runbook_lib.errors import RunbookError
+from runbook_lib.services.services import Services
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Probe", "Verdict", "examine", "probes"]
+
+
+NOBODY = "0x0000000000000000000000000000000000000000"
+ENOUGH = Matcher("not named, or at least 10", lambda left: left is None or float(left) >= 10)
+SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs to see (C19)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Something to prove, which steps break without it, and what to do about it."""
+
+    name: str
+    commands: tuple[Command, ...]
+    expect: Expectation | Sequence[Expectation]
+    breaks: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a probe found."""
+
+    name: str
+    good: bool
+    seen: str
+    breaks: str
+    fix: str
+
+
+def examine(settings: Settings) -> list[Verdict]:
+    """Run every probe, all at once, each on connections of its own."""
+    chosen = probes(settings)
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        return list(pool.map(lambda probe: _verdict(settings, probe), chosen))
+
+
+def _verdict(settings: Settings, probe: Probe) -> Verdict:
+    services = Services(settings)
+    try:
+        commands = [command.filled(settings.lookup) for command in probe.commands]
+        finding = judge(probe.expect, [services.look(command) for command in commands])
+        seen, good = finding.complaint or finding.seen, finding.complaint is None
+    except RunbookError as error:
+        seen, good = str(error), False
+    finally:
+        services.close()
+    return Verdict(probe.name, good, settings.redactor().text(seen), probe.breaks, probe.fix)
+
+
+def probes(settings: Settings) -> list[Probe]:
+    """What is proven for a profile."""
+    renew = "make a new token for the organisation or team the profile names"
+    return [
+        Probe(
+            "database role and zone",
+            (sql("select current_user as role, current_setting('TimeZone') as zone, version() as version"),),
+            reply(role="postgres", zone="UTC", version=not_null),
+            "every step that asks the database",
+            "compare database.url and its password with Project Settings, Database",
+        ),
+        Probe(
+            "notification arrives",
+            (round_trip("runbook_doctor"),),
+            each(delivered=True, mode=one_of("direct", "session pooler")),
+            "0.1d, and every command to a runner",
+            "use port 5432: direct, or the session pooler",
+        ),
+        Probe(
+            "clocks",
+            (sql("select clock_timestamp() as database_time"), _exchange_status()),
+            clocks("database_time", "time", within=settings.budgets.clock_skew),
+            "0.1c, every signed request",
+            "switch on time synchronisation on this machine",
+        ),
+        Probe(
+            "supabase token",
+            (http("supabase", "GET /v1/projects/{project}"),),
+            each(ref=settings.project, status="ACTIVE_HEALTHY"),
+            "0.1f, 0.1g, rotation of the database password",
+            "make a personal access token in the Supabase dashboard and export SUPABASE_ACCESS_TOKEN",
+        ),
+        Probe(
+            "fly token", (http("fly", "GET /v1/tokens/current", pick="tokens"),), rows(), "0.3, every machine", renew
+        ),
+        Probe(
+            "registry",
+            (http("registry", "GET /v2/"),),
+            reply(200),
+            "0.3g",
+            "the registry takes the Fly token by Basic authentication: " + renew,
+        ),
+        Probe(
+            "vercel project",
+            (http("vercel", "GET /v9/projects/{vercel.project}"),),
+            reply(name=settings.vercel.project),
+            "0.4",
+            renew,
+        ),
+        Probe(
+            "web app",
+            (http("web", "GET /api/jobs/heartbeat-sweep", headers={"Authorization": "Bearer not-the-secret"}),),
+            reply(401),
+            "0.5, 3.2",
+            "the web app must answer at web.url and turn a wrong cron secret away",
+        ),
+        Probe(
+            "venue markets",
+            (http("hyperliquid", "POST /info", json={"type": "allMids"}, reads=True),),
+            each(BTC=at_least(0)),
+            "2.1, every tick on mainnet",
+            "check hyperliquid.url and the venue's status page",
+        ),
+        Probe(
+            "venue subscriptions",
+            (subscribe("hyperliquid", *({"type": kind, "user": NOBODY} for kind in SUBSCRIPTIONS)),),
+            each(accepted=True),
+            "2.5, the runner's sight of its own orders and fills",
+            "the venue retired a subscription the runner needs, or the way to its socket is closed",
+        ),
+        Probe(
+            "rate limits",
+            (http("vercel", "GET /v9/projects/{vercel.project}"),),
+            each(x_ratelimit_remaining=ENOUGH),
+            "0.4, every redeploy",
+            "wait until the limit resets; somebody else is using the same token",
+        ),
+        Probe(
+            "openrouter key",
+            (http("openrouter", "GET /api/v1/key", pick="data"),),
+            each(usage=not_null),
+            "1.2, every tick",
+            "make a key at openrouter.ai and export OPENROUTER_API_KEY",
+        ),
+        Probe(
+            "command line tools",
+            (shell("supabase --version", reads=True), shell("fly version", reads=True)),
+            (text(r"\d+\.\d+"), text(r"\d+\.\d+")),
+            "0.1g, 0.3f",
+            "install the supabase and fly command line tools",
+        ),
+        Probe(
+            "platform repository",
+            (shell("test -f apps/live-runner/Dockerfile && echo found", reads=True),),
+            text("^found$"),
+            "0.1h, 0.3f",
+            "repository in the profile must be the root of a checkout of the platform",
+        ),
+    ]
+
+
+def _exchange_status() -> Command:
+    return http("hyperliquid", "POST /info", json={"type": "exchangeStatus"}, reads=True)

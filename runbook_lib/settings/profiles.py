@@ -1,0 +1,386 @@
+"""Profiles: ``parameters/<profile>.yaml`` as typed settings, and the secrets of the environment.
+
+A profile holds addresses, names, budgets, the ``allow`` list and the names of environment variables, never a secret.
+Whatever is wrong raises `ConfigError` naming the key and the nearest valid one, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.settings import addresses
+from runbook_lib.settings.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["INCOMING", "PROFILES", "ROOT", "Settings", "load", "profiles", "redactor_of_all"]
+
+ROOT = Path(__file__).resolve().parents[2]  # the checkout: the project is always installed editable
+PROFILES = ROOT / "parameters"
+INCOMING = "NEW_SECRET"  # the variable that holds a secret's next value while it is rotated
+SHORTEST_SECRET = 8  # characters; anything shorter would be redacted out of ordinary text
+COMMON_VALUES = {"password", "postgres", "changeme", "rehearsal", "production", "anthropic", "hyperliquid"}
+VARIABLE = r"^[A-Z][A-Z0-9_]*$"
+PLACEHOLDER = re.compile(r"<[^<>]*>")
+# An operator and a public key, as ssh-keygen reads them; of its patterns for names none: each key is one person's.
+OPTION = r"[a-z-]+(?:=\"[^\"\n]*\")?"
+SIGNER = re.compile(rf"[^\s,\"*?!#]+ (?:{OPTION}(?:,{OPTION})* )?(?P<kind>\S+) AAAA[\w+/]+=*(?: .*)?")
+KEYS = (
+    *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"),
+    *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
+)
+SHOWN = 60  # characters of a wrong value in a message
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Service(Part):
+    """One HTTP service: its address and the environment variable that holds its token."""
+
+    url: str
+    token: str | None = None
+    scheme: Literal["Bearer", "Basic", "FlyV1"] = "Bearer"
+
+
+class Database(Part):
+    url: str  # without password; port 5432 direct or session pooler, never 6543
+    password: str
+    read_only_user: str | None = None
+    read_only_password: str | None = None
+
+
+class Fly(Service):
+    org: str
+    app: str
+    region: str
+
+
+class Vercel(Service):
+    project: str
+    team: str | None = None
+
+
+class Web(Service):
+    # who runs the heartbeat sweep: "vercel" or "fly:<app>"
+    sweep: Annotated[str, Field(pattern=r"^(vercel|fly:[a-z0-9-]+)$")] = "vercel"
+
+
+class Venue(Service):
+    wallet: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")] | None = None  # the master wallet's address, public
+    operator_key: str | None = None  # name of the variable that holds a key of the operator's: cancels and closes only
+
+
+class Halt(Part):
+    """How long, in seconds after the press, the parts of a halt may take."""
+
+    answer: Seconds = 5.0  # one reply of any service
+    pause: Seconds = 6.0  # until a runner has paused; the machine of one that has not is stopped
+    flat: Seconds = 30.0  # until the venue shows nothing; the machine of one that is not flat goes on, paused
+    stop: Seconds = 60.0  # until Fly shows a machine stopped
+    stays_stopped: Seconds = 330.0  # restart policies start a machine again for five minutes (facts 1.3)
+
+
+class Budgets(Part):
+    """How long, in seconds, the platform may take; the words are the checklist's."""
+
+    answer: Seconds = 20.0  # one reply of any service
+    clock_skew: Seconds = 2.0
+    redeploy: Seconds = 300.0
+    build: Seconds = 1800.0
+    backtest: Seconds = 7200.0  # 24 h of five-minute ticks of a real model take 80 minutes
+    provisioning: Seconds = 30.0  # 1.3
+    acknowledge: Seconds = 1.0  # 1.5, from row to acknowledgement
+    machine_gone: Seconds = 30.0  # 1.5, after Stop
+    marks: Seconds = 180.0  # 2.5, until the venue's WebSocket has shown the runner its marks
+    heartbeat: Seconds = 900.0  # 3.2, silence no sweep marks, whatever the interval; else three intervals
+    revoked: Seconds = 60.0  # 3.3, from Revoke to stopped
+    halt: Halt = Halt()
+
+
+class Alerts(Part):
+    """Who hears of the alarms of a watch."""
+
+    targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
+    repeat: Seconds = 300.0  # until somebody has acknowledged
+
+
+class Gates(Part):
+    """How old, in hours, the record may be that the next phase rests on."""
+
+    age: float = 168.0
+    ages: dict[str, float] = Field(default_factory=dict)  # by the phase that was run, where it differs
+
+    def hours(self, phase: str) -> float:
+        return self.ages.get(phase, self.age)
+
+
+class Settings(Part):
+    """One profile."""
+
+    kind: Literal["rehearsal", "production"]
+    project: Annotated[str, Field(pattern=r"^[a-z]{20}$")]
+    repository: str
+    database: Database
+    supabase: Service
+    fly: Fly
+    registry: Service
+    vercel: Vercel
+    web: Web
+    hyperliquid: Venue
+    openrouter: Service
+    person: Service | None = None
+    deadman: Service | None = None  # its whole address is called after every good round: its silence is noticed there
+    variables: dict[str, Literal["secret", "public", "optional secret"]]
+    allow: Literal["all"] | list[str] = Field(default_factory=list)
+    allowed_signers: list[str] = Field(default_factory=list)  # operators and their SSH public keys, one a line
+    archive: Annotated[str, Field(pattern="^/")] | None = None  # folder that sealed records are copied to
+    budgets: Budgets = Budgets()
+    alerts: Alerts = Alerts()
+    gates: Gates = Gates()
+    name: str = ""  # of the profile; like platform not a key of the file
+    platform: str = ""  # the rehearsal these settings are of: records of another one tell nothing of this one
+
+    def lookup(self, dotted: str) -> str:
+        """The text of ``fly.app``, ``project`` and so on, for a command's ``{placeholder}``."""
+        found: Any = self
+        for key in dotted.split("."):
+            known = type(found).model_fields if isinstance(found, BaseModel) else {}
+            if key not in known:
+                raise ConfigError(f"a command names {{{dotted}}}: {nearest(key, known)}")
+            found = getattr(found, key)
+        if not isinstance(found, str):
+            what = "has no value" if found is None else "is no text"
+            raise ConfigError(f"a command names {{{dotted}}}, which {what} in profile {self.name!r}")
+        return found
+
+    def service(self, name: str) -> Service:
+        """The HTTP service called ``name``."""
+        known = {k: v for k, v in self if isinstance(v, Service)}
+        if name not in known:
+            raise ConfigError(f"no service {name!r} in profile {self.name!r}: {nearest(name, known)}")
+        return known[name]
+
+    def variable(self, name: str) -> str:
+        """The environment's value of a variable the profile names."""
+        if name not in self.variables:
+            raise ConfigError(f"variables: {name!r} is not declared: {nearest(name, self.variables)}")
+        value = os.environ.get(name)
+        if name == "SUPABASE_DB_PASSWORD" and not value:  # the Marketplace integration's name for the same value
+            value = os.environ.get("POSTGRES_PASSWORD")
+        if not value:
+            raise ConfigError(f"environment variable {name} is not set; profile {self.name!r} needs it")
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether a variable of the profile is set in the environment."""
+        return name in self.variables and bool(os.environ.get(name))
+
+    def secrets(self) -> dict[str, str]:
+        """Secret variables that are set: name -> value."""
+        named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
+        other = os.environ.get("POSTGRES_PASSWORD", "")
+        # Not one that only happens to be in the environment and would be redacted out of ordinary text.
+        if "SUPABASE_DB_PASSWORD" in named and (not named["SUPABASE_DB_PASSWORD"] or not _too_plain(other)):
+            named["POSTGRES_PASSWORD"] = other
+        return {name: value for name, value in named.items() if value}
+
+    def redactor(self) -> Redactor:
+        return Redactor(self.secrets())
+
+    def allows(self, step: str) -> bool:
+        """Whether an act may run headless."""
+        return self.allow == "all" or step in self.allow
+
+    def require_variables(self) -> None:
+        """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted.
+
+        An optional one may be missing; the step that needs it says so.
+        """
+        for name, kind in self.variables.items():
+            if kind == "optional secret" and not self.has(name):
+                continue
+            value = self.variable(name)
+            if value != value.strip():
+                raise ConfigError(f"environment variable {name} has white space around its value: copy it again")
+            if kind != "public" and _too_plain(value):
+                raise ConfigError(
+                    f"environment variable {name} is declared secret but holds a short or common value: "
+                    f"at least {SHORTEST_SECRET} characters that no ordinary text contains; "
+                    f"or declare it public in the profile"
+                )
+
+
+def _too_plain(value: str) -> bool:
+    return len(value) < SHORTEST_SECRET or value.lower() in COMMON_VALUES
+
+
+def profiles(folder: Path = PROFILES) -> list[str]:
+    """Names of the profiles there are."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None) -> Settings:
+    """Read a profile. ``rehearsal`` is the folder of the running rehearsal, whose ports replace every port 0."""
+    if profile not in profiles(folder):
+        raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles(folder))}")
+    path = folder / f"{profile}.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path.name}: expected keys and values, found {type(raw).__name__}")
+    unfilled = [f"{key} ({text})" for key, text in _texts(raw) if PLACEHOLDER.search(text)]
+    if unfilled:
+        raise ConfigError(f"{path.name}: still to be filled in: {', '.join(unfilled)}")
+    settings = parse({**raw, "name": profile}, path.name)
+    _refuse_undeclared(settings, path.name)
+    _refuse_rehearsals_own(settings, path.name)
+    _refuse_wrong_signers(settings, path.name)
+    addresses.refuse_wrong(settings, path.name)
+    folder_in_use = rehearsal or _running_rehearsal()
+    if settings.kind == "rehearsal" and folder_in_use:
+        settings = _filled(settings, _rehearsal_addresses(folder_in_use))
+        settings = settings.model_copy(update={"platform": folder_in_use.name})
+        addresses.refuse_wrong(settings, "addresses.json")
+    return settings
+
+
+def redactor_of_all(folder: Path = PROFILES) -> Redactor:
+    """A redactor of every variable that any profile declares secret, for messages made before one is chosen."""
+    names = {"POSTGRES_PASSWORD"}
+    for path in folder.glob("*.yaml"):
+        with contextlib.suppress(yaml.YAMLError, AttributeError, OSError):
+            declared = yaml.safe_load(path.read_text(encoding="utf-8"))["variables"]
+            names |= {str(name) for name, kind in declared.items() if "secret" in str(kind)}
+    values = {name: os.environ.get(name, "") for name in sorted(names)}
+    return Redactor({name: value for name, value in values.items() if len(value) >= SHORTEST_SECRET})
+
+
+def parse(raw: Mapping[str, Any], source: str) -> Settings:
+    """Validate ``raw``; every complaint names its key, the first unknown key its nearest valid one."""
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        # "allow" is one of two types and is complained of as both: once is enough.
+        found = [e for e in error.errors() if e["loc"][:2] != ("allow", "list[str]")]
+        complaints = [_complaint(e, source) for e in found]
+        raise ConfigError("; ".join(complaints)) from None
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text inside a profile, with its dotted key."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, key)
+
+
+def _complaint(error: Any, source: str) -> str:
+    path = [str(p) for p in error["loc"]]
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{source}: unknown key {key!r}: {nearest(path[-1], _keys(path[:-1]))}"
+    if error["type"] == "missing":
+        return f"{source}: key {key!r} is missing"
+    found = repr(error["input"])
+    shown = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+    if path[0] == "allow":
+        return f"{source}: allow: expected 'all' or a list of step numbers in quotes, found {shown}"
+    said = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{source}: {key}: {said}, found {shown}"
+
+
+def _keys(path: list[str]) -> list[str]:
+    """Valid keys of the part of the profile at ``path``."""
+    part: type[BaseModel] = Settings
+    for key in path:
+        found = part.model_fields[key].annotation
+        candidates = [found, *getattr(found, "__args__", ())]
+        part = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return [name for name in part.model_fields if name not in ("name", "platform")]
+
+
+def _refuse_undeclared(settings: Settings, source: str) -> None:
+    """Each name of a secret must be declared, as a secret: what is not declared is not redacted."""
+    database = settings.database
+    names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
+    names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
+    names["hyperliquid.operator_key"] = settings.hyperliquid.operator_key
+    names |= {f"alerts.targets.{number}": name for number, name in enumerate(settings.alerts.targets)}
+    for key, name in names.items():
+        if name is None or settings.variables.get(name) in ("secret", "optional secret"):
+            continue
+        if not re.fullmatch(VARIABLE, name):  # not shown: it may be the secret itself
+            raise ConfigError(f"{source}: {key}: expected the name of an environment variable, in capitals")
+        if name in settings.variables:
+            raise ConfigError(f"{source}: variables: {key} names {name}, which is declared public; declare it secret")
+        raise ConfigError(f"{source}: {key}: {name!r} is not among variables: {nearest(name, settings.variables)}")
+    if (database.read_only_user is None) != (database.read_only_password is None):
+        raise ConfigError(f"{source}: database: read_only_user and read_only_password come together")
+
+
+def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
+    """Raise `ConfigError` on what is legal only in rehearsal."""
+    if settings.kind == "production" and settings.allow == "all":
+        raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
+    if settings.kind == "production" and settings.person is not None:
+        raise ConfigError(f"{source}: person: a stand-in for a person exists only in rehearsal")
+
+
+def _refuse_wrong_signers(settings: Settings, source: str) -> None:
+    """Raise `ConfigError` on a line that is no operator's name and public key."""
+    for line in settings.allowed_signers:
+        found = SIGNER.fullmatch(line)
+        if not found:
+            raise ConfigError(f"{source}: allowed_signers: expected 'NAME ssh-ed25519 AAAA…', found {line[:SHOWN]!r}")
+        if found["kind"] not in KEYS:
+            raise ConfigError(f"{source}: allowed_signers: no key {found['kind']!r}: {nearest(found['kind'], KEYS)}")
+
+
+def _running_rehearsal() -> Path | None:
+    folder = os.environ.get("RUNBOOK_REHEARSAL")
+    return Path(folder) if folder else None
+
+
+def _rehearsal_addresses(folder: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise ConfigError(f"no rehearsal runs in {folder}: start one with ./runbook rehearse --keep") from None
+    return found
+
+
+def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
+    """Put the rehearsal's addresses where the profile says port 0."""
+    changes: dict[str, Any] = {}
+    for key, part in settings:
+        if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:
+            changes[key] = part.model_copy(update={"url": running[key]})
+    if "repository" in running:
+        changes["repository"] = running["repository"]
+    return settings.model_copy(update=changes)
+
+
+def host_of(url: str) -> str:
+    """``host:port`` of an address, for messages."""
+    return urlunsplit(("", urlsplit(url).netloc.rpartition("@")[2], "", "", "")).lstrip("/")

@@ -1,0 +1,145 @@
+"""Changes: sent once, settled by their proof when no answer came, reversed when their undo is carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook_lib.commands.command import Command, Http, Reply, frozen, thawed
+from runbook_lib.commands.expectations import Expectation, Finding
+from runbook_lib.errors import ConfigError, ServiceError, StepFailed
+from runbook_lib.records import history, run_record
+from runbook_lib.services.services import Services
+from runbook_lib.steps.verdicts import Sent, Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Act", "carry_out_undos", "perform", "undo"]
+
+GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
+
+
+@dataclass(frozen=True)
+class Act:
+    """A change, ready to be sent."""
+
+    number: str
+    title: str
+    command: Command
+    expect: Expectation
+    proof: Command | None = None
+    undo: Command | None = None
+    repeatable: bool = False  # sending it twice leaves the same state
+    fix: str | None = None
+
+    def require_settleable(self) -> None:
+        """Raise `ConfigError` if a lost answer would leave nobody able to tell what to do."""
+        if self.proof is None and not self.repeatable:
+            raise ConfigError(
+                f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
+                "after a lost answer nothing would tell whether to send it again"
+            )
+
+
+def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
+    """Send an act, unless it took effect before; settle first what an earlier, interrupted sending left.
+
+    Raise `StepFailed` if it was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
+    """
+    found = history.read(verdicts.record)
+    if found.settled(act.number):
+        return  # a second button for the same act
+    sent = Sent(act.number, "act", act.title, (services.shown(act.command),), act.fix)
+    if not _settled(act, sent, services, verdicts, unsure=found.unsettled(act.number)):
+        _send(act, sent, services, verdicts)
+
+
+def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
+    """Send the reverse of an act, as the ledger holds it; it stays owed unless it is answered without an error."""
+    command, ledger = thawed(owed["command"]), verdicts.record.ledger
+    ledger.append("undoing", step=owed["step"], command=services.shown(command))
+    found = services.change(command)
+    if found.error and not _gone(command, found):
+        raise StepFailed(verdicts.clean(f"undo of {owed['step']} failed: {found.error}; it is still owed"))
+    ledger.append("undone", step=owed["step"], replies=[found.facts()])
+
+
+def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
+    """Whether the act is so already. An act with a proof is sent only when the proof says that it is not."""
+    if act.proof is None:
+        if unsure and not act.repeatable:
+            verdicts.unknown(sent, "an earlier sending was never answered, and the act has no proof")
+        return False
+    try:
+        proof = _proof(act.proof, services)
+    except ServiceError as error:
+        if unsure:
+            verdicts.unknown(sent, f"an earlier sending was never answered, and its proof cannot be read: {error}")
+        verdicts.failed(sent, Finding("", f"not sent: whether it is so already cannot be read: {error}"))
+    if proof is not None:
+        verdicts.judged(sent, Finding("took effect earlier" if unsure else "already so"), (proof,))
+    return proof is not None
+
+
+def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
+    ledger = verdicts.record.ledger
+    services.refuse_control(act.command, changes=True)  # before the ledger says that it is being sent
+    if act.undo is not None:
+        ledger.append("owed", step=act.number, command=frozen(act.undo), text=services.shown(act.undo))
+    verdicts.announce(sent)
+    try:
+        found = services.change(act.command)
+    except ServiceError as error:
+        if error.sent:
+            _unanswered(act, sent, services, verdicts, error)
+            return
+        if act.undo is not None:
+            ledger.append("undone", step=act.number, why="the act was never sent")
+        verdicts.failed(sent, Finding("", f"not sent: {error}"))
+    verdicts.judged(sent, act.expect.judge([found]), (found,))
+
+
+def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
+    """It may have arrived: passed if the proof says so, else unknown, for it may still be on its way."""
+    proof = None
+    if act.proof is not None:
+        try:
+            proof = _proof(act.proof, services)
+        except ServiceError as second:
+            error = ServiceError(f"{error}; then the proof: {second}")
+    if proof is None:
+        verdicts.unknown(sent, str(error))
+    verdicts.judged(sent, Finding("no answer, but proven"), (proof,))
+
+
+def _proof(command: Command, services: Services) -> Reply | None:
+    """The proof's reply if its rows say that the act took effect; raise `ServiceError` if it does not tell."""
+    found = services.look(command)
+    if found.error is None:
+        return found if found.rows else None
+    if found.status in GONE:
+        return None
+    raise ServiceError(found.error)
+
+
+def _gone(command: Command, found: Reply) -> bool:
+    """Whether what was to be deleted is not there any more."""
+    return isinstance(command, Http) and command.method == "DELETE" and found.status in GONE
+
+
+def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
+    """A sealed record of its own that reverses what ``parent`` owes, newest first; ``say`` hears each command."""
+    record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
+    services, verdicts = Services(settings), Verdicts(record, lambda _: None)
+    try:
+        for step, owed in reversed(history.read(record).owed().items()):
+            say(f"{step}: {owed['text']}")
+            undo(services, verdicts, owed)
+    finally:
+        services.close()
+        run_record.finish(record)
+    return record

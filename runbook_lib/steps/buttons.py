@@ -1,0 +1,120 @@
+"""Steps that need a person: what the button says and asks for, and what a press writes, before and after."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runbook_lib.commands.command import Http
+from runbook_lib.records import history
+from runbook_lib.records.ledger import Record
+from runbook_lib.steps import effects
+from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display.button import Panel
+from runbook_lib.steps.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runbook_lib.services.services import Services
+    from runbook_lib.settings.profiles import Settings
+    from runbook_lib.steps.acts import Act
+    from runbook_lib.steps.display.cards import Card
+    from runbook_lib.steps.display.live_card import Stage
+
+__all__ = ["Place", "ask", "offer", "target"]
+
+ARMED = 20.0  # seconds in which an armed button may be pressed
+TYPED = 4  # first characters that must be typed to arm it
+SHOWN = 8  # characters of an id on a button
+MACHINE = re.compile(r"/machines/(\w+)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a person is asked: the record that is written, and the notebook it is shown in."""
+
+    record: Record
+    settings: Settings
+    display: Stage
+
+    def card(self, number: str) -> Callable[[bool], Card]:
+        """The step's card as the ledger tells it now; read apart, for it is asked for from other threads too."""
+        apart = Record(self.record.folder)
+
+        def now(busy: bool) -> Card:
+            found = run_status.card(history.read(apart), number, busy=busy)
+            if found is None:
+                raise AssertionError(f"step {number} was not offered")
+            return found
+
+        return now
+
+    def press(self, number: str, verb: str, label: str, by: str, work: Callable[[Verdicts], None]) -> None:
+        """Write that the button was pressed, then do its work; whatever goes wrong is written too."""
+        ledger = self.record.ledger
+        ledger.append("pressed", step=number, verb=verb, label=label, by=by)
+        try:
+            work(Verdicts(self.record, lambda _: None))
+        except BaseException as error:
+            ledger.append("press failed", step=number, error=f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.display.refresh()
+
+
+def target(act: Act, settings: Settings) -> tuple[str, str]:
+    """What an act is aimed at, in a word, and its id: the deployment, the machine, else the project."""
+    if found := effects.deployment(act.command):
+        return "deployment", found
+    if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):
+        return "machine", machine[1]
+    return "project", settings.project
+
+
+def offer(act: Act, services: Services, place: Place, perform: Callable[[Verdicts], None]) -> None:
+    """Show an act with one button that names what will happen and where; in production it must be armed first."""
+    kind, name = target(act, place.settings)
+    does = effects.kind(act.command)
+    what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
+    label = f"{what} {name[:SHOWN]}… on {place.settings.name}"
+    armed = place.settings.kind == "production"
+
+    def work(verdicts: Verdicts) -> None:
+        perform(verdicts)
+        effects.follow(act, services, place.record)
+
+    place.record.ledger.append(
+        "offered", step=act.number, title=act.title, commands=[services.shown(act.command)], seen=_next(label)
+    )
+    panel = Panel(
+        label,
+        place.card(act.number),
+        lambda _: place.press(act.number, "act", label, place.record.opened()["operator"], work),
+        hint=f"to arm it, type {name[:TYPED]}…" if armed else "",
+        accepts=(lambda typed: len(typed) >= TYPED and name.startswith(typed)) if armed else None,
+        lasts=ARMED if armed else None,
+    )
+    panel.place = place.display(panel)
+
+
+def ask(number: str, statement: str, gesture: str | None, place: Place, vouch: Callable[[Verdicts, str], None]) -> None:
+    """Ask a person to vouch with their initials; ``gesture``: what the person stand-in then does in a rehearsal."""
+    label = f"{number}: I vouch for it"
+    seen = "your initials say that it is so"
+    if gesture:
+        seen = f"in rehearsal the person stand-in does it ({gesture}) when you vouch"
+    place.record.ledger.append("offered", step=number, title=statement, commands=[], seen=seen)
+    panel = Panel(
+        label,
+        place.card(number),
+        lambda typed: place.press(number, "confirm", label, typed, lambda verdicts: vouch(verdicts, typed)),
+        hint="your initials",
+        accepts=bool,
+    )
+    panel.place = place.display(panel)
+
+
+def _next(label: str) -> str:
+    return f"not sent yet: press “{label}”"

@@ -1,0 +1,67 @@
+"""Looks: send reading commands until an expectation holds, and prove that it could have failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
+
+from runbook_lib.commands.command import Command, Reply
+from runbook_lib.commands.expectations import Expectation, Finding, judge
+from runbook_lib.errors import ServiceError
+from runbook_lib.steps.spoiling import spoiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from runbook_lib.services.services import Services
+
+    Expect = Expectation | Sequence[Expectation]
+
+__all__ = ["Look", "look", "provable"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: what came back, and the judgement."""
+
+    replies: tuple[Reply, ...]
+    finding: Finding
+
+
+def look(
+    services: Services,
+    commands: Sequence[Command],
+    expect: Expect,
+    within: float,
+    heard: Callable[[Finding], None],
+) -> Look:
+    """The first look that draws no complaint or one that stays, or the last one of ``within`` seconds.
+
+    ``heard`` is told what each look found that another one will follow.
+    """
+    looks = Retrying(
+        stop=stop_after_delay(within),
+        wait=wait_exponential(multiplier=0.05, max=0.5),
+        retry=retry_if_result(lambda look: look.finding.complaint is not None and not look.finding.final),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        before_sleep=lambda state: heard(state.outcome.result().finding) if state.outcome else None,
+    )
+    found: Look = looks(_once, services, commands, expect)
+    return found
+
+
+def provable(seen: Look, expect: Expect) -> Finding:
+    """The look's finding, or a complaint: a check that accepts every spoiled copy of its replies proves nothing."""
+    if any(judge(expect, bad).complaint for _, bad in spoiled(seen.replies)):
+        return seen.finding
+    return Finding(seen.finding.seen, "this check cannot fail: it accepts every spoiled copy of the replies")
+
+
+def _once(services: Services, commands: Sequence[Command], expect: Expect) -> Look:
+    try:
+        replies = tuple(services.look(command) for command in commands)
+    except ServiceError as error:
+        return Look((), Finding("", str(error)))
+    return Look(replies, judge(expect, replies))

@@ -1,0 +1,1 @@
+"""What a step shows: cards, tables, charts, buttons, and the pages of a record."""

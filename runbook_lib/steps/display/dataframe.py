@@ -1,0 +1,17 @@
+"""Rows that were looked at and judged by nobody: a DataFrame that shows its command, and every row whole."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from runbook_lib.steps.display.cards import looked
+
+__all__ = ["Frame"]
+
+
+class Frame(pd.DataFrame):
+    """A DataFrame whose ``attrs`` name the command it answers."""
+
+    def _repr_html_(self) -> str:
+        plain = self.astype(object).where(self.notna(), None)
+        return looked(self.attrs["command"], [{str(k): v for k, v in row.items()} for row in plain.to_dict("records")])

@@ -1,0 +1,100 @@
+"""Where the cards of a notebook that is stepped through appear: in place of what showed that they were awaited."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.steps.display.cards import Bar, Card, progress
+from runbook_lib.steps.display.ticker import ticking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from runbook_lib.commands.expectations import Finding
+
+__all__ = ["Stage"]
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A step that is being looked at: for how long, of at most how long, and what the last look found."""
+
+    card: Card
+    seconds: float
+    within: float
+    found: str = ""
+
+    @property
+    def words(self) -> str:
+        budget = f" of at most {self.within:.0f} s" if self.within else ""
+        return f"{int(self.seconds)} s{budget}"
+
+    def __repr__(self) -> str:
+        return "\n".join(filter(None, (repr(self.card), self.words, self.found)))
+
+    def _repr_html_(self) -> str:
+        shown = replace(self.card, seen=self.words, complaint=self.found or None)
+        share = self.seconds / self.within if self.within else 0
+        return shown._repr_html_() + progress(share)
+
+
+class Stage:
+    """A display on which a card takes the place of what was shown for it, and the bar at the top follows.
+
+    ``display`` shows something and returns its place, which has ``update``; or returns None, then it is shown anew.
+    """
+
+    def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
+        self._display = display
+        self._bar = bar
+        self._top: Any = None  # the bar
+        self._place: Any = None  # the place of what is awaited
+
+    def __call__(self, shown: Any) -> Any:
+        """Show something; return its place."""
+        place, self._place = self._place, None
+        if isinstance(shown, Bar):
+            return self._display(self._bar_of(shown))
+        if place is None:
+            place = self._display(shown)
+        else:
+            place.update(shown)
+        self.refresh()
+        return place
+
+    def _bar_of(self, bar: Bar) -> Any:
+        from runbook_lib.steps.display.button import Live  # noqa: PLC0415 - widgets only where a person is
+
+        self._top = Live(bar)
+        return self._top
+
+    def refresh(self) -> None:
+        """Bring the bar up to the ledger."""
+        if self._top is not None:
+            self._top.update(self._bar())
+
+    @contextmanager
+    def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
+        """Show the time that passes while the block looks; it is told what each look found."""
+        found, started = "", time.monotonic()
+
+        def awaited() -> Awaited:
+            return Awaited(card, time.monotonic() - started, within, found)
+
+        def heard(finding: Finding) -> None:
+            nonlocal found
+            found = finding.complaint or ""
+
+        place = self._place = self._display(awaited())
+        try:
+            with ticking(lambda: place.update(awaited()) if place else None):
+                yield heard
+        except BaseException as error:  # interrupted, say: the card must not go on saying that it looks
+            self._place = None
+            if place:
+                why = f"not judged after {awaited().words}: {type(error).__name__}"
+                place.update(replace(card, outcome="missing", seen=why))
+            raise

@@ -1,0 +1,59 @@
+"""HTML pages for people: self-contained, nothing fetched, everything escaped, secrets taken out first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from runbook_lib.records import ledger
+from runbook_lib.settings import profiles
+from runbook_lib.steps.display.cards import COLOURS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["instant", "moment", "page", "save"]
+
+OTHER = "#666666"  # an outcome without a colour of its own: interrupted, not sealed
+
+
+def page(template: str, view: Mapping[str, Any]) -> str:
+    """``view`` (JSON-like) in a template of ours, without the secrets of any profile."""
+    clean = profiles.redactor_of_all().value(dict(view))
+    return _environment().get_template(template).render(clean)
+
+
+def save(path: Path, text: str) -> Path:
+    """Write a page as a whole; raise `RecordError` if it cannot be."""
+    ledger.write_atomic(path, text.encode())
+    return path
+
+
+def moment(at: str) -> str:
+    """A ledger's time as people read it: ``2026-11-22 20:24:33 UTC``."""
+    return instant(at).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def instant(at: str) -> datetime:
+    """A ledger's time, in UTC."""
+    return datetime.fromisoformat(at).astimezone(UTC)
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("runbook_lib.steps.display"),
+        autoescape=True,  # also in files that do not end in .html
+        undefined=StrictUndefined,  # a hole in a record's page must not look like nothing happened
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"moment": moment, "colour": lambda word: COLOURS.get(word, OTHER), "png": _png}
+    return made
+
+
+def _png(data: str) -> str:
+    """The address of an image inside the page. Only what base64 consists of gets through."""
+    return "data:image/png;base64," + "".join(c for c in data if c.isalnum() or c in "+/=")

@@ -1,0 +1,91 @@
+"""Where a run stands, read from its ledger alone: the bar at its top and the card of each step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runbook_lib.agentic_trading import symptoms
+from runbook_lib.records import history, presses
+from runbook_lib.steps.display.cards import Bar, Card, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.records.history import History
+    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.outline import Step
+
+__all__ = ["NOT_AGAIN", "bar", "card", "following", "summary", "taken_over"]
+
+# Why what passed before stands, by verb.
+NOT_AGAIN = {
+    "check": "not made again: what came after it may have changed what it looked at",
+    "act": "not sent again",
+    "confirm": "not asked again",
+}
+
+
+def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
+    """The bar of a record whose notebook has these steps."""
+    opened, found = record.opened(), history.read(record)
+    ends = found.outcomes()
+    after = following(found, steps)
+    return Bar(
+        opened["phase"],
+        opened["profile"],
+        production,
+        opened["project"],
+        opened["operator"],
+        record.name,
+        _gate(opened),
+        sum(event["outcome"] == "passed" for event in ends.values()),
+        len(steps),
+        f"{after.number} {after.title}" if after else "",
+        tuple(found.owed()),
+    )
+
+
+def following(found: History, steps: Sequence[Step]) -> Step | None:
+    """The first step that has not passed in this record."""
+    ends = found.outcomes()
+    return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
+
+
+def _gate(opened: Event) -> str:
+    if opened.get("override"):
+        return f"broken open: {opened['override']}"
+    rests_on = opened.get("rests_on") or opened.get("parent")
+    words = f"open, rests on {rests_on['record']}" if rests_on else "open"
+    return f"amber, {words}: {'; '.join(opened['amber'])}" if opened.get("amber") else words
+
+
+def card(found: History, number: str, *, busy: bool = False) -> Card | None:
+    """The card of a step as its newest events tell it; None if it was never begun. ``busy``: an answer is awaited."""
+    event, pressed = found.outcomes().get(number), presses.press(found.own, number, busy=busy)
+    begun = [e for e in found.own if e.get("step") == number and e["event"] in ("offered", "sending")]
+    if event is None and not begun:
+        return None
+    commands = tuple(begun[-1]["commands"]) if begun else ()
+    if event is None or busy:
+        outcome = "asking" if busy else "waiting"
+        return Card(
+            number, begun[-1]["title"], outcome, commands, "" if busy else begun[-1].get("seen", ""), press=pressed
+        )
+    if event.get("recalled"):
+        return Card(number, event["title"], "passed", (), taken_over(event), press=pressed)
+    symptom = next((one for one in symptoms.known() if one.name == event.get("symptom")), None)
+    told = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
+    return Card(number, event["title"], event["outcome"], commands, *told, press=pressed)
+
+
+def taken_over(done: Event) -> str:
+    """Why a step that passed earlier in the chain is not done again."""
+    whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
+    return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
+
+
+def summary(phase: str, found: History, steps: Sequence[Step]) -> Summary:
+    """One line per step of the notebook."""
+    ends = found.outcomes()
+    lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
+    return Summary(phase, lines, history.taken_over(found))

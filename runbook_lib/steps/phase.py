@@ -1,0 +1,286 @@
+"""The step verbs: show looks, check looks and judges, act changes, confirm asks a person.
+
+A step is one call in one cell. Each verb writes the ledger before and after it sends, enforces the order of the
+notebook, and ends in one of four outcomes: passed, failed, waiting, unknown.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands.command import Command, Http, Reply
+from runbook_lib.commands.expectations import Expectation, Finding, reply
+from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPending, nearest
+from runbook_lib.records import history, outline
+from runbook_lib.services.services import Services
+from runbook_lib.services.write_lock import Writer
+from runbook_lib.steps import acts, checks
+from runbook_lib.steps.acts import Act
+from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display.cards import Bar, Card
+from runbook_lib.steps.display.live_card import Stage
+from runbook_lib.steps.verdicts import Sent, Verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+__all__ = ["Phase"]
+
+ALWAYS_ALLOWED = ("respond_to_incident", "console")  # notebooks of safety actions
+KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempotency keys; any fixed value serves
+
+
+class Phase:
+    """One notebook in one record."""
+
+    until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
+
+    def __init__(self, name: str, settings: Settings, record: Record, *, mode: str, display: Callable[[Any], object]):
+        self.name = name
+        self.settings = settings
+        self.record = record
+        self.mode = mode
+        self.services = Services(settings)
+        source = record.notebook if record.notebook.exists() else outline.notebook(name)
+        self.steps = outline.steps(source)
+        self._numbers = [step.number for step in self.steps]
+        self._stage = Stage(display, self.bar)
+        attended = mode == "attended"
+        self._verdicts = Verdicts(record, self._stage, self._stage.live) if attended else Verdicts(record, display)
+        self._writer = Writer(self.services, f"{record.opened()['operator']} {record.name.partition('/')[2]}")
+
+    def head(self) -> None:
+        """Show where this run goes, how far it is and where it writes."""
+        self._verdicts.display(self.bar())
+
+    def bar(self) -> Bar:
+        """Where this run stands; of a headless one, which nobody watches, how it began."""
+        steps = self.steps if self.mode == "attended" else ()
+        return run_status.bar(self.record, steps, production=self.settings.kind == "production")
+
+    # --- the verbs ------------------------------------------------------------------------------------------------
+
+    def show(self, command: Command) -> pd.DataFrame:
+        """Send a command that only looks and return its rows, judged by nobody; the cell displays them."""
+        from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
+
+        command = self._filled(command, "")
+        found = self.services.look(command)
+        if found.error:
+            raise ServiceError(self._verdicts.clean(found.error))
+        rows = self.record.redact.value(list(found.rows)) if self.record.redact else list(found.rows)
+        shown = self.services.shown(command)
+        self.record.ledger.append("shown", commands=[shown], rows=len(rows))
+        frame = Frame(rows)
+        frame.attrs["command"] = self._verdicts.clean(shown)
+        return frame
+
+    def check(
+        self,
+        number: str,
+        title: str,
+        *commands: Command,
+        expect: Expectation | Sequence[Expectation],
+        fix: str,
+        within: float = 0,
+    ) -> None:
+        """Look until ``expect`` holds for all the replies, for at most ``within`` seconds.
+
+        What passed before a later step changed something is not looked at again: its outcome and its replies stand.
+        Raise `StepFailed` with the complaint, the fix and the matching symptom; `StepPending` while an earlier step
+        has not passed; `StepRefused`, before anything is sent, if a command might change something.
+        """
+        self._require_earlier(number)
+        if self._overtaken(number):
+            return
+        filled = tuple(self._filled(command, number) for command in commands)
+        for command in filled:
+            self.services.refuse_change(command)
+        sent = Sent(number, "check", title, tuple(self.services.shown(command) for command in filled), fix)
+        self._verdicts.announce(sent)
+        shown = Card(number, title, "asking", [self._verdicts.clean(text) for text in sent.commands])
+        with self._verdicts.live(shown, within) as heard:
+            seen = checks.look(self.services, filled, expect, within, heard)
+        finding = seen.finding
+        if finding.complaint is None and self.settings.kind == "rehearsal":
+            finding = checks.provable(seen, expect)
+        self._verdicts.judged(sent, finding, seen.replies)
+
+    def act(
+        self,
+        number: str,
+        title: str,
+        command: Command,
+        *,
+        expect: Expectation | None = None,
+        proof: Command | None = None,
+        undo: Command | None = None,
+        repeatable: bool = False,
+        fix: str | None = None,
+    ) -> None:
+        """Change something, once.
+
+        The command carries the step's ``{key}``, or ``proof`` (a read whose rows tell that it took effect), or is
+        ``repeatable`` because sending it twice leaves the same state. An act that passed in a parent record is not
+        sent again. Raise `StepPending` where nobody allowed it, `StepUnknown` when no answer came and no proof tells.
+        """
+        self._require_earlier(number)
+        act = Act(
+            number,
+            title,
+            self._filled(command, number),
+            expect or reply(),
+            self._filled(proof, number) if proof else None,
+            self._filled(undo, number) if undo else None,
+            repeatable or "{key}" in repr(command),
+            fix,
+        )
+        act.require_settleable()
+        if act.proof:
+            self.services.refuse_change(act.proof)
+        if self._recalled(number):
+            return
+        if self.mode == "attended":
+            self._offer(act)
+        elif self.settings.allows(number):
+            self._perform(act)
+        else:
+            how = f"add {number!r} to allow in parameters/{self.settings.name}.yaml"
+            self._verdicts.waiting(Sent(number, "act", title, (self.services.shown(act.command),), how))
+
+    def confirm(self, number: str, statement: str, gesture: str | None = None, **facts: Any) -> None:
+        """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
+
+        Headless in production it ends the run waiting: no program vouches for a person.
+        """
+        self._require_earlier(number)
+        if self._recalled(number):
+            return
+        vouched = history.read(self.record).vouched(number, statement)
+        if vouched:
+            finding = Finding(f"vouched by {vouched['by']} at {vouched['at']}")
+            self._verdicts.judged(Sent(number, "confirm", statement), finding)
+        elif self.mode == "attended":
+            self._ask(number, statement, gesture, facts)
+        elif self.settings.kind == "rehearsal" and gesture:
+            self._gesture(self._verdicts, number, statement, gesture, facts)
+        else:
+            how = f"./runbook confirm {self.record.name} {number} --as NAME, then ./runbook resume {self.record.name}"
+            self._verdicts.waiting(Sent(number, "confirm", statement, fix=how))
+
+    def undo(self, number: str) -> None:
+        """Carry out the reverse that an act registered; nothing to do if it is not owed."""
+        owed = history.read(self.record).owed().get(number)
+        if owed is not None:
+            acts.undo(self.services, self._verdicts, owed)
+
+    def close(self) -> None:
+        """End the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
+        found = history.read(self.record)
+        summary = run_status.summary(self.name, found, self.steps)
+        self._verdicts.display(summary)
+        bad = [f"{number} {outcome}" for number, outcome, _ in summary.lines if outcome != "passed"]
+        bad += [f"{number} owes an undo" for number in found.owed()]
+        if bad:
+            raise StepFailed(f"{self.name} cannot close: {', '.join(bad)}")
+        self.record.ledger.append("closed", steps=len(self.steps))
+        self._writer.release()
+
+    # --- what a notebook reads ------------------------------------------------------------------------------------
+
+    def reply(self, number: str, index: int = 0) -> Reply:
+        """The recorded reply of an earlier step's command; it survives a kernel restart."""
+        if number not in self._numbers:
+            raise ConfigError(f"no step {number!r} in {self.name}: {nearest(number, self._numbers)}")
+        found = history.read(self.record).reply(number, index)
+        if found is None:
+            raise StepPending(f"step {number} has no reply yet: run it first")
+        return found
+
+    def key(self, number: str) -> str:
+        """The idempotency key of a step: the same in every record that resumes this run."""
+        return str(uuid.uuid5(KEYS, f"{history.read(self.record).root['id']}:{number}"))
+
+    # --- inner workings -------------------------------------------------------------------------------------------
+
+    def _require_earlier(self, number: str) -> None:
+        if number not in self._numbers:
+            raise ConfigError(f"step {number!r} is not in the notebook this run was prepared from; start a new run")
+        ends = history.read(self.record).outcomes()
+        for earlier in self._numbers[: self._numbers.index(number)]:
+            outcome = ends[earlier]["outcome"] if earlier in ends else "not run"
+            if outcome != "passed":
+                raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
+
+    def _offered(self, number: str) -> str | None:
+        """What a person has yet to do for a step whose button is shown."""
+        offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
+        return "not pressed: press its button above, then run on from here" if offered else None
+
+    def _recalled(self, number: str) -> bool:
+        """Whether an act or confirm passed earlier in the chain: its outcome is taken over, nothing is sent."""
+        found = history.read(self.record)
+        done = found.settled(number)
+        if done is not None:
+            self._verdicts.recalled(number, done, known=number in found.outcomes())
+        return done is not None
+
+    def _overtaken(self, number: str) -> bool:
+        """Whether a check passed earlier in the chain, and the run has changed the platform since."""
+        found = history.read(self.record)
+        done = None if self.record.opened().get("recheck") else found.overtaken(number)
+        if done is not None:
+            self._verdicts.recalled(number, done, known=number in found.outcomes())
+        return done is not None
+
+    def _gesture(self, verdicts: Verdicts, number: str, statement: str, gesture: str, facts: dict[str, Any]) -> None:
+        command = Http("person", "POST", f"/gestures/{gesture}", json=facts)
+        sent = Sent(number, "confirm", statement, (self.services.shown(command),))
+        verdicts.announce(sent)
+        try:
+            found = self.services.change(command)
+        except ServiceError as error:
+            found = Reply(error=str(error))
+        finding = reply().judge([found])
+        if finding.complaint is None:
+            self.record.ledger.append("vouched", step=number, statement=statement, by="person stand-in")
+            finding = Finding(f"the person stand-in did it: {found.value('performed')}")
+        verdicts.judged(sent, finding, (found,))
+
+    def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
+        """Send an act as the one writer; what stops things waits for nobody."""
+        if self.name not in ALWAYS_ALLOWED:
+            self._writer.take()
+        acts.perform(act, self.services, verdicts or self._verdicts)
+
+    def _offer(self, act: Act) -> None:
+        from runbook_lib.steps import buttons  # noqa: PLC0415 - widgets only where a person is
+
+        place = buttons.Place(self.record, self.settings, self._stage)
+        buttons.offer(act, self.services, place, lambda verdicts: self._perform(act, verdicts))
+
+    def _ask(self, number: str, statement: str, gesture: str | None, facts: dict[str, Any]) -> None:
+        from runbook_lib.steps import buttons  # noqa: PLC0415
+
+        def vouch(verdicts: Verdicts, name: str) -> None:
+            if self.settings.kind == "rehearsal" and gesture:
+                self._gesture(verdicts, number, statement, gesture, facts)
+            else:
+                self.record.ledger.append("vouched", step=number, statement=statement, by=name)
+                verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
+
+        place = buttons.Place(self.record, self.settings, self._stage)
+        performed = gesture if self.settings.kind == "rehearsal" else None
+        buttons.ask(number, statement, performed, place, vouch)
+
+    def _filled(self, command: Command, number: str) -> Command:
+        def name(dotted: str) -> str:
+            return self.key(number) if dotted == "key" else self.settings.lookup(dotted)
+
+        return command.filled(name)

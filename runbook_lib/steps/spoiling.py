@@ -1,0 +1,51 @@
+"""Spoiled copies of replies: an expectation that accepts all of them is a check that cannot fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from runbook_lib.commands.command import Reply
+
+__all__ = ["spoiled"]
+
+ROWS = 50  # rows of a reply whose values are spoiled one by one
+
+
+def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
+    """Copies of ``replies`` with one thing wrong: an honest expectation complains about at least one."""
+    for place, original in enumerate(replies):
+        for what, bad in _spoiled(original):
+            yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
+
+
+def _spoiled(one: Reply) -> Iterator[tuple[str, Reply]]:
+    found = list(one.rows)
+    yield "no output", replace(one, text="")
+    yield "other output", replace(one, text="something else")
+    yield "none at all", replace(one, rows=())
+    if found:
+        yield "a row fewer", replace(one, rows=tuple(found[:-1]))
+        yield "a row more", replace(one, rows=(*found, dict.fromkeys(found[0])))
+    else:
+        yield "one where none is expected", replace(one, rows=({"unexpected": "row"},))
+    if one.status is not None:
+        yield "another status", replace(one, status=one.status + 1)
+    for number, row in enumerate(found[:ROWS]):
+        for column, old in row.items():
+            for word, new in (("null", None), ("changed", _changed(old))):
+                rest = (*found[:number], {**row, column: new}, *found[number + 1 :])
+                yield f"{column} {word}", replace(one, rows=rest)
+
+
+def _changed(old: Any) -> Any:
+    if isinstance(old, bool):
+        return not old
+    if isinstance(old, int | float):
+        return old + 1_000_000
+    if isinstance(old, str):
+        return "something else" if old != "something else" else "something else again"
+    return {"something": "else"}

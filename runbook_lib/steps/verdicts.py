@@ -1,0 +1,126 @@
+"""What a step says of itself: the ledger line first, then the card, which shows what the ledger holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from runbook_lib.agentic_trading.symptoms import diagnose
+from runbook_lib.commands.expectations import Finding
+from runbook_lib.errors import StepFailed, StepPending, StepUnknown
+from runbook_lib.records import presses
+from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display.cards import Card
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.commands.command import Reply
+    from runbook_lib.records.ledger import Event, Record
+
+__all__ = ["Sent", "Verdicts"]
+
+ABOVE = "the card above says why and what to do"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A step that was begun: what the ledger and the card say of it whatever came back."""
+
+    number: str
+    verb: str
+    title: str
+    commands: tuple[str, ...] = ()  # as shown
+    fix: str | None = None
+
+
+Heard = Callable[[Finding], None]
+Live = Callable[[Card, float], AbstractContextManager[Heard]]
+
+
+def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
+    """Show nothing while a step waits: nobody is there."""
+    return nullcontext(lambda _: None)
+
+
+class Verdicts:
+    """Where the steps of a run write and show how they end."""
+
+    def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
+        self.record = record
+        self.display = display
+        self.live = live  # shows that a step is being looked at, until its card takes that place
+
+    def announce(self, sent: Sent) -> None:
+        """Write the ledger before anything is sent; what cannot be written is not sent."""
+        self.record.ledger.append(
+            "sending", step=sent.number, verb=sent.verb, title=sent.title, commands=list(sent.commands)
+        )
+
+    def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
+        """End as passed, or raise `StepFailed` with the complaint and the fix; `StepUnknown` if nothing tells."""
+        if finding.complaint is not None and finding.unsure:
+            self._conclude(sent, "unknown", finding, replies)
+            words = f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"
+            raise StepUnknown(self.clean(words)).told(f"{sent.number} is unknown, {ABOVE}")
+        if finding.complaint is not None:
+            self.failed(sent, finding, replies)
+        self._conclude(sent, "passed", finding, replies)
+
+    def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
+        """End as failed."""
+        self._conclude(sent, "failed", finding, replies)
+        words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
+        raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
+
+    def waiting(self, sent: Sent) -> NoReturn:
+        """End as waiting for a person."""
+        self._conclude(sent, "waiting", Finding(""))
+        words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
+        raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
+
+    def unknown(self, sent: Sent, why: str) -> NoReturn:
+        """End as unknown: it was sent, and no answer tells whether it took effect."""
+        finding = Finding("", f"{why}; nothing tells whether it took effect")
+        self._conclude(sent, "unknown", finding)
+        raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
+
+    def recalled(self, number: str, done: Event, *, known: bool) -> None:
+        """Take over a passed outcome of this chain; nothing is sent. ``known``: this record holds it already."""
+        if not known:
+            taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
+            whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
+            why = run_status.NOT_AGAIN[done["verb"]]
+            self.record.ledger.append("outcome", **{**whence, "why": why, **taken})
+        press = presses.press(self.record.ledger.events(), number)
+        self.display(Card(number, done["title"], "passed", (), run_status.taken_over(done), press=press))
+
+    def _maker(self, done: Event) -> str:
+        """The record of the chain that holds an event."""
+        chain = (self.record, *reversed(self.record.parents))
+        return next(one.name for one in chain if done in one.ledger.events())
+
+    def clean(self, text: str) -> str:
+        """``text`` without any secret."""
+        return self.record.redact.text(text) if self.record.redact else text
+
+    def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:
+        symptom = diagnose(finding.complaint, sent.number) if finding.complaint else None
+        event = self.record.ledger.append(
+            "outcome",
+            step=sent.number,
+            verb=sent.verb,
+            title=sent.title,
+            outcome=outcome,
+            seen=finding.seen,
+            complaint=finding.complaint,
+            symptom=symptom.name if symptom else None,
+            fix=sent.fix if outcome != "passed" else None,
+            replies=[reply.facts() for reply in replies],
+        )
+        commands = [self.clean(text) for text in sent.commands]
+        told = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
+        press = presses.press(self.record.ledger.events(), sent.number)
+        self.display(Card(sent.number, sent.title, outcome, commands, *told, press))

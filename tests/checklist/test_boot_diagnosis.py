@@ -1,0 +1,136 @@
+"""What a boot died of: lines of five places in one order, the newest that decides, and what is nobody's."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_lib.checklist.boot_diagnosis import gathered, known_cause, machines_named, written_down
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import judge
+
+START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+DEPLOYMENT = Reply(({"id": "d1", "machine": "m1", "created_at": "2026-11-22T10:00:00Z"},))
+WRONG_PASSWORD = 'runner_fatal: password authentication failed for user "postgres"'
+NO_MARK = "tick_failed: paper broker: no mark price set for SOL; call setMarkPrice first"
+
+
+def iso(seconds: float) -> str:
+    return (START + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def milliseconds(seconds: float) -> int:
+    return round((START.timestamp() + seconds) * 1000)
+
+
+def wrote(seconds: float, text: str, *, decisive: bool = False) -> dict[str, Any]:
+    return {"at": iso(seconds), "place": "agent_logs", "text": text, "decisive": decisive}
+
+
+def fly(seconds: float, message: str) -> dict[str, Any]:
+    return {"id": "1", "attributes": {"timestamp": iso(seconds), "message": message}}
+
+
+def vercel(seconds: float, message: str, level: str = "error") -> dict[str, Any]:
+    return {"timestampInMs": milliseconds(seconds), "level": level, "message": message}
+
+
+def machine(name: str = "m1", deployment: str | None = None, *, killed: bool = False) -> dict[str, Any]:
+    exits = {"type": "exit", "status": "stopped", "timestamp": milliseconds(3)}
+    exits["request"] = {"exit_event": {"exit_code": 137, "oom_killed": killed}}
+    env = {"DEPLOYMENT_ID": deployment} if deployment else {}
+    return {"id": name, "state": "stopped", "config": {"env": env}, "events": [exits, {"type": "launch"}]}
+
+
+def cause(*rows: dict[str, Any], database: tuple[dict[str, Any], ...] = ()) -> tuple[str, str]:
+    """What is seen, what is complained of."""
+    finding = judge(known_cause(DEPLOYMENT), [Reply(database), Reply(rows)])
+    return finding.seen, finding.complaint or ""
+
+
+# --- one order
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from("dfv")), max_size=12))
+def test_lines_of_every_place_are_in_the_order_of_time(found: list[tuple[int, str]]) -> None:
+    made = {"d": wrote, "f": fly, "v": vercel}
+    lines = gathered([Reply((made[kind](seconds, "x"),)) for seconds, kind in found], DEPLOYMENT)
+    assert [line.at for line in lines] == sorted(START + timedelta(seconds=seconds) for seconds, _ in found)
+
+
+def test_what_is_about_something_else_is_left_out() -> None:
+    rows = (machine("m2", "another"), vercel(-3600, NO_MARK), vercel(1, NO_MARK, level="info"))
+    assert gathered([Reply(rows)], DEPLOYMENT) == []
+    assert gathered([Reply((machine("m3", "d1"), machine("m1")))], DEPLOYMENT) != []
+
+
+# --- the cause
+
+
+@pytest.mark.parametrize("place", [wrote, fly, vercel])
+def test_a_known_failure_is_named_with_its_fix_wherever_it_is_written(place: Any) -> None:
+    row = place(2, NO_MARK)
+    seen, wrong = cause(row) if place is not wrote else cause(database=(row,))
+    assert seen.startswith("no mark price for a symbol (in ") and "Then return to 1.3a." in seen
+    assert wrong == ""
+
+
+def test_the_newest_known_failure_counts() -> None:
+    assert cause(fly(1, NO_MARK), fly(2, WRONG_PASSWORD))[0].startswith("runner has a wrong database password")
+    assert cause(fly(2, NO_MARK), fly(1, WRONG_PASSWORD))[0].startswith("no mark price")
+
+
+def test_what_a_decisive_unknown_line_hides_is_not_taken_for_the_cause() -> None:
+    seen, wrong = cause(fly(1, NO_MARK), database=(wrote(2, "runner_fatal: never seen", decisive=True),))
+    assert seen == "" and wrong.startswith(
+        "unknown: none of the last of 2 lines is a known symptom\n  2026-11-22T10:00:01"
+    )
+    assert wrong.index("no mark price") < wrong.index("never seen")
+
+
+def test_a_failure_before_a_boot_that_succeeded_is_overcome() -> None:
+    seen, wrong = cause(fly(1, WRONG_PASSWORD), fly(2, "live-runner: status=running; entering tick loop"))
+    assert seen == "" and wrong.startswith("unknown")
+
+
+def test_a_machine_that_ran_out_of_memory_says_so() -> None:
+    assert cause(machine(killed=True))[0].startswith("machine out of memory (in machine m1)")
+    assert cause(machine())[1].startswith("unknown")
+
+
+def test_a_lost_heartbeat_decides_nothing() -> None:
+    assert "not like 'heartbeat lost%%'" in written_down(DEPLOYMENT).statement
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=3),
+        lambda x: (
+            st.dictionaries(
+                st.sampled_from(["events", "request", "exit_event", "config", "env", "attributes", "timestampInMs"]), x
+            )
+            | st.lists(x, max_size=2)
+        ),
+        max_leaves=8,
+    )
+)
+def test_rows_of_any_shape_are_survived(odd: Any) -> None:
+    rows = ({"events": odd}, {"attributes": odd}, {"timestampInMs": odd}, {"id": "m1", "config": odd, "events": [odd]})
+    cause(*rows)
+    judge(machines_named(DEPLOYMENT), [Reply(rows)])
+
+
+# --- machines
+
+
+def test_the_machines_of_a_deployment_are_named_with_how_they_ended() -> None:
+    seen = judge(
+        machines_named(DEPLOYMENT), [Reply((machine("m1"), machine("m2", "another"), machine("m3", "d1")))]
+    ).seen
+    assert seen == "m1 stopped (exit 137), m3 stopped (exit 137)"
+    assert judge(machines_named(DEPLOYMENT), [Reply()]).seen == "no machine was made for it"
+    assert judge(machines_named(DEPLOYMENT), [Reply(({"id": None, "config": {}},))]).complaint

@@ -1,0 +1,293 @@
+"""The command line as an operator meets it: a process, its words, its exit code."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runbook_lib.records import history, ledger
+from runbook_lib.settings.profiles import PROFILES
+from tests import keys
+from tests.core_fixtures import eventually, write_notebook
+from tests.runs.test_headless import CHECK, CLOSE, CONFIRM, SLOW
+
+# The command line, with the notebooks of another folder.
+COMMAND = """
+import sys
+from pathlib import Path
+from runbook_lib import cli, outline, settings
+outline.NOTEBOOKS = Path(sys.argv[1])
+settings.load.__kwdefaults__["folder"] = Path(sys.argv[2])
+cli.main(sys.argv[3:])
+"""
+
+
+class Runbook:
+    def __init__(self, folder, processes):
+        self.notebooks, self.root, self.processes = folder / "notebooks", folder / "records", processes
+        self.profiles = PROFILES
+        self.notebooks.mkdir()
+
+    def write(self, name, *sources):
+        write_notebook(self.notebooks / f"{name}.ipynb", *sources, opening=True)
+
+    def start(self, *arguments):
+        command = [sys.executable, "-c", COMMAND, str(self.notebooks), str(self.profiles), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+        self.processes.append(subprocess.Popen(command, **pipes))
+        return self.processes[-1]
+
+    def __call__(self, *arguments):
+        process = self.start(*arguments)
+        said = process.communicate(timeout=300)[0]
+        return process.returncode, said
+
+    def saw(self, event, step):
+        """Wait until a record's ledger tells of it."""
+        told = (event, step)
+        eventually(
+            lambda: any((e["event"], e.get("step")) == told for r in self.records for e in r.ledger.events()), f"{told}"
+        )
+
+    def record(self, phase, outcome="passed"):
+        """A sealed record, without a kernel."""
+        facts = {"operator": "ada", "parent": None, "mode": "headless"}
+        made = ledger.create(self.root, "rehearsal", phase, "", **facts)
+        ended = outcome if outcome in ("passed", "failed", "waiting", "unknown") else "failed"
+        made.ledger.append("outcome", step="0.1a", outcome=ended, replies=[])
+        ledger.seal(made, outcome, steps=history.counts(history.read(made)))
+        return made
+
+    @property
+    def records(self):
+        return list(ledger.every(self.root))
+
+
+@pytest.fixture
+def runbook(environment, tmp_path, monkeypatch, processes):
+    monkeypatch.setenv("RUNBOOK_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    return Runbook(tmp_path, processes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rnu",), "no command 'rnu': did you mean 'run'?"),
+        (("run", "phase_small1"), "no notebook 'phase_small1': did you mean 'phase_small'?"),
+        (("run", "phase_small", "-p", "numbr=1"), "did you mean 'number'?"),
+        (("run", "phase_small", "-p", "number"), "a parameter reads NAME=VALUE"),
+        (("run", "phase_small", "--profile", "rehersal"), "did you mean 'rehearsal'?"),
+        (("run", "phase_small", "-p", "profile=production"), "choose with --profile"),
+        (("run",), "Missing argument"),
+        (("open", "phase_small1"), "no notebook 'phase_small1': did you mean 'phase_small'?"),
+        (("open", "phase_small", "-p", "numbr=1"), "did you mean 'number'?"),
+        (("rehearse", "--attended", "phase_0", "phase_1"), "--attended takes one phase, found 2: phase_0, phase_1"),
+        (("resume", "nothing"), "no record 'nothing'"),
+        (("verify",), "no records below"),
+    ],
+)
+def test_a_wrong_command_line_is_2_names_the_nearest_and_starts_nothing(runbook, arguments, words):
+    runbook.write("phase_small", "1")
+    code, said = runbook(*arguments)
+    assert code == 2 and words in said and "Traceback" not in said
+    assert runbook.records == []
+
+
+def test_a_run_that_passes_is_0_and_prints_record_and_seal(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    code, said = runbook("run", "phase_small")
+    record = runbook.records[0]
+    assert code == 0 and "1a     passed   one is one" in said
+    assert record.name in said and record.sealed()["hash"] in said
+    assert record.opened()["operator"] == "ada"
+
+
+def test_a_run_that_fails_is_1_and_says_what_to_do(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 2), CLOSE)
+    code, said = runbook("run", "phase_small")
+    assert code == 1 and "complaint: n: expected 1, found 2" in said and "fix: mend it" in said
+
+
+def test_what_waits_is_3_and_a_person_and_a_resume_finish_it(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CONFIRM.format("1b"), CLOSE)
+    code, said = runbook("run", "phase_small")
+    assert code == 3 and "./runbook confirm" in said
+    name = runbook.records[0].name
+    assert runbook("resume", name)[0] == 3  # nobody vouched: it waits again
+    code, said = runbook("confirm", name, "1a", "--as", "Ada")
+    assert code == 2 and "does not wait for '1a'" in said
+    assert runbook("confirm", name, "1b", "--as", " ")[0] == 2
+    code, said = runbook("confirm", name, "1b", "--as", "Ada")
+    assert code == 0 and "Ada vouched for 1b: a backup exists" in said
+    assert runbook("confirm", name, "1b", "--as", "Bob")[0] == 2
+    code, said = runbook("resume", name)  # the record the first message named still leads there
+    assert code == 0 and "vouched by Ada" in said
+    assert runbook("verify")[0] == 0
+
+
+def test_a_run_ended_while_sending_is_4(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), SLOW, CLOSE)
+    process = runbook.start("run", "phase_small")
+    runbook.saw("sending", "1b")
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode == 4 and "Traceback" not in said
+
+
+def test_an_interrupted_run_is_130_and_sealed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), "import time; time.sleep(60)", CLOSE)
+    process = runbook.start("run", "phase_small")
+    runbook.saw("outcome", "1a")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert runbook.records[0].sealed()["outcome"] == "interrupted"
+    assert ledger.verify(runbook.records[0].folder) == []
+
+
+def test_a_run_that_was_killed_is_sealed_as_cut_off_when_resumed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), "import time; time.sleep(number)", CLOSE)
+    process = runbook.start("run", "phase_small", "-p", "number=60")
+    runbook.saw("outcome", "1a")
+    process.kill()
+    process.communicate()
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    assert runbook("verify")[0] == 1
+    assert runbook("resume", runbook.records[0].name)[0] == 0
+    first, second = runbook.records
+    assert first.sealed()["ended"] == "cut off" and second.opened()["parent"]["record"] == first.name
+    assert runbook("verify")[0] == 0
+
+
+def test_verify_needs_only_the_folder_and_names_what_is_wrong(runbook, tmp_path):
+    made = runbook.record("phase_small")
+    copy = shutil.copytree(made.folder, tmp_path / "elsewhere" / made.folder.name)
+    shutil.rmtree(runbook.root)
+    code, said = runbook("verify", copy)
+    assert code == 0 and f"{made.folder.name}: sound, passed, sealed" in said
+    (copy / "parameters.yaml").write_text("{}")
+    code, said = runbook("verify", copy)
+    assert code == 1 and f"{copy / 'parameters.yaml'}: changed since it was sealed\n" in said
+    (copy / "ledger.jsonl").unlink()
+    code, said = runbook("verify", copy)
+    assert code == 1 and "ledger.jsonl: cannot be read" in said
+
+
+def test_verify_all_notices_a_record_that_is_gone_or_gutted(runbook):
+    second = [runbook.record("phase_small") for _ in range(2)][-1]
+    head = second.sealed()["hash"]
+    assert runbook("verify", "--head", head)[0] == 0
+    (second.folder / "ledger.jsonl").unlink()
+    code, said = runbook("verify")
+    assert code == 1 and "ledger.jsonl: cannot be read" in said and "the newest seal" in said
+    shutil.rmtree(second.folder)
+    assert "the newest seal" in runbook("verify")[1]
+    (runbook.root / "rehearsal" / "head.json").unlink()
+    assert runbook("verify")[0] == 0
+    code, said = runbook("verify", "--head", head)
+    assert code == 1 and f"no record has the seal {head}" in said
+
+
+def test_verify_takes_a_whole_archive_and_who_may_sign(runbook, tmp_path):
+    key = keys.key(tmp_path, "ada")
+    keys.signed(tmp_path / "archive", key)
+    code, said = runbook("verify", tmp_path / "archive")
+    assert code == 1 and "name who may sign (--signers FILE)" in said
+    (tmp_path / "signers").write_text(keys.line(key))
+    code, said = runbook("verify", tmp_path / "archive", "--signers", tmp_path / "signers")
+    assert code == 0 and "signed by ada with ED25519 key SHA256:" in said
+    (tmp_path / "signers").write_text("")
+    code, said = runbook("verify", tmp_path / "archive", "--signers", tmp_path / "signers", "--tell")
+    assert code == 1 and "not signed by ada" in said and "NOT TO BE BELIEVED" in said
+
+
+def test_a_record_is_signed_afterwards_by_its_own_operator_and_once(runbook, tmp_path, monkeypatch):
+    made = keys.signed(runbook.root, keys.key(tmp_path, "ada"))
+    assert runbook("sign", made.name) == (2, f"{made.name} is signed: ./runbook verify {made.name} says by whom\n")
+    (made.folder / "seal.sig").unlink()
+    code, said = runbook("sign", made.name)
+    assert code == 1 and "RUNBOOK_SIGNING_KEY names no key" in said
+    monkeypatch.setenv("RUNBOOK_SIGNING_KEY", str(tmp_path / "ada"))
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "grace")
+    assert "is ada's to sign, not grace's" in runbook("sign", made.name)[1]
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    assert runbook("sign", made.name) == (0, f"signed: {made.name}\n")
+    assert ledger.verify(made.folder, keys.line(tmp_path / "ada")) == []
+
+
+def test_a_copy_that_fails_fails_no_run_and_is_made_by_the_next_command(runbook, tmp_path):
+    profiles = shutil.copytree(PROFILES, tmp_path / "parameters")
+    text = (profiles / "rehearsal.yaml").read_text()
+    (profiles / "rehearsal.yaml").write_text(text.replace("archive: null", f"archive: {tmp_path / 'archive'}"))
+    runbook.profiles = profiles
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    code, said = runbook("run", "phase_small")
+    [made] = runbook.records
+    assert code == 0 and f"NOT DONE YET: {made.name}: not archived: there is no folder" in said
+    (tmp_path / "archive").mkdir()
+    assert "NOT DONE" not in runbook("status")[1]
+    assert ledger.verify(tmp_path / "archive" / made.name) == []
+
+
+def test_records_are_listed_and_damaged_ones_too(runbook):
+    runbook.record("phase_small")
+    runbook.record("phase_other", "failed")
+    last = runbook.record("phase_small")
+    (last.folder / "ledger.jsonl").write_text("{broken")
+    code, said = runbook("records")
+    assert code == 0 and [word in said for word in ("passed", "failed", "damaged")] == [True] * 3
+    _, said = runbook("records", "--outcome", "failed")
+    assert "phase_other" in said and "phase_small" not in said
+    assert "phase_other" not in runbook("records", "--phase", "phase_small")[1]
+
+
+def test_records_are_chosen_by_what_they_are_and_a_typo_is_told_the_nearest(runbook):
+    made = runbook.record("phase_small")
+    day = made.folder.parent.name
+    for option in (("--date", day), ("--date", day[:7]), ("--operator", "ada"), ("--profile", "rehearsal")):
+        assert "1 of 1 records" in runbook("records", *option)[1]
+    assert "0 of 1 records" in runbook("records", "--profile", "production")[1]
+    wrong = {"--phase": ("phase_smal1", "phase_small"), "--outcome": ("pased", "passed"), "--operator": ("adda", "ada")}
+    wrong |= {"--profile": ("rehersal", "rehearsal"), "--date": (f"{day}x", day)}
+    for option, (typo, meant) in wrong.items():
+        code, said = runbook("records", option, typo)
+        assert code == 2 and f"{option}: no record has {typo!r}: did you mean {meant!r}?" in said
+
+
+def test_what_differs_between_two_records_is_told_in_steps(runbook):
+    for number in (1, 2):
+        runbook.write("phase_small", CHECK.format("1a", number), CLOSE)
+        runbook("run", "phase_small", "-p", f"number={number}")
+    first, second = (record.name for record in runbook.records)
+    code, said = runbook("diff", first, second)
+    assert code == 0 and all(word in said for word in ("outcome", "parameter number", "n: expected 1, found 2"))
+    assert runbook("diff", first, first)[1] == "no differences\n"
+    assert "no record 'phase_smal1'" in runbook("diff", first, "phase_smal1")[1]
+
+
+def test_a_record_and_the_board_are_written_as_pages_and_their_places_printed(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    runbook("run", "phase_small")
+    for arguments, said in ((("show", "phase_small"), "one is one"), (("status", "--html"), "phase_small")):
+        code, printed = runbook(*arguments)
+        assert code == 0 and said in Path(printed.strip()).read_text()
+    assert runbook("verify")[0] == 0
+    assert runbook("show", "phase_smal1")[0] == 2
+
+
+def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, monkeypatch):
+    assert runbook("doctor")[0] == 0
+    monkeypatch.setenv("VERCEL_TOKEN", "wrong-0123456789")
+    code, said = runbook("doctor")
+    assert code == 1 and "vercel project" in said and "make a new token" in said
+
+
+def test_help_lists_the_commands_in_the_order_of_use(runbook):
+    code, said = runbook("--help")
+    assert code == 0 and said.index("rehearse") < said.index("run ") < said.index("resume") < said.index("verify")

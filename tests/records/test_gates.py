@@ -1,0 +1,324 @@
+"""Every way a gate can be closed is seen closed; the board is the same judgement."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from runbook_lib.agentic_trading.cron_schedules import SWEEP_PATH
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import each
+from runbook_lib.errors import StepRefused
+from runbook_lib.records import gates, ledger, signing
+from runbook_lib.records.verify import SIGNATURE
+from runbook_lib.services.services import Services
+from runbook_lib.services.write_lock import Writer
+from runbook_lib.settings import profiles
+from runbook_lib.steps import run_facts
+from tests import keys
+
+PAPER = "phase_1_paper"
+MAINNET = "phase_2_first_mainnet"
+
+
+@pytest.fixture
+def profile():
+    return profiles.load("rehearsal")
+
+
+def run(root, phase="phase_0_platform_prep", outcome="passed", *, project="abcdefghijklmnopqrst", events=(), **facts):
+    """A sealed record of a phase that ended so."""
+    opened = {"id": str(uuid.uuid4()), "project": project, "operator": "ada", "mode": "headless", "parent": None}
+    record = ledger.create(root, "rehearsal", phase, "phase: x\n", **{**opened, **facts})
+    for event, values in events:
+        record.ledger.append(event, **values)
+    ledger.seal(record, outcome, project=project)
+    return record
+
+
+def passed(step, **facts):
+    event = {"step": step, "verb": "check", "title": "t", "outcome": "passed", "replies": [], **facts}
+    return "outcome", event
+
+
+def schedule(text):
+    rows = [{"path": SWEEP_PATH, "schedule": text}]
+    return passed("1.9b", replies=[{"rows": rows, "status": 200, "error": None, "text": "", "at": 0, "seconds": 0}])
+
+
+OWED = (
+    "owed",
+    {"step": "0.9a", "command": {"kind": "Sql", "statement": "select 1", "values": {}}, "text": "select 1;"},
+)
+
+
+def reasons(profile, phase, root):
+    return "\n".join(gates.gate(profile, phase, root).reasons)
+
+
+def test_the_first_phase_and_notebooks_that_are_no_phase_are_open(profile, tmp_path):
+    assert gates.gate(profile, "phase_0_platform_prep", tmp_path).open
+    assert gates.gate(profile, "diagnose_boot", tmp_path).open
+
+
+def test_a_passed_record_opens_the_next_phase_and_is_what_it_rests_on(profile, tmp_path):
+    record = run(tmp_path)
+
+    assert gates.require(profile, PAPER, tmp_path) == {
+        "rests_on": {"record": record.name, "seal": record.sealed()["hash"]},
+        "amber": [],
+    }
+
+
+@pytest.mark.parametrize("outcome", ["failed", "waiting", "unknown", "interrupted"])
+def test_a_record_that_did_not_pass_closes_the_next_phase(profile, tmp_path, outcome):
+    run(tmp_path, outcome=outcome)
+
+    assert f"is {outcome}" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_missing_record_closes_the_gate_and_names_the_phase(profile, tmp_path):
+    with pytest.raises(StepRefused, match="phase_0_platform_prep has no record on profile rehearsal"):
+        gates.require(profile, PAPER, tmp_path)
+
+
+def test_an_older_pass_does_not_hide_a_newer_failure(profile, tmp_path):
+    run(tmp_path)
+    run(tmp_path, outcome="failed")
+
+    assert "is failed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_that_was_cut_off_closes_the_gate(profile, tmp_path):
+    opened = {"id": "x", "project": profile.project, "operator": "ada", "mode": "headless", "parent": None}
+    ledger.create(tmp_path, "rehearsal", "phase_0_platform_prep", "phase: x\n", **opened)
+
+    assert "is not sealed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_tampered_record_closes_the_gate_and_names_the_file(profile, tmp_path):
+    record = run(tmp_path)
+    (record.folder / "parameters.yaml").write_text("phase: y\n")
+
+    assert "does not verify" in reasons(profile, PAPER, tmp_path)
+    assert "parameters.yaml" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_of_another_project_closes_the_gate(profile, tmp_path):
+    run(tmp_path, project="zzzzzzzzzzzzzzzzzzzz")
+
+    assert "is of project zzzzzzzzzzzzzzzzzzzz" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_record_of_another_profile_does_not_count(profile, tmp_path):
+    record = run(tmp_path)
+    record.folder.parent.parent.rename(tmp_path / "production")
+
+    assert "has no record on profile rehearsal" in reasons(profile, PAPER, tmp_path)
+
+
+def test_an_old_record_closes_the_gate(profile, tmp_path, monkeypatch):
+    run(tmp_path)
+    later = datetime.now(UTC) + timedelta(hours=profile.gates.hours("phase_0_platform_prep") + 1)
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return later
+
+    monkeypatch.setattr(gates, "datetime", Later)
+    assert "h old, at most" in reasons(profile, PAPER, tmp_path)
+
+
+def test_an_owed_undo_closes_every_phase_until_it_is_undone(profile, tmp_path):
+    record = run(tmp_path, events=[OWED])
+
+    assert all("owes an undo" in "".join(one.reasons) for one in gates.board(profile, tmp_path))
+    assert [event["step"] for _, event in gates.owed(profile, tmp_path)] == ["0.9a"]
+
+    parent = {"record": record.name, "seal": record.sealed()["hash"]}
+    run(tmp_path, mode="undo", parent=parent, events=[("undone", {"step": "0.9a"})])
+    assert not list(gates.owed(profile, tmp_path))
+    assert gates.gate(profile, PAPER, tmp_path).open
+
+
+def test_mainnet_needs_a_proven_halt_and_a_tight_sweep(profile, tmp_path):
+    run(tmp_path, PAPER)
+    assert "does not prove the halt" in reasons(profile, MAINNET, tmp_path)
+    assert "schedule is unknown" in reasons(profile, MAINNET, tmp_path)
+
+    run(tmp_path, PAPER, events=[passed("1.8b"), schedule("0 3 * * *")])
+    assert reasons(profile, MAINNET, tmp_path) == (
+        "the heartbeat sweep's schedule is 0 3 * * *: at most 15 minutes apart are allowed"
+    )
+
+    run(tmp_path, PAPER, events=[passed("1.8b"), schedule("*/15 * * * *")])
+    assert gates.gate(profile, MAINNET, tmp_path).open
+
+
+def test_a_sweep_on_a_machine_of_its_own_needs_no_schedule(profile, tmp_path):
+    run(tmp_path, PAPER, events=[passed("1.8b")])
+    elsewhere = profile.model_copy(update={"web": profile.web.model_copy(update={"sweep": "fly:jobs"})})
+
+    assert gates.gate(elsewhere, MAINNET, tmp_path).open
+
+
+def test_breaking_the_glass_is_recorded_with_what_was_closed_and_stays_amber(profile, tmp_path):
+    facts = gates.require(profile, PAPER, tmp_path, "the records are on another machine")
+    assert facts["override"] == "the records are on another machine"
+    assert "has no record" in facts["closed"][0]
+
+    broken = run(tmp_path, PAPER, events=[passed("1.8b"), schedule("*/5 * * * *")], **facts)
+    judged = gates.gate(profile, MAINNET, tmp_path)
+    assert judged.open
+    assert judged.amber == (f"{broken.name}: the records are on another machine",)
+
+    run(tmp_path, MAINNET, **gates.require(profile, MAINNET, tmp_path))
+    assert "on another machine" in gates.gate(profile, "phase_3_dry_runs", tmp_path).amber[0]
+
+
+def test_a_reason_given_while_the_gate_is_open_breaks_nothing(profile, tmp_path):
+    run(tmp_path)
+
+    assert "override" not in gates.require(profile, PAPER, tmp_path, "just in case")
+
+
+def test_the_board_has_every_phase_in_order(profile, tmp_path):
+    assert tuple(one.phase for one in gates.board(profile, tmp_path)) == gates.ORDER
+
+
+def test_evidence_is_the_newest_record_that_passed(profile, tmp_path):
+    good = run(tmp_path)
+    run(tmp_path, outcome="failed")
+
+    assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == good.name
+    assert gates.evidence(profile, tmp_path, PAPER) is None
+    assert json.loads((good.folder / "ledger.jsonl").read_text().splitlines()[0])["event"] == "opened"
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "column"),
+    [("phase_0_platform_prep", "0.3g", "docker_content_digest"), (MAINNET, "2.3b", "payload_hash")],
+)
+def test_another_image_or_skill_than_an_earlier_phase_saw_fails_the_step_that_rests_on_it(
+    profile, tmp_path, phase, step, column
+):
+    """What runs now is not in the records: the notebooks compare it, with what the evidence holds."""
+    reply = {"status": None, "error": None, "text": "", "at": 0, "seconds": 0}
+    run(tmp_path, phase, events=[passed(step, replies=[{**reply, "rows": [{column: "sha256:1"}]}])])
+    here = SimpleNamespace(settings=profile, record=SimpleNamespace(root=tmp_path))
+    expect = each(**{column: run_facts.recorded(here, phase, step, column)})
+
+    assert expect.judge([Reply(({column: "sha256:1"},))]).complaint is None
+    assert "sha256:2 (expected sha256:1)" in expect.judge([Reply(({column: "sha256:2"},))]).complaint
+
+
+def test_evidence_that_was_changed_is_none(profile, tmp_path):
+    older, newer = run(tmp_path), run(tmp_path)
+    (newer.folder / "parameters.yaml").write_text("changed")
+
+    assert gates.evidence(profile, tmp_path, "phase_0_platform_prep").name == older.name
+
+
+def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile, tmp_path):
+    run(tmp_path, platform="first", events=[OWED])
+    first, second = (profile.model_copy(update={"platform": name}) for name in ("first", "second"))
+
+    assert [event["step"] for _, event in gates.owed(first, tmp_path)] == ["0.9a"]
+    assert not list(gates.owed(second, tmp_path))
+    assert gates.gate(second, "phase_0_platform_prep", tmp_path).open
+    assert "has no record" in reasons(second, PAPER, tmp_path)
+    assert list(gates.owed(profile, tmp_path))  # the board without a rehearsal shows everything
+
+
+# --- who signed, and who writes ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def production(profile, tmp_path, monkeypatch):
+    """The production of ada, whose key lies in a folder."""
+    key = keys.key(tmp_path, "ada")
+    monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
+    monkeypatch.setenv(signing.KEY, str(key))
+    return profile.model_copy(update={"kind": "production", "name": "production", "allowed_signers": [keys.line(key)]})
+
+
+@pytest.fixture
+def signed(production, tmp_path):
+    """A record of the first phase that opens the second."""
+    record = keys.signed(tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project)
+    assert gates.gate(production, PAPER, tmp_path / "records").open
+    return record
+
+
+def test_a_record_that_is_not_signed_closes_a_productions_gate(production, signed, tmp_path):
+    (signed.folder / SIGNATURE).unlink()
+
+    assert "seal.sig: missing: the seal is not signed" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_a_record_that_a_stranger_signed_closes_a_productions_gate(production, signed, tmp_path):
+    keys.sign(signed, keys.key(tmp_path, "eve"))
+
+    assert "not signed by ada" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_a_record_that_rests_on_one_that_is_not_signed_closes_a_productions_gate(production, signed, tmp_path):
+    parent = {"record": signed.name, "seal": signed.sealed()["hash"]}
+    resumed = keys.signed(
+        tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project, parent=parent
+    )
+    assert gates.gate(production, PAPER, tmp_path / "records").rests_on.name == resumed.name
+    assert gates.gate(production, PAPER, tmp_path / "records").open
+
+    (signed.folder / SIGNATURE).unlink()
+    assert f"{signed.name} does not verify" in reasons(production, PAPER, tmp_path / "records")
+
+
+def test_an_operator_who_cannot_sign_opens_no_phase_of_a_production(production, signed, tmp_path, monkeypatch):
+    assert gates.require(production, PAPER, tmp_path / "records")["rests_on"]
+    monkeypatch.delenv(signing.KEY)
+    with pytest.raises(StepRefused, match="RUNBOOK_SIGNING_KEY names no key"):
+        gates.require(production, PAPER, tmp_path / "records")
+
+    broken = gates.require(production, PAPER, tmp_path / "records", "the key is at home")
+    assert "names no key" in broken["closed"][0]
+    assert gates.require(production, "diagnose_boot", tmp_path / "records")["rests_on"] is None
+
+
+def test_a_record_made_on_another_profile_closes_the_gate(profile, tmp_path):
+    run(tmp_path)
+    (tmp_path / "rehearsal").rename(tmp_path / "other")
+    other = profile.model_copy(update={"name": "other"})
+
+    assert "was made on profile rehearsal, not other" in reasons(other, PAPER, tmp_path)
+
+
+def test_a_lock_that_is_held_closes_every_gate_and_says_by_whom_since_when_on_which_record(chosen, tmp_path):
+    """No reason opens it. What only looks, and what stops things, opens all the same."""
+    held = Services(chosen)
+    connection, _ = held.database.lock(f"launch-runbook {chosen.project}", "grace 2026-11-22/120000Z_phase_1_paper")
+    assert connection
+    try:
+        for override in (None, "I am in a hurry"):
+            with pytest.raises(
+                StepRefused, match=r"held by grace 2026-11-22/120000Z_phase_1_paper, since 20\d\d.*: you can look"
+            ):
+                gates.require(chosen, "phase_0_platform_prep", tmp_path, override)
+        assert gates.require(chosen, "respond_to_incident", tmp_path)["amber"] == []
+    finally:
+        connection.close()
+        held.close()
+    assert gates.require(chosen, "phase_0_platform_prep", tmp_path)["rests_on"] is None
+
+
+def test_ones_own_lock_closes_no_gate(chosen, tmp_path):
+    services = Services(chosen)
+    Writer(services, "ada").take()
+
+    assert gates.require(chosen, "phase_0_platform_prep", tmp_path)["rests_on"] is None
+    services.close()

@@ -1,0 +1,86 @@
+"""What a ledger says happened, judged from its events alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_lib.records import history
+from runbook_lib.records.history import History
+from runbook_lib.records.outline import Step
+
+STEPS = [Step("1a", "check", "a", 1), Step("1b", "act", "b", 2)]
+WORDS = ["passed", "failed", "waiting", "unknown"]
+
+
+def outcome(step, word, **facts):
+    return {"event": "outcome", "step": step, "outcome": word, "at": "2026-01-01T00:00:00Z", **facts}
+
+
+def sending(step, verb="act"):
+    return {"event": "sending", "step": step, "verb": verb, "title": "t", "at": "2026-01-01T00:00:00Z", "commands": []}
+
+
+CLOSED = {"event": "closed"}
+
+
+def test_only_a_closed_run_with_every_step_passed_passed():
+    whole = [outcome("1a", "passed"), outcome("1b", "passed")]
+    assert history.outcome(History([*whole, CLOSED], []), STEPS) == "passed"
+    assert history.outcome(History(whole, []), STEPS) == "failed"
+    assert history.outcome(History([whole[0], CLOSED], []), STEPS) == "failed"
+    owed = {"event": "owed", "step": "1b"}
+    assert history.outcome(History([*whole, owed, CLOSED], []), STEPS) == "failed"
+    assert history.outcome(History([*whole, owed, {"event": "undone", "step": "1b"}, CLOSED], []), STEPS) == "passed"
+    assert history.outcome(History([*whole, CLOSED], [owed]), STEPS) == "failed"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["1a", "1b"]), st.sampled_from(WORDS)), max_size=6))
+def test_the_worst_newest_word_of_any_step_is_the_runs(ends):
+    found = History([*(outcome(*end) for end in ends), CLOSED], [])
+    newest = set(dict(ends).values())
+    worst = next((word for word in ("unknown", "failed", "waiting") if word in newest), None)
+    assert history.outcome(found, STEPS) == (worst or ("passed" if len(dict(ends)) == 2 else "failed"))
+    assert sum(history.counts(found).values()) == len(dict(ends))
+
+
+def test_an_act_sent_without_an_outcome_is_unknown_and_a_check_is_nothing():
+    found = History([sending("1a", "check"), sending("1b")], [])
+    assert {k: v["outcome"] for k, v in found.outcomes().items()} == {"1b": "unknown"}
+    assert "no answer was recorded" in found.outcomes()["1b"]["complaint"]
+    assert found.outcomes()["1b"]["fix"] == "Send it again: what took effect is not done twice."
+    assert found.unsettled("1b") and not found.settled("1b")
+
+
+def test_what_passed_before_a_change_is_overtaken_and_what_came_after_it_is_not():
+    passed, later = outcome("1a", "passed"), outcome("1c", "passed")
+    for change in (sending("1b"), sending("1b", "confirm"), {"event": "vouched", "step": "1b"}, {"event": "undoing"}):
+        assert History([passed, change, later], []).overtaken("1a") == passed
+        assert History([], [passed, change, later]).overtaken("1a") == passed
+        assert History([{**passed, "recalled": "then"}], [passed, change]).overtaken("1a") == passed
+        assert History([passed, change, later], []).overtaken("1c") is None
+        assert History([outcome("1a", "failed"), change], []).overtaken("1a") is None
+        assert History([passed, change, passed], []).overtaken("1a") is None
+    assert History([passed, sending("1c", "check"), later], []).overtaken("1a") is None
+    assert History([], []).overtaken("1a") is None
+
+
+def test_an_act_sent_again_after_it_passed_is_unknown_again():
+    found = History([sending("1b")], [outcome("1b", "passed")])
+    assert found.settled("1b") is None and found.unsettled("1b")
+
+
+@pytest.mark.parametrize("word", ["failed", "waiting", "unknown"])
+def test_only_the_newest_outcome_settles(word):
+    assert History([outcome("1b", word)], [outcome("1b", "passed")]).settled("1b") is None
+    assert History([outcome("1b", "passed")], [outcome("1b", word)]).settled("1b")["outcome"] == "passed"
+
+
+def test_a_reply_comes_from_the_newest_outcome():
+    facts = {"status": None, "error": None, "text": "", "at": 0.0, "seconds": 0.0}
+    older, newer = ({"rows": [{"n": n}], **facts} for n in (1, 2))
+    found = History([outcome("1a", "failed", replies=[newer])], [outcome("1a", "passed", replies=[older])])
+    assert found.reply("1a").value("n") == 2
+    assert History([], found.before).reply("1a").value("n") == 1
+    assert found.reply("1a", 1) is None and found.reply("1b") is None

@@ -1,0 +1,362 @@
+"""The ledger keeps what it was told; a sealed record shows any change; seals make one chain."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runbook_lib.errors import ConfigError, RecordError
+from runbook_lib.records import ledger
+from runbook_lib.records.ledger import LEDGER, Ledger, Record
+from runbook_lib.records.verify import chain
+from runbook_lib.settings.redaction import Redactor
+
+SECRET = "correct-horse-battery"
+
+
+def make(root, phase="phase_try", redact=None, events=4):
+    record = ledger.create(root, "rehearsal", phase, "a: 1\n", redact, id="x")
+    for number in range(events):
+        record.ledger.append("outcome", step=f"1{number}", outcome="passed", seen="“ok”\n\u2028", rows=[{"n": 1.5}])
+    return record
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    record = make(tmp_path_factory.mktemp("records"))
+    (record.folder / "charts").mkdir()
+    (record.folder / "charts" / "parameters.yaml").write_text("the same name, deeper down")
+    (record.folder / "charts" / LEDGER).write_text("not the ledger")
+    ledger.seal(record, "passed")
+    assert ledger.verify(record.folder) == []
+    return record
+
+
+def problems_with(record, name, data):
+    """What verify says of the record with another content of one file, which is then put back."""
+    path = record.folder / name
+    before = path.read_bytes()
+    try:
+        path.write_bytes(data)
+        return ledger.verify(record.folder)
+    finally:
+        path.write_bytes(before)
+
+
+def lines_of(record):
+    return record.ledger.path.read_bytes().splitlines(keepends=True)
+
+
+def changed_line(before, after):
+    """Number of the first line that differs."""
+    for number, (old, new) in enumerate(zip(before.splitlines(True), after.splitlines(True), strict=False), 1):
+        if old != new:
+            return number
+    return min(before.count(b"\n"), after.count(b"\n")) + 1
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_any_change_to_the_ledger_is_found_and_its_line_named(sealed, data):
+    before = sealed.ledger.path.read_bytes()
+    place = data.draw(st.integers(0, len(before) - 1), "place")
+    byte = data.draw(st.integers(0, 255), "byte").to_bytes(1, "big")
+    kind = data.draw(st.sampled_from(["change", "delete", "insert", "cut"]), "kind")
+    after = {
+        "change": before[:place] + byte + before[place + 1 :],
+        "delete": before[:place] + before[place + 1 :],
+        "insert": before[:place] + byte + before[place:],
+        "cut": before[:place],
+    }[kind]
+    if after == before:
+        return
+    found = problems_with(sealed, LEDGER, after)
+    assert found
+    assert all(problem.startswith(str(sealed.ledger.path)) for problem in found)
+    if kind != "cut":
+        # A changed byte may join two lines or split one: the line named is then the first that is wrong.
+        assert any(f"line {n}:" in found[0] for n in (changed_line(before, after), changed_line(before, after) + 1))
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_line_that_is_gone_is_found(sealed, number):
+    lines = lines_of(sealed)
+    found = problems_with(sealed, LEDGER, b"".join(lines[:number] + lines[number + 1 :]))
+    assert found and (f"line {number + 1}:" in found[0] or "not sealed" in found[0])
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_swapped_lines_are_found(sealed, number):
+    lines = lines_of(sealed)
+    lines[number : number + 2] = lines[number + 1], lines[number]
+    found = problems_with(sealed, LEDGER, b"".join(lines))
+    assert f"line {number + 1}:" in found[0]
+
+
+def test_a_line_after_the_seal_is_found(sealed):
+    lines = lines_of(sealed)
+    assert "line 7: something stands after the seal" in problems_with(sealed, LEDGER, b"".join([*lines, b"x"]))[0]
+
+
+@pytest.mark.parametrize("name", ["parameters.yaml", "charts/parameters.yaml", f"charts/{LEDGER}"])
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_change_to_another_file_is_found_and_the_file_named(sealed, name, data):
+    before = (sealed.folder / name).read_bytes()
+    after = data.draw(st.binary(max_size=len(before) + 2).filter(lambda b: b != before))
+    assert problems_with(sealed, name, after) == [f"{sealed.folder / name}: changed since it was sealed"]
+
+
+def gaps(root):
+    """What the chain of the rehearsal's seals tells of records that are gone."""
+    sealed = [(record.folder, seal) for record in ledger.every(root) if (seal := record.sealed())]
+    return list(chain(sealed, {"hash": ledger.head(root / "rehearsal")}))
+
+
+def copied(record, tmp_path):
+    return Path(shutil.copytree(record.folder, tmp_path / "copy" / record.folder.name, symlinks=True))
+
+
+def test_a_copied_record_verifies_with_nothing_around_it(sealed, tmp_path):
+    assert ledger.verify(copied(sealed, tmp_path)) == []
+
+
+def test_files_that_are_gone_added_or_replaced_by_a_link_are_found(sealed, tmp_path):
+    folder = copied(sealed, tmp_path)
+    original = folder / "parameters.yaml"
+    original.rename(tmp_path / "elsewhere.yaml")
+    assert ledger.verify(folder) == [f"{original}: missing"]
+    original.symlink_to(tmp_path / "elsewhere.yaml")
+    assert ledger.verify(folder) == [f"{original}: changed since it was sealed"]
+    (folder / "charts" / "more.png").write_text("x")
+    assert f"{folder / 'charts' / 'more.png'}: not in the seal" in ledger.verify(folder)
+    (folder / "nowhere").symlink_to(tmp_path / "nowhere")
+    assert f"{folder / 'nowhere'}: not in the seal" in ledger.verify(folder)
+
+
+def test_a_ledger_that_is_gone_or_a_folder_is_said(sealed, tmp_path):
+    folder = copied(sealed, tmp_path)
+    (folder / LEDGER).unlink()
+    assert "cannot be read" in ledger.verify(folder)[0]
+    (folder / LEDGER).mkdir()
+    assert "not a plain file" in ledger.verify(folder)[0]
+
+
+def test_a_sealed_record_takes_no_more(tmp_path):
+    record = make(tmp_path)
+    ledger.seal(record, "passed")
+    before = record.ledger.path.read_bytes()
+    for sealed in (record.ledger, Ledger(record.ledger.path)):
+        with pytest.raises(RecordError, match="nothing is added to a sealed record"):
+            sealed.append("outcome")
+    with pytest.raises(RecordError, match="sealed"):
+        ledger.seal(Record(record.folder), "failed")
+    assert record.ledger.path.read_bytes() == before
+    assert ledger.head(tmp_path / "rehearsal") == record.sealed()["hash"]
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_line_torn_by_a_crash_is_cut_off_by_the_next(tmp_path, fresh):
+    record = make(tmp_path)
+    whole = record.ledger.path.read_bytes()
+    with record.ledger.path.open("ab") as file:
+        file.write(b'{"n":6,"at":"2026')
+    written = Ledger(record.ledger.path) if fresh else record.ledger
+    assert len(written.events()) == 5
+    written.append("closed")
+    assert record.ledger.path.read_bytes().startswith(whole)
+    assert [event["n"] for event in written.events()] == [1, 2, 3, 4, 5, 6]
+    ledger.seal(record, "passed")
+    assert ledger.verify(record.folder) == []
+
+
+APPEND = """
+import sys
+from pathlib import Path
+from runbook_lib.records import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+for number in range(100):
+    ledger.append("shown", by=sys.argv[2], number=number)
+"""
+
+
+def test_two_processes_that_append_at_once_keep_one_sound_chain(tmp_path):
+    record = make(tmp_path)
+    both = [subprocess.Popen([sys.executable, "-c", APPEND, record.ledger.path, who]) for who in "ab"]
+    assert [process.wait(120) for process in both] == [0, 0]
+    ledger.seal(record, "passed")
+    assert ledger.verify(record.folder) == []
+    for who in "ab":
+        mine = [event["number"] for event in record.ledger.events() if event.get("by") == who]
+        assert mine == list(range(100))
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from runbook_lib.errors import RecordError
+from runbook_lib.records import Ledger
+path = Path(sys.argv[1])
+ledger = Ledger(path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40,) * 2)
+for _ in range(2):
+    try:
+        ledger.append("sending", text="x" * 100)
+    except RecordError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_leaves_what_was_there_and_says_that_nothing_is_sent(tmp_path):
+    record = make(tmp_path)
+    before = record.ledger.path.read_bytes()
+    said = subprocess.check_output([sys.executable, "-c", FULL, record.ledger.path], text=True, timeout=120)
+    assert said.count("nothing is sent until it can") == 2
+    assert record.ledger.path.read_bytes() == before
+    record.ledger.append("closed")
+    ledger.seal(record, "passed")
+    assert ledger.verify(record.folder) == []
+
+
+def test_a_folder_that_takes_no_record_is_a_record_error(tmp_path):
+    (tmp_path / "rehearsal").write_text("in the way")
+    with pytest.raises(RecordError, match="cannot make the record"):
+        make(tmp_path)
+
+
+def test_text_that_no_file_can_hold_is_kept_as_a_mark(tmp_path):
+    record = make(tmp_path)
+    record.ledger.append("shown", seen="half a pair: \ud800")
+    assert Ledger(record.ledger.path).events()[-1]["seen"] == "half a pair: ?"
+    ledger.seal(record, "passed")
+    assert ledger.verify(record.folder) == []
+
+
+def test_records_of_one_second_have_names_of_their_own(tmp_path):
+    assert len({make(tmp_path).folder for _ in range(5)}) == 5
+
+
+def test_each_seal_names_the_one_before_it(tmp_path):
+    seals = [ledger.seal(make(tmp_path), "passed") for _ in range(3)]
+    assert [seal["previous"] for seal in seals] == [None, seals[0]["hash"], seals[1]["hash"]]
+    assert ledger.head(tmp_path / "rehearsal") == seals[2]["hash"]
+
+
+SEAL = """
+import sys
+from pathlib import Path
+from runbook_lib import records
+root = Path(sys.argv[1])
+for _ in range(20):
+    records.seal(records.create(root, "rehearsal", f"phase_{sys.argv[2]}", "", id="x"), "passed")
+"""
+
+
+def test_two_processes_that_seal_at_once_do_not_fork_the_chain(tmp_path):
+    both = [subprocess.Popen([sys.executable, "-c", SEAL, tmp_path, who]) for who in "ab"]
+    assert [process.wait(120) for process in both] == [0, 0]
+    seals = {seal["hash"]: seal["previous"] for record in ledger.every(tmp_path) if (seal := record.sealed())}
+    found, walked = ledger.head(tmp_path / "rehearsal"), 0
+    while found is not None:
+        found, walked = seals[found], walked + 1
+    assert walked == len(seals) == 40
+    assert gaps(tmp_path) == []
+
+
+CRASH = """
+import os, signal, sys
+from pathlib import Path
+from runbook_lib import records
+replace, calls = records._replace, []
+def crashing(path, content):
+    calls.append(content)
+    if len(calls) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(path, content)
+records._replace = crashing
+root = Path(sys.argv[1])
+records.seal(records.create(root, "rehearsal", "phase_crash", "", id="x"), "passed")
+"""
+
+
+@pytest.mark.parametrize(("call", "was_sealed"), [(1, False), (2, True)])
+def test_a_crash_while_sealing_leaves_one_chain(tmp_path, call, was_sealed):
+    first = ledger.seal(make(tmp_path), "passed")
+    crashed = subprocess.run([sys.executable, "-c", CRASH, tmp_path, str(call)], timeout=120, check=False)
+    assert crashed.returncode == -signal.SIGKILL
+    record = ledger.find(tmp_path, "phase_crash")
+    seal = record.sealed()
+    assert (seal is not None) is was_sealed
+    after = ledger.seal(make(tmp_path), "passed")
+    assert after["previous"] == (seal or first)["hash"]
+    if seal is None:  # it can still be sealed later, and takes its place then
+        assert ledger.seal(record, "failed")["previous"] == after["hash"]
+    assert gaps(tmp_path) == []
+
+
+def test_a_record_that_is_gone_leaves_a_gap(tmp_path):
+    made = [make(tmp_path) for _ in range(3)]
+    hashes = [ledger.seal(record, "passed")["hash"] for record in made]
+    shutil.rmtree(made[1].folder)
+    assert gaps(tmp_path) == [
+        f"{made[2].folder}: the seal before it, {hashes[1]}, is not here: it is gone, or its record is damaged"
+    ]
+    shutil.rmtree(made[2].folder)
+    assert gaps(tmp_path) == [f"the newest seal, {hashes[2]}, is not here: it is gone, or its record is damaged"]
+
+
+def test_a_secret_is_redacted_in_the_ledger_and_refused_elsewhere(tmp_path):
+    redact = Redactor({"FLY_API_TOKEN": SECRET})
+    record = make(tmp_path, redact=redact)
+    record.ledger.append("shown", rows=[{SECRET: f"Bearer {SECRET}"}])
+    assert record.ledger.events()[-1]["rows"] == [{"$FLY_API_TOKEN": "Bearer $FLY_API_TOKEN"}]
+    (record.folder / "notebook.ipynb").write_text(f"héllo {SECRET.encode().hex()}")
+    with pytest.raises(RecordError, match=r"notebook\.ipynb: .*FLY_API_TOKEN \(hex\) at character 6; not sealed"):
+        ledger.seal(record, "passed")
+    assert record.sealed() is None
+    (record.folder / "notebook.ipynb").unlink()
+    ledger.seal(record, "passed")
+
+
+def test_what_is_no_plain_file_is_not_sealed(tmp_path):
+    record = make(tmp_path)
+    os.mkfifo(record.folder / "pipe")
+    with pytest.raises(RecordError, match="not a plain file; not sealed"):
+        ledger.seal(record, "passed")
+
+
+def test_records_are_found_by_path_and_by_part_of_their_name(tmp_path):
+    first, second = make(tmp_path, "phase_a"), make(tmp_path, "phase_b")
+    assert ledger.find(tmp_path, str(first.folder)).folder == first.folder
+    assert ledger.find(tmp_path, first.name).folder == first.folder
+    assert ledger.find(tmp_path, "phase_b").folder == second.folder
+    with pytest.raises(ConfigError, match="no record 'phase_c'"):
+        ledger.find(tmp_path, "phase_c")
+
+
+def test_a_damaged_line_is_a_record_error_for_whoever_reads_it(tmp_path):
+    record = make(tmp_path)
+    with record.ledger.path.open("ab") as file:
+        file.write(b"{broken\n")
+    with pytest.raises(RecordError, match="damaged"):
+        Record(record.folder).sealed()
+    with pytest.raises(RecordError, match="damaged"):
+        Ledger(record.ledger.path).append("closed")
+
+
+def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "there" / "file"
+    with pytest.raises(RecordError, match="cannot write"):
+        ledger.write_atomic(path, b"x")
+    path.parent.mkdir()
+    ledger.write_atomic(path, json.dumps({}).encode())
+    assert [p.name for p in path.parent.iterdir()] == ["file"]

@@ -1,0 +1,125 @@
+"""The outline: every step of a notebook, in the order it is written, without running anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runbook_lib.errors import ConfigError
+from runbook_lib.records import outline
+from runbook_lib.records.outline import Step, steps
+
+
+def notebook(folder: Path, *cells: str | dict[str, Any], name: str = "phase_9_trial") -> Path:
+    written = [c if isinstance(c, dict) else {"cell_type": "code", "metadata": {}, "source": c} for c in cells]
+    path = folder / f"{name}.ipynb"
+    path.write_text(json.dumps({"cells": written}), encoding="utf-8")
+    return path
+
+
+def test_steps_come_in_the_order_they_are_written(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path,
+        {"cell_type": "markdown", "source": 'phase.check("0", "in prose")'},
+        'phase.check("9.1a", "First", sql("select 1"), expect=rows(), fix="x")',
+        {"cell_type": "code", "metadata": {"tags": ["slow"]}, "source": ['phase.act("9.1b",\n', '  "Second", c)']},
+        '[phase.confirm("9.1c", "Third")]\nphase.check("9.1d", "Fourth", c)',
+    )
+    assert steps(path) == [
+        Step("9.1a", "check", "First", 1),
+        Step("9.1b", "act", "Second", 2, ("slow",)),
+        Step("9.1c", "confirm", "Third", 3),
+        Step("9.1d", "check", "Fourth", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'phase.check("1a", title="A", fix="x")',
+        'phase.check(number="1a", title="A")',
+        'phase.act(title="A", number="1a", command=c)',
+        'phase.confirm("1a", statement="A")',
+        'done = phase.check("1a", "A")',
+        'await phase.check("1a", "A")',
+    ],
+)
+def test_a_step_is_seen_however_its_call_is_written(tmp_path: Path, call: str) -> None:
+    assert [(s.number, s.title) for s in steps(notebook(tmp_path, call))] == [("1a", "A")]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'phase.show(sql("select 1"))',
+        'other.check("1a", "A")',
+        'check("1a", "A")',
+        'phase.check("1a")',
+        "phase.check",
+        '# phase.check("1a", "A")',
+        '"phase.check(1, 2)"',
+        "%matplotlib inline",
+        "",
+    ],
+)
+def test_what_is_no_step_is_not_one(tmp_path: Path, source: str) -> None:
+    assert steps(notebook(tmp_path, source)) == []
+
+
+def test_a_computed_number_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    assert steps(notebook(tmp_path, "phase.check(number, f'{x} is there')"))[0].number == "number"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "not json", "null"])
+def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "broken.ipynb"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"broken\.ipynb is not a notebook"):
+        steps(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("phase_1_paper", "phase_0_platform_prep", "phase_1_papers", "diagnose_boot"):
+        notebook(tmp_path, name=name)
+    return tmp_path
+
+
+def test_notebooks_are_listed_in_order(folder: Path) -> None:
+    expected = ["diagnose_boot", "phase_0_platform_prep", "phase_1_paper", "phase_1_papers"]
+    assert outline.notebooks(folder) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["phase_0", "phase_0_platform_prep", "phase_0_platform_prep.ipynb", "notebooks/phase_0_platform_prep.ipynb"]
+)
+def test_a_notebook_is_found_by_name_beginning_or_file(folder: Path, name: str) -> None:
+    assert outline.notebook(name, folder) == folder / "phase_0_platform_prep.ipynb"
+
+
+def test_a_whole_name_wins_over_a_longer_one(folder: Path) -> None:
+    assert outline.notebook("phase_1_paper", folder).stem == "phase_1_paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("phase_1", "may be any of phase_1_paper, phase_1_papers"),
+        ("diagnose_bot", "did you mean 'diagnose_boot'"),
+        ("phase_7", "no notebook 'phase_7'"),
+        ("", "no notebook ''"),
+    ],
+)
+def test_a_name_that_fits_none_or_several_is_refused(folder: Path, name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        outline.notebook(name, folder)
+
+
+@pytest.mark.parametrize("name", outline.notebooks())
+def test_the_numbers_of_a_notebook_are_unique_and_its_titles_plain(name: str) -> None:
+    found = steps(outline.notebook(name))
+    assert len({s.number for s in found}) == len(found)
+    assert all(s.title and s.title == s.title.strip() for s in found)

@@ -1,0 +1,31 @@
+"""A rehearsal for the scenarios of a notebook, in the environment of the tests that use it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from runbook_lib.runs.drills import drill, parallel
+
+ALL = "RUNBOOK_ALL_SCENARIOS"  # set to 1: every scenario, else a fixed third of those that take long
+THIRD = 3
+
+
+def some(notebook: str) -> list[drill.Scenario]:
+    """Scenarios of a notebook that take seconds each: all where that is asked for, else every third."""
+    found = drill.scenarios(notebook)
+    return found if os.environ.get(ALL) == "1" else found[::THIRD]
+
+
+@pytest.fixture(scope="module")
+def rested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """What the drills of the module's NOTEBOOK rest on: its clean run's record, or None where each starts anew.
+
+    The rehearsal begins in the notebook's own starting state and is this environment's.
+    """
+    before = dict(os.environ)
+    os.environ["RUNBOOK_RECORDS"] = str(tmp_path_factory.mktemp("records"))
+    with parallel.rested(request.module.NOTEBOOK) as parent:
+        yield parent
+    drill.become(before)

@@ -1,0 +1,65 @@
+"""The catch matrix is sealed with its page; it has passed only if every fault was caught."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib.records import ledger
+from runbook_lib.runs.drills import catch_matrix
+from runbook_lib.runs.drills.parallel import Row
+from runbook_lib.settings import profiles
+
+PHASE = "phase_0_platform_prep"
+CAUGHT = Row(PHASE, "Vault <missing>", "0.1j", "0.1j", "caught", "create", "create it", "Enable it.", 1.5)
+ALARM = Row(PHASE, "nothing is wrong", "", "0.1b", "false alarm", "", "<html>", "", 2.0)
+MISSED = Row(PHASE, "getter joins wrongly", "0.2c", "", "missed", "came_back", "", "", 2.0)
+
+
+@pytest.fixture
+def record(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNBOOK_RECORDS", str(tmp_path / "records"))
+    return catch_matrix.begin(profiles.load("rehearsal"), ["phase_0"], 2)
+
+
+def page(record):
+    return (record.folder / catch_matrix.PAGE).read_text()
+
+
+def test_a_matrix_without_a_miss_has_passed_and_its_page_is_under_the_seal(record):
+    catch_matrix.keep(record, CAUGHT)
+
+    seal = catch_matrix.finish(record, 3.0)
+
+    assert seal["outcome"] == "passed" and seal["drills"] == {"caught": 1, "missed": 0, "false alarm": 0}
+    assert catch_matrix.PAGE in seal["files"] and ledger.verify(record.folder) == []
+    text = page(record)
+    assert "1 of 1 caught" in text and "Vault &lt;missing&gt;" in text and "Enable it." in text
+    assert "Every fault was noticed" in text
+
+
+def test_a_miss_fails_the_matrix_and_stands_at_the_top_of_its_page(record):
+    for row in (CAUGHT, MISSED, ALARM):
+        catch_matrix.keep(record, row)
+
+    seal = catch_matrix.finish(record, 3.0)
+
+    assert seal["outcome"] == "failed" and seal["ended"] == "2 not caught"
+    text = page(record)
+    assert "1 of 3 caught" in text and "1 missed, 1 false alarms" in text and "nobody" in text
+    assert '"false-alarm"' in text and "&lt;html&gt;" in text
+    assert "Every fault was noticed" not in text
+
+
+def test_the_record_of_a_drill_that_was_not_caught_is_kept_and_sealed_with_the_matrix(record, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "ledger.jsonl").write_text("{}\n")
+
+    catch_matrix.keep(record, Row(**{**vars(MISSED), "record": str(own)}))
+
+    [kept] = (record.folder / "not_caught").glob("*/ledger.jsonl")
+    assert str(kept.relative_to(record.folder)) in catch_matrix.finish(record, 1.0)["files"]
+
+
+def test_a_matrix_of_nothing_has_not_passed(record):
+    assert catch_matrix.finish(record, 0.0)["outcome"] == "failed"

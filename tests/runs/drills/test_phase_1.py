@@ -1,0 +1,17 @@
+"""Every failure the checklist names for phase 1 is noticed by the step that should notice it, in its words."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib.runs.drills import drill
+from tests.runs.drills.conftest import some
+
+NOTEBOOK = "phase_1_paper"
+
+
+@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_right_step_notices_and_says_so(rested, scenario):
+    caught = drill.drill(scenario, rested)
+
+    assert caught.good, (caught.step, caught.words)

@@ -1,0 +1,71 @@
+"""JupyterLab for one folder: on loopback, behind a token, and gone with its command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import nbformat
+import pytest
+from nbformat.v4 import new_notebook
+
+from runbook_lib.errors import ServiceError
+from runbook_lib.runs import jupyterlab
+from tests.core_fixtures import eventually
+
+DIES = """
+import os, sys
+from pathlib import Path
+from runbook_lib import lab
+with lab.serving(Path(sys.argv[1]), dict(os.environ)) as served:
+    print(served.process.pid, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_it_serves_the_folder_to_whoever_has_the_token_and_leaves_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "record"
+    folder.mkdir()
+    nbformat.write(new_notebook(), folder / "notebook.ipynb")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with jupyterlab.serving(folder, dict(os.environ)) as served:
+        assert urlsplit(served.address).hostname == "127.0.0.1"
+        assert httpx.get(served.url("notebook.ipynb")).status_code == 200
+        contents = f"{served.address}api/contents"
+        assert httpx.get(contents).status_code == 403
+        listed = httpx.get(contents, headers={"Authorization": f"token {served.token}"}).json()
+        assert [one["name"] for one in listed["content"]] == ["notebook.ipynb"]
+        command = subprocess.run(["ps", "-o", "args=", "-p", str(served.process.pid)], capture_output=True, check=True)
+        assert served.token.encode() not in command.stdout
+    assert served.process.returncode is not None
+    assert [path.name for path in folder.iterdir()] == ["notebook.ipynb"], "no checkpoints"
+    at_home = {path.name for path in (tmp_path / "home").glob("*")}
+    assert not {".jupyter", ".ipython", ".local"} & at_home, "what the operator has set up is neither read nor changed"
+
+
+def test_it_does_not_outlive_a_command_that_is_killed(tmp_path, processes):
+    command = [sys.executable, "-c", DIES, str(tmp_path)]
+    processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    pid = int(processes[-1].stdout.readline())
+    eventually(lambda: not alive(pid), "the server is gone")
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_one_that_does_not_come_up_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(jupyterlab, "OPTIONS", ("--ServerApp.nothing=here", "--port=-1"))
+    with (
+        pytest.raises(ServiceError, match="JupyterLab did not come up; the end of its log"),
+        jupyterlab.serving(tmp_path / "gone", dict(os.environ)),
+    ):
+        pass

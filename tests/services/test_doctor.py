@@ -1,0 +1,49 @@
+"""The doctor finds a sound rehearsal sound, and names what a bad credential, address or tool breaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from runbook_lib.services import doctor
+
+
+def verdicts(settings):
+    return {verdict.name: verdict for verdict in doctor.examine(settings)}
+
+
+def test_a_rehearsal_is_sound(chosen):
+    assert [(v.name, v.seen) for v in doctor.examine(chosen) if not v.good] == []
+
+
+def test_every_probe_says_what_it_breaks_and_what_to_do(chosen):
+    for probe in doctor.probes(chosen):
+        assert probe.breaks and probe.fix and probe.commands
+
+
+@pytest.mark.parametrize(
+    ("variable", "bad"),
+    [
+        ("SUPABASE_DB_PASSWORD", {"database role and zone", "notification arrives", "clocks"}),
+        ("SUPABASE_ACCESS_TOKEN", {"supabase token"}),
+        ("FLY_API_TOKEN", {"fly token", "registry"}),
+        ("VERCEL_TOKEN", {"vercel project", "rate limits"}),
+        ("OPENROUTER_API_KEY", {"openrouter key"}),
+    ],
+)
+def test_a_wrong_secret_is_found_where_it_is_used_and_never_shown(chosen, monkeypatch, variable, bad):
+    monkeypatch.setenv(variable, "wrong-secret-value-0123456789")
+    found = verdicts(chosen)
+    assert {name for name, verdict in found.items() if not verdict.good} == bad
+    assert "wrong-secret-value" not in repr(found)
+
+
+def test_a_service_that_is_down_a_missing_tool_and_checkout_are_found(chosen, monkeypatch, tmp_path):
+    down = chosen.hyperliquid.model_copy(update={"url": "http://127.0.0.1:1"})
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    found = verdicts(chosen.model_copy(update={"hyperliquid": down, "repository": str(tmp_path)}))
+    bad = {name for name, verdict in found.items() if not verdict.good}
+    assert bad == {
+        *("clocks", "venue markets", "venue subscriptions"),
+        *("command line tools", "platform repository"),
+    }
+    assert "cannot connect" in found["venue markets"].seen
