@@ -57,7 +57,9 @@ LAST = "raise RuntimeError(os.environ[NAMES[0]])"
 COMMAND = """
 import sys
 from pathlib import Path
-from runbook_lib import cli, headless, outline
+from runbook_lib.cli import main as cli
+from runbook_lib.records import outline
+from runbook_lib.runs import headless
 outline.NOTEBOOKS = Path(sys.argv[1])
 cli.main(sys.argv[2:])
 """

@@ -47,12 +47,8 @@ PHASE = (  # fifteen code cells such as a phase has, without waiting for anythin
 COMMAND = """
 import os, sys
 from pathlib import Path
-from runbook_lib.engine.run import Job
-from runbook_lib.engine.kernel_pool import Kernels
-from runbook_lib.engine.outcome import Result
 from runbook_lib.engine.notebook import prepare
 from runbook_lib.engine.run import run as execute
-from runbook_lib.engine.run import run_many
 prepare(Path(sys.argv[1]), Path(sys.argv[2]), {})
 execute(Path(sys.argv[2]), env=dict(os.environ), cwd=Path.cwd(), redact=str)
 """

@@ -21,7 +21,7 @@ from tests.core_fixtures import connect, eventually
 
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False}  # JupyterLab's own: nobody is asked for news
 # Charts one after another without a rest, so that a press meets one for sure.
-HURRIED = "from runbook_lib import panel_console\n\npanel_console.CHARTS = 0.0"
+HURRIED = "from runbook_lib.console import page\n\npage.CHARTS = 0.0"
 OWN = 2.0  # seconds from the click to its effect on the page; the machine may be busy, the benchmark measures
 
 

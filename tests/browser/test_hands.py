@@ -24,11 +24,12 @@ PRODUCTION = """
 from functools import partial
 from pathlib import Path
 from IPython.display import display
-from runbook_lib import send_command, settings
-from runbook_lib.records import Record
-from runbook_lib.steps import Phase
+from runbook_lib import send_command
+from runbook_lib.settings import profiles
+from runbook_lib.records.ledger import Record
+from runbook_lib.steps.phase import Phase
 
-chosen = settings.load("rehearsal").model_copy(
+chosen = profiles.load("rehearsal").model_copy(
     update={"kind": "production", "name": "production", "allow": [], "person": None})
 phase = Phase("phase_try", chosen, Record(Path.cwd(), chosen.redactor()), mode="attended",
               display=partial(display, display_id=True))

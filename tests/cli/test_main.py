@@ -20,9 +20,11 @@ from tests.runs.test_headless import CHECK, CLOSE, CONFIRM, SLOW
 COMMAND = """
 import sys
 from pathlib import Path
-from runbook_lib import cli, outline, settings
+from runbook_lib.cli import main as cli
+from runbook_lib.records import outline
+from runbook_lib.settings import profiles
 outline.NOTEBOOKS = Path(sys.argv[1])
-settings.load.__kwdefaults__["folder"] = Path(sys.argv[2])
+profiles.load.__kwdefaults__["folder"] = Path(sys.argv[2])
 cli.main(sys.argv[3:])
 """
 

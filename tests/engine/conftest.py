@@ -29,8 +29,7 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 COMMAND = """
 import os, sys
 from pathlib import Path
-from runbook_lib.engine.outcome import Result
-from runbook_lib.engine.notebook import prepare
+from runbook_lib import errors
 from runbook_lib.engine.run import run as execute
 options = eval(sys.argv[2])
 try:

@@ -121,7 +121,7 @@ def test_no_cell_runs_on_when_the_command_is_killed(folder: Any, started: Any) -
 
 def test_a_kernel_started_ahead_dies_with_the_command(folder: Any, started: Any) -> None:
     script = (
-        "import time\nfrom runbook_lib.engine import Kernels\nwith Kernels(1) as kernels:\n"
+        "import time\nfrom runbook_lib.engine.kernel_pool import Kernels\nwith Kernels(1) as kernels:\n"
         "    while not (pid := kernels._waiting[0].process.pid): time.sleep(0.01)\n"
         "    print(pid, kernels._server._process.pid, flush=True)\n    time.sleep(600)"
     )

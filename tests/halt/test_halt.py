@@ -386,9 +386,10 @@ def test_a_halt_within_a_step_says_so_and_draws_nothing_anew_where_nobody_looks(
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from runbook_lib import settings
-from runbook_lib.halt import Request, halt
-chosen = settings.load("rehearsal")
+from runbook_lib.settings import profiles
+from runbook_lib.halt.state import Request
+from runbook_lib.halt.stop import halt
+chosen = profiles.load("rehearsal")
 limits = chosen.budgets.halt.model_copy(update=eval(sys.argv[2]))
 chosen = chosen.model_copy(update={"budgets": chosen.budgets.model_copy(update={"halt": limits})})
 for line in sys.stdin:

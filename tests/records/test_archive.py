@@ -20,7 +20,7 @@ from tests import keys
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from runbook_lib import archive, records
+from runbook_lib.records import archive, ledger as records
 write = records.Ledger._write
 def killed(self, file, line):
     write(self, file, line)

@@ -182,7 +182,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_by_the_next(tmp_path, fresh):
 APPEND = """
 import sys
 from pathlib import Path
-from runbook_lib.records import Ledger
+from runbook_lib.records.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(100):
     ledger.append("shown", by=sys.argv[2], number=number)
@@ -204,7 +204,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from runbook_lib.errors import RecordError
-from runbook_lib.records import Ledger
+from runbook_lib.records.ledger import Ledger
 path = Path(sys.argv[1])
 ledger = Ledger(path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40,) * 2)
@@ -254,7 +254,7 @@ def test_each_seal_names_the_one_before_it(tmp_path):
 SEAL = """
 import sys
 from pathlib import Path
-from runbook_lib import records
+from runbook_lib.records import ledger as records
 root = Path(sys.argv[1])
 for _ in range(20):
     records.seal(records.create(root, "rehearsal", f"phase_{sys.argv[2]}", "", id="x"), "passed")
@@ -275,7 +275,7 @@ def test_two_processes_that_seal_at_once_do_not_fork_the_chain(tmp_path):
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from runbook_lib import records
+from runbook_lib.records import ledger as records
 replace, calls = records._replace, []
 def crashing(path, content):
     calls.append(content)

@@ -22,7 +22,7 @@ from tests.rehearsal.postgres.test_scratch import PlainServer
 
 SUPERVISOR = """
 import signal, sys, time
-from runbook_lib.rehearsal import rehearse
+from runbook_lib.rehearsal.lifecycle import rehearse
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell has it ignored
 with rehearse(scenario=sys.argv[1]) as running:
     print(running.folder, flush=True)
@@ -175,7 +175,7 @@ def test_the_death_of_the_platform_process_ends_its_database():
 
 
 def test_a_kept_rehearsal_outlives_its_command_until_it_is_stopped():
-    code = "from runbook_lib.rehearsal import keep; print(keep().folder)"
+    code = "from runbook_lib.rehearsal.lifecycle import keep; print(keep().folder)"
     folder = Path(subprocess.check_output([sys.executable, "-c", code], text=True).strip())
     running = attach(folder)
     assert httpx.get(running.addresses["person"] + "/gestures").status_code == 200

@@ -130,8 +130,9 @@ def test_a_secret_printed_in_a_cell_is_in_no_file_of_the_record(chosen, tmp_path
 COMMAND = """
 import sys
 from pathlib import Path
-from runbook_lib import headless, settings
-done = headless.run(settings.load("rehearsal"), Path(sys.argv[1]), {})
+from runbook_lib.runs import headless
+from runbook_lib.settings import profiles
+done = headless.run(profiles.load("rehearsal"), Path(sys.argv[1]), {})
 sys.exit(headless.EXIT[done.outcome])
 """
 SLOW = 'phase.act("1b", "sleep", sql("select pg_sleep(60), %(key)s", key="{key}"))'

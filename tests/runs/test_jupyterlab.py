@@ -20,8 +20,8 @@ from tests.core_fixtures import eventually
 DIES = """
 import os, sys
 from pathlib import Path
-from runbook_lib import lab
-with lab.serving(Path(sys.argv[1]), dict(os.environ)) as served:
+from runbook_lib.runs import jupyterlab
+with jupyterlab.serving(Path(sys.argv[1]), dict(os.environ)) as served:
     print(served.process.pid, flush=True)
     os.kill(os.getpid(), 9)
 """

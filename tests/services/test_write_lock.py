@@ -21,10 +21,10 @@ from tests.structure.imports import Library
 
 HOLD = """
 import sys
-from runbook_lib import settings
-from runbook_lib.services import Services
-from runbook_lib.writer import Writer
-writer = Writer(Services(settings.load("rehearsal")), "grace 2026-11-22/1_phase")
+from runbook_lib.settings import profiles
+from runbook_lib.services.services import Services
+from runbook_lib.services.write_lock import Writer
+writer = Writer(Services(profiles.load("rehearsal")), "grace 2026-11-22/1_phase")
 writer.take()
 print("held", flush=True)
 sys.stdin.read()
@@ -80,7 +80,10 @@ def test_the_second_operator_looks_and_stops_things_but_changes_nothing_else(gra
 
 def test_a_halt_cannot_even_ask_for_the_lock():
     """Nothing that the halt is made of knows that there is one."""
-    assert "writer" not in Library.read(Path(module.__file__).parent).reached("halt.stopping")
+    reached = Library.read(Path(module.__file__).parents[1]).reached("halt.stop")
+
+    assert "services.database" in reached
+    assert "services.write_lock" not in reached
 
 
 def test_a_phase_opened_again_in_the_same_process_is_the_same_writer(mine, chosen):

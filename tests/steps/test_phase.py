@@ -355,10 +355,10 @@ def test_the_key_is_the_same_along_the_chain_and_nowhere_else(chosen, tmp_path, 
 KILLED = """
 import os, sys
 from pathlib import Path
-from runbook_lib import settings
-from runbook_lib.commands import sql
+from runbook_lib.settings import profiles
+from runbook_lib.commands.command import sql
 from tests.core_fixtures import reopened
-phase = reopened(settings.load("rehearsal"), Path(sys.argv[1]))
+phase = reopened(profiles.load("rehearsal"), Path(sys.argv[1]))
 insert_slowly = sql(f"insert into public.{sys.argv[2]} select %(key)s, pg_sleep(30)::text", key="{key}")
 phase.act("1a", "insert slowly", insert_slowly)
 """

@@ -74,6 +74,15 @@ class Library:
     def is_package(self, module: str) -> bool:
         return not module or any(other.startswith(f"{module}.") for other in self.sources)
 
+    def reached(self, module: str) -> set[str]:
+        """Every module that ``module`` imports, directly or through others."""
+        seen, waiting = {module}, [module]
+        while waiting:
+            new = self.neighbours(waiting.pop()) - seen
+            seen |= new
+            waiting += new & self.sources.keys()
+        return seen - {module}
+
 
 def name_of(path: Path) -> str:
     parts = path.with_suffix("").parts

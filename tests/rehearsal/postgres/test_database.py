@@ -503,7 +503,7 @@ HOLD = """
 import sys, threading
 from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
-from runbook_lib.rehearsal.database import Database
+from runbook_lib.rehearsal.postgres.database import Database
 with ThreadPoolExecutor(1) as pool:
     running = pool.submit(Database.start, Path(sys.argv[1])).result()
 print(running.pid, running.dsn, flush=True)
