@@ -68,7 +68,7 @@ def chosen(environment: dict[str, str]) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def paper() -> Iterator[Running]:
     """A rehearsal of a module's own in which a paper deployment ticks each second."""
-    with rehearse(scenario="paper_running") as up:
+    with rehearse(state="paper_running") as up:
         yield up
 
 

@@ -229,10 +229,10 @@ class Platform:
         return wrong + ([] if self.refuses() else ["a new deployment is not refused"])
 
     @contextlib.contextmanager
-    def situation(self, name):
-        """A scenario's faults, for the length of a block."""
-        assert self.person.post(f"/scenarios/{name}").status_code == 201
+    def named_fault(self, name):
+        """Put a named fault in force for the length of a block."""
+        assert self.person.post(f"/faults/{name}").status_code == 201
         try:
             yield
         finally:
-            self.person.delete(f"/scenarios/{name}")
+            self.person.delete(f"/faults/{name}")

@@ -43,7 +43,7 @@ def open_notebook(
     sys.exit(attend(settings, source, given, override=override, new=new, browser=not no_browser))
 
 
-def rehearse(phases: tuple[str, ...], scenario: str | None, *, browser: bool) -> int:
+def rehearse(phases: tuple[str, ...], state: str | None, faults: tuple[str, ...], *, browser: bool) -> int:
     """Step through one phase on a rehearsal that is up, else on one brought up in the state the phase expects."""
     from runbook_lib.records import outline
     from runbook_lib.rehearsal import lifecycle
@@ -53,9 +53,9 @@ def rehearse(phases: tuple[str, ...], scenario: str | None, *, browser: bool) ->
         raise ConfigError(f"--attended takes one phase, found {len(phases)}: {', '.join(phases)}")
     source = outline.notebook(phases[0] if phases else "phase_0")
     running, alone = lifecycle.find(kept=True), None
-    if scenario or not running:
-        state = scenario or outline.start(source)
-        running = [lifecycle.keep(scenario=state)]
+    if state or faults or not running:
+        state = state or outline.start(source)
+        running = [lifecycle.keep(state=state, faults=faults)]
         alone = f"rehearsed alone, from {state}" if state != "clean" else None
     options.take_on(running[-1])
     click.echo("the stand-ins stay up: ./runbook rehearse --stop takes them down")

@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 
 @cli.command()
 @click.argument("phase", nargs=-1)
-@click.option("--scenario", help="Starting state of the stand-ins and faults in force; else what the phase expects.")
+@click.option("--state", help="Where the stand-ins start; else in the state the phase expects.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME", help="A named fault in force from the start.")
 @click.option("--keep", is_flag=True, help="Bring the stand-ins up, print their addresses and leave them up.")
 @click.option("--stop", is_flag=True, help="Take down the rehearsals that were kept up.")
 @click.option("--attended", is_flag=True, help="Step through one phase in JupyterLab, on stand-ins that stay up.")
 @click.option("--no-browser", is_flag=True, help="With --attended: only print the address.")
 def rehearse(
-    phase: tuple[str, ...], scenario: str | None, keep: bool, stop: bool, attended: bool, no_browser: bool
+    phase: tuple[str, ...],
+    state: str | None,
+    faults: tuple[str, ...],
+    keep: bool,
+    stop: bool,
+    attended: bool,
+    no_browser: bool,
 ) -> None:
     """Rehearse every phase, or those named, on stand-ins brought up for it."""
     from runbook_lib.rehearsal import lifecycle
@@ -34,16 +41,16 @@ def rehearse(
             lifecycle.stop(running.folder)
             click.echo(f"stopped {running.folder}")
     elif attended:
-        sys.exit(open.rehearse(phase, scenario, browser=not no_browser))
+        sys.exit(open.rehearse(phase, state, faults, browser=not no_browser))
     elif keep:
-        _print_addresses(lifecycle.keep(scenario=scenario or "clean"))
+        _print_addresses(lifecycle.keep(state=state or "clean", faults=faults))
     else:
         from runbook_lib.records import outline
         from runbook_lib.runs.headless import phases
 
         chosen = phases(phase)
-        state = scenario or outline.start(chosen[0])
-        with lifecycle.rehearse(scenario=state) as running:
+        state = state or outline.start(chosen[0])
+        with lifecycle.rehearse(state=state, faults=faults) as running:
             options.take_on(running)
             sys.exit(_run_all(chosen, f"rehearsed alone, from {state}" if state != "clean" else None))
 
@@ -150,7 +157,7 @@ def accept(notebook: str) -> None:
     from runbook_lib.settings import profiles
 
     source, out = outline.notebook(notebook), terminal.console()
-    with lifecycle.rehearse(scenario=outline.start(source)) as running:
+    with lifecycle.rehearse(state=outline.start(source)) as running:
         options.take_on(running)
         alone = f"rehearsed alone, from {outline.start(source)}"
         done = headless.run(profiles.load("rehearsal"), source, {}, override=alone, on_event=terminal.live(out))

@@ -51,7 +51,7 @@ def run_notebooks() -> int:
 
 def _notebook(notebook: Path) -> int:
     """Compare a notebook's closing cell with what is stored, on the platform as the notebook expects it."""
-    with lifecycle.rehearse(scenario=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
+    with lifecycle.rehearse(state=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
         environment = {
             **running.environment,
             "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",

@@ -78,7 +78,7 @@ def fault(name: str | None, off: bool) -> None:
 
     settings = options.settings_of("rehearsal")
     services = outside.Services(settings)
-    request = f"{'DELETE' if off else 'POST'} /scenarios/{name}" if name else "GET /scenarios"
+    request = f"{'DELETE' if off else 'POST'} /faults/{name}" if name else "GET /faults"
     found = services.change(http("person", request))
     services.close()
     if found.error:

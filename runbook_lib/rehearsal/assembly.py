@@ -10,12 +10,11 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from runbook_lib.rehearsal import openrouter
+from runbook_lib.rehearsal import named_faults, openrouter, states
 from runbook_lib.rehearsal.exchange import hyperliquid_api
 from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.fly import apps, fly_api, runner_forks
 from runbook_lib.rehearsal.person import gestures, person_api
-from runbook_lib.rehearsal.scenarios import named_faults, states
 from runbook_lib.rehearsal.supabase import management_api
 from runbook_lib.rehearsal.vercel import project, vercel_api
 from runbook_lib.rehearsal.web_app import cron_endpoints
@@ -30,7 +29,8 @@ class Assembly:
     """The inside of a platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
-        self.scenario = options["scenario"]
+        self.state: str = options["state"]
+        self.faults: list[str] = options["faults"]
         self.sockets = http_server.bind(SERVICES)
         addresses = {name: http_server.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
@@ -50,7 +50,7 @@ class Assembly:
         world.supabase = management_api.Supabase(world)
         world.openrouter = openrouter.OpenRouter(world)
         world.person = gestures.Person(world)
-        world.scenarios = named_faults.Scenarios(world)
+        world.named_faults = named_faults.NamedFaults(world)
 
     def _fly(self) -> apps.Fly:
         world = self.world
@@ -94,11 +94,11 @@ class Assembly:
                 world.record("postgres", world.database.pid)
             world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
             write_json(world.folder / "addresses.json", world.addresses)
-            start = named_faults.scenario(self.scenario).get("start", "clean")
-            if start in states.TRADING:
+            if states.STATES[self.state].trades:
                 self.runners.warm()
-            await asyncio.to_thread(states.prepare, world, start)
-            await asyncio.to_thread(world.scenarios.enter, self.scenario)
+            await asyncio.to_thread(states.prepare, world, self.state)
+            for name in self.faults:
+                await asyncio.to_thread(world.named_faults.enter, name)
             (world.folder / "ready").touch()
             crons = asyncio.create_task(world.vercel.keep_time(), name="crons")
             await ended.wait()

@@ -9,15 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.rehearsal import platform_repository
-from runbook_lib.rehearsal.scenarios import named_faults
+from runbook_lib.rehearsal import named_faults, platform_repository, states
 from runbook_lib.rehearsal.world import folders, processes
 from runbook_lib.rehearsal.world.names import Names, made_up_secrets
 
@@ -37,26 +36,30 @@ class Running:
 
 
 @contextmanager
-def rehearse(*, scenario: str = "clean", tick: float = 1.0, database_url: str | None = None) -> Iterator[Running]:
+def rehearse(
+    *, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0, database_url: str | None = None
+) -> Iterator[Running]:
     """Bring up a platform of stand-ins on loopback and take it down when the block is left.
 
-    ``tick`` is in seconds. ``database_url`` names a server (a local Supabase stack, say) to make the database on in
-    place of the embedded one.
-    Raise `ConfigError` for a scenario there is not, `ServiceError` with the log's end if it does not come up.
+    ``state`` is where it starts, ``faults`` are in force from then on. ``tick`` is in seconds. ``database_url`` names
+    a server (a local Supabase stack, say) to make the database on in place of the embedded one.
+    Raise `ConfigError` for a state or a fault there is not, `ServiceError` with the log's end if it does not come up.
     """
     sweep()
     with _terminable():
-        folder, platform = _launch(scenario, tick, database_url, keep=False)
+        folder, platform = _launch(state, faults, tick, database_url, keep=False)
         try:
             yield _await(folder)
         finally:
             _end(folder, platform)
 
 
-def keep(*, scenario: str = "clean", tick: float = 1.0, database_url: str | None = None) -> Running:
+def keep(
+    *, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0, database_url: str | None = None
+) -> Running:
     """Bring up a rehearsal that outlives this command, until `stop`."""
     sweep()
-    folder, platform = _launch(scenario, tick, database_url, keep=True)
+    folder, platform = _launch(state, faults, tick, database_url, keep=True)
     platform.wait()  # it has left a process of its own behind
     try:
         return _await(folder)
@@ -99,13 +102,25 @@ def stop(folder: Path) -> None:
     _remove(folder)
 
 
-def _launch(scenario: str, tick: float, database_url: str | None, *, keep: bool) -> tuple[Path, Platform]:
-    named_faults.scenario(scenario)  # before anything is started
+def _launch(
+    state: str, faults: Sequence[str], tick: float, database_url: str | None, *, keep: bool
+) -> tuple[Path, Platform]:
+    # a name that is misspelt is told before anything is started
+    states.state(state)
+    for name in faults:
+        named_faults.fault(name)
     folder, lock = folders.create()
     try:
         folders.write_json(
             folder / "rehearsal.json",
-            {"scenario": scenario, "tick": tick, "database_url": database_url, "lock": lock, "keep": keep},
+            {
+                "state": state,
+                "faults": list(faults),
+                "tick": tick,
+                "database_url": database_url,
+                "lock": lock,
+                "keep": keep,
+            },
         )
         environment = made_up_secrets(Names()) | {"RUNBOOK_REHEARSAL": str(folder)}
         folders.write_json(folder / "environment.json", environment)

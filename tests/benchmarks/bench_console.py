@@ -61,7 +61,7 @@ def rows(rounds: int = 3) -> list[Row]:
 def platform() -> Iterator[Settings]:
     """A rehearsal with one live deployment and the rows of 199 others."""
     before = dict(os.environ)
-    with rehearse(scenario="paper_running") as running:
+    with rehearse(state="paper_running") as running:
         os.environ.update(running.environment)
         chosen = profiles.load("rehearsal")
         with Services(chosen).database.connect() as connection:

@@ -71,7 +71,7 @@ def first_sending(rounds: int) -> float:
     """Seconds from starting the command to the first line `sending` in its ledger, the median."""
     command = [sys.executable, "-P", "-m", "runbook_lib.cli", "halt", "--all", "--yes"]
     times = []
-    with rehearse(scenario="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
+    with rehearse(state="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, **running.environment, "RUNBOOK_RECORDS": folder}
         for _ in range(rounds):
             pressed = time.time()
@@ -90,7 +90,7 @@ def _sendings(folder: Path, after: float) -> Iterator[float]:
 
 def measured(rounds: int = 3, deployments: int = 20) -> list[Measured]:
     """Every measure in every situation."""
-    with rehearse(scenario="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
+    with rehearse(state="live", tick=2.0) as running, tempfile.TemporaryDirectory() as folder:
         platform = Platform(running)
         while len(platform.live()) < deployments:
             platform.deploy()
@@ -131,7 +131,7 @@ def _press(platform: Platform, name: str, first: str, folder: Path) -> tuple[flo
         changes["database_down"] = NOBODY
     around: Any = nullcontext()
     if name == "web app down":
-        around = platform.situation("web-down")
+        around = platform.named_fault("web-down")
     if name == "one machine deaf":
         around = runner_fault(platform.running.folder, first, deaf=True)
     chosen = platform.settings(**changes)

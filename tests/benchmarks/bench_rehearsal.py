@@ -29,12 +29,12 @@ def rows(rounds: int = 1) -> list[Row]:
 
 def _state(name: str) -> Row:
     started = time.perf_counter()
-    with lifecycle.rehearse(scenario=name):
+    with lifecycle.rehearse(state=name):
         return Row(f"starting state {name} reached", time.perf_counter() - started)
 
 
 def _fifty() -> list[Row]:
-    with lifecycle.rehearse(scenario="paper_ready") as running:
+    with lifecycle.rehearse(state="paper_ready") as running:
         os.environ.update(running.environment)
         services = Services(profiles.load("rehearsal"))
         _gesture(services, "author", maxMonthlyCostUsd=100_000)

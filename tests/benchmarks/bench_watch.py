@@ -70,7 +70,7 @@ def _watched() -> list[Row]:
     """A day judged in hindsight at a round a minute; then events, each until its alert arrives."""
     before = dict(os.environ)
     with (
-        lifecycle.rehearse(scenario="first_day") as running,
+        lifecycle.rehearse(state="first_day") as running,
         Hearing() as hearing,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -128,7 +128,7 @@ def _delays(running: lifecycle.Running, hearing: Hearing, root: Path) -> Iterato
 
 
 def _queries(rounds: int) -> Iterator[Row]:
-    with lifecycle.rehearse(scenario="live") as running, _connected(running) as database:
+    with lifecycle.rehearse(state="live") as running, _connected(running) as database:
         numbers = {"deployments": DEPLOYMENTS, "days": DAYS, "snapshots": SNAPSHOTS}
         started = time.perf_counter()
         database.execute(CROWD, {"deployments": DEPLOYMENTS})

@@ -28,7 +28,7 @@ OWN = 2.0  # seconds from the click to its effect on the page; the machine may b
 @pytest.fixture
 def live(tmp_path):
     before = dict(os.environ)
-    with rehearse(scenario="paper_running") as running:
+    with rehearse(state="paper_running") as running:
         os.environ.update(running.environment, RUNBOOK_RECORDS=str(tmp_path / "records"), RUNBOOK_OPERATOR="ada")
         yield running
     os.environ.clear()

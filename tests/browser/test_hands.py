@@ -70,7 +70,7 @@ class Desk:
 def desk(tmp_path_factory):
     root = tmp_path_factory.mktemp("hands")
     before = dict(os.environ)
-    with lifecycle.rehearse(scenario="paper_running") as running:
+    with lifecycle.rehearse(state="paper_running") as running:
         os.environ.update(running.environment, RUNBOOK_OPERATOR="ada", RUNBOOK_RECORDS=str(root))
         os.environ["RUNBOOK_MODE"] = "attended"
         with jupyterlab.serving(root, os.environ) as served:

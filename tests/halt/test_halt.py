@@ -40,7 +40,7 @@ POINTS = int(os.environ.get("HALT_KILLS", "4"))  # random moments at which the h
 @pytest.fixture(scope="module")
 def platform():
     before = dict(os.environ)
-    with rehearse(scenario="live", tick=0.5) as running:
+    with rehearse(state="live", tick=0.5) as running:
         made = Platform(running)
         yield made
         made.close()
@@ -166,18 +166,18 @@ def test_a_record_that_cannot_be_written_stops_nothing_and_is_said(platform, liv
 # --- something does not answer ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("situation", ["web-down", "fly-limits"])
-def test_in_trouble_that_does_not_matter_it_is_flat_and_every_machine_stopped(platform, live, tmp_path, situation):
-    with platform.situation(situation):
+@pytest.mark.parametrize("name", ["web-down", "fly-limits"])
+def test_in_trouble_that_does_not_matter_it_is_flat_and_every_machine_stopped(platform, live, tmp_path, name):
+    with platform.named_fault(name):
         done = halt(platform.settings(), Request(), root=tmp_path)
 
     assert platform.halted(live) == []
-    assert parts(done)["refusal"] == ("unknown" if situation == "web-down" else "passed")
+    assert parts(done)["refusal"] == ("unknown" if name == "web-down" else "passed")
     assert parts(done)["flat"] == parts(done)["machines"] == "passed"
 
 
 def test_with_vercel_down_it_says_which_proof_is_missing(platform, live, tmp_path):
-    with platform.situation("vercel-down"):
+    with platform.named_fault("vercel-down"):
         done = halt(platform.settings(redeploy=1.5), Request(), root=tmp_path)
 
     assert (platform.positions(live), platform.orders(live), platform.state(live)) == ({}, [], "stopped")
@@ -186,7 +186,7 @@ def test_with_vercel_down_it_says_which_proof_is_missing(platform, live, tmp_pat
 
 
 def test_with_fly_down_it_still_pauses_and_flattens(platform, live, tmp_path):
-    with platform.situation("fly-down"):
+    with platform.named_fault("fly-down"):
         done = halt(platform.settings(limits={"stop": 2.0}), Request(), root=tmp_path)
 
     assert (platform.positions(live), platform.orders(live), platform.status(live)) == ({}, [], "paused")
@@ -220,7 +220,7 @@ def test_with_the_database_down_machines_stop_and_what_remains_is_named_or_close
 
 
 def test_a_deaf_runner_is_stopped_and_a_key_gets_its_wallet_flat(platform, live, tmp_path):
-    with platform.situation("runner-deaf"):
+    with platform.named_fault("runner-deaf"):
         done = halt(platform.settings(limits=DEAF, key=platform.key(live)), Request(), root=tmp_path)
 
     assert done.outcome == "passed", parts(done)
@@ -228,7 +228,7 @@ def test_a_deaf_runner_is_stopped_and_a_key_gets_its_wallet_flat(platform, live,
 
 
 def test_a_venue_that_is_down_is_never_flat_and_the_paused_machine_is_left(platform, live, tmp_path):
-    with platform.situation("venue-down"):
+    with platform.named_fault("venue-down"):
         done = halt(platform.settings(limits=STUCK), Request(), root=tmp_path)
 
     assert (parts(done)["flat"], parts(done)["cancel"]) == ("unknown", "unknown")
@@ -238,7 +238,7 @@ def test_a_venue_that_is_down_is_never_flat_and_the_paused_machine_is_left(platf
 
 def test_what_does_not_get_flat_is_left_paused_unless_stopped_anyway(platform, live, tmp_path):
     for anyway, then in ((False, "started"), (True, "stopped")):
-        with platform.situation("venue-rejects"):
+        with platform.named_fault("venue-rejects"):
             done = halt(platform.settings(limits=STUCK), Request(stop_anyway=anyway), root=tmp_path)
 
         [(coin, size)] = platform.positions(live).items()
@@ -306,7 +306,7 @@ def test_unhalt_restores_both_switches_and_settles_every_halt(platform, live, tm
 
 
 def test_unhalt_refuses_after_a_halt_that_did_not_pass_and_while_another_undo_is_owed(platform, live, tmp_path):
-    with platform.situation("web-down"):
+    with platform.named_fault("web-down"):
         halt(platform.settings(), Request(), root=tmp_path)
     with pytest.raises(StepRefused, match="is unknown: halt again"):
         unhalt(platform.settings(), root=tmp_path)

@@ -183,12 +183,12 @@ class Operated:
     @contextmanager
     def fault(self, **what):
         """A fault on a route of a stand-in."""
-        made = httpx.post(f"{self.running.addresses['person']}/faults", json=what)
+        made = httpx.post(f"{self.running.addresses['person']}/http-faults", json=what)
         assert made.status_code == 201, made.text
         try:
             yield
         finally:
-            httpx.delete(f"{self.running.addresses['person']}/faults/{made.json()['id']}")
+            httpx.delete(f"{self.running.addresses['person']}/http-faults/{made.json()['id']}")
 
 
 def changed(skill=SKILL, **parts):

@@ -24,7 +24,7 @@ SUPERVISOR = """
 import signal, sys, time
 from runbook_lib.rehearsal.lifecycle import rehearse
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell has it ignored
-with rehearse(scenario=sys.argv[1]) as running:
+with rehearse(state=sys.argv[1]) as running:
     print(running.folder, flush=True)
     time.sleep(60)
 """
@@ -36,8 +36,8 @@ linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at pro
 @pytest.fixture
 def supervisor(request):
     """A command of its own that holds a rehearsal, and the folder of it."""
-    scenario = getattr(request, "param", "clean")
-    command = subprocess.Popen([sys.executable, "-c", SUPERVISOR, scenario], stdout=subprocess.PIPE, text=True)
+    state = getattr(request, "param", "clean")
+    command = subprocess.Popen([sys.executable, "-c", SUPERVISOR, state], stdout=subprocess.PIPE, text=True)
     yield command, Path(command.stdout.readline().strip())
     command.kill()
     command.wait()

@@ -120,7 +120,7 @@ class Platform:
 @pytest.fixture(scope="module")
 def day():
     """One platform with a day behind it for the module; each test finds it as it was."""
-    with lifecycle.rehearse(scenario="first_day") as running:
+    with lifecycle.rehearse(state="first_day") as running:
         yield running
 
 

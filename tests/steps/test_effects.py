@@ -71,7 +71,7 @@ def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(
 
 
 def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
-    with rehearse(scenario="live") as up:
+    with rehearse(state="live") as up:
         platform = Platform(up)
         [deployment] = platform.live()
 

@@ -77,7 +77,7 @@ class Fly:
 
     ``tokens`` are the operator's, good for everything; ``deploy_tokens`` maps further ones to the only app they
     are good for. ``launch`` starts a machine's process; ``image_environment`` is what every image brings along
-    (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for scenarios:
+    (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for named faults:
     ``restart_takes_new_secrets`` (the vendor's pages disagree), ``limited`` (answers 429 by the vendor's limits),
     ``restart_delay`` (seconds between a crash and the next start).
     """
@@ -103,7 +103,7 @@ class Fly:
         self._salt, self._last = secrets.token_bytes(16), 0
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    # -- apps, secrets and machines, also for a scenario's starting state
+    # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
         if name not in self.apps:

@@ -9,9 +9,9 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
 from runbook_lib.errors import ConfigError
+from runbook_lib.rehearsal.named_faults import known
 from runbook_lib.rehearsal.person import drill_hooks
 from runbook_lib.rehearsal.person.gestures import GESTURES, STEPS, Declined, Person
-from runbook_lib.rehearsal.scenarios.named_faults import known
 from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
 from runbook_lib.rehearsal.world.world import World
 
@@ -39,11 +39,11 @@ def app(person: Person) -> Starlette:
 
     endpoints: dict[str, Endpoint] = {"GET /gestures": listed, "POST /gestures/{key}": perform}
     world = person.world
-    return application("person", endpoints | _faults(world) | _scenarios(world) | drill_hooks.endpoints(world))
+    return application("person", endpoints | _http_faults(world) | _named_faults(world) | drill_hooks.endpoints(world))
 
 
-def _faults(world: World) -> dict[str, Endpoint]:
-    """``/faults``: list, set, and take away (one by id, or all)."""
+def _http_faults(world: World) -> dict[str, Endpoint]:
+    """``/http-faults``: list, set, and take away (one by id, or all)."""
     faults = world.faults
 
     async def listed(_: Ask) -> list[Json]:
@@ -62,23 +62,28 @@ def _faults(world: World) -> dict[str, Endpoint]:
     async def remove(ask: Ask) -> Response:
         return Response(status_code=DONE if faults.active.pop(int(ask.parts["id"]), None) else 404)
 
-    return {"GET /faults": listed, "POST /faults": add, "DELETE /faults": clear, "DELETE /faults/{id:int}": remove}
+    return {
+        "GET /http-faults": listed,
+        "POST /http-faults": add,
+        "DELETE /http-faults": clear,
+        "DELETE /http-faults/{id:int}": remove,
+    }
 
 
-def _scenarios(world: World) -> dict[str, Endpoint]:
-    """``/scenarios``: list, enter and leave by name."""
+def _named_faults(world: World) -> dict[str, Endpoint]:
+    """``/faults``: list, enter and leave by name."""
 
     def listed(_: Ask) -> list[Json]:
-        return [{"name": name, "active": name in world.scenarios.active, **known()[name]} for name in known()]
+        return [{"name": name, "active": name in world.named_faults.active, **known()[name]} for name in known()]
 
     def enter(ask: Ask) -> Response:
         try:
-            return JSONResponse({"name": ask.parts["name"], **world.scenarios.enter(ask.parts["name"])}, 201)
+            return JSONResponse({"name": ask.parts["name"], **world.named_faults.enter(ask.parts["name"])}, 201)
         except ConfigError as problem:
             raise Refusal(404, str(problem)) from problem
 
     def leave(ask: Ask) -> Response:
         name = ask.parts["name"]
-        return JSONResponse({"name": name}, 200 if world.scenarios.leave(name) else 404)
+        return JSONResponse({"name": name}, 200 if world.named_faults.leave(name) else 404)
 
-    return {"GET /scenarios": listed, "POST /scenarios/{name}": enter, "DELETE /scenarios/{name}": leave}
+    return {"GET /faults": listed, "POST /faults/{name}": enter, "DELETE /faults/{name}": leave}

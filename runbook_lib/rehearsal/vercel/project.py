@@ -97,7 +97,7 @@ class Deployment:
 
 
 class Vercel:
-    """The project. ``crons_run`` lets a scenario stop the scheduler without the API showing it."""
+    """The project. ``crons_run`` lets a fault stop the scheduler without the API showing it."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -51,9 +51,9 @@ class Web:
         self.studio = Studio(world)
         self.deploying = Deploying(world)
         self.wallets = Wallets(world)
-        self.sweeps = True  # a scenario's switch: the sweep answers, and marks nothing
+        self.sweeps = True  # a fault's switch: the sweep answers, and marks nothing
         self.late = 0.0  # seconds of silence the sweep allows beyond what it should
-        self.names_deployments = True  # a scenario's switch: machines are told which deployment they run
+        self.names_deployments = True  # a fault's switch: machines are told which deployment they run
         self.removes_machines = True  # another: the machine of a deployment that stopped is destroyed
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 

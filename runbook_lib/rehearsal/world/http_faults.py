@@ -135,17 +135,17 @@ def fault(person: str, **what: Any) -> Iterator[Json]:
 
     ``what`` needs ``service``; then as in `Fault`. Raise `ServiceError` when it is not accepted.
     """
-    with _held(person, "/faults", what) as made:
+    with _held(person, "/http-faults", what) as made:
         yield made
 
 
 @contextmanager
-def situation(person: str, name: str) -> Iterator[Json]:
-    """A scenario's faults for the length of a block, in the rehearsal whose person answers at ``person``.
+def named_fault(person: str, name: str) -> Iterator[Json]:
+    """A fault by its name for the length of a block, in the rehearsal whose person answers at ``person``.
 
-    Raise `ServiceError` when there is no such scenario.
+    Raise `ServiceError` when there is no such fault.
     """
-    with _held(person, f"/scenarios/{name}", None) as entered:
+    with _held(person, f"/faults/{name}", None) as entered:
         yield entered
 
 

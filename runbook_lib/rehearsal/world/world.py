@@ -39,7 +39,7 @@ class World:
     hyperliquid: Any = None
     person: Any = None
     faults: Any = None
-    scenarios: Any = None
+    named_faults: Any = None
 
     def secret(self, name: str) -> str:
         """Current value of one of the rehearsal's own secrets."""

@@ -204,7 +204,7 @@ def _break(scenario: Scenario, stack: ExitStack) -> None:
     if scenario.variables:
         _ask(http("person", "PUT /variables", json=scenario.variables))
     if scenario.fault:
-        _ask(http("person", "POST /faults", json=scenario.fault))
+        _ask(http("person", "POST /http-faults", json=scenario.fault))
     before = dict(os.environ)
     os.environ.update(scenario.environment)
     stack.callback(become, before)
@@ -226,7 +226,7 @@ def become(environment: dict[str, str]) -> None:
 def _set_stage(scenario: Scenario) -> None:
     """Enter the platform's scenario, let the person do their gestures, wait for what comes of it."""
     if scenario.platform:
-        _ask(http("person", "POST /scenarios/{name}", name=scenario.platform))
+        _ask(http("person", "POST /faults/{name}", name=scenario.platform))
     refused = [words for gesture in scenario.gestures if (words := _gestured(gesture))]
     deadline = monotonic() + STAGE
     while scenario.until and not _ask(http("person", "POST /sql", json={"sql": scenario.until})).value("rows"):
@@ -249,11 +249,11 @@ def _mended(scenario: Scenario) -> Iterator[None]:
     try:
         yield
     finally:
-        _ask(http("person", "DELETE /faults"))
+        _ask(http("person", "DELETE /http-faults"))
         for name, content in kept.items():
             _put(_repository() / name, content)
         if scenario.platform:
-            _ask(http("person", "DELETE /scenarios/{name}", name=scenario.platform))
+            _ask(http("person", "DELETE /faults/{name}", name=scenario.platform))
         for one in scenario.mend:
             found = _answer(_requested(one))
             if found.error and found.status != 404:  # what was not reached was not changed

@@ -168,7 +168,7 @@ def rested(notebook: str) -> Iterator[Record | None]:
 def _brought_up(notebook: str) -> Iterator[None]:
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(scenario=outline.start(outline.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=outline.start(outline.notebook(notebook))) as running:
             os.environ.update(running.environment)
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             yield

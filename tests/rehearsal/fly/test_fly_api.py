@@ -315,7 +315,7 @@ def test_logs_are_polled_with_the_token_of_the_page_before(served):
     assert (after["data"], after["meta"]["next_token"]) == ([], token)
 
 
-def test_limits_answer_429_only_when_a_scenario_switches_them_on(served):
+def test_limits_answer_429_only_when_a_fault_switches_them_on(served):
     machine = served.create("exec sleep 60")
     served.wait(machine, "started")
 

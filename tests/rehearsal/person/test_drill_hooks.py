@@ -13,7 +13,7 @@ VARIABLES = "/v10/projects/agentic-trading/env"
 
 @pytest.fixture(scope="module")
 def prepared():
-    with rehearse(scenario="paper_ready") as running:
+    with rehearse(state="paper_ready") as running:
         yield running
 
 
@@ -32,7 +32,7 @@ def test_a_snapshot_brings_back_rows_variables_deployments_and_secrets(prepared)
         person.put("/snapshots/kept").raise_for_status()
         before = platform()
         person.post("/sql", json={"sql": "insert into public.platform_config (key, value) values ('x', '1')"})
-        person.post("/scenarios/deployments-disabled").raise_for_status()
+        person.post("/faults/deployments-disabled").raise_for_status()
         fly.post(SECRETS, json={"values": {"HYPERLIQUID_LIVE_ENABLED": "false"}}).raise_for_status()
         changed = platform()
 

@@ -55,7 +55,7 @@ class Operator:
 
 @pytest.fixture(scope="module")
 def operator():
-    with rehearse(scenario="paper_ready", tick=0.5) as running:
+    with rehearse(state="paper_ready", tick=0.5) as running:
         made = Operator(running)
         yield made
         made.close()

@@ -73,8 +73,8 @@ def test_other_routes_methods_and_services_are_untouched(rehearsal, project, per
         fault(address, service="web", status=500),
     ):
         assert project().status_code == 200
-        assert len(person.get("/faults").json()) == 3
-    assert person.get("/faults").json() == []
+        assert len(person.get("/http-faults").json()) == 3
+    assert person.get("/http-faults").json() == []
 
 
 def test_a_fault_goes_away_with_an_error_in_its_block(rehearsal, project):

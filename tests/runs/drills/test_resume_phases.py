@@ -65,7 +65,7 @@ def run(notebook, root, point=None):
     """What a rehearsal of its own holds after a run that was struck and resumed; the events; the last record."""
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(scenario=outline.start(outline.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=outline.start(outline.notebook(notebook))) as running:
             os.environ.update(running.environment, RUNBOOK_RECORDS=str(root))
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             return _run(notebook, root, running.folder, point)

@@ -1,6 +1,6 @@
-"""Starting states: the platform as each phase expects to find it, so that any phase can be rehearsed alone.
+"""List the states a rehearsal can start from: the platform as each phase expects to find it.
 
-Each state is another one and a little more, made by the same gestures an operator makes. What took days on the
+Each state rests on another one and adds a little, made by the same gestures an operator makes. What took days on the
 real platform (ticks, a first day) is written into the database as it would have been left behind.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
+from typing import TYPE_CHECKING, LiteralString
 
-from runbook_lib.errors import ServiceError
-from runbook_lib.rehearsal.postgres import migration_files
-from runbook_lib.rehearsal.world.world import World
+from runbook_lib.errors import ConfigError, ServiceError, nearest
+
+if TYPE_CHECKING:  # the command line names states too, and has no need of a platform's imports
+    from runbook_lib.rehearsal.world.world import World
 
 FLY_SECRETS = (
     "SUPABASE_URL",
@@ -87,20 +89,26 @@ def prepare(world: World, state: str) -> None:
     """Bring a new platform into a state by name; raise `ServiceError` if it does not settle."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
-        for step in _way(state):
-            step(world)
-        if state in SIMULATED:
+        for add in _additions(state):
+            add(world)
+        if STATES[state].backtests:
             _until(world, SIMULATIONS_OVER, "the end of the backtests")
     finally:
         world.vercel.build_seconds = build
 
 
-def _way(state: str | None) -> list[Callable[[World], None]]:
-    """The steps that lead to a state, from nothing."""
-    if state is None:
+def state(name: str) -> State:
+    """Return one state; raise `ConfigError` naming the nearest."""
+    if name not in STATES:
+        raise ConfigError(f"no state {name!r}: {nearest(name, STATES)}")
+    return STATES[name]
+
+
+def _additions(name: str | None) -> list[Callable[[World], None]]:
+    """What leads to a state, from nothing."""
+    if name is None:
         return []
-    base, step = STATES[state]
-    return [*_way(base), step]
+    return [*_additions(STATES[name].rests_on), STATES[name].add]
 
 
 def _clean(_: World) -> None:
@@ -168,23 +176,45 @@ def _first_day(world: World) -> None:
     world.query(FIRST_DAY)
 
 
-# name: the state it rests on, and what is more in it
-STATES: dict[str, tuple[str | None, Callable[[World], None]]] = {
-    "clean": (None, _clean),
-    "paper_ready": ("clean", _paper_ready),
-    "paper_running": ("paper_ready", _paper_running),
-    "boot_failed": ("paper_ready", _boot_failed),
-    "mainnet_ready": ("paper_ready", _mainnet_ready),
-    "live": ("mainnet_ready", _live),
-    "first_day": ("live", _first_day),
+@dataclass(frozen=True)
+class State:
+    """Where a rehearsal starts: what it says of itself, the state it rests on, and what it adds to that."""
+
+    says: str
+    rests_on: str | None
+    add: Callable[[World], None]
+    backtests: bool = False  # it is reached when every backtest is over
+    trades: bool = True  # it has a runner, or its phase soon asks for one
+
+
+STATES = {
+    "clean": State("the platform as the vendors hand it over; phase 0 can begin", None, _clean, trades=False),
+    "paper_ready": State("phase 0 is done; phase 1 can begin", "clean", _paper_ready),
+    "paper_running": State("a paper deployment runs; a secret can be rotated", "paper_ready", _paper_running),
+    "boot_failed": State("a paper deployment did not boot; it can be diagnosed", "paper_ready", _boot_failed),
+    "mainnet_ready": State(
+        "phase 1 is done, its deployment stopped; phase 2 can begin",
+        "paper_ready",
+        _mainnet_ready,
+        backtests=True,
+        trades=False,
+    ),
+    "live": State(
+        "phase 2 is done, a live deployment has its first fill; phase 3 can begin",
+        "mainnet_ready",
+        _live,
+        backtests=True,
+    ),
+    "first_day": State(
+        "phase 3 is done and 24 hours have passed; phase 4 can begin", "live", _first_day, backtests=True
+    ),
 }
-SIMULATED = frozenset({"mainnet_ready", "live", "first_day"})  # states with backtests
-# states that have a runner, or whose phase soon asks for one
-TRADING = frozenset({"paper_ready", "paper_running", "boot_failed", "live", "first_day"})
 
 
 def migrate(world: World) -> None:
     """Apply the checkout's migrations as ``supabase db push`` does, as role postgres."""
+    from runbook_lib.rehearsal.postgres import migration_files  # noqa: PLC0415  imports psycopg
+
     folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"
     migration_files.apply_all(world.database.dsn, folder)
 

@@ -1,4 +1,4 @@
-"""Scenarios by name: the state a rehearsal starts from and the faults in force, each of them undone again."""
+"""Faults by name: what each of them changes in the stand-ins, and how it is taken back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 
-if TYPE_CHECKING:  # the command line names scenarios too, and has no need of a platform's imports
+if TYPE_CHECKING:  # the command line names faults too, and has no need of a platform's imports
     from runbook_lib.rehearsal.world.world import World
 
 Json = dict[str, Any]
@@ -24,31 +24,31 @@ Undo = Callable[[], object]
 
 @cache
 def known() -> dict[str, Json]:
-    """Every scenario of ``named_faults.yaml`` by name; raise `ConfigError` for a part nobody plays."""
-    found: dict[str, Json] = yaml.safe_load(Path(__file__).with_name("named_faults.yaml").read_text())
-    for name, parts in found.items():
+    """Every fault of ``named_faults.yaml`` by name; raise `ConfigError` for a part that no function plays."""
+    faults: dict[str, Json] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+    for name, parts in faults.items():
         for part in parts.keys() - PARTS:
-            raise ConfigError(f"scenario {name!r}: unknown part {part!r}: {nearest(part, PARTS)}")
-    return found
+            raise ConfigError(f"fault {name!r}: unknown part {part!r}: {nearest(part, PARTS)}")
+    return faults
 
 
-def scenario(name: str) -> Json:
-    """One scenario; raise `ConfigError` naming the nearest."""
+def fault(name: str) -> Json:
+    """Return the parts of one fault; raise `ConfigError` naming the nearest."""
     if name not in known():
-        raise ConfigError(f"no scenario {name!r}: {nearest(name, known())}")
+        raise ConfigError(f"no fault {name!r}: {nearest(name, known())}")
     return known()[name]
 
 
-class Scenarios:
-    """The scenarios in force in one rehearsal."""
+class NamedFaults:
+    """The named faults in force in one rehearsal."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.active: dict[str, ExitStack] = {}
 
     def enter(self, name: str) -> Json:
-        """Put a scenario's faults in force until it is left."""
-        parts = scenario(name)
+        """Put a fault in force until it is left."""
+        parts = fault(name)
         self.leave(name)
         with ExitStack() as stack:
             for part, value in parts.items():
@@ -59,7 +59,7 @@ class Scenarios:
         return parts
 
     def leave(self, name: str) -> bool:
-        """Undo a scenario's faults; false when it was not in force."""
+        """Take a fault back; return false when it was not in force."""
         stack = self.active.pop(name, None)
         if stack is not None:
             stack.close()
@@ -135,4 +135,4 @@ PLAYED: dict[str, Callable[[World, Any], Undo]] = {
     "fly": _fly,
     "sql": _query,
 }
-PARTS = PLAYED.keys() | {"says", "start", "undo"}
+PARTS = PLAYED.keys() | {"says", "undo"}

@@ -1,22 +1,18 @@
-"""Starting states are what their phases expect, and every scenario is undone."""
+"""Every state is what its phase expects."""
 
 from __future__ import annotations
 
 import pytest
 
-from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal.lifecycle import rehearse
-from runbook_lib.rehearsal.scenarios.named_faults import known
-from runbook_lib.rehearsal.world.http_faults import situation
 from tests.rehearsal.conftest import client, connect, eventually
-
-STATES = ("paper_ready", "paper_running", "boot_failed", "mainnet_ready", "live", "first_day")
 
 
 @pytest.fixture(scope="module")
 def first_day():
     """The last state holds all the others."""
-    with rehearse(scenario="first_day", tick=0.5) as running:
+    with rehearse(state="first_day", tick=0.5) as running:
         yield running
 
 
@@ -25,28 +21,24 @@ def rows(running, sql):
         return connection.execute(sql).fetchall()
 
 
-def test_a_scenario_there_is_not_names_the_nearest():
-    with pytest.raises(ConfigError, match="did you mean 'paper_ready'"), rehearse(scenario="paper_redy"):
+def test_a_state_there_is_not_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'paper_ready'"), rehearse(state="paper_redy"):
         pass
 
 
-def test_every_state_has_a_scenario_of_its_name():
-    assert all(known()[state]["start"] == state for state in ("clean", *STATES))
-
-
 def test_after_phase_0_a_deployment_needs_nothing_more():
-    with rehearse(scenario="paper_ready") as running, client(running, "person") as person:
+    with rehearse(state="paper_ready") as running, client(running, "person") as person:
         person.post("/gestures/author").raise_for_status()
         assert person.post("/gestures/deploy_paper").raise_for_status().json()["machine_id"]
         with client(running, "vercel", "VERCEL_TOKEN") as vercel:
             variables = vercel.get("/v10/projects/agentic-trading/env").json()["envs"]
             newest = vercel.get("/v6/deployments", params={"limit": 1}).json()["deployments"][0]
         assert newest["state"] == "READY"
-        assert newest["created"] >= max(one["updatedAt"] for one in variables)
+        assert newest["created"] >= max(variable["updatedAt"] for variable in variables)
 
 
 def test_a_boot_that_failed_left_its_reason_and_the_next_one_succeeds():
-    with rehearse(scenario="boot_failed") as running, client(running, "person") as person:
+    with rehearse(state="boot_failed") as running, client(running, "person") as person:
         failed = "select error_text from public.deployments where status = 'error'"
         assert rows(running, failed) == [('password authentication failed for user "postgres"',)]
         person.post("/gestures/deploy_paper").raise_for_status()
@@ -77,28 +69,3 @@ def test_a_day_lies_behind_it(first_day):
     )
     assert ticks == 301  # a day and an hour, every five minutes
     assert 5 < cost < 10  # under the tiny Skill's cap of $10, else its cost guard would trip
-
-
-def test_every_scenario_can_be_entered_and_left(first_day):
-    with client(first_day, "person") as person:
-        person.delete("/scenarios/first_day")
-        for name in known():
-            assert person.post(f"/scenarios/{name}").status_code == 201, name
-            active = [one["name"] for one in person.get("/scenarios").json() if one["active"]]
-            assert active == [name]
-            assert person.delete(f"/scenarios/{name}").status_code == 200, name
-        assert person.get("/faults").json() == []
-        assert person.delete("/scenarios/web-down").status_code == 404
-        assert "did you mean" in person.post("/scenarios/web-dwon").json()["error"]
-    assert not any(one for one in (first_day.folder / "runner-faults.json").read_text() if one.isalpha())
-
-
-def test_a_scenario_works_while_it_is_in_force(first_day):
-    with client(first_day, "openrouter", "OPENROUTER_API_KEY") as openrouter:
-        usage = lambda: openrouter.get("/api/v1/key").json()["data"]["usage"]  # noqa: E731
-        before = usage()
-        with situation(first_day.addresses["person"], "spending-disagrees"):
-            assert usage() >= 2 * before
-        assert usage() < 2 * before
-    with pytest.raises(ServiceError, match="did you mean"), situation(first_day.addresses["person"], "web-dwon"):
-        pass
