@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.records import ledger
+from runbook_lib.records import ledger, verify
 
 PROFILE = "profile: {kind: production}\n"
 
@@ -38,6 +38,6 @@ def signed(root: Path, using: Path, phase: str = "phase_try", **facts: Any) -> l
 
 def sign(record: ledger.Record, using: Path) -> None:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "launch-runbook", "-f", str(using)]
-    line = (record.folder / ledger.LEDGER).read_bytes().splitlines(keepends=True)[-1]
+    line = (record.folder / verify.LEDGER).read_bytes().splitlines(keepends=True)[-1]
     made = subprocess.run(command, input=line, capture_output=True, check=True)
-    (record.folder / ledger.SIGNATURE).write_bytes(made.stdout)
+    (record.folder / verify.SIGNATURE).write_bytes(made.stdout)

@@ -58,9 +58,9 @@ COMMAND = """
 import sys
 from pathlib import Path
 from runbook_lib.cli import main as cli
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.runs import headless
-outline.NOTEBOOKS = Path(sys.argv[1])
+plan.NOTEBOOKS = Path(sys.argv[1])
 cli.main(sys.argv[2:])
 """
 

@@ -35,9 +35,9 @@ def open_notebook(
     no_browser: bool,
 ) -> None:
     """Step through a notebook in JupyterLab; a record that is not finished is gone on with. Ctrl-C ends it."""
-    from runbook_lib.records import outline
+    from runbook_lib.records import plan
 
-    source, settings = outline.notebook(notebook), options.settings_of(profile)
+    source, settings = plan.notebook(notebook), options.settings_of(profile)
     options.fingerprint(settings, project)
     given = dict(options.parameter(text) for text in parameters)
     sys.exit(attend(settings, source, given, override=override, new=new, browser=not no_browser))
@@ -45,16 +45,16 @@ def open_notebook(
 
 def rehearse(phases: tuple[str, ...], state: str | None, faults: tuple[str, ...], *, browser: bool) -> int:
     """Step through one phase on a rehearsal that is up, else on one brought up in the state the phase expects."""
-    from runbook_lib.records import outline
+    from runbook_lib.records import plan
     from runbook_lib.rehearsal import lifecycle
     from runbook_lib.settings import profiles
 
     if len(phases) > 1:
         raise ConfigError(f"--attended takes one phase, found {len(phases)}: {', '.join(phases)}")
-    source = outline.notebook(phases[0] if phases else "phase_0")
+    source = plan.notebook(phases[0] if phases else "phase_0")
     running, alone = lifecycle.find(kept=True), None
     if state or faults or not running:
-        state = state or outline.start(source)
+        state = state or plan.start(source)
         running = [lifecycle.keep(state=state, faults=faults)]
         alone = f"rehearsed alone, from {state}" if state != "clean" else None
     options.take_on(running[-1])

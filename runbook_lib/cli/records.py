@@ -30,11 +30,11 @@ def list_records(**wanted: str | None) -> None:
     from rich.table import Table
 
     from runbook_lib.cli import terminal
-    from runbook_lib.records import ledger, outline, run_record
+    from runbook_lib.records import ledger, plan, run_record
     from runbook_lib.settings import profiles
 
     told = [(record, _told(record)) for record in ledger.every(run_record.records_root())]
-    known = {"profile": profiles.profiles(), "phase": outline.notebooks(), "outcome": OUTCOMES}
+    known = {"profile": profiles.profiles(), "phase": plan.notebooks(), "outcome": OUTCOMES}
     for name, value in wanted.items():
         if value is not None:
             _refuse_unknown(name, value, {one[name] for _, one in told} | set(known.get(name, ())))
@@ -104,12 +104,13 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
 def sign(record: str) -> None:
     """Sign the seal of a record, with the key that RUNBOOK_SIGNING_KEY names, where that failed at its end."""
     from runbook_lib.records import ledger, run_record, signing
+    from runbook_lib.records.verify import SIGNATURE
 
     found = ledger.find(run_record.records_root(), record)
     seal = found.sealed()
     if seal is None:
         raise ConfigError(f"{found.name} is not sealed: there is nothing to sign; go on with ./runbook resume")
-    if (found.folder / ledger.SIGNATURE).exists():
+    if (found.folder / SIGNATURE).exists():
         raise ConfigError(f"{found.name} is signed: ./runbook verify {found.name} says by whom")
     if seal["operator"] != signing.operator():
         raise ConfigError(f"{found.name} is {seal['operator']}'s to sign, not {signing.operator()}'s")

@@ -45,11 +45,11 @@ def rehearse(
     elif keep:
         _print_addresses(lifecycle.keep(state=state or "clean", faults=faults))
     else:
-        from runbook_lib.records import outline
+        from runbook_lib.records import plan
         from runbook_lib.runs.headless import phases
 
         chosen = phases(phase)
-        state = state or outline.start(chosen[0])
+        state = state or plan.start(chosen[0])
         with lifecycle.rehearse(state=state, faults=faults) as running:
             options.take_on(running)
             sys.exit(_run_all(chosen, f"rehearsed alone, from {state}" if state != "clean" else None))
@@ -73,9 +73,9 @@ def run(
     override: str | None,
 ) -> None:
     """Run a notebook headless and leave a sealed record."""
-    from runbook_lib.records import outline
+    from runbook_lib.records import plan
 
-    source, settings = outline.notebook(notebook), options.settings_of(profile)
+    source, settings = plan.notebook(notebook), options.settings_of(profile)
     options.fingerprint(settings, project)
     given = dict(options.parameter(text) for text in parameters)
     limits = {"timeout": timeout, "cell_timeout": cell_timeout}
@@ -93,7 +93,7 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     """
     import yaml
 
-    from runbook_lib.records import alarms, ledger, outline, run_record
+    from runbook_lib.records import alarms, ledger, plan, run_record
 
     parent = run_record.latest(ledger.find(run_record.records_root(), record))
     ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     options.fingerprint(settings, project)
     _seal_if_cut_off(parent, settings)
     click.echo(f"going on from {parent.name}")
-    notebook = outline.notebook(ran_with["phase"])
+    notebook = plan.notebook(ran_with["phase"])
     sys.exit(_run_one(settings, notebook, ran_with["parameters"], parent=parent, override=override))
 
 
@@ -151,15 +151,15 @@ def undo(record: str) -> None:
 def accept(notebook: str) -> None:
     """Rehearse a changed notebook and, if it passes, store its closing output as what the tests expect."""
     from runbook_lib.cli import terminal
-    from runbook_lib.records import outline
+    from runbook_lib.records import plan
     from runbook_lib.rehearsal import lifecycle
     from runbook_lib.runs import headless
     from runbook_lib.settings import profiles
 
-    source, out = outline.notebook(notebook), terminal.console()
-    with lifecycle.rehearse(state=outline.start(source)) as running:
+    source, out = plan.notebook(notebook), terminal.console()
+    with lifecycle.rehearse(state=plan.start(source)) as running:
         options.take_on(running)
-        alone = f"rehearsed alone, from {outline.start(source)}"
+        alone = f"rehearsed alone, from {plan.start(source)}"
         done = headless.run(profiles.load("rehearsal"), source, {}, override=alone, on_event=terminal.live(out))
     terminal.closing(out, [done])
     headless.accept(done, source)

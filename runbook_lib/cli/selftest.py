@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runbook_lib.records import run_record
-from runbook_lib.records.outline import NOTEBOOKS, start
+from runbook_lib.records.plan import NOTEBOOKS, start
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.settings.profiles import ROOT
 

@@ -30,13 +30,13 @@ def watch_command(notebook: str, profile: str, hours: float, every: float, repla
     Takes no lock and no gate. Interrupted, the same command goes on where it ended.
     """
     from runbook_lib.cli import terminal
-    from runbook_lib.records import outline
+    from runbook_lib.records import plan
     from runbook_lib.runs import headless, watch
 
     settings = options.settings_of(profile)
     out = terminal.console()
-    plan = watch.Plan(outline.notebook(notebook), hours, every, replay)
-    done = watch.watch(settings, plan, say=terminal.watched(out))
+    schedule = watch.Schedule(plan.notebook(notebook), hours, every, replay)
+    done = watch.watch(settings, schedule, say=terminal.watched(out))
     terminal.watch_closing(out, done)
     sys.exit(headless.EXIT[done.outcome])
 

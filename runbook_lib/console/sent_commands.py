@@ -15,7 +15,7 @@ from runbook_lib.checklist.incidents import revoke
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Finding
 from runbook_lib.errors import ConfigError, RecordError, RunbookError, ServiceError
-from runbook_lib.records import run_record
+from runbook_lib.records import run_record, signing
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
 from runbook_lib.steps.verdicts import Sent, Verdicts
@@ -105,7 +105,7 @@ class _Press:
 
     def run(self, root: Path) -> None:
         command = self._command()
-        writer = None if self.safe else Writer(self.services, f"{run_record.operator()} console")
+        writer = None if self.safe else Writer(self.services, f"{signing.operator()} console")
         if writer:
             writer.take()
         try:

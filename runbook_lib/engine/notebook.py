@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
 
-from runbook_lib.errors import ConfigError, RecordError, nearest
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -169,51 +168,7 @@ def _binary(kind: str) -> bool:
 def write(notebook: Any, path: Path) -> None:
     """Write a notebook whole or not at all. Raise `RecordError` if that cannot be done."""
     text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
-    write_whole(path, text + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` so that a reader, or a crash, meets the old file or the new one.
-
-    Raise `RecordError` if it cannot be written; the old file, if any, is then untouched.
-    """
-    path = path.resolve()
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        for stale in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
-            stale.unlink(missing_ok=True)
-        try:
-            with part.open("x", encoding="utf-8") as file:
-                if path.exists():
-                    os.fchmod(file.fileno(), path.stat().st_mode & 0o777)
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        _sync(path.parent)
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def check_writable(path: Path) -> None:
-    """Raise `RecordError` if ``path`` could not be replaced: better before a run than after it."""
-    probe = path.resolve().with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise RecordError(f"{path} cannot be written: {error.strerror}; nothing was run") from error
+    write_whole(path, f"{text}\n".encode())
 
 
 def merge_streams(notebook: Any) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from runbook_lib.engine.notebook import default_parameters, redacted, write_whole
+from runbook_lib.engine.notebook import default_parameters, redacted
 from runbook_lib.engine.outcome import Cell, Outcome, Result
 from runbook_lib.engine.run import Job, run_in_memory, unchanged
 from runbook_lib.errors import ConfigError
+from runbook_lib.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +109,7 @@ def _write_atomically(path: str) -> None:
 
     class Whole(LocalHandler):  # type: ignore[misc]
         def write(self, buf: str, path: str) -> None:
-            write_whole(folder / path, buf)
+            write_whole(folder / path, buf.encode())
 
     papermill_io.register(path, Whole())
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
 from runbook_lib.engine.kernel_pool import WARM, Kernel, Kernels, start
-from runbook_lib.engine.notebook import check_writable, merge_streams, read, redacted, refuse_skipping, write
+from runbook_lib.engine.notebook import merge_streams, read, redacted, refuse_skipping, write
 from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
+from runbook_lib.files import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence

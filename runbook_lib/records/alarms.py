@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = [
-    "MODE",
-    "MODES",
-    "UNKNOWN",
-    "Alarm",
-    "acknowledge",
-    "changes",
-    "close",
-    "fold",
-    "newest",
-    "open_alarms",
-    "unknown_of",
-]
-
 MODE = "watch"  # of a watch's record
 ACK = "ack"  # of a record that holds an acknowledgement made after the watch had ended
 MODES = (MODE, ACK)

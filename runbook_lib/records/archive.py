@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runbook_lib.errors import ConfigError, RecordError
+from runbook_lib.files import write_whole
 from runbook_lib.records import ledger, signing
 from runbook_lib.records.ledger import Record
 from runbook_lib.records.verify import SIGNATURE, SIGNERS, below, digest
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event
     from runbook_lib.settings.profiles import Settings
-
-__all__ = ["catch_up", "close"]
 
 PENDING = ".pending"  # folder of a profile: one note for each record that is not signed or not archived yet
 
@@ -72,7 +71,7 @@ def _note(record: Record, complaint: str | None = None) -> None:
         folder = record.root / record.profile / PENDING
         folder.mkdir(exist_ok=True)
         told = {"record": record.name, "complaint": complaint}
-        ledger.write_atomic(folder / record.name.replace("/", "_"), json.dumps(told).encode())
+        write_whole(folder / record.name.replace("/", "_"), json.dumps(told).encode())
 
 
 def _profile(record: Record) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
         raise RecordError(f"not archived: there is no folder {archive}")
     copy(record, archive)
     if allowed is not None:
-        ledger.write_atomic(archive / record.profile / SIGNERS, f"{allowed}\n".encode())
+        write_whole(archive / record.profile / SIGNERS, f"{allowed}\n".encode())
 
 
 def copy(record: Record, archive: Path) -> None:

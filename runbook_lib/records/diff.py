@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event, Record
 
-__all__ = ["Difference", "differences"]
-
 LONGER = 1.5  # times as long that a step took is a difference,
 AT_LEAST = 0.25  # of so many seconds
 # Identifiers, keys and times are other ones in every run: that they are is no difference.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 from runbook_lib.errors import ConfigError, ServiceError, StepRefused
-from runbook_lib.records import history, ledger, signing
+from runbook_lib.records import history, ledger, signing, verify
 from runbook_lib.services import write_lock
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["ORDER", "Gate", "board", "evidence", "gate", "latest", "of", "owed", "require"]
 
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
@@ -107,7 +106,7 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
     """The newest record of a phase that passed and is sound, for what later phases read from it."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
-    return next((r for r in reversed(passed) if not ledger.verify(r.folder, signing.signers(settings))), None)
+    return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
@@ -168,7 +167,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None) -> It
     if seal["outcome"] != "passed":
         yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"
     for one in history.chain(record):
-        problems = ledger.verify(one.folder, signing.signers(settings))
+        problems = verify.verify(one.folder, signing.signers(settings))
         yield from (f"{one.name} does not verify: {problem}" for problem in problems)
     if record.opened()["profile"] != settings.name:
         yield f"{record.name} was made on profile {record.opened()['profile']}, not {settings.name}"

@@ -11,9 +11,7 @@ from runbook_lib.records.ledger import Event, Record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runbook_lib.records.outline import Step
-
-__all__ = ["History", "chain", "counts", "outcome", "read", "taken_over"]
+    from runbook_lib.records.plan import Step
 
 WORST_FIRST = ("unknown", "failed", "waiting")
 CHANGING = ("act", "confirm")  # verbs

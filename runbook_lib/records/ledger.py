@@ -19,27 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
-from runbook_lib.records.verify import HASH, LEDGER, SIGNATURE, below, digest, digest_of, files_of, plain, verify
+from runbook_lib.files import FILE, FOLDER, make_folder, write_new, write_whole
+from runbook_lib.records.verify import HASH, LEDGER, below, digest, digest_of, files_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from runbook_lib.settings.redaction import Redactor
-
-__all__ = [
-    "HEAD",
-    "LEDGER",
-    "SIGNATURE",
-    "Ledger",
-    "Record",
-    "create",
-    "every",
-    "find",
-    "head",
-    "seal",
-    "verify",
-    "write_atomic",
-]
 
 HEAD = "head.json"
 
@@ -187,15 +173,15 @@ def create(
     folder = day / f"{now:%H%M%S}Z_{phase}"
     number = 1
     try:
-        day.mkdir(parents=True, exist_ok=True)
+        make_folder(day)
         while True:
             try:
-                folder.mkdir()
+                folder.mkdir(FOLDER)
                 break
             except FileExistsError:
                 number += 1
                 folder = day / f"{now:%H%M%S}Z_{phase}-{number}"
-        _write_new(folder / "parameters.yaml", redact.text(parameters) if redact else parameters)
+        write_new(folder / "parameters.yaml", (redact.text(parameters) if redact else parameters).encode())
     except OSError as error:
         raise RecordError(f"{folder}: cannot make the record: {error.strerror}") from error
     record = Record(folder, redact)
@@ -249,20 +235,6 @@ def find(root: Path, name: str) -> Record:
     return matching[-1]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` as a whole: a reader, or a crash, sees the old bytes or the new."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise RecordError(f"{path}: cannot write: {error.strerror}") from error
-
-
 def _refuse_unsealable(record: Record) -> None:
     for path in [*files_of(record.folder), record.folder / LEDGER]:
         if not plain(path):
@@ -285,7 +257,7 @@ def _line(body: Event, previous: str) -> tuple[bytes, str]:
 def _opened(path: Path) -> Iterator[int]:
     """A file opened for appending, locked against other processes until left."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE)
     except OSError as error:
         raise RecordError(f"{path}: cannot write: {error.strerror}; nothing is sent until it can") from error
     try:
@@ -295,15 +267,8 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(file)
 
 
-def _write_new(path: Path, text: str) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomic(path, json.dumps(content).encode())
+    write_whole(path, json.dumps(content).encode())
 
 
 def _now() -> str:

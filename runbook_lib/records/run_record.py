@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runbook_lib.errors import RecordError
-from runbook_lib.records import archive, history, ledger, outline
+from runbook_lib.files import write_whole
+from runbook_lib.records import archive, history, ledger, plan, verify
 from runbook_lib.records.signing import operator
 from runbook_lib.settings.profiles import ROOT
 
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
-
-__all__ = [
-    "MODE",
-    "OVERRIDE",
-    "RECORD",
-    "begin",
-    "finish",
-    "latest",
-    "operator",
-    "records_root",
-    "versions",
-    "vouch",
-]
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
 MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
@@ -86,7 +74,7 @@ def versions() -> dict[str, str]:
 
 def _sound_seal(parent: Record) -> Event:
     """The seal a new run rests on; raise `RecordError` if the record is open or damaged."""
-    seal, problems = parent.sealed(), ledger.verify(parent.folder)
+    seal, problems = parent.sealed(), verify.verify(parent.folder)
     if seal is None or problems:
         raise RecordError(f"nothing can rest on {parent.name}: {'; '.join(problems)}")
     return seal
@@ -112,7 +100,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
     """
     found = history.read(record)
     opened = record.opened()
-    planned = outline.steps(record.notebook) if record.notebook.exists() else []
+    planned = plan.steps(record.notebook) if record.notebook.exists() else []
     outcome = "waiting" if opened["mode"] == "confirm" else history.outcome(found, planned)
     if ended is not None and outcome != "unknown" and ended.startswith("interrupted"):
         outcome = "interrupted"
@@ -140,7 +128,7 @@ def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Reco
     """A sealed record of its own that says who vouched for what a sealed record waits for; it waits to be resumed."""
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
     for file in ("notebook.ipynb", "parameters.yaml"):
-        ledger.write_atomic(answer.folder / file, (parent.folder / file).read_bytes())
+        write_whole(answer.folder / file, (parent.folder / file).read_bytes())
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)
     finish(answer)
     return answer

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
-from runbook_lib.records.ledger import Record, write_atomic
+from runbook_lib.files import write_whole
+from runbook_lib.records.ledger import Record
 from runbook_lib.records.verify import NAMESPACE, SIGNATURE, last_line, signed_by, signers_beside
 from runbook_lib.settings import profiles
 
 if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
-
-__all__ = ["KEY", "of_profile", "operator", "sign", "signers", "signers_of", "unable"]
 
 KEY = "RUNBOOK_SIGNING_KEY"  # environment variable: a key's file, or the .pub of one that an agent holds
 PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
@@ -54,7 +53,7 @@ def signers_of(folder: Path) -> str | None:
 
 def sign(record: Record) -> None:
     """Write the signature of a record's seal beside it. Raise `RecordError` if it cannot be made."""
-    write_atomic(record.folder / SIGNATURE, _signature(last_line(record.folder)))
+    write_whole(record.folder / SIGNATURE, _signature(last_line(record.folder)))
 
 
 def unable(settings: Settings) -> list[str]:

@@ -29,21 +29,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "LEDGER",
-    "NAMESPACE",
-    "SIGNATURE",
-    "SIGNERS",
-    "chain",
-    "every",
-    "judged",
-    "praise",
-    "report",
-    "signed_by",
-    "unjudged",
-    "verify",
-]
-
 LEDGER = "ledger.jsonl"
 SIGNATURE = "seal.sig"
 SIGNERS = "allowed_signers"  # beside an archive's records: who may sign, in the format of ssh-keygen

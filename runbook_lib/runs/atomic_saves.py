@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
-from runbook_lib.records.ledger import write_atomic
+from runbook_lib.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +31,8 @@ class WholeFiles(AsyncLargeFileManager):
         if text:
             words = io.StringIO()
             yield words
-            write_atomic(Path(os_path), words.getvalue().encode(encoding))
+            write_whole(Path(os_path), words.getvalue().encode(encoding))
         else:
             data = io.BytesIO()
             yield data
-            write_atomic(Path(os_path), data.getvalue())
+            write_whole(Path(os_path), data.getvalue())

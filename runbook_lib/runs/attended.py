@@ -7,7 +7,7 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import gates, history, outline, run_record
+from runbook_lib.records import gates, history, plan, run_record
 from runbook_lib.records.ledger import Record
 from runbook_lib.runs import jupyterlab, static_outputs
 from runbook_lib.steps.display import run_status
@@ -66,7 +66,7 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 def standing_of(record: Record) -> Iterator[str]:
     """Where an unfinished run stands, and how to go on."""
-    steps, found = outline.steps(record.notebook), history.read(record)
+    steps, found = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in found.outcomes().values())
     after = run_status.following(found, steps)
     yield f"{passed} of {len(steps)} steps passed" + (f"; next is {after.number} {after.title}" if after else "")

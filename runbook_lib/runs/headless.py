@@ -16,8 +16,9 @@ from runbook_lib.engine.notebook import prepare
 from runbook_lib.engine.outcome import Outcome, Result
 from runbook_lib.engine.run import run as execute
 from runbook_lib.errors import ConfigError, StepFailed
-from runbook_lib.records import gates, outline, run_record
-from runbook_lib.records.ledger import Event, Record, write_atomic
+from runbook_lib.files import write_whole
+from runbook_lib.records import gates, plan, run_record
+from runbook_lib.records.ledger import Event, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -95,7 +96,7 @@ def prepared(
         prepare(notebook, draft, {"profile": settings.name, **parameters})
         opened_by = gates.require(settings, notebook.stem, run_record.records_root(), override)
         record = run_record.begin(settings, notebook.stem, parameters=parameters, parent=parent, mode=mode, **opened_by)
-        write_atomic(record.notebook, draft.read_bytes())
+        write_whole(record.notebook, draft.read_bytes())
     return record
 
 
@@ -140,9 +141,9 @@ def _told(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
     """The notebooks to rehearse: those named, or every phase there is, in order, and then a rotation."""
-    known = outline.notebooks()
+    known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
-    return [outline.notebook(name) for name in chosen]
+    return [plan.notebook(name) for name in chosen]
 
 
 def accept(done: Run, source: Path) -> None:
@@ -153,4 +154,4 @@ def accept(done: Run, source: Path) -> None:
     kept = json.loads(source.read_text(encoding="utf-8"))
     outputs = [{"output_type": "display_data", "data": o["data"], "metadata": {}} for o in ran["cells"][-1]["outputs"]]
     kept["cells"][-1] |= {"outputs": outputs, "execution_count": 1}  # nbval compares cells that have been counted
-    write_atomic(source, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(source, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())

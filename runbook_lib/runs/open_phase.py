@@ -9,9 +9,10 @@ from pathlib import Path
 from IPython.display import display
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import alarms, gates, outline
-from runbook_lib.records.ledger import LEDGER, Record
+from runbook_lib.records import alarms, gates, plan
+from runbook_lib.records.ledger import Record
 from runbook_lib.records.run_record import MODE, OVERRIDE, RECORD, begin, records_root
+from runbook_lib.records.verify import LEDGER
 from runbook_lib.runs.watched_phase import Lookout
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display import charts
@@ -33,7 +34,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
     found = _record(name, chosen)
     if found and mode == alarms.MODE:
         return Lookout(name, chosen, found)
-    record = found or _begun(outline.notebook(name).stem, chosen, mode)
+    record = found or _begun(plan.notebook(name).stem, chosen, mode)
     shown = partial(display, display_id=True) if mode == "attended" else display  # a place that can be shown anew
     phase = Phase(name, chosen, record, mode=mode, display=shown)
     phase.head()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nbformat.v4 import new_output
 
 from runbook_lib.engine.notebook import merge_streams, read, redacted, write
-from runbook_lib.records import history, outline
+from runbook_lib.records import history, plan
 from runbook_lib.steps.display import run_status
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     ``anew``: no kernel has run any of it yet.
     Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
     """
-    notebook, steps, found = read(record.notebook), outline.steps(record.notebook), history.read(record)
+    notebook, steps, found = read(record.notebook), plan.steps(record.notebook), history.read(record)
     numbers: dict[int, list[str]] = {}
     for step in steps:
         numbers.setdefault(step.cell, []).append(step.number)

@@ -24,7 +24,8 @@ from runbook_lib.engine.kernel_pool import Kernels
 from runbook_lib.engine.kernel_session import KernelDied, Session
 from runbook_lib.engine.notebook import prepare
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.records import alarms, gates, history, ledger, outline, run_record
+from runbook_lib.files import write_whole
+from runbook_lib.records import alarms, gates, history, ledger, plan, run_record
 from runbook_lib.runs.alerts import Alerts
 from runbook_lib.runs.watched_phase import TAG
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Done", "Plan", "watch"]
+__all__ = ["Done", "Schedule", "watch"]
 
 CHUNK = 48  # past rounds asked for at once
 HANDS = 2  # kernels that judge the past side by side
@@ -44,7 +45,7 @@ LOCK = ".watching"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """What is watched and how long. ``hours`` ahead, ``replay`` hours of the past first, ``every`` in seconds."""
 
     notebook: Path
@@ -66,20 +67,20 @@ class Done:
         return str(self.seal["outcome"])
 
 
-def watch(settings: Settings, plan: Plan, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
+def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
     """Watch until the time is over, or SIGINT or SIGTERM; ``say`` hears every ledger line but those of quiet rounds.
 
     A watch that was interrupted is gone on with: in a record of its own, from where the last line ended, until the end
     that was planned. Raise `ConfigError` if the notebook has nothing to watch, or another process watches it.
     """
     settings.require_variables()
-    if not any(TAG in step.tags for step in outline.steps(plan.notebook)):
-        raise ConfigError(f"{plan.notebook.stem} has no cell tagged {TAG!r}: nothing to watch")
+    if not any(TAG in step.tags for step in plan.steps(schedule.notebook)):
+        raise ConfigError(f"{schedule.notebook.stem} has no cell tagged {TAG!r}: nothing to watch")
     root, alerts = root or run_record.records_root(), Alerts(settings)
-    with _alone(root / settings.name, plan.notebook.stem):
-        record, before = _begun(settings, plan, root)
+    with _alone(root / settings.name, schedule.notebook.stem):
+        record, before = _begun(settings, schedule, root)
         with Kernels(1_000_000) as kernels:
-            return asyncio.run(Watch(settings, plan, record, before=before, alerts=alerts, say=say).run(kernels))
+            return asyncio.run(Watch(settings, schedule, record, before=before, alerts=alerts, say=say).run(kernels))
 
 
 @contextlib.contextmanager
@@ -94,9 +95,9 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
         yield
 
 
-def _begun(settings: Settings, plan: Plan, root: Path) -> tuple[Record, list[Event]]:
+def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, list[Event]]:
     """A record for this watch, on the newest one of the same notebook; the events of all before it."""
-    name = plan.notebook.stem
+    name = schedule.notebook.stem
     parent = alarms.newest(settings, root, name)
     if parent is not None and parent.sealed() is None:
         parent = ledger.Record(parent.folder, settings.redactor())
@@ -106,11 +107,11 @@ def _begun(settings: Settings, plan: Plan, root: Path) -> tuple[Record, list[Eve
     seal = rests_on.sealed() if rests_on else None
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "notebook.ipynb"
-        prepare(plan.notebook, draft, {"profile": settings.name})
+        prepare(schedule.notebook, draft, {"profile": settings.name})
         record = run_record.begin(
             settings, name, root=root, parent=parent, mode=alarms.MODE, since=seal["at"] if seal else None
         )
-        ledger.write_atomic(record.notebook, draft.read_bytes())
+        write_whole(record.notebook, draft.read_bytes())
     return record, history.read(parent).all if parent else []
 
 
@@ -120,21 +121,21 @@ class Watch:
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        schedule: Schedule,
         record: Record,
         *,
         before: Sequence[Event],
         alerts: Alerts,
         say: Callable[[Event], None],
     ) -> None:
-        self.settings, self.plan, self.record, self.alerts, self.say = settings, plan, record, alerts, say
-        self.checks = [step.number for step in outline.steps(record.notebook) if TAG in step.tags]
+        self.settings, self.schedule, self.record, self.alerts, self.say = settings, schedule, record, alerts, say
+        self.checks = [step.number for step in plan.steps(record.notebook) if TAG in step.tags]
         self.known = alarms.fold(before)
         now = datetime.now(UTC)
         gone_on = _unfinished(before, now)
-        self.ends = gone_on[1] if gone_on else now + timedelta(hours=plan.hours)
-        self.seen = gone_on[0] if gone_on else now - timedelta(hours=plan.replay)  # until when a line answers
-        self.replays = bool(plan.replay) and not gone_on
+        self.ends = gone_on[1] if gone_on else now + timedelta(hours=schedule.hours)
+        self.seen = gone_on[0] if gone_on else now - timedelta(hours=schedule.replay)  # until when a line answers
+        self.replays = bool(schedule.replay) and not gone_on
         self._session: Session | None = None
         self._idle: list[Session] = []  # of a replay
         self._read = 0  # bytes of the ledger that `known` stands for
@@ -166,7 +167,7 @@ class Watch:
     async def _watch(self, kernels: Kernels) -> None:
         self._note(
             "watching",
-            every=self.plan.every,
+            every=self.schedule.every,
             ends=self.ends.isoformat(),
             since=self.seen.isoformat(),
             checks=self.checks,
@@ -179,9 +180,9 @@ class Watch:
             await self._round(kernels)
             if datetime.now(UTC) >= self.ends:
                 return
-            late = (clock.time() - began) % self.plan.every
+            late = (clock.time() - began) % self.schedule.every
             left = (self.ends - datetime.now(UTC)).total_seconds()
-            await asyncio.sleep(max(0.0, min(self.plan.every - late, left)))
+            await asyncio.sleep(max(0.0, min(self.schedule.every - late, left)))
 
     async def _round(self, kernels: Kernels) -> None:
         """Judge every cell once, now; tell what came of it."""
@@ -227,7 +228,7 @@ class Watch:
 
     async def _replay(self, kernels: Kernels) -> None:
         """Judge the past as it would have been seen, round by round; the line of a chunk of rounds is one."""
-        step, now = timedelta(seconds=self.plan.every), datetime.now(UTC)
+        step, now = timedelta(seconds=self.schedule.every), datetime.now(UTC)
         rounds = int((now - self.seen) / step)
         moments = [self.seen + number * step for number in range(1, rounds + 1)]
         chunks = [moments[at : at + CHUNK] for at in range(0, rounds, CHUNK)]
@@ -266,7 +267,7 @@ class Watch:
                     if not isinstance(error, KernelDied):
                         raise
                     self._kernel_died(error)
-                await asyncio.sleep(min(self.plan.every, 1.0))
+                await asyncio.sleep(min(self.schedule.every, 1.0))
 
     # --- what came of a round ---------------------------------------------------------------------------------------
 

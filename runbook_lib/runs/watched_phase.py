@@ -12,7 +12,7 @@ from runbook_lib.checklist.first_day import NOW
 from runbook_lib.commands.command import Command, Http, Reply, Sql, Subscribe
 from runbook_lib.commands.expectations import Expectation, judge
 from runbook_lib.errors import RunbookError, ServiceError, StepPending
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.services.services import Services
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Lookout:
         self.services = Services(settings)
         self._clean = settings.redactor().value
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
-        watched = [step for step in outline.steps(record.notebook) if TAG in step.tags]
+        watched = [step for step in plan.steps(record.notebook) if TAG in step.tags]
         self._cells = {s.number: compile("".join(cells[s.cell]["source"]), s.number, "exec") for s in watched}
         self._replies: dict[str, tuple[Reply, ...]] = {}
         self._silent: dict[str, str] = {}  # services that did not answer in this round, and how

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Lock
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Writer", "holder", "told"]
-
 LABEL = 63  # bytes that Postgres keeps of an application name
 LEAVING = 2.0  # seconds the database may take to notice that a process which held the lock has died
 POLL = 0.05  # seconds between two looks

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["refuse_wrong"]
-
 POOLER_TRANSACTION_PORT = 6543  # swallows LISTEN without an error
 # What libpq takes from an address besides its host: any of it would lead elsewhere, or is a secret.
 ELSEWHERE = {"host", "hostaddr", "port", "user", "password", "passfile", "service", "dbname"}

@@ -24,8 +24,6 @@ from runbook_lib.settings.redaction import Redactor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["INCOMING", "PROFILES", "ROOT", "Settings", "load", "profiles", "redactor_of_all"]
-
 ROOT = Path(__file__).resolve().parents[2]  # the checkout: the project is always installed editable
 PROFILES = ROOT / "parameters"
 INCOMING = "NEW_SECRET"  # the variable that holds a secret's next value while it is rotated

@@ -16,8 +16,6 @@ from urllib.parse import quote_from_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Redactor", "forms"]
-
 BROKEN = re.compile(r"^[A-Za-z0-9+/]{60,76}\r?$", re.MULTILINE)  # a line of base64(1), of MIME or of PEM
 
 

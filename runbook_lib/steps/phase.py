@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.commands.command import Command, Http, Reply
 from runbook_lib.commands.expectations import Expectation, Finding, reply
 from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPending, nearest
-from runbook_lib.records import history, outline
+from runbook_lib.records import history, plan
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
 from runbook_lib.steps import acts, checks
@@ -47,8 +47,8 @@ class Phase:
         self.record = record
         self.mode = mode
         self.services = Services(settings)
-        source = record.notebook if record.notebook.exists() else outline.notebook(name)
-        self.steps = outline.steps(source)
+        source = record.notebook if record.notebook.exists() else plan.notebook(name)
+        self.steps = plan.steps(source)
         self._numbers = [step.number for step in self.steps]
         self._stage = Stage(display, self.bar)
         attended = mode == "attended"

@@ -10,7 +10,7 @@ import yaml
 
 from runbook_lib.agentic_trading import symptoms
 from runbook_lib.agentic_trading.symptoms import diagnose, known
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 
 # What a service, a tool or an expectation really says, the step it says it at, and the entry that must answer first.
 SAID = [
@@ -154,7 +154,7 @@ def test_a_symptom_of_one_step_is_not_told_at_another() -> None:
 @pytest.mark.parametrize("symptom", known(), ids=lambda s: s.name)
 def test_steps_that_a_fix_sends_the_operator_to_exist(symptom: symptoms.Symptom) -> None:
     """Of phases whose notebook is here; a number may be the beginning of one."""
-    there = [step.number for name in outline.notebooks() for step in outline.steps(outline.notebook(name))]
+    there = [step.number for name in plan.notebooks() for step in plan.steps(plan.notebook(name))]
     phases = {number.partition(".")[0] for number in there}
     named = [*re.findall(r"\((\d\.\d+[a-z]?)", symptom.fix), *filter(None, [symptom.back])]
     named = [n for n in named if n[:1] in phases]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from runbook_lib.commands.command import sql
-from runbook_lib.records import ledger, outline
+from runbook_lib.records import ledger, plan, verify
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs import headless
 from runbook_lib.services.services import Services
@@ -56,7 +56,7 @@ def _rehearsal(rounds: int) -> list[Row]:
             _first_query()
             up.append(time.perf_counter() - started)
             started = time.perf_counter()
-            done = headless.run(profiles.load("rehearsal"), outline.notebook("phase_0_platform_prep"), {})
+            done = headless.run(profiles.load("rehearsal"), plan.notebook("phase_0_platform_prep"), {})
             phase.append(time.perf_counter() - started)
             waited.append(_answers(done.record))
     return [
@@ -87,8 +87,8 @@ def _ledger() -> list[Row]:
             record.ledger.append("outcome", step=f"0.{number}a", outcome="passed", seen="4 rows", replies=[])
         appended = time.perf_counter() - started
         ledger.seal(record, "passed")
-        size, started = (record.folder / ledger.LEDGER).stat().st_size, time.perf_counter()
-        assert ledger.verify(record.folder) == []
+        size, started = (record.folder / verify.LEDGER).stat().st_size, time.perf_counter()
+        assert verify.verify(record.folder) == []
         verified = time.perf_counter() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return [

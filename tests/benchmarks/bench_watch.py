@@ -23,7 +23,7 @@ import psycopg
 
 from runbook_lib.checklist.first_day import NOW, gaps, unusual_costs
 from runbook_lib.commands.command import Sql, sql
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs import watch
 from runbook_lib.settings import profiles
@@ -75,7 +75,7 @@ def _watched() -> list[Row]:
         tempfile.TemporaryDirectory() as folder,
     ):
         os.environ.update(running.environment, ALERT_TARGET=f"json://127.0.0.1:{hearing.port}/alarm")
-        replayed = _took(Path(folder) / "past", watch.Plan(outline.notebook(NOTEBOOK), 0.001, 60.0, replay=24.0))
+        replayed = _took(Path(folder) / "past", watch.Schedule(plan.notebook(NOTEBOOK), 0.001, 60.0, replay=24.0))
         delays = list(_delays(running, hearing, Path(folder) / "now"))
     os.environ.clear()
     os.environ.update(before)
@@ -86,7 +86,7 @@ def _watched() -> list[Row]:
     ]
 
 
-def _took(root: Path, plan: watch.Plan) -> float:
+def _took(root: Path, schedule: watch.Schedule) -> float:
     """Seconds from a watch's start to its last replayed round."""
     started, ends = time.perf_counter(), [0.0]
 
@@ -94,7 +94,7 @@ def _took(root: Path, plan: watch.Plan) -> float:
         if event["event"] == "round" and event.get("replayed"):
             ends.append(time.perf_counter() - started)
 
-    watch.watch(profiles.load("rehearsal"), plan, root=root, say=say)
+    watch.watch(profiles.load("rehearsal"), schedule, root=root, say=say)
     return ends[-1]
 
 
@@ -116,11 +116,11 @@ def _delays(running: lifecycle.Running, hearing: Hearing, root: Path) -> Iterato
                 found.append(time.perf_counter() - happened)
 
     drifting = threading.Thread(target=drift, daemon=True)
-    plan = watch.Plan(outline.notebook(NOTEBOOK), 30 / 3600, 1.0)
+    schedule = watch.Schedule(plan.notebook(NOTEBOOK), 30 / 3600, 1.0)
     quiet = profiles.load("rehearsal")
     quiet = quiet.model_copy(update={"alerts": quiet.alerts.model_copy(update={"repeat": 3600.0})})
     drifting.start()
-    watch.watch(quiet, plan, root=root, say=lambda _: None)
+    watch.watch(quiet, schedule, root=root, say=lambda _: None)
     yield from found
 
 
@@ -164,7 +164,7 @@ def _asked(deployment: str) -> dict[str, Sql]:
 
 def _cell(words: str) -> str:
     """The SQL of the notebook's cell that holds ``words``."""
-    cells = json.loads(outline.notebook(NOTEBOOK).read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(plan.notebook(NOTEBOOK).read_text(encoding="utf-8"))["cells"]
     [source] = [text for cell in cells if words in (text := "".join(cell["source"]))]
     return re.findall(r'sql\("""(.*?)"""', source, re.DOTALL)[0]
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from runbook_lib.records import history, outline
+from runbook_lib.records import history, plan
 from tests.core_fixtures import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -123,12 +123,12 @@ def passed(record: Record, number: str) -> None:
 
 def place_of(record: Record, number: str) -> int:
     """Where a step stands in its notebook."""
-    return next(step.cell for step in outline.steps(record.notebook) if step.number == number)
+    return next(step.cell for step in plan.steps(record.notebook) if step.number == number)
 
 
 def walk(tab: Tab, record: Record, *, after: str = "", until: str = "") -> None:
     """Step through a notebook from its first cell or ``after`` a step, as an operator does: run, press, look."""
-    steps = {step.cell: step for step in outline.steps(record.notebook)}
+    steps = {step.cell: step for step in plan.steps(record.notebook)}
     cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     first, last = (place_of(record, number) if number else None for number in (after, until))
     for place in range(0 if first is None else first + 1, len(cells) if last is None else last + 1):

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, ledger, verify
 from tests.browser.driving import passed, place_of, walk
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -74,7 +74,7 @@ def told(record):
 
 def is_true(record, *words):
     """The record is sealed and sound, and its notebook shows what happened, without a widget."""
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
     assert record.sealed()["outcome"] == "passed"
     text = record.notebook.read_text(encoding="utf-8")
     assert VIEW not in text and "http://cdn" not in text and "https://cdn" not in text

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from runbook_lib.records import ledger, outline
+from runbook_lib.records import ledger, plan, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.settings.profiles import load
 from tests.browser.driving import pictures
@@ -38,7 +38,7 @@ def live(tmp_path):
 @pytest.fixture
 def lab(live, tmp_path):
     """A JupyterLab on a copy of the notebook; its address and its token."""
-    book = json.loads(outline.notebook("console").read_text())
+    book = json.loads(plan.notebook("console").read_text())
     first = next(place for place, cell in enumerate(book["cells"]) if cell["cell_type"] == "code")
     book["cells"].insert(first + 1, {**book["cells"][first], "id": "hurry", "metadata": {}, "source": [HURRIED]})
     (tmp_path / "desk").mkdir()
@@ -108,7 +108,7 @@ def test_a_click_pauses_a_runner_while_charts_refresh(page, live, tmp_path):
     press = [one for one in ledger.every(tmp_path / "records") if one.opened()["mode"] == "press"]
     assert [one.opened()["operator"] for one in press] == ["ada"]
     eventually(press[0].sealed, "the seal")
-    assert ledger.verify(press[0].folder) == [] and load("rehearsal").name == press[0].profile
+    assert verify.verify(press[0].folder) == [] and load("rehearsal").name == press[0].profile
 
 
 def drawn(images):

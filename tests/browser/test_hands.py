@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from runbook_lib.records import outline, run_record
+from runbook_lib.records import plan, run_record
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs import attended, jupyterlab
 from runbook_lib.settings import profiles
@@ -212,6 +212,6 @@ def test_in_production_a_button_is_armed_by_the_deployments_first_characters(des
     page.cell(2).get_by_text("status paused").wait_for()
     page.picture("production-pressed")
     attended.close(record, profiles.load("rehearsal"))
-    assert outline.steps(record.notebook)[0].number == "1a"
+    assert plan.steps(record.notebook)[0].number == "1a"
     shown = record.notebook.read_text()
     assert "pressed by ada at" in shown and "widget-view" not in shown and "paper, nothing there" in shown

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, ledger, verify
 from runbook_lib.settings.profiles import PROFILES
 from tests import keys
 from tests.core_fixtures import eventually, write_notebook
@@ -21,9 +21,9 @@ COMMAND = """
 import sys
 from pathlib import Path
 from runbook_lib.cli import main as cli
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.settings import profiles
-outline.NOTEBOOKS = Path(sys.argv[1])
+plan.NOTEBOOKS = Path(sys.argv[1])
 profiles.load.__kwdefaults__["folder"] = Path(sys.argv[2])
 cli.main(sys.argv[3:])
 """
@@ -150,7 +150,7 @@ def test_an_interrupted_run_is_130_and_sealed(runbook):
     process.communicate(timeout=120)
     assert process.returncode == 130
     assert runbook.records[0].sealed()["outcome"] == "interrupted"
-    assert ledger.verify(runbook.records[0].folder) == []
+    assert verify.verify(runbook.records[0].folder) == []
 
 
 def test_a_run_that_was_killed_is_sealed_as_cut_off_when_resumed(runbook):
@@ -220,7 +220,7 @@ def test_a_record_is_signed_afterwards_by_its_own_operator_and_once(runbook, tmp
     assert "is ada's to sign, not grace's" in runbook("sign", made.name)[1]
     monkeypatch.setenv("RUNBOOK_OPERATOR", "ada")
     assert runbook("sign", made.name) == (0, f"signed: {made.name}\n")
-    assert ledger.verify(made.folder, keys.line(tmp_path / "ada")) == []
+    assert verify.verify(made.folder, keys.line(tmp_path / "ada")) == []
 
 
 def test_a_copy_that_fails_fails_no_run_and_is_made_by_the_next_command(runbook, tmp_path):
@@ -234,7 +234,7 @@ def test_a_copy_that_fails_fails_no_run_and_is_made_by_the_next_command(runbook,
     assert code == 0 and f"NOT DONE YET: {made.name}: not archived: there is no folder" in said
     (tmp_path / "archive").mkdir()
     assert "NOT DONE" not in runbook("status")[1]
-    assert ledger.verify(tmp_path / "archive" / made.name) == []
+    assert verify.verify(tmp_path / "archive" / made.name) == []
 
 
 def test_records_are_listed_and_damaged_ones_too(runbook):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runbook_lib.console.sent_commands import Target, press
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, ledger, verify
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
@@ -53,7 +53,7 @@ def test_a_pause_is_recorded_before_it_is_sent_and_followed_to_its_effect(on_pap
     record = next(iter(ledger.every(tmp_path)))
     events = [(e["event"], e.get("step")) for e in record.ledger.events()]
     assert events == [("opened", None), ("sending", "pause"), ("outcome", "pause"), ("closed", None), ("sealed", None)]
-    assert ledger.verify(record.folder) == [] and record.sealed()["outcome"] == "passed"
+    assert verify.verify(record.folder) == [] and record.sealed()["outcome"] == "passed"
     sending = record.ledger.events()[1]
     inserted = database("select created_at from public.agent_commands where kind = 'pause' order by 1 desc limit 1")
     assert sending["at"] < inserted[0]["created_at"].isoformat().replace("+00:00", "Z")
@@ -125,7 +125,7 @@ def test_presses_side_by_side_are_each_sent_and_each_recorded(on_paper, database
     with ThreadPoolExecutor(5) as pool:
         ends = list(pool.map(lambda _: press(on_paper, "pause", [target], root=tmp_path).outcome, range(10)))
     assert ends == ["passed"] * 10 and sent(database, "pause") == before + 10
-    assert all(not ledger.verify(record.folder) for record in ledger.every(tmp_path))
+    assert all(not verify.verify(record.folder) for record in ledger.every(tmp_path))
 
 
 def test_a_kill_is_in_effect_when_the_machine_has_started_the_runner_again(on_paper, database, target, tmp_path):

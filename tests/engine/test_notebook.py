@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.engine.notebook import prepare, redacted, write_whole
+from runbook_lib.engine.notebook import prepare, redacted
 from runbook_lib.errors import ConfigError, RecordError
 
 if TYPE_CHECKING:
@@ -180,45 +179,6 @@ def test_a_parameter_arrives_as_it_was_given(folder: Any, source: Path, value: A
     exec(folder.read().cells[2].source, names)  # noqa: S102 - what the kernel would do
     assert names["since"] == value
     assert type(names["since"]) is type(value)
-
-
-def test_a_reader_meets_the_old_file_or_the_new_one(folder: Any) -> None:
-    texts = {letter * 400_000 for letter in "abc"}
-    path = folder.path / "file"
-    write_whole(path, "a" * 400_000)
-    done = threading.Event()
-
-    def write() -> None:
-        for turn in range(30):
-            write_whole(path, "abc"[turn % 3] * 400_000)
-        done.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    while not done.is_set():
-        assert path.read_text() in texts
-    writer.join()
-    assert [p.name for p in folder.path.iterdir()] == ["file"]
-
-
-def test_what_a_killed_writer_left_goes_with_the_next_write(folder: Any) -> None:
-    (folder.path / ".file.0a1b2c3d.part").write_text("half")
-
-    write_whole(folder.path / "file", "whole")
-
-    assert [p.name for p in folder.path.iterdir()] == ["file"]
-
-
-def test_a_write_keeps_the_mode_and_follows_a_link(folder: Any) -> None:
-    (real := folder.path / "real").write_text("old")
-    real.chmod(0o640)
-    (link := folder.path / "link").symlink_to(real)
-
-    write_whole(link, "new")
-
-    assert link.is_symlink()
-    assert real.read_text() == "new"
-    assert real.stat().st_mode & 0o777 == 0o640
 
 
 def texts(value: Any) -> Iterator[str]:

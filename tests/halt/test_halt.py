@@ -24,7 +24,7 @@ from runbook_lib.halt.state import Request
 from runbook_lib.halt.stop import halt
 from runbook_lib.halt.switches import upsert
 from runbook_lib.halt.unhalt import unhalt
-from runbook_lib.records import alarms, history, ledger, run_record
+from runbook_lib.records import alarms, history, ledger, run_record, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from runbook_lib.services.services import Services
@@ -78,7 +78,7 @@ def test_everything_stops_and_each_proof_is_on_the_sealed_record(platform, live,
     assert platform.status(live) == "paused"
     secret = next(one for one in platform.fly.get(f"/v1/apps/{APP}/secrets").json()["secrets"] if "LIVE" in one["name"])
     assert secret["updated_at"] > platform.machines(live)[-1]["created_at"]
-    assert ledger.verify(done.record.folder) == []
+    assert verify.verify(done.record.folder) == []
     found = history.read(done.record)
     assert {step: e["outcome"] for step, e in found.outcomes().items()} == parts(done)
     assert list(found.owed()) == ["switches"]
@@ -300,7 +300,7 @@ def test_unhalt_restores_both_switches_and_settles_every_halt(platform, live, tm
     assert (values["DEPLOYMENTS_DISABLED"], values["HYPERLIQUID_LIVE_ENABLED"]) == ("false", "true")
     assert not platform.refuses()
     assert platform.state(live) == "stopped"
-    assert [problem for record in ledger.every(tmp_path) for problem in ledger.verify(record.folder)] == []
+    assert [problem for record in ledger.every(tmp_path) for problem in verify.verify(record.folder)] == []
     with pytest.raises(StepRefused, match="no halt of profile rehearsal is to be undone"):
         unhalt(platform.settings(), root=tmp_path)
 

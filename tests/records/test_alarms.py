@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import alarms, ledger, run_record
+from runbook_lib.records import alarms, run_record, verify
 from runbook_lib.records.alarms import UNKNOWN, acknowledge, changes, fold, open_alarms, unknown_of
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -139,7 +139,7 @@ def test_an_alarm_is_acknowledged_after_its_watch_has_ended_on_a_record_of_its_o
 
     answer = acknowledge(chosen, tmp_path, "9.1a", "ada")
 
-    assert answer.folder != watched.folder and ledger.verify(answer.folder) == []
+    assert answer.folder != watched.folder and verify.verify(answer.folder) == []
     assert open_alarms(chosen, tmp_path)[0][1].acked_by == "ada"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.records import history
 from runbook_lib.records.history import History
-from runbook_lib.records.outline import Step
+from runbook_lib.records.plan import Step
 
 STEPS = [Step("1a", "check", "a", 1), Step("1b", "act", "b", 2)]
 WORDS = ["passed", "failed", "waiting", "unknown"]

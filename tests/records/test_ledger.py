@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.records import ledger
+from runbook_lib.records import ledger, verify
 from runbook_lib.records.ledger import LEDGER, Ledger, Record
 from runbook_lib.records.verify import chain
 from runbook_lib.settings.redaction import Redactor
@@ -37,7 +36,7 @@ def sealed(tmp_path_factory):
     (record.folder / "charts" / "parameters.yaml").write_text("the same name, deeper down")
     (record.folder / "charts" / LEDGER).write_text("not the ledger")
     ledger.seal(record, "passed")
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
     return record
 
 
@@ -47,7 +46,7 @@ def problems_with(record, name, data):
     before = path.read_bytes()
     try:
         path.write_bytes(data)
-        return ledger.verify(record.folder)
+        return verify.verify(record.folder)
     finally:
         path.write_bytes(before)
 
@@ -127,28 +126,28 @@ def copied(record, tmp_path):
 
 
 def test_a_copied_record_verifies_with_nothing_around_it(sealed, tmp_path):
-    assert ledger.verify(copied(sealed, tmp_path)) == []
+    assert verify.verify(copied(sealed, tmp_path)) == []
 
 
 def test_files_that_are_gone_added_or_replaced_by_a_link_are_found(sealed, tmp_path):
     folder = copied(sealed, tmp_path)
     original = folder / "parameters.yaml"
     original.rename(tmp_path / "elsewhere.yaml")
-    assert ledger.verify(folder) == [f"{original}: missing"]
+    assert verify.verify(folder) == [f"{original}: missing"]
     original.symlink_to(tmp_path / "elsewhere.yaml")
-    assert ledger.verify(folder) == [f"{original}: changed since it was sealed"]
+    assert verify.verify(folder) == [f"{original}: changed since it was sealed"]
     (folder / "charts" / "more.png").write_text("x")
-    assert f"{folder / 'charts' / 'more.png'}: not in the seal" in ledger.verify(folder)
+    assert f"{folder / 'charts' / 'more.png'}: not in the seal" in verify.verify(folder)
     (folder / "nowhere").symlink_to(tmp_path / "nowhere")
-    assert f"{folder / 'nowhere'}: not in the seal" in ledger.verify(folder)
+    assert f"{folder / 'nowhere'}: not in the seal" in verify.verify(folder)
 
 
 def test_a_ledger_that_is_gone_or_a_folder_is_said(sealed, tmp_path):
     folder = copied(sealed, tmp_path)
     (folder / LEDGER).unlink()
-    assert "cannot be read" in ledger.verify(folder)[0]
+    assert "cannot be read" in verify.verify(folder)[0]
     (folder / LEDGER).mkdir()
-    assert "not a plain file" in ledger.verify(folder)[0]
+    assert "not a plain file" in verify.verify(folder)[0]
 
 
 def test_a_sealed_record_takes_no_more(tmp_path):
@@ -176,7 +175,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_by_the_next(tmp_path, fresh):
     assert record.ledger.path.read_bytes().startswith(whole)
     assert [event["n"] for event in written.events()] == [1, 2, 3, 4, 5, 6]
     ledger.seal(record, "passed")
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
 
 
 APPEND = """
@@ -194,7 +193,7 @@ def test_two_processes_that_append_at_once_keep_one_sound_chain(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", APPEND, record.ledger.path, who]) for who in "ab"]
     assert [process.wait(120) for process in both] == [0, 0]
     ledger.seal(record, "passed")
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
     for who in "ab":
         mine = [event["number"] for event in record.ledger.events() if event.get("by") == who]
         assert mine == list(range(100))
@@ -224,7 +223,7 @@ def test_a_full_disk_leaves_what_was_there_and_says_that_nothing_is_sent(tmp_pat
     assert record.ledger.path.read_bytes() == before
     record.ledger.append("closed")
     ledger.seal(record, "passed")
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
 
 
 def test_a_folder_that_takes_no_record_is_a_record_error(tmp_path):
@@ -238,7 +237,7 @@ def test_text_that_no_file_can_hold_is_kept_as_a_mark(tmp_path):
     record.ledger.append("shown", seen="half a pair: \ud800")
     assert Ledger(record.ledger.path).events()[-1]["seen"] == "half a pair: ?"
     ledger.seal(record, "passed")
-    assert ledger.verify(record.folder) == []
+    assert verify.verify(record.folder) == []
 
 
 def test_records_of_one_second_have_names_of_their_own(tmp_path):
@@ -351,12 +350,3 @@ def test_a_damaged_line_is_a_record_error_for_whoever_reads_it(tmp_path):
         Record(record.folder).sealed()
     with pytest.raises(RecordError, match="damaged"):
         Ledger(record.ledger.path).append("closed")
-
-
-def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
-    path = tmp_path / "there" / "file"
-    with pytest.raises(RecordError, match="cannot write"):
-        ledger.write_atomic(path, b"x")
-    path.parent.mkdir()
-    ledger.write_atomic(path, json.dumps({}).encode())
-    assert [p.name for p in path.parent.iterdir()] == ["file"]

@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.errors import RecordError
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.runs import atomic_saves, jupyterlab
 
 CELL = 'phase.check("1a", "Look", sql("select 1"), expect=rows(1), fix="mend it")'
@@ -25,7 +25,7 @@ def test_who_reads_while_it_is_saved_finds_all_of_it(tmp_path):
 
     def read():
         while not over.is_set():
-            seen.append([step.number for step in outline.steps(tmp_path / "notebook.ipynb")])
+            seen.append([step.number for step in plan.steps(tmp_path / "notebook.ipynb")])
 
     reading = threading.Thread(target=read)
     with jupyterlab.serving(tmp_path, dict(os.environ)) as served:

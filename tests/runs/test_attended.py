@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import ledger, run_record
+from runbook_lib.records import run_record, verify
 from runbook_lib.runs import attended
 from tests.core_fixtures import at, phase_of
 from tests.steps.display.test_button import offer
@@ -40,7 +40,7 @@ def test_a_closed_phase_is_sealed_as_passed_and_not_gone_on_with(phase, settled)
     check(phase, "1b")
     phase.close()
     seal = attended.close(phase.record, settled)
-    assert seal["outcome"] == "passed" and ledger.verify(phase.record.folder) == []
+    assert seal["outcome"] == "passed" and verify.verify(phase.record.folder) == []
     assert attended.unfinished(settled, "phase_try") is None
     with pytest.raises(ConfigError, match="is sealed: nothing is added to it"):
         attended.serve(phase.record, settled)

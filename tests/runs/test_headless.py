@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.records import ledger, run_record
+from runbook_lib.records import ledger, run_record, verify
 from runbook_lib.records.ledger import Record
 from runbook_lib.runs import headless
 from tests.core_fixtures import eventually, write_notebook
@@ -35,7 +35,7 @@ def run(chosen, tmp_path, *sources, parameters=None, **options):
 def test_a_run_that_passes_leaves_a_sealed_record(chosen, tmp_path):
     told = []
     done = run(chosen, tmp_path, CHECK.format("1a", 1), CLOSE, on_event=told.append, parameters={"number": 7})
-    assert done.outcome == "passed" and ledger.verify(done.record.folder) == []
+    assert done.outcome == "passed" and verify.verify(done.record.folder) == []
     assert done.seal["steps"] == {"passed": 1, "failed": 0, "waiting": 0, "unknown": 0}
     assert done.seal["cells"] == ["0 passed", "1 passed", "2 passed", "3 passed", "4 passed"]
     assert [event["event"] for event in told] == ["opened", "sending", "outcome", "closed", "sealed"]
@@ -68,7 +68,7 @@ def test_what_waits_is_resumed_after_an_answer(chosen, tmp_path):
     assert first.outcome == "waiting"
     waiting = next(e for e in first.record.ledger.events() if e.get("outcome") == "waiting")
     answer = run_record.vouch(chosen, first.record, waiting, "Ada")
-    assert answer.sealed()["outcome"] == "waiting" and ledger.verify(answer.folder) == []
+    assert answer.sealed()["outcome"] == "waiting" and verify.verify(answer.folder) == []
     second = run(chosen, tmp_path, *sources, parent=answer)
     assert second.outcome == "passed"
     assert [r.name for r in second.record.parents] == [first.record.name, answer.name]
@@ -150,4 +150,4 @@ def test_an_interrupted_run_is_sealed_and_says_so(tmp_path, root, processes, *, 
     processes[0].send_signal(signal.SIGINT)
     assert processes[0].wait(120) == code
     record = next(ledger.every(root))
-    assert record.sealed()["outcome"] == outcome and ledger.verify(record.folder) == []
+    assert record.sealed()["outcome"] == outcome and verify.verify(record.folder) == []

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from runbook_lib.records import alarms, ledger
+from runbook_lib.records import alarms, ledger, verify
 from runbook_lib.records.ledger import Record
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.settings import profiles
@@ -262,7 +262,7 @@ def test_an_event_is_alerted_within_seconds_and_loud_until_somebody_takes_it_ove
     eventually(lambda: len(platform.hearing.paths("/alarm")) > told, "a second drift is loud again")
     assert platform.stop(watching) == 130
     assert [kind for kind, name in platform.rang() if name == "4.5b"] == ["raised", "cleared", "raised"]
-    assert all(ledger.verify(record.folder) == [] for record in platform.watches())
+    assert all(verify.verify(record.folder) == [] for record in platform.watches())
 
 
 def test_a_second_watch_of_the_same_is_refused_and_what_is_no_watch_too(platform):
@@ -296,7 +296,7 @@ def test_a_watch_that_was_ended_goes_on_without_a_gap_or_a_repeated_alarm(platfo
     assert platform.rang() == [("raised", "4.5b")]
     assert platform.contiguous() == []
     assert platform.events("watching")[1]["ends"] == planned
-    assert all(ledger.verify(record.folder) == [] for record in platform.watches())
+    assert all(verify.verify(record.folder) == [] for record in platform.watches())
     [(_, alarm)] = alarms.open_alarms(platform.settings(), platform.root / "records")
     assert alarm.name == "4.5b"
 
@@ -355,4 +355,4 @@ def test_everything_is_lost_twice_and_the_watch_goes_on(platform):
     unknown = [kind for kind, name in rang if name == "unknown"]
     assert unknown == ["raised", "cleared"] * (len(unknown) // 2) and 8 <= len(unknown) <= 12
     assert platform.contiguous() == []
-    assert all(ledger.verify(record.folder) == [] for record in platform.watches())
+    assert all(verify.verify(record.folder) == [] for record in platform.watches())

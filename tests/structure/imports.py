@@ -16,7 +16,7 @@ REHEARSAL = "rehearsal"
 # The rooms of the house, from the ground up: a room imports from floors below its own, never from its own or above.
 FLOORS = (
     ("errors",),
-    ("settings", "commands", "rehearsal"),
+    ("files", "settings", "commands", "rehearsal"),
     ("agentic_trading", "services", "engine"),
     ("records",),
     ("steps", "halt"),

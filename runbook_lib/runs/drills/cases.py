@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runbook_lib.errors import ConfigError, nearest
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def notebooks() -> list[str]:
 def scenarios(notebook: str) -> list[Scenario]:
     """A notebook's scenarios. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
     every, listed = _written(notebook)
-    known = [step.number for step in outline.steps(outline.notebook(notebook))]
+    known = [step.number for step in plan.steps(plan.notebook(notebook))]
     found = [_scenario(notebook, {**every, **one}, known) for one in listed]
     names = [one.name for one in found]
     for name in names:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.records import outline, run_record
+from runbook_lib.records import plan, run_record
 from runbook_lib.steps.display import pages
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, An
 
 def _notebook(name: str, rows: Sequence[Event]) -> dict[str, Any]:
     """A notebook's rows in the order of its steps, each with the title of the step expected."""
-    titles = {step.number: step.title for step in outline.steps(outline.notebook(name))}
+    titles = {step.number: step.title for step in plan.steps(plan.notebook(name))}
     order = ["", *titles]
     inside = sorted(rows, key=lambda row: (order.index(row["expected"]), row["fault"]))
     return {

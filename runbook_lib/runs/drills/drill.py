@@ -21,7 +21,7 @@ from typing import Any
 
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ConfigError, RunbookError
-from runbook_lib.records import history, outline, run_record
+from runbook_lib.records import history, plan, run_record
 from runbook_lib.records.ledger import Event, Record
 from runbook_lib.runs.drills.cases import Scenario, scenarios
 from runbook_lib.services.services import Services
@@ -64,7 +64,7 @@ class Caught:
 
     def _cried_wolf(self) -> bool:
         """Whether a step complained that had nothing to complain of: before the fault, or where all must pass."""
-        order = [step.number for step in outline.steps(outline.notebook(self.scenario.notebook))]
+        order = [step.number for step in plan.steps(plan.notebook(self.scenario.notebook))]
         early = self.step and self.scenario.before and order.index(self.step) < order.index(self.scenario.before)
         return bool(early) or (self.scenario.passes and self.step is not None)
 
@@ -110,14 +110,14 @@ def drill(scenario: Scenario, parent: Record | None) -> Caught:
     run_record.finish(record)
     ends = history.read(record).outcomes()
     bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
-    missing = [step.number for step in outline.steps(record.notebook) if step.number not in ends]
+    missing = [step.number for step in plan.steps(record.notebook) if step.number not in ends]
     told = ends.get(scenario.step) if scenario.passes else bad
     stopped = bad["step"] if bad else next(iter(missing), None)
     return Caught(scenario, record, stopped, told, monotonic() - started)
 
 
 def _begun(scenario: Scenario, parent: Record | None) -> Record:
-    path = outline.notebook(scenario.notebook)
+    path = plan.notebook(scenario.notebook)
     record = run_record.begin(
         profiles.load("rehearsal"),
         scenario.notebook,
@@ -131,7 +131,7 @@ def _begun(scenario: Scenario, parent: Record | None) -> Record:
 
 def _overtaken(scenario: Scenario) -> bool:
     """Whether something is changed after the step that must notice."""
-    steps = outline.steps(outline.notebook(scenario.notebook))
+    steps = plan.steps(plan.notebook(scenario.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(scenario.step) :] if scenario.step in numbers else steps
     return any(step.verb in history.CHANGING for step in left)
@@ -158,8 +158,8 @@ def _walk_apart(record: Record, scenario: Scenario) -> None:
 
 def _walk(environment: dict[str, str], record: Path, scenario: Scenario) -> None:
     become({**environment, run_record.RECORD: str(record), run_record.MODE: "headless"})
-    path = outline.notebook(scenario.notebook)
-    numbers = {step.cell: step.number for step in outline.steps(path)}
+    path = plan.notebook(scenario.notebook)
+    numbers = {step.cell: step.number for step in plan.steps(path)}
     names: dict[str, Any] = {}
     with redirect_stdout(io.StringIO()), ExitStack() as stack:
         if scenario.before is None and not _try_to_break(scenario, stack, Record(record)):

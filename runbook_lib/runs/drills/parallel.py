@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import RunbookError
-from runbook_lib.records import outline
+from runbook_lib.records import plan
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs.drills import drill
 
@@ -109,7 +109,7 @@ class _Work:
 
 def _length(scenario: Scenario) -> int:
     """How long a drill takes, more or less: how many steps it goes through."""
-    order = [step.number for step in outline.steps(outline.notebook(scenario.notebook))]
+    order = [step.number for step in plan.steps(plan.notebook(scenario.notebook))]
     return order.index(scenario.step) + 1 if scenario.step and not scenario.passes else len(order)
 
 
@@ -168,7 +168,7 @@ def rested(notebook: str) -> Iterator[Record | None]:
 def _brought_up(notebook: str) -> Iterator[None]:
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(state=outline.start(outline.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=plan.start(plan.notebook(notebook))) as running:
             os.environ.update(running.environment)
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from runbook_lib.records import ledger
+from runbook_lib.files import write_whole
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display.cards import COLOURS
 
@@ -28,7 +28,7 @@ def page(template: str, view: Mapping[str, Any]) -> str:
 
 def save(path: Path, text: str) -> Path:
     """Write a page as a whole; raise `RecordError` if it cannot be."""
-    ledger.write_atomic(path, text.encode())
+    write_whole(path, text.encode())
     return path
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.records import outline, presses, signing, verify
+from runbook_lib.records import plan, presses, signing, verify
 from runbook_lib.steps.display import pages
 from runbook_lib.steps.display.cards import OUTPUT, ROWS, standing
 
@@ -192,7 +192,7 @@ def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
     if record.notebook.exists():
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
         numbers: dict[int, list[str]] = {}
-        for step in outline.steps(record.notebook):
+        for step in plan.steps(record.notebook):
             numbers.setdefault(step.cell, []).append(step.number)
         for place, cell in enumerate(cells):
             yield from _headings(cell)

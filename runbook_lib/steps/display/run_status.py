@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.history import History
     from runbook_lib.records.ledger import Event, Record
-    from runbook_lib.records.outline import Step
+    from runbook_lib.records.plan import Step
 
 __all__ = ["NOT_AGAIN", "bar", "card", "following", "summary", "taken_over"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.records import ledger
+from runbook_lib.records import verify
 from runbook_lib.runs.drills import catch_matrix
 from runbook_lib.runs.drills.parallel import Row
 from runbook_lib.settings import profiles
@@ -31,7 +31,7 @@ def test_a_matrix_without_a_miss_has_passed_and_its_page_is_under_the_seal(recor
     seal = catch_matrix.finish(record, 3.0)
 
     assert seal["outcome"] == "passed" and seal["drills"] == {"caught": 1, "missed": 0, "false alarm": 0}
-    assert catch_matrix.PAGE in seal["files"] and ledger.verify(record.folder) == []
+    assert catch_matrix.PAGE in seal["files"] and verify.verify(record.folder) == []
     text = page(record)
     assert "1 of 1 caught" in text and "Vault &lt;missing&gt;" in text and "Enable it." in text
     assert "Every fault was noticed" in text

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from runbook_lib.commands.command import http
-from runbook_lib.records import history, outline, run_record
+from runbook_lib.records import history, plan, run_record
 from runbook_lib.records.ledger import Record
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs.drills.drill import _ask
@@ -18,7 +18,7 @@ from tests import crashing
 from tests.runs.drills.conftest import ALL
 
 EVERY = os.environ.get(ALL) == "1"
-PHASES = [name for name in outline.notebooks() if name.startswith("phase_")] if EVERY else ["phase_1_paper"]
+PHASES = [name for name in plan.notebooks() if name.startswith("phase_")] if EVERY else ["phase_1_paper"]
 POINTS = int(os.environ.get("RUNBOOK_POINTS", "1"))  # of each phase: the first half way, the others anywhere
 ATTEMPTS = 3  # resumed runs until one passes
 # What acts and the person make. What the platform itself writes as time goes by differs from run to run.
@@ -50,7 +50,7 @@ def held():
 
 def begun(notebook, root, parent=None):
     record = run_record.begin(profiles.load("rehearsal"), notebook, root=root, parent=parent)
-    record.notebook.write_bytes(outline.notebook(notebook).read_bytes())
+    record.notebook.write_bytes(plan.notebook(notebook).read_bytes())
     return record
 
 
@@ -65,7 +65,7 @@ def run(notebook, root, point=None):
     """What a rehearsal of its own holds after a run that was struck and resumed; the events; the last record."""
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(state=outline.start(outline.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=plan.start(plan.notebook(notebook))) as running:
             os.environ.update(running.environment, RUNBOOK_RECORDS=str(root))
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             return _run(notebook, root, running.folder, point)

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, ledger, verify
 from runbook_lib.steps.display import pages, record_page
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
@@ -73,7 +73,7 @@ def test_the_head_tells_what_when_by_whom_and_that_it_verifies(record):
 def test_making_the_page_leaves_the_record_as_it_was_sealed(record):
     sealed(record, "passed")
     page_of(record)
-    assert ledger.verify(record.folder) == [] and record in list(ledger.every(record.root))
+    assert verify.verify(record.folder) == [] and record in list(ledger.every(record.root))
     assert len(list(ledger.every(record.root))) == 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.records import history, ledger
-from runbook_lib.records.outline import Step
+from runbook_lib.records.plan import Step
 from runbook_lib.steps.display import run_status
 
 STEPS = [Step("1a", "act", "make a", 1), Step("1b", "check", "look", 2)]

@@ -13,8 +13,6 @@ from runbook_lib.settings.profiles import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["NOTEBOOKS", "Step", "notebook", "notebooks", "start", "steps"]
-
 NOTEBOOKS = ROOT / "notebooks"
 VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("number", "statement")}
 

@@ -1,4 +1,4 @@
-"""The outline: every step of a notebook, in the order it is written, without running anything."""
+"""The plan of a notebook: every step, in the order it is written, without running anything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import outline
-from runbook_lib.records.outline import Step, steps
+from runbook_lib.records import plan
+from runbook_lib.records.plan import Step, steps
 
 
 def notebook(folder: Path, *cells: str | dict[str, Any], name: str = "phase_9_trial") -> Path:
@@ -90,18 +90,18 @@ def folder(tmp_path: Path) -> Path:
 
 def test_notebooks_are_listed_in_order(folder: Path) -> None:
     expected = ["diagnose_boot", "phase_0_platform_prep", "phase_1_paper", "phase_1_papers"]
-    assert outline.notebooks(folder) == expected
+    assert plan.notebooks(folder) == expected
 
 
 @pytest.mark.parametrize(
     "name", ["phase_0", "phase_0_platform_prep", "phase_0_platform_prep.ipynb", "notebooks/phase_0_platform_prep.ipynb"]
 )
 def test_a_notebook_is_found_by_name_beginning_or_file(folder: Path, name: str) -> None:
-    assert outline.notebook(name, folder) == folder / "phase_0_platform_prep.ipynb"
+    assert plan.notebook(name, folder) == folder / "phase_0_platform_prep.ipynb"
 
 
 def test_a_whole_name_wins_over_a_longer_one(folder: Path) -> None:
-    assert outline.notebook("phase_1_paper", folder).stem == "phase_1_paper"
+    assert plan.notebook("phase_1_paper", folder).stem == "phase_1_paper"
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_a_whole_name_wins_over_a_longer_one(folder: Path) -> None:
 )
 def test_a_name_that_fits_none_or_several_is_refused(folder: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        outline.notebook(name, folder)
+        plan.notebook(name, folder)
 
 
-@pytest.mark.parametrize("name", outline.notebooks())
+@pytest.mark.parametrize("name", plan.notebooks())
 def test_the_numbers_of_a_notebook_are_unique_and_its_titles_plain(name: str) -> None:
-    found = steps(outline.notebook(name))
+    found = steps(plan.notebook(name))
     assert len({s.number for s in found}) == len(found)
     assert all(s.title and s.title == s.title.strip() for s in found)

@@ -1,0 +1,80 @@
+"""Files that are whole or not there at all, and that only their owner reads."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from runbook_lib.errors import RecordError
+
+FOLDER, FILE = 0o700, 0o600  # modes: records and notebooks tell of a platform that holds money
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace a file so that a reader, or a crash, meets the old bytes or the new ones.
+
+    A new file is its owner's alone, whatever the umask; an old one keeps its mode. Raise `RecordError` if it cannot be
+    written; the old file, if any, is then untouched.
+    """
+    path = path.resolve()
+    part = _part_of(path)
+    try:
+        for stale in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
+            stale.unlink(missing_ok=True)
+        try:
+            _fill(part, data, path.stat().st_mode & 0o777 if path.exists() else FILE)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        reach_the_disk(path.parent)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that must not be there yet."""
+    _fill(path, data, FILE)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            try:
+                folder.mkdir(FOLDER)
+            except FileExistsError:
+                continue  # another command was quicker
+            folder.chmod(FOLDER)  # a umask may have taken the owner's own rights
+
+
+def reach_the_disk(path: Path) -> None:
+    """Make what was written to a file, or renamed in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(path: Path) -> None:
+    """Raise `RecordError` if a file could not be replaced: better before a run than after it."""
+    probe = _part_of(path.resolve())
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be written: {error.strerror}; nothing was run") from error
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _fill(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(descriptor)
