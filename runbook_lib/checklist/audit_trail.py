@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-__all__ = ["differing_trails"]
-
 PLACED, ENDED = "order_placed", {"order_filled": "filled", "order_cancelled": "cancelled", "order_rejected": "rejected"}
 SIDES = {"B": "buy", "A": "sell"}
 ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}

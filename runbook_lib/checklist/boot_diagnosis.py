@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.command import Reply
 
-__all__ = ["Line", "gathered", "known_cause", "machines_named", "written_down"]
-
 SECTION = "1.6"  # the checklist's, of whose failures a boot can die
 SHOWN = 15  # lines that an unknown failure shows
 BEFORE = timedelta(minutes=1)  # what the web app logged so long before the deployment's row may be about it

@@ -11,16 +11,6 @@ from runbook_lib.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "band",
-    "boot_lines",
-    "command_state",
-    "machine_gone",
-    "machine_id",
-    "machine_of",
-    "send_command",
-]
-
 KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
 # US dollars a tick usually costs, by a word of the model's id (checklist, phase 4).
 BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}

@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.steps.phase import Phase
 
-__all__ = [
-    "alarms_of",
-    "crons_healthy",
-    "fills_have_rows",
-    "gaps",
-    "most_lost",
-    "spending_confirmed",
-    "unusual_costs",
-    "window",
-]
-
 DAY = timedelta(hours=24)
 NOW = "now"  # as Postgres takes it for a time: the moment its transaction began
 JOBS = "/api/jobs/"  # where the web app's cron endpoints are

@@ -11,8 +11,6 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all, ov
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"]
-
 ENOUGH = 30  # fills below which a percentile is an anecdote
 MARGIN = 1.5  # the wait that is advised, as a multiple of the slowest fill but one in a hundred
 SHARE = 0.01  # of a core that the guard's query may keep busy at the largest number of deployments

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Incident", "incident", "paused", "revoke"]
-
 
 @dataclass(frozen=True)
 class Incident:

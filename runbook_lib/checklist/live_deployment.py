@@ -16,8 +16,6 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all, ov
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["can_trade", "lasts", "limits", "one_image", "same_positions", "started_flat", "trails_agree"]
-
 CENT = 0.01
 SHOWN = 12  # mismatches a complaint lists
 IMAGE = ("FLY_LIVE_RUNNER_IMAGE", "live_runner_image")  # Vercel's variable, the row of platform_config

@@ -20,26 +20,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = [
-    "applied",
-    "halt_line",
-    "halt_record",
-    "image_tag",
-    "migration_files",
-    "owned_machines",
-    "pinned_image",
-    "production_variables",
-    "push_migrations",
-    "pushed",
-    "scheduled",
-    "set_variables",
-    "sweep_command",
-    "sweep_runs",
-    "sweep_schedule",
-    "sweep_tight",
-    "unhalt_line",
-]
-
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
 
 

@@ -15,18 +15,6 @@ from runbook_lib.settings.profiles import INCOMING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "changed",
-    "cron_key",
-    "held",
-    "let_in",
-    "logins",
-    "mirror",
-    "old_cron_key",
-    "reset",
-    "stage",
-]
-
 PASSWORD, CRON = "SUPABASE_DB_PASSWORD", "CRON_SECRET"
 NAMES = {PASSWORD: (PASSWORD, "POSTGRES_PASSWORD")}  # secrets the platform knows by several names
 OWN = ("FLY_API_TOKEN", "VERCEL_TOKEN", "SUPABASE_ACCESS_TOKEN")  # the operator's, which no part of the platform holds

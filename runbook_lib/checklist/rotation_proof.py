@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = [
-    "answered",
-    "arrived",
-    "as_noted",
-    "asked",
-    "restart",
-    "running_again",
-    "snapshot_each",
-    "snapshots_of",
-    "update_lacking",
-]
-
 HASH = re.compile(r"[0-9a-f]{64}")
 
 

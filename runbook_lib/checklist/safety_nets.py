@@ -11,8 +11,6 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all, ov
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["guard_tripped", "machine_down"]
-
 ENOUGH = 3  # ticks after which a guard that has not tripped will not
 DOWN = ("stopped", "suspended", "failed", "destroyed")  # every other state runs, or is on its way
 

@@ -19,19 +19,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.steps.phase import Phase
 
-__all__ = [
-    "agent_gone",
-    "agent_known",
-    "approval_of",
-    "equity_before",
-    "flat",
-    "fresh_wallet",
-    "funded",
-    "holds_at_most",
-    "info",
-    "wallet_of",
-]
-
 AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner would lose the venue in the first weeks
 
 

@@ -28,7 +28,7 @@ def test(options: tuple[str, ...]) -> None:
 def drill(names: tuple[str, ...], at_once: int | None) -> None:
     """Inject every known fault, one at a time, and print which step noticed, in which words.
 
-    Each notebook is also run with nothing wrong. Without names, every scenario. Leaves a sealed record with a page.
+    Each notebook is also run with nothing wrong. Without names, every case. Leaves a sealed record with a page.
     """
     import tempfile
     import time

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Act", "carry_out_undos", "perform", "undo"]
-
 GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
 
 

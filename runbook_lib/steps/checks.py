@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Expect = Expectation | Sequence[Expectation]
 
-__all__ = ["Look", "look", "provable"]
-
 
 @dataclass(frozen=True)
 class Look:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Phase"]
-
 ALWAYS_ALLOWED = ("respond_to_incident", "console")  # notebooks of safety actions
 KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempotency keys; any fixed value serves
 
@@ -202,6 +200,10 @@ class Phase:
         if found is None:
             raise StepPending(f"step {number} has no reply yet: run it first")
         return found
+
+    def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
+        """Return one column of the first row of an earlier step's reply; ``index`` counts the step's commands."""
+        return self.reply(number, index).value(column)
 
     def key(self, number: str) -> str:
         """The idempotency key of a step: the same in every record that resumes this run."""

@@ -10,8 +10,6 @@ from runbook_lib.steps.display.cards import Sheet
 if TYPE_CHECKING:
     from runbook_lib.steps.phase import Phase
 
-__all__ = ["began", "recorded", "rests_on", "told"]
-
 
 def told(phase: Phase, number: str, column: str) -> Any:
     """What the person's gesture said in rehearsal; None where a person vouched and no program heard more."""

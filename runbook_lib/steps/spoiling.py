@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.command import Reply
 
-__all__ = ["spoiled"]
-
 ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 

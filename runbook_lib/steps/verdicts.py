@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from runbook_lib.commands.command import Reply
     from runbook_lib.records.ledger import Event, Record
 
-__all__ = ["Sent", "Verdicts"]
-
 ABOVE = "the card above says why and what to do"
 
 

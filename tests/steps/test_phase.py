@@ -224,7 +224,7 @@ def test_what_is_so_already_is_not_sent_and_its_proof_is_the_reply(chosen, tmp_p
     phase = phase_of(at(chosen, vendor), tmp_path, "act 1a")
     make(phase, "1a", proof=proof())
     assert vendor.sent("POST") == 0
-    assert phase.reply("1a").value("name") == "a"
+    assert phase.value("1a", "name") == "a"
     assert "already so" in phase.shown.text
 
 

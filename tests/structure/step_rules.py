@@ -37,6 +37,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_4_first_day": (50, "the upgrade, then one cell for each alarm and each chart"),
 }
 
+READING = ("phase.reply", "phase.value", "phase.undo")  # what a cell asks of an earlier step
 KEY = "{key}"  # what an act's command holds of its step
 KEYED = ("send_command(",)  # commands of the library that carry it
 
@@ -112,12 +113,12 @@ def numbers(notebook: Notebook) -> Iterator[str]:
 
 
 def mentions(notebook: Notebook) -> Iterator[str]:
-    """`phase.reply` and `phase.undo` name an earlier step, and what registers an undo is undone."""
+    """`phase.reply`, `phase.value` and `phase.undo` name an earlier step, and what registers an undo is undone."""
     seen: set[str] = set()
     owed: dict[str, int] = {}
     for cell in notebook.code:
         for node in ast.walk(cell.tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("phase.reply", "phase.undo"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in READING:
                 named = text_of(node.args[0]) if node.args else None
                 if named not in seen:
                     yield f"cell {cell.place}: {ast.unparse(node)} names no step above it"

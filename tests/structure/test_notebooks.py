@@ -199,6 +199,7 @@ BAD = [
     (step_rules.mentions, "undo", 'phase.undo("7.9z")', {}, "names no step above it"),
     (step_rules.mentions, "undo", 'phase.undo("7.1a")', {}, "registers no undo"),
     (step_rules.mentions, "undo", 'phase.reply("7.3a")', {}, "names no step above it"),
+    (step_rules.mentions, "undo", 'phase.value("7.3a", "n")', {}, "names no step above it"),
     (step_rules.mentions, "undo", "1 + 1", {}, "undo of step 7.2a is never asked for"),
     (step_rules.fixes, "check", CHECK.replace(', fix="Migrate."', ""), {}, "no `fix="),
     (step_rules.fixes, "check", CHECK.replace("Migrate.", " "), {}, "no `fix="),
@@ -225,7 +226,7 @@ def test_every_rule_has_been_seen_to_complain():
 
 
 def test_the_end_of_a_path_may_come_from_an_earlier_reply():
-    text = "http('registry', 'HEAD /v2/' + phase.reply('7.1a').value('tag'))"
+    text = "http('registry', 'HEAD /v2/' + phase.value('7.1a', 'tag'))"
 
     assert complaints(cell_rules.literal_commands, spoil("confirm", text)) == []
 

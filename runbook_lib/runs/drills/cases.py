@@ -1,6 +1,6 @@
-"""What can go wrong, who must notice, and in which words: read from ``scenarios/<notebook>.yaml``.
+"""What can go wrong, who must notice, and in which words: read from ``checklist/cases/<notebook>.yaml``.
 
-A file says what holds for every one of its scenarios, then each.
+A file says what holds for every one of its cases, then each.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from runbook_lib.settings.profiles import ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["NOTHING", "Scenario", "chosen", "notebooks", "scenarios", "undisturbed"]
-
 FOLDER = ROOT / "runbook_lib" / "checklist" / "cases"
 NOTHING = "nothing is wrong"  # the name of the run of each notebook in which every step must pass
 
 
 @dataclass(frozen=True)
-class Scenario:
+class Case:
     """One thing that breaks, and who must say so.
 
     The stage is set first: ``platform`` names a scenario of the rehearsal that is entered, ``gestures`` are what the
@@ -66,46 +64,46 @@ class Scenario:
 
 
 def notebooks() -> list[str]:
-    """The notebooks that have scenarios, in order."""
+    """The notebooks that have cases, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def scenarios(notebook: str) -> list[Scenario]:
-    """A notebook's scenarios. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
+def cases_of(notebook: str) -> list[Case]:
+    """A notebook's cases. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
     every, listed = _written(notebook)
     known = [step.number for step in plan.steps(plan.notebook(notebook))]
-    found = [_scenario(notebook, {**every, **one}, known) for one in listed]
+    found = [_case(notebook, {**every, **one}, known) for one in listed]
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"{notebook}: two scenarios are named {name!r}")
+            raise ConfigError(f"{notebook}: two cases are named {name!r}")
     return found
 
 
-def undisturbed(notebook: str) -> list[Scenario]:
+def undisturbed(notebook: str) -> list[Case]:
     """A notebook's run from its own starting state with nothing broken, in which every step must pass.
 
-    There is none of a notebook whose scenarios must all be named a cause: it has nothing to say where nothing is wrong.
+    There is none of a notebook whose cases must all be named a cause: it has nothing to say where nothing is wrong.
     """
     every, _ = _written(notebook)
-    nothing = Scenario(NOTHING, notebook, step="", says="", passes=True, parameters=every.get("parameters", {}))
+    nothing = Case(NOTHING, notebook, step="", says="", passes=True, parameters=every.get("parameters", {}))
     return [] if every.get("passes") else [nothing]
 
 
-def chosen(names: Sequence[str]) -> list[Scenario]:
-    """The scenarios of these notebooks, and those named; all of all notebooks without names.
+def chosen(names: Sequence[str]) -> list[Case]:
+    """The cases of these notebooks, and those named; all of all notebooks without names.
 
     A notebook that is run whole is also run undisturbed. Raise `ConfigError` for a name that is neither.
     """
-    known = {name: [*undisturbed(name), *scenarios(name)] for name in notebooks()}
+    known = {name: [*undisturbed(name), *cases_of(name)] for name in notebooks()}
     if not names:
         return [one for listed in known.values() for one in listed]
     found = [one for name in names for one in _named(name, known)]
     return [one for place, one in enumerate(found) if one not in found[:place]]
 
 
-def _named(name: str, known: dict[str, list[Scenario]]) -> list[Scenario]:
-    """A notebook's scenarios, by its name or its beginning; else every scenario of that name."""
+def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
+    """A notebook's cases, by its name or its beginning; else every case of that name."""
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
         return [one for listed in of_notebooks for one in listed]
@@ -113,24 +111,24 @@ def _named(name: str, known: dict[str, list[Scenario]]) -> list[Scenario]:
     found = [one for one in every if one.name.casefold() == name.casefold()]
     if not found:
         choices = [*known, *dict.fromkeys(one.name for one in every)]
-        raise ConfigError(f"no notebook or scenario {name!r}: {nearest(name, choices)}")
+        raise ConfigError(f"no notebook or case {name!r}: {nearest(name, choices)}")
     return found
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What holds for every scenario of a notebook, and what each says."""
+    """What holds for every case of a notebook, and what each says."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
-    return written.get("every", {}), written["scenarios"]
+    return written.get("every", {}), written["cases"]
 
 
-def _scenario(notebook: str, raw: dict[str, Any], known: list[str]) -> Scenario:
+def _case(notebook: str, raw: dict[str, Any], known: list[str]) -> Case:
     for key in raw:
-        if key not in Scenario.__dataclass_fields__:
+        if key not in Case.__dataclass_fields__:
             raise ConfigError(
-                f"scenario {raw.get('name')!r}: unknown key {key!r}: {nearest(key, Scenario.__dataclass_fields__)}"
+                f"case {raw.get('name')!r}: unknown key {key!r}: {nearest(key, Case.__dataclass_fields__)}"
             )
     for step in filter(None, (raw.get("step"), raw.get("before"))):
         if step not in known:
-            raise ConfigError(f"scenario {raw['name']!r}: no step {step!r} in {notebook}: {nearest(step, known)}")
+            raise ConfigError(f"case {raw['name']!r}: no step {step!r} in {notebook}: {nearest(step, known)}")
     listed: dict[str, Any] = {key: tuple(raw[key]) for key in ("gestures", "sql", "requests", "mend") if key in raw}
-    return Scenario(notebook=notebook, **{**raw, **listed})
+    return Case(notebook=notebook, **{**raw, **listed})

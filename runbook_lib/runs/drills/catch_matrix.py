@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["PAGE", "VERDICTS", "begin", "counts", "finish", "keep"]
-
 PAGE = "matrix.html"
 VERDICTS = ("caught", "missed", "false alarm")
 
 
 def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
-    """A new record of drills; ``names`` are the notebooks and scenarios asked for, none for all."""
+    """A new record of drills; ``names`` are the notebooks and cases asked for, none for all."""
     return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
 
 

@@ -1,9 +1,9 @@
 """Fault drills: break one thing, run the notebook that should notice, see which step said what.
 
 The drills of a notebook share one rehearsal. Where it leaves the platform as it checks it, a clean run is made first
-and each scenario resumes it, so that acts are not sent again and only what looks is done again: what later steps have
+and each case resumes it, so that acts are not sent again and only what looks is done again: what later steps have
 overtaken too, if the step that must notice is among it. Where it does not,
-each scenario starts anew: on the database of before, without any machine.
+each case starts anew: on the database of before, without any machine.
 """
 
 from __future__ import annotations
@@ -23,25 +23,23 @@ from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ConfigError, RunbookError
 from runbook_lib.records import history, plan, run_record
 from runbook_lib.records.ledger import Event, Record
-from runbook_lib.runs.drills.cases import Scenario, scenarios
+from runbook_lib.runs.drills.cases import Case, cases_of
 from runbook_lib.services.services import Services
 from runbook_lib.settings import profiles
 
-__all__ = ["Caught", "Scenario", "become", "clean", "drill", "prepared", "scenarios"]
-
-WORDS = ("seen", "complaint", "symptom", "fix")  # of an outcome, in which a scenario's words are looked for
+WORDS = ("seen", "complaint", "symptom", "fix")  # of an outcome, in which a case's words are looked for
 UNBROKEN = "unbroken"  # the event that says why a fault could not be injected
-LIMIT = 120.0  # seconds one scenario may take
-STAGE = 30.0  # seconds until what a scenario rests on must have come
+LIMIT = 120.0  # seconds one case may take
+STAGE = 30.0  # seconds until what a case rests on must have come
 SHORT = 2.0  # seconds the step that must notice waits: what is broken stays broken
 PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, without importing everything again
 
 
 @dataclass(frozen=True)
 class Caught:
-    """What became of a scenario; ``good`` when the right step said the right words."""
+    """What became of a case; ``good`` when the right step said the right words."""
 
-    scenario: Scenario
+    case: Case
     record: Record
     step: str | None  # the first step that did not pass or was not reached, None if all passed
     told: Event | None  # the outcome of the step that noticed, None if none did
@@ -54,8 +52,8 @@ class Caught:
 
     @property
     def good(self) -> bool:
-        expected = None if self.scenario.passes else self.scenario.step
-        return self.step == expected and self.scenario.says.lower() in self.words.lower()
+        expected = None if self.case.passes else self.case.step
+        return self.step == expected and self.case.says.lower() in self.words.lower()
 
     @property
     def verdict(self) -> str:
@@ -64,18 +62,18 @@ class Caught:
 
     def _cried_wolf(self) -> bool:
         """Whether a step complained that had nothing to complain of: before the fault, or where all must pass."""
-        order = [step.number for step in plan.steps(plan.notebook(self.scenario.notebook))]
-        early = self.step and self.scenario.before and order.index(self.step) < order.index(self.scenario.before)
-        return bool(early) or (self.scenario.passes and self.step is not None)
+        order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
+        early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
+        return bool(early) or (self.case.passes and self.step is not None)
 
 
 def prepared(notebook: str) -> Record | None:
-    """What a notebook's scenarios rest on in the rehearsal of this environment: the platform as it is now is kept, and
+    """What a notebook's cases rest on in the rehearsal of this environment: the platform as it is now is kept, and
     where any of them resumes a clean run, that is made; its record.
 
     Nothing is kept that nobody comes back to: whoever uses a database is disconnected while it is copied.
     """
-    found = scenarios(notebook)
+    found = cases_of(notebook)
     if any(one.anew for one in found):
         _ask(http("person", f"PUT /snapshots/{notebook}-before"))
     if all(one.anew for one in found):
@@ -88,7 +86,7 @@ def prepared(notebook: str) -> Record | None:
 
 def clean(notebook: str) -> Record:
     """A sealed record of an undisturbed run on the rehearsal of this environment. Raise if it does not pass."""
-    undisturbed = Scenario("undisturbed", notebook, step="", says="")
+    undisturbed = Case("undisturbed", notebook, step="", says="")
     record = _begun(undisturbed, None)
     _walk_apart(record, undisturbed)
     seal = run_record.finish(record)
@@ -97,87 +95,87 @@ def clean(notebook: str) -> Record:
     return record
 
 
-def drill(scenario: Scenario, parent: Record | None) -> Caught:
+def drill(case: Case, parent: Record | None) -> Caught:
     """Set the stage, break, run, mend. ``parent`` is the run that is resumed, unless acts are sent again."""
     started = monotonic()
-    if scenario.anew:
-        _ask(http("person", f"POST /snapshots/{scenario.notebook}-before"))
-    with _mended(scenario):
-        _set_stage(scenario)
-        again = scenario.afresh or scenario.anew
-        record = _begun(scenario, None if again else parent)
-        _walk_apart(record, scenario)
+    if case.anew:
+        _ask(http("person", f"POST /snapshots/{case.notebook}-before"))
+    with _mended(case):
+        _set_stage(case)
+        again = case.afresh or case.anew
+        record = _begun(case, None if again else parent)
+        _walk_apart(record, case)
     run_record.finish(record)
     ends = history.read(record).outcomes()
     bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
     missing = [step.number for step in plan.steps(record.notebook) if step.number not in ends]
-    told = ends.get(scenario.step) if scenario.passes else bad
+    told = ends.get(case.step) if case.passes else bad
     stopped = bad["step"] if bad else next(iter(missing), None)
-    return Caught(scenario, record, stopped, told, monotonic() - started)
+    return Caught(case, record, stopped, told, monotonic() - started)
 
 
-def _begun(scenario: Scenario, parent: Record | None) -> Record:
-    path = plan.notebook(scenario.notebook)
+def _begun(case: Case, parent: Record | None) -> Record:
+    path = plan.notebook(case.notebook)
     record = run_record.begin(
         profiles.load("rehearsal"),
-        scenario.notebook,
+        case.notebook,
         parent=parent,
-        parameters=scenario.parameters,
-        recheck=parent is not None and _overtaken(scenario),
+        parameters=case.parameters,
+        recheck=parent is not None and _overtaken(case),
     )
     record.notebook.write_bytes(path.read_bytes())
     return record
 
 
-def _overtaken(scenario: Scenario) -> bool:
+def _overtaken(case: Case) -> bool:
     """Whether something is changed after the step that must notice."""
-    steps = plan.steps(plan.notebook(scenario.notebook))
+    steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
-    left = steps[numbers.index(scenario.step) :] if scenario.step in numbers else steps
+    left = steps[numbers.index(case.step) :] if case.step in numbers else steps
     return any(step.verb in history.CHANGING for step in left)
 
 
 # --- the run, in a process of its own -------------------------------------------------------------------------------
 
 
-def _walk_apart(record: Record, scenario: Scenario) -> None:
+def _walk_apart(record: Record, case: Case) -> None:
     """Run the cells in a process of their own, as a kernel would, until one raises."""
     # A lane is warm itself, and has one thread: it needs no server to fork for it.
     processes = get_context("fork") if parent_process() else PROCESSES
-    process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, scenario))
+    process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, case))
     process.start()
     process.join(LIMIT)
     if process.is_alive():
         process.kill()
         process.join()
-        raise ConfigError(f"the drill {scenario.name!r} took longer than {LIMIT:g} s")
+        raise ConfigError(f"the drill {case.name!r} took longer than {LIMIT:g} s")
     why = [event["why"] for event in record.ledger.events() if event["event"] == UNBROKEN]
     if why or process.exitcode:
-        raise ConfigError(why[0] if why else f"the drill {scenario.name!r} broke off with exit code {process.exitcode}")
+        raise ConfigError(why[0] if why else f"the drill {case.name!r} broke off with exit code {process.exitcode}")
 
 
-def _walk(environment: dict[str, str], record: Path, scenario: Scenario) -> None:
+def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
     become({**environment, run_record.RECORD: str(record), run_record.MODE: "headless"})
-    path = plan.notebook(scenario.notebook)
+    path = plan.notebook(case.notebook)
     numbers = {step.cell: step.number for step in plan.steps(path)}
     names: dict[str, Any] = {}
     with redirect_stdout(io.StringIO()), ExitStack() as stack:
-        if scenario.before is None and not _try_to_break(scenario, stack, Record(record)):
+        if case.before is None and not _try_to_break(case, stack, Record(record)):
             return
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] != "code":
                 continue
-            here = scenario.before is not None and numbers.get(index) == scenario.before
-            if here and not _try_to_break(scenario, stack, Record(record)):
+            here = case.before is not None and numbers.get(index) == case.before
+            if here and not _try_to_break(case, stack, Record(record)):
                 return
-            if numbers.get(index) == scenario.step and not scenario.passes:
+            if numbers.get(index) == case.step and not case.passes:
                 _hurry(names["phase"])
             try:
                 exec("".join(cell["source"]), names)  # noqa: S102 - this is what a kernel does
             except RunbookError:
                 return  # the ledger has it
             if "parameters" in cell["metadata"].get("tags", ()):
-                names.update(scenario.parameters)
+                names.update(case.parameters)
 
 
 def _hurry(phase: Any) -> None:
@@ -187,30 +185,30 @@ def _hurry(phase: Any) -> None:
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
-def _try_to_break(scenario: Scenario, stack: ExitStack, record: Record) -> bool:
-    """Put the scenario's fault in force; what cannot be is told in the ledger, and nothing more is run."""
+def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
+    """Put the case's fault in force; what cannot be is told in the ledger, and nothing more is run."""
     try:
-        _break(scenario, stack)
+        _break(case, stack)
     except RunbookError as problem:
         record.ledger.append(UNBROKEN, why=str(problem))
         return False
     return True
 
 
-def _break(scenario: Scenario, stack: ExitStack) -> None:
-    """Put the scenario's fault in force; variables are taken back when ``stack`` is left."""
-    for statement in scenario.sql:
+def _break(case: Case, stack: ExitStack) -> None:
+    """Put the case's fault in force; variables are taken back when ``stack`` is left."""
+    for statement in case.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
-    if scenario.variables:
-        _ask(http("person", "PUT /variables", json=scenario.variables))
-    if scenario.fault:
-        _ask(http("person", "POST /http-faults", json=scenario.fault))
+    if case.variables:
+        _ask(http("person", "PUT /variables", json=case.variables))
+    if case.fault:
+        _ask(http("person", "POST /http-faults", json=case.fault))
     before = dict(os.environ)
-    os.environ.update(scenario.environment)
+    os.environ.update(case.environment)
     stack.callback(become, before)
-    for name, content in scenario.files.items():
+    for name, content in case.files.items():
         _put(_repository() / name, content)
-    for one in scenario.requests:
+    for one in case.requests:
         _ask(_requested(one))
 
 
@@ -223,16 +221,16 @@ def become(environment: dict[str, str]) -> None:
 # --- the stage ------------------------------------------------------------------------------------------------------
 
 
-def _set_stage(scenario: Scenario) -> None:
-    """Enter the platform's scenario, let the person do their gestures, wait for what comes of it."""
-    if scenario.platform:
-        _ask(http("person", "POST /faults/{name}", name=scenario.platform))
-    refused = [words for gesture in scenario.gestures if (words := _gestured(gesture))]
+def _set_stage(case: Case) -> None:
+    """Put the named fault in force, let the person do their gestures, wait for what comes of it."""
+    if case.platform:
+        _ask(http("person", "POST /faults/{name}", name=case.platform))
+    refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
     deadline = monotonic() + STAGE
-    while scenario.until and not _ask(http("person", "POST /sql", json={"sql": scenario.until})).value("rows"):
+    while case.until and not _ask(http("person", "POST /sql", json={"sql": case.until})).value("rows"):
         if monotonic() > deadline:
             why = "; ".join(["", *refused])
-            raise ConfigError(f"the drill {scenario.name!r}: {scenario.until} gave no row within {STAGE:g} s{why}")
+            raise ConfigError(f"the drill {case.name!r}: {case.until} gave no row within {STAGE:g} s{why}")
         sleep(0.05)
 
 
@@ -243,23 +241,23 @@ def _gestured(gesture: str | dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def _mended(scenario: Scenario) -> Iterator[None]:
-    """Whatever the scenario breaks is whole again afterwards, also when the drill itself fails."""
-    kept = {name: _kept(_repository() / name) for name in scenario.files}
+def _mended(case: Case) -> Iterator[None]:
+    """Whatever the case breaks is whole again afterwards, also when the drill itself fails."""
+    kept = {name: _kept(_repository() / name) for name in case.files}
     try:
         yield
     finally:
         _ask(http("person", "DELETE /http-faults"))
         for name, content in kept.items():
             _put(_repository() / name, content)
-        if scenario.platform:
-            _ask(http("person", "DELETE /faults/{name}", name=scenario.platform))
-        for one in scenario.mend:
+        if case.platform:
+            _ask(http("person", "DELETE /faults/{name}", name=case.platform))
+        for one in case.mend:
             found = _answer(_requested(one))
             if found.error and found.status != 404:  # what was not reached was not changed
                 raise ConfigError(f"the drill's {one['request']}: {found.error}")
-        if scenario.restored:
-            _ask(http("person", f"POST /snapshots/{scenario.notebook}-after"))
+        if case.restored:
+            _ask(http("person", f"POST /snapshots/{case.notebook}-after"))
 
 
 def _requested(one: dict[str, Any]) -> Http:

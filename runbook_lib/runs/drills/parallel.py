@@ -1,4 +1,4 @@
-"""Fault drills in parallel: each lane is a process with a rehearsal of its own, and takes the next scenario when free.
+"""Fault drills in parallel: each lane is a process with a rehearsal of its own, and takes the next case when free.
 
 Most of a drill is waiting for ticks and budgets, so that more lanes than cores are of use.
 """
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runbook_lib.records.ledger import Record
-    from runbook_lib.runs.drills.cases import Scenario
-
-__all__ = ["Row", "rested", "rows"]
+    from runbook_lib.runs.drills.cases import Case
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Row:
     record: str = ""  # folder of the drill's own record
 
 
-def rows(chosen: Sequence[Scenario], at_once: int, folder: Path) -> Iterator[Row]:
-    """Drill each scenario, ``at_once`` at a time, and yield its row as it ends.
+def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
+    """Drill each case, ``at_once`` at a time, and yield its row as it ends.
 
-    The drills' own records go below ``folder``. A scenario whose lane dies was not caught, nor is one that no lane is
+    The drills' own records go below ``folder``. A case whose lane dies was not caught, nor is one that no lane is
     left for.
     """
     work = _Work(chosen)
@@ -81,13 +79,13 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 class _Work:
     """What is left to do, by notebook, in the order it is written; and which lane is at what."""
 
-    def __init__(self, chosen: Sequence[Scenario]) -> None:
-        self.left: dict[str, list[Scenario]] = {}
-        self.at: dict[Connection, Scenario] = {}
-        for scenario in chosen:
-            self.left.setdefault(scenario.notebook, []).append(scenario)
+    def __init__(self, chosen: Sequence[Case]) -> None:
+        self.left: dict[str, list[Case]] = {}
+        self.at: dict[Connection, Case] = {}
+        for case in chosen:
+            self.left.setdefault(case.notebook, []).append(case)
 
-    def next(self, lane: Connection) -> Scenario | None:
+    def next(self, lane: Connection) -> Case | None:
         """More of the notebook that the lane has up, else of the one that has most to do for each lane at it."""
         before = self.done(lane)
         busy = [one.notebook for one in self.at.values()]
@@ -98,19 +96,19 @@ class _Work:
         self.at[lane] = self.left[notebook].pop(0)
         return self.at[lane]
 
-    def done(self, lane: Connection) -> Scenario | None:
+    def done(self, lane: Connection) -> Case | None:
         """What the lane was at."""
         return self.at.pop(lane, None)
 
-    def rest(self) -> list[Scenario]:
+    def rest(self) -> list[Case]:
         """What nobody has begun."""
         return [one for listed in self.left.values() for one in listed]
 
 
-def _length(scenario: Scenario) -> int:
+def _length(case: Case) -> int:
     """How long a drill takes, more or less: how many steps it goes through."""
-    order = [step.number for step in plan.steps(plan.notebook(scenario.notebook))]
-    return order.index(scenario.step) + 1 if scenario.step and not scenario.passes else len(order)
+    order = [step.number for step in plan.steps(plan.notebook(case.notebook))]
+    return order.index(case.step) + 1 if case.step and not case.passes else len(order)
 
 
 # --- a lane, in a process of its own --------------------------------------------------------------------------------
@@ -125,35 +123,35 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Ask for a scenario, drill it, tell its row and ask again; a rehearsal is kept while the notebook is the same."""
+    """Ask for a case, drill it, tell its row and ask again; a rehearsal is kept while the notebook is the same."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
-        scenario = _next(pipe)
-        while scenario:
+        case = _next(pipe)
+        while case:
             drill.become(environment)
-            scenario = _of_one_notebook(scenario, pipe)
+            case = _of_one_notebook(case, pipe)
 
 
-def _of_one_notebook(first: Scenario, pipe: Connection) -> Scenario | None:
-    """Drill scenarios as long as they are of this notebook; the first that is not, or None at the end."""
-    scenario: Scenario | None = first
+def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
+    """Drill cases as long as they are of this notebook; the first that is not, or None at the end."""
+    case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
             with _brought_up(first.notebook):
                 pipe.send(_row(first, None))
             return _next(pipe)
         with rested(first.notebook) as parent:
-            while scenario and scenario.step and scenario.notebook == first.notebook:
-                pipe.send(_row(scenario, parent))
-                scenario = _next(pipe)
+            while case and case.step and case.notebook == first.notebook:
+                pipe.send(_row(case, parent))
+                case = _next(pipe)
     except RunbookError as problem:
-        pipe.send(_broken(scenario or first, f"no rehearsal for it: {problem}"))
+        pipe.send(_broken(case or first, f"no rehearsal for it: {problem}"))
         return _next(pipe)
-    return scenario
+    return case
 
 
-def _next(pipe: Connection) -> Scenario | None:
-    given: Scenario | None = pipe.recv()
+def _next(pipe: Connection) -> Case | None:
+    given: Case | None = pipe.recv()
     return given
 
 
@@ -176,20 +174,20 @@ def _brought_up(notebook: str) -> Iterator[None]:
         drill.become(before)
 
 
-def _row(scenario: Scenario, parent: Record | None) -> Row:
+def _row(case: Case, parent: Record | None) -> Row:
     started = monotonic()
     try:
-        caught = drill.drill(scenario, parent)
+        caught = drill.drill(case, parent)
     except RunbookError as problem:  # what could not be broken was not noticed by anybody
-        return _broken(scenario, f"not drilled: {problem}", monotonic() - started)
+        return _broken(case, f"not drilled: {problem}", monotonic() - started)
     told = caught.told or {}
     return Row(
-        scenario.notebook,
-        scenario.name,
-        scenario.step,
-        caught.step or (scenario.step if scenario.passes and told else ""),
+        case.notebook,
+        case.name,
+        case.step,
+        caught.step or (case.step if case.passes and told else ""),
         caught.verdict,
-        scenario.says,
+        case.says,
         caught.words,
         str(told.get("fix") or caught.words.partition(" Fix: ")[2]),
         round(caught.seconds, 2),
@@ -197,5 +195,5 @@ def _row(scenario: Scenario, parent: Record | None) -> Row:
     )
 
 
-def _broken(scenario: Scenario, why: str, seconds: float = 0.0) -> Row:
-    return Row(scenario.notebook, scenario.name, scenario.step, "", "missed", scenario.says, why, "", round(seconds, 2))
+def _broken(case: Case, why: str, seconds: float = 0.0) -> Row:
+    return Row(case.notebook, case.name, case.step, "", "missed", case.says, why, "", round(seconds, 2))

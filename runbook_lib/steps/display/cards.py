@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from runbook_lib.agentic_trading.symptoms import Symptom
     from runbook_lib.records.presses import Press
 
-__all__ = ["COLOURS", "PLAIN", "Bar", "Card", "Sheet", "Summary", "looked", "progress", "standing", "table"]
-
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
 LONG = 40  # characters of a value that may be broken anywhere
 BROAD = 9  # columns that fit beside each other

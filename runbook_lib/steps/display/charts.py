@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["alarms", "cadence", "cost_per_tick", "equity", "fill_latency", "freshness", "month_to_date"]
-
 # Okabe-Ito: told apart with every kind of colour vision; what is wrong also has a mark of its own.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555"
 SIZE = (7.2, 3.2)  # inches

@@ -6,8 +6,6 @@ import pandas as pd
 
 from runbook_lib.steps.display.cards import looked
 
-__all__ = ["Frame"]
-
 
 class Frame(pd.DataFrame):
     """A DataFrame whose ``attrs`` name the command it answers."""

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["coloured"]
-
 STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|begin|listen|notify|alter|create)\b", re.IGNORECASE)
 
 

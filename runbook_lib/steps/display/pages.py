@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["instant", "moment", "page", "save"]
-
 OTHER = "#666666"  # an outcome without a colour of its own: interrupted, not sealed
 
 

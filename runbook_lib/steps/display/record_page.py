@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event, Record
 
-__all__ = ["show", "view"]
-
 Block = dict[str, Any]
 LONGEST = 300  # characters of one value in a table
 # Each has its own place on the page.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.records.plan import Step
 
-__all__ = ["NOT_AGAIN", "bar", "card", "following", "summary", "taken_over"]
-
 # Why what passed before stands, by verb.
 NOT_AGAIN = {
     "check": "not made again: what came after it may have changed what it looked at",

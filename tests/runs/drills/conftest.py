@@ -1,4 +1,4 @@
-"""A rehearsal for the scenarios of a notebook, in the environment of the tests that use it."""
+"""A rehearsal for the cases of a notebook, in the environment of the tests that use it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 from runbook_lib.runs.drills import drill, parallel
 
-ALL = "RUNBOOK_ALL_SCENARIOS"  # set to 1: every scenario, else a fixed third of those that take long
+ALL = "RUNBOOK_ALL_CASES"  # set to 1: every case, else a fixed third of those that take long
 THIRD = 3
 
 
-def some(notebook: str) -> list[drill.Scenario]:
-    """Scenarios of a notebook that take seconds each: all where that is asked for, else every third."""
-    found = drill.scenarios(notebook)
+def some(notebook: str) -> list[drill.Case]:
+    """Cases of a notebook that take seconds each: all where that is asked for, else every third."""
+    found = drill.cases_of(notebook)
     return found if os.environ.get(ALL) == "1" else found[::THIRD]
 
 

@@ -1,13 +1,13 @@
-"""Every failure that the checklist and its corrections name has a scenario, or a reason why nothing can be injected."""
+"""Every failure that the checklist and its corrections name has a case, or a reason why nothing can be injected."""
 
 from __future__ import annotations
 
 import pytest
 
-from runbook_lib.runs.drills.cases import notebooks, scenarios
+from runbook_lib.runs.drills.cases import cases_of, notebooks
 
-LEAST = 90  # scenarios
-# Part of the checklist, and the scenarios of what it says can go wrong there.
+LEAST = 90  # cases
+# Part of the checklist, and the cases of what it says can go wrong there.
 CHECKLIST = {
     "0.1 missing table": ["audit table missing"],
     "0.1 missing Vault": ["Vault missing"],
@@ -148,7 +148,7 @@ CHECKLIST = {
     "incident: agent key compromised": ["the agent's key"],
     "incident: stop everything": ["everything"],
 }
-# Corrections of the checklist: scenarios, or why there is nothing to inject.
+# Corrections of the checklist: cases, or why there is nothing to inject.
 CORRECTIONS: dict[str, list[str] | str] = {
     "C1": "the push names its target in a way both versions of the tool take: there is no silent local push to inject",
     "C2": "every clean run: the rehearsal's database has no pgsodium",
@@ -198,16 +198,16 @@ CORRECTIONS: dict[str, list[str] | str] = {
     "C38": ["no machine"],
     "C39": ["two triggers announce a command"],
 }
-NAMES = {one.name for notebook in notebooks() for one in scenarios(notebook)}
+NAMES = {one.name for notebook in notebooks() for one in cases_of(notebook)}
 
 
 @pytest.mark.parametrize("part", CHECKLIST)
-def test_what_the_checklist_names_has_scenarios(part):
+def test_what_the_checklist_names_has_cases(part):
     assert set(CHECKLIST[part]) - NAMES == set()
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
-def test_a_correction_has_scenarios_or_a_reason_why_not(correction):
+def test_a_correction_has_cases_or_a_reason_why_not(correction):
     told = CORRECTIONS[correction]
 
     assert told and (isinstance(told, str) or set(told) - NAMES == set())

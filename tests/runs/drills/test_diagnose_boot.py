@@ -10,8 +10,8 @@ from tests.runs.drills.conftest import some
 NOTEBOOK = "diagnose_boot"
 
 
-@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
-def test_the_cause_is_named(rested, scenario):
-    caught = drill.drill(scenario, rested)
+@pytest.mark.parametrize("case", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_cause_is_named(rested, case):
+    caught = drill.drill(case, rested)
 
     assert caught.good, (caught.step, caught.words)

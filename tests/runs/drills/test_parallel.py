@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from runbook_lib.runs.drills import parallel
-from runbook_lib.runs.drills.cases import chosen, scenarios
+from runbook_lib.runs.drills.cases import cases_of, chosen
 
 ABSENT = "a deployment that is not there"
 
@@ -59,7 +59,7 @@ def test_a_lane_that_dies_leaves_a_row_that_says_so(tmp_path):
 
 
 def test_a_lane_stays_with_its_notebook_and_then_goes_where_most_is_left():
-    boot, vault = scenarios("diagnose_boot")[:2], scenarios("phase_0_platform_prep")
+    boot, vault = cases_of("diagnose_boot")[:2], cases_of("phase_0_platform_prep")
     work, [one, other] = parallel._Work([*boot, *vault]), ["lane", "other"]
 
     first = [work.next(one) for _ in vault]

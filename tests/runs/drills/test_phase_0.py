@@ -10,14 +10,14 @@ from tests.runs.drills.conftest import some
 NOTEBOOK = "phase_0_platform_prep"
 
 
-@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
-def test_the_right_step_notices_and_says_so(rested, scenario):
-    caught = drill.drill(scenario, rested)
+@pytest.mark.parametrize("case", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_right_step_notices_and_says_so(rested, case):
+    caught = drill.drill(case, rested)
 
     assert caught.good, (caught.step, caught.words)
 
 
 def test_a_platform_that_is_whole_again_passes(rested):
-    nothing = drill.Scenario("nothing", NOTEBOOK, step="none", says="")
+    nothing = drill.Case("nothing", NOTEBOOK, step="none", says="")
 
     assert drill.drill(nothing, rested).step is None

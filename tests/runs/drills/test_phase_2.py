@@ -10,8 +10,8 @@ from tests.runs.drills.conftest import some
 NOTEBOOK = "phase_2_first_mainnet"
 
 
-@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
-def test_the_right_step_notices_and_says_so(rested, scenario):
-    caught = drill.drill(scenario, rested)
+@pytest.mark.parametrize("case", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_right_step_notices_and_says_so(rested, case):
+    caught = drill.drill(case, rested)
 
     assert caught.good, (caught.step, caught.words)

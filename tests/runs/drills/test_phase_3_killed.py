@@ -28,7 +28,7 @@ CAP = "payload #>> '{risk,maxMonthlyCostUsd}'"
 @pytest.fixture
 def staged(rested):
     """A tiny live deployment of its own, running, and nothing broken."""
-    whole = replace(drill.scenarios(NOTEBOOK)[-1], name="killed", before=None, sql=(), says="", step="3.4k")
+    whole = replace(drill.cases_of(NOTEBOOK)[-1], name="killed", before=None, sql=(), says="", step="3.4k")
     drill._ask(http("person", f"POST /snapshots/{NOTEBOOK}-before"))
     drill._set_stage(whole)
     yield whole
@@ -56,10 +56,10 @@ def ended(record):
     return [(end["step"], end["complaint"]) for end in ends if end["outcome"] != "passed"]
 
 
-def killed(scenario, act, seconds):
+def killed(case, act, seconds):
     """A record of the notebook whose process was killed so many seconds after ``act`` began to owe."""
-    record = drill._begun(scenario, None)
-    process = drill.PROCESSES.Process(target=drill._walk, args=(dict(os.environ), record.folder, scenario))
+    record = drill._begun(case, None)
+    process = drill.PROCESSES.Process(target=drill._walk, args=(dict(os.environ), record.folder, case))
     process.start()
     deadline = time.monotonic() + 60
     while act not in {event.get("step") for event in record.ledger.events() if event["event"] == "owed"}:

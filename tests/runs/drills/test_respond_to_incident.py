@@ -10,8 +10,8 @@ from tests.runs.drills.conftest import some
 NOTEBOOK = "respond_to_incident"
 
 
-@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
-def test_the_first_action_is_done_and_proven(rested, scenario):
-    caught = drill.drill(scenario, rested)
+@pytest.mark.parametrize("case", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_first_action_is_done_and_proven(rested, case):
+    caught = drill.drill(case, rested)
 
     assert caught.good, (caught.step, caught.words)

@@ -12,16 +12,16 @@ from tests.runs.drills.conftest import some
 NOTEBOOK = "rotate_secret"
 
 
-@pytest.mark.parametrize("scenario", some(NOTEBOOK), ids=lambda one: one.name)
-def test_the_right_step_says_so(rested, scenario):
-    caught = drill.drill(scenario, rested)
+@pytest.mark.parametrize("case", some(NOTEBOOK), ids=lambda one: one.name)
+def test_the_right_step_says_so(rested, case):
+    caught = drill.drill(case, rested)
 
     assert caught.good, (caught.step, caught.words)
 
 
 def test_a_rotation_that_stopped_half_way_is_finished_by_resuming_it(rested):
-    [refused] = [one for one in drill.scenarios(NOTEBOOK) if one.step == "1.7k"]
-    going_on = drill.Scenario("going on", NOTEBOOK, step="1.7t", says="401", passes=True, mend=refused.mend)
+    [refused] = [one for one in drill.cases_of(NOTEBOOK) if one.step == "1.7k"]
+    going_on = drill.Case("going on", NOTEBOOK, step="1.7t", says="401", passes=True, mend=refused.mend)
 
     stopped = drill.drill(replace(refused, mend=()), rested)
     finished = drill.drill(going_on, stopped.record)
