@@ -25,10 +25,10 @@ NOTHING = "nothing is wrong"  # the name of the run of each notebook in which ev
 class Case:
     """One thing that breaks, and who must say so.
 
-    The stage is set first: ``platform`` names a scenario of the rehearsal that is entered, ``gestures`` are what the
-    person does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
+    The stage is set first: ``fault`` is a named fault of the rehearsal put in force, ``gestures`` are what the person
+    does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
     a query that must give a row. Then it breaks, at the beginning or ``before`` a step. ``sql``: statements run as
-    superuser. ``variables``: Vercel's, set (null: removed) without a redeploy. ``fault``: an HTTP fault of a stand-in.
+    superuser. ``variables``: Vercel's, set (null: removed) without a redeploy. ``http_fault``: of a stand-in.
     ``requests``: changes through a stand-in's own API; ``mend``: those that take back what was changed.
     ``environment``: variables changed. ``files``: of the platform's checkout, new text or null to remove.
     ``parameters`` are the notebook's.
@@ -42,12 +42,12 @@ class Case:
     step: str
     says: str
     before: str | None = None
-    platform: str | None = None
+    fault: str | None = None
     gestures: tuple[str | dict[str, Any], ...] = ()
     until: str | None = None
     sql: tuple[str, ...] = ()
     variables: dict[str, str | None] = field(default_factory=dict)
-    fault: dict[str, Any] | None = None
+    http_fault: dict[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
     requests: tuple[dict[str, Any], ...] = ()

@@ -201,8 +201,8 @@ def _break(case: Case, stack: ExitStack) -> None:
         _ask(http("person", "POST /sql", json={"sql": statement}))
     if case.variables:
         _ask(http("person", "PUT /variables", json=case.variables))
-    if case.fault:
-        _ask(http("person", "POST /http-faults", json=case.fault))
+    if case.http_fault:
+        _ask(http("person", "POST /http-faults", json=case.http_fault))
     before = dict(os.environ)
     os.environ.update(case.environment)
     stack.callback(become, before)
@@ -223,8 +223,8 @@ def become(environment: dict[str, str]) -> None:
 
 def _set_stage(case: Case) -> None:
     """Put the named fault in force, let the person do their gestures, wait for what comes of it."""
-    if case.platform:
-        _ask(http("person", "POST /faults/{name}", name=case.platform))
+    if case.fault:
+        _ask(http("person", "POST /faults/{name}", name=case.fault))
     refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
     deadline = monotonic() + STAGE
     while case.until and not _ask(http("person", "POST /sql", json={"sql": case.until})).value("rows"):
@@ -250,8 +250,8 @@ def _mended(case: Case) -> Iterator[None]:
         _ask(http("person", "DELETE /http-faults"))
         for name, content in kept.items():
             _put(_repository() / name, content)
-        if case.platform:
-            _ask(http("person", "DELETE /faults/{name}", name=case.platform))
+        if case.fault:
+            _ask(http("person", "DELETE /faults/{name}", name=case.fault))
         for one in case.mend:
             found = _answer(_requested(one))
             if found.error and found.status != 404:  # what was not reached was not changed

@@ -32,7 +32,7 @@ def staged(rested):
     drill._ask(http("person", f"POST /snapshots/{NOTEBOOK}-before"))
     drill._set_stage(whole)
     yield whole
-    drill._ask(http("person", "DELETE /faults/{name}", name=whole.platform))
+    drill._ask(http("person", "DELETE /faults/{name}", name=whole.fault))
 
 
 @pytest.fixture
