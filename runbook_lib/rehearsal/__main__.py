@@ -39,7 +39,7 @@ async def _live(folder: Path, options: dict[str, Any]) -> None:
     ended = asyncio.Event()
     _watch(ended, keep=options["keep"])
     environment = folders.read_json(folder / "environment.json") or {}
-    database = _database(folder, environment, options["database_url"])
+    database = _database(folder, environment)
     try:
         from runbook_lib.rehearsal.assembly import Assembly  # noqa: PLC0415  slow, and the server boots meanwhile
 
@@ -48,15 +48,14 @@ async def _live(folder: Path, options: dict[str, Any]) -> None:
         database.stop()
 
 
-def _database(folder: Path, environment: dict[str, str], address: str | None) -> Any:
+def _database(folder: Path, environment: dict[str, str]) -> Any:
     from runbook_lib.rehearsal.postgres.database import Database  # noqa: PLC0415  slow
-    from runbook_lib.rehearsal.postgres.scratch import ScratchDatabase  # noqa: PLC0415
 
-    passwords = {
-        "password": environment["SUPABASE_DB_PASSWORD"],
-        "reader_password": environment["SUPABASE_READER_PASSWORD"],
-    }
-    return ScratchDatabase.make(address, **passwords) if address else Database.start(folder, **passwords)
+    return Database.start(
+        folder,
+        password=environment["SUPABASE_DB_PASSWORD"],
+        reader_password=environment["SUPABASE_READER_PASSWORD"],
+    )
 
 
 def _watch(ended: asyncio.Event, *, keep: bool) -> None:

@@ -90,9 +90,7 @@ class Assembly:
     async def _until(self, ended: asyncio.Event) -> None:
         world = self.world
         try:
-            if world.database.pid:
-                world.record("postgres", world.database.pid)
-            world.change_secret("SUPABASE_DB_PASSWORD", world.database.password)
+            world.record("postgres", world.database.pid)
             write_json(world.folder / "addresses.json", world.addresses)
             if states.STATES[self.state].trades:
                 self.runners.warm()

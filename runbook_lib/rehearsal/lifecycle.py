@@ -28,7 +28,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """A rehearsal that answers: base address by service, and the environment an operator would have."""
+    """Hold a rehearsal that answers: base address by service, and the environment an operator would have."""
 
     folder: Path
     addresses: dict[str, str]
@@ -36,30 +36,25 @@ class Running:
 
 
 @contextmanager
-def rehearse(
-    *, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0, database_url: str | None = None
-) -> Iterator[Running]:
+def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
     """Bring up a platform of stand-ins on loopback and take it down when the block is left.
 
-    ``state`` is where it starts, ``faults`` are in force from then on. ``tick`` is in seconds. ``database_url`` names
-    a server (a local Supabase stack, say) to make the database on in place of the embedded one.
+    ``state`` is where it starts, ``faults`` are in force from then on. ``tick`` is in seconds.
     Raise `ConfigError` for a state or a fault there is not, `ServiceError` with the log's end if it does not come up.
     """
     sweep()
     with _terminable():
-        folder, platform = _launch(state, faults, tick, database_url, keep=False)
+        folder, platform = _launch(state, faults, tick, keep=False)
         try:
             yield _await(folder)
         finally:
             _end(folder, platform)
 
 
-def keep(
-    *, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0, database_url: str | None = None
-) -> Running:
+def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Running:
     """Bring up a rehearsal that outlives this command, until `stop`."""
     sweep()
-    folder, platform = _launch(state, faults, tick, database_url, keep=True)
+    folder, platform = _launch(state, faults, tick, keep=True)
     platform.wait()  # it has left a process of its own behind
     try:
         return _await(folder)
@@ -69,7 +64,7 @@ def keep(
 
 
 def attach(folder: Path) -> Running:
-    """The rehearsal of a folder; raise `ConfigError` when it is not running."""
+    """Return the rehearsal of a folder; raise `ConfigError` when it is not running."""
     addresses = folders.read_json(folder / "addresses.json")
     environment = folders.read_json(folder / "environment.json")
     if addresses is None or environment is None or not (folder / "ready").exists() or not folders.alive(folder):
@@ -78,20 +73,20 @@ def attach(folder: Path) -> Running:
 
 
 def find(*, kept: bool = False) -> list[Running]:
-    """Every rehearsal of this user that is up, oldest first; or only those that were `keep`-t, which nobody holds."""
-    found = []
+    """Return every rehearsal of this user that is up, oldest first; or only those that were `keep`-t."""
+    running = []
     for folder in _all(folders.root()):
         options = folders.read_json(folder / "rehearsal.json") or {}
         with suppress(ConfigError):
             if options.get("keep") or not kept:
-                found.append(attach(folder))
-    return found
+                running.append(attach(folder))
+    return running
 
 
 def sweep() -> list[Path]:
     """Remove what a killed rehearsal left, processes first; return the folders removed."""
-    with folders.undisturbed() as place:
-        return [folder for folder in _all(place) if not folders.alive(folder) and _remove(folder)]
+    with folders.undisturbed() as above:
+        return [folder for folder in _all(above) if not folders.alive(folder) and _remove(folder)]
 
 
 def stop(folder: Path) -> None:
@@ -102,9 +97,7 @@ def stop(folder: Path) -> None:
     _remove(folder)
 
 
-def _launch(
-    state: str, faults: Sequence[str], tick: float, database_url: str | None, *, keep: bool
-) -> tuple[Path, Platform]:
+def _launch(state: str, faults: Sequence[str], tick: float, *, keep: bool) -> tuple[Path, Platform]:
     # a name that is misspelt is told before anything is started
     states.state(state)
     for name in faults:
@@ -113,14 +106,7 @@ def _launch(
     try:
         folders.write_json(
             folder / "rehearsal.json",
-            {
-                "state": state,
-                "faults": list(faults),
-                "tick": tick,
-                "database_url": database_url,
-                "lock": lock,
-                "keep": keep,
-            },
+            {"state": state, "faults": list(faults), "tick": tick, "lock": lock, "keep": keep},
         )
         environment = made_up_secrets(Names()) | {"RUNBOOK_REHEARSAL": str(folder)}
         folders.write_json(folder / "environment.json", environment)
@@ -144,6 +130,7 @@ def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
 
 
 def _await(folder: Path) -> Running:
+    """Wait until the platform has written that it is ready."""
     deadline = time.monotonic() + START
     while not (folder / "ready").exists():
         if not folders.alive(folder):
@@ -155,6 +142,7 @@ def _await(folder: Path) -> Running:
 
 
 def _complain(folder: Path, message: str) -> NoReturn:
+    """Raise `ServiceError` with the end of the platform's log."""
     try:
         log = (folder / "logs" / "platform.log").read_text(errors="replace").strip()
     except OSError:
@@ -182,15 +170,16 @@ def _remove(folder: Path) -> bool:
     return not folder.exists()
 
 
-def _all(place: Path) -> list[Path]:
-    return sorted((path for path in place.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+def _all(above: Path) -> list[Path]:
+    """Return the folders of rehearsals, oldest first."""
+    return sorted((path for path in above.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Turn a polite kill into an exception, so that what was brought up is taken down before we go."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield  # only the main thread may set a handler
         return
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield  # whoever set a handler decides what it means

@@ -1,4 +1,4 @@
-"""The stand-in of the platform's repository and of the vendors' command lines, as files of a rehearsal."""
+"""Write the stand-in of the platform's repository, and of the vendors' command lines, into a rehearsal's folder."""
 
 from __future__ import annotations
 

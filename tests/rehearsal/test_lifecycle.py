@@ -17,8 +17,7 @@ import pytest
 from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal.lifecycle import attach, find, rehearse, stop, sweep
 from runbook_lib.rehearsal.world import folders, processes
-from tests.rehearsal.conftest import client, connect, eventually
-from tests.rehearsal.postgres.test_scratch import PlainServer
+from tests.rehearsal.conftest import connect, eventually
 
 SUPERVISOR = """
 import signal, sys, time
@@ -199,19 +198,6 @@ def test_a_recorded_number_that_now_belongs_to_somebody_else_is_not_ended(tmp_pa
     finally:
         bystander.kill()
         bystander.wait()
-
-
-def test_another_server_can_take_the_database_and_is_left_as_it_was():
-    with PlainServer("postgres") as server:
-        with rehearse(database_url=server.address) as running:
-            assert running.addresses["database"].startswith(f"postgresql://postgres@127.0.0.1:{server.server.port}/")
-            assert "postgres" not in [entry["role"] for entry in processes.recorded(running.folder)]
-            with connect(running) as connection:
-                connection.execute("create table here (id int)")
-            with client(running, "supabase", "SUPABASE_ACCESS_TOKEN") as supabase:
-                reset = supabase.patch("/v1/projects/abcdefghijklmnopqrst/database/password", json={"password": "mine"})
-                assert reset.status_code == 400
-        assert server.databases() == {"postgres"}
 
 
 def test_the_checkout_and_the_command_lines_are_in_place(rehearsal):

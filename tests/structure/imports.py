@@ -181,6 +181,24 @@ def cycles(library: Library) -> Iterator[str]:
         yield f"a cycle of imports: {' -> '.join(reversed(error.args[1]))}"
 
 
+def circles_of_folders(library: Library) -> Iterator[str]:
+    """No folder of the rehearsal needs itself through another: each stand-in can be read, and replaced, alone."""
+    folders: dict[str, set[str]] = {}
+    for module in library.sources:
+        if belongs(module, REHEARSAL):
+            others = {_folder(other) for other in library.neighbours(module) if belongs(other, REHEARSAL)}
+            folders.setdefault(_folder(module), set()).update(others - {_folder(module)})
+    try:
+        TopologicalSorter(folders).prepare()
+    except CycleError as error:
+        yield f"a circle of folders: {' -> '.join(reversed(error.args[1]))}"
+
+
+def _folder(module: str) -> str:
+    """The folder of the rehearsal that a module stands in, or the module itself where it stands in none."""
+    return ".".join(module.split(".")[:2])
+
+
 def vague_names(library: Library) -> Iterator[str]:
     """A module is named for what it does."""
     for module in library.sources:
@@ -189,4 +207,4 @@ def vague_names(library: Library) -> Iterator[str]:
             yield f"{module}: {word!r} says nothing about what is in it"
 
 
-RULES = (upwards, homeless, faces, strangers, rehearsal_apart, cycles, vague_names)
+RULES = (upwards, homeless, faces, strangers, rehearsal_apart, cycles, circles_of_folders, vague_names)

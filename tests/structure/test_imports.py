@@ -137,6 +137,19 @@ def test_a_cycle_is_named_with_its_members():
     assert all(f" {name}" in found for name in "abc")
 
 
+def test_two_stand_ins_that_need_each_other_are_named():
+    modules = {"fly__api": "from runbook_lib.rehearsal.web import app", "web__app": "", "web__jobs": ""}
+    modules["web__jobs"] = "from runbook_lib.rehearsal.fly import machines"
+    modules["fly__machines"] = ""
+
+    [complaint] = complaints(
+        imports.circles_of_folders, **{f"rehearsal__{name}": text for name, text in modules.items()}
+    )
+
+    assert "rehearsal.fly" in complaint
+    assert "rehearsal.web" in complaint
+
+
 def test_relative_imports_of_a_sub_package_are_resolved():
     found = complaints(imports.cycles, a="from .b import c", b__c="from ..a import x", b="")
 

@@ -45,15 +45,15 @@ class App:
     lines: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def listed(self) -> list[Machine]:
-        """Its machines, without the destroyed."""
+        """Return its machines, without the destroyed."""
         return [machine for machine in self.machines.values() if machine.state != "destroyed"]
 
     def values(self) -> dict[str, str]:
-        """What its secrets are now."""
+        """Return what its secrets are now, by name."""
         return {name: secret.value for name, secret in self.secrets.items()}
 
     def view(self) -> Json:
-        """The App object of the API."""
+        """Return the App object of the API."""
         organization, status = {"name": self.organization, "slug": self.organization}, "deployed"
         return {
             "id": self.id, "internal_numeric_id": self.number, "name": self.name, "organization": organization,
@@ -62,14 +62,14 @@ class App:
         }  # fmt: skip
 
     def secrets_view(self) -> list[Json]:
-        """Its secrets as the API lists them, without their values."""
-        hidden = [{"name": name} | vars(secret) for name, secret in sorted(self.secrets.items())]
-        return [{key: shown for key, shown in one.items() if key != "value"} for one in hidden]
+        """Return its secrets as the API lists them, without their values."""
+        secrets = [{"name": name} | vars(secret) for name, secret in sorted(self.secrets.items())]
+        return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """The next log lines after a moment (nanoseconds); without one the latest."""
-        lines = [one for one in self.lines if instance in {None, "", one["attributes"]["instance"]}]
-        return [one for one in lines if int(one["id"]) > after][:PAGE] if after else lines[-PAGE:]
+        """Return the next log lines after a moment (nanoseconds); without one the latest."""
+        lines = [line for line in self.lines if instance in {None, "", line["attributes"]["instance"]}]
+        return [line for line in lines if int(line["id"]) > after][:PAGE] if after else lines[-PAGE:]
 
 
 class Fly:
@@ -106,6 +106,7 @@ class Fly:
     # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
+        """Return an app by name; 404 when there is none."""
         if name not in self.apps:
             raise Refusal(404, f"App not found: {name}")
         return self.apps[name]
@@ -119,16 +120,17 @@ class Fly:
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
         """Set (or with None delete) secrets of an app; running machines do not notice."""
-        found = self.app(name)
+        app = self.app(name)
         for key, value in values.items():
-            before, now = found.secrets.pop(key, None), timestamp()
+            before, now = app.secrets.pop(key, None), timestamp()
             if value is not None:
                 digest = hashlib.sha256(self._salt + f"{key}={value}".encode()).hexdigest()[:16]
-                found.secrets[key] = Secret(value, digest, before.created_at if before else now, now)
-        found.secrets_version += 1
-        return found
+                app.secrets[key] = Secret(value, digest, before.created_at if before else now, now)
+        app.secrets_version += 1
+        return app
 
     def machine(self, name: str, machine_id: str) -> Machine:
+        """Return a machine of an app, destroyed ones included; 404 when there was none."""
         machines = self.app(name).machines
         if machine_id not in machines:
             raise Refusal(404, f"machine not found: {machine_id}")
@@ -136,7 +138,7 @@ class Fly:
 
     async def close(self) -> None:
         """End every machine's process."""
-        machines = [machine for found in self.apps.values() for machine in found.listed()]
+        machines = [machine for app in self.apps.values() for machine in app.listed()]
         await asyncio.gather(*(machine.destroy(force=True) for machine in machines))
 
     # -- images and logs
@@ -148,7 +150,10 @@ class Fly:
         return digest
 
     def image(self, config: Json) -> Json:
-        """The ``image_ref`` of a configuration (``…/<app>@sha256:…``, ``…/<app>:<tag>``); 400 if nobody pushed it."""
+        """Return the ``image_ref`` of a configuration; 400 if nobody pushed it.
+
+        It names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
+        """
         wanted = str(config.get("image") or "")
         named, _, digest = wanted.removeprefix("registry.fly.io/").partition("@")
         repository, _, tag = named.partition(":")
@@ -156,8 +161,8 @@ class Fly:
         if manifest is None:
             text = f"failed to get manifest {wanted}: request failed: not found: manifest unknown"
             raise Refusal(400, f"invalid_argument: {text if wanted else 'config.image is required'}")
-        found = {"registry": "registry.fly.io", "repository": repository, "labels": {}} | ({"tag": tag} if tag else {})
-        return found | {"digest": digest_of(manifest)}
+        image = {"registry": "registry.fly.io", "repository": repository, "labels": {}} | ({"tag": tag} if tag else {})
+        return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
         """Keep a line, stamped on arrival: in memory for the API, in a file for whoever looks into the folder."""
@@ -191,5 +196,5 @@ class Fly:
 
 
 def digest_of(manifest: bytes) -> str:
-    """What names a manifest in the registry."""
+    """Return what names a manifest in the registry."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

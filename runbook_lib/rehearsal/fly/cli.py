@@ -1,6 +1,6 @@
-"""The stand-in of the ``fly`` command line, for what only it does: building an image and pushing it (facts 1.4).
+"""Stand in for the ``fly`` command line in what only it does: building an image and pushing it.
 
-Runs as a script on the bare standard library (``python -I -S fly_cli.py``), so that it starts fast. The folder of the
+Runs as a script on the bare standard library (``python -I -S cli.py``), so that it starts fast. The folder of the
 rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
 """
 
@@ -32,6 +32,7 @@ def fail(text: str) -> NoReturn:
 
 
 def say(text: str, stream: Any = None) -> None:
+    """Write a line at once: whoever reads a build's output follows it."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -40,7 +41,7 @@ def say(text: str, stream: Any = None) -> None:
 
 
 def address(service: str) -> str:
-    """Base address of a service of the rehearsal."""
+    """Return the base address of a service of the rehearsal."""
     folder = os.environ.get("RUNBOOK_REHEARSAL")
     if not folder:
         fail("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
@@ -49,22 +50,23 @@ def address(service: str) -> str:
 
 
 def token() -> str:
-    found = os.environ.get("FLY_API_TOKEN", "")
-    if not found:
+    """Return the operator's token, without a scheme that was pasted with it."""
+    token = os.environ.get("FLY_API_TOKEN", "")
+    if not token:
         fail("no access token available. Please login with 'flyctl auth login'")
-    return found.removeprefix("FlyV1 ").removeprefix("Bearer ").strip()
+    return token.removeprefix("FlyV1 ").removeprefix("Bearer ").strip()
 
 
 def send(base: str, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-    """One request to a stand-in; status and body."""
-    place = urlsplit(base).netloc
-    connection = http.client.HTTPConnection(place, timeout=90)
+    """Send one request to a stand-in; return status and body."""
+    host = urlsplit(base).netloc
+    connection = http.client.HTTPConnection(host, timeout=90)
     try:
         connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        reply = connection.getresponse()
+        return reply.status, reply.read()
     except OSError as problem:
-        fail(f"failed to reach {place}: {problem}")
+        fail(f"failed to reach {host}: {problem}")
     finally:
         connection.close()
 
@@ -108,27 +110,27 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(dockerfile: Path) -> dict[str, bytes]:
-    """The files an image is made of, by path; the context is the working directory, as for Docker."""
+    """Return the files an image is made of, by path; the context is the working directory, as for Docker."""
     files = {"Dockerfile": dockerfile.read_bytes()}
     instructions = re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines()
     for number, line in enumerate(instructions, 1):
         words = shlex.split(line, comments=True)
-        if not words or words[0].upper() not in {"COPY", "ADD"} or any(w.startswith("--from") for w in words):
+        if not words or words[0].upper() not in {"COPY", "ADD"} or any(word.startswith("--from") for word in words):
             continue
         for source in [word for word in words[1:-1] if not word.startswith("--")]:
-            found = context(source)
-            if not found:
+            copied = context(source)
+            if not copied:
                 not_found(dockerfile, number, line, source)
-            files |= found
+            files |= copied
     return files
 
 
 def context(source: str) -> dict[str, bytes]:
-    """The files behind a COPY source, none if there are none."""
+    """Return the files behind a COPY source, none if there are none."""
     files: dict[str, bytes] = {}
     for path in sorted(Path().glob(source.strip("/") or "*")):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        files |= {str(one): one.read_bytes() for one in inside if one.is_file()}
+        files |= {str(file): file.read_bytes() for file in inside if file.is_file()}
         if path.is_dir():
             files.setdefault(f"{path}/", b"")
     return files
@@ -166,7 +168,7 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
 
 
 def size(files: dict[str, bytes]) -> int:
-    """Megabytes, as if a Node image were below."""
+    """Return megabytes, as if a Node image were below."""
     return 180 + sum(len(content) for content in files.values()) // 10**6
 
 
@@ -179,8 +181,8 @@ def main() -> None:
     staged.set_defaults(run=deploy_secrets)
     built = groups.add_parser("deploy", allow_abbrev=False)
     built.set_defaults(run=deploy)
-    for one in (staged, built):
-        one.add_argument("--app", "-a", required=True)
+    for command in (staged, built):
+        command.add_argument("--app", "-a", required=True)
     built.add_argument("--config", "-c", default="fly.toml")
     built.add_argument("--dockerfile", default="Dockerfile")
     for flag in ("--remote-only", "--build-only", "--push"):

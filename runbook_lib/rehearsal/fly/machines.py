@@ -42,12 +42,12 @@ class Process(Protocol):
 
 
 def ulid() -> str:
-    """An identifier as the vendor uses for instances and events (26 characters)."""
+    """Make an identifier as the vendor uses for instances and events (26 characters)."""
     return "".join(secrets.choice(CROCKFORD) for _ in range(26))
 
 
 def timestamp(at: int | None = None) -> str:
-    """Now, or a moment (nanoseconds), as the API writes it: RFC 3339, UTC."""
+    """Write now, or a moment (nanoseconds), as the API does: RFC 3339, UTC."""
     moment = (time.time_ns() if at is None else at) / 1e9
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -81,22 +81,22 @@ class Machine:
         self._secrets = self.app.values()
         self.event("launch", "created", "user")
 
-    # -- what it looks like
+    # -- what the API shows of it
 
     def view(self) -> Json:
-        """The Machine object of the API."""
+        """Return the Machine object of the API."""
         kept = ("id", "name", "state", "region", "instance_id", "created_at", "updated_at", "config", "image_ref",
                 "version")  # fmt: skip
-        place = f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2"
-        more = {"private_ip": place, "events": list(self.events)[:20], "checks": [], "host_status": "ok"}
+        private_ip = f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2"
+        more = {"private_ip": private_ip, "events": list(self.events)[:20], "checks": [], "host_status": "ok"}
         return {key: getattr(self, key) for key in kept} | more
 
     def log(self, provider: str, message: str) -> None:
-        """A line of the machine's log."""
+        """Add a line to the machine's log."""
         self.fly.log(self.app.name, self, provider, message)
 
     def environment(self) -> dict[str, str]:
-        """What a process in this machine sees: the image's, ``config.env``, the app's secrets on top."""
+        """Return what a process in this machine sees: the image's, ``config.env``, the app's secrets on top."""
         return {
             **self.fly.image_environment,
             **{key: str(value) for key, value in (self.config.get("env") or {}).items()},
@@ -109,11 +109,12 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
+        """Put an event before the others, as the API lists them."""
         head = {"id": ulid(), "type": kind, "status": status, "source": source}
         self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
-        """Whether the machine is in one of ``states`` within ``timeout`` seconds."""
+        """Tell whether the machine is in one of ``states`` within ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while self.state not in states:
             changed = self._changed
@@ -164,7 +165,7 @@ class Machine:
             self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
-        """A new version: new instance id, new configuration, the app's secrets of now."""
+        """Make a new version: new instance id, new configuration, the app's secrets of now."""
         async with self._turn:
             if self.state == "destroyed":
                 raise Refusal(412, "failed_precondition: machine has been destroyed")
@@ -320,7 +321,7 @@ class Machine:
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
-        """Whether the policy starts it again: on failure, so many times within five minutes."""
+        """Tell whether the policy starts it again: on failure, so many times within five minutes."""
         policy = self.config.get("restart") or {}
         kind = policy.get("policy", "on-failure")
         if kind == "no" or (kind == "on-failure" and code == 0):

@@ -1,4 +1,4 @@
-"""The parent of all runners: it has their imports done, forks one on request and reports how each ended.
+"""Fork runners from one parent that has their imports done, and report how each ended.
 
 The platform process talks to it over a socket pair: a request is the new process's environment with the file
 descriptor that takes its output; answers are its process id and, later, its exit code. It runs on its own
@@ -30,13 +30,14 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """A process that the parent forked, seen from the platform."""
+    """Hold a process that the parent forked, as the platform sees it."""
 
     def __init__(self, pid: int, exit_code: asyncio.Future[int]) -> None:
         self.pid = pid
         self._exit_code = exit_code
 
     def send_signal(self, number: int, /) -> None:
+        # The number of a process that ended may be somebody else's by now.
         if not self._exit_code.done():
             os.kill(self.pid, number)
 
@@ -45,7 +46,7 @@ class Forked:
 
 
 class ForkServer:
-    """The platform's end: ``launch`` makes a process.
+    """Talk to the parent: ``launch`` makes a process.
 
     The parent is started by the first of them, so that a rehearsal without machines does not pay for its imports, or
     by ``warm``;
@@ -158,8 +159,8 @@ def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socke
         data += channel.recv(CHUNK)
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
-        for one in (channel, *ours):
-            one.close()
+        for inherited in (channel, *ours):
+            inherited.close()
         _become(target, json.loads(data), descriptors[0], parent)
     os.close(descriptors[0])
     channel.sendall(json.dumps({"pid": pid}).encode() + b"\n")
@@ -167,7 +168,7 @@ def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socke
 
 
 def _reap(channel: socket.socket) -> set[int]:
-    """Report the runners that have ended; their process ids."""
+    """Report the runners that have ended; return their process ids."""
     ended: set[int] = set()
     with contextlib.suppress(ChildProcessError):
         while True:

@@ -1,4 +1,4 @@
-"""What a rehearsal's database is copied from: the Postgres programs and a cluster prepared like a new project.
+"""Prepare what every rehearsal's database is copied from: the Postgres programs and a cluster like a new project.
 
 Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
 kill -9 nor two first starts at once can leave half of one.
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -45,81 +44,84 @@ class Prepared:
     data: Path
     password: str
 
-    def copy(self, place: Path) -> None:
-        """Make a cluster at ``place`` that belongs to the server's account."""
-        shutil.copytree(self.data, place)
-        place.chmod(0o700)
-        account().own(place)
+    def copy(self, target: Path) -> None:
+        """Make a cluster at ``target`` that belongs to the server's account."""
+        shutil.copytree(self.data, target)
+        target.chmod(0o700)
+        account().own(target)
 
 
 def prepared() -> Prepared:
-    """The cluster to copy, made first where this version of it was never needed before."""
+    """Return the cluster to copy; make it first where this version of it was never needed before."""
     programs = _programs()
-    place = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
-    if not place.exists():
-        with _appearing(place) as partial:
+    cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
+    if not cached.exists():
+        with _appearing(cached) as partial:
             _prepare(programs, partial)
-    return Prepared(programs, place / "data", (place / "password").read_text())
+    return Prepared(programs, cached / "data", (cached / "password").read_text())
 
 
 def _fingerprint() -> str:
-    """Changes with everything that goes into a prepared cluster."""
+    """Return a hash of everything that goes into a prepared cluster, so that a change makes another one."""
     parts = [path.read_bytes() for path in sorted(SQL.iterdir())] + [Path(__file__).read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _programs() -> Path:
-    """The folder of initdb and postgres, where the server's account can run them."""
-    found = find_spec(MODULE)
-    if found is None or found.origin is None:
+    """Return the folder of initdb and postgres, where the server's account can run them."""
+    spec = find_spec(MODULE)
+    if spec is None or spec.origin is None:
         raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")
-    package = Path(found.origin).parent
+    package = Path(spec.origin).parent
     if not account().can_enter(package):
         package = _installed_copy(package)
     return package / "pginstall" / "bin"
 
 
 def _installed_copy(package: Path) -> Path:
-    place = _cache() / f"postgres-{version(PACKAGE)}"
-    if not place.exists():
-        with _appearing(place) as partial:
+    # A virtual environment in a home folder is closed to the account that Postgres runs as when we are root.
+    cached = _cache() / f"postgres-{version(PACKAGE)}"
+    if not cached.exists():
+        with _appearing(cached) as partial:
             for name in (MODULE, f"{MODULE}.libs"):  # the programs look for their libraries next door
                 if (source := package.with_name(name)).exists():
                     shutil.copytree(source, partial / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
-    return place / MODULE
+    return cached / MODULE
 
 
 def _cache() -> Path:
-    """A folder that outlives rehearsals, writable by us alone and open to the server's account."""
+    """Return a folder that outlives rehearsals, writable by us alone and open to the server's account."""
     usual = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
-    places = [Path(os.environ.get("XDG_CACHE_HOME") or usual), usual, Path(tempfile.gettempdir())]
-    for place in [home / f"launch-runbook-cache-{os.geteuid()}" for home in places]:
+    parents = [Path(os.environ.get("XDG_CACHE_HOME") or usual), usual, Path(tempfile.gettempdir())]
+    for folder in [parent / f"launch-runbook-cache-{os.geteuid()}" for parent in parents]:
         with suppress(OSError):
-            place.mkdir(mode=0o755, parents=True, exist_ok=True)
-            found = place.stat()
-            if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and account().can_enter(place):
-                return place
-    tried = ", ".join(str(home) for home in places)
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            state = folder.stat()
+            # A cluster somebody else could have written to is not one to trust with a superuser's password.
+            if state.st_uid == os.geteuid() and not state.st_mode & 0o022 and account().can_enter(folder):
+                return folder
+    tried = ", ".join(str(parent) for parent in parents)
     raise ServiceError(f"no folder for the cache of the rehearsal's database, tried in {tried}: set XDG_CACHE_HOME")
 
 
 @contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes ``place`` at the end unless somebody else's became it first."""
-    for left in place.parent.glob("building-*"):
-        if left.stat().st_mtime < time.time() - ABANDONED:
-            shutil.rmtree(left, ignore_errors=True)
-    partial = place.with_name(f"building-{os.getpid()}-{secrets.token_hex(4)}")
+def _appearing(target: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes ``target`` at the end unless somebody else's became it first."""
+    for unfinished in target.parent.glob("building-*"):
+        if unfinished.stat().st_mtime < time.time() - ABANDONED:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    partial = target.with_name(f"building-{os.getpid()}-{secrets.token_hex(4)}")
     partial.mkdir(mode=0o755)
     try:
         yield partial
         with suppress(OSError):
-            partial.rename(place)
+            partial.rename(target)  # fails where another's is there already, which is as good
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _prepare(programs: Path, partial: Path) -> None:
+    """Make a cluster, its superuser's password and its log in an empty folder."""
     password = secrets.token_urlsafe(24)
     for name, text in (("password", password), ("log", "")):
         (partial / name).touch(mode=0o600)
@@ -146,11 +148,11 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
     server = Server(programs / "postgres", data, log, settings={})
     try:
         with psycopg.connect(login, host="127.0.0.1", port=server.port, autocommit=True) as connection:
-            make_roles(connection)
-            make_reader(connection)
+            connection.execute((SQL / "roles.sql").read_bytes())
+            connection.execute((SQL / "reader.sql").read_bytes())
             connection.execute("grant runbook_reader to postgres with admin option")
             connection.execute("alter database postgres owner to postgres")
-            make_schemas(connection)
+            connection.execute((SQL / "schemas.sql").read_bytes())
             # Nobody creates databases here, and they are two thirds of the files that every start copies.
             connection.execute("update pg_database set datistemplate = false where datname like 'template_'")
             connection.execute("drop database template0")
@@ -161,22 +163,8 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
         server.stop(clean=True)
 
 
-def make_roles(connection: psycopg.Connection[Any]) -> None:
-    """Give a server the roles of a Supabase project that it lacks. Needs a superuser."""
-    connection.execute((SQL / "roles.sql").read_bytes())
-
-
-def make_reader(connection: psycopg.Connection[Any]) -> None:
-    """Give a server the read-only role, where it lacks it."""
-    connection.execute((SQL / "reader.sql").read_bytes())
-
-
-def make_schemas(connection: psycopg.Connection[Any]) -> None:
-    """Give a database what a new project has before the first migration, but for the Vault."""
-    connection.execute((SQL / "schemas.sql").read_bytes())
-
-
 def _run(*command: str | Path) -> None:
+    """Run one of Postgres's programs as the server's account."""
     done = subprocess.run(
         command,
         cwd="/",

@@ -1,4 +1,4 @@
-"""The rehearsal's database: a real Postgres server that looks like a new Supabase project."""
+"""Start the rehearsal's database: a real Postgres server that looks like a new Supabase project."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Database:
 
     @property
     def port(self) -> int:
-        """Where it listens, on 127.0.0.1."""
+        """Return the port it listens on, on 127.0.0.1."""
         return self._server.port
 
     @property

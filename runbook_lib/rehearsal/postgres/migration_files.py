@@ -1,4 +1,4 @@
-"""Migration files and the history Supabase keeps of them: reading both, and applying a file."""
+"""Read migration files and the history Supabase keeps of them, and apply a file as its command line does."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """Its text, split where Postgres would split it."""
+        """Return its text, split where Postgres would split it."""
         return list(split(self.path.read_text()))
 
 
 def split(text: str) -> Iterator[str]:
-    """The statements of a script, in order, without their semicolons; comments stay with what follows them."""
+    """Yield the statements of a script in order, without their semicolons; comments stay with what follows them."""
     statement, code = "", False
     for token in TOKEN.finditer(text):
         if token[0] == ";":
@@ -60,19 +60,19 @@ def split(text: str) -> Iterator[str]:
 
 
 def local(folder: Path) -> tuple[list[Migration], list[str]]:
-    """The migrations of a folder by version, and the names of files that are none."""
-    found, skipped = [], []
+    """Return the migrations of a folder by version, and the names of files that are none."""
+    migrations, skipped = [], []
     for path in sorted(folder.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
         if match:
-            found.append(Migration(match[1], match[2], path))
+            migrations.append(Migration(match[1], match[2], path))
         else:
             skipped.append(path.name)
-    return sorted(found, key=lambda migration: migration.version), skipped
+    return sorted(migrations, key=lambda migration: migration.version), skipped
 
 
 def applied(connection: psycopg.Connection[Any]) -> list[str]:
-    """Versions in the history of a database, in order; none where it has no history yet."""
+    """Return the versions in the history of a database, in order; none where it has no history yet."""
     if connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone() == (None,):
         return []
     rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
@@ -87,11 +87,11 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
     for statement in HISTORY:
         connection.execute(statement)
     with connection.transaction():
-        for place, statement in enumerate(migration.statements):
+        for position, statement in enumerate(migration.statements):
             try:
                 connection.execute(statement.encode())
             except psycopg.Error as problem:
-                problem.add_note(f"At statement: {place}\n{statement}")
+                problem.add_note(f"At statement: {position}\n{statement}")
                 raise
         connection.execute(
             "insert into supabase_migrations.schema_migrations (version, name, statements) values (%s, %s, %s)",
@@ -100,7 +100,10 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def apply_all(dsn: str, folder: Path) -> list[str]:
-    """Apply every file the database has not seen; their versions. For starting states, where no CLI is rehearsed."""
+    """Apply every file the database has not seen; return their versions.
+
+    For starting states, where no command line is rehearsed.
+    """
     with psycopg.connect(dsn, autocommit=True) as connection:
         known = set(applied(connection))
         pending = [migration for migration in local(folder)[0] if migration.version not in known]

@@ -1,4 +1,4 @@
-"""One Postgres server process: as whom it runs, that it ends with us, starting it and ending it."""
+"""Run one Postgres server process: under which account, and so that it ends with us."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ class Account:
     def can_enter(self, folder: Path) -> bool:
         """Whether this account may pass through a folder and all above it."""
         return self.user is None or all(
-            place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.absolute().parents)
+            above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.absolute().parents)
         )
 
     def launch(self) -> dict[str, Any]:
-        """Options of ``subprocess`` for a child of this account that ends when the thread that starts it ends."""
+        """Make options of ``subprocess``: a child of this account, that ends when the thread that starts it ends."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(processes.die_with_parent, signal.SIGQUIT)}
 
 
 def account() -> Account:
-    """The present user, or an existing unprivileged one when we are root."""
+    """Return the present user, or an existing unprivileged one when we are root."""
     if os.geteuid() != 0:
         return Account()
     for name in UNPRIVILEGED:
         with suppress(KeyError):
-            found = pwd.getpwnam(name)
-            return Account(found.pw_uid, found.pw_gid)
+            entry = pwd.getpwnam(name)
+            return Account(entry.pw_uid, entry.pw_gid)
     raise ServiceError(f"postgres refuses to run as root, and there is no user {' or '.join(UNPRIVILEGED)} to run it")
 
 
@@ -134,7 +134,8 @@ class Server:
         self._process.wait()
 
     def _ready(self) -> bool:
-        """Wait for the server to say that it is; whoever answers on the port may be somebody else's."""
+        """Wait until the server has written that it is ready."""
+        # Not for an answer on its port: whoever answers there may be somebody else's server.
         ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
         deadline = time.monotonic() + PATIENCE
         while self._keeper.is_alive() and time.monotonic() < deadline:
@@ -149,7 +150,7 @@ class Server:
 
 
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
-    """A path by which the server's account finds ``folder``, and the descriptors it must inherit for that.
+    """Return a path by which the server's account finds ``folder``, and the descriptors it must inherit for that.
 
     Folders of a rehearsal are closed to everybody else, so where the account is not ours Linux leads it past
     them through a descriptor that we open; the data folder itself is the account's own.
@@ -162,6 +163,7 @@ def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
 
 
 def _free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

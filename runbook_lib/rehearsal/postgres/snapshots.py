@@ -1,4 +1,4 @@
-"""Copies of a database on its own server: the fast way to keep a state and to come back to it.
+"""Copy a database on its own server: the fast way to keep a state and to come back to it.
 
 They need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
@@ -15,8 +15,8 @@ from psycopg import errors, sql
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
     """Make ``target`` a copy of ``source``, in place of what it was.
 
-    Postgres copies only what nobody uses but the one who asks, so everybody else is disconnected, and whoever
-    comes back at once finds the door closed until it is done.
+    Postgres copies only a database nobody else uses, so everybody else is disconnected, and whoever comes back at
+    once is refused until it is done.
     """
     make = sql.SQL("create database {} template {} owner {}").format(
         sql.Identifier(target), sql.Identifier(source), sql.Identifier(owner)
@@ -25,7 +25,7 @@ def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner
     _limit(connection, source, 0)
     try:
         _disconnect(connection, source)
-        with suppress(errors.ObjectInUse):  # by somebody who was in the door when it closed
+        with suppress(errors.ObjectInUse):  # a session that began just before the limit took hold
             connection.execute(make)
             return
         _disconnect(connection, source)

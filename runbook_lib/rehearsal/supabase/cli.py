@@ -1,7 +1,7 @@
-"""The stand-in of the ``supabase`` command line, for what only it does: ``link`` and ``db push``, really done.
+"""Stand in for the ``supabase`` command line in what only it does: ``link`` and ``db push``, really done.
 
 It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
-words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1 (facts 3.6):
+words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1, both as measured:
 progress on standard error, the last line on standard output, exit code 1 for every refusal.
 """
 
@@ -53,7 +53,7 @@ class Refusal(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line; its exit code."""
+    """Run one command line; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -64,22 +64,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def note(text: str) -> None:
-    """Say something about the progress."""
+    """Write a line about the progress."""
     sys.stderr.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Say the result."""
+    """Write the result."""
     sys.stdout.write(f"{text}\n")
 
 
 def version() -> str:
-    """The version it claims to be."""
+    """Return the version it claims to be."""
     return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
 
 
 def speaks_3() -> bool:
-    """Which of the two command lines this one speaks like."""
+    """Tell which of the two command lines this one speaks like."""
     return not version().startswith(("1.", "2."))
 
 
@@ -89,14 +89,14 @@ def speaks_3() -> bool:
 def link(arguments: argparse.Namespace) -> None:
     """Remember the project, after asking the management API whether the token may use it."""
     know(arguments.project_ref)
-    place = link_file(arguments)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(arguments.project_ref)
+    linked = link_file(arguments)
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    linked.write_text(arguments.project_ref)
     say("Finished supabase link.")
 
 
 def link_file(arguments: argparse.Namespace) -> Path:
-    """Where the linked project is remembered."""
+    """Return the file that remembers the linked project."""
     return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
 
 
@@ -119,8 +119,8 @@ def _ask(path: str, token: str) -> tuple[int, str]:
     connection = HTTPConnection(urlsplit(rehearsal("addresses")["supabase"]).netloc, timeout=30)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
     except OSError as problem:
         raise Refusal(f"failed to retrieve remote project status: {problem}") from None
     finally:
@@ -128,13 +128,13 @@ def _ask(path: str, token: str) -> tuple[int, str]:
 
 
 def rehearsal(name: str) -> dict[str, str]:
-    """The rehearsal's ``addresses`` or ``environment``."""
-    place = os.environ.get("RUNBOOK_REHEARSAL", "")
+    """Read the rehearsal's ``addresses`` or ``environment``."""
+    folder = os.environ.get("RUNBOOK_REHEARSAL", "")
     try:
-        found: dict[str, str] = json.loads(Path(place, f"{name}.json").read_text())
+        values: dict[str, str] = json.loads(Path(folder, f"{name}.json").read_text())
     except OSError:
-        raise Refusal(f"no rehearsal runs in {place!r} (RUNBOOK_REHEARSAL): this supabase is a stand-in") from None
-    return found
+        raise Refusal(f"no rehearsal runs in {folder!r} (RUNBOOK_REHEARSAL): this supabase is a stand-in") from None
+    return values
 
 
 # -- db push
@@ -157,8 +157,10 @@ def push(arguments: argparse.Namespace) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> str | None:
-    """The project the flags mean, None for the local stack; without a flag version 2 means the linked project,
-    version 3 the local stack."""
+    """Return the project the flags mean, None for the local stack.
+
+    Without a flag version 2 means the linked project, version 3 the local stack.
+    """
     asked = [name for name in ("linked", "local", "remote") if getattr(arguments, name)]
     if len(asked) > 1:
         raise Refusal(TWO_TARGETS.format(names=" ".join(asked)))
@@ -176,7 +178,7 @@ def chosen(arguments: argparse.Namespace) -> str | None:
 
 
 def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
-    """A connection to the project's database, in autocommit mode."""
+    """Connect to the project's database, in autocommit mode."""
     address = rehearsal("addresses")["database"]
     try:
         return psycopg.connect(address, password=_password(reference, arguments), autocommit=True, connect_timeout=10)
@@ -193,7 +195,7 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """The password given; else, with a good token, that of a login made for the occasion."""
+    """Return the password given; else, with a good token, that of a login made for the occasion."""
     given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
     if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
         return given
@@ -218,7 +220,7 @@ def _push_local(arguments: argparse.Namespace) -> None:
 
 
 def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
-    """Files to apply, in order; refuse a history and a folder that do not belong together."""
+    """Return the files to apply, in order; refuse a history and a folder that do not belong together."""
     files, skipped = migration_files.local(Path(arguments.workdir) / "supabase" / "migrations")
     for name in skipped:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')

@@ -80,8 +80,6 @@ def app(supabase: Supabase) -> Starlette:
 
     def password(ask: Ask) -> Json:
         wanted = ask.body().get("password")
-        if world.database.pid is None:
-            raise Refusal(400, "the rehearsal changes no password of a server that is not its own")
         if not isinstance(wanted, str) or len(wanted) < 4:
             raise Refusal(400, "password: String must contain at least 4 character(s)")
         supabase.reset_password(wanted)

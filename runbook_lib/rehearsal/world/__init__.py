@@ -1,1 +1,1 @@
-"""What every stand-in shares: folders, processes, names, HTTP serving and its faults."""
+"""Hold what every stand-in shares: folders, processes, names, HTTP serving and its faults."""

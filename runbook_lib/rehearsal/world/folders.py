@@ -1,4 +1,4 @@
-"""Folders of rehearsals: one each, under one root per user, alive as long as its lock is held."""
+"""Make and find the folders of rehearsals: one each, under one root per user, alive as long as its lock is held."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from runbook_lib.errors import ConfigError
 
 
 def root() -> Path:
-    """This user's folder of rehearsals; raise `ConfigError` when it is somebody else's."""
+    """Return this user's folder of rehearsals; raise `ConfigError` when it is somebody else's."""
     path = Path(tempfile.gettempdir()) / f"launch-runbook-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
+    # Anybody may make a folder of this name in /tmp before us, or a link to one of theirs.
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         raise ConfigError(f"{path} belongs to another user: remove it, or set TMPDIR to a folder of your own")
     path.chmod(0o700)
@@ -28,23 +29,23 @@ def root() -> Path:
 @contextmanager
 def undisturbed() -> Iterator[Path]:
     """Hold the root's own lock: nothing is swept while a folder is made, and the reverse."""
-    place = root()
-    with (place / ".lock").open("w") as guard:
+    folder = root()
+    with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        yield place
+        yield folder
 
 
 def create() -> tuple[Path, int]:
     """Make the folder of a new rehearsal; return it and the descriptor that holds its lock."""
-    with undisturbed() as place:
-        folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%H%M%S}-", dir=place))
+    with undisturbed() as above:
+        folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%H%M%S}-", dir=above))
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         return folder, lock
 
 
 def alive(folder: Path) -> bool:
-    """Whether the rehearsal of this folder still runs: somebody holds its lock."""
+    """Tell whether the rehearsal of this folder still runs: somebody holds its lock."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -60,7 +61,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """A file of text by name, or None while it has not been written."""
+    """Read a file of text by name; None while it has not been written."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -70,6 +71,7 @@ def read_json(path: Path) -> dict[str, str] | None:
 
 def write_json(path: Path, value: object) -> None:
     """Replace a file by ``value`` in one step, readable by its owner alone."""
+    # Readers look at any moment, and two threads may write at once: each has a partial file of its own.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         json.dump(value, file, indent=1)

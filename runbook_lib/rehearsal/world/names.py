@@ -1,4 +1,4 @@
-"""What the rehearsed platform is called, and the secrets made up for it."""
+"""Name the rehearsed platform's parts, and make up its secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """The public names of the rehearsed platform, as an operator would meet them in the dashboards."""
+    """Hold the public names of the rehearsed platform, as an operator would meet them in the dashboards."""
 
     fly_app: str = "agentic-live-runner"
     fly_org: str = "rehearsal"
@@ -20,7 +20,7 @@ class Names:
 
 
 def made_up_secrets(names: Names) -> dict[str, str]:
-    """Secrets of a new rehearsal in the vendors' shapes, and the public values that go with them."""
+    """Make up the secrets of a new rehearsal in the vendors' shapes, and the public values that go with them."""
     return {
         "SUPABASE_DB_PASSWORD": secrets.token_urlsafe(18),
         "SUPABASE_READER_PASSWORD": secrets.token_urlsafe(18),  # of the role runbook_reader

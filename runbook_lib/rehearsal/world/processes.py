@@ -1,4 +1,4 @@
-"""Processes of a rehearsal: who they are, that they end with it, and that nobody else is ended by mistake."""
+"""Write down the processes of a rehearsal, so that they end with it and nobody else is ended by mistake."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
 
 
 def started(pid: int) -> str | None:
-    """When a process began, as an opaque text that another process of the same number cannot share."""
+    """Return when a process began, as an opaque text that another process of the same number cannot share."""
     if sys.platform == "linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
+        # The name between the parentheses may itself hold spaces and parentheses, so the last one counts.
         state, *fields = stat.rpartition(")")[2].split()
         return None if state == "Z" else fields[18]
     listing = subprocess.run(
@@ -50,7 +51,7 @@ def record(folder: Path, role: str, pid: int) -> None:
 
 
 def recorded(folder: Path) -> list[dict[str, object]]:
-    """The processes a rehearsal wrote down, oldest first."""
+    """Return the processes a rehearsal wrote down, oldest first."""
     try:
         entries: list[dict[str, object]] = json.loads((folder / "pids.json").read_text())
     except (OSError, ValueError):
@@ -59,7 +60,7 @@ def recorded(folder: Path) -> list[dict[str, object]]:
 
 
 def alive(entry: dict[str, object]) -> bool:
-    """Whether the very process that was written down still runs."""
+    """Tell whether the very process that was written down still runs."""
     pid = int(str(entry["pid"]))
     return entry["started"] is not None and started(pid) == entry["started"]
 
