@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.console import markup
 from runbook_lib.console.overview import Reader
-from runbook_lib.steps.display.cards import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +29,7 @@ class Still:
         return self._words
 
     def _repr_html_(self) -> str:
-        return f"<div {PLAIN}>{self._html}</div>"
+        return f"<div class='mathjax_ignore'>{self._html}</div>"
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.console.overview import worries
-from runbook_lib.steps.display.cards import COLOURS
+from runbook_lib.steps.display.pages import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

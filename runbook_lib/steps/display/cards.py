@@ -1,16 +1,11 @@
-"""How a step looks: the command, one verdict line, then the rows. As text and as HTML, from the same parts.
-
-The HTML carries its style in its tags and fetches nothing: JupyterLab, a browser, a printer and a viewer that drops
-every style show the same words.
-"""
+"""How a step looks: the command, one verdict line, then the rows. As text and as HTML, from the same parts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.steps.display.highlighting import coloured
+from runbook_lib.steps.display.pages import COLOURS, RED, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,31 +14,9 @@ if TYPE_CHECKING:
     from runbook_lib.records.presses import Press
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
-LONG = 40  # characters of a value that may be broken anywhere
 BROAD = 9  # columns that fit beside each other
 SHOWN = 60  # rows that are shown of what nobody judges
 OUTPUT = 1500  # characters of a shell command's output that a card shows
-# Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.
-COLOURS = {
-    "passed": "#007A58",
-    "failed": "#B84A00",
-    "waiting": "#7A5D00",
-    "unknown": "#9C4A7C",
-    "missing": "#666666",
-    "asking": "#00639C",
-}
-RED, QUIET = "#B00020", "color:var(--jp-content-font-color2,#555)"
-ALARM = f";color:{RED};font-weight:600"
-PLAIN = "class='mathjax_ignore'"  # what stands between two dollar signs is no formula
-BOX = "border-left:4px solid {};padding:2px 0 2px 10px;margin:2px 0;line-height:1.5;font-size:13px"
-PILL = "background:{};color:#fff;border-radius:3px;padding:1px 7px;font-weight:600"
-PRE = (
-    "font-family:monospace;font-size:12px;line-height:1.4;background:#f6f7f8;color:#1a1a1a;border-radius:3px;"
-    "padding:5px 8px;margin:0 0 5px;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;"
-    "max-height:19em;overflow-y:auto"
-)
-GREY = "border:1px solid #bbb;border-radius:3px;padding:1px 8px;background:#eee;color:#555"  # a button of before
-COPIED = "user-select:all;-webkit-user-select:all"  # one click selects the whole command
 
 
 @dataclass(frozen=True)
@@ -73,23 +46,7 @@ class Card:
         return "\n".join([*self.commands, self.verdict, *pressed, *advice, *self._tables()])
 
     def _repr_html_(self) -> str:
-        commands = "".join(
-            f"<pre style='{PRE};{COPIED}' title='a click selects the whole command'>{coloured(c)}</pre>"
-            for c in self.commands
-        )
-        verdict = (
-            f"<div><span style='{PILL.format(COLOURS[self.outcome])}'>{self.outcome}</span>"
-            f"&ensp;<code>{escape(self.number)}</code>&ensp;<b>{escape(self.title)}</b>"
-            f"&ensp;<span style='{QUIET}'>{escape(self.seen)}</span></div>"
-        )
-        pressed = _pressed(self.press) if self.press else ""
-        advice = "".join(
-            f"<div style='margin:3px 0;white-space:pre-wrap'><b>{name}</b>&ensp;{escape(words)}</div>"
-            for name, words in self._advice()
-        )
-        tables = "".join(_table_of(reply) for reply in self.replies)
-        box = BOX.format(COLOURS[self.outcome])
-        return f"<div {PLAIN} style='{box}'>{commands}{verdict}{pressed}{advice}{tables}</div>"
+        return part("card", self, self._advice(), [_view(reply) for reply in self.replies])
 
     def _advice(self) -> list[tuple[str, str]]:
         found = []
@@ -103,21 +60,6 @@ class Card:
 
     def _tables(self) -> list[str]:
         return [text for text in map(_lines_of, self.replies) if text]
-
-
-def _pressed(press: Press) -> str:
-    """The button as it was, who pressed it, and a line of lamps: filled where something was seen."""
-    lamps = "".join(
-        f"<span style='margin-right:16px;display:inline-block'><span style='color:{COLOURS[colour]}'>{sign}</span>"
-        f"&thinsp;{escape(lamp.words)}</span>"
-        for lamp in press.lamps
-        for sign, colour in [LAMPS[lamp.lit]]
-    )
-    label = f"<span style='{GREY}'>{escape(press.label)}</span>"
-    return f"<div style='margin:4px 0'>{label}&ensp;{escape(press.words)}</div><div style='margin:4px 0'>{lamps}</div>"
-
-
-LAMPS = {True: ("●", "passed"), False: ("○", "missing"), None: ("◌", "waiting")}
 
 
 @dataclass(frozen=True)
@@ -168,41 +110,30 @@ class Bar:
         return [line for line in lines if self.steps or line[0] not in ("steps", "undos")]
 
     def _repr_html_(self) -> str:
-        colour = RED if self.production else COLOURS["asking"]
         (_, where), *others = self._lines()
         alarming = {"undos": bool(self.owed), "gate": not self.gate.startswith("open")}
-        facts = "".join(
-            f"<span style='margin-right:22px;display:inline-block{ALARM * alarming.get(name, False)}'>"
-            f"<span style='{QUIET}'>{name}</span>&ensp;{escape(words)}</span>"
-            for name, words in others
-        )
-        return (
-            f"<div {PLAIN} style='border:2px solid {colour};border-radius:4px;font-size:13px;line-height:1.6'>"
-            f"<div style='background:{colour};color:#fff;padding:3px 10px'><b>{escape(self.profile.upper())}</b>"
-            f"&ensp;{escape(where)}</div><div style='padding:4px 10px'>{facts}</div></div>"
-        )
+        facts = [(name, words, alarming.get(name, False)) for name, words in others]
+        return part("bar", RED if self.production else COLOURS["asking"], self.profile, where, facts)
 
 
 class Sheet(dict[str, Any]):
     """Facts by their names, one below the other."""
 
     def _repr_html_(self) -> str:
-        lines = "".join(
-            f"<div style='display:flex;gap:1em'><b style='flex:0 0 7em'>{escape(name)}</b>"
-            f"<span style='overflow-wrap:anywhere'>{escape(_words(value))}</span></div>"
-            for name, value in self.items()
-        )
-        return f"<div {PLAIN} style='{BOX.format('#bbb')}'>{lines}</div>"
+        return part("sheet", [(name, _words(value)) for name, value in self.items()])
 
 
 def _words(value: Any) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value or "none")
 
 
-def _table_of(reply: Mapping[str, Any]) -> str:
-    if reply["rows"]:
-        return table(reply["rows"][:ROWS]) + "".join(f"<div>{line}</div>" for line in _left_out(reply))
-    return f"<pre style='{PRE}'>{escape(reply['text'][-OUTPUT:])}</pre>" if reply["text"].strip() else ""
+def _view(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card shows of a reply: the first rows, else the end of its output."""
+    return {
+        **_cells(reply["rows"][:ROWS]),
+        "left_out": _left_out(reply),
+        "text": reply["text"][-OUTPUT:] if reply["text"].strip() else "",
+    }
 
 
 def _lines_of(reply: Mapping[str, Any]) -> str:
@@ -217,14 +148,15 @@ def _left_out(reply: Mapping[str, Any]) -> list[str]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as an HTML table."""
-    rows = standing(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    head = "".join(f"<th style='text-align:left'>{escape(str(c))}</th>" for c in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td style='{_fit(shown)}'>{escape(shown)}</td>" for shown in cells) + "</tr>"
-        for cells in ([_cell(row.get(c)) for c in columns] for row in rows)
-    )
-    return f"<table style='margin:4px 0'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    view = _cells(rows)
+    return part("table", view["columns"], view["rows"])
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns of rows, and what is shown of each value."""
+    shown = standing(rows)
+    columns = list(dict.fromkeys(name for row in shown for name in row))
+    return {"columns": columns, "rows": [[_cell(row.get(name)) for name in columns] for row in shown]}
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -236,15 +168,7 @@ def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """A command that only looked, and what it saw."""
-    told = table(rows[:SHOWN]) if rows else f"<div style='{QUIET}'>no rows</div>"
-    left = f"<div>and {len(rows) - SHOWN} more</div>" if len(rows) > SHOWN else ""
-    sent = f"<pre style='{PRE};{COPIED}'>{coloured(command)}</pre>"
-    return f"<div {PLAIN} style='{BOX.format('#bbb')}'>{sent}{told}{left}</div>"
-
-
-def _fit(shown: str) -> str:
-    """What is long is broken anywhere, so that the last columns stay in sight."""
-    return "text-align:left" + (";overflow-wrap:anywhere;min-width:14em" if len(shown) > LONG else "")
+    return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 
 def _cell(found: Any) -> str:
@@ -254,7 +178,4 @@ def _cell(found: Any) -> str:
 
 def progress(share: float) -> str:
     """A thin line that is filled so far; nothing where there is no end to reach."""
-    if not share:
-        return ""
-    done = f"<div style='width:{min(share, 1):.0%};height:4px;background:{COLOURS['asking']}'></div>"
-    return f"<div style='background:#ddd;height:4px;max-width:30em;margin:4px 0 4px 14px'>{done}</div>"
+    return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

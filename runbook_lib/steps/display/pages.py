@@ -1,27 +1,44 @@
-"""HTML pages for people: self-contained, nothing fetched, everything escaped, secrets taken out first."""
+"""HTML for people, from jinja2 templates: pages and parts of a cell; everything is escaped, nothing is fetched."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from runbook_lib.files import write_whole
 from runbook_lib.settings import profiles
-from runbook_lib.steps.display.cards import COLOURS
+from runbook_lib.steps.display.highlighting import coloured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+# Okabe-Ito, dark enough for white words on them; told apart with every kind of colour vision, and never without a word.
+COLOURS = {
+    "passed": "#007A58",
+    "failed": "#B84A00",
+    "waiting": "#7A5D00",
+    "unknown": "#9C4A7C",
+    "missing": "#666666",
+    "asking": "#00639C",
+}
 OTHER = "#666666"  # an outcome without a colour of its own: interrupted, not sealed
+RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
     """``view`` (JSON-like) in a template of ours, without the secrets of any profile."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
+
+
+def part(macro: str, *values: Any) -> str:
+    """What one macro of ``cell.html`` makes of ``values``, from which secrets were taken out already."""
+    return str(getattr(_cell(), macro)(*values))
 
 
 def save(path: Path, text: str) -> Path:
@@ -40,6 +57,12 @@ def instant(at: str) -> datetime:
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
+@cache
+def _cell() -> Any:
+    return _environment().get_template("cell.html").module
+
+
+@cache
 def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("runbook_lib.steps.display"),
@@ -48,7 +71,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"moment": moment, "colour": lambda word: COLOURS.get(word, OTHER), "png": _png}
+    made.globals["red"] = RED
+    made.filters |= {
+        "moment": moment,
+        "colour": lambda outcome: COLOURS.get(outcome, OTHER),
+        "png": _png,
+        "coloured": lambda command: Markup(coloured(command)),  # noqa: S704 - the painter escapes what it paints
+    }
     return made
 
 

@@ -13,9 +13,7 @@ from runbook_lib.agentic_trading.symptoms import Symptom
 from runbook_lib.records.presses import Lamp, Press
 from runbook_lib.steps.display.cards import (
     BROAD,
-    COLOURS,
     OUTPUT,
-    RED,
     ROWS,
     SHOWN,
     Bar,
@@ -26,6 +24,7 @@ from runbook_lib.steps.display.cards import (
     progress,
     table,
 )
+from runbook_lib.steps.display.pages import COLOURS, RED
 
 SYMPTOM = Symptom("x", "x", "The cause is this.", "Mend it so.")
 
@@ -192,7 +191,7 @@ def test_a_command_is_coloured_and_one_click_selects_it_whole() -> None:
 
 def test_two_amounts_in_a_card_are_no_formula() -> None:
     for shown in (Card("3.1c", "T", "passed", seen="$0.49 of $0.01"), bar(following="1.4a From $1 to $2", steps=9)):
-        assert shown._repr_html_().startswith("<div class='mathjax_ignore'")
+        assert shown._repr_html_().startswith('<div class="mathjax_ignore"')
 
 
 def test_a_long_value_is_broken_so_that_the_last_columns_stay_in_sight() -> None:
