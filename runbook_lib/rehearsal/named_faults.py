@@ -67,8 +67,8 @@ class NamedFaults:
 
 
 def _http(world: World, wanted: list[Json]) -> Undo:
-    made = [world.faults.add(**fault).id for fault in wanted]
-    return lambda: [world.faults.active.pop(one, None) for one in made]
+    added = [world.faults.add(**fault).id for fault in wanted]
+    return lambda: [world.faults.active.pop(number, None) for number in added]
 
 
 def _set(world: World, wanted: Json) -> Undo:
@@ -98,19 +98,19 @@ def _venue(world: World, wanted: Json) -> Undo:
 
 def _vercel(world: World, wanted: Json) -> Undo:
     """Change variables and redeploy; both again afterwards."""
-    found = {key: world.vercel.variable(key) for key in wanted}
-    before = {key: variable.value if variable else None for key, variable in found.items()}
+    variables = {key: world.vercel.variable(key) for key in wanted}
+    before = {key: variable.value if variable else None for key, variable in variables.items()}
     _put(world, wanted)
     return lambda: _put(world, before)
 
 
 def _put(world: World, values: Json) -> None:
     for key, value in values.items():
-        found = world.vercel.variable(key)
+        variable = world.vercel.variable(key)
         if value is not None:
-            world.vercel.put(key, value, found.type if found else "encrypted")
-        elif found is not None:
-            del world.vercel.variables[found.id]
+            world.vercel.put(key, value, variable.type if variable else "encrypted")
+        elif variable is not None:
+            del world.vercel.variables[variable.id]
     world.vercel.deploy(seconds=0)
 
 

@@ -1,4 +1,4 @@
-"""What a drill does to the platform behind its back: statements, variables, states kept and brought back."""
+"""Let a drill change the platform behind its back: statements, variables, snapshots kept and brought back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.world.world import World
 
 @dataclass(frozen=True)
 class Switches:
-    """What is set outside the database: Vercel's variables and deployments, Fly's secrets."""
+    """Everything that is set outside the database: Vercel's variables and deployments, Fly's secrets."""
 
     variables: dict[str, Variable]
     deployments: list[Deployment]
@@ -27,12 +27,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """As it is now."""
+        """Copy them as they are now."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), list(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """As it was; apps made since stay."""
+        """Set them as they were; apps made since stay."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = list(self.deployments)
         for name, secrets in self.secrets.items():
@@ -56,11 +56,11 @@ def endpoints(world: World) -> dict[str, Endpoint]:
 
     def variables(ask: Ask) -> Response:
         for key, value in ask.body().items():
-            found = world.vercel.variable(key)
+            variable = world.vercel.variable(key)
             if value is not None:
-                world.vercel.put(key, value, found.type if found else "encrypted")
-            elif found is not None:
-                del world.vercel.variables[found.id]
+                world.vercel.put(key, value, variable.type if variable else "encrypted")
+            elif variable is not None:
+                del world.vercel.variables[variable.id]
         return Response(status_code=204)
 
     async def keep(ask: Ask) -> Response:

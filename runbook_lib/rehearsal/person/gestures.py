@@ -1,4 +1,4 @@
-"""What the person does: clicks in dashboards and in the platform's pages, and signs with a wallet."""
+"""Do what the person does: click in dashboards and in the platform's pages, and sign with a wallet."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Person:
 
     def backup(self) -> Answer:
         """Look into the dashboard for a backup or point-in-time recovery."""
-        found = self.world.supabase.restorable()
-        listed = len(found["backups"])
-        if not found["pitr_enabled"] and not listed:
+        restorable = self.world.supabase.restorable()
+        listed = len(restorable["backups"])
+        if not restorable["pitr_enabled"] and not listed:
             raise Declined("the dashboard lists no backup, and point-in-time recovery is off")
-        text = "point-in-time recovery is on" if found["pitr_enabled"] else f"{listed} backups are listed"
+        text = "point-in-time recovery is on" if restorable["pitr_enabled"] else f"{listed} backups are listed"
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
@@ -72,8 +72,8 @@ class Person:
             if cron["path"].endswith("heartbeat-sweep"):
                 cron["schedule"] = schedule
         path.write_text(json.dumps(content, indent=2) + "\n")
-        made = self.world.vercel.deploy()
-        return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {made.id}", "deployment": made.id}
+        build = self.world.vercel.deploy()
+        return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {build.id}", "deployment": build.id}
 
     def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
         """Put a rotated secret into the checkout's local environment file, under every name it has there."""
@@ -83,7 +83,7 @@ class Person:
             urls = ("POSTGRES_URL", "POSTGRES_URL_NON_POOLING", "POSTGRES_PRISMA_URL")
             names |= {"POSTGRES_PASSWORD": "{}"} | dict.fromkeys(urls, url)
         path = self.world.folder / "repository/apps/web/.env.local"
-        path.write_text("".join(f"{one}={text.format(value)}\n" for one, text in names.items()))
+        path.write_text("".join(f"{name}={text.format(value)}\n" for name, text in names.items()))
         return {"performed": f"rewrote {', '.join(names)} in apps/web/.env.local"}
 
     # -- Skills
@@ -95,8 +95,8 @@ class Person:
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
         """Fill in a sheet (`paper`, `tiny`, `checklist`) and save it as a new Skill; ``risk`` overrides caps."""
         content = payload(sheet, self.world.tick, **risk)
-        made = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
-        return {"performed": f"saved a Skill from the sheet {sheet!r}", **made}
+        skill = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
+        return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
 
     def upgrade(self, skill: str | None = None, **risk: Any) -> Answer:
         """Save another version of a Skill with other caps (checklist, phase 4)."""
@@ -104,8 +104,8 @@ class Person:
         skill = skill or self._skill()
         content = self._page("GET", f"/skills/{skill}")["payload"]
         content["risk"] |= risk
-        made = self._page("POST", f"/skills/{skill}/versions", payload=content, notes="real size")
-        return {"performed": f"saved version {made['version']} with {risk}", **made}
+        version = self._page("POST", f"/skills/{skill}/versions", payload=content, notes="real size")
+        return {"performed": f"saved version {version['version']} with {risk}", **version}
 
     def backtest(self, hours: float = 24, skill: str | None = None) -> Answer:
         """Start a backtest from the Skill's page."""
@@ -116,8 +116,8 @@ class Person:
 
     def deploy_paper(self, skill: str | None = None) -> Answer:
         """Deploy, Paper, confirm, Deploy."""
-        made = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
-        return {"performed": "clicked Deploy for paper", **made}
+        deployment = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
+        return {"performed": "clicked Deploy for paper", **deployment}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
         """Click a command's button on the deployment's page, once it shows one."""
@@ -133,15 +133,15 @@ class Person:
         if not page["agents"]:
             raise Declined("the page offers no authorised agent wallet: authorise one first")
         agent = page["agents"][0]["id"]
-        made = self._page("POST", f"/skills/{skill}/deploy", broker=MAINNET, agent=agent, confirmed=True)
+        deployment = self._page("POST", f"/skills/{skill}/deploy", broker=MAINNET, agent=agent, confirmed=True)
         warned = page["cross_margin_warning"]
-        return {"performed": "clicked Deploy live", "cross_margin_warning": warned, "agent_id": agent, **made}
+        return {"performed": "clicked Deploy live", "cross_margin_warning": warned, "agent_id": agent, **deployment}
 
     def revoke(self, deployment: str | None = None) -> Answer:
         """Click Revoke on the deployment's page."""
         chosen = deployment or self._deployment(MAINNET)
-        found = self._page("POST", f"/deployments/{chosen}/revoke")
-        return {"performed": "clicked Revoke", "deployment_id": chosen, **found}
+        revoked = self._page("POST", f"/deployments/{chosen}/revoke")
+        return {"performed": "clicked Revoke", "deployment_id": chosen, **revoked}
 
     # -- the wallet
 
@@ -184,8 +184,9 @@ class Person:
         self._read(self.shown)
         typed, self.shown = self.shown["typed_data"], None
         signed = self.wallet.sign_message(encode_typed_data(full_message=typed)).signature.hex()
-        made = self._page("POST", "/agents/approve", typed=typed, signature=f"0x{signed.removeprefix('0x')}")
-        return {"performed": f"signed {typed['primaryType']} for {made['agent_address']}", "typed_data": typed, **made}
+        agent = self._page("POST", "/agents/approve", typed=typed, signature=f"0x{signed.removeprefix('0x')}")
+        words = f"signed {typed['primaryType']} for {agent['agent_address']}"
+        return {"performed": words, "typed_data": typed, **agent}
 
     def _read(self, shown: Answer) -> None:
         """What a careful person compares in the wallet's window before signing."""

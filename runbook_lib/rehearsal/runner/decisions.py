@@ -1,4 +1,4 @@
-"""The decision maker in place of the model: seeded, so the same Skill decides the same again, at a model's price."""
+"""Decide in place of the model: seeded, so that the same Skill decides the same again, at a model's price."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """US dollars for so many tokens; None for a model without a rate."""
+    """Price so many tokens in US dollars; None for a model without a rate."""
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]
@@ -40,13 +40,13 @@ def price(model: str, prompt: int, completion: int) -> float | None:
 
 
 def model_of(payload: Mapping[str, Any]) -> str:
-    """The model id of a Skill, which is text or an object with an ``id``."""
+    """Return the model id of a Skill, which is text or an object with an ``id``."""
     model = payload.get("model")
     return str(model.get("id") if isinstance(model, dict) else model)
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """The decision of the Skill's n-th tick: open when flat, now and then close, else hold."""
+    """Decide the Skill's n-th tick: open when flat, now and then close, else hold."""
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)
@@ -54,11 +54,11 @@ def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int
 
 
 def symbols_of(payload: Mapping[str, Any]) -> list[str]:
-    """The symbols a Skill may choose from, its own context's first."""
+    """Return the symbols a Skill may choose from, its own context's first."""
     risk, context = payload.get("risk") or {}, payload.get("context") or {}
-    found = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
+    listed = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
     allowed = risk.get("allowedSymbols")
-    return [one for one in dict.fromkeys(found) if allowed is None or one in allowed] or ["BTC"]
+    return [symbol for symbol in dict.fromkeys(listed) if allowed is None or symbol in allowed] or ["BTC"]
 
 
 def _propose(
@@ -76,7 +76,7 @@ def _propose(
 
 
 def _opening(payload: Mapping[str, Any], account: Account, draw: random.Random) -> Action:
-    """An order a little under the tighter of both caps, or of the smallest size where that is more."""
+    """Size an order a little under the tighter of both caps, or at the smallest size where that is more."""
     risk = payload.get("risk") or {}
     percent = min(float(risk.get("maxPositionPct", 5)), float(risk.get("maxTotalExposurePct", 100)))
     smallest = max(VENUE_MINIMUM, float(risk.get("minOrderUsd", VENUE_MINIMUM)))

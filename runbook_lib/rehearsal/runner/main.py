@@ -1,9 +1,9 @@
-"""The live runner's stand-in: one process per deployment, as the platform runs it (facts platform 6 to 12).
+"""Run the live runner's stand-in: one process per deployment, as the platform does.
 
 Everything it needs comes from its own environment: ``DEPLOYMENT_ID`` and the app's secrets as in production, and from
 the rehearsal ``RUNBOOK_REHEARSAL`` (the folder with the addresses), ``RUNBOOK_REST`` (the service role's way into the
-database) and ``RUNBOOK_TICK`` (seconds that stand for five minutes). Exit codes: 0 for a
-stop, 1 for anything the restart policy should see.
+database) and ``RUNBOOK_TICK`` (seconds that stand for five minutes). Exit codes: 0 for a stop, 1 for anything the
+restart policy should see.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """From nothing to the tick loop; raise `Fatal` with the words the operator will look for."""
+        """Get from nothing to the tick loop; raise `Fatal` with the words the operator will look for."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -117,7 +117,7 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Until a stop: then the tick in progress ends, the row says stopped and the process leaves."""
+        """Work until a stop: then the tick in progress ends, the row says stopped and the process leaves."""
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -199,7 +199,7 @@ class Runner:
     async def _carry_out(
         self, decision: Decision, risk: Mapping[str, Any], account: Account, orders: int
     ) -> dict[str, Any]:
-        """Put the proposal through the engine and, if it passes, to the broker; the verdict."""
+        """Put the proposal through the engine and, if it passes, to the broker; return the verdict."""
         if decision.action is None:
             return {"status": "noop", "reason": "agent_proposed_nothing"}
         rejection = judge(decision.action, risk, account, orders_today=orders)
@@ -211,7 +211,7 @@ class Runner:
             return (await self.broker.execute(decision.action, self.marks)).view()
 
     async def _refresh_marks(self) -> None:
-        """The venue's mids; when it has none for us, the last of the Skill's own symbols."""
+        """Take the venue's mids; when it gives none, keep the last of the Skill's own symbols."""
         try:
             mids = await self.venue.info("allMids")
         except VenueError as problem:
@@ -249,7 +249,7 @@ class Runner:
         await self.store.state(None)
 
     async def _beat(self) -> None:
-        """A heartbeat without a decision."""
+        """Write a heartbeat without a decision."""
         with contextlib.suppress(VenueError):
             self.marks = {key: float(price) for key, price in (await self.venue.info("allMids")).items()}
         try:
@@ -282,7 +282,7 @@ class Runner:
             await self._obey(command)
 
     async def _obey(self, command: str) -> None:
-        """Do what a command row says and acknowledge it; a kill never gets that far."""
+        """Do what a command row says, then acknowledge it; a kill ends the process before that."""
         async with self.handling:
             row = await self.store.command(command)
             if row is None:
@@ -313,8 +313,8 @@ class Runner:
             await self.store.log("snapshot", "state snapshot written")
 
     async def _flatten(self) -> None:
-        """Paused first, so that nothing opens again behind the closing orders."""
-        self.status = "paused"
+        """Pause, then close everything the account holds."""
+        self.status = "paused"  # first, so that nothing opens again behind the closing orders
         try:
             async with self.trading:
                 await self._refresh_marks()
@@ -341,7 +341,7 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Marks of the symbols in the Skill's own context, which its bars keep fresh when the venue's mids do not."""
+    """Choose the marks of the symbols in the Skill's own context, which its bars keep fresh without the mids."""
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 
@@ -350,7 +350,7 @@ async def run(settings: Settings) -> None:
     """Boot and live; raise `SystemExit` with 1 when the runner could not go on."""
     runner = Runner(settings)
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101  we are in one
+    assert task is not None  # noqa: S101  a coroutine always runs in a task
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:

@@ -36,7 +36,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @dataclass
 class Placed:
-    """An order whose fills are awaited: those seen so far by ``tid``."""
+    """An order whose fills are awaited, with those seen so far by ``tid``."""
 
     size: float
     settled: bool = False  # its row is written; a fill that comes later corrects it
@@ -44,7 +44,7 @@ class Placed:
     complete: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, fill: dict[str, Any]) -> None:
-        self.fills[fill["tid"]] = fill
+        self.fills[fill["tid"]] = fill  # the venue may announce a fill twice, with one tid
         if self.filled >= self.size * 0.999999:
             self.complete.set()
 
@@ -84,7 +84,7 @@ class MainnetBroker:
     async def start(self) -> None:
         """Read the venue's universe and the account's mode, open the feed; raise `VenueError` if it is silent."""
         meta = await self.venue.info("meta")
-        self._universe = {one["name"]: one["szDecimals"] for one in meta["universe"]}
+        self._universe = {asset["name"]: asset["szDecimals"] for asset in meta["universe"]}
         self._exchange = Exchange(
             self.wallet, self.venue.address, meta=meta, account_address=self.master, spot_meta=NO_SPOT, timeout=5
         )
@@ -100,14 +100,15 @@ class MainnetBroker:
             await asyncio.wait({self._feed})
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Equity by the account's mode, and positions as the venue has them."""
+        """Return equity by the account's mode, and positions as the venue has them."""
         state = await self.venue.info("clearinghouseState", user=self.master)
-        positions = tuple(_position(one["position"], marks) for one in state["assetPositions"])
+        held = [entry["position"] for entry in state["assetPositions"]]
+        positions = tuple(_position(position, marks) for position in held)
         equity = float(state["marginSummary"]["accountValue"])
         if self.mode in UNIFIED:
             spot = await self.venue.info("spotClearinghouseState", user=self.master)
-            usdc = sum(float(one["total"]) for one in spot["balances"] if one["coin"] == "USDC")
-            equity = usdc + sum(float(one["position"]["unrealizedPnl"]) for one in state["assetPositions"])
+            usdc = sum(float(balance["total"]) for balance in spot["balances"] if balance["coin"] == "USDC")
+            equity = usdc + sum(float(position["unrealizedPnl"]) for position in held)
         return Account(equity, positions)
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
@@ -124,21 +125,21 @@ class MainnetBroker:
         return await self._place(symbol, buy, size, marks[symbol], reduce_only=False)
 
     async def flatten(self, marks: Mapping[str, float]) -> None:
-        """Cancel what rests, then close everything the wallet holds, each position in one order: a partial close may
-        be under $10."""
+        """Cancel what rests, then close each position the wallet holds."""
         await self._cancel_resting()
         for symbol, size in (await self._rest_sizes()).items():
+            # in one order: what a partial close leaves may be under the venue's $10 minimum
             await self._place(symbol, size < 0, abs(size), marks[symbol], reduce_only=True)
 
     async def _cancel_resting(self) -> None:
         resting = await self.venue.info("openOrders", user=self.master)
         if resting:
-            wanted = [{"coin": one["coin"], "oid": one["oid"]} for one in resting]
+            wanted = [{"coin": order["coin"], "oid": order["oid"]} for order in resting]
             response = await self._ask("bulk_cancel", wanted)
             await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {response}")
 
     async def _ask(self, name: str, *words: Any, **more: Any) -> Any:
-        """The venue's response to a method of the SDK; raise `BrokerError` with its words."""
+        """Return the venue's response to a method of the SDK; raise `BrokerError` with its words."""
         try:
             reply = await asyncio.to_thread(getattr(self._exchange, name), *words, **more)
         except (SdkError, OSError) as problem:
@@ -148,7 +149,7 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Where REST and the socket disagree, on a second look too; then REST is believed."""
+        """Return where REST and the socket disagree on a second look too; then REST is believed."""
         if not await self._differ():
             return None
         await asyncio.sleep(0.3)  # a fill may be on its way
@@ -159,10 +160,11 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """REST's sizes if they are not the socket's, else None; {} reads as flat."""
+        """Return REST's sizes if they are not the socket's, else None; a flat wallet has noughts."""
         rest = await self._rest_sizes()
         symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
-        if all(abs(rest.get(one, 0.0) - self.socket_sizes.get(one, 0.0) - self.wrong_by) < 1e-9 for one in symbols):
+        gaps = [rest.get(symbol, 0.0) - self.socket_sizes.get(symbol, 0.0) - self.wrong_by for symbol in symbols]
+        if all(abs(gap) < 1e-9 for gap in gaps):
             return None
         return rest or dict.fromkeys(symbols, 0.0)
 
@@ -178,8 +180,8 @@ class MainnetBroker:
         await self.store.log("order_placed", text, cloid=raw, symbol=symbol, side=side, sizeBase=size)
         how: Any = {"limit": {"tif": "Ioc"}}
         try:
-            found = await self._ask("order", symbol, buy, size, limit, how, reduce_only=reduce_only, cloid=cloid)
-            [status] = found["data"]["statuses"]
+            response = await self._ask("order", symbol, buy, size, limit, how, reduce_only=reduce_only, cloid=cloid)
+            [status] = response["data"]["statuses"]
             if "error" in status:
                 raise BrokerError(f"hyperliquid: {status['error']}")
         except BrokerError as refused:
@@ -188,7 +190,7 @@ class MainnetBroker:
         return await self._settle(raw, symbol, status)
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
-        """Wait for the fills, at most two seconds; then take the order's own reply for it."""
+        """Wait for the fills, at most two seconds; then believe the order's own reply."""
         placed = self.placed[cloid]
         answer = status.get("filled") or {}
         placed.size = float(answer.get("totalSz", placed.size))
@@ -226,14 +228,14 @@ class MainnetBroker:
         return float(Decimal(str(size)).quantize(step, ROUND_DOWN))
 
     def _limit(self, symbol: str, price: float) -> float:
-        """Five significant figures and 6 - szDecimals decimals (facts services 4.3)."""
+        """Round a price as the venue demands: five significant figures, 6 - szDecimals decimals (services 4.3)."""
         return round(float(f"{price:.5g}"), 6 - self._universe[symbol])
 
     # -- the venue's view
 
     async def _rest_sizes(self) -> dict[str, float]:
         state = await self.venue.info("clearinghouseState", user=self.master)
-        return {one["position"]["coin"]: float(one["position"]["szi"]) for one in state["assetPositions"]}
+        return {held["position"]["coin"]: float(held["position"]["szi"]) for held in state["assetPositions"]}
 
     async def _follow(self) -> None:
         """Keep the feed up: subscribe, read, and come back after an outage."""
@@ -269,7 +271,7 @@ class MainnetBroker:
             await self.store.log("webdata2_apply_failed", text, level="error")
         if message.get("channel") != "userFills":
             return
-        for fill in sorted(message["data"]["fills"], key=lambda one: (one["time"], one["tid"])):
+        for fill in sorted(message["data"]["fills"], key=lambda fill: (fill["time"], fill["tid"])):
             if fill["tid"] not in self._seen:
                 self._seen.add(fill["tid"])
                 await self._filled(fill)
@@ -283,8 +285,9 @@ class MainnetBroker:
                 await self._row(cloid, "filled", placed.filled, placed.price, placed.fee)
 
 
-def _position(found: dict[str, Any], marks: Mapping[str, float]) -> Position:
-    size = float(found["szi"])
-    mark = marks.get(found["coin"]) or float(found["positionValue"]) / abs(size)
-    liquidation = float(found["liquidationPx"]) if found["liquidationPx"] else None
-    return Position(found["coin"], size, float(found["entryPx"]), mark, float(found["leverage"]["value"]), liquidation)
+def _position(held: dict[str, Any], marks: Mapping[str, float]) -> Position:
+    """Read a position of the venue; without a mark its own value gives the price."""
+    size = float(held["szi"])
+    mark = marks.get(held["coin"]) or float(held["positionValue"]) / abs(size)
+    liquidation = float(held["liquidationPx"]) if held["liquidationPx"] else None
+    return Position(held["coin"], size, float(held["entryPx"]), mark, float(held["leverage"]["value"]), liquidation)

@@ -1,4 +1,4 @@
-"""Brokers of a runner: what they have in common, and the paper broker. The mainnet broker is in ``mainnet``."""
+"""What a runner asks of any broker, the paper broker, and the stub that an old image has."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class PaperBroker:
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start anew with $10,000, or where ``agent_state`` says an earlier process left off."""
-        kept = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
-        self.held = {one["symbol"]: Position(*(one[key] for key in kept)) for one in positions or []}
-        profit = sum(one.profit for one in self.held.values())
+        fields = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
+        self.held = {row["symbol"]: Position(*(row[name] for name in fields)) for row in positions or []}
+        profit = sum(position.profit for position in self.held.values())
         self.cash = PAPER_BALANCE if equity is None else equity - profit
         self.orders = 0
 
     async def start(self) -> None:
-        """Nothing to connect to."""
+        """Connect to nothing."""
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Equity and positions at these marks; a position whose symbol has none keeps its last."""
-        positions = [replace(one, mark=marks.get(one.symbol, one.mark)) for one in self.held.values()]
-        equity = self.cash + sum(one.profit for one in positions)
-        return Account(equity, tuple(self._with_liquidation(one, equity) for one in positions))
+        """Return equity and positions at these marks; a position whose symbol has none keeps its last."""
+        positions = [replace(held, mark=marks.get(held.symbol, held.mark)) for held in self.held.values()]
+        equity = self.cash + sum(position.profit for position in positions)
+        return Account(equity, tuple(self._with_liquidation(position, equity) for position in positions))
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
         """Trade at the mark; raise `BrokerError` when there is none for the symbol."""
@@ -86,7 +86,7 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Its book is the only one."""
+        """Find none: nothing but this book says what is held."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
@@ -105,18 +105,18 @@ class PaperBroker:
             self.held[symbol] = Position(symbol, total, entry, price, leverage)
         return fee
 
-    def _with_liquidation(self, one: Position, equity: float) -> Position:
-        """Cross margin: the mark at which equity equals maintenance, None where no price gets there."""
-        sign = 1 if one.size > 0 else -1
-        price = (one.mark - equity / one.size) / (1 - sign * MAINTENANCE)
-        return replace(one, liquidation_price=price if price > 0 else None)
+    def _with_liquidation(self, held: Position, equity: float) -> Position:
+        """Add the mark at which equity equals cross maintenance margin, None where no price gets there."""
+        sign = 1 if held.size > 0 else -1
+        price = (held.mark - equity / held.size) / (1 - sign * MAINTENANCE)
+        return replace(held, liquidation_price=price if price > 0 else None)
 
 
 class StubBroker:
     """The mainnet broker of an image that was built before the real one: it starts, and can do nothing."""
 
     async def start(self) -> None:
-        """Connects to nothing."""
+        """Connect to nothing."""
 
     async def account(self, _: Mapping[str, float]) -> Account:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker getAccount")
@@ -128,5 +128,5 @@ class StubBroker:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
 
     async def drift(self) -> None:
-        """Nothing to compare."""
+        """Compare nothing."""
         return

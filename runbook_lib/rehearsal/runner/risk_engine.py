@@ -1,4 +1,4 @@
-"""The execution engine's pipeline: fixed stages, the first rejection ends it (facts platform 16).
+"""Judge proposed actions as the execution engine does: in fixed stages, of which the first rejection ends it.
 
 Pure: the runner feeds it the proposed action, the Skill's risk caps and the account, and acts on the verdict.
 """
@@ -49,7 +49,7 @@ class Account:
     positions: tuple[Position, ...] = ()
 
     def held(self, symbol: str) -> Position | None:
-        return next((one for one in self.positions if one.symbol == symbol), None)
+        return next((position for position in self.positions if position.symbol == symbol), None)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Rejection:
 def judge(
     action: Mapping[str, Any], risk: Mapping[str, Any], account: Account, *, orders_today: int
 ) -> Rejection | None:
-    """The first rejection, or None when the action may be executed.
+    """Return the first rejection, or None when the action may be executed.
 
     ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``.
     ``risk`` holds the Skill's caps; one it does not name does not apply.
@@ -101,14 +101,14 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Resulting notional against both caps, then the smallest order; a close only shrinks, so it passes."""
+    """Hold the resulting notional against both caps, then the smallest order; a close only shrinks, so it passes."""
     if action["kind"] == "close":
         return
     size = float(action["sizeUsd"]) * (1 if action["side"] == "buy" else -1)
     held = account.held(action["symbol"])
     signed = held.size * held.mark if held else 0.0
     result = abs(signed + size)
-    others = sum(one.notional for one in account.positions if one.symbol != action["symbol"])
+    others = sum(other.notional for other in account.positions if other.symbol != action["symbol"])
     for rule, key, value in (
         ("R3_POSITION_CAP", "maxPositionPct", result),
         ("R3_EXPOSURE_CAP", "maxTotalExposurePct", result + others),
@@ -128,7 +128,7 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """The halt of layer 5: the day's loss in per cent of its first equity has reached the Skill's limit."""
+    """Halt when the day's loss, in per cent of its first equity, has reached the Skill's limit."""
     limit = risk.get("dailyLossHaltPct")
     if limit is None or day_start <= 0:
         return None

@@ -1,4 +1,4 @@
-"""What can be made to go wrong in runners: a control file in the rehearsal's folder, which they look at.
+"""Make runners go wrong on purpose, through a control file in the rehearsal's folder that they look at.
 
 A key applies to one deployment or, as ``*``, to all. Its values: see ``KINDS``.
 """
@@ -30,17 +30,14 @@ KINDS = {
 
 
 def present(folder: Path, deployment: str) -> dict[str, Any]:
-    """The faults in force for a deployment, {} for none."""
-    try:
-        written: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
-    except FileNotFoundError:
-        return {}
+    """Return the faults in force for a deployment, {} for none."""
+    written = _written(folder)
     return written.get("*", {}) | written.get(deployment, {})
 
 
 @contextmanager
 def runner_fault(folder: Path, deployment: str = "*", **what: Any) -> Iterator[None]:
-    """Faults for the length of a block; what was in force before is in force again afterwards."""
+    """Put faults in force for the length of a block; what was in force before is in force again afterwards."""
     if unknown := what.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)
@@ -48,13 +45,16 @@ def runner_fault(folder: Path, deployment: str = "*", **what: Any) -> Iterator[N
     try:
         yield
     finally:
+        # faults may end in another order than they began: only ours are taken back
         now = _written(folder)
-        kept = {key: value for key, value in now.get(deployment, {}).items() if key not in what}
-        old = {key: value for key, value in before.get(deployment, {}).items() if key in what}
-        write_json(folder / FILE, now | {deployment: kept | old})
+        others = {key: value for key, value in now.get(deployment, {}).items() if key not in what}
+        replaced = {key: value for key, value in before.get(deployment, {}).items() if key in what}
+        write_json(folder / FILE, now | {deployment: others | replaced})
 
 
 def _written(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / FILE
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    try:
+        written: dict[str, dict[str, Any]] = json.loads((folder / FILE).read_text())
+    except FileNotFoundError:
+        return {}
+    return written

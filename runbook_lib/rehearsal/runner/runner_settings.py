@@ -1,4 +1,4 @@
-"""What a runner finds in its environment, and the words it ends with when something is missing there."""
+"""Read what a runner finds in its environment, and say what is missing there in the platform's words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fatal(Exception):
 
 
 def say(text: str) -> None:
-    """A line on the console, which is the machine's log."""
+    """Write a line on the console, which is the machine's log."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -56,7 +56,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """The address to LISTEN at; raise `Fatal` when the variables do not give one."""
+        """Return the address to LISTEN at; raise `Fatal` when the variables do not give one."""
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
@@ -79,7 +79,7 @@ class Settings:
             raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
 
     def _own(self) -> dict[str, str]:
-        """The rehearsal's own secrets of now."""
+        """Read the rehearsal's own secrets as they are now."""
         path = self.folder / "environment.json"
-        found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-        return found
+        secrets: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        return secrets

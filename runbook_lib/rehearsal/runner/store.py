@@ -1,7 +1,7 @@
-"""What a runner reads and writes in the platform's database.
+"""Read and write a runner's rows in the platform's database.
 
-Two ways in, as in the platform: rows go through the service role (supabase-js there), which the rehearsal opens for
-it; commands and the cost guard use a plain connection with the database password, which is what a wrong or
+There are two ways in, as in the platform: rows go through the service role (supabase-js there), which the rehearsal
+opens for it; commands and the cost guard use a plain connection with the database password, which is what a wrong or
 rotated password breaks.
 """
 
@@ -93,9 +93,9 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """What the server said, without the client's words around it: the line after FATAL or ERROR."""
-    found = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
-    return found[1] if found else str(problem).strip().partition("\n")[0]
+    """Return what the server said, without the client's words around it: the line after FATAL or ERROR."""
+    said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
+    return said[1] if said else str(problem).strip().partition("\n")[0]
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class Store:
 
     async def payload(self, loaded: Loaded) -> dict[str, Any]:
         rows = await self.query(PAYLOAD, skill=loaded.skill_id, version=loaded.skill_version)
-        found: dict[str, Any] = rows[0]["payload"]
-        return found
+        content: dict[str, Any] = rows[0]["payload"]
+        return content
 
     async def log(self, event: str, message: str, *, level: str = "info", **data: Any) -> None:
         self.say(f"live-runner: {event} {message}")
@@ -154,7 +154,7 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """The heartbeat; without an account it keeps equity and positions as they are."""
+        """Write the heartbeat; without an account it keeps equity and positions as they are."""
         if account is None:
             await self.query(ALIVE)
         else:
@@ -163,7 +163,7 @@ class Store:
     async def snapshot(
         self, decision: Decision, verdict: Mapping[str, Any], account: Account, context: Mapping[str, Any]
     ) -> None:
-        """The tick's row, the heartbeat and the log entry."""
+        """Write the tick's row, the heartbeat and the log entry."""
         words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
         message = f"tick {verdict['status']}: {words}"
         self.say(f"live-runner: {message}")
@@ -182,7 +182,7 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """A command that has not been acknowledged yet."""
+        """Return a command that has not been acknowledged yet, or None."""
         rows = await self.query(
             "select id::text, kind, payload from public.agent_commands "
             "where id = %(command)s::uuid and deployment_id = %(deployment)s::uuid and acked_at is null",
@@ -197,7 +197,7 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Queue a command for this deployment itself, as the cost guard does; its id."""
+        """Queue a command for this deployment itself, as the cost guard does; return its id."""
         rows = await self.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by) "
             "values (%(deployment)s::uuid, %(kind)s, %(payload)s, %(by)s) returning id::text",
@@ -206,8 +206,8 @@ class Store:
         return str(rows[0]["id"])
 
     async def agent_key(self, vault_key_id: str) -> str | None:
-        rows = await self.query("select public.get_hyperliquid_agent_secret(%(key)s::uuid) as found", key=vault_key_id)
-        return rows[0]["found"] if rows else None
+        rows = await self.query("select public.get_hyperliquid_agent_secret(%(key)s::uuid) as secret", key=vault_key_id)
+        return rows[0]["secret"] if rows else None
 
     async def _open(self) -> psycopg.AsyncConnection[DictRow]:
         async with self._opening:
@@ -222,12 +222,12 @@ class Store:
 def _state(account: Account) -> dict[str, Any]:
     return {
         "equity": round(account.equity, 6),
-        "positions": Jsonb([one.view() for one in account.positions]),
+        "positions": Jsonb([position.view() for position in account.positions]),
     }
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Month-to-date cost in US dollars and orders of the UTC day, over a connection of this tick's own.
+    """Return month-to-date cost in US dollars and orders of the UTC day, over a connection of this tick's own.
 
     Connections that idle are dropped long before the next tick in production, so every tick logs in again: this is
     where a runner with an old password starts to fail.
@@ -257,7 +257,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Ids of commands as they come."""
+        """Yield the ids of commands as they come."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

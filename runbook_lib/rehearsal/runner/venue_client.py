@@ -1,4 +1,4 @@
-"""The runner's plain way to the venue: ``POST /info`` over one kept connection, with the HTTP status at hand."""
+"""Ask the venue's ``POST /info`` over one kept connection, with the HTTP status at hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class VenueError(Exception):
 
 
 class VenueClient:
-    """Unsigned requests to the venue at ``address`` (``http://host:port``)."""
+    """Sends unsigned requests to the venue at ``address`` (``http://host:port``)."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -25,20 +25,20 @@ class VenueClient:
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
-        """The reply to an info request; raise `VenueError` with ``<status> <reason>`` otherwise."""
+        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` otherwise."""
         return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:
         with self._lock:
-            kept = self._connection.sock is not None
+            reused = self._connection.sock is not None
             try:
                 return self._exchange(body)
             except (OSError, http.client.HTTPException) as problem:
                 self._connection.close()
                 hung_up = isinstance(problem, ConnectionResetError | BrokenPipeError)  # also: answered nothing
-                if not (kept and hung_up):
+                if not (reused and hung_up):
                     raise VenueError(f"fetch failed: {problem or type(problem).__name__}") from problem
-        return self._ask(body)  # the kept connection had been closed meanwhile: once more, on a new one
+        return self._ask(body)  # the venue had closed the idle connection: once more, on a new one
 
     def _exchange(self, body: bytes) -> Any:
         self._connection.request("POST", "/info", body, {"Content-Type": "application/json"})

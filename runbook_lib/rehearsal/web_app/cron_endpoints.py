@@ -1,4 +1,4 @@
-"""The platform's own web app: its cron endpoints (checklist 0.5, 3.2; facts platform 10, 11) and its pages."""
+"""Serve the platform's own web app: its pages, and its cron endpoints (checklist 0.5, 3.2)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Variables of the live deployment; those it lacks come from the rehearsal's own."""
+        """Return the variables of the live deployment; those it lacks come from the rehearsal's own."""
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
@@ -75,13 +75,13 @@ class Web:
 
 
 def app(web: Web) -> Starlette:
-    """The HTTP of the platform's domain: its pages as a browser asks for them, and its jobs."""
+    """Serve the platform's domain: its pages as a browser asks for them, and its jobs."""
     endpoints = _pages(web) | {f"GET {path}": _job(web, do) for path, do in JOBS.items()}
     return application("web", {route: _logged(web, act) for route, act in endpoints.items()})
 
 
 def _job(web: Web, do: Callable[[Web], Json]) -> Endpoint:
-    """What a cron calls, with the secret of the live deployment."""
+    """Make the endpoint that a cron calls, with the secret of the live deployment."""
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"
@@ -93,7 +93,7 @@ def _job(web: Web, do: Callable[[Web], Json]) -> Endpoint:
 
 
 def _pages(web: Web) -> dict[str, Endpoint]:
-    """Every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
+    """Make every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
     sessions: dict[str, str] = {}
     studio, deploying, wallets = web.studio, web.deploying, web.wallets
 
@@ -114,7 +114,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": studio.skill(user, skill), "agents": deploying.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """``action(user, …)`` with the fields of the form, the query and the path."""
+        """Call ``action(user, …)`` with the fields of the form, the query and the path."""
 
         def act(ask: Ask) -> Json:
             if ask.bearer not in sessions:
@@ -142,7 +142,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """An endpoint whose outcome is a line in the function's log; why it broke is told only there."""
+    """Write an endpoint's outcome into the function's log; why it broke is told only there."""
 
     def endpoint(ask: Ask) -> Json:
         def log(level: str, text: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""The web app's deployments: creating one with its machine, commanding it, revoking its agent (facts platform 6, 7)."""
+"""Create the web app's deployments with their machines, command them, and revoke their agents."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Deploying:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """A deployment's row and its Fly machine, or a `Refusal` that says why not."""
+        """Make a deployment's row and its Fly machine; raise `Refusal` with what the page says."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
             raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
         if broker == MAINNET and environment.get("HYPERLIQUID_LIVE_ENABLED") != "true":
             raise Refusal(403, "live trading is disabled (HYPERLIQUID_LIVE_ENABLED)")
-        if broker == MAINNET and agent not in [one["id"] for one in self.agents(user)]:
+        if broker == MAINNET and agent not in [offered["id"] for offered in self.agents(user)]:
             raise Refusal(409, "authorise an agent wallet first")
-        found = self.world.web.studio.skill(user, skill)
-        [made] = self.world.query(
+        version = self.world.web.studio.skill(user, skill)["latest_version"]
+        [row] = self.world.query(
             "insert into public.deployments"
             " (user_id, skill_id, skill_version, broker_kind, hyperliquid_agent_id, status)"
             " values (%(user)s, %(skill)s, %(version)s, %(broker)s, %(agent)s, 'provisioning') returning id::text",
-            {"user": user, "skill": skill, "version": found["latest_version"], "broker": broker, "agent": agent},
+            {"user": user, "skill": skill, "version": version, "broker": broker, "agent": agent},
         )
-        return {"deployment_id": made["id"], "machine_id": self._machine(made["id"], environment)}
+        return {"deployment_id": row["id"], "machine_id": self._machine(row["id"], environment)}
 
     def _machine(self, deployment: str, environment: dict[str, str]) -> str:
-        """The machine of a deployment, from the pinned image, with the password passed on to it."""
+        """Make a deployment's machine from the pinned image, with the database password passed on to it."""
         name = "SUPABASE_DB_PASSWORD" if "SUPABASE_DB_PASSWORD" in environment else "POSTGRES_PASSWORD"
         named = {"DEPLOYMENT_ID": deployment} if self.world.web.names_deployments else {}
         config = {
@@ -70,20 +70,20 @@ class Deploying:
         )
 
     def page(self, user: str, deployment: str) -> Json:
-        """What the deployment's page shows; 404 for anybody else's."""
-        found = self.world.query(
+        """Return what the deployment's page shows; 404 for anybody else's."""
+        rows = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
             " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
             " from public.deployments d left join public.agent_state s on s.deployment_id = d.id"
             " where d.id::text = %(id)s and d.user_id = %(user)s",
             {"id": deployment, "user": user},
         )
-        if not found:
+        if not rows:
             raise Refusal(404, f"no deployment {deployment}")
-        return found[0]
+        return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command, as the buttons of the page do; its id. The row's trigger tells the runner."""
+        """Queue a command, as the buttons of the page do; return its id. The row's trigger tells the runner."""
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
@@ -92,12 +92,12 @@ class Deploying:
         return {"command_id": self._queue(deployment, kind, {"reason": reason} if reason else {})}
 
     def _queue(self, deployment: str, kind: str, payload: Json) -> str:
-        [made] = self.world.query(
+        [row] = self.world.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by)"
             " values (%(id)s, %(kind)s, %(payload)s, 'web') returning id::text",
             {"id": deployment, "kind": kind, "payload": Jsonb(payload)},
         )
-        return str(made["id"])
+        return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
         """Mark the deployment's agent revoked and stop all that trades with it. The venue still knows the agent."""
@@ -113,11 +113,11 @@ class Deploying:
             " and status in ('provisioning', 'running', 'paused', 'halted')",
             {"id": agent},
         )
-        stops = [self._queue(one["id"], "stop", {"reason": "agent revoked"}) for one in active]
+        stops = [self._queue(trading["id"], "stop", {"reason": "agent revoked"}) for trading in active]
         return {"agent_id": agent, "stops": stops}
 
     def agents(self, user: str) -> list[Json]:
-        """Agents a live deployment may use, newest first: approved, not revoked, and in no other's hands."""
+        """List the agents a live deployment may use, newest first: approved, not revoked, used by no other."""
         return self.world.query(
             "select a.id::text, a.agent_address, a.agent_name from public.hyperliquid_agents a"
             " where a.user_id = %(user)s and a.approved_at is not null and a.revoked_at is null"
@@ -128,8 +128,8 @@ class Deploying:
         )
 
     def shares_margin(self, wallet: str) -> bool:
-        """Whether the deploy page warns: another live deployment already trades this wallet's margin."""
-        [found] = self.world.query(
+        """Tell whether the deploy page warns: another live deployment already trades this wallet's margin."""
+        [row] = self.world.query(
             "select count(*)::int as n from public.deployments d"
             " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"
             " join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id"
@@ -137,4 +137,4 @@ class Deploying:
             " and d.status in ('provisioning', 'running', 'paused', 'halted')",
             {"wallet": wallet},
         )
-        return bool(found["n"])
+        return bool(row["n"])

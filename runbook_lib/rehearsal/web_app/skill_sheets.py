@@ -1,4 +1,4 @@
-"""Skills a person writes: the payloads of ``skill_versions``, as sheets to be filled in."""
+"""Fill in the sheets of Skills a person writes: the payloads of ``skill_versions``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SHEETS: dict[str, dict[str, Any]] = {
 
 
 def payload(sheet: str, tick: float, **risk: object) -> Payload:
-    """A sheet as a Skill that decides every ``tick`` seconds; ``risk`` overrides its caps."""
+    """Turn a sheet into a Skill that decides every ``tick`` seconds; ``risk`` overrides its caps."""
     limits = SHEETS[sheet]["risk"] | risk
     return {
         "model": MODEL,
@@ -63,6 +63,6 @@ def payload(sheet: str, tick: float, **risk: object) -> Payload:
 
 
 def payload_hash(content: Payload) -> str:
-    """Content address of a payload: SHA-256 of its canonical JSON."""
+    """Return the content address of a payload: SHA-256 of its canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""The web app's studio: accounts, Skills with their immutable versions, and backtests (facts platform 14, 15)."""
+"""Keep the web app's accounts, its Skills with their immutable versions, and its backtests."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ class Studio:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """The account of an address, made at the first visit (the link in the mail is followed for you)."""
-        made = self.world.query(
+        """Return the account of an address, made at the first visit; the link in the mail counts as followed."""
+        rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",
             {"id": uuid.uuid4(), "email": email},
         )
-        return str(made[0]["id"])
+        return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """A new Skill with its first version; a second one of the same name gets another slug."""
+        """Save a new Skill with its first version; a second one of the same name gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
             {"user": user, "slug": slug},
         )
-        [made] = self.world.query(
+        [row] = self.world.query(
             "insert into public.skills (user_id, name, slug, latest_version)"
             " values (%(user)s, %(name)s, %(slug)s, 0) returning id::text",
             {"user": user, "name": name, "slug": f"{slug}-{taken['n'] + 1}" if taken["n"] else slug},
         )
-        return self.save(user, made["id"], payload, notes)
+        return self.save(user, row["id"], payload, notes)
 
     def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
-        """Another version of a Skill: a row that never changes again."""
-        self.skill(user, skill)
-        [made] = self.world.query(
+        """Save another version of a Skill: a row that never changes again."""
+        self.skill(user, skill)  # refuses another user's
+        [version] = self.world.query(
             "with numbered as (update public.skills set latest_version = latest_version + 1, updated_at = now()"
             " where id = %(skill)s returning id, latest_version)"
             " insert into public.skill_versions (skill_id, version, payload, payload_hash, notes)"
@@ -65,32 +65,32 @@ class Studio:
             " returning skill_id::text, version, payload_hash",
             {"skill": skill, "payload": Jsonb(payload), "hash": payload_hash(payload), "notes": notes},
         )
-        return made
+        return version
 
     def skill(self, user: str, skill: str) -> Json:
-        """A Skill of this user with its latest payload; 404 for anybody else's."""
-        found = self.world.query(
+        """Return a Skill of this user with its latest payload; 404 for anybody else's."""
+        rows = self.world.query(
             "select s.id::text, s.name, s.latest_version, v.payload from public.skills s"
             " left join public.skill_versions v on v.skill_id = s.id and v.version = s.latest_version"
             " where s.id::text = %(skill)s and s.user_id = %(user)s",
             {"skill": skill, "user": user},
         )
-        if not found:
+        if not rows:
             raise Refusal(404, f"no Skill {skill}")
-        return found[0]
+        return rows[0]
 
     def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
-        """Queue a run over the last ``hours`` and start a worker for it; the run's id."""
-        found = self.skill(user, skill)
+        """Queue a run over the last ``hours`` and start a worker for it; return the run's id."""
+        latest = self.skill(user, skill)
         now = datetime.now(UTC)
-        values = {"user": user, "skill": skill, "version": found["latest_version"], "until": now}
-        [made] = self.world.query(
+        values = {"user": user, "skill": skill, "version": latest["latest_version"], "until": now}
+        [run] = self.world.query(
             "insert into public.sim_runs (user_id, skill_id, skill_version, symbol, range_from, range_to)"
             " values (%(user)s, %(skill)s, %(version)s, %(symbol)s, %(since)s, %(until)s) returning id::text",
-            values | {"symbol": symbols_of(found["payload"])[0], "since": now - timedelta(hours=hours)},
+            values | {"symbol": symbols_of(latest["payload"])[0], "since": now - timedelta(hours=hours)},
         )
-        threading.Thread(target=self._work, args=(made["id"], found["payload"], now, hours), daemon=True).start()
-        return {"sim_run_id": made["id"]}
+        threading.Thread(target=self._work, args=(run["id"], latest["payload"], now, hours), daemon=True).start()
+        return {"sim_run_id": run["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
         """Take a run through its stages; what goes wrong is written into its row."""
@@ -136,23 +136,23 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]
     for tick in range(ticks):
         marks = {symbol: price * draw.gauss(1, 0.001) for symbol, price in marks.items()}
         account = await broker.account(marks)
-        made = decide(payload, account, seed=seed, tick=tick)
+        decision = decide(payload, account, seed=seed, tick=tick)
         # an agent whose tools do not include it cannot propose anything: a degenerate Skill
-        action = made.action if "propose_order" in payload.get("tools", ["propose_order"]) else None
+        action = decision.action if "propose_order" in payload.get("tools", ["propose_order"]) else None
         verdict: Json = {"status": "noop", "reason": "agent_proposed_nothing"}
         if action is not None:
             refused = judge(action, payload.get("risk", {}), account, orders_today=orders)
             verdict = refused.view() if refused else (await broker.execute(action, marks)).view()
             orders += refused is None
         at = since + timedelta(seconds=INTERVAL * tick)
-        used = {"prompt": made.prompt_tokens, "completion": made.completion_tokens, "cost": made.cost_usd}
+        used = {"prompt": decision.prompt_tokens, "completion": decision.completion_tokens, "cost": decision.cost_usd}
         context = {"marks": marks, "equityUsd": account.equity}
         rows.append({"at": at, "context": context, "action": action, "verdict": verdict, **used})
     return rows
 
 
 def _metrics(rows: list[Json]) -> tuple[Json, float]:
-    """What a run page shows, and what the run cost in US dollars."""
+    """Compute what a run's page shows, and what the run cost in US dollars."""
     equity = [row["context"]["equityUsd"] for row in rows] or [0.0]
     peaks = [max(equity[: index + 1]) for index in range(len(equity))]
     statuses = [row["verdict"]["status"] for row in rows]

@@ -1,4 +1,4 @@
-"""The web app's wallets: pairing a master wallet, and the agents that trade for it (facts platform 13)."""
+"""Pair master wallets with the web app, and keep the agents that trade for them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Wallets:
         self.world = world
 
     def message(self, _: str, address: str) -> Json:
-        """The text a wallet signs to be paired."""
+        """Return the text a wallet signs to be paired."""
         return {"message": self._message(address)}
 
     def _message(self, address: str) -> str:
@@ -40,41 +40,41 @@ class Wallets:
             raise Refusal(400, f"unreadable signature: {problem}") from problem
         if signer.lower() != address.lower():
             raise Refusal(403, f"the signature is of {signer}, not of {address}")
-        [made] = self.world.query(
+        [wallet] = self.world.query(
             "insert into public.hyperliquid_master_wallets (user_id, address, pairing_sig_hash, verified_at)"
             " values (%(user)s, %(address)s, %(hash)s, now()) on conflict (address) do update"
             " set pairing_sig_hash = excluded.pairing_sig_hash, verified_at = now() returning id::text, address",
             {"user": user, "address": address.lower(), "hash": hashlib.sha256(signature.encode()).hexdigest()},
         )
-        return made
+        return wallet
 
     def wallet(self, user: str, address: str) -> str:
-        """The id of a paired wallet of this user."""
-        found = self.world.query(
+        """Return the id of a paired wallet of this user; 404 for anybody else's."""
+        rows = self.world.query(
             "select id::text from public.hyperliquid_master_wallets"
             " where address = lower(%(address)s) and user_id = %(user)s and verified_at is not null",
             {"address": address, "user": user},
         )
-        if not found:
+        if not rows:
             raise Refusal(404, f"no paired wallet {address}")
-        return str(found[0]["id"])
+        return str(rows[0]["id"])
 
     def propose(self, user: str, address: str, name: str | None = None) -> Json:
         """Generate an agent, put its key into the Vault, and return what the wallet is asked to sign."""
-        wallet, made = self.wallet(user, address), Account.create()
+        wallet, key_pair = self.wallet(user, address), Account.create()
         name = name or f"seyra-{secrets.token_hex(4)}"
-        agent = {"wallet": wallet, "user": user, "agent": made.address.lower(), "name": name}
+        agent = {"wallet": wallet, "user": user, "agent": key_pair.address.lower(), "name": name}
         with self.world.connect() as connection:
-            connection.execute("set role service_role")
-            kept = connection.execute(
+            connection.execute("set role service_role")  # the only role that may make secrets
+            stored = connection.execute(
                 "select public.create_hyperliquid_agent_secret(%s, %s) as id",
-                ("0x" + made.key.hex().removeprefix("0x"), f"hyperliquid_agent_{made.address.lower()}"),
+                ("0x" + key_pair.key.hex().removeprefix("0x"), f"hyperliquid_agent_{agent['agent']}"),
             ).fetchone()
         self.world.query(
             "insert into public.pending_hyperliquid_agents"
             " (user_id, master_wallet_id, agent_address, agent_name, vault_key_id)"
             " values (%(user)s, %(wallet)s, %(agent)s, %(name)s, %(key)s)",
-            agent | {"key": kept["id"] if kept else None},
+            agent | {"key": stored["id"] if stored else None},
         )
         nonce = time.time_ns() // 1_000_000
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
@@ -91,17 +91,17 @@ class Wallets:
         if not pending:
             raise Refusal(404, f"no pending agent {address}")
         digest = self._submit(message, signature)
-        [made] = self.world.query(
+        [agent] = self.world.query(
             "with gone as (delete from public.pending_hyperliquid_agents where id = %(id)s returning *)"
             " insert into public.hyperliquid_agents (user_id, master_wallet_id, agent_address, agent_name,"
             " vault_key_id, approved_at, approval_tx_hash) select user_id, master_wallet_id, agent_address,"
             " agent_name, vault_key_id, now(), %(hash)s from gone returning id::text, agent_address, agent_name",
             {"id": pending[0]["id"], "hash": digest},
         )
-        return made
+        return agent
 
     def _submit(self, message: Json, signature: str) -> str:
-        """Send the approval to the venue; a digest of what was sent, for the audit trail."""
+        """Send the approval to the venue; return a digest of what was sent, for the audit trail."""
         raw = bytes.fromhex(signature.removeprefix("0x"))
         action = {"type": "approveAgent", "signatureChainId": hex(CHAIN), **message}
         parts = {"r": f"0x{raw[:32].hex()}", "s": f"0x{raw[32:64].hex()}", "v": raw[64]}
@@ -113,7 +113,7 @@ class Wallets:
 
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
-    """What the wallet shows: an agent's approval as EIP-712 typed data (facts services 4.3)."""
+    """Return an agent's approval as the EIP-712 typed data that the wallet shows."""
     kind, fields = USER_SIGNED["approveAgent"]
     types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {
