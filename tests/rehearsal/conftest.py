@@ -27,7 +27,7 @@ def rehearsal() -> Iterator[Running]:
 def migrated() -> Iterator[Running]:
     """A rehearsal whose migrations have been applied."""
     with rehearse() as running, connect(running) as connection:
-        for migration in sorted((platform_repository.HERE / "migrations").glob("*.sql")):
+        for migration in sorted((platform_repository.HERE / "postgres" / "migrations").glob("*.sql")):
             connection.execute(migration.read_text())  # type: ignore[call-overload]
         yield running
 
