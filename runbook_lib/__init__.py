@@ -35,6 +35,7 @@ PUBLIC = {
         "value",
         "version",
     ),
+    "agentic_trading.runner_commands": ("command_state", "send_command"),
     "steps.display.charts": (
         "alarms",
         "cadence",
@@ -47,11 +48,9 @@ PUBLIC = {
     "checklist.deployments": (
         "band",
         "boot_lines",
-        "command_state",
         "machine_gone",
         "machine_id",
         "machine_of",
-        "send_command",
     ),
     "checklist.boot_diagnosis": ("known_cause", "machines_named", "written_down"),
     "steps.run_facts": ("began", "recorded", "rests_on", "told"),

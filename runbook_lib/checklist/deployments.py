@@ -1,17 +1,16 @@
-"""What the runbook knows of deployments: their machines, their boot, their commands, what a tick usually costs."""
+"""What the runbook knows of deployments: their machines, their boot, what a tick usually costs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands.command import Reply, Sql, sql
+from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
 # US dollars a tick usually costs, by a word of the model's id (checklist, phase 4).
 BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
 IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
@@ -23,53 +22,6 @@ def band(model: str) -> tuple[float, float]:
         if word in model.lower():
             return found
     raise ConfigError(f"no usual cost is known for model {model!r}: there is one for {', '.join(BANDS)}")
-
-
-def send_command(kind: str, deployment: str) -> Sql:
-    """Insert a command for a deployment's runner, once; notify it only where no trigger does (C39).
-
-    The row's id is made of the step's key and the deployment, so a second sending adds nothing.
-    """
-    if kind not in KINDS:
-        raise ConfigError(f"no command {kind!r}: choose one of {', '.join(KINDS)}")
-    return sql(
-        """
-        with made as (
-          insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-          select md5(%(key)s::text || d.id::text)::uuid, d.id, %(kind)s, '{}', 'launch-runbook'
-          from (values (%(deployment)s::uuid)) as d (id)
-          on conflict (id) do nothing returning id, deployment_id)
-        select id, case when exists (
-            select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-            where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
-              and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
-          then 'by trigger'
-          else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
-        from made
-        """,
-        key="{key}",
-        deployment=deployment,
-        kind=kind,
-    )
-
-
-def command_state(kind: str, deployment: str) -> Sql:
-    """The newest command of a kind and what became of it: ``seconds`` from row to acknowledgement (the database's
-    clock), the deployment's ``status``, how many ``positions`` it holds, whether the state was ``written_after``."""
-    return sql(
-        """
-        select c.id, c.kind, c.issued_by, c.created_at, extract(epoch from c.acked_at - c.created_at) as seconds,
-               d.status, d.error_text, jsonb_array_length(coalesce(s.positions, '[]')) as positions,
-               s.updated_at >= c.created_at as written_after
-        from public.agent_commands c
-        join public.deployments d on d.id = c.deployment_id
-        left join public.agent_state s on s.deployment_id = d.id
-        where c.deployment_id = %(deployment)s and c.kind = %(kind)s
-        order by c.created_at desc limit 1
-        """,
-        deployment=deployment,
-        kind=kind,
-    )
 
 
 def machine_id(machines: Reply, deployment: str) -> str:

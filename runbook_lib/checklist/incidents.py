@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.checklist.deployments import command_state, send_command
+from runbook_lib.agentic_trading.runner_commands import FENCED, command_state, revoke, send_command
 from runbook_lib.checklist.platform import halt_line, production_variables
 from runbook_lib.checklist.wallet import info
 from runbook_lib.commands.command import Command, Sql, http, sql
@@ -56,7 +56,7 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 
 def paused(kind: str) -> Expectation:
     """The command was obeyed and the deployment is paused, or has gone further. Reply: `command_state`."""
-    return reply(kind=kind, seconds=not_null, status=one_of("paused", "halted", "stopped"))
+    return reply(kind=kind, seconds=not_null, status=one_of(*FENCED))
 
 
 # --- the rows -------------------------------------------------------------------------------------------------------
@@ -210,24 +210,6 @@ def _agent_key(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
         (info("extraAgents", user=wallet), info("userFills", user=wallet)),
         "remove_agent",
         {"agent": agent},
-    )
-
-
-def revoke(agent: str) -> Sql:
-    """What the page's Revoke does: mark the agent, and queue a stop for every deployment that trades with it."""
-    return sql(
-        """
-        with gone as (
-          update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, clock_timestamp())
-          where agent_address = %(agent)s returning id)
-        insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-        select md5(%(key)s::text || d.id::text)::uuid, d.id, 'stop', '{"reason": "agent revoked"}', 'launch-runbook'
-        from public.deployments d join gone on gone.id = d.hyperliquid_agent_id
-        where d.status not in ('stopped', 'error')
-        on conflict (id) do nothing
-        """,
-        agent=agent,
-        key="{key}",
     )
 
 

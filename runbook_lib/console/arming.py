@@ -10,7 +10,7 @@ import ipywidgets as widgets
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runbook_lib.console.sent_commands import Target
+    from runbook_lib.agentic_trading.runner_commands import Target
     from runbook_lib.settings.profiles import Settings
 
 __all__ = ["Arming"]

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
+from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.console import halt_button, markup, sent_commands
 from runbook_lib.console.arming import Arming
 from runbook_lib.console.background import Tasks, aside
 from runbook_lib.console.charts import DRAWN, png
 from runbook_lib.console.overview import LEVELS, Overview, Reader
-from runbook_lib.console.sent_commands import Press, Target
+from runbook_lib.console.sent_commands import Press
 from runbook_lib.errors import RunbookError
 from runbook_lib.records import run_record
 from runbook_lib.records.alarms import open_alarms

@@ -11,10 +11,23 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.checklist.incidents import revoke
-from runbook_lib.commands.command import Sql, sql
+from runbook_lib.agentic_trading.runner_commands import (
+    FLATTEN,
+    KILL,
+    PAUSE,
+    RESUME,
+    REVOKE,
+    SAFETY,
+    SNAPSHOT,
+    STOP,
+    Target,
+    acknowledged,
+    command_for,
+    sent_state,
+    took_effect,
+)
 from runbook_lib.commands.expectations import Finding
-from runbook_lib.errors import ConfigError, RecordError, RunbookError, ServiceError
+from runbook_lib.errors import RecordError, RunbookError, ServiceError
 from runbook_lib.records import run_record, signing
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
@@ -24,24 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from runbook_lib.commands.command import Reply
+    from runbook_lib.commands.command import Reply, Sql
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["KINDS", "SAFETY", "Press", "Target", "press"]
+__all__ = ["KINDS", "Press", "press"]
 
-KINDS = ("pause", "resume", "snapshot", "flatten", "stop", "revoke", "kill")
-SAFETY = ("pause", "flatten", "stop", "revoke", "kill")
+KINDS = (PAUSE, RESUME, SNAPSHOT, FLATTEN, STOP, REVOKE, KILL)
+ISSUER = "launch-runbook console"
 FIRST, MOST = 0.02, 0.5  # seconds between two looks for the effect, at first and at most
-ENDED = ("paused", "halted", "stopped")
-
-
-@dataclass(frozen=True)
-class Target:
-    """A deployment a press is about; ``agent`` is its agent's address at the venue, None on paper."""
-
-    id: str
-    agent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class _Press:
         return time.monotonic() - self.pressed
 
     def run(self, root: Path) -> None:
-        command = self._command()
+        command = command_for(self.now.kind, self.now.targets, key=self.key, issuer=ISSUER)
         writer = None if self.safe else Writer(self.services, f"{signing.operator()} console")
         if writer:
             writer.take()
@@ -115,22 +119,6 @@ class _Press:
         finally:
             if writer:
                 writer.release()
-
-    def _command(self) -> Sql:
-        """What is sent. Raise `ConfigError`, before anything is, for what these targets cannot do."""
-        kind, targets = self.now.kind, self.now.targets
-        if kind not in KINDS or not targets:
-            raise ConfigError(f"nothing to send: {kind!r} to {len(targets)} deployments")
-        if kind != "revoke":
-            return _commands(kind, targets, self.key)
-        without = [one.id[:8] for one in targets if not one.agent]
-        agents = {one.agent for one in targets if one.agent}
-        if without or len(agents) != 1:
-            why = (
-                f"{', '.join(without)} has no agent (it is on paper)" if without else f"these have {len(agents)} agents"
-            )
-            raise ConfigError(f"revoke takes one agent at a time: {why}; stop ends a deployment")
-        return revoke(str(agents.pop())).filled(lambda _: self.key)
 
     def _announced(self, command: Sql, root: Path) -> Sent:
         """Write the record before anything is sent; a safety action goes on without one, and says so."""
@@ -162,14 +150,15 @@ class _Press:
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
         """Look until every target shows the effect, or the time is over."""
         delay, trouble = FIRST, ""
+        state = sent_state(self.now.kind, [target.id for target in self.now.targets], key=self.key)
         replies: tuple[Reply, ...] = ()
         while True:
             try:
-                found = self.services.look(_state(self.now.targets, self.key, self.now.kind))
-                trouble, replies = found.error or "", (found,)
-                left = self._progress(found.rows)
+                reply = self.services.look(state)
+                trouble, replies = reply.error or "", (reply,)
+                left = self._progress(reply.rows)
                 if not left and not trouble:
-                    return Finding(_seen(found.rows)), replies
+                    return Finding(_seen(reply.rows)), replies
             except ServiceError as error:
                 trouble, left = str(error), ["everything"]
             if self.clock() >= until:
@@ -183,19 +172,19 @@ class _Press:
             delay = min(delay * 1.3, MOST)
 
     def _progress(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Tell of acknowledgements and effects; the ids that are not there yet, with what they show."""
-        unheard = [row for row in rows if row["seconds"] is None]
-        left = [row for row in rows if not _effective(self.now.kind, row)]
-        told: dict[str, Any] = {}
-        if rows and not unheard and self.now.acknowledged is None and self.now.kind != "kill":
-            told["acknowledged"] = self.clock()
-        if rows and not left and self.now.effect is None:
-            told["effect"] = self.clock()
-        if told:
-            self.tell(**told)
-        missing = {one.id for one in self.now.targets} - {row["id"] for row in rows}
-        shown = [f"{row['id'][:8]} ({row['status']}{', not acknowledged' if row in unheard else ''})" for row in left]
-        return [*shown, *(f"{one[:8]} (its command is not there)" for one in sorted(missing))]
+        """Tell of acknowledgements and effects; return the deployments that are not there yet, with what they show."""
+        kind, targets = self.now.kind, {target.id for target in self.now.targets}
+        unheard = [row for row in rows if not acknowledged(row)]
+        behind = [row for row in rows if not took_effect(kind, row)]
+        missing = sorted(targets - {row["deployment"] for row in rows})
+        reached: dict[str, Any] = {}
+        if not missing and not unheard and self.now.acknowledged is None and kind != KILL:
+            reached["acknowledged"] = self.clock()
+        if not missing and not behind and self.now.effect is None:
+            reached["effect"] = self.clock()
+        if reached:
+            self.tell(**reached)
+        return [*(_behind(row) for row in behind), *(f"{deployment[:8]} (is not there)" for deployment in missing)]
 
     def _judged(self, sent: Sent, finding: Finding, replies: tuple[Reply, ...]) -> None:
         """Write how it ended, show it, then seal: the screen does not wait for the seal."""
@@ -221,29 +210,25 @@ class _Press:
 def _patience(settings: Settings, kind: str) -> float:
     """Seconds the effect may take: the budgets are the checklist's."""
     budgets = settings.budgets
-    times = {"flatten": budgets.halt.flat, "stop": budgets.machine_gone, "revoke": budgets.revoked}
-    return times.get(kind, budgets.provisioning if kind == "kill" else budgets.answer)
+    times = {
+        FLATTEN: budgets.halt.flat,
+        STOP: budgets.machine_gone,
+        REVOKE: budgets.revoked,
+        KILL: budgets.provisioning,
+    }
+    return times.get(kind, budgets.answer)
 
 
 def _fix(kind: str) -> str:
-    if kind in ("resume", "snapshot"):
+    if kind in (RESUME, SNAPSHOT):
         return "Look at the deployment's log, then press again."
     return "If it matters now: Halt, which goes on where a runner does not listen."
 
 
-def _effective(kind: str, row: Mapping[str, Any]) -> bool:
-    """Whether a row of `_state` shows what the command is for."""
-    if kind == "kill":  # never acknowledged: the process ends inside the handler, and the machine starts it again
-        return bool(row["restarted"]) or row["status"] in ("error", "stopped")
-    wanted = {
-        "pause": row["status"] in ENDED,
-        "resume": row["status"] == "running",
-        "snapshot": bool(row["written_after"]),
-        "flatten": row["status"] in ENDED and row["positions"] == 0,
-        "stop": row["status"] == "stopped",
-        "revoke": row["status"] == "stopped" and row["revoked_at"] is not None,
-    }
-    return row["seconds"] is not None and wanted[kind]
+def _behind(row: Mapping[str, Any]) -> str:
+    if row["id"] is None:
+        return f"{row['deployment'][:8]} (its command is not there)"
+    return f"{row['deployment'][:8]} ({row['status']}{'' if acknowledged(row) else ', not acknowledged'})"
 
 
 def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -252,47 +237,3 @@ def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
     acks = [row["seconds"] for row in rows if row["seconds"] is not None]
     slowest = "the slowest " if len(acks) > 1 else ""
     return f"{told}; {slowest}acknowledged after {1000 * max(acks):.0f} ms" if acks else told
-
-
-def _commands(kind: str, targets: Sequence[Target], key: str) -> Sql:
-    """One row for each target, notified by us only where no trigger does it (C39)."""
-    return sql(
-        """
-        with made as (
-          insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-          select md5(%(key)s::text || d.id::text)::uuid, d.id, %(kind)s, '{}', 'launch-runbook console'
-          from unnest(string_to_array(%(deployments)s, ' ')::uuid[]) as d (id)
-          on conflict (id) do nothing returning id, deployment_id)
-        select id, case when exists (
-            select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-            where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
-              and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
-          then 'by trigger'
-          else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
-        from made
-        """,
-        key=key,
-        deployments=" ".join(one.id for one in targets),
-        kind=kind,
-    )
-
-
-def _state(targets: Sequence[Target], key: str, kind: str) -> Sql:
-    """What became of each command: ``seconds`` from row to acknowledgement on the database's clock."""
-    return sql(
-        """
-        select d.id, d.status, extract(epoch from c.acked_at - c.created_at) as seconds, a.revoked_at,
-               jsonb_array_length(coalesce(s.positions, '[]')) as positions,
-               s.updated_at >= c.created_at as written_after,
-               %(kind)s = 'kill' and exists (select from public.agent_logs g where g.deployment_id = d.id
-                 and g.event = 'runner_started' and g.ts >= c.created_at) as restarted
-        from unnest(string_to_array(%(deployments)s, ' ')::uuid[]) as asked (id)
-        join public.agent_commands c on c.id = md5(%(key)s::text || asked.id::text)::uuid
-        join public.deployments d on d.id = asked.id
-        left join public.agent_state s on s.deployment_id = d.id
-        left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
-        """,
-        key=key,
-        deployments=" ".join(one.id for one in targets),
-        kind=kind,
-    )

@@ -3,93 +3,36 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands.command import Sql, sql
+from runbook_lib.agentic_trading.runner_commands import (
+    FLATTEN,
+    PAUSE,
+    Scope,
+    acknowledged,
+    all_states,
+    live_wallets,
+    send_all,
+    took_effect,
+)
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.machines import listed
 from runbook_lib.halt.sending import insist, look
 from runbook_lib.halt.state import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from runbook_lib.commands.command import Sql
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
-
-__all__ = ["runners"]
 
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at the acknowledgements, at first and at most
 ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows something
 SETTLE = 0.5  # seconds a closing order may take to show at the venue after the acknowledgement
 
-# A command's id is made of this halt's own key, so that sending it twice adds nothing; it is notified by us only
-# where no trigger does it (C39). Wallets that others use are left alone unless the request says so (C37).
-SEND = """
-    with known as (
-      select d.id, lower(w.address) as wallet, d.status
-      from public.deployments d
-      left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
-      left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
-      where d.status <> 'stopped'
-    ), asked as (
-      select id, wallet from known
-      where %(one)s::uuid is null or id = %(one)s::uuid
-         or (%(shared)s and wallet in (select wallet from known where id = %(one)s::uuid))
-    ), made as (
-      insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-      select md5(%(key)s || ':' || asked.id || ':' || kind)::uuid, asked.id, kind, '{}', 'launch-runbook halt'
-      from asked cross join unnest(%(kinds)s::text[]) with ordinality as wanted (kind, place)
-      where (cardinality(%(only)s::text[]) = 0 or asked.id::text = any(%(only)s::text[]))
-        and (kind <> 'flatten' or asked.wallet is null or not exists (
-          select from known where known.wallet = asked.wallet and known.status <> 'error'
-            and known.id not in (select id from asked)))
-      order by asked.id, place
-      on conflict (id) do nothing returning id, deployment_id)
-    select id, case when exists (
-        select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-        where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
-          and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
-      then 'by trigger'
-      else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
-    from made
-"""
-LOOK = """
-    with known as (
-      select d.id, d.broker_kind, d.status, lower(w.address) as wallet
-      from public.deployments d
-      left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
-      left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
-      where d.status <> 'stopped' or d.id::text = any(%(mine)s::text[])
-    ), asked as (
-      select * from known
-      where %(one)s::uuid is null or id = %(one)s::uuid
-         or (%(shared)s and wallet in (select wallet from known where id = %(one)s::uuid))
-    )
-    select asked.id::text, asked.broker_kind as broker, asked.status, asked.wallet,
-           pause.acked_at is not null and asked.status in ('paused', 'halted', 'stopped') as paused,
-           coalesce(flatten.acked, false) as flattened, flatten.sent as flattens,
-           jsonb_array_length(coalesce(s.positions, '[]'))::int as positions,
-           array(select other.id::text from known other
-                 where other.wallet = asked.wallet and other.status not in ('error', 'stopped')
-                   and other.id not in (select id from asked)) as others
-    from asked
-    left join public.agent_state s on s.deployment_id = asked.id
-    left join public.agent_commands pause on pause.id = md5(%(key)s || ':' || asked.id || ':pause')::uuid
-    left join lateral (
-      select bool_and(c.acked_at is not null) as acked, count(*)::int as sent
-      from unnest(%(keys)s::text[]) one
-      join public.agent_commands c on c.id = md5(one || ':' || asked.id || ':flatten')::uuid
-    ) flatten on true
-    order by asked.id
-"""
-# Every wallet that ever traded live: a stopped deployment may have left something behind.
-WALLETS = """
-    select distinct lower(w.address) as wallet
-    from public.hyperliquid_master_wallets w
-    join public.hyperliquid_agents a on a.master_wallet_id = w.id
-    join public.deployments d on d.hyperliquid_agent_id = a.id
-"""
+ISSUER = "launch-runbook halt"
 
 
 def runners(services: Services, board: Board) -> None:
@@ -233,11 +176,27 @@ def _holds_on(board: Board, deployment: str, acknowledged: float) -> bool:
 
 
 def _take_in(board: Board, rows: Sequence[dict[str, Any]], error: str | None) -> None:
+    """Learn from the rows of `all_states`: several for each deployment, one for each command."""
     if error:
         raise ServiceError(f"database: {error}")
-    names = ("id", "broker", "status", "wallet", "paused", "flattened", "positions")
-    found = {r["id"]: Deployment(**{n: r[n] for n in names}, others=tuple(r["others"])) for r in rows}
-    board.update(deployments={**board.deployments, **found})
+    each = groupby(rows, lambda row: row["deployment"])
+    board.update(deployments=board.deployments | {name: _deployment(list(states)) for name, states in each})
+
+
+def _deployment(states: Sequence[dict[str, Any]]) -> Deployment:
+    pauses = [row for row in states if row["kind"] == PAUSE]
+    flattens = [row for row in states if row["kind"] == FLATTEN]
+    row = states[0]
+    return Deployment(
+        row["deployment"],
+        row["broker"],
+        row["status"],
+        row["wallet"],
+        paused=any(took_effect(PAUSE, pause) for pause in pauses),
+        flattened=bool(flattens) and all(map(acknowledged, flattens)),
+        positions=row["positions"],
+        others=tuple(row["others"]),
+    )
 
 
 def _addresses(services: Services, board: Board) -> set[str]:
@@ -245,7 +204,7 @@ def _addresses(services: Services, board: Board) -> set[str]:
     own = {one.wallet for one in board.deployments.values() if one.wallet and not one.others}
     if not board.request.everything:
         return own
-    listed = look(services, board, "pause", sql(WALLETS), board.limits.pause)
+    listed = look(services, board, "pause", live_wallets(), board.limits.pause)
     return own | {str(wallet) for wallet in listed.column("wallet")} | named(services)
 
 
@@ -255,11 +214,11 @@ def named(services: Services) -> set[str]:
     return {wallet.lower()} if wallet else set()
 
 
-def _send(board: Board, key: str, kinds: list[str], only: Iterable[str] = ()) -> Sql:
-    request = board.request
-    return sql(SEND, one=request.deployment, shared=request.wallet, key=key, kinds=kinds, only=list(only))
+def _send(board: Board, key: str, kinds: Sequence[str], only: Sequence[str] = ()) -> Sql:
+    scope = Scope(board.request.deployment, board.request.wallet)
+    return send_all(kinds, scope, key=key, issuer=ISSUER, only=only)
 
 
-def _look(board: Board, keys: list[str]) -> Sql:
-    request, mine = board.request, list(board.deployments)
-    return sql(LOOK, one=request.deployment, shared=request.wallet, key=keys[0], keys=keys, mine=mine)
+def _look(board: Board, keys: Sequence[str]) -> Sql:
+    scope = Scope(board.request.deployment, board.request.wallet, seen=tuple(board.deployments))
+    return all_states((PAUSE, FLATTEN), scope, keys=keys)

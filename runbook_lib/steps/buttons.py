@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runbook_lib.agentic_trading.runner_commands import aimed_at
 from runbook_lib.commands.command import Http
 from runbook_lib.records import history
 from runbook_lib.records.ledger import Record
@@ -66,8 +67,8 @@ class Place:
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
     """What an act is aimed at, in a word, and its id: the deployment, the machine, else the project."""
-    if found := effects.deployment(act.command):
-        return "deployment", found
+    if aim := aimed_at(act.command):
+        return "deployment", aim[1]
     if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):
         return "machine", machine[1]
     return "project", settings.project
@@ -76,7 +77,7 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 def offer(act: Act, services: Services, place: Place, perform: Callable[[Verdicts], None]) -> None:
     """Show an act with one button that names what will happen and where; in production it must be armed first."""
     kind, name = target(act, place.settings)
-    does = effects.kind(act.command)
+    does = (aimed_at(act.command) or ("",))[0]
     what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
     label = f"{what} {name[:SHOWN]}… on {place.settings.name}"
     armed = place.settings.kind == "production"

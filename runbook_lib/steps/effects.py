@@ -8,65 +8,25 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import venue_answers
-from runbook_lib.commands.command import Http, Reply, Sql, sql
+from runbook_lib.agentic_trading import runner_commands, venue_answers
+from runbook_lib.commands.command import Http, Reply
 from runbook_lib.errors import ServiceError
 from runbook_lib.records import history
 from runbook_lib.records.presses import Lamp, later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.services.services import Services
     from runbook_lib.steps.acts import Act
 
-__all__ = ["deployment", "follow", "kind"]
-
 WATCH = 5.0  # seconds after which the next step has to look: a press must not hold the kernel
 PAUSE = 0.05  # seconds between two looks
-# What each command to a runner brings about, in the columns of STATE.
-EFFECTS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "pause": lambda row: row["status"] == "paused",
-    "resume": lambda row: row["status"] == "running",
-    "clear_halt": lambda row: row["status"] != "halted",
-    "flatten": lambda row: row["positions"] == 0,
-    "stop": lambda row: row["status"] == "stopped",
-    "kill": lambda row: row["status"] in ("stopped", "error"),
-    "snapshot": lambda row: bool(row["written_after"]),
-}
-STATE = """
-    select c.created_at, c.acked_at, extract(epoch from c.acked_at - c.created_at) as seconds,
-           extract(epoch from clock_timestamp() - c.created_at) as age, d.status, d.broker_kind,
-           jsonb_array_length(coalesce(s.positions, '[]')) as positions, s.updated_at >= c.created_at as written_after
-    from public.agent_commands c
-    join public.deployments d on d.id = c.deployment_id
-    left join public.agent_state s on s.deployment_id = d.id
-    where c.id = md5(%(key)s::text || %(deployment)s::text)::uuid
-"""
-WALLET = """
-    select w.address from public.deployments d
-    join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
-    join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
-    where d.id = %(deployment)s
-"""
-
-
-def deployment(command: Any) -> str | None:
-    """The deployment a command is for, if it is one to a runner."""
-    values = command.values if isinstance(command, Sql) else {}
-    return str(values["deployment"]) if {"key", "kind", "deployment"} <= values.keys() else None
-
-
-def kind(command: Any) -> str:
-    """What a command tells a runner to do; nothing if it is not one to a runner."""
-    return str(command.values["kind"]) if deployment(command) else ""
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
     """Write down what can be seen of an act that has passed; what cannot be seen is said, and decides nothing."""
     found = Following(act, services, record)
-    if deployment(act.command):
+    if runner_commands.aimed_at(act.command):
         found.of_a_runner()
     else:
         found.of_a_service()
@@ -126,43 +86,43 @@ class Following:
 
     def of_a_runner(self) -> None:
         """Acknowledged by the runner, on the database's clock; the effect is its status or what it holds."""
-        row, why = self._until_done()
-        kind = self.act.command.values["kind"]  # type: ignore[union-attr]
-        if row.get("seconds") is None:
+        kind, deployment = runner_commands.aimed_at(self.act.command) or ("", "")
+        row, why = self._until_done(kind, deployment)
+        if kind == runner_commands.KILL:
+            self.write(Lamp("acknowledged", False, note="never: the process ends at once"))
+        elif not row or not runner_commands.acknowledged(row):
             self.write(Lamp("acknowledged", None, note=f"not within {WATCH:g} s{why}"))
         else:
             self.lit("acknowledged", row["seconds"] * 1000)
-        if row and EFFECTS[kind](row):
-            self.lit("effect", row["age"] * 1000, _effect(kind, row))
+        if row and runner_commands.took_effect(kind, row):
+            self.lit("effect", row["age"] * 1000, runner_commands.effect(kind, row))
         else:
             self.write(Lamp("effect", None, note=f"not within {WATCH:g} s, the next step looks"))
         self._venue(row)
 
-    def _until_done(self) -> tuple[dict[str, Any], str]:
-        """The first row in which the command has taken effect, or the last one seen."""
-        values = self.act.command.values  # type: ignore[union-attr]
-        state = sql(STATE, key=values["key"], deployment=values["deployment"])
+    def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
+        """Look until the command took effect; return the last row seen, and why there is no newer one."""
+        key = self.act.command.values["key"]  # type: ignore[union-attr]
+        state = runner_commands.sent_state(kind, [deployment], key=key)
         row: dict[str, Any] = {}
         deadline = time.monotonic() + WATCH
         while True:
-            found = self.look(state)
-            if isinstance(found, str):
-                return row, f": {found}"
-            row = dict(found.rows[0]) if found.rows else row
-            done = row.get("seconds") is not None and EFFECTS[values["kind"]](row)
-            if done or time.monotonic() > deadline:
+            reply = self.look(state)
+            if isinstance(reply, str):
+                return row, f": {reply}"
+            row = dict(reply.rows[0]) if reply.rows else row
+            if (row and runner_commands.took_effect(kind, row)) or time.monotonic() > deadline:
                 return row, ""
             time.sleep(PAUSE)
 
     def _venue(self, row: dict[str, Any]) -> None:
-        if row.get("broker_kind") != "hyperliquid-mainnet":
+        if row.get("broker") != runner_commands.LIVE_BROKER:
             self.write(Lamp("venue", False, note="paper, nothing there"))
             return
-        wallet = self.look(sql(WALLET, deployment=deployment(self.act.command)))
-        if isinstance(wallet, str) or not wallet.rows:
-            self.write(Lamp("venue", None, note=f"wallet unknown: {_words(wallet)}"))
+        if not row["wallet"]:
+            self.write(Lamp("venue", None, note="wallet unknown"))
             return
-        account = {"type": "clearinghouseState", "user": wallet.value("address")}
+        account = {"type": "clearinghouseState", "user": row["wallet"]}
         found = self.look(Http("hyperliquid", "POST", "/info", json=account, reads=True))
         if isinstance(found, str) or not found.rows:
             self.write(Lamp("venue", None, note=f"cannot be read: {_words(found)}"))
@@ -179,12 +139,6 @@ def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
 
 def _words(found: Reply | str) -> str:
     return found if isinstance(found, str) else "no row"
-
-
-def _effect(kind: str, row: dict[str, Any]) -> str:
-    if kind == "flatten":
-        return "no position"
-    return "state written" if kind == "snapshot" else f"status {row['status']}"
 
 
 def _sent(record: Record, number: str) -> Event | None:

@@ -1,4 +1,4 @@
-"""What the runbook knows of deployments: machines by the id they carry, boot lines in order, commands sent once."""
+"""What the runbook knows of deployments: machines by the id they carry, boot lines in order."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from runbook_lib.checklist.deployments import (
     band,
     boot_lines,
-    command_state,
     machine_gone,
     machine_id,
     machine_of,
-    send_command,
 )
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, judge
@@ -112,19 +110,7 @@ def test_an_empty_log_says_so() -> None:
     assert complaint(boot_lines("a"), Reply()) == "'a' did not come, or not in order; the last line is 'no line at all'"
 
 
-# --- commands and costs
-
-
-def test_a_command_carries_the_steps_key_and_the_deployment() -> None:
-    made = send_command("pause", OURS).filled(lambda name: f"<{name}>")
-    assert (made.values["key"], made.values["deployment"], made.values["kind"]) == ("<key>", OURS, "pause")
-    assert command_state("pause", OURS).values == {"deployment": OURS, "kind": "pause"}
-    made.refuse_control(changes=True)
-
-
-def test_an_unknown_command_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="no command 'explode': choose one of stop, pause"):
-        send_command("explode", OURS)
+# --- costs
 
 
 def test_what_a_tick_costs_is_known_by_model() -> None:

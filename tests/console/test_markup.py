@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.console import markup
 from runbook_lib.console.overview import Overview, worries
-from runbook_lib.console.sent_commands import Press, Target
+from runbook_lib.console.sent_commands import Press
 from runbook_lib.records.alarms import Alarm
 from runbook_lib.settings import profiles
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runbook_lib.console.sent_commands import Target, press
+from runbook_lib.agentic_trading.runner_commands import Target
+from runbook_lib.console.sent_commands import press
 from runbook_lib.records import history, ledger, verify
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from runbook_lib.services.services import Services

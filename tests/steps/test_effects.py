@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.checklist.deployments import send_command
+from runbook_lib.agentic_trading.runner_commands import send_command
 from runbook_lib.commands.command import http, sql
 from runbook_lib.commands.expectations import reply
 from runbook_lib.records import presses
@@ -66,7 +66,7 @@ def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(
     following = effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
     following.of_a_runner()
     notes = [event["note"] for event in phase.record.ledger.events() if event["event"] == "lamp"]
-    assert any('relation "public.agent_commands" does not exist' in note for note in notes)
+    assert any('relation "public.deployments" does not exist' in note for note in notes)
     assert any("the next step looks" in note for note in notes)
 
 
@@ -99,19 +99,3 @@ def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
 )
 def test_a_button_names_what_it_is_aimed_at(chosen, command, aimed_at):
     assert target(act(command), chosen) == aimed_at
-
-
-@pytest.mark.parametrize("kind", ["stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt"])
-def test_every_command_to_a_runner_has_an_effect_that_can_be_seen(kind):
-    before = {"status": "halted", "positions": 1, "written_after": False}
-    after = {
-        "stop": {"status": "stopped"},
-        "pause": {"status": "paused"},
-        "resume": {"status": "running"},
-        "flatten": {"positions": 0},
-        "kill": {"status": "error"},
-        "snapshot": {"written_after": True},
-        "clear_halt": {"status": "paused"},
-    }
-    assert not effects.EFFECTS[kind](before)
-    assert effects.EFFECTS[kind]({**before, **after[kind]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipywidgets as widgets
 import pytest
 
-from runbook_lib.checklist.deployments import send_command
+from runbook_lib.agentic_trading.runner_commands import send_command
 from runbook_lib.commands.command import http, sql
 from runbook_lib.errors import RunbookError, StepPending
 from runbook_lib.records import ledger
