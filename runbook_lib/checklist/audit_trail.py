@@ -1,4 +1,4 @@
-"""Whether the platform's orders, the runner's log and the venue's books tell the same story (C21).
+"""Compare the platform's orders, the runner's log and the venue's books (C21).
 
 Pure: rows in, one line out for each mismatch. Every order is looked for in all directions: a row without its log or its
 order at the venue, a log without its row, an order or a fill at the venue that no row tells of.
@@ -86,7 +86,7 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """The log says how the order ended, once, as the row does; an order that rests has not ended."""
+    """Compare how an order ended in its row and in the log, which says it once; an order that rests has not ended."""
     found = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []

@@ -1,4 +1,4 @@
-"""Why a deployment does not run: what five places say of it, in the order of time, compared with what is known."""
+"""Find why a deployment does not run: gather what five places say of it and compare it with the known failures."""
 
 from __future__ import annotations
 
@@ -140,14 +140,14 @@ def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(value: Any, *path: str) -> Any:
-    """What stands at a path inside an object; None where nothing does, or something else than expected."""
+    """Return the value at a path inside an object; None where the path leads nowhere."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def _moment(text: Any) -> datetime:
-    """A time written as ISO 8601; the beginning of time where there is none."""
+    """Read a time written as ISO 8601; the year 1 stands for a missing one."""
     try:
         found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:

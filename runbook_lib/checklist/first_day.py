@@ -79,7 +79,7 @@ def most_lost(limit: float) -> Expectation:
 
 
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
-    """Times without a ``tick`` or without a ``reconciled``, of live deployments as long as they run.
+    """Select the stretches in which a running live deployment left no ``tick`` or no ``reconciled``.
 
     Allowed are half an interval more than the Skill's own, and ``slack`` seconds; ``at`` is when that was over. What a
     tick_failed, a pause or a flatten explains is no gap: those are other alarms, or somebody's wish.

@@ -1,4 +1,4 @@
-"""What a week of real load tells (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
+"""What a week of real load shows (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def outages(since: str) -> Sql:
 
 
 def holds_up() -> Expectation:
-    """Every outage has ended. Reply: rows of `outages`."""
+    """Expect that every outage has ended. Reply: rows of `outages`."""
 
     def test(found: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in found.rows if not row.get("recovered")]

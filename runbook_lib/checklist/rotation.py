@@ -81,7 +81,7 @@ def environment(machine: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def reset(secret: str) -> Series:
-    """Give the database role its new password; nothing for a secret whose value is nobody's but ours."""
+    """Give the database role its new password; a secret that only we know needs no such command."""
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
@@ -124,7 +124,7 @@ def mirror(vercel: Reply, secret: str) -> Series:
 
 
 def changed(secret: str, noted: Reply) -> Expectation:
-    """Fly's secrets, Vercel's variables: whatever holds the secret is not as it was noted.
+    """Expect that every holder of the secret changed since it was noted. Replies: Fly's secrets, Vercel's variables.
 
     Neither shows a value, but Fly a digest and Vercel the time of the last change.
     """
@@ -142,7 +142,7 @@ def changed(secret: str, noted: Reply) -> Expectation:
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
-    """What tells one value from the next, by the place that holds the secret."""
+    """Return what each place shows of the secret's value: a digest or the time of its last change."""
     fly = {f"Fly's {name}": row.get("digest") for name, row in _among(rows, "name", secret).items()}
     return fly | {f"Vercel's {key}": row.get("updatedAt") for key, row in _among(rows, "key", secret).items()}
 
@@ -156,5 +156,5 @@ def cron_key(secret: str) -> str:
 
 
 def old_cron_key(secret: str) -> str:
-    """What they must turn away: the old value, or where it has not changed, any other."""
+    """What the cron endpoints must refuse: the old value, or any wrong one where it has not changed."""
     return f"Bearer ${CRON}" if secret == CRON else "Bearer not-the-secret"

@@ -1,4 +1,4 @@
-"""Whether a rotated secret has arrived: in every machine, and with every runner (checklist 1.7, C15)."""
+"""Prove that a rotated secret has arrived in every machine and with every runner (checklist 1.7, C15)."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
 
 
 def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
-    """What is not as it was with one deployment."""
+    """Say how one deployment differs from what was noted of it."""
     one, started = row.get("id"), _moment(row.get("started"))
     if row.get("status") != before:
         return [f"{one} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
@@ -162,7 +162,7 @@ def snapshot_each(noted: Reply) -> Series:
 
 
 def snapshots_of(noted: Reply) -> Series:
-    """What became of those snapshots."""
+    """Read what became of the snapshots that `snapshot_each` asked for."""
     return Series(tuple(command_state("snapshot", one) for one in _noted(noted)))
 
 

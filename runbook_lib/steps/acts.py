@@ -102,7 +102,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """It may have arrived: passed if the proof says so, else unknown, for it may still be on its way."""
+    """End an act whose answer was lost: passed if its proof says so, else unknown, for it may still be on its way."""
     proof = None
     if act.proof is not None:
         try:
@@ -130,7 +130,7 @@ def _gone(command: Command, found: Reply) -> bool:
 
 
 def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """A sealed record of its own that reverses what ``parent`` owes, newest first; ``say`` hears each command."""
+    """Reverse what ``parent`` owes, newest first, in a sealed record of its own; ``say`` is told each command."""
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
     services, verdicts = Services(settings), Verdicts(record, lambda _: None)
     try:

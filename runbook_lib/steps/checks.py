@@ -1,4 +1,4 @@
-"""Looks: send reading commands until an expectation holds, and prove that it could have failed."""
+"""Send reading commands until an expectation holds, and prove that it could have failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step says of itself: the ledger line first, then the card, which shows what the ledger holds."""
+"""How a step ends: the ledger line is written first, then the card shows what the ledger holds."""
 
 from __future__ import annotations
 

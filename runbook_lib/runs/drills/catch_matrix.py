@@ -35,7 +35,7 @@ def keep(record: Record, row: Row) -> None:
 
 
 def finish(record: Record, seconds: float) -> Event:
-    """Draw the page and seal the record: passed if every fault was caught and nothing cried wolf."""
+    """Draw the page and seal the record, which has passed if every fault was caught and no alarm was false."""
     rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
     found = counts(row["verdict"] for row in rows)
     bad = len(rows) - found["caught"]
@@ -48,7 +48,7 @@ def finish(record: Record, seconds: float) -> Event:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """How many of each verdict, none left out."""
+    """Count each verdict; one that did not occur counts zero."""
     found = Counter(verdicts)
     return {word: found[word] for word in VERDICTS}
 

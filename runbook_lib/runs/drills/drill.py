@@ -61,7 +61,7 @@ class Caught:
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Whether a step complained that had nothing to complain of: before the fault, or where all must pass."""
+        """Whether a step complained although nothing was wrong yet, or nothing at all."""
         order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
         early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
         return bool(early) or (self.case.passes and self.step is not None)
@@ -213,7 +213,7 @@ def _break(case: Case, stack: ExitStack) -> None:
 
 
 def become(environment: dict[str, str]) -> None:
-    """Take on an environment, and nothing else."""
+    """Replace this process's environment variables by these."""
     os.environ.clear()
     os.environ.update(environment)
 

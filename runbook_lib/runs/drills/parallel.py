@@ -65,7 +65,7 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Take what a lane has to tell, if anything, and give it more to do; it ends when there is nothing more."""
+    """Receive a lane's row, if it has one, and give it the next case; it ends when there is none."""
     try:
         row: Row | None = pipe.recv()
     except (EOFError, OSError):  # it was killed
@@ -86,7 +86,7 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """More of the notebook that the lane has up, else of the one that has most to do for each lane at it."""
+        """Return a case of the notebook that the lane has up, else of the one with most left to do per lane."""
         before = self.done(lane)
         busy = [one.notebook for one in self.at.values()]
         here = before.notebook if before and self.left[before.notebook] else None
@@ -97,11 +97,11 @@ class _Work:
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """What the lane was at."""
+        """Take back the case that the lane was given."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
-        """What nobody has begun."""
+        """Return the cases that no lane has begun."""
         return [one for listed in self.left.values() for one in listed]
 
 
@@ -133,7 +133,7 @@ def _serve(environment: dict[str, str], pipe: Connection) -> None:
 
 
 def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
-    """Drill cases as long as they are of this notebook; the first that is not, or None at the end."""
+    """Drill cases while they are of this notebook; return the first that is not, or None at the end."""
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to

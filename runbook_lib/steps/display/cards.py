@@ -160,7 +160,7 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """One row that is too broad, stood on its end: a line for each of its values."""
+    """Turn one row that is too broad into a row for each of its values."""
     if len(rows) != 1 or len(rows[0]) <= BROAD:
         return rows
     return [{"name": name, "value": value} for name, value in rows[0].items()]
@@ -177,5 +177,5 @@ def _cell(found: Any) -> str:
 
 
 def progress(share: float) -> str:
-    """A thin line that is filled so far; nothing where there is no end to reach."""
+    """Draw a bar filled by ``share`` (0 to 1); nothing where there is no end to reach."""
     return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

@@ -44,7 +44,7 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """From now on ``clean`` is applied to every text drawn in this process, by us or by a cell: in a picture it could
+    """Apply ``clean`` to every text drawn in this process from now on, by us or by a cell: in a picture it could
     be found by nobody who scans a record.
     """
     original = Text.set_text
@@ -201,7 +201,7 @@ def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
 
 
 def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window") -> bool:
-    """Say so instead of showing an empty frame."""
+    """Say that there is nothing to draw instead of showing an empty frame."""
     if len(rows):
         return False
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
@@ -214,7 +214,7 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
-    """One kind of mark, with its number in the legend; none leaves no entry there."""
+    """Draw one kind of mark and say in the legend how many there are; a kind without marks has no entry."""
     if len(times) < CROWD and len(times):
         size = 14 if marker == "o" else 40  # what is wrong is larger
         axes.scatter(
@@ -225,7 +225,7 @@ def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colo
 
 
 def _crowd(axes: Axes, times: pd.Series, values: pd.Series, colour: str, label: str) -> None:
-    """Too many to be told apart: from the lowest to the highest of each stretch of time, and the middle of it."""
+    """Draw points that are too many to be told apart as the lowest, middle and highest of each stretch of time."""
     stretch = (times.max() - times.min()) / STRETCHES
     told = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
     words = f"{len(times)} {label}, lowest to highest"

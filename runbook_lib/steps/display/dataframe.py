@@ -1,4 +1,4 @@
-"""Rows that were looked at and judged by nobody: a DataFrame that shows its command, and every row whole."""
+"""A DataFrame that shows its command and every row whole; nobody judges it."""
 
 from __future__ import annotations
 

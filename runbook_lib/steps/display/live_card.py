@@ -1,4 +1,4 @@
-"""Where the cards of a notebook that is stepped through appear: in place of what showed that they were awaited."""
+"""Cards of a notebook that is stepped through: each replaces the card that said its step was awaited."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event |
 
 
 def _endings(seal: Event) -> Iterator[tuple[str, str]]:
-    """What a run that did not simply pass has to say."""
+    """Say why a run did not simply pass."""
     if seal.get("ended"):
         yield "ended", seal["ended"]
     bad = [cell for cell in seal.get("cells", []) if not str(cell).endswith(" passed")]
@@ -115,7 +115,7 @@ def _lamps(events: Sequence[Event], number: str) -> list[str]:
 
 
 def _sent(event: Mapping[str, Any]) -> Block:
-    """A step that was begun and has not ended: whether it took effect nobody knows."""
+    """Describe a step that was begun and has not ended: nobody knows whether it took effect."""
     return {
         "kind": "step",
         "number": event["step"],
@@ -200,7 +200,7 @@ def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
 
 
 def _without_empty(blocks: Iterator[Block]) -> Iterator[Block]:
-    """A section in which nothing ran needs no heading."""
+    """Drop the headings of sections in which nothing ran."""
     heading: Block | None = None
     for block in blocks:
         if block["kind"] != "heading" and heading:
@@ -226,7 +226,7 @@ def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _other(event: Event) -> Block:
-    """An event without a place of its own: an undo owed or carried out, a note, whatever comes to be written."""
+    """Describe an event that belongs to no step: an undo owed or carried out, a note."""
     hidden = ("n", "at", "event", "hash", "command", "replies")
     words = [f"{name}: {_cell(value)}" for name, value in event.items() if name not in hidden and value]
     return {"at": event["at"], "event": event["event"], "words": words}
