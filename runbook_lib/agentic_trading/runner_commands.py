@@ -7,7 +7,6 @@ all send, look and judge through this module, so that they cannot disagree on wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Sql, sql
@@ -24,15 +23,15 @@ FENCED = ("paused", "halted", "stopped")  # statuses in which a runner places no
 ENDED = ("stopped", "error")  # statuses in which no runner is expected to live
 LIVE_BROKER = "hyperliquid-mainnet"
 
-# Half statements. Each rests on what the other half has chosen: ``wanted`` (id, kind, place) or ``asked`` (id).
 # A row's id is made of key, deployment and kind, so that sending twice adds nothing. It is notified by us only where
 # no trigger does it (C39).
-SENDING = """
-    made as (
+SEND = """
+    with made as (
       insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-      select md5(%(key)s::text || ':' || wanted.id || ':' || wanted.kind)::uuid, wanted.id, wanted.kind,
-             %(payload)s::jsonb, %(issuer)s
-      from wanted order by wanted.id, wanted.place
+      select md5(%(key)s::text || ':' || wanted.id || ':' || wanted.kind)::uuid, wanted.id, wanted.kind, '{}',
+             %(issuer)s
+      from unnest(%(deployments)s::uuid[], %(kinds)s::text[]) with ordinality as wanted (id, kind, place)
+      order by wanted.place
       on conflict (id) do nothing returning id, deployment_id)
     select id, case when exists (
         select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
@@ -42,43 +41,40 @@ SENDING = """
       else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
     from made
 """
-STATE = """
-    c.id, c.kind, c.issued_by, c.created_at, extract(epoch from c.acked_at - c.created_at) as seconds,
-    extract(epoch from clock_timestamp() - c.created_at) as age, d.id::text as deployment, d.status, d.error_text,
-    d.broker_kind as broker, lower(w.address) as wallet, a.revoked_at,
-    jsonb_array_length(coalesce(s.positions, '[]'))::int as positions, s.updated_at >= c.created_at as written_after,
-    c.kind = 'kill' and exists (select from public.agent_logs g where g.deployment_id = d.id
-      and g.event = 'runner_started' and g.ts >= c.created_at) as restarted
+REVOCATION = """
+    with gone as (
+      update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, clock_timestamp())
+      where agent_address = %(agent)s returning id
+    ), made as (
+      insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
+      select md5(%(key)s::text || ':' || d.id || ':stop')::uuid, d.id, 'stop', '{"reason": "agent revoked"}', %(issuer)s
+      from public.deployments d join gone on gone.id = d.hyperliquid_agent_id
+      where d.status not in ('stopped', 'error')
+      on conflict (id) do nothing returning id, deployment_id)
+    select id, case when exists (
+        select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+        where t.tgrelid = 'public.agent_commands'::regclass and not t.tgisinternal
+          and t.tgenabled <> 'D' and p.prosrc ilike '%%pg_notify%%')
+      then 'by trigger'
+      else pg_notify('agent_commands_' || deployment_id, id::text)::text || 'by us' end as notified
+    from made
 """
-AROUND = """
+SENT = """
+    select c.id, c.kind, c.issued_by, c.created_at, extract(epoch from c.acked_at - c.created_at) as seconds,
+           extract(epoch from clock_timestamp() - c.created_at) as age, d.id::text as deployment, d.status,
+           d.error_text, d.broker_kind as broker, lower(w.address) as wallet, a.revoked_at,
+           jsonb_array_length(coalesce(s.positions, '[]'))::int as positions,
+           s.updated_at >= c.created_at as written_after,
+           c.kind = 'kill' and exists (select from public.agent_logs g where g.deployment_id = d.id
+             and g.event = 'runner_started' and g.ts >= c.created_at) as restarted
+    from public.deployments d
+    cross join unnest(%(keys)s::text[]) as sent (key) cross join unnest(%(kinds)s::text[]) as told (kind)
+    left join public.agent_commands c on c.id = md5(sent.key || ':' || d.id || ':' || told.kind)::uuid
     left join public.agent_state s on s.deployment_id = d.id
     left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
     left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
-"""
-BY_KEY = """
-    cross join unnest(%(keys)s::text[]) as sent (key) cross join unnest(%(kinds)s::text[]) as told (kind)
-    join public.deployments d on d.id = asked.id
-    left join public.agent_commands c on c.id = md5(sent.key || ':' || d.id || ':' || told.kind)::uuid
-"""
-# The deployments a halt is for, with the ``others`` that trade the same wallet and were not asked for: those are left
-# alone unless the request says so (C37).
-FLEET = """
-    with known as (
-      select d.id, d.status, lower(w.address) as wallet
-      from public.deployments d
-      left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
-      left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
-      where d.status <> 'stopped' or d.id::text = any(%(mine)s::text[])
-    ), chosen as (
-      select id from known
-      where %(one)s::uuid is null or id = %(one)s::uuid
-         or (%(shared)s and wallet in (select wallet from known where id = %(one)s::uuid))
-    ), asked as (
-      select known.id, known.wallet, array(
-        select other.id::text from known other
-        where other.wallet = known.wallet and other.status not in ('error', 'stopped')
-          and other.id not in (select id from chosen)) as others
-      from known join chosen on chosen.id = known.id)
+    where d.id::text = any(%(deployments)s::text[]) or %(everyone)s and d.status <> 'stopped'
+    order by d.id
 """
 
 
@@ -90,88 +86,29 @@ class Target:
     agent: str | None = None
 
 
-@dataclass(frozen=True)
-class Scope:
-    """The deployments of a halt: all that are not stopped, or ``deployment``; ``shared``: and whoever trades its
-    wallet. ``seen`` are deployments known from before, which are told of also once they have stopped."""
-
-    deployment: str | None = None
-    shared: bool = False
-    seen: tuple[str, ...] = ()
-
-
 # --- sending --------------------------------------------------------------------------------------------------------
 
 
-def send_command(kind: str, *deployments: str, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Insert a command for each deployment's runner, once. ``key`` is the step's own, unless another is given.
+def send_command(kind: str, deployment: str) -> Sql:
+    """Insert a command for a deployment's runner, once, with the step's own key.
 
     Raise `ConfigError` for a word that no runner listens to.
     """
-    if kind not in WORDS:
-        raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
-    return _composed(
-        """
-        with wanted as (
-          select chosen.id, told.kind, told.place from unnest(%(deployments)s::uuid[]) as chosen (id)
-          cross join unnest(%(kinds)s::text[]) with ordinality as told (kind, place)
-        ),
-        """,
-        SENDING,
-        key=key,
-        deployments=list(deployments),
-        kinds=[kind],
-        payload="{}",
-        issuer=issuer,
-    )
+    return send_commands([(deployment, kind)], key="{key}", issuer="launch-runbook")
 
 
-def send_all(kinds: Sequence[str], scope: Scope, *, key: str, issuer: str, only: Sequence[str] = ()) -> Sql:
-    """Insert commands for every deployment of a scope, or for ``only`` these of it, in one statement.
-
-    Who shares a wallet with others is not told to flatten: its runner would close their positions too.
-    """
-    return _composed(
-        FLEET,
-        """
-        , wanted as (
-          select asked.id, told.kind, told.place
-          from asked cross join unnest(%(kinds)s::text[]) with ordinality as told (kind, place)
-          where (cardinality(%(only)s::text[]) = 0 or asked.id::text = any(%(only)s::text[]))
-            and (told.kind <> 'flatten' or asked.others = '{}')
-        ),
-        """,
-        SENDING,
-        one=scope.deployment,
-        shared=scope.shared,
-        mine=list(scope.seen),
-        only=list(only),
-        key=key,
-        kinds=list(kinds),
-        payload="{}",
-        issuer=issuer,
-    )
+def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
+    """Insert commands, each a deployment and a kind, in this order, in one statement."""
+    for _, kind in pairs:
+        if kind not in WORDS:
+            raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
+    deployments, kinds = ([pair[place] for pair in pairs] for place in (0, 1))
+    return sql(SEND, key=key, deployments=deployments, kinds=kinds, issuer=issuer)
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
     """Do what the page's Revoke does: mark the agent, and stop every deployment that trades with it."""
-    return _composed(
-        """
-        with gone as (
-          update public.hyperliquid_agents set revoked_at = coalesce(revoked_at, clock_timestamp())
-          where agent_address = %(agent)s returning id
-        ), wanted as (
-          select d.id, 'stop' as kind, 1 as place
-          from public.deployments d join gone on gone.id = d.hyperliquid_agent_id
-          where d.status not in ('stopped', 'error')
-        ),
-        """,
-        SENDING,
-        agent=agent,
-        key=key,
-        payload='{"reason": "agent revoked"}',
-        issuer=issuer,
-    )
+    return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
@@ -179,7 +116,7 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:
-        return send_command(kind, *(target.id for target in targets), key=key, issuer=issuer)
+        return send_commands([(target.id, kind) for target in targets], key=key, issuer=issuer)
     without = [target.id[:8] for target in targets if not target.agent]
     agents = {target.agent for target in targets if target.agent}
     why = f"{', '.join(without)} has no agent (it is on paper)" if without else f"these have {len(agents)} agents"
@@ -205,48 +142,29 @@ def command_state(kind: str, deployment: str) -> Sql:
     ``seconds`` from row to acknowledgement and ``age`` are of the database's clock; ``status`` and ``positions`` are
     the deployment's; ``written_after``: its state was written after the command.
     """
-    return _composed(
-        "select",
-        STATE,
-        "from public.agent_commands c join public.deployments d on d.id = c.deployment_id",
-        AROUND,
-        "where c.deployment_id = %(deployment)s and c.kind = %(kind)s order by c.created_at desc limit 1",
+    return sql(
+        """
+        select c.id, c.kind, c.issued_by, c.created_at, extract(epoch from c.acked_at - c.created_at) as seconds,
+               d.status, d.error_text, jsonb_array_length(coalesce(s.positions, '[]')) as positions,
+               s.updated_at >= c.created_at as written_after
+        from public.agent_commands c
+        join public.deployments d on d.id = c.deployment_id
+        left join public.agent_state s on s.deployment_id = d.id
+        where c.deployment_id = %(deployment)s and c.kind = %(kind)s
+        order by c.created_at desc limit 1
+        """,
         deployment=deployment,
         kind=kind,
     )
 
 
-def sent_state(kind: str, deployments: Sequence[str], *, key: str) -> Sql:
-    """Look at what became of one press: a row per deployment, as `command_state`; ``id`` is null if none was sent."""
-    return _composed(
-        "with asked as (select unnest(%(deployments)s::uuid[]) as id) select",
-        STATE,
-        "from asked",
-        BY_KEY,
-        AROUND,
-        "order by d.id",
-        deployments=list(deployments),
-        keys=[key],
-        kinds=[STOP if kind == REVOKE else kind],
-    )
+def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
+    """Look at what became of what was sent: a row for each deployment, kind and key; ``id`` is null if none was sent.
 
-
-def all_states(kinds: Sequence[str], scope: Scope, *, keys: Sequence[str]) -> Sql:
-    """Look at every deployment of a scope: rows as `sent_state`, one for each key and kind, with its ``others``."""
-    return _composed(
-        FLEET,
-        "select asked.others,",
-        STATE,
-        "from asked",
-        BY_KEY,
-        AROUND,
-        "order by d.id",
-        one=scope.deployment,
-        shared=scope.shared,
-        mine=list(scope.seen),
-        keys=list(keys),
-        kinds=list(kinds),
-    )
+    ``everyone``: also of every other deployment that has not stopped.
+    """
+    kinds = [STOP if kind == REVOKE else kind for kind in kinds]
+    return sql(SENT, deployments=list(deployments), kinds=kinds, keys=list(keys), everyone=everyone)
 
 
 def live_wallets() -> Sql:
@@ -257,11 +175,6 @@ def live_wallets() -> Sql:
         join public.hyperliquid_agents a on a.master_wallet_id = w.id
         join public.deployments d on d.hyperliquid_agent_id = a.id
     """)
-
-
-def _composed(*parts: str, **values: Any) -> Sql:
-    """Make one statement of parts, so that it reads as one where it is shown."""
-    return sql("\n".join(dedent(part).strip("\n ") for part in parts), **values)
 
 
 # --- judging --------------------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ class _Press:
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
         """Look until every target shows the effect, or the time is over."""
         delay, trouble = FIRST, ""
-        state = sent_state(self.now.kind, [target.id for target in self.now.targets], key=self.key)
+        state = sent_state([self.now.kind], [target.id for target in self.now.targets], keys=[self.key])
         replies: tuple[Reply, ...] = ()
         while True:
             try:

@@ -7,13 +7,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.runner_commands import (
+    ENDED,
     FLATTEN,
     PAUSE,
-    Scope,
     acknowledged,
-    all_states,
     live_wallets,
-    send_all,
+    send_commands,
+    sent_state,
     took_effect,
 )
 from runbook_lib.errors import ServiceError
@@ -22,28 +22,26 @@ from runbook_lib.halt.sending import insist, look
 from runbook_lib.halt.state import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runbook_lib.commands.command import Sql
-    from runbook_lib.halt.state import Board
+    from runbook_lib.halt.state import Board, Request
     from runbook_lib.services.services import Services
 
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at the acknowledgements, at first and at most
 ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows something
 SETTLE = 0.5  # seconds a closing order may take to show at the venue after the acknowledgement
-
 ISSUER = "launch-runbook halt"
+Row = dict[str, Any]
 
 
 def runners(services: Services, board: Board) -> None:
     """Pause and flatten, and follow the acknowledgements (parts ``pause`` and ``flatten``)."""
-    halting = board.request.mode == "halt"
     key = board.book.key
-    kinds = ["pause", "flatten"] if halting else ["pause"]
     try:
-        told(services, board, "pause", _send(board, key, kinds), board.limits.pause)
-        rows = look(services, board, "pause", _look(board, [key]), board.limits.pause)
-        _take_in(board, rows.rows, rows.error)
+        _learn(services, board, [key], board.limits.pause)
+        told(services, board, "pause", _first(board, key), board.limits.pause)
+        _learn(services, board, [key], board.limits.pause)
         board.update(addresses=_addresses(services, board))
     except ServiceError as error:
         _silent(board, error)
@@ -89,11 +87,10 @@ def follow(services: Services, board: Board, key: str) -> None:
         board.rest(delay)
         delay = min(delay * 1.2, MOST)
         try:
-            found = look(services, board, "pause", _look(board, keys), min(until, board.now() + board.limits.answer))
+            _learn(services, board, keys, min(until, board.now() + board.limits.answer))
         except ServiceError as error:
             board.tell("pause", f"waits: {error}")
             continue
-        _take_in(board, found.rows, found.error)
         if board.request.mode == "reduce":  # nothing is stopped; whose machine does not run needs no pausing
             with suppress(ServiceError):
                 listed(services, board, board.now())
@@ -104,7 +101,7 @@ def follow(services: Services, board: Board, key: str) -> None:
         if open_still and len(keys) < ROUNDS:
             keys.append(f"{key}:{len(keys) + 1}")
             with suppress(ServiceError):
-                told(services, board, "flatten", _send(board, keys[-1], ["flatten"], open_still), until)
+                told(services, board, "flatten", _again(board, keys[-1], open_still), until)
             acknowledged.clear()
     _judge(board)
 
@@ -175,15 +172,28 @@ def _holds_on(board: Board, deployment: str, acknowledged: float) -> bool:
     return bool(wallet.positions or wallet.orders)
 
 
-def _take_in(board: Board, rows: Sequence[dict[str, Any]], error: str | None) -> None:
-    """Learn from the rows of `all_states`: several for each deployment, one for each command."""
-    if error:
-        raise ServiceError(f"database: {error}")
-    each = groupby(rows, lambda row: row["deployment"])
-    board.update(deployments=board.deployments | {name: _deployment(list(states)) for name, states in each})
+def _learn(services: Services, board: Board, keys: Sequence[str], until: float) -> None:
+    """Look at the deployments that were asked for, and at what became of what they were sent."""
+    state = sent_state([PAUSE, FLATTEN], list(board.deployments), keys=keys, everyone=True)
+    reply = look(services, board, "pause", state, until)
+    if reply.error:
+        raise ServiceError(f"database: {reply.error}")
+    known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
+    asked = _asked(board.request, {name: rows[0]["wallet"] for name, rows in known.items()})
+    others = {name: rows[0] for name, rows in known.items() if name not in asked and rows[0]["status"] not in ENDED}
+    board.update(deployments=board.deployments | {name: _deployment(known[name], others) for name in asked})
 
 
-def _deployment(states: Sequence[dict[str, Any]]) -> Deployment:
+def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
+    """The deployments a request is for, of those that have these wallets."""
+    if request.everything:
+        return set(wallets)
+    shared = wallets.get(str(request.deployment)) if request.wallet else None
+    return {name for name, wallet in wallets.items() if name == request.deployment or (shared and wallet == shared)}
+
+
+def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
+    """What the rows of `sent_state` tell of one deployment; ``others`` are those that were not asked for."""
     pauses = [row for row in states if row["kind"] == PAUSE]
     flattens = [row for row in states if row["kind"] == FLATTEN]
     row = states[0]
@@ -195,7 +205,7 @@ def _deployment(states: Sequence[dict[str, Any]]) -> Deployment:
         paused=any(took_effect(PAUSE, pause) for pause in pauses),
         flattened=bool(flattens) and all(map(acknowledged, flattens)),
         positions=row["positions"],
-        others=tuple(row["others"]),
+        others=tuple(name for name, other in others.items() if row["wallet"] and other["wallet"] == row["wallet"]),
     )
 
 
@@ -214,11 +224,14 @@ def named(services: Services) -> set[str]:
     return {wallet.lower()} if wallet else set()
 
 
-def _send(board: Board, key: str, kinds: Sequence[str], only: Sequence[str] = ()) -> Sql:
-    scope = Scope(board.request.deployment, board.request.wallet)
-    return send_all(kinds, scope, key=key, issuer=ISSUER, only=only)
+def _first(board: Board, key: str) -> Sql:
+    """Pause and flatten; whose wallet others use is left alone (C37): its runner would close their positions too."""
+    pairs = [(name, PAUSE) for name in board.deployments]
+    if board.request.mode == "halt":
+        pairs += [(name, FLATTEN) for name, known in board.deployments.items() if not known.others]
+    return send_commands(pairs, key=key, issuer=ISSUER)
 
 
-def _look(board: Board, keys: Sequence[str]) -> Sql:
-    scope = Scope(board.request.deployment, board.request.wallet, seen=tuple(board.deployments))
-    return all_states((PAUSE, FLATTEN), scope, keys=keys)
+def _again(board: Board, key: str, deployments: Sequence[str]) -> Sql:
+    alone = [name for name in deployments if not board.deployments[name].others]
+    return send_commands([(name, FLATTEN) for name in alone], key=key, issuer=ISSUER)

@@ -103,7 +103,7 @@ class Following:
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
         """Look until the command took effect; return the last row seen, and why there is no newer one."""
         key = self.act.command.values["key"]  # type: ignore[union-attr]
-        state = runner_commands.sent_state(kind, [deployment], key=key)
+        state = runner_commands.sent_state([kind], [deployment], keys=[key])
         row: dict[str, Any] = {}
         deadline = time.monotonic() + WATCH
         while True:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from runbook_lib.agentic_trading import runner_commands
-from runbook_lib.agentic_trading.runner_commands import Scope, Target
+from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.commands.command import http, sql
 from runbook_lib.errors import ConfigError
 from runbook_lib.services.services import Services
@@ -100,20 +100,20 @@ def test_what_deployments_cannot_do_is_refused_before_anything_is_sent(kind, tar
 
 def test_a_command_sent_twice_is_one_row_whoever_sends_it(services, deployment):
     key = str(uuid.uuid4())
-    one = runner_commands.send_command("snapshot", deployment, key=key, issuer="the console")
-    all_of_it = runner_commands.send_all(["snapshot"], Scope(deployment), key=key, issuer="the halt")
+    one = runner_commands.command_for("snapshot", [Target(deployment)], key=key, issuer="the console")
+    another = runner_commands.send_commands([(deployment, "snapshot")], key=key, issuer="the halt")
     made = services.change(one)
     assert len(made.rows) == 1 and made.value("notified") == "by trigger"
-    assert services.change(one).rows == services.change(all_of_it).rows == ()
-    state = services.look(runner_commands.sent_state("snapshot", [deployment], key=key))
+    assert services.change(one).rows == services.change(another).rows == ()
+    state = services.look(runner_commands.sent_state(["snapshot"], [deployment], keys=[key]))
     assert [(row["id"], row["kind"], row["issued_by"]) for row in state.rows] == [
         (made.value("id"), "snapshot", "the console")
     ]
     assert services.look(runner_commands.command_state("snapshot", deployment)).value("id") == made.value("id")
-    [row] = services.look(runner_commands.all_states(["snapshot"], Scope(), keys=[key])).rows
-    assert (row["deployment"], row["id"], row["others"]) == (deployment, made.value("id"), [])
+    [row] = services.look(runner_commands.sent_state(["snapshot"], [], keys=[key], everyone=True)).rows
+    assert (row["deployment"], row["id"]) == (deployment, made.value("id"))
 
 
 def test_a_deployment_that_was_sent_nothing_is_in_the_state_without_a_command(services, deployment):
-    [row] = services.look(runner_commands.sent_state("pause", [deployment], key="nothing")).rows
+    [row] = services.look(runner_commands.sent_state(["pause"], [deployment], keys=["nothing"])).rows
     assert row["id"] is None and row["status"] and not runner_commands.took_effect("pause", row)
