@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import subprocess
@@ -200,6 +201,36 @@ class Behaviour(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             while not self.server.ended.wait(0.02):
                 self.wfile.write(b'{"message": "on and on"}\n')
+
+    def be_drip(self, where: str) -> None:
+        """One byte every twentieth of a second, of the head or of the body, without an end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X-Slow: " if where == "head" else b"Content-Length: 9999\r\n\r\n"))
+        with contextlib.suppress(OSError):
+            while not self.server.ended.wait(0.05):
+                self.wfile.write(b"x")
+
+    def be_packed(self, size: str) -> None:
+        """So many bytes, packed; cut off where the size says so."""
+        body = gzip.compress(b'["' + b"x" * (int(size.removesuffix("cut")) - 4) + b'"]')
+        body = body[:-9] if size.endswith("cut") else body
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def be_aged(self, seconds: str) -> None:
+        """An answer that a cache made so many seconds ago."""
+        self.send_response(200)
+        self.send_header("Age", seconds)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    def be_once(self, number: str) -> None:
+        """Refuse the first request with a status, and take the next."""
+        refused = [path for _, path, _, _ in self.server.requests].count(self.path) == 1
+        self.answer(b'{"n": 1}', int(number) if refused else 200)
 
     def be_json(self, _: str) -> None:
         self.answer(b'{"ratio": NaN, "half": "\\ud800", "decrypted_secret": "do not let me in", "n": 1}')

@@ -17,25 +17,6 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-__all__ = [
-    "SMALLEST",
-    "Horizon",
-    "Remedy",
-    "Room",
-    "differing_sizes",
-    "equity",
-    "held",
-    "horizon",
-    "inner",
-    "looser",
-    "number",
-    "order_room",
-    "remedy",
-    "same",
-    "total",
-    "valid_days",
-    "wrongly_asked",
-]
 
 UNIFIED = ("unifiedAccount", "portfolioMargin")  # modes that keep the money in spot
 SEPARATE = ("default", "disabled")

@@ -21,31 +21,12 @@ from runbook_lib.errors import ConfigError, RecordError, StepRefused, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = [
-    "Command",
-    "Http",
-    "Login",
-    "Reply",
-    "RoundTrip",
-    "Series",
-    "Shell",
-    "Sql",
-    "Subscribe",
-    "Trial",
-    "frozen",
-    "http",
-    "round_trip",
-    "series",
-    "shell",
-    "sql",
-    "subscribe",
-    "thawed",
-    "trial",
-]
 
 NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} is the shell's own
 VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 LINE = 100  # characters of a JSON body that is shown on one line
+FOR_NOW = (409, 412, 429)  # HTTP: a lease is held, something is under way, too many requests
+BROKEN = 500  # HTTP, and above: the service is in trouble
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -56,6 +37,7 @@ class Reply:
     ``rows``: one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text.
     ``status``: HTTP status or exit code, None for SQL. ``error``: the service's words when it refused.
     ``at``: epoch seconds (UTC, this machine) half-way between sending and the answer; ``seconds``: between the two.
+    ``again``: seconds after which a service that refused for now wants to be asked again.
     """
 
     rows: tuple[dict[str, Any], ...] = ()
@@ -64,6 +46,7 @@ class Reply:
     text: str = ""
     at: float = 0.0
     seconds: float = 0.0
+    again: float = 0.0
 
     def value(self, column: str | None = None) -> Any:
         """The first row's ``column``, or its only column; None when there is no row."""
@@ -79,6 +62,16 @@ class Reply:
     def column(self, name: str) -> list[Any]:
         """``name`` of every row, null where a row lacks it."""
         return [row.get(name) for row in self.rows]
+
+    @property
+    def refused_for_now(self) -> bool:
+        """Whether it proves that nothing was done, and says that it may be done later."""
+        return self.status in FOR_NOW
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the service could not answer: the request may be right, and may have been carried out."""
+        return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
         """The reply as the ledger keeps it."""

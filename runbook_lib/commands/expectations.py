@@ -17,31 +17,6 @@ from typing import Any
 from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ConfigError
 
-__all__ = [
-    "Expectation",
-    "Finding",
-    "Matcher",
-    "at_least",
-    "at_most",
-    "clocks",
-    "each",
-    "entries",
-    "holds",
-    "judge",
-    "matches",
-    "never",
-    "newer",
-    "no_rows",
-    "not_null",
-    "one_of",
-    "reply",
-    "rows",
-    "same",
-    "text",
-    "value",
-    "version",
-]
-
 SHOWN = 60  # characters of a value in a verdict line
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PLACE", "control", "literal", "notifies", "statements"]
 
 PLACE = re.compile(r"%(?:\((\w+)\)[sbt]|%)?")  # %(name)s, %%, or a % that stands alone
 # What Postgres reads as one piece, whatever stands inside it. A line comment ends at a carriage return too.

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["PHASE", "UNDO", "Book", "close", "hold"]
 
 PHASE = "halt"
 UNDO = "switches"  # the step that owes the undo

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-__all__ = ["listed", "machines"]
 
 DOWN = ("stopped", "suspended", "destroyed", "failed")
 FIRST, MOST = 0.25, 2.0  # seconds between two lists, at first and at most

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board, Order
     from runbook_lib.services.services import Services
 
-__all__ = ["Key", "acting", "limit_price"]
 
 SLIPPAGE = Decimal("0.03")  # fraction the limit of a closing order is away from the mid price
 FIGURES, DECIMALS = 5, 6  # of a price: significant figures at most; decimals at most, less those of the size

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-__all__ = ["Purse", "again", "insist", "look"]
 
 TURN = 1.0  # seconds until a service that said 429 is asked again
 PAUSE = 0.3  # seconds until one that did not answer is

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.halt_record import Book
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Board", "Deployment", "Order", "Part", "Request", "Wallet"]
 
 ACTIVE = ("provisioning", "running", "paused", "halted")
 

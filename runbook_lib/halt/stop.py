@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["EXIT", "Done", "halt", "run_parts"]
 
 EXIT = {"passed": 0, "failed": 1, "unknown": 4}
 GRACE = 5.0  # seconds beyond every budget after which a part that does not end is left behind

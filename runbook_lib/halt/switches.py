@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-__all__ = ["DISABLED", "LIVE", "fly_switch", "switches", "throw"]
 
 DISABLED, LIVE = "DEPLOYMENTS_DISABLED", "HYPERLIQUID_LIVE_ENABLED"
 COMING = ("READY", "BUILDING", "QUEUED", "INITIALIZING")  # states of a deployment that is, or will be, live

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["unhalt"]
 
 TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "New machines may trade live"}
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-__all__ = ["PAGE", "venue"]
 
 PAGE = "https://app.hyperliquid.xyz/portfolio"
 AT_ONCE = 8  # wallets that are looked at at the same time

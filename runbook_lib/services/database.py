@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,20 +21,19 @@ from psycopg.types.json import Jsonb
 from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.plain_rows import plain
+from runbook_lib.services.refusals import REFUSALS, REFUSED
 from runbook_lib.services.variables import expanded
 from runbook_lib.settings.profiles import INCOMING, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from runbook_lib.commands.command import Login, RoundTrip, Sql
     from runbook_lib.settings.profiles import Settings
     from runbook_lib.settings.redaction import Redactor
 
-__all__ = ["Database", "Lock"]
 
 GRACE = 2.0  # seconds after Postgres' own time limit
-REFUSED = "password authentication failed"
 TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
 # The session that holds an advisory lock: who, since when.
 LOCK_HOLDER = """
@@ -60,25 +60,37 @@ class Database:
             self._reading.close()
         self._reading = None
 
-    def connect(self, *, read_only: bool = False) -> psycopg.Connection[dict[str, Any]]:
+    def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
         """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted.
 
         Once a rotation has reset the password, it is the new one that lets us in.
         """
         database = self.settings.database
         if read_only and database.read_only_user and database.read_only_password:
-            return self._opened(database.read_only_password, user=database.read_only_user)
+            return self._opened(database.read_only_password, within, user=database.read_only_user)
         try:
-            return self._opened(self._password)
+            return self._opened(self._password, within)
         except ServiceError as error:
             if REFUSED not in str(error) or self._password == INCOMING or not self.settings.has(INCOMING):
                 raise
-        connection = self._opened(INCOMING)
+        connection = self._opened(INCOMING, within)
         self._password = INCOMING  # remembered: who tries wrong passwords again and again is locked out
         return connection
 
-    def _opened(self, password: str, **user: str) -> psycopg.Connection[dict[str, Any]]:
-        """A new connection with the password that the variable called ``password`` holds."""
+    def _opened(self, password: str, within: float | None = None, **user: str) -> psycopg.Connection[dict[str, Any]]:
+        """A new connection with the password that the variable called ``password`` holds; a refused one is tried
+        again once, seconds later, for a pooler learns of a new password late."""
+        seconds = within or self.settings.budgets.answer
+        log_in = partial(self._logged_in, password, seconds, **user)
+        return self._guarded(password, log_in, patience=seconds)
+
+    def _guarded(
+        self, password: str, log_in: Callable[[], psycopg.Connection[dict[str, Any]]], patience: float
+    ) -> psycopg.Connection[dict[str, Any]]:
+        host = host_of(self.settings.database.url)
+        return REFUSALS.guarded(host, password, self.settings.variable(password), log_in, patience)
+
+    def _logged_in(self, password: str, seconds: float, **user: str) -> psycopg.Connection[dict[str, Any]]:
         database = self.settings.database
         try:
             connection = psycopg.connect(
@@ -86,15 +98,17 @@ class Database:
                 password=self.settings.variable(password),
                 hostaddr="",  # not even PGHOSTADDR leads elsewhere
                 options="",
-                connect_timeout=max(2, int(self.settings.budgets.answer)),
+                connect_timeout=max(2, int(seconds)),
                 application_name="launch-runbook",
                 autocommit=True,
                 row_factory=dict_row,
             )
-            # Set after connecting: poolers refuse startup options. The month of a cost cap begins at UTC midnight.
-            connection.execute("set time zone 'UTC'")
-            limit = int(self.settings.budgets.answer * 1000)
-            connection.execute(compose.SQL("set statement_timeout = {}").format(limit))
+            # Set after connecting: poolers refuse startup options. One round trip for both: a database that is far
+            # away, or slow, takes its time for each. The month of a cost cap begins at UTC midnight.
+            connection.execute(
+                "select set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)",
+                (str(int(self.settings.budgets.answer * 1000)),),
+            )
         except psycopg.Error as error:
             raise ServiceError(f"database {host_of(database.url)}: {self._said(error)}") from None
         return connection
@@ -134,50 +148,53 @@ class Database:
             return False
         return True
 
-    def look(self, statements: Sequence[Sql]) -> Reply:
+    def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
         """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
-                return self._transact(self._reading, statements, read_only=True, keep=False)
-        self._reading = self.connect(read_only=True)
-        return self._transact(self._reading, statements, read_only=True, keep=False)
+                return self._transact(self._reading, statements, within, read_only=True, keep=False)
+        self._reading = self.connect(read_only=True, within=within)
+        return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
-    def change(self, statements: Sequence[Sql], *, keep: bool) -> Reply:
+    def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
         """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made."""
-        with contextlib.closing(self.connect()) as connection:
-            return self._transact(connection, statements, read_only=False, keep=keep)
+        with contextlib.closing(self.connect(within=within)) as connection:
+            return self._transact(connection, statements, within, read_only=False, keep=keep)
 
     def _transact(
         self,
         connection: psycopg.Connection[dict[str, Any]],
         statements: Sequence[Sql],
+        within: float | None,
         *,
         read_only: bool,
         keep: bool,
     ) -> Reply:
         """Run statements in one transaction; roll it back unless ``keep``."""
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         try:
             connection.read_only = read_only
-            with self.limited(connection), connection.transaction(force_rollback=not keep):
+            with self.limited(connection, within), connection.transaction(force_rollback=not keep):
                 for statement in statements:
-                    found = self._execute(connection, statement)
+                    rows = self._execute(connection, statement)
         except psycopg.Error as error:
             if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
                 connection.close()
                 raise ServiceError(f"database: {self._said(error)}", sent=keep) from None
             return Reply(error=self._said(error))
-        return Reply(tuple(found))
+        return Reply(tuple(rows))
 
     def _said(self, error: psycopg.Error) -> str:
         """The server's own words, in one line."""
         return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
-    def limited(self, connection: psycopg.Connection[dict[str, Any]]) -> Iterator[None]:
-        """Hang up on a server that does not even keep its own time limit."""
+    def limited(self, connection: psycopg.Connection[dict[str, Any]], within: float | None = None) -> Iterator[None]:
+        """Hang up on a server that does not even keep its own time limit, or answers one byte at a time."""
+        seconds = (within or self.settings.budgets.answer) + GRACE
         with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            hung_up = threading.Timer(self.settings.budgets.answer + GRACE, line.shutdown, (socket.SHUT_RDWR,))
+            hung_up = threading.Timer(seconds, line.shutdown, (socket.SHUT_RDWR,))
+            hung_up.daemon = True
             hung_up.start()
             try:
                 yield
@@ -217,8 +234,10 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
+        """Log in with one password, once: that it is refused is an answer."""
         try:
-            self._opened(command.variable).close()
+            log_in = partial(self._logged_in, command.variable, self.settings.budgets.answer)
+            self._guarded(command.variable, log_in, patience=0.0).close()
         except ServiceError as error:
             if REFUSED not in str(error):
                 raise

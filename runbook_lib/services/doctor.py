@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Probe", "Verdict", "examine", "probes"]
-
 
 NOBODY = "0x0000000000000000000000000000000000000000"
 ENOUGH = Matcher("not named, or at least 10", lambda left: left is None or float(left) >= 10)

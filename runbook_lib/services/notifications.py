@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Listener"]
 
 TURN = 0.25  # seconds between two looks at what is wanted
 PROBE = 2.0  # seconds of silence after which the connection is asked whether it lives

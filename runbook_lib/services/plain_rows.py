@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["LAST", "picked", "plain", "rows_of"]
-
 LAST = 600  # characters of an output, or of an answer, that an error message holds
 
 

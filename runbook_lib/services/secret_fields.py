@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DROPPED", "drop", "drop_text"]
 
 DROPPED = "dropped: may hold a secret"
 # Values of these keys are never let in, whatever service sends them and however it writes them: api_key, apiKey.

@@ -1,20 +1,22 @@
 """Send commands and return plain rows: the only module that touches the outside.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``; one that does not
-answer raises `ServiceError`, whose ``sent`` tells whether the command may have taken effect. Secrets are redacted here,
-before anything is cut to length, for half a secret would not be recognised any more; fields that may carry secrets this
-process does not know are dropped.
+answer, or answers with something that is no answer to this command, raises `ServiceError`, whose ``sent`` tells whether
+the command may have taken effect. A temporary refusal is not final: looks are asked again after it, changes only where
+it proves that they were not made. Secrets are redacted here, before anything is cut to length, for half a secret would
+not be recognised any more; fields that may carry secrets this process does not know are dropped.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Command, Http, Login, Reply, RoundTrip, Series, Shell, Sql, Subscribe, Trial
 from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services import shell
-from runbook_lib.services.database import Database, Lock
+from runbook_lib.services.database import Database
 from runbook_lib.services.plain_rows import plain
 from runbook_lib.services.secret_fields import drop
 from runbook_lib.services.web import Web, authorization
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Lock", "Services"]
+
+TRIES = 3  # times a command is sent while a service refuses it for now
+SPACING = 0.3  # seconds between two of them, unless the service names more
 
 
 class Services:
@@ -41,15 +45,38 @@ class Services:
         self.database.close()
         self._web.close()
 
-    def look(self, command: Command) -> Reply:
-        """Send a command that changes nothing; raise `StepRefused` before sending if it might."""
+    def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
+        """Send a command that changes nothing; raise `StepRefused` before sending if it might.
+
+        Ask again after a temporary refusal or a lost answer, ``tries`` times at most; everything within so many
+        seconds, or else the profile's for one answer.
+        """
         self.refuse_change(command)
-        return self._send(command, read_only=True)
+        until = time.monotonic() + (within or self.settings.budgets.answer)
+        while True:
+            tries -= 1
+            try:
+                reply = self._send(command, until - time.monotonic(), read_only=True)
+            except ServiceError:
+                if not isinstance(command, Http | Sql) or not self._again(SPACING, tries, until):
+                    raise
+                continue
+            trouble = reply.refused_for_now or reply.in_trouble
+            if not (trouble and self._again(max(SPACING, reply.again), tries, until)):
+                return reply
+
+    @staticmethod
+    def _again(spacing: float, tries: int, until: float) -> bool:
+        """Wait before a command is sent again; false if it is not to be."""
+        if tries <= 0 or time.monotonic() + spacing >= until:
+            return False
+        time.sleep(spacing)
+        return True
 
     def refuse_change(self, command: Command) -> None:
         """Raise `StepRefused` for what a look must not send. Of SQL, Postgres itself refuses the rest."""
-        for one in command.commands if isinstance(command, Series) else ():
-            self.refuse_change(one)
+        for part in command.commands if isinstance(command, Series) else ():
+            self.refuse_change(part)
         if isinstance(command, Http | Shell) and not command.read_only:
             raise StepRefused(
                 f"a check only looks: {command.text().splitlines()[0]!r} may change something; "
@@ -63,10 +90,20 @@ class Services:
             if isinstance(statement, Sql):
                 statement.refuse_control(changes=changes)
 
-    def change(self, command: Command) -> Reply:
-        """Send a command that may change something, once."""
+    def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
+        """Send a command that may change something, once.
+
+        It is sent again, ``tries`` times at most, only after an answer that proves it was not carried out.
+        """
         self.refuse_control(command, changes=True)
-        return self._send(command, read_only=False)
+        until = time.monotonic() + (within or self.settings.budgets.answer)
+        while True:
+            tries -= 1
+            reply = self._send(command, until - time.monotonic(), read_only=False)
+            # What stands for several commands may have been carried out in part.
+            refused = reply.refused_for_now and isinstance(command, Http)
+            if not (refused and self._again(max(SPACING, reply.again), tries, until)):
+                return reply
 
     def shown(self, command: Command) -> str:
         """The command as text that can be pasted into psql or a shell."""
@@ -74,23 +111,23 @@ class Services:
             service = self.settings.service(command.service)
             return command.text(service.url, authorization(service))
         if isinstance(command, Series) and command.commands:
-            return "\n".join(self.shown(one) for one in command.commands)
+            return "\n".join(map(self.shown, command.commands))
         return command.text()
 
-    def _send(self, command: Command, *, read_only: bool) -> Reply:
+    def _send(self, command: Command, seconds: float, *, read_only: bool) -> Reply:
         started, clock = time.time(), time.perf_counter()
         match command:
             case Sql():
-                reply = self.database.look([command]) if read_only else self.database.change([command], keep=True)
+                reply = self._queried(command, seconds, read_only=read_only)
             case Trial():
-                reply = self.database.change(command.statements, keep=False)
+                reply = self.database.change(command.statements, seconds, keep=False)
             case Subscribe():
                 from runbook_lib.services import websocket  # noqa: PLC0415 - only the doctor asks: a halt starts without
 
                 url = self.settings.service(command.service).url
                 reply = Reply(tuple(websocket.subscribe(url, command.subscriptions, command.within)))
             case Http():
-                reply = self._web.request(command)
+                reply = self._web.request(command, seconds)
             case Shell():
                 reply = shell.run(command, self.settings.budgets.build, self._redact)
             case RoundTrip():
@@ -99,31 +136,30 @@ class Services:
                 reply = self.database.log_in(command)
             case Series():
                 reply = self._each(command, read_only=read_only)
-        seconds = time.perf_counter() - clock
-        return Reply(
-            tuple(self._redact.value(drop(plain(row))) for row in reply.rows),
-            reply.status,
-            reply.error,
-            reply.text,
-            started + seconds / 2,
-            seconds,
-        )
+        took = time.perf_counter() - clock
+        rows = tuple(self._redact.value(drop(plain(row))) for row in reply.rows)
+        return replace(reply, rows=rows, at=started + took / 2, seconds=took)
+
+    def _queried(self, command: Sql, seconds: float, *, read_only: bool) -> Reply:
+        if read_only:
+            return self.database.look([command], seconds)
+        return self.database.change([command], seconds, keep=True)
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
         """Send one after another, until one is refused; nobody knows what became of those before a lost answer."""
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         status = None
-        for number, one in enumerate(command.commands, 1):
+        for number, part in enumerate(command.commands, 1):
             place = f"{number} of {len(command.commands)}"
             try:
-                reply = self._send(one, read_only=read_only)
+                reply = self.look(part) if read_only else self.change(part)
             except ServiceError as error:
                 raise ServiceError(f"{place}: {error}", sent=error.sent or number > 1) from None
-            found += reply.rows
+            rows += reply.rows
             status = reply.status
             if reply.error is not None:
-                return Reply(tuple(found), status, f"{place}: {reply.error}")
-        return Reply(tuple(found), status)
+                return Reply(tuple(rows), status, f"{place}: {reply.error}")
+        return Reply(tuple(rows), status)
 
 
 def _parts(command: Command) -> Sequence[Command]:

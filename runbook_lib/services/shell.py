@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from runbook_lib.commands.command import Shell
     from runbook_lib.settings.redaction import Redactor
 
-__all__ = ["run"]
 
 OUTPUT = 20_000  # characters of a command's output that are kept
 

@@ -9,8 +9,6 @@ from runbook_lib.commands.command import VARIABLE
 if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["expanded"]
-
 
 def expanded(value: Any, settings: Settings) -> Any:
     """``value`` with every ``$NAME`` of the profile's variables filled in from the environment."""

@@ -1,4 +1,4 @@
-"""HTTP: one client a service, time limits always, the credential only in the header."""
+"""HTTP: one client a service, the credential only in the header; every answer has a time, a size and a shape."""
 
 from __future__ import annotations
 
@@ -7,29 +7,64 @@ import contextlib
 import json
 import re
 import time
+import zlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from runbook_lib.commands.answer_shapes import NOT_JSON, parsed
 from runbook_lib.commands.command import Reply
+from runbook_lib.commands.vendor_answers import shape_of
 from runbook_lib.errors import ServiceError
+from runbook_lib.services import deadlines
+from runbook_lib.services.freshness import ServiceClock
 from runbook_lib.services.plain_rows import LAST, picked, rows_of
 from runbook_lib.services.secret_fields import drop_text
 from runbook_lib.services.variables import expanded
 from runbook_lib.settings.profiles import host_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from runbook_lib.commands.answer_shapes import Shape
     from runbook_lib.commands.command import Http
     from runbook_lib.settings.profiles import Service, Settings
     from runbook_lib.settings.redaction import Redactor
 
-__all__ = ["Web", "authorization", "ping"]
-
 TEXT = 20_000  # characters of an answer that is no JSON that are kept
+SHOWN = 200  # characters of an answer without its shape that the error shows
 QUIET = 1.0  # seconds without a new line after which a stream has said what it had to say
+GRACE = 0.25  # seconds after which a request that does not keep its own time limit is left behind
 STREAMS = ("application/stream+json", "application/x-ndjson")  # answers without an end, one JSON object a line
+PACKED = ("", "identity", "gzip", "deflate")  # encodings that can be unpacked piece by piece, up to a limit
+EITHER = 47  # zlib's word for "gzip or zlib, see the header"
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError)
 KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remaining"}
+
+
+class BadAnswer(Exception):
+    """What came is no answer: too large, cut off, packed in an unknown way, or not finished in time."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it came; ``asked`` and ``received`` are epoch seconds of this machine."""
+
+    status: int
+    reason: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
+    body: bytes = b""
+    asked: float = 0.0
+    received: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def kind(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class Web:
@@ -38,61 +73,67 @@ class Web:
     def __init__(self, settings: Settings, redact: Redactor) -> None:
         self.settings = settings
         self._redact = redact
-        self._http: dict[str, httpx.Client] = {}
+        self._clients: dict[str, httpx.Client] = {}
+        self._clocks: dict[str, ServiceClock] = {}
 
     def close(self) -> None:
         """Close every connection."""
-        for client in self._http.values():
+        for client in self._clients.values():
             client.close()
-        self._http.clear()
+        self._clients.clear()
 
-    def request(self, command: Http) -> Reply:
+    def request(self, command: Http, seconds: float) -> Reply:
+        """Send a request and read its answer, all within so many seconds.
+
+        Raise `ServiceError` for no answer and for one that is not of the command's shape, or not about now.
+        """
         service = self.settings.service(command.service)
+        place, shape = f"{command.service} {service.url}", shape_of(command)
         client = self._client(command.service, service)
-        body = expanded(command.json, self.settings)
         try:
-            request = client.build_request(
-                command.method,
-                command.target,
-                json=body if command.json is not None else None,
-                headers={k: expanded(v, self.settings) for k, v in command.headers.items()},
-            )
-            answer = client.send(request, stream=True)
-            with contextlib.closing(answer):
-                if _kind(answer) in STREAMS:
-                    return self._streamed(answer)
-                answer.read()
+            answer = deadlines.within(seconds + GRACE, lambda: self._fetched(client, command, shape, seconds))
         except NOT_SENT as error:
-            raise ServiceError(
-                f"{command.service} {service.url}: cannot connect: {self._redact.text(_words(error))}"
-            ) from None
-        except httpx.HTTPError as error:
-            raise ServiceError(
-                f"{command.service} {service.url}: no answer: {self._redact.text(_words(error))}", sent=True
-            ) from None
-        return _answer(answer, self._redact.text(answer.text), command.pick)
+            raise ServiceError(f"{place}: cannot connect: {self._redact.text(_words(error))}") from None
+        except (httpx.HTTPError, BadAnswer) as error:
+            raise ServiceError(f"{place}: no answer: {self._redact.text(_words(error))}", sent=True) from None
+        except TimeoutError:
+            raise ServiceError(f"{place}: no answer: not finished within {seconds:g} s", sent=True) from None
+        reply = reply_of(command, answer, self._redact)
+        if answer.good and command.read_only and shape.fresh:
+            self._refuse_stale(command, shape, answer)
+        return reply
 
-    def _streamed(self, answer: httpx.Response) -> Reply:
-        """What a stream without an end says, one row a line: until it is quiet, or as long as an answer may take."""
-        until, lines = time.monotonic() + self.settings.budgets.answer, b""
-        answer.request.extensions["timeout"]["read"] = QUIET  # looked at anew before each piece
-        with contextlib.suppress(httpx.ReadTimeout):
-            for piece in answer.iter_bytes():
-                lines += piece
-                if time.monotonic() > until:
-                    break
-        whole = self._redact.text(lines.decode(errors="replace")).splitlines(keepends=True)
-        return _answer_of_lines(answer, [line for line in whole if line.endswith("\n")])
+    def _refuse_stale(self, command: Http, shape: Shape, answer: Answer) -> None:
+        """Raise `ServiceError` for an answer about another time than now."""
+        clock = self._clocks.setdefault(command.service, ServiceClock())
+        moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
+        if stale := clock.complaint(answer.headers, moment, answer.asked, answer.received):
+            raise ServiceError(f"{command.service} {command.path}: an old answer: {stale}", sent=True)
+
+    def _fetched(self, client: httpx.Client, command: Http, shape: Shape, seconds: float) -> Answer:
+        """Send a request and read its body; runs in a thread that may be left behind."""
+        asked, until = time.time(), time.monotonic() + seconds
+        request = client.build_request(
+            command.method,
+            command.target,
+            json=expanded(command.json, self.settings) if command.json is not None else None,
+            headers={name: expanded(value, self.settings) for name, value in command.headers.items()},
+            timeout=seconds,
+        )
+        with contextlib.closing(client.send(request, stream=True)) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            answer = Answer(response.status_code, response.reason_phrase, headers)
+            streams = answer.kind in STREAMS
+            body = _streamed(response, until, shape.most) if streams else _whole(response, until, shape.most)
+        return Answer(answer.status, answer.reason, headers, body, asked, time.time())
 
     def _client(self, name: str, service: Service) -> httpx.Client:
-        if name not in self._http:
-            self._http[name] = httpx.Client(
-                base_url=service.url,
-                headers={"Authorization": value} if (value := self._credential(service)) else {},
-                timeout=self.settings.budgets.answer,
-                trust_env=False,
-            )
-        return self._http[name]
+        if name not in self._clients:
+            # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
+            headers = {"Accept-Encoding": "gzip, deflate"}
+            headers |= {"Authorization": value} if (value := self._credential(service)) else {}
+            self._clients[name] = httpx.Client(base_url=service.url, headers=headers, trust_env=False)
+        return self._clients[name]
 
     def _credential(self, service: Service) -> str | None:
         if service.token is None:
@@ -105,6 +146,7 @@ class Web:
 
 
 def authorization(service: Service) -> str:
+    """The header that lets us in, with the variable's name in place of the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -115,45 +157,116 @@ def authorization(service: Service) -> str:
 def ping(url: str, within: float) -> None:
     """Call an address whose answer tells nothing but that it was called; raise `ServiceError` if it did not take it."""
     try:
-        answer = httpx.get(url, timeout=within, trust_env=False)
-    except httpx.HTTPError as error:
+        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, timeout=within, trust_env=False))
+    except (httpx.HTTPError, TimeoutError) as error:
         raise ServiceError(f"{host_of(url)}: {_words(error)}") from None
     if not answer.is_success:
         raise ServiceError(f"{host_of(url)}: HTTP {answer.status_code} {answer.reason_phrase}")
 
 
-def _answer(answer: httpx.Response, text: str, pick: str | None) -> Reply:
-    try:
-        body: Any = json.loads(text) if text else None
-    except ValueError:
-        body = text
-    headers = {k.lower().replace("-", "_"): v for k, v in answer.headers.items() if k.lower() in KEPT_HEADERS}
+# --- reading a body -------------------------------------------------------------------------------------------------
+
+
+def _whole(response: httpx.Response, until: float, most: int) -> bytes:
+    """The body, unpacked; raise `BadAnswer` for one that is too large, cut off, or not finished in time."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in PACKED:
+        raise BadAnswer(f"it is packed as {encoding}, which was not asked for")
+    unpack = zlib.decompressobj(EITHER) if encoding in ("gzip", "deflate") else None
+    body = b""
+    for piece in _pieces(response, until):
+        # One byte more than may be: so much of a bomb is enough to know it.
+        body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
+        if len(body) > most or (unpack and unpack.unconsumed_tail):
+            raise BadAnswer(f"it is larger than {most:,} bytes")
+    if unpack and body and not unpack.eof:
+        raise BadAnswer("it is cut off")
+    return body
+
+
+def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
+    """What a stream without an end says until it is quiet, or as long and as much as an answer may be."""
+    lines = b""
+    with contextlib.suppress(httpx.ReadTimeout, BadAnswer):
+        for piece in _pieces(response, until, QUIET):
+            lines += piece
+            if len(lines) > most:
+                break
+    return lines
+
+
+def _pieces(response: httpx.Response, until: float, quiet: float | None = None) -> Iterator[bytes]:
+    """Pieces of a body as they come; raise `BadAnswer` when the time is over.
+
+    httpx bounds each read, not the whole: one byte a second would hold for hours.
+    """
+    limits = response.request.extensions["timeout"]
+    pieces = response.iter_raw()
+    while (left := until - time.monotonic()) > 0:
+        limits["read"] = left if quiet is None else min(left, quiet)  # looked at anew before each piece
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+    raise BadAnswer("it was not finished in time")
+
+
+# --- from an answer to a reply --------------------------------------------------------------------------------------
+
+
+def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
+    """The rows of an answer; raise `ServiceError` if it is not of the shape that the command takes.
+
+    An error status is a reply with ``error``: the service's own words, in whatever form.
+    """
+    text = redact.text(answer.body.decode(errors="replace"))
+    if answer.kind in STREAMS:
+        return _reply_of_lines(answer, text)
+    body = parsed(text)
+    known = text if body is NOT_JSON else body
+    if not answer.good:
+        error = f"HTTP {answer.status} {answer.reason}: {drop_text(known)}"[:LAST]
+        return Reply(_rows(known, answer, command.pick), answer.status, error, _text(known, text), again=_again(answer))
+    if complaint := shape_of(command).complaint(body):
+        shown = drop_text(known).strip()[:SHOWN]
+        place = f"{command.service} {command.method} {command.path}"
+        raise ServiceError(f"{place}: {complaint}; the answer is {shown!r}", sent=True)
+    missing = None
+    if command.pick is not None and picked(known, command.pick) is None:
+        missing = f"the answer has no {command.pick!r}: {drop_text(known)}"[:LAST]
+    return Reply(_rows(known, answer, command.pick), answer.status, missing, _text(known, text))
+
+
+def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:
+    """The rows of a body, the first with the headers that are kept."""
     rows = rows_of(body, pick) if not isinstance(body, str) else ()
-    if headers:
-        rows = rows or ({},)
-        rows = ({**rows[0], **headers}, *rows[1:])
-    error = None
-    if not answer.is_success:
-        error = f"HTTP {answer.status_code} {answer.reason_phrase}: {drop_text(body)}"[:LAST]
-    elif pick is not None and picked(body, pick) is None:
-        error = f"the answer has no {pick!r}: {drop_text(body)}"[:LAST]
-    return Reply(rows, answer.status_code, error, text[:TEXT] if isinstance(body, str) else "")
+    headers = {name.replace("-", "_"): value for name, value in answer.headers.items() if name in KEPT_HEADERS}
+    if not headers:
+        return rows
+    first = rows[0] if rows else {}
+    return ({**first, **headers}, *rows[1:])
 
 
-def _answer_of_lines(answer: httpx.Response, lines: list[str]) -> Reply:
-    """One row a line; lines that hold no JSON object are passed over."""
+def _text(body: Any, text: str) -> str:
+    return text[:TEXT] if isinstance(body, str) else ""
+
+
+def _again(answer: Answer) -> float:
+    """Seconds after which the service wants to be asked again, if it says so."""
+    wanted = answer.headers.get("retry-after", "").strip()
+    return float(wanted) if wanted.isdigit() else 0.0
+
+
+def _reply_of_lines(answer: Answer, text: str) -> Reply:
+    """One row a line; lines that hold no JSON object, and the last if it is cut off, are passed over."""
     rows: list[dict[str, Any]] = []
-    for line in lines:
+    for line in text.splitlines(keepends=True):
         with contextlib.suppress(ValueError):
-            found = json.loads(line)
-            rows += [found] if isinstance(found, dict) else []
-    error = None if answer.is_success else f"HTTP {answer.status_code} {answer.reason_phrase}"
-    return Reply(tuple(rows), answer.status_code, error)
+            event = json.loads(line) if line.endswith("\n") else None
+            rows += [event] if isinstance(event, dict) else []
+    error = None if answer.good else f"HTTP {answer.status} {answer.reason}"
+    return Reply(tuple(rows), answer.status, error)
 
 
-def _kind(answer: httpx.Response) -> str:
-    return str(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -14,7 +14,6 @@ from runbook_lib.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["subscribe"]
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ from runbook_lib.errors import StepRefused
 from runbook_lib.services.services import Services
 
 if TYPE_CHECKING:
-    from runbook_lib.services.services import Lock
+    from runbook_lib.services.database import Lock
     from runbook_lib.settings.profiles import Settings
 
 LABEL = 63  # bytes that Postgres keeps of an application name

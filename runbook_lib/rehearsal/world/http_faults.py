@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -20,8 +23,28 @@ from runbook_lib.rehearsal.world.http_server import Json, Refusal
 # delay    wait ``seconds`` first, then do it
 # drop     close the connection without doing anything
 # lose     do it, then close the connection: the caller cannot know
-# garbage  answer 200 with something that is not what the vendor sends
-KINDS = ("status", "delay", "drop", "lose", "garbage")
+# With status 200, without doing anything:
+# garbage  bytes that are no text
+# html     a maintenance page
+# null     the JSON that means nothing
+# error    an error of a gateway, as an object
+# deep     lists inside lists without an end
+# drip     one byte every ``seconds`` (a second, unless given), for ever
+# bomb     65 kB that unpack to 64 MB
+# And after doing it:
+# cut      half of the real answer
+# stale    the real answer as it were ``seconds`` (ten minutes, unless given) ago, by its own time or else by its Age
+KINDS = ("status", "delay", "drop", "lose", "garbage", "html", "null", "error", "deep", "drip", "bomb", "cut", "stale")
+BODIES = {
+    "garbage": b'<html>\x00{"garb',
+    "html": b"<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>",
+    "null": b"null",
+    "error": b'{"error": "upstream timed out"}',
+    "deep": b"[" * 200 + b"]" * 200,
+}
+DRIP = 1.0  # seconds between two bytes
+OLD = 600.0  # seconds
+BOMB = 64_000_000  # bytes
 
 TEXTS = {
     401: ("forbidden", "Not authorized"),
@@ -39,6 +62,7 @@ class Fault:
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
     method: str = "*"
+    asks: str = "*"  # a shell pattern, matched against ``type`` in the JSON of a request: every question has one path
     kind: str = "status"
     status: int = 500
     body: Any = None
@@ -53,20 +77,24 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
-    def applies(self, service: str, method: str, path: str) -> bool:
-        """Whether it is still in force for a request."""
+    def applies(self, service: str, method: str, path: str, asks: str = "") -> bool:
+        """Whether it is still in force for a request; ``asks`` is what its JSON asks for, if that is known."""
         spent = self.times is not None and self.hits >= self.times
         return (
             not spent
             and self.service in (service, "*")
             and self.method in (method, "*")
             and fnmatchcase(path, self.path)
+            and fnmatchcase(asks, self.asks)
         )
 
     def reply(self, service: str) -> Response:
         """What the client gets in place of the real answer."""
-        if self.kind == "garbage":
-            return Response(b'<html>\x00{"garb', media_type="application/json")
+        if self.kind in BODIES:
+            kind = "text/html" if self.kind == "html" else "application/json"
+            return Response(BODIES[self.kind], media_type=kind)
+        if self.kind == "bomb":
+            return Response(_bomb(), headers={"content-encoding": "gzip"})
         headers = ({"retry-after": "1"} if self.status == 429 else {}) | self.headers
         if self.body is None:
             code, text = TEXTS.get(self.status, ("internal_server_error", "An unexpected internal error occurred"))
@@ -74,6 +102,11 @@ class Fault:
         if isinstance(self.body, str):
             return Response(self.body, self.status, headers, media_type="text/plain")
         return JSONResponse(self.body, self.status, headers)
+
+
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(bytes(BOMB))
 
 
 class Faults:
@@ -91,10 +124,10 @@ class Faults:
         self.active[fault.id] = fault
         return fault
 
-    def match(self, service: str, method: str, path: str) -> Fault | None:
+    def match(self, service: str, method: str, path: str, asks: str = "") -> Fault | None:
         """The newest fault that applies to a request; it counts the hit."""
         for fault in reversed(self.active.values()):
-            if fault.applies(service, method, path):
+            if fault.applies(service, method, path, asks):
                 fault.hits += 1
                 return fault
         return None
@@ -103,21 +136,90 @@ class Faults:
         """Put the faults of one stand-in in front of it."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
-            fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""))
+            asks = ""
+            if scope["type"] == "http" and any(fault.asks != "*" for fault in self.active.values()):
+                asks, receive = await _asked(receive)
+            fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""), asks)
             if fault is None:
                 return await app(scope, receive, send)
-            await asyncio.sleep(fault.seconds)
-            if fault.kind == "delay":
-                return await app(scope, receive, send)
-            if scope["type"] == "websocket":
-                return await send({"type": "websocket.close", "code": 1011})
-            if fault.kind == "lose":
-                await app(scope, receive, _discard)
-            if fault.kind in ("lose", "drop"):
-                return _hang_up(send)
-            return await fault.reply(service)(scope, receive, send)
+            return await _play(fault, service, app, scope, receive, send)
 
         return faulty
+
+
+async def _play(fault: Fault, service: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Do to a request what a fault says."""
+    if fault.kind in ("delay", "status"):
+        await asyncio.sleep(fault.seconds)
+    if fault.kind == "delay":
+        return await app(scope, receive, send)
+    if scope["type"] == "websocket":
+        return await send({"type": "websocket.close", "code": 1011})
+    if fault.kind == "lose":
+        await app(scope, receive, _discard)
+    if fault.kind in ("lose", "drop"):
+        _hang_up(send)
+    elif fault.kind == "drip":
+        await _drip(send, fault.seconds or DRIP)
+    elif fault.kind in ("cut", "stale"):
+        await _spoil(fault, app, scope, receive, send)
+    else:
+        await fault.reply(service)(scope, receive, send)
+    return None
+
+
+async def _asked(receive: Receive) -> tuple[str, Receive]:
+    """What the JSON of a request asks for, and the request to be received once more."""
+    messages = [await receive()]
+    while messages[-1].get("more_body"):
+        messages.append(await receive())
+    body = b"".join(message.get("body", b"") for message in messages)
+    again = iter(messages)
+
+    async def replay() -> Message:
+        message = next(again, None)
+        return await receive() if message is None else message
+
+    try:
+        question = json.loads(body or b"null")
+    except ValueError:
+        question = None
+    return str(question.get("type")) if isinstance(question, dict) else "", replay
+
+
+async def _drip(send: Send, seconds: float) -> None:
+    """Answer one byte at a time, as long as the client listens."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    while not send.__self__.disconnected:  # type: ignore[attr-defined]
+        await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        await asyncio.sleep(seconds)
+
+
+async def _spoil(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the stand-in answer, and send half of it, or all of it as if it were old."""
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, receive, keep)
+    body = b"".join(message.get("body", b"") for message in messages)
+    headers = [(name, value) for name, value in messages[0].get("headers", ()) if name != b"content-length"]
+    if fault.kind == "cut":
+        body = body[: max(1, len(body) // 2)]
+    else:
+        body, age = _aged(body, int(fault.seconds or OLD))
+        headers += [(b"age", str(age).encode())] if age else []
+    await send({**messages[0], "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
+    """The body with an older time of its own, if it has one; else the age that a cache would tell."""
+    answer = json.loads(body)
+    if not isinstance(answer, dict) or not isinstance(answer.get("time"), int):
+        return body, seconds
+    return json.dumps({**answer, "time": answer["time"] - seconds * 1000}).encode(), 0
 
 
 async def _discard(_: Message) -> None:

@@ -94,3 +94,48 @@ def test_a_fault_goes_away_with_an_error_in_its_block(rehearsal, project):
 def test_a_fault_there_is_not_is_refused(rehearsal, what, complaint):
     with pytest.raises(ServiceError, match=complaint), fault(rehearsal.addresses["person"], **what):
         pass
+
+
+@pytest.mark.parametrize("kind", ["html", "null", "error", "deep", "cut"])
+def test_an_answer_that_is_none_comes_with_a_good_status(rehearsal, project, kind):
+    whole = project().text
+    with fault(rehearsal.addresses["person"], service="vercel", kind=kind):
+        spoiled = project()
+    assert spoiled.status_code == 200 and spoiled.text != whole
+    assert (spoiled.text == whole[: len(spoiled.text)]) == (kind == "cut")
+
+
+def test_an_old_answer_has_an_older_time_of_its_own_or_an_age(rehearsal, project):
+    question = {"type": "clearinghouseState", "user": f"0x{1:040x}"}
+    with fault(rehearsal.addresses["person"], service="*", kind="stale"), client(rehearsal, "hyperliquid") as venue:
+        assert project().headers["age"] == "600"
+        state = venue.post("/info", json=question)
+        assert 590 < time.time() - state.json()["time"] / 1000 < 610 and "age" not in state.headers
+
+
+def test_a_bomb_is_small_until_it_is_unpacked(rehearsal):
+    with (
+        fault(rehearsal.addresses["person"], service="vercel", kind="bomb"),
+        client(rehearsal, "vercel", "VERCEL_TOKEN") as opened,
+        opened.stream("GET", "/v9/projects/agentic-trading") as reply,
+    ):
+        assert len(b"".join(reply.iter_raw())) < 100_000
+
+
+def test_a_drip_begins_and_does_not_end(rehearsal):
+    with (
+        fault(rehearsal.addresses["person"], service="vercel", kind="drip", seconds=0.02),
+        client(rehearsal, "vercel", "VERCEL_TOKEN") as opened,
+        opened.stream("GET", "/v9/projects/agentic-trading") as reply,
+    ):
+        pieces = reply.iter_raw()
+        assert [next(pieces) for _ in range(3)] == [b" "] * 3
+
+
+def test_one_question_of_many_at_one_path_is_chosen_by_what_it_asks(rehearsal):
+    with (
+        fault(rehearsal.addresses["person"], service="hyperliquid", kind="null", asks="meta"),
+        client(rehearsal, "hyperliquid") as venue,
+    ):
+        answers = [venue.post("/info", json={"type": kind}).json() for kind in ("meta", "allMids")]
+    assert answers[0] is None and answers[1]

@@ -1,0 +1,57 @@
+"""Whether an answer is about now: judged by its own time, its ``Date`` and its ``Age`` against the service's clock."""
+
+from __future__ import annotations
+
+import threading
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SLACK = 5.0  # seconds an answer may be behind its service's clock: blocks and proxies take some
+APART = 60.0  # seconds a service's clock may be from ours before nothing tells how old its answers are
+
+
+class ServiceClock:
+    """The clock of one service, as the freshest of its answers in this run showed it."""
+
+    def __init__(self) -> None:
+        self._offset: float | None = None  # seconds its clock is ahead of ours
+        self._lock = threading.Lock()
+
+    def complaint(self, headers: Mapping[str, str], moment: float | None, asked: float, received: float) -> str | None:
+        """Say why an answer is not about now; None if it is.
+
+        ``moment`` is the answer's own time, ``asked`` and ``received`` are of this machine; epoch seconds.
+        """
+        age, date = _seconds(headers.get("age")), _date(headers.get("date"))
+        if age is not None and age > received - asked + 1.0:
+            return f"it was made {age:.0f} s ago (its Age)"
+        if date is not None and (late := self._behind(date, received)) is not None:
+            return f"it was made {late:.0f} s before it came, by its Date and this machine's clock"
+        if moment is None:
+            return None
+        now = date if date is not None else received + (self._offset or 0.0)
+        if not -APART <= now - moment <= SLACK:
+            return f"its own time is {now - moment:.0f} s before the service's clock"
+        return None
+
+    def _behind(self, date: float, received: float) -> float | None:
+        """Seconds an answer is behind the freshest one so far, if that is too many."""
+        ahead = date - received
+        with self._lock:
+            self._offset = ahead if self._offset is None else max(self._offset, ahead)
+            late = max(self._offset, -APART + SLACK) - ahead
+        return late if late > SLACK else None
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.strip().isdigit() else None
+
+
+def _date(header: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(header).timestamp() if header else None
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""Answers that are none: too late, too large, too deep, of another shape, or about another time than now."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from runbook_lib.commands.command import http
+from runbook_lib.errors import ServiceError
+from runbook_lib.services.services import Services
+from runbook_lib.services.web import Answer, reply_of
+from runbook_lib.settings.redaction import Redactor
+from tests.core_fixtures import OPENED, at
+
+MACHINES = http("fly", "GET /v1/apps/app/machines")
+VENUE = http("hyperliquid", "POST /info", json={"type": "clearinghouseState", "user": "0x1"}, reads=True)
+
+
+@pytest.fixture
+def services(chosen, vendor):
+    OPENED.append(Services(at(chosen, vendor, answer=5.0)))
+    return OPENED[-1]
+
+
+@pytest.fixture
+def hurried(chosen, vendor):
+    OPENED.append(Services(at(chosen, vendor, answer=0.6)))
+    return OPENED[-1]
+
+
+def answered(body, status=200, command=MACHINES):
+    return reply_of(command, Answer(status, "OK", {"content-type": "application/json"}, body.encode()), Redactor({}))
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_an_answer_that_drips_holds_nobody_beyond_the_time_for_all_of_it(hurried, where):
+    started = time.monotonic()
+    with pytest.raises(ServiceError, match="not finished") as failure:
+        hurried.look(http("openrouter", f"GET /drip/{where}"))
+    assert time.monotonic() - started < 3.0 and failure.value.sent
+
+
+def test_what_unpacks_to_more_than_an_answer_may_be_is_none(services):
+    assert services.look(http("openrouter", "GET /packed/100000")).rows[0]["value"] == "x" * 99996
+    for size in ("2000001", "9000000"):
+        with pytest.raises(ServiceError, match="larger than 2,000,000 bytes"):
+            services.look(http("openrouter", f"GET /packed/{size}"))
+
+
+def test_an_answer_that_is_cut_off_is_none(services):
+    with pytest.raises(ServiceError, match="cut off"):
+        services.look(http("openrouter", "GET /packed/5000cut"))
+
+
+def test_an_answer_from_before_the_question_is_none(services):
+    assert services.look(http("openrouter", "GET /aged/0")).rows == ()
+    with pytest.raises(ServiceError, match="an old answer: it was made 600 s ago"):
+        services.look(http("openrouter", "GET /aged/600"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("null", "", "{}", "true", '{"error": "upstream timed out"}', "<html>Maintenance</html>", '[{"id": "1"'),
+        *('[{"id": 1, "state": "started"}]', '[{"id": "1"}]', "[[]]", "[" * 100 + "]" * 100, "[" * 100_000),
+    ],
+)
+def test_what_is_no_list_of_machines_is_no_answer_and_is_shown(body):
+    with pytest.raises(ServiceError, match="a list of machines") as failure:
+        answered(body)
+    assert body[:50] in str(failure.value) and len(str(failure.value)) < 600
+
+
+def test_an_empty_list_is_an_answer():
+    assert answered("[]").rows == ()
+
+
+def test_an_error_status_is_an_answer_whatever_its_form():
+    assert answered("<html>", 503).error == "HTTP 503 OK: <html>"
+
+
+@pytest.mark.parametrize("number", ["409", "412", "429"])
+def test_a_change_that_was_provably_not_made_is_sent_again(services, vendor, number):
+    assert services.change(http("openrouter", f"POST /once/{number}")).status == 200
+    assert vendor.sent("POST") == 2
+
+
+def test_a_change_that_may_have_been_made_is_not_sent_again(services, vendor):
+    assert services.change(http("openrouter", "POST /once/503")).status == 503
+    assert vendor.sent("POST") == 1
+
+
+@pytest.mark.parametrize("number", ["409", "412", "429", "500", "503"])
+def test_a_look_is_sent_again_after_any_temporary_refusal(services, number):
+    assert services.look(http("openrouter", f"GET /once/{number}")).status == 200
+
+
+def test_a_refusal_that_is_final_is_not_asked_again(services, vendor):
+    assert services.look(http("openrouter", "GET /once/404")).status == 404
+    assert vendor.sent("GET") == 1
