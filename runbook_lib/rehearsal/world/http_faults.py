@@ -6,11 +6,11 @@ import asyncio
 import gzip
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -142,29 +142,32 @@ class Faults:
             fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""), asks)
             if fault is None:
                 return await app(scope, receive, send)
-            return await _play(fault, service, app, scope, receive, send)
+            return await _play(fault, service, partial(app, scope, receive), scope, send)
 
         return faulty
 
 
-async def _play(fault: Fault, service: str, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+Answers = Callable[[Send], Awaitable[None]]  # lets the stand-in answer
+
+
+async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send: Send) -> None:
     """Do to a request what a fault says."""
     if fault.kind in ("delay", "status"):
         await asyncio.sleep(fault.seconds)
     if fault.kind == "delay":
-        return await app(scope, receive, send)
+        return await answers(send)
     if scope["type"] == "websocket":
         return await send({"type": "websocket.close", "code": 1011})
     if fault.kind == "lose":
-        await app(scope, receive, _discard)
+        await answers(_discard)
     if fault.kind in ("lose", "drop"):
         _hang_up(send)
     elif fault.kind == "drip":
         await _drip(send, fault.seconds or DRIP)
     elif fault.kind in ("cut", "stale"):
-        await _spoil(fault, app, scope, receive, send)
+        await _spoil(fault, answers, send)
     else:
-        await fault.reply(service)(scope, receive, send)
+        await fault.reply(service)(scope, _nothing, send)
     return None
 
 
@@ -195,14 +198,14 @@ async def _drip(send: Send, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _spoil(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
     """Let the stand-in answer, and send half of it, or all of it as if it were old."""
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
         messages.append(message)
 
-    await app(scope, receive, keep)
+    await answers(keep)
     body = b"".join(message.get("body", b"") for message in messages)
     headers = [(name, value) for name, value in messages[0].get("headers", ()) if name != b"content-length"]
     if fault.kind == "cut":
@@ -220,6 +223,11 @@ def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
     if not isinstance(answer, dict) or not isinstance(answer.get("time"), int):
         return body, seconds
     return json.dumps({**answer, "time": answer["time"] - seconds * 1000}).encode(), 0
+
+
+async def _nothing() -> Message:
+    """Receive nothing: the answer does not depend on what is asked."""
+    return {"type": "http.disconnect"}
 
 
 async def _discard(_: Message) -> None:
