@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.machines import deployment_of, is_machine
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
@@ -59,7 +60,7 @@ def machines_named(deployment: Reply) -> Expectation:
     """
 
     def test(found: Reply) -> Finding:
-        if not all(row.get("id") and isinstance(row.get("config"), dict) for row in found.rows):
+        if not all(map(is_machine, found.rows)):
             return Finding("", "the list holds something that is no machine")
         words = [f"{row['id']} {row.get('state')}{_ended(row)}" for row in found.rows if _is_of(row, deployment)]
         return Finding(", ".join(words) or "no machine was made for it")
@@ -120,8 +121,7 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
     """Whether a machine carries the deployment's id (C38), or is the one its row names."""
-    carried = _inside(machine, "config", "env", "DEPLOYMENT_ID")
-    return bool(carried == deployment.value("id") or machine.get("id") == deployment.value("machine"))
+    return bool(deployment_of(machine) == deployment.value("id") or machine.get("id") == deployment.value("machine"))
 
 
 def _ended(machine: Mapping[str, Any]) -> str:

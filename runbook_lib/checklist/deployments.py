@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from runbook_lib.agentic_trading.machines import is_gone, is_machine, machines_of
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 # US dollars a tick usually costs, by a word of the model's id (checklist, phase 4).
 BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
@@ -26,7 +27,7 @@ def band(model: str) -> tuple[float, float]:
 
 def machine_id(machines: Reply, deployment: str) -> str:
     """The id of the one machine whose environment carries the deployment's id (C38)."""
-    found = [str(row["id"]) for row in _of(machines, deployment)]
+    found = [str(machine["id"]) for machine in machines_of(machines.rows, deployment)]
     if len(found) != 1:
         raise ConfigError(f"deployment {deployment} has {len(found)} machines, expected exactly 1")
     return found[0]
@@ -37,7 +38,7 @@ def machine_of(deployment: str) -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         machines, variables = replies
-        found = _of(machines, deployment)
+        found = machines_of(machines.rows, deployment)
         if len(found) != 1:
             return Finding(f"{len(found)} machines", f"expected exactly 1 machine of {deployment}, found {len(found)}")
         pinned = str({row.get("key"): row.get("value") for row in variables.rows}.get(IMAGE_VARIABLE))
@@ -56,11 +57,10 @@ def machine_gone(deployment: str) -> Expectation:
     """No machine of the deployment is left but destroyed ones: a stopped one can start again (C14)."""
 
     def test(found: Reply) -> Finding:
-        if any(not isinstance(row.get("config"), dict) for row in found.rows):
+        if not all(map(is_machine, found.rows)):
             return Finding("", "the list holds something that is no machine")
-        left = [
-            f"{row['id']} is {row.get('state')}" for row in _of(found, deployment) if row.get("state") != "destroyed"
-        ]
+        mine = machines_of(found.rows, deployment)
+        left = [f"{machine['id']} is {machine.get('state')}" for machine in mine if not is_gone(machine)]
         return Finding("gone", f"still there: {', '.join(left)}" if left else None)
 
     # An empty list is what is hoped for; a machine of the deployment is what must not be there.
@@ -85,9 +85,3 @@ def boot_lines(*lines: str) -> Expectation:
         return Finding(f"{len(lines)} lines in order")
 
     return over_each("boot lines in order", test)
-
-
-def _of(machines: Reply, deployment: str) -> list[Mapping[str, Any]]:
-    return [
-        row for row in machines.rows if ((row.get("config") or {}).get("env") or {}).get("DEPLOYMENT_ID") == deployment
-    ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
+from runbook_lib.agentic_trading.machines import deployment_of
 from runbook_lib.commands.command import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each, text
 from runbook_lib.errors import ConfigError
@@ -107,7 +108,7 @@ def owned_machines() -> Expectation:
     """Every machine belongs to a deployment (C38); before the first deployment there is none."""
 
     def test(found: Reply) -> Finding:
-        strays = [str(row.get("id")) for row in found.rows if not _env(row).get("DEPLOYMENT_ID")]
+        strays = [str(row.get("id")) for row in found.rows if not deployment_of(row)]
         number = len(found.rows)
         complaint = f"machines of no deployment: {', '.join(strays)}" if strays else None
         return Finding(f"{number} machines", complaint)
@@ -238,9 +239,3 @@ def _kind(value: str) -> str:
     """Vercel's type for a value: one with a secret in it, named by its variable, must not be readable."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
-
-
-def _env(machine: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = machine.get("config")
-    env = config.get("env") if isinstance(config, dict) else None
-    return env if isinstance(env, dict) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.machines import environment
 from runbook_lib.commands.command import Login, Reply, Series, http
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.settings.profiles import INCOMING
@@ -69,12 +70,6 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
     """Machines that hold the secret and are not at rest: those that must be restarted and can be asked."""
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
-
-
-def environment(machine: Mapping[str, Any]) -> Mapping[str, Any]:
-    config = machine.get("config")
-    env = config.get("env") if isinstance(config, dict) else None
-    return env if isinstance(env, dict) else {}
 
 
 # --- changing it ----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading.machines import is_down, is_machine, machines_of
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENOUGH = 3  # ticks after which a guard that has not tripped will not
-DOWN = ("stopped", "suspended", "failed", "destroyed")  # every other state runs, or is on its way
 
 
 def guard_tripped(deployment: str, limit: float) -> Expectation:
@@ -64,15 +64,11 @@ def machine_down(deployment: str) -> Expectation:
     """No machine of the deployment runs, or is on its way to or from it."""
 
     def test(found: Reply) -> Finding:
-        if any(not isinstance(row.get("config"), dict) for row in found.rows):
+        if not all(map(is_machine, found.rows)):
             return Finding("", "the list holds something that is no machine")
-        mine = [row for row in found.rows if _deployment(row) == deployment]
-        up = [f"{row.get('id')} is {row.get('state')}" for row in mine if row.get("state") not in DOWN]
+        mine = machines_of(found.rows, deployment)
+        up = [f"{row.get('id')} is {row.get('state')}" for row in mine if not is_down(row)]
         seen = ", ".join(f"{row.get('id')} {row.get('state')}" for row in mine) or "no machine left"
         return Finding(seen, f"not down: {', '.join(up)}" if up else None)
 
     return over_each("no machine of the deployment runs", test)
-
-
-def _deployment(machine: Mapping[str, Any]) -> Any:
-    return venue_answers.inner(venue_answers.inner(machine, "config"), "env").get("DEPLOYMENT_ID")

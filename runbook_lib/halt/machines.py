@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.machines import deployment_of, is_down
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.sending import insist, look
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
 
 
-DOWN = ("stopped", "suspended", "destroyed", "failed")
 FIRST, MOST = 0.25, 2.0  # seconds between two lists, at first and at most
 AT_ONCE = 8  # machines that are told to stop at the same time
 ANSWER = 1.0  # seconds to acknowledge once flat: what a runner leaves undone it would do at its next start
@@ -38,7 +38,7 @@ def machines(services: Services, board: Board) -> None:
         board.end("machines", "unknown", complaint=f"Fly does not list the machines: {error}")
         return
     board.wait(lambda: board.database != "awaited", board.limits.pause + board.limits.answer)
-    chosen = [row for row in rows if _chosen(board, row) and row.get("state") not in DOWN]
+    chosen = [row for row in rows if _chosen(board, row) and not is_down(row)]
     turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stop")
     with ThreadPoolExecutor(max(1, len(chosen)), thread_name_prefix="machine") as pool:
         decided = {str(row["id"]): pool.submit(_one, services, board, row, turns) for row in chosen}
@@ -93,7 +93,7 @@ class Watch:
 
     def see(self, machine: str, row: Row, now: float, *, told: bool) -> None:
         """``told``: it has been told to stop, so that a new start since the last look means that it came back."""
-        down, start = row.get("state") in DOWN, _started(row)
+        down, start = is_down(row), _started(row)
         restarted = start != self.starts.get(machine, start)
         if (told and restarted) or (machine in self.since and not down):
             self.came_back.add(machine)
@@ -125,7 +125,7 @@ def watch(services: Services, board: Board, decided: Mapping[str, Future[str | N
         kept = {m: words for m, future in decided.items() if future.done() and (words := future.result())}
         for machine, row in known.items():
             seen.see(machine, row, board.now(), told=machine not in pending and machine not in kept)
-        up = [m for m, row in known.items() if row.get("state") not in DOWN and m not in kept]
+        up = [m for m, row in known.items() if not is_down(row) and m not in kept]
         for machine in up:
             if machine in seen.came_back or machine not in decided:
                 _stop(services, board, machine)
@@ -157,7 +157,7 @@ def listed(services: Services, board: Board, until: float) -> list[Row]:
     if reply.error:
         raise ServiceError(reply.error)
     rows = [row for row in reply.rows if row.get("id")]
-    board.update(running={_deployment(row) for row in rows if row.get("state") not in DOWN})
+    board.update(running={_deployment(row) for row in rows if not is_down(row)})
     return rows
 
 
@@ -167,8 +167,7 @@ def _chosen(board: Board, row: Row) -> bool:
 
 
 def _deployment(row: Row) -> str:
-    env = (row.get("config") or {}).get("env") or {}
-    return str(env.get("DEPLOYMENT_ID") or "no deployment")
+    return deployment_of(row) or "no deployment"
 
 
 def _started(row: Row) -> str:

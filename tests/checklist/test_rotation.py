@@ -217,7 +217,7 @@ def test_runners_that_were_not_restarted_need_not_start_again() -> None:
 
 def test_each_deployment_gets_a_command_of_its_own() -> None:
     sent = rotation_proof.snapshot_each(NOTED).commands
-    assert [one.values["deployment"] for one in sent] == ["d1", "d2"]  # type: ignore[union-attr]
+    assert [one.values["deployments"] for one in sent] == [["d1"], ["d2"]]  # type: ignore[union-attr]
     assert len(rotation_proof.snapshots_of(NOTED).commands) == 2
     assert rotation_proof.snapshot_each(Reply(({"running": {}},))) == Series()
 
