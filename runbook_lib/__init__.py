@@ -45,6 +45,7 @@ PUBLIC = {
         "freshness",
         "month_to_date",
     ),
+    "agentic_trading.contract_proof": ("contract_kept", "spoken_words", "words_proven"),
     "checklist.deployments": (
         "band",
         "boot_lines",

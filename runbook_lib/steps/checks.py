@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential
@@ -55,6 +55,17 @@ def provable(seen: Look, expect: Expect) -> Finding:
     if any(judge(expect, bad).complaint for _, bad in spoiled(seen.replies)):
         return seen.finding
     return Finding(seen.finding.seen, "this check cannot fail: it accepts every spoiled copy of the replies")
+
+
+def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
+    """The complaint, and what the commands look for under another name than the platform's."""
+    from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
+
+    try:
+        lines = misnamed(services.look, commands)
+    except ServiceError:  # the complaint stands without it
+        return finding
+    return replace(finding, complaint="\n".join([finding.complaint or "", *lines])) if lines else finding
 
 
 def _once(services: Services, commands: Sequence[Command], expect: Expect) -> Look:

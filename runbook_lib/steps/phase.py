@@ -108,6 +108,8 @@ class Phase:
         finding = seen.finding
         if finding.complaint is None and self.settings.kind == "rehearsal":
             finding = checks.provable(seen, expect)
+        elif finding.complaint is not None:
+            finding = checks.with_names(finding, self.services, filled)
         self._verdicts.judged(sent, finding, seen.replies)
 
     def act(

@@ -38,6 +38,7 @@ OWNERS = {
     "ipywidgets": ("steps.display.button", "console"),
     "matplotlib": ("steps.display.charts",),
     "jinja2": ("steps.display.pages",),
+    "sqlglot": ("agentic_trading.sql_words",),
 }
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too
 FROM_THE_CORE = {"errors", "settings"}  # all that the rehearsal may import of it

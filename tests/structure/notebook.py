@@ -109,10 +109,10 @@ def texts(node: ast.AST) -> Iterator[str]:
     yield from (n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
-def rank(number: str) -> tuple[str, int, int, str] | None:
-    """Where a number stands among others of its notebook: 0.9 before 0.10, 1.5z before 1.5aa."""
+def rank(number: str) -> tuple[str, int, str] | None:
+    """Where a number stands among others of its notebook: 0.9 before 0.10, 1.5h before 1.5ha before 1.5i."""
     found = NUMBER.fullmatch(number)
-    return (found[1].zfill(3), int(found[2]), len(found[3]), found[3]) if found else None
+    return (found[1].zfill(3), int(found[2]), found[3]) if found else None
 
 
 Rule = Callable[[Notebook], Iterator[str]]

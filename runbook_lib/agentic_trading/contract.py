@@ -1,0 +1,105 @@
+"""The contract: every word of the platform that a command of this house uses, with what it means and how we know it."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from runbook_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATH = Path(__file__).with_name("contract.yaml")
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?$")]
+
+
+class Entry(BaseModel):
+    """What a name means, and whether somebody who knows the platform has named it so."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    means: Text
+    basis: Literal["documented", "inferred"]
+
+
+class Word(Entry):
+    """A text that a column or key is compared with."""
+
+    proof: Text | None = None
+
+
+class Key(Word):
+    """A key of a JSON object; ``rows`` says which rows carry it."""
+
+    rows: dict[Name, list[Text]] = Field(default_factory=dict)
+    keys: dict[Name, Key] = Field(default_factory=dict)
+    words: dict[Text, Word] = Field(default_factory=dict)
+    also: list[Text] = Field(default_factory=list)
+
+
+class Column(Entry):
+    """A column of a table."""
+
+    keys: dict[Name, Key] = Field(default_factory=dict)
+    words: dict[Text, Word] = Field(default_factory=dict)
+    also: list[Text] = Field(default_factory=list)
+
+
+class Table(Entry):
+    """A table or view; ``about`` is the column that tells its rows apart."""
+
+    about: Name | None = None
+    columns: dict[Name, Column]
+
+
+class Contract(BaseModel):
+    """All tables, by name; those outside the schema ``public`` with their schema."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tables: dict[Place, Table]
+
+    def columns(self) -> dict[str, frozenset[str]]:
+        """The names of each table's columns."""
+        return {name: frozenset(table.columns) for name, table in self.tables.items()}
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Every entry with its address: ``agent_logs.data.cloid``, ``agent_logs.event:tick``."""
+        for name, table in self.tables.items():
+            yield name, table
+            for column_name, column in table.columns.items():
+                yield from _within(f"{name}.{column_name}", column)
+
+
+def _within(address: str, entry: Column | Key) -> Iterator[tuple[str, Entry]]:
+    yield address, entry
+    yield from ((f"{address}:{word}", each) for word, each in entry.words.items())
+    for name, key in entry.keys.items():
+        yield from _within(f"{address}.{name}", key)
+
+
+@cache
+def contract(path: Path = PATH) -> Contract:
+    """The contract in ``contract.yaml``; raise `ConfigError` naming what is wrong in it."""
+    try:
+        return Contract(tables=yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path.name} is no contract: {error}") from None
+
+
+def is_word(address: str) -> bool:
+    """Whether an address names a text that something is compared with."""
+    return ":" in address
+
+
+def last(address: str) -> str:
+    """The name itself: the last part of an address."""
+    return address.partition(":")[2] or address.rpartition(".")[2]

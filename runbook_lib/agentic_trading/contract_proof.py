@@ -1,0 +1,351 @@
+"""Comparing the contract with a platform: its catalogues tell tables and columns, its rows the rest."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from runbook_lib.agentic_trading.contract import Column, Entry, Key, Table, Word, contract, is_word, last
+from runbook_lib.agentic_trading.statements import statements
+from runbook_lib.commands.command import Sql, sql
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from runbook_lib.commands.command import Command, Reply
+
+SHOWN = 4  # names that are offered beside the nearest one
+QUOTED = re.compile(r"'((?:[^']|'')*)'")
+
+# The newest rows of each table, and one for each event, which may be rare. `to_jsonb` names no column, so that one
+# that is called otherwise here takes nothing else with it.
+SPOKEN = """
+    with recursive sampled (place, node) as (
+      (select 'agent_commands'::text, to_jsonb(t) from public.agent_commands t order by t.ctid desc limit 500)
+      union all (select 'agent_logs', to_jsonb(t) from public.agent_logs t order by t.ctid desc limit 500)
+      union all (select 'agent_logs', to_jsonb(t) from (
+        select distinct on (event) * from public.agent_logs order by event, ctid desc) t)
+      union all (select 'agent_state', to_jsonb(t) from public.agent_state t order by t.ctid desc limit 500)
+      union all (
+        select 'decision_snapshots', to_jsonb(t) from public.decision_snapshots t order by t.ctid desc limit 500)
+      union all (select 'deployments', to_jsonb(t) from public.deployments t order by t.ctid desc limit 500)
+      union all (select 'mainnet_orders', to_jsonb(t) from public.mainnet_orders t order by t.ctid desc limit 500)
+      union all (select 'platform_config', to_jsonb(t) from public.platform_config t limit 500)
+      union all (select 'sim_runs', to_jsonb(t) from public.sim_runs t order by t.ctid desc limit 500)
+      union all (select 'skill_versions', to_jsonb(t) from public.skill_versions t order by t.ctid desc limit 500)
+    ), seen (place, node, about) as (
+      select s.place || '.' || e.key, e.value, s.node ->> (%(about)s::jsonb ->> s.place)
+      from sampled s cross join lateral jsonb_each(s.node) e
+      where s.place || '.' || e.key = any(%(columns)s::text[])
+      union all
+      select s.place || '.' || e.key, e.value, s.about
+      from seen s cross join lateral jsonb_path_query(s.node, '$[*] ? (@.type() == "object")') o
+      cross join lateral jsonb_each(o) e
+    )
+    select place, about, count(*) as times,
+           array_agg(distinct node #>> '{}') filter (where place = any(%(worded)s::text[])) as words
+    from seen group by place, about order by place, about
+"""
+
+
+def spoken_words() -> Sql:
+    """Which JSON keys the platform's newest rows hold, and which words: ``place``, ``about``, ``times``, ``words``."""
+    tables = contract().tables
+    listed = [(address, entry) for address, entry in contract().entries() if isinstance(entry, Column | Key)]
+    return sql(
+        SPOKEN,
+        columns=[address for address, entry in listed if isinstance(entry, Column) and (entry.keys or entry.words)],
+        worded=[address for address, entry in listed if entry.words],
+        about={name: table.about for name, table in tables.items() if table.about},
+    )
+
+
+def contract_kept() -> Expectation:
+    """The platform names everything as the contract does, as far as catalogues and rows tell.
+
+    Replies: a row for each table (``place``, ``columns``, ``limits`` as "column: definition"), then `spoken_words`.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        catalogue, spoken = replies
+        if not catalogue.rows:
+            return Finding("", "the catalogues show no table")
+        platform = _Platform.read(catalogue, None if spoken.error else spoken)
+        wrong = [*_unlike_catalogue(platform), *_unlike_rows(platform, _due(platform))]
+        lacking = {lack.address for lack in wrong}
+        unseen = [address for address in _open(platform) if address not in lacking]
+        return _finding(wrong, unseen, unasked=spoken.error)
+
+    # A table that is called otherwise takes the second command with it: what the catalogues tell stands all the same.
+    def over(replies: Sequence[Reply]) -> Finding:
+        return test(replies) if len(replies) == 2 and not replies[0].error else refused.judge(replies)
+
+    refused = over_all("the contract", test)
+    return Expectation("every name of the contract", over)
+
+
+def words_proven(step: str) -> Expectation:
+    """The rows show every key and word that the contract says this step proves. Reply: `spoken_words`."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        platform = _Platform.read(None, replies[0])
+        due = [address for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof == step]
+        wrong = _unlike_rows(platform, due)
+        lacking = {lack.address for lack in wrong}
+        unseen = [address for address in due if not platform.shows(address) and address not in lacking]
+        if len(unseen) == len(due):
+            return Finding("", f"no row shows any of {', '.join(due)}")
+        return _finding(wrong, unseen, of=len(due))
+
+    return over_all(f"the words that {step} proves", test)
+
+
+def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
+    """What commands that saw too little look for under another name than the platform's; a line for each name.
+
+    Judged by the platform's rows, which ``look`` asks for.
+    """
+    from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
+
+    asked = [command.statement for command in commands if isinstance(command, Sql)]
+    named = {use.address for statement in asked for use in uses(statement, contract().columns())}
+    words = [a for a, entry in contract().entries() if a in named and isinstance(entry, Word) and entry.proof]
+    if not words:
+        return []
+    spoken = look(spoken_words())
+    lacks = _unlike_rows(_Platform.read(None, spoken), words) if spoken.error is None else []
+    return _lines(lacks) if lacks else []
+
+
+# --- what a platform shows ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Lack:
+    """A name of the contract that the platform does not know, and its own names that the contract does not.
+
+    ``nearest`` is the one most like it that is not more like another missing name.
+    """
+
+    address: str
+    strangers: tuple[str, ...]
+    nearest: str | None = None
+
+
+@dataclass
+class _Platform:
+    """Columns of each table, words each column allows, and which keys and words its rows hold."""
+
+    columns: dict[str, set[str]] = field(default_factory=dict)
+    allowed: dict[str, set[str]] = field(default_factory=dict)
+    keys: dict[str, set[str | None]] = field(default_factory=lambda: defaultdict(set))  # what rows with it are about
+    words: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    @classmethod
+    def read(cls, catalogue: Reply | None, spoken: Reply | None) -> _Platform:
+        platform = cls()
+        for row in catalogue.rows if catalogue else ():
+            table = str(row.get("place"))
+            platform.columns[table] = {str(name) for name in row.get("columns") or ()}
+            for limit in row.get("limits") or ():
+                column, _, definition = str(limit).partition(": ")
+                platform.allowed[f"{table}.{column}"] = set(QUOTED.findall(definition))
+        for row in spoken.rows if spoken else ():
+            place, words = str(row.get("place")), row.get("words") or ()
+            platform.keys[place].add(row.get("about"))
+            platform.words[place] |= {str(word) for word in words if word is not None}
+        return platform
+
+    def shows(self, address: str) -> bool:
+        """Whether a row, or the column's own limits, hold this key or word."""
+        if not is_word(address):
+            return address in self.keys
+        place, _, word = address.partition(":")
+        pattern = re.compile(re.escape(word).replace("%", ".*"), re.DOTALL)
+        return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
+
+    def beside(self, address: str) -> dict[str, set[str | None]]:
+        """The keys of the object that ``address`` belongs to, each with what its rows are about."""
+        outer = address.rpartition(".")[0] + "."
+        inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
+        return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
+
+
+def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
+    """Tables, columns, and words that a column's own limits exclude."""
+    lacks = []
+    for name, table in contract().tables.items():
+        there = platform.columns.get(name)
+        if there is None:
+            schema = name.rpartition(".")[0]
+            others = [t for t in platform.columns if t.rpartition(".")[0] == schema and t not in contract().tables]
+            lacks.append(_Lack(name, tuple(others)))
+        else:
+            strangers = tuple(there - table.columns.keys())
+            lacks += [_Lack(f"{name}.{column}", strangers) for column in table.columns if column not in there]
+    for address, entry in contract().entries():
+        allowed = platform.allowed.get(address, set())
+        if allowed and isinstance(entry, Column):
+            strangers = tuple(allowed - {*entry.words, *entry.also})
+            exact = [word for word in entry.words if "%" not in word and word not in allowed]
+            lacks += [_Lack(f"{address}:{word}", strangers) for word in exact]
+    return _paired(lacks)
+
+
+def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
+    """The keys and words of ``due`` that no row shows although there are rows that should."""
+    entries = dict(contract().entries())
+    unseen = [address for address in due if not platform.shows(address)]
+    said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
+    # Where nothing is said that could be it, the word has not come yet.
+    words = [lack for lack in said if lack.nearest]
+    renamed = {lack.address: lack.nearest or "" for lack in words}
+    keys = [(a, _beside(a, entries[a], platform, renamed)) for a in unseen if not is_word(a)]
+    return words + _paired([_Lack(address, tuple(strangers)) for address, strangers in keys if strangers is not None])
+
+
+def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
+    """The lacks with their strangers in order of likeness; one stranger is the nearest of one name only."""
+    pairs = sorted(
+        (
+            (_unlike(last(lack.address), other), number, other)
+            for number, lack in enumerate(lacks)
+            for other in lack.strangers
+        )
+    )
+    nearest: dict[int, str] = {}
+    for _, number, other in pairs:
+        place = _place(lacks[number].address)
+        taken = {name for n, name in nearest.items() if _place(lacks[n].address) == place}
+        if number not in nearest and other not in taken:
+            nearest[number] = other
+    ordered = [tuple(other for _, n, other in pairs if n == number) for number in range(len(lacks))]
+    return [_Lack(lack.address, ordered[n], nearest.get(n)) for n, lack in enumerate(lacks)]
+
+
+def _unlike(name: str, other: str) -> float:
+    return -SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+
+def _place(address: str) -> str:
+    """What a name is a part of: the table of a column, the object of a key, the column of a word."""
+    return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
+
+
+def _due(platform: _Platform) -> list[str]:
+    """The keys and words that rows must show: those of a step by which others are shown already."""
+    proofs = {
+        address: entry.proof for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof
+    }
+    begun = {proof for address, proof in proofs.items() if platform.shows(address)}
+    return [address for address, proof in proofs.items() if proof in begun]
+
+
+def _said(address: str, platform: _Platform) -> set[str]:
+    """What is said in a word's place and unknown to the contract."""
+    place = _place(address)
+    known = {last(other) for other, _ in contract().entries() if is_word(other) and _place(other) == place}
+    said = platform.words.get(place, set()) - set(_also(place))
+    return {word for word in said if not any(_like(word, pattern) for pattern in known)}
+
+
+def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, str]) -> set[str] | None:
+    """The unknown keys of the objects that should hold this one; None where there is no such object yet."""
+    beside = platform.beside(address)
+    if isinstance(entry, Key) and entry.rows:
+        table = address.partition(".")[0]
+        told = {w for column, words in entry.rows.items() for w in _as_told(f"{table}.{column}", words, renamed)}
+        beside = {key: about for key, about in beside.items() if about & told}
+    if not beside:
+        return None
+    return set(beside) - {last(other) for other, _ in contract().entries() if _place(other) == _place(address)}
+
+
+def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
+    """The words of rows, as this platform seems to say them."""
+    return {renamed.get(f"{place}:{word}", word) for word in words}
+
+
+def _also(place: str) -> list[str]:
+    return next((e.also for a, e in contract().entries() if a == place and isinstance(e, Column | Key)), [])
+
+
+def _like(word: str, pattern: str) -> bool:
+    return re.fullmatch(re.escape(pattern).replace("%", ".*"), word, re.DOTALL) is not None
+
+
+def _open(platform: _Platform) -> list[str]:
+    """Keys and words that nothing shows yet."""
+    return [a for a, entry in contract().entries() if isinstance(entry, Word) and not platform.shows(a)]
+
+
+# --- what is said of it ---------------------------------------------------------------------------------------------
+
+
+def _finding(
+    wrong: Sequence[_Lack], unproven: Sequence[str], *, of: int | None = None, unasked: str | None = None
+) -> Finding:
+    number = of if of is not None else sum(1 for _ in contract().entries())
+    seen = f"{number - len(wrong) - len(unproven)} of {number} names are the platform's"
+    later = [f"not yet provable: {_by_proof(unproven)}"] if unproven else []
+    refused = [f"the rows could not be asked: {unasked}"] if unasked else []
+    if not wrong:
+        return Finding("; ".join([seen, *later]), "; ".join(refused) or None)
+    first = f"{len(wrong)} of {number} names are not the platform's"
+    return Finding(seen, "\n".join([first, *_lines(wrong), *refused, *later]))
+
+
+def _lines(wrong: Sequence[_Lack]) -> list[str]:
+    """A line for each name, and the command that adapts the checkout to the nearest ones."""
+    renamed = [_quoted(f"{lack.address}={lack.nearest}") for lack in wrong if lack.nearest]
+    adapt = [f"  if each nearest name is the right one: ./runbook adapt {' '.join(renamed)}"] if renamed else []
+    return [*map(_line, wrong), *adapt]
+
+
+def _line(lack: _Lack) -> str:
+    kind = _kind(lack.address)
+    nearest = f"nearest {lack.nearest}" if lack.nearest else "none that is like it"
+    others = [other for other in lack.strangers if other != lack.nearest][:SHOWN]
+    nearest += f" (or {', '.join(others)})" if others else ""
+    return f"  expected {kind} {lack.address}, found {nearest}; used by {', '.join(users(lack.address)) or 'Python'}"
+
+
+def _kind(address: str) -> str:
+    if is_word(address):
+        return "word"
+    entry = next(entry for name, entry in contract().entries() if name == address)
+    return "table" if isinstance(entry, Table) else "column" if isinstance(entry, Column) else "key"
+
+
+def _by_proof(addresses: Sequence[str]) -> str:
+    """The addresses, grouped by the step that will prove them, and within it by their place."""
+    proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for address in addresses:
+        groups[proofs[address] or ""][_place(address)].append(last(address))
+    told = []
+    for step in sorted(groups, key=lambda step: (step == "", step)):
+        names = "; ".join(f"{place} {', '.join(names)}" for place, names in groups[step].items())
+        told.append(f"{f'by {step}' if step else 'when it happens'}: {names}")
+    return ". ".join(told)
+
+
+def _quoted(argument: str) -> str:
+    return f"'{argument}'" if re.search(r"[^\w.:=/-]", argument) else argument
+
+
+@lru_cache(maxsize=256)
+def users(address: str) -> tuple[str, ...]:
+    """The steps and modules whose SQL uses a name, in their order."""
+    from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
+
+    table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")
+    named = [each for each in statements() if table in each.text and name.search(each.text)]  # parsing takes its time
+    if address not in contract().tables:
+        named = [each for each in named if any(u.address == address for u in uses(each.text, contract().columns()))]
+    return tuple(dict.fromkeys(each.place for each in named))

@@ -1,0 +1,271 @@
+"""The platform's words in one SQL statement: tables, columns, JSON keys, and the texts that columns are compared with.
+
+A word is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a text
+``agent_logs.event:reconciled``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlglot
+from sqlglot import exp
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    Tables = Mapping[str, Collection[str]]  # columns of each table
+
+EXPLAIN = re.compile(r"\s*explain\s*\([^)]*\)")  # sqlglot reads nothing behind it
+DIALECT = "postgres"
+PATHS = ("->", "->>", "#>", "#>>")
+COMPARED = ("=", "<>", "like")
+WORD = re.compile(r"[a-z_]+")
+SYSTEM = ("ctid",)  # a column of every table of Postgres
+
+
+class Token(NamedTuple):
+    """One token of a statement, with the characters it stands at: the last one is included."""
+
+    is_text: bool
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """One word at one place of a statement: what may be replaced is ``[start:end]``.
+
+    ``name``: what the reply calls a column that is given out as it is; None anywhere else.
+    """
+
+    address: str
+    start: int
+    end: int
+    name: str | None = None
+
+
+def uses(statement: str, tables: Tables) -> list[Use]:
+    """Every use of the platform's words in ``statement``, in its order, resolved against ``tables``."""
+    return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
+
+
+def _uses(statement: str, tables: Tables) -> Iterator[Use]:
+    tree, tokens = _parsed(statement)
+    by_start = {token.start: place for place, token in enumerate(tokens)}
+    for table in tree.find_all(exp.Table):
+        if (name := _table(table, tables)) is not None:
+            yield _at(name, table.this)
+    yield from _named_in_texts(tokens, tables)
+    for insert in tree.find_all(exp.Insert):
+        yield from _inserted(insert, tables)
+    for column in tree.find_all(exp.Column):
+        owner = _owner(column, tables)
+        if owner is None or column.name in SYSTEM:
+            continue
+        address = f"{owner}.{column.name}"
+        given = column.name if _is_given_out(column) else None
+        yield _at(address, column.this, given)
+        yield from _behind(address, by_start[column.this.meta["start"]], tokens, tree)
+
+
+@lru_cache(maxsize=512)
+def _parsed(statement: str) -> tuple[exp.Expr, Sequence[Token]]:
+    blanked = EXPLAIN.sub(lambda m: " " * len(m[0]), statement, count=1)
+    tokens = [
+        Token(token.token_type.name == "STRING", str(token.text), token.start, token.end)
+        for token in sqlglot.tokenize(blanked, dialect=DIALECT)
+    ]
+    return sqlglot.parse_one(blanked, dialect=DIALECT), tokens
+
+
+def _at(address: str, node: exp.Expr, name: str | None = None) -> Use:
+    return Use(address, node.meta["start"], node.meta["end"] + 1, name)
+
+
+# --- whose column it is ---------------------------------------------------------------------------------------------
+
+
+def _table(table: exp.Table, tables: Tables) -> str | None:
+    """The table's name in ``tables``: without its schema, if that is ``public``."""
+    schema = table.db
+    name = table.name if schema in ("", "public") else f"{schema}.{table.name}"
+    return name if name in tables else None
+
+
+def _owner(column: exp.Column, tables: Tables) -> str | None:
+    """The table a column is of; None where it comes from a subquery, a function, or the statement's own names."""
+    node: exp.Expr = column
+    while (parent := node.parent) is not None and not isinstance(node, exp.CTE):
+        if isinstance(parent, exp.Select) or _is_target(parent, node):
+            sources = dict(_sources(parent, tables))
+            if column.table:
+                if column.table in sources:
+                    return sources[column.table][0]
+            elif found := [s for s in sources.values() if column.name in s[1]]:
+                return found[0][0]
+        node = parent
+    return None
+
+
+def _is_target(parent: exp.Expr, node: exp.Expr) -> bool:
+    """Whether ``node`` speaks of the table that its parent changes."""
+    if isinstance(parent, exp.Insert):
+        return node.arg_key in ("returning", "conflict")
+    return isinstance(parent, exp.Update | exp.Delete)
+
+
+Source = tuple[str | None, "Collection[str]"]  # the table, None if it is none, and its columns
+
+
+def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
+    """What a SELECT, UPDATE, DELETE or INSERT takes its columns from, by alias."""
+    nodes = [scope.this] if isinstance(scope, exp.Update | exp.Delete | exp.Insert) else []
+    nodes += [scope.args["from_"].this] if scope.args.get("from_") else []
+    nodes += [join.this for join in scope.args.get("joins") or ()]
+    nodes += scope.args.get("laterals") or ()
+    nodes += scope.args.get("using") or ()
+    for node in nodes:
+        source = node.this if isinstance(node, exp.Schema) else node
+        if isinstance(source, exp.Table) and (name := _table(source, tables)) is not None:
+            yield source.alias_or_name, (name, tables[name])
+        else:
+            yield source.alias_or_name, (None, set(_outputs(source)))
+
+
+def _outputs(source: exp.Expr) -> Iterator[str]:
+    """The names of the columns that something other than a table of the platform gives."""
+    alias = source.args.get("alias")
+    if isinstance(alias, exp.TableAlias):
+        yield alias.name  # a function's result is called as the function's alias
+        yield from (column.name for column in alias.columns)
+    query = source.find(exp.Select) if isinstance(source, exp.Lateral | exp.Subquery) else _cte(source)
+    yield from _selected(query) if query is not None else ()
+
+
+def _cte(source: exp.Expr) -> exp.Expr | None:
+    """The query behind a name that a WITH has given."""
+    root = source.root()
+    return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
+
+
+def _selected(query: exp.Expr) -> Iterator[str]:
+    """The names of a query's columns; behind a star, those of what it selects from."""
+    if isinstance(query, exp.SetOperation):
+        query = query.this
+    returning = query.args.get("returning")
+    for item in returning.expressions if returning else query.expressions:
+        if isinstance(item, exp.Star) and query.args.get("from_"):
+            yield from _outputs(query.args["from_"].this)
+        else:
+            yield item.alias_or_name
+
+
+def _is_given_out(column: exp.Column) -> bool:
+    """Whether a column is given out under its own name, which a new name must not change."""
+    return isinstance(column.parent, exp.Select | exp.Returning) and column.arg_key == "expressions"
+
+
+# --- keys and texts behind a column ---------------------------------------------------------------------------------
+
+
+def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
+    """JSON keys and compared texts that follow the column at ``tokens[place]``."""
+    if _is_set(place, tokens):
+        yield from _elements(address, tokens[place + 2])
+    path, after = address, place + 1
+    while _text(tokens, after) in PATHS:
+        steps = list(_steps(path, after + 1, tokens, tree))
+        yield from steps
+        if not (steps and tokens[after + 1].is_text):
+            return
+        path, after = steps[-1].address, after + 2
+    if _text(tokens, after) in ("?", "-"):
+        yield from [_key(path, token) for token in tokens[after + 1 : after + 2] if token.is_text]
+    yield from _compared(path, after, tokens)
+
+
+def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
+    """The keys of one path: ``'key'``, ``'{outer,inner}'``, or ``array['outer', name]`` with the name's values."""
+    token = tokens[place]
+    if token.is_text:
+        yield from _elements(path, token) if token.text.startswith("{") else [_key(path, token)]
+    elif token.text.lower() == "array" and _text(tokens, place + 3) == ",":
+        yield _key(path, tokens[place + 2])
+        outer = f"{path}.{tokens[place + 2].text}"
+        yield from (
+            Use(f"{outer}.{literal.name}", literal.meta["start"] + 1, literal.meta["end"])
+            for literal in _unnested(tokens[place + 4].text, tree)
+        )
+
+
+def _unnested(name: str, tree: exp.Expr) -> Iterator[exp.Literal]:
+    """The literals that ``unnest(array[…]) as name`` goes through."""
+    for unnest in tree.find_all(exp.Unnest):
+        if unnest.alias == name:
+            yield from unnest.find_all(exp.Literal)
+
+
+def _elements(path: str, token: Token) -> Iterator[Use]:
+    """``'{outer,inner}'``: each key at its own place."""
+    start = token.start + 2
+    for key in token.text.strip("{}").split(",") if token.text != "{}" else ():
+        path = f"{path}.{key}"
+        yield Use(path, start, start + len(key))
+        start += len(key) + 1
+
+
+def _key(path: str, token: Token) -> Use:
+    return Use(f"{path}.{token.text}", token.start + 1, token.end)
+
+
+def _is_set(place: int, tokens: Sequence[Token]) -> bool:
+    """Whether the column is what ``jsonb_set(column, '{path}', …)`` changes."""
+    called = place >= 2 and _text(tokens, place - 1) == "(" and _text(tokens, place - 2) == "jsonb_set"
+    return called and _text(tokens, place + 1) == ","
+
+
+def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
+    """The texts a column or key is compared with: ``= 'a'``, ``in ('a', 'b')``, ``like 'a:%'``."""
+    if _text(tokens, place) == "not":
+        place += 1
+    if _text(tokens, place) in COMPARED:
+        texts = tokens[place + 1 : place + 2]
+    elif _text(tokens, place) == "in":
+        closing = next((i for i in range(place, len(tokens)) if tokens[i].text == ")"), place)
+        texts = tokens[place + 2 : closing]
+    else:
+        return
+    for token in texts:
+        if token.is_text and re.search("[a-z]", token.text):
+            yield Use(f"{path}:{token.text.replace('%%', '%')}", token.start + 1, token.end)
+
+
+def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
+    """The columns a row is inserted with, and the words that go into them."""
+    schema = insert.this
+    table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
+    if table is None:
+        return
+    rows = insert.expression.expressions
+    values = rows[0].expressions if isinstance(insert.expression, exp.Values) else rows
+    for column, value in zip(schema.expressions, values, strict=True):
+        yield _at(f"{table}.{column.name}", column)
+        if isinstance(value, exp.Literal) and value.is_string and WORD.fullmatch(value.name):
+            yield Use(f"{table}.{column.name}:{value.name}", value.meta["start"] + 1, value.meta["end"])
+
+
+def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
+    """Tables that a text names, for the catalogues: ``'public.agent_logs'::regclass``, ``tablename in ('…')``."""
+    for token in tokens:
+        name = token.text.removeprefix("public.")
+        if token.is_text and name in tables:
+            yield Use(name, token.end - len(name), token.end)
+
+
+def _text(tokens: Sequence[Token], place: int) -> str:
+    return tokens[place].text.lower() if 0 <= place < len(tokens) else ""

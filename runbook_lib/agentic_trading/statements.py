@@ -1,0 +1,96 @@
+"""Every SQL statement this checkout sends to the platform's database, with the place it stands at."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.settings.profiles import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Rooms whose SQL reaches the platform. The rehearsal's is the stand-ins' own, and not ours to adapt.
+ROOMS = ("agentic_trading", "checklist", "console", "halt", "services", "steps")
+SQL = re.compile(r"\s*\(?(select|with|insert into|update|delete from|explain)\s")  # prose begins with a capital
+STEP = re.compile(r"""phase\.(?:check|act|confirm)\(\s*["']([0-9A-Z]+\.[0-9]+[a-z]+)["']""")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: its text, where it stands, and at which offset of that cell's or file's source.
+
+    ``place`` is a step ("4.3b"), a notebook, or a module ("halt/runners.py").
+    """
+
+    text: str
+    place: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module, or one code cell of a notebook (``cell`` is its index there)."""
+
+    path: Path
+    text: str
+    place: str
+    cell: int | None = None
+
+    def statements(self) -> Iterator[Statement]:
+        """The SQL among its literal texts."""
+        for start, value in self.texts():
+            if SQL.match(value):
+                yield Statement(value, self.place, start)
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """Each literal text that is written as it is read, with the offset of its first character."""
+        lines = _line_starts(self.text)
+        for node in ast.walk(ast.parse(self.text)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                begin = lines[node.lineno - 1] + _characters(self.text, lines, node.lineno, node.col_offset)
+                offset = self.text.find(node.value, begin) if node.value else -1
+                if 0 <= offset - begin <= len('r"""'):
+                    yield offset, node.value
+
+
+def sources(root: Path = ROOT) -> Iterator[Source]:
+    """Every cell and module of the checkout at ``root`` that may hold SQL."""
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+            if cell["cell_type"] == "code":
+                text = _joined(cell["source"])
+                step = STEP.search(text)
+                yield Source(path, text, step[1] if step else path.stem, index)
+    for room in ROOMS:
+        folder = root / "runbook_lib" / room
+        for path in sorted(folder.rglob("*.py")):
+            yield Source(path, path.read_text(encoding="utf-8"), f"{room}/{path.relative_to(folder)}")
+
+
+@lru_cache(maxsize=4)
+def statements(root: Path = ROOT) -> list[Statement]:
+    """The SQL of every source, in their order."""
+    return [statement for source in sources(root) for statement in source.statements()]
+
+
+def _joined(source: Any) -> str:
+    return source if isinstance(source, str) else "".join(source)
+
+
+def _line_starts(text: str) -> list[int]:
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return starts
+
+
+def _characters(text: str, lines: list[int], line: int, column: int) -> int:
+    """Characters before a column that `ast` counts in bytes."""
+    start = lines[line - 1]
+    return len(text[start:].encode()[:column].decode())
