@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.engine.kernel_pool import Client, Kernel, Kernels
 
-__all__ = ["KernelDied", "Session"]
-
 
 class Session:
     """Cells and expressions in one kernel. Whatever goes wrong is a `KernelDied`: close it and open another."""
@@ -78,8 +76,8 @@ class Session:
                 f"the kernel {self.kernel.how_it_ended()}" if death.done() else f"no answer within {seconds:g} s"
             )
         finally:
-            for one in (task, death):
-                one.cancel()
+            for waiting in (task, death):
+                waiting.cancel()
             await asyncio.wait([task, death])
 
 

@@ -143,10 +143,10 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [redacted(item, redact) for item in value]
     if isinstance(value, dict):
-        found: dict[str, Any] = {}
+        clean: dict[str, Any] = {}
         for key, item in value.items():
-            found[_name(key, redact, found)] = item if _binary(key) else redacted(item, redact)
-        return nbformat.from_dict(found)  # type: ignore[no-untyped-call]
+            clean[_name(key, redact, clean)] = item if _binary(key) else redacted(item, redact)
+        return nbformat.from_dict(clean)  # type: ignore[no-untyped-call]
     return value
 
 

@@ -1,4 +1,4 @@
-"""The engine: one notebook or several, each in a kernel of its own, each written once."""
+"""Run a prepared notebook in a kernel of its own and write what came of it once, in its place."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
-from runbook_lib.engine.kernel_pool import WARM, Kernel, Kernels, start
+from runbook_lib.engine.kernel_pool import Kernel, Kernels, start
 from runbook_lib.engine.notebook import merge_streams, read, redacted, refuse_skipping, write
 from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
 from runbook_lib.files import check_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-
-__all__ = ["Job", "Kernels", "run", "run_many"]
+    from collections.abc import Callable, Coroutine, Iterator
 
 
 def unchanged(text: str) -> str:
@@ -70,29 +68,30 @@ def run(
     kernel. Raise `ConfigError` if ``notebook`` is none, `RecordError` if it cannot be written.
     """
     job = Job(notebook, env, cwd, redact, timeout, cell_timeout, on_cell or unheard)
-    return _in_loop(_run_all([job], 1, kernels))[0]
+
+    async def work() -> Result:
+        stop = Stop()
+        with _signals(stop):
+            result = await _run(job, stop, kernels)
+            # A signal that came during the last write is told to the loop now, or it would be lost.
+            for _ in range(3):
+                await asyncio.sleep(0)
+        return replace(result, signal=stop.signal)
+
+    return _in_loop(work())
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
     """Run a notebook without reading or writing ``job.notebook``: the outputs are in ``notebook``, not redacted."""
 
-    async def work() -> list[Result]:
+    async def work() -> Result:
         with _signals(stop := Stop()):
-            return [await execute(notebook, job, stop)]
+            return await execute(notebook, job, stop)
 
-    return _in_loop(work())[0]
-
-
-def run_many(jobs: Sequence[Job], *, at_once: int | None = None, warm: Iterable[str] = WARM) -> list[Result]:
-    """Run notebooks that do not wait for each other, ``at_once`` at a time; results in the order of ``jobs``.
-
-    ``warm`` names the modules most of them import.
-    """
-    with Kernels(len(jobs), warm=warm) as kernels:
-        return _in_loop(_run_all(jobs, at_once or 2 * (os.cpu_count() or 1), kernels))
+    return _in_loop(work())
 
 
-def _in_loop(work: Coroutine[Any, Any, list[Result]]) -> list[Result]:
+def _in_loop(work: Coroutine[Any, Any, Result]) -> Result:
     """Run ``work`` to its end, in a thread of its own when this one has a loop (a notebook's kernel, say)."""
     if not _loop_runs():
         return asyncio.run(work)
@@ -105,24 +104,6 @@ def _loop_runs() -> bool:
         return asyncio.get_running_loop().is_running()
     except RuntimeError:
         return False
-
-
-async def _run_all(jobs: Sequence[Job], at_once: int, kernels: Kernels | None) -> list[Result]:
-    stop, turn = Stop(), asyncio.Semaphore(at_once)
-
-    async def one(job: Job) -> Result:
-        async with turn:
-            return await _run(job, stop, kernels)
-
-    with _signals(stop):
-        results = await asyncio.gather(*(one(job) for job in jobs), return_exceptions=True)
-        # A signal that came during the last write is told to the loop now, or it would be lost.
-        for _ in range(3):
-            await asyncio.sleep(0)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [replace(result, signal=stop.signal) for result in results if isinstance(result, Result)]
 
 
 @contextmanager
@@ -171,7 +152,7 @@ async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None =
     return Result(
         notebook=job.notebook,
         outcome=outcome,
-        cells=tuple(_told(cell, job.redact) for cell in known),
+        cells=tuple(_redacted(cell, job.redact) for cell in known),
         seconds=time.monotonic() - clock,
         reason=reason and job.redact(reason),
     )
@@ -184,14 +165,14 @@ async def _in_kernel(job: Job, notebook: Any, known: list[Cell], kernel: Kernel,
     try:
         cells = Cells(notebook, kernel, client)
         notebook.metadata["language_info"] = client.language
-        outcome = await run_cells(cells, known, supervisor, lambda cell: job.on_cell(_told(cell, job.redact)))
+        outcome = await run_cells(cells, known, supervisor, lambda cell: job.on_cell(_redacted(cell, job.redact)))
         cells.set_widgets_metadata()
         return outcome
     finally:
         client.stop_channels()
 
 
-def _told(cell: Cell, redact: Callable[[str], str]) -> Cell:
+def _redacted(cell: Cell, redact: Callable[[str], str]) -> Cell:
     return replace(cell, error=cell.error and redact(cell.error), message=cell.message and redact(cell.message))
 
 

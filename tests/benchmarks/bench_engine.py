@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import statistics
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.engine.kernel_pool import Kernels
 from runbook_lib.engine.notebook import prepare
 from runbook_lib.engine.outcome import Result
-from runbook_lib.engine.run import Job, run_many
 from runbook_lib.engine.run import run as execute
 
 # isort: split
@@ -32,7 +30,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tests.benchmarks.figures import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PHASE = (  # fifteen code cells such as a phase has, without waiting for anything
     "n = 1",
@@ -54,32 +52,24 @@ execute(Path(sys.argv[2]), env=dict(os.environ), cwd=Path.cwd(), redact=str)
 """
 
 
-def rows(rounds: int = 5) -> list[Row]:
+def rows(rounds: int = 5) -> Iterator[Row]:
     """Every comparison, each measured ``rounds`` times by turns."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         long, phases = _long(Path(folder)), _phases(Path(folder))
-        return [
-            _compare("200 cells, nbclient", rounds, lambda: ours(long), lambda: nbclient_one(long)),
-            _compare("200 cells, papermill command", rounds, lambda: command(long), lambda: papermill(long)),
-            _compare(
-                "200 cells, papermill --engine runbook and papermill",
-                rounds,
-                lambda: papermill(long, "--engine", "runbook"),
-                lambda: papermill(long),
-            ),
-            _compare(
-                "7 phases in order, nbclient one by one (immediate shutdown)",
-                rounds,
-                lambda: in_order(phases),
-                lambda: [nbclient_one(path) for path in phases],
-            ),
-            _compare(
-                "7 phases in any order, nbclient all at once",
-                rounds,
-                lambda: in_any_order(phases),
-                lambda: asyncio.run(nbclient_at_once(phases)),
-            ),
-        ]
+        yield _compare("200 cells, nbclient", rounds, lambda: ours(long), lambda: nbclient_one(long))
+        yield _compare("200 cells, papermill command", rounds, lambda: command(long), lambda: papermill(long))
+        yield _compare(
+            "200 cells, papermill --engine runbook and papermill",
+            rounds,
+            lambda: papermill(long, "--engine", "runbook"),
+            lambda: papermill(long),
+        )
+        yield _compare(
+            "7 phases in order, nbclient one by one (immediate shutdown)",
+            rounds,
+            lambda: in_order(phases),
+            lambda: [nbclient_one(path) for path in phases],
+        )
 
 
 def _compare(name: str, rounds: int, ours: Callable[[], Any], theirs: Callable[[], Any]) -> Row:
@@ -140,23 +130,10 @@ def in_order(paths: list[Path]) -> None:
             _passed(execute(_copy(path), env=env, cwd=Path.cwd(), redact=str, kernels=kernels))
 
 
-def in_any_order(paths: list[Path]) -> None:
-    _passed(*run_many([Job(_copy(path)) for path in paths]))
-
-
 def nbclient_one(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, shutdown_kernel="immediate").execute()
     nbformat.write(notebook, path.with_name(f"out_{path.name}"))
-
-
-async def nbclient_at_once(paths: list[Path]) -> None:
-    async def one(path: Path) -> None:
-        notebook = nbformat.read(path, as_version=4)
-        await NotebookClient(notebook, shutdown_kernel="immediate").async_execute()
-        nbformat.write(notebook, path.with_name(f"out_{path.name}"))
-
-    await asyncio.gather(*map(one, paths))
 
 
 def command(path: Path) -> None:
@@ -172,7 +149,7 @@ def papermill(path: Path, *options: str) -> None:
     )
 
 
-def _table(found: list[Row]) -> Iterator[str]:
+def _table(found: Iterable[Row]) -> Iterator[str]:
     yield f"{'':62}{'ours':>8}{'theirs':>8}{'ratio':>8}"
     for row in found:
         yield f"{row.name:62}{row.ours:8.2f}{row.theirs:8.2f}{row.ours / row.theirs:8.2f}"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from runbook_lib.engine.run import Job, run, run_many
+from runbook_lib.engine.kernel_pool import Kernels
+from runbook_lib.engine.run import run
 from runbook_lib.settings.redaction import Redactor
 
 # Holds what JSON, URLs and Python write differently.
@@ -56,20 +57,17 @@ class Traces:
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory, new_folder: Any) -> dict[str, Traces]:
     """Each way to leak, run in a notebook of its own."""
-    jobs, heard = [], {}
-    for way, source in WAYS.items():
-        path = new_folder(tmp_path_factory.mktemp("leak")).prepared(
-            f"import os; secret = os.environ['CANARY']\n{source}"
-        )
-        env = {**os.environ, "CANARY": CANARY}
-        job = Job(path, env=env, cwd=path.parent, redact=REDACTOR.text, on_cell=(said := []).append)
-        jobs.append(job)
-        heard[way] = said
-    results = run_many(jobs)
-    return {
-        way: Traces(result.notebook.read_text(), repr((result, heard[way])))
-        for way, result in zip(WAYS, results, strict=True)
-    }
+    traces, env = {}, {**os.environ, "CANARY": CANARY}
+    with Kernels(len(WAYS)) as kernels:
+        for way, source in WAYS.items():
+            path = new_folder(tmp_path_factory.mktemp("leak")).prepared(
+                f"import os; secret = os.environ['CANARY']\n{source}"
+            )
+            heard: list[Any] = []
+            options = {"redact": REDACTOR.text, "on_cell": heard.append, "kernels": kernels}
+            result = run(path, env=env, cwd=path.parent, **options)
+            traces[way] = Traces(result.notebook.read_text(), repr((result, heard)))
+    return traces
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -11,9 +11,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from runbook_lib.engine.notebook import prepare
 from runbook_lib.engine.outcome import Cell, Outcome
-from runbook_lib.engine.run import Job, Kernels, run, run_many
+from runbook_lib.engine.run import Kernels, run
 from runbook_lib.errors import ConfigError
 
 
@@ -343,30 +342,3 @@ def test_a_run_inside_a_running_event_loop_works(folder: Any) -> None:
         return folder.run("print('out')")
 
     assert asyncio.run(inside()).outcome is Outcome.PASSED
-
-
-def jobs(folder: Any, *sources: str) -> list[Job]:
-    made = []
-    for number, source in enumerate(sources):
-        path = folder.path / f"{number}.ipynb"
-        prepare(folder.notebook(source), path, {})
-        made.append(Job(path, env=dict(os.environ), cwd=folder.path))
-    return made
-
-
-def test_notebooks_whose_order_is_free_run_side_by_side_and_apart(folder: Any) -> None:
-    meet = (
-        "from pathlib import Path\nimport time\nPath('here{0}').touch()\n"
-        "while not Path('here{1}').exists(): time.sleep(0.01)\nassert 'mark' not in globals(); mark = 1"
-    )
-
-    results = run_many(jobs(folder, meet.format(0, 1), meet.format(1, 0)), at_once=2)
-
-    assert [result.outcome for result in results] == ["passed", "passed"]
-    assert [result.notebook.name for result in results] == ["0.ipynb", "1.ipynb"]
-
-
-def test_one_failure_among_many_is_its_own(folder: Any) -> None:
-    results = run_many(jobs(folder, "1/0", "print('fine')"))
-
-    assert [result.outcome for result in results] == ["failed", "passed"]
