@@ -1,4 +1,4 @@
-"""The board as one HTML page: every phase and its gate, what is owed, and a timeline of the runs."""
+"""Write the board as one HTML page: every phase and its gate, what is owed, and a timeline of the runs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["show", "view"]
-
 Row = dict[str, Any]
 NEWEST = 200  # runs the timeline shows; `./runbook records` lists all
 WIDTH = 98.0  # of the timeline's percent: the last bar has room, however short
@@ -29,22 +27,22 @@ MARKS = 6
 def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
     """Write the page of a profile beside its records; ``lock`` says who may change things now."""
     (root / settings.name).mkdir(parents=True, exist_ok=True)
-    told = {**view(settings, root), "lock": lock}
-    return pages.save(root / settings.name / "board.html", pages.page("board.html", told))
+    shown = {**view(settings, root), "lock": lock}
+    return pages.save(root / settings.name / "board.html", pages.page("board.html", shown))
 
 
 def view(settings: Settings, root: Path) -> Row:
     """Everything the page shows. Raise `RecordError` if a record cannot be read: then no gate can be judged."""
     runs = [_run(record) for record in gates.of(settings, root)[-NEWEST:]]
     owed, judged = list(gates.owed(settings, root)), gates.board(settings, root)
-    everywhere = [reason for reason in judged[0].reasons if all(reason in one.reasons for one in judged)]
+    everywhere = [reason for reason in judged[0].reasons if all(reason in gate.reasons for gate in judged)]
     return {
         "title": f"Launch board: {settings.name}",
         "profile": settings.name,
         "production": settings.kind == "production",
         "project": settings.project,
         "made": datetime.now(UTC).isoformat(),
-        "phases": [_phase(one, everywhere) for one in judged],
+        "phases": [_phase(gate, everywhere) for gate in judged],
         "everywhere": everywhere,
         "owed": [{"step": event["step"], "record": record.name, "text": event["text"]} for record, event in owed],
         "alarms": [_alarm(alarm) for _, alarm in alarms.open_alarms(settings, root)],
@@ -53,7 +51,7 @@ def view(settings: Settings, root: Path) -> Row:
 
 
 def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
-    """A row of the table; what closes every gate is told once, above it."""
+    """A row of the table, without the reasons that close every gate: they stand once, above it."""
     own = [reason for reason in gate.reasons if reason not in everywhere]
     latest = gate.latest
     seal = latest.sealed() if latest else None
@@ -69,8 +67,8 @@ def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
 
 
 def _alarm(alarm: alarms.Alarm) -> Row:
-    told = ("name", "title", "raised", "complaint", "fix", "acked_by")
-    return {name: getattr(alarm, name) for name in told}
+    shown = ("name", "title", "raised", "complaint", "fix", "acked_by")
+    return {name: getattr(alarm, name) for name in shown}
 
 
 # --- the timeline ---------------------------------------------------------------------------------------------------
@@ -114,7 +112,7 @@ def _timeline(runs: Sequence[Row]) -> Row:
 
 def _marks(first: datetime, span: float) -> Iterator[Row]:
     """Round moments inside the timeline, at most six."""
-    step = next((one for one in STEPS if span / one <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
+    step = next((size for size in STEPS if span / size <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
     text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     seconds = first.timestamp()
     at = -(-seconds // step) * step

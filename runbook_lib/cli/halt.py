@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import options
+from runbook_lib.cli import profile_choice
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @cli.command("halt")
-@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@profile_choice.profile_option
 @click.option("--mode", type=click.Choice(["halt", "reduce"]), default="halt", show_default=True)
 @click.option("--deployment", metavar="ID", help="Only this one; the platform's switches are left alone.")
 @click.option("--all", "everything", is_flag=True, help="Every deployment, and the platform's switches.")
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 @click.option("--stop-anyway", is_flag=True, help="Stop the machine of a deployment that did not get flat.")
 @click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
 def halt_command(
-    profile: str, mode: str, deployment: str | None, everything: bool, wallet: bool, stop_anyway: bool, yes: bool
+    profile: str | None,
+    mode: str,
+    deployment: str | None,
+    everything: bool,
+    wallet: bool,
+    stop_anyway: bool,
+    yes: bool,
 ) -> None:
     """Stop: pause, cancel, flatten, prove flat at the venue, stop the machines, refuse new deployments.
 
@@ -36,54 +42,55 @@ def halt_command(
     press = time.monotonic()
     if (deployment is None) != everything:
         raise ConfigError("say what to halt: --deployment ID, or --all")
-    settings = options.settings_of(profile)
+    settings = profile_choice.chosen_for_halt(profile)
     if not yes:
-        press = options.confirmed(profile)
+        press = profile_choice.confirmed(settings.name)
     from runbook_lib.halt.state import Request
     from runbook_lib.halt.stop import halt
 
     request = Request(deployment, mode, wallet, stop_anyway)
     with _picture() as watch:
-        done = halt(settings, request, press=press, watch=watch)
-    sys.exit(_halted(done))
+        ended = halt(settings, request, press=press, watch=watch)
+    sys.exit(_exit_code(ended))
 
 
 @cli.command("unhalt")
-@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@profile_choice.profile_option
 @click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
-def unhalt_command(profile: str, yes: bool) -> None:
+def unhalt_command(profile: str | None, yes: bool) -> None:
     """Restore both switches and redeploy. Machines stay stopped and deployments paused: start each from its page."""
-    settings = options.settings_of(profile)
+    settings = profile_choice.chosen_for_halt(profile)
     if not yes:
-        options.confirmed(profile)
+        profile_choice.confirmed(settings.name)
     from runbook_lib.halt.unhalt import unhalt
 
     with _picture() as watch:
-        done = unhalt(settings, watch=watch)
-    sys.exit(_halted(done))
+        ended = unhalt(settings, watch=watch)
+    sys.exit(_exit_code(ended))
 
 
 @contextmanager
 def _picture() -> Iterator[Callable[[Any], None]]:
     """Draws a halt. What draws is imported only when the first commands are on their way."""
     with ExitStack() as drawn:
-        made: list[Any] = []
+        picture: list[Any] = []
 
         def watch(board: Any) -> None:
-            if not made:
+            if not picture:
                 from runbook_lib.cli import terminal
                 from runbook_lib.cli.halt_table import Picture
 
-                made.append(drawn.enter_context(Picture(terminal.console())))
-            made[0](board)
+                picture.append(drawn.enter_context(Picture(terminal.console())))
+            picture[0](board)
 
         yield watch
 
 
-def _halted(done: Any) -> int:
+def _exit_code(ended: Any) -> int:
+    """Print how a halt ended; its exit code."""
     from runbook_lib.cli import terminal
     from runbook_lib.cli.halt_table import closing
     from runbook_lib.halt.stop import EXIT
 
-    closing(terminal.console(), done)
-    return EXIT[done.outcome]
+    closing(terminal.console(), ended)
+    return EXIT[ended.outcome]

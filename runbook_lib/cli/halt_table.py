@@ -1,4 +1,4 @@
-"""The halt on the terminal: one line per proof with its elapsed time, live; then what remains to be done by hand."""
+"""Print a halt: one line per proof with its elapsed time, live, and then what remains to be done by hand."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Board, Part
     from runbook_lib.halt.stop import Done
 
-__all__ = ["Picture", "closing"]
-
 
 class Picture:
     """Follows the board: a table drawn in place on a terminal, a line per proof as it ends anywhere else."""
@@ -27,7 +25,7 @@ class Picture:
     def __init__(self, out: Console) -> None:
         self._out = out
         self._live = Live(console=out, auto_refresh=False) if out.is_terminal else None
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def __enter__(self) -> Picture:
         if self._live is not None:
@@ -43,9 +41,9 @@ class Picture:
         if self._live is not None:
             self._live.update(table(parts, board.now()), refresh=True)
             return
-        fresh = [part for part in parts if part.outcome is not None and part.name not in self._told]
+        fresh = [part for part in parts if part.outcome is not None and part.name not in self._printed]
         for part in sorted(fresh, key=lambda part: part.ended or 0):
-            self._told.add(part.name)
+            self._printed.add(part.name)
             self._out.print(line(part), soft_wrap=True)
 
 
@@ -59,23 +57,23 @@ def line(part: Part) -> Text:
 
 def table(parts: Iterable[Part], now: float) -> Table:
     """Proof, outcome, seconds after the press, what was seen or what is wrong."""
-    made = Table("proof", "outcome", "seconds", "")
+    proofs = Table("proof", "outcome", "seconds", "")
     for part in parts:
         word = part.outcome or "under way"
         seconds = part.ended if part.ended is not None else now
         said = " ".join(filter(None, [part.seen, part.complaint]))
-        made.add_row(part.title, Text(word, STYLES.get(word, "dim")), f"{seconds:.1f}", Text(said))
-    return made
+        proofs.add_row(part.title, Text(word, STYLES.get(word, "dim")), f"{seconds:.1f}", Text(said))
+    return proofs
 
 
-def closing(out: Console, done: Done) -> None:
+def closing(out: Console, ended: Done) -> None:
     """The outcome, the record and its seal; what to do when something is open."""
-    out.print(Text(done.outcome, STYLES[done.outcome]))
-    if done.complaint:
-        out.print(f"no whole record of this: {done.complaint}", style="red", markup=False, highlight=False)
-    if done.record is not None:
-        out.print(f"record {done.record.path}", markup=False, highlight=False, soft_wrap=True)
-    if done.seal is not None:
-        out.print(f"seal   {done.seal['hash']}", markup=False, highlight=False, soft_wrap=True)
-    if done.outcome != "passed":
+    out.print(Text(ended.outcome, STYLES[ended.outcome]))
+    if ended.complaint:
+        out.print(f"no whole record of this: {ended.complaint}", style="red", markup=False, highlight=False)
+    if ended.record is not None:
+        out.print(f"record {ended.record.path}", markup=False, highlight=False, soft_wrap=True)
+    if ended.seal is not None:
+        out.print(f"seal   {ended.seal['hash']}", markup=False, highlight=False, soft_wrap=True)
+    if ended.outcome != "passed":
         out.print("what failed or is unknown is done by hand, or by halting again: that is always safe", style="yellow")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 # Importing a module puts its commands into the group, in the order of use.
+import runbook_lib.cli.rehearse  # isort: skip
 import runbook_lib.cli.run  # isort: skip
-import runbook_lib.cli.open  # isort: skip
+import runbook_lib.cli.attending  # isort: skip
 import runbook_lib.cli.watch  # isort: skip
 import runbook_lib.cli.halt  # isort: skip
 import runbook_lib.cli.status  # isort: skip
 import runbook_lib.cli.records  # isort: skip
-import runbook_lib.cli.test  # noqa: F401  # isort: skip
+import runbook_lib.cli.develop  # noqa: F401  # isort: skip
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import RunbookError
 

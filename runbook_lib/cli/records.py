@@ -1,4 +1,4 @@
-"""The commands of evidence: records, diff, verify, sign."""
+"""The commands of evidence: records, show, diff, verify, sign."""
 
 from __future__ import annotations
 
@@ -33,18 +33,32 @@ def list_records(**wanted: str | None) -> None:
     from runbook_lib.records import ledger, plan, run_record
     from runbook_lib.settings import profiles
 
-    told = [(record, _told(record)) for record in ledger.every(run_record.records_root())]
+    listed = [(record, _facts(record)) for record in ledger.every(run_record.records_root())]
     known = {"profile": profiles.profiles(), "phase": plan.notebooks(), "outcome": OUTCOMES}
     for name, value in wanted.items():
         if value is not None:
-            _refuse_unknown(name, value, {one[name] for _, one in told} | set(known.get(name, ())))
+            _refuse_unknown(name, value, {facts[name] for _, facts in listed} | set(known.get(name, ())))
     table = Table("record", "phase", "outcome", "passed", "failed", "operator")
-    for record, one in told:
-        if all(value is None or _is(name, value, one[name]) for name, value in wanted.items()):
-            numbers = [str(one["steps"].get(word, "")) for word in ("passed", "failed")]
-            table.add_row(record.name, one["phase"], one["outcome"], *numbers, one["operator"])
+    for record, facts in listed:
+        if all(value is None or _is(name, value, facts[name]) for name, value in wanted.items()):
+            numbers = [str(facts["steps"].get(word, "")) for word in ("passed", "failed")]
+            table.add_row(record.name, facts["phase"], facts["outcome"], *numbers, facts["operator"])
     terminal.console().print(table)
-    click.echo(f"{table.row_count} of {len(told)} records")
+    click.echo(f"{table.row_count} of {len(listed)} records")
+
+
+@cli.command()
+@click.argument("name", metavar="RECORD")
+def show(name: str) -> None:
+    """Write a record as one self-contained HTML page beside its folder, and open it.
+
+    RECORD is its folder, its path below the folder of all records, or a part of it (the newest that has it).
+    """
+    from runbook_lib.cli.terminal import open_page
+    from runbook_lib.records import ledger, run_record
+    from runbook_lib.steps.display import record_page
+
+    open_page(record_page.show(ledger.find(run_record.records_root(), name)))
 
 
 @cli.command()
@@ -59,14 +73,14 @@ def diff(first: str, second: str) -> None:
     from runbook_lib.records import diff, ledger, run_record
 
     both = [ledger.find(run_record.records_root(), name) for name in (first, second)]
-    found = diff.differences(*both)
+    differences = diff.differences(*both)
     table = Table("step", "what", *(record.name for record in both), show_lines=True)
-    for one in found:
+    for difference in differences:
         # Text, and not markup: a value may hold brackets.
-        table.add_row(one.where, one.what, Text(one.first), Text(one.second))
-    if found:
+        table.add_row(difference.where, difference.what, Text(difference.first), Text(difference.second))
+    if differences:
         terminal.console().print(table)
-    click.echo(f"{len(found) or 'no'} differences")
+    click.echo(f"{len(differences) or 'no'} differences")
 
 
 @cli.command()
@@ -84,16 +98,16 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
 
     root = run_record.records_root()
     named = [_folder(root, name) for name in names] or [root]
-    found = [folder for one in named for folder in (proof.every(one) if one.is_dir() else ())]
-    if not found:
+    folders = [folder for place in named for folder in (proof.every(place) if place.is_dir() else ())]
+    if not folders:
         raise ConfigError(f"no records below {', '.join(map(str, named))}")
-    said = Path(signers).read_text(encoding="utf-8") if signers else None
+    allowed = Path(signers).read_text(encoding="utf-8") if signers else None
     problems = proof.report(
-        found,
-        (lambda _: said) if said is not None else signing.signers_of,
+        folders,
+        (lambda _: allowed) if allowed is not None else signing.signers_of,
         click.echo,
         heads=heads,
-        whole=found != named,
+        whole=folders != named,
         tell=tell,
     )
     sys.exit(1 if problems else 0)
@@ -106,27 +120,27 @@ def sign(record: str) -> None:
     from runbook_lib.records import ledger, run_record, signing
     from runbook_lib.records.verify import SIGNATURE
 
-    found = ledger.find(run_record.records_root(), record)
-    seal = found.sealed()
+    unsigned = ledger.find(run_record.records_root(), record)
+    seal = unsigned.sealed()
     if seal is None:
-        raise ConfigError(f"{found.name} is not sealed: there is nothing to sign; go on with ./runbook resume")
-    if (found.folder / SIGNATURE).exists():
-        raise ConfigError(f"{found.name} is signed: ./runbook verify {found.name} says by whom")
+        raise ConfigError(f"{unsigned.name} is not sealed: there is nothing to sign; go on with ./runbook resume")
+    if (unsigned.folder / SIGNATURE).exists():
+        raise ConfigError(f"{unsigned.name} is signed: ./runbook verify {unsigned.name} says by whom")
     if seal["operator"] != signing.operator():
-        raise ConfigError(f"{found.name} is {seal['operator']}'s to sign, not {signing.operator()}'s")
-    signing.sign(found)
-    click.echo(f"signed: {found.name}")
+        raise ConfigError(f"{unsigned.name} is {seal['operator']}'s to sign, not {signing.operator()}'s")
+    signing.sign(unsigned)
+    click.echo(f"signed: {unsigned.name}")
 
 
-def _told(record: Record) -> dict[str, Any]:
+def _facts(record: Record) -> dict[str, Any]:
     """What a list says of a record, as far as it can be read."""
-    told = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
+    facts = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
     try:
         opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed"}
     except RunbookError:
-        return {**told, "outcome": "damaged"}
-    told |= {name: opened[name] for name in ("phase", "operator")}
-    return {**told, "outcome": seal["outcome"], "steps": seal.get("steps", {})}
+        return {**facts, "outcome": "damaged"}
+    facts |= {name: opened[name] for name in ("phase", "operator")}
+    return {**facts, "outcome": seal["outcome"], "steps": seal.get("steps", {})}
 
 
 def _refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
@@ -135,8 +149,8 @@ def _refuse_unknown(name: str, value: str, known: Iterable[str]) -> None:
         raise ConfigError(f"--{name}: no record has {value!r}: {nearest(value, choices)}")
 
 
-def _is(name: str, value: str, found: str) -> bool:
-    return found.startswith(value) if name in ("phase", "date") else found == value
+def _is(name: str, wanted: str, value: str) -> bool:
+    return value.startswith(wanted) if name in ("phase", "date") else value == wanted
 
 
 def _folder(root: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The commands that look: status, show, doctor."""
+"""The commands that show how things stand: use, status, doctor."""
 
 from __future__ import annotations
 
@@ -7,32 +7,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbook_lib.cli import options
+from runbook_lib.cli import profile_choice
 from runbook_lib.cli.group import cli
-from runbook_lib.errors import RunbookError
+from runbook_lib.cli.terminal import open_page
+from runbook_lib.errors import ConfigError, RunbookError, nearest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runbook_lib.settings.profiles import Settings
 
 
 @cli.command()
-@click.option("--profile", default="rehearsal", show_default=True)
+@click.argument("profile", required=False)
+def use(profile: str | None) -> None:
+    """Choose the profile that later commands of this checkout mean; without one, say which it is.
+
+    A command's own --profile comes first, then the variable RUNBOOK_PROFILE. What rehearses is never moved by it.
+    """
+    from runbook_lib.settings import choice, profiles
+
+    if profile is not None:
+        if profile not in profiles.profiles():
+            raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles.profiles())}")
+        choice.remember(profile)
+    name, chosen_by = choice.chosen() or (profile_choice.REHEARSAL, "default")
+    click.echo(f"commands go to {name}, chosen by {chosen_by}")
+
+
+@cli.command()
+@profile_choice.profile_option
 @click.option("--html", is_flag=True, help="Write it as one HTML page with a timeline of runs, and open it.")
-def status(profile: str, html: bool) -> None:
+def status(profile: str | None, html: bool) -> None:
     """The board: every phase, its latest record, its gate and why it is closed; owed undos, open alarms."""
     from runbook_lib.cli import terminal
     from runbook_lib.records import alarms, gates, run_record
-    from runbook_lib.settings import profiles
 
-    settings, root = profiles.load(profile), run_record.records_root()
+    settings, root = profile_choice.chosen_settings(profile, must_run=False), run_record.records_root()
     owed = list(gates.owed(settings, root))
     ringing = alarms.open_alarms(settings, root)
     if html:
         from runbook_lib.cli import board_page
 
-        _opened(board_page.show(settings, root, _lock(settings)))
+        open_page(board_page.show(settings, root, _lock(settings)))
     else:
         terminal.board(terminal.console(), gates.board(settings, root), owed)
         terminal.open_alarms(terminal.console(), ringing)
@@ -41,42 +56,23 @@ def status(profile: str, html: bool) -> None:
 
 
 @cli.command()
-@click.argument("name", metavar="RECORD")
-def show(name: str) -> None:
-    """Write a record as one self-contained HTML page beside its folder, and open it.
-
-    RECORD is its folder, its path below the folder of all records, or a part of it (the newest that has it).
-    """
-    from runbook_lib.records import ledger, run_record
-    from runbook_lib.steps.display import record_page
-
-    _opened(record_page.show(ledger.find(run_record.records_root(), name)))
-
-
-@cli.command()
-@click.option("--profile", default="rehearsal", show_default=True)
-def doctor(profile: str) -> None:
+@profile_choice.profile_option
+def doctor(profile: str | None) -> None:
     """Prove every address, credential and clock of a profile, read-only, and say which steps each failure breaks."""
     from rich.table import Table
 
     from runbook_lib.cli import terminal
     from runbook_lib.services import doctor as probes
 
-    settings = options.settings_of(profile)
+    settings = profile_choice.chosen_settings(profile)
     settings.require_variables()
-    found = probes.examine(settings)
+    verdicts = probes.examine(settings)
     table = Table("probe", "verdict", "found", "breaks", "fix", show_lines=True)
-    for one in found:
-        style = "green" if one.good else "red"
-        table.add_row(
-            one.name,
-            f"[{style}]{'passed' if one.good else 'failed'}[/]",
-            one.seen,
-            one.breaks,
-            "" if one.good else one.fix,
-        )
+    for verdict in verdicts:
+        word = "[green]passed[/]" if verdict.good else "[red]failed[/]"
+        table.add_row(verdict.name, word, verdict.seen, verdict.breaks, "" if verdict.good else verdict.fix)
     terminal.console().print(table)
-    sys.exit(0 if all(one.good for one in found) else 1)
+    sys.exit(0 if all(verdict.good for verdict in verdicts) else 1)
 
 
 def _lock(settings: Settings) -> str:
@@ -84,15 +80,8 @@ def _lock(settings: Settings) -> str:
     from runbook_lib.services import write_lock
 
     if settings.kind == "rehearsal" and not settings.platform:
-        return "no rehearsal is up"
+        return "no rehearsal of this checkout is up"
     try:
         return write_lock.holder(settings) or "free"
     except RunbookError as error:
         return f"not known: {error}"
-
-
-def _opened(page: Path) -> None:
-    """Print where a page is, and show it where there is somebody to look."""
-    click.echo(page)
-    if sys.stdout.isatty():
-        click.launch(str(page))

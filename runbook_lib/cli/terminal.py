@@ -1,4 +1,4 @@
-"""What a run prints: one live line per step, and a closing table."""
+"""Print runs, watches, boards and drills on the terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from runbook_lib.records.alarms import Alarm
     from runbook_lib.records.gates import Gate
@@ -19,18 +21,6 @@ if TYPE_CHECKING:
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.runs.headless import Run
     from runbook_lib.runs.watch import Done
-
-__all__ = [
-    "board",
-    "closing",
-    "console",
-    "drilled",
-    "live",
-    "matrix",
-    "open_alarms",
-    "watch_closing",
-    "watched",
-]
 
 DRILLED = {"caught": "green", "missed": "red", "false alarm": "magenta"}
 STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
@@ -57,7 +47,7 @@ def console() -> Console:
     return Console(width=PIPED, force_terminal=False)
 
 
-def live(out: Console) -> Callable[[Event], None]:
+def step_printer(out: Console) -> Callable[[Event], None]:
     """A printer of one line per step, as the ledger tells it; on anything but a pass, the advice below it."""
 
     def tell(event: Event) -> None:
@@ -78,24 +68,31 @@ def live(out: Console) -> Callable[[Event], None]:
     return tell
 
 
-def closing(out: Console, done: Sequence[Run]) -> None:
+def open_page(page: Path) -> None:
+    """Print where a page is, and show it where there is somebody to look."""
+    click.echo(page)
+    if sys.stdout.isatty():
+        click.launch(str(page))
+
+
+def closing(out: Console, runs: Sequence[Run]) -> None:
     """Phase, steps passed, failed, waiting, seconds, path of the record; then each seal."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
-    for one in done:
-        counts = one.seal["steps"]
+    for run in runs:
+        counts = run.seal["steps"]
         numbers = [str(counts[word]) for word in ("passed", "failed", "waiting", "unknown")]
-        outcome = f"[{STYLES[one.outcome]}]{one.outcome}[/]"
-        missing = str(len(one.seal["missing"]))
-        table.add_row(one.seal["phase"], outcome, *numbers, missing, f"{one.result.seconds:.1f}")
+        outcome = f"[{STYLES[run.outcome]}]{run.outcome}[/]"
+        missing = str(len(run.seal["missing"]))
+        table.add_row(run.seal["phase"], outcome, *numbers, missing, f"{run.result.seconds:.1f}")
     out.print(table)
-    for one in done:
-        out.print(f"record {one.record.path}", markup=False, highlight=False, soft_wrap=True)
-        if taken := one.seal.get("recalled"):
-            words = f"       {taken} of its steps are taken over from {one.seal['parent']['record']}"
+    for run in runs:
+        out.print(f"record {run.record.path}", markup=False, highlight=False, soft_wrap=True)
+        if taken := run.seal.get("recalled"):
+            words = f"       {taken} of its steps are taken over from {run.seal['parent']['record']}"
             out.print(words, markup=False, highlight=False, soft_wrap=True)
-        out.print(f"seal   {one.seal['hash']}", highlight=False, soft_wrap=True)
-        if one.result.reason and one.outcome != "waiting":
-            out.print(f"ended: {one.result.reason}", style="red", markup=False, highlight=False)
+        out.print(f"seal   {run.seal['hash']}", highlight=False, soft_wrap=True)
+        if run.result.reason and run.outcome != "waiting":
+            out.print(f"ended: {run.result.reason}", style="red", markup=False, highlight=False)
 
 
 def watched(out: Console) -> Callable[[Event], None]:
@@ -113,17 +110,17 @@ def watched(out: Console) -> Callable[[Event], None]:
     return tell
 
 
-def watch_closing(out: Console, done: Done) -> None:
+def watch_closing(out: Console, ended: Done) -> None:
     """How a watch ended: what is open, for the next shift; record and seal."""
-    out.print(f"{done.outcome}: {len(done.open)} open", style=STYLES[done.outcome])
-    open_alarms(out, [(done.record, alarm) for alarm in done.open])
-    out.print(f"record records/{done.record.name}", highlight=False, soft_wrap=True)
-    out.print(f"seal   {done.seal['hash']}", highlight=False, soft_wrap=True)
+    out.print(f"{ended.outcome}: {len(ended.open)} open", style=STYLES[ended.outcome])
+    open_alarms(out, [(ended.record, alarm) for alarm in ended.open])
+    out.print(f"record records/{ended.record.name}", highlight=False, soft_wrap=True)
+    out.print(f"seal   {ended.seal['hash']}", highlight=False, soft_wrap=True)
 
 
-def open_alarms(out: Console, found: Sequence[tuple[Record, Alarm]]) -> None:
+def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
     """Every open alarm, in red until somebody has taken it over."""
-    for _, alarm in found:
+    for _, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
         taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
         out.print(f"open alarm: {alarm.name} {alarm.title}, since {alarm.raised}; {taken}", style=style, markup=False)
@@ -133,13 +130,13 @@ def open_alarms(out: Console, found: Sequence[tuple[Record, Alarm]]) -> None:
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
     """Every phase: its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
     table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
-    for one in gates:
-        seal = one.latest.sealed() if one.latest else None
-        outcome = str(seal["outcome"]) if seal else ("not sealed" if one.latest else "")
-        word = "[green]open[/]" if one.open else "[red]closed[/]"
-        why = [*one.reasons, *(f"amber: {reason}" for reason in one.amber)]
-        name = one.latest.name if one.latest else "none"
-        table.add_row(one.phase, name, outcome, word, Text("\n".join(why), "yellow" if one.open else ""))
+    for gate in gates:
+        seal = gate.latest.sealed() if gate.latest else None
+        outcome = str(seal["outcome"]) if seal else ("not sealed" if gate.latest else "")
+        word = "[green]open[/]" if gate.open else "[red]closed[/]"
+        why = [*gate.reasons, *(f"amber: {reason}" for reason in gate.amber)]
+        name = gate.latest.name if gate.latest else "none"
+        table.add_row(gate.phase, name, outcome, word, Text("\n".join(why), "yellow" if gate.open else ""))
     out.print(table)
     for record, event in owed:
         out.print(f"owed undo: {event['step']} of {record.name}: {event['text']}", style="bold red", markup=False)

@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from runbook_lib.cli import options
+from runbook_lib.cli import profile_choice
 from runbook_lib.cli.group import cli
 
 
 @cli.command("watch")
 @click.argument("notebook")
-@click.option("--profile", default="rehearsal", show_default=True, help="Where commands go.")
+@profile_choice.profile_option
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True)
 @click.option("--every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds.")
 @click.option(
@@ -24,7 +24,7 @@ from runbook_lib.cli.group import cli
     metavar="[HOURS]",
     help="First judge so many hours of the past as they would have been seen; 24 without a number.",
 )
-def watch_command(notebook: str, profile: str, hours: float, every: float, replay: float) -> None:
+def watch_command(notebook: str, profile: str | None, hours: float, every: float, replay: float) -> None:
     """Judge the cells of NOTEBOOK that are tagged `watch` on schedule, and tell who must know.
 
     Takes no lock and no gate. Interrupted, the same command goes on where it ended.
@@ -33,21 +33,21 @@ def watch_command(notebook: str, profile: str, hours: float, every: float, repla
     from runbook_lib.records import plan
     from runbook_lib.runs import headless, watch
 
-    settings = options.settings_of(profile)
+    settings = profile_choice.chosen_settings(profile)
     out = terminal.console()
     schedule = watch.Schedule(plan.notebook(notebook), hours, every, replay)
-    done = watch.watch(settings, schedule, say=terminal.watched(out))
-    terminal.watch_closing(out, done)
-    sys.exit(headless.EXIT[done.outcome])
+    ended = watch.watch(settings, schedule, say=terminal.watched(out))
+    terminal.watch_closing(out, ended)
+    sys.exit(headless.EXIT[ended.outcome])
 
 
 @cli.command()
 @click.argument("alarm")
 @click.option("--as", "name", required=True, help="Who has taken it over.")
-@click.option("--profile", default="rehearsal", show_default=True)
-def ack(alarm: str, name: str, profile: str) -> None:
+@profile_choice.profile_option
+def ack(alarm: str, name: str, profile: str | None) -> None:
     """Acknowledge an open alarm by name: it is not told again, unless it happens again."""
     from runbook_lib.records import alarms, run_record
 
-    record = alarms.acknowledge(options.settings_of(profile), run_record.records_root(), alarm, name)
+    record = alarms.acknowledge(profile_choice.chosen_settings(profile), run_record.records_root(), alarm, name)
     click.echo(f"{name} has taken {alarm} over, on the record: {record.name}")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.settings.profiles import ROOT
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NOTEBOOKS = ROOT / "notebooks"
+OPENING = re.compile(r"""open_phase\(\s*["']([^"']+)["']""")
 VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("number", "statement")}
 
 
@@ -34,8 +33,12 @@ def notebooks(folder: Path | None = None) -> list[str]:
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Path of a notebook by its name, its unambiguous beginning (``phase_0``) or its file."""
-    wanted = name.removesuffix(".ipynb").rpartition("/")[2]
+    """Path of a notebook by its name or its unambiguous beginning (``phase_0``); a path is that very file."""
+    if "/" in name or name.endswith(".ipynb"):
+        if not (path := Path(name).absolute()).is_file():
+            raise ConfigError(f"there is no file {path}; by name: {', '.join(notebooks(folder))}")
+        return path
+    wanted = name
     known = notebooks(folder)
     matching = [n for n in known if n == wanted] or [n for n in known if n.startswith(f"{wanted}_")]
     if len(matching) > 1:
@@ -43,6 +46,14 @@ def notebook(name: str, folder: Path | None = None) -> Path:
     if not matching:
         raise ConfigError(f"no notebook {name!r}: {nearest(wanted, known)}")
     return (folder or NOTEBOOKS) / f"{matching[0]}.ipynb"
+
+
+def phase(path: Path) -> str:
+    """The phase a notebook opens, as its ``open_phase`` call names it; else the file's own name."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code" and (opened := OPENING.search("".join(cell["source"]))):
+            return opened[1]
+    return path.stem
 
 
 def start(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from runbook_lib.rehearsal import named_faults, platform_repository, states
 from runbook_lib.rehearsal.world import folders, processes
 from runbook_lib.rehearsal.world.names import Names, made_up_secrets
 
+CHECKOUT = Path(__file__).resolve().parents[2]  # whose rehearsals these are
 START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
 STOP = 10.0  # seconds it may take to go down before it is killed
 
@@ -63,6 +65,14 @@ def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0)
         raise
 
 
+def begin(*, state: str = "clean") -> Running:
+    """Bring up a rehearsal that ends with this process, however it ends: a kernel, say, that leaves no block."""
+    sweep()
+    folder, platform = _launch(state, (), 1.0, keep=False)
+    atexit.register(_end, folder, platform)
+    return _await(folder)
+
+
 def attach(folder: Path) -> Running:
     """Return the rehearsal of a folder; raise `ConfigError` when it is not running."""
     addresses = folders.read_json(folder / "addresses.json")
@@ -72,13 +82,17 @@ def attach(folder: Path) -> Running:
     return Running(folder, addresses, environment)
 
 
-def find(*, kept: bool = False) -> list[Running]:
-    """Return every rehearsal of this user that is up, oldest first; or only those that were `keep`-t."""
+def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
+    """List the rehearsals of this checkout that are up, oldest first; ``everywhere``: all of this user's.
+
+    ``kept``: only those that were `keep`-t, which nobody holds.
+    """
     running = []
     for folder in _all(folders.root()):
         options = folders.read_json(folder / "rehearsal.json") or {}
+        ours = everywhere or options.get("checkout") == str(CHECKOUT)
         with suppress(ConfigError):
-            if options.get("keep") or not kept:
+            if ours and (options.get("keep") or not kept):
                 running.append(attach(folder))
     return running
 
@@ -106,7 +120,10 @@ def _launch(state: str, faults: Sequence[str], tick: float, *, keep: bool) -> tu
     try:
         folders.write_json(
             folder / "rehearsal.json",
-            {"state": state, "faults": list(faults), "tick": tick, "lock": lock, "keep": keep},
+            {
+                **{"state": state, "faults": list(faults), "tick": tick, "lock": lock, "keep": keep},
+                "checkout": str(CHECKOUT),
+            },
         )
         environment = made_up_secrets(Names()) | {"RUNBOOK_REHEARSAL": str(folder)}
         folders.write_json(folder / "environment.json", environment)

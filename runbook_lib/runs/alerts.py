@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Alerts"]
-
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PING = 5.0  # seconds the dead man's service may take to answer
 logging.getLogger("apprise").addHandler(logging.NullHandler())  # what it would print could hold a token
@@ -23,7 +21,7 @@ logging.getLogger("apprise").propagate = False
 
 
 class Alerts:
-    """The targets of a profile whose variables are set. Blocking: call it from a thread."""
+    """The targets of a profile whose variables are set. Its calls block: make them from a thread."""
 
     def __init__(self, settings: Settings) -> None:
         """Raise `ConfigError` naming the variable if apprise cannot take its address, or a rehearsal would leak out."""
@@ -54,7 +52,7 @@ class Alerts:
 def _opened(name: str, address: str) -> Apprise:
     import apprise  # noqa: PLC0415 - half a second that only a watch pays
 
-    found = apprise.Apprise()
-    if not found.add(address):
+    target = apprise.Apprise()
+    if not target.add(address):
         raise ConfigError(f"environment variable {name}: apprise cannot take this address, see its list of services")
-    return found
+    return target

@@ -1,4 +1,4 @@
-"""How JupyterLab saves: whoever reads a notebook, or kills the server, finds the one of before or the new one.
+"""Save JupyterLab's files whole: whoever reads a notebook, or kills the server, finds the old one or the new one.
 
 Its own manager empties the file first and then writes it, every few seconds, while kernels and commands read it.
 """
@@ -17,11 +17,9 @@ from runbook_lib.files import write_whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["WholeFiles"]
-
 
 class WholeFiles(AsyncLargeFileManager):
-    """JupyterLab's files, each replaced as a whole."""
+    """Replaces each of JupyterLab's files as a whole."""
 
     @contextmanager
     def atomic_writing(

@@ -7,8 +7,7 @@ import webbrowser
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import gates, history, plan, run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records import history, plan, run_record
 from runbook_lib.runs import jupyterlab, static_outputs
 from runbook_lib.steps.display import run_status
 
@@ -16,20 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["close", "serve", "unfinished"]
-
 LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
-
-
-def unfinished(settings: Settings, phase: str) -> Record | None:
-    """The newest record of a phase that is stepped through and not sealed yet: it is gone on with."""
-    found = gates.latest(settings, run_record.records_root(), phase)
-    if found is None or found.sealed() or found.opened()["mode"] != "attended":
-        return None
-    return Record(found.folder, settings.redactor())
 
 
 def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
@@ -66,10 +55,11 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 def standing_of(record: Record) -> Iterator[str]:
     """Where an unfinished run stands, and how to go on."""
-    steps, found = plan.steps(record.notebook), history.read(record)
-    passed = sum(event["outcome"] == "passed" for event in found.outcomes().values())
-    after = run_status.following(found, steps)
-    yield f"{passed} of {len(steps)} steps passed" + (f"; next is {after.number} {after.title}" if after else "")
-    for number in found.owed():
+    steps, story = plan.steps(record.notebook), history.read(record)
+    passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
+    following = run_status.following(story, steps)
+    after = f"; next is {following.number} {following.title}" if following else ""
+    yield f"{passed} of {len(steps)} steps passed{after}"
+    for number in story.owed():
         yield f"{number} owes an undo: ./runbook undo {record.name}"
     yield f"not sealed; go on with ./runbook open {record.opened()['phase']} --profile {record.opened()['profile']}"

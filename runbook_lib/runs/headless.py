@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.kernel_pool import Kernels
-from runbook_lib.engine.notebook import prepare
 from runbook_lib.engine.outcome import Outcome, Result
 from runbook_lib.engine.run import run as execute
-from runbook_lib.errors import ConfigError, StepFailed
+from runbook_lib.errors import StepFailed
 from runbook_lib.files import write_whole
-from runbook_lib.records import gates, plan, run_record
+from runbook_lib.records import plan, run_record
 from runbook_lib.records.ledger import Event, Record
+from runbook_lib.runs.new_record import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from runbook_lib.settings.profiles import Settings
-
-__all__ = ["EXIT", "Run", "accept", "phases", "prepared", "run"]
 
 EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
 ROTATION = ("rotate_secret",)  # of the database's password, under the deployment that the last phase left running
@@ -59,12 +56,10 @@ def run(
 ) -> Run:
     """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
 
-    Raise `ConfigError`, before a record is made or a kernel started, if a parameter, the profile or a variable is
-    wrong; `StepRefused` while the phase's gate is closed and no ``override`` gives a reason to break the glass.
-    Timeouts are in seconds, for the whole run and for each cell.
+    Timeouts are in seconds, for the whole run and for each cell. See `prepared` for what is refused before it starts.
     """
     record = prepared(settings, notebook, parameters, parent=parent, override=override, mode="headless")
-    with _told(record, on_event):
+    with _followed(record, on_event):
         result = execute(
             record.notebook,
             env={**os.environ, run_record.RECORD: str(record.folder), run_record.MODE: "headless"},
@@ -76,28 +71,6 @@ def run(
         )
         seal = run_record.finish(record, ended=_ended(result), cells=_cells(result), seconds=round(result.seconds, 3))
     return Run(record, seal, result)
-
-
-def prepared(
-    settings: Settings,
-    notebook: Path,
-    parameters: Mapping[str, Any],
-    *,
-    parent: Record | None,
-    override: str | None,
-    mode: str,
-) -> Record:
-    """A new record that holds a copy of ``notebook``, ready to be run or stepped through; see `run` for errors."""
-    settings.require_variables()
-    if "profile" in parameters:
-        raise ConfigError(f"profile is no -p parameter: this run goes to {settings.name!r}; choose with --profile")
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "notebook.ipynb"
-        prepare(notebook, draft, {"profile": settings.name, **parameters})
-        opened_by = gates.require(settings, notebook.stem, run_record.records_root(), override)
-        record = run_record.begin(settings, notebook.stem, parameters=parameters, parent=parent, mode=mode, **opened_by)
-        write_whole(record.notebook, draft.read_bytes())
-    return record
 
 
 def _ended(result: Result) -> str | None:
@@ -113,30 +86,30 @@ def _cells(result: Result) -> list[str]:
 
 
 @contextmanager
-def _told(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
+def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
     """Pass on each ledger line while the block runs, and what is left when it ends."""
     if on_event is None:
         yield
         return
-    done = threading.Event()
+    ended = threading.Event()
 
-    def tell() -> None:
+    def follow() -> None:
         start = 0
         while True:
-            last = done.wait(LOOK)
+            last = ended.wait(LOOK)
             events, start = record.ledger.follow(start)
             for event in events:
                 on_event(event)
             if last:
                 return
 
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
+    follower = threading.Thread(target=follow, daemon=True)
+    follower.start()
     try:
         yield
     finally:
-        done.set()
-        teller.join()
+        ended.set()
+        follower.join()
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
@@ -146,11 +119,11 @@ def phases(names: tuple[str, ...] = ()) -> list[Path]:
     return [plan.notebook(name) for name in chosen]
 
 
-def accept(done: Run, source: Path) -> None:
+def accept(passed: Run, source: Path) -> None:
     """Store the closing cell's output of a passed run in its source notebook, which the tests compare."""
-    if done.outcome != "passed":
-        raise StepFailed(f"{source.stem} is {done.outcome}: its closing output is accepted only when it has passed")
-    ran = json.loads(done.record.notebook.read_text(encoding="utf-8"))
+    if passed.outcome != "passed":
+        raise StepFailed(f"{source.stem} is {passed.outcome}: its closing output is accepted only when it has passed")
+    ran = json.loads(passed.record.notebook.read_text(encoding="utf-8"))
     kept = json.loads(source.read_text(encoding="utf-8"))
     outputs = [{"output_type": "display_data", "data": o["data"], "metadata": {}} for o in ran["cells"][-1]["outputs"]]
     kept["cells"][-1] |= {"outputs": outputs, "execution_count": 1}  # nbval compares cells that have been counted

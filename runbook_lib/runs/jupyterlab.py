@@ -22,8 +22,6 @@ from runbook_lib.errors import ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Lab", "serving"]
-
 START = 60.0  # seconds it may take to come up on a busy machine
 STOP = 15.0  # seconds it may take to end its kernels before it is killed
 OPTIONS = (

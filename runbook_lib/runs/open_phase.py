@@ -18,8 +18,6 @@ from runbook_lib.settings import profiles
 from runbook_lib.steps.display import charts
 from runbook_lib.steps.phase import Phase
 
-__all__ = ["open_phase"]
-
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
     """The phase of this notebook, in the record this kernel was started for; for a watch, what it sees of it.

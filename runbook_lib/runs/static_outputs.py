@@ -1,4 +1,4 @@
-"""Static twins: what a record's notebook shows is written anew from its ledger, so that nothing in it is a dead widget.
+"""Write what a record's notebook shows anew from its ledger, so that no output in it is a dead widget.
 
 A browser saves a notebook when it likes, or never. The ledger holds what happened.
 """
@@ -16,8 +16,6 @@ from runbook_lib.steps.display import run_status
 if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
 
-__all__ = ["rewrite"]
-
 VIEW = "application/vnd.jupyter.widget-view+json"
 OPENING, CLOSING = "open_phase(", "phase.close()"
 
@@ -28,7 +26,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     ``anew``: no kernel has run any of it yet.
     Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
     """
-    notebook, steps, found = read(record.notebook), plan.steps(record.notebook), history.read(record)
+    notebook, steps, story = read(record.notebook), plan.steps(record.notebook), history.read(record)
     numbers: dict[int, list[str]] = {}
     for step in steps:
         numbers.setdefault(step.cell, []).append(step.number)
@@ -39,12 +37,12 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
             continue
         cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data", {}))]
         if index in numbers:
-            cards = (run_status.card(found, number) for number in numbers[index])
+            cards = (run_status.card(story, number) for number in numbers[index])
             cell.outputs = [_output(card) for card in cards if card]
-        elif OPENING in cell.source and found.own:
+        elif OPENING in cell.source and story.own:
             cell.outputs = [_output(run_status.bar(record, steps, production=production))]
-        elif CLOSING in cell.source and found.closed():
-            cell.outputs = [_output(run_status.summary(record.opened()["phase"], found, steps))]
+        elif CLOSING in cell.source and story.closed():
+            cell.outputs = [_output(run_status.summary(record.opened()["phase"], story, steps))]
         if anew:
             cell.execution_count = None
     notebook.metadata.pop("widgets", None)

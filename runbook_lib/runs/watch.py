@@ -1,4 +1,4 @@
-"""The watch: a process that judges a notebook's tagged cells on schedule and tells who must know.
+"""Judge a notebook's tagged cells on schedule, in a process of its own, and tell who must know.
 
 It lives through the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
 alarm of its own. Its ledger has a line for every round, which says from when to when it answers for what it saw; where
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Stop
-from runbook_lib.engine.kernel_pool import Kernels
-from runbook_lib.engine.kernel_session import KernelDied, Session
+from runbook_lib.engine.kernel_pool import KernelDied, Kernels
+from runbook_lib.engine.kernel_session import Session
 from runbook_lib.engine.notebook import prepare
 from runbook_lib.errors import ConfigError, RecordError
 from runbook_lib.files import write_whole
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event, Record
     from runbook_lib.settings.profiles import Settings
-
-__all__ = ["Done", "Schedule", "watch"]
 
 CHUNK = 48  # past rounds asked for at once
 HANDS = 2  # kernels that judge the past side by side
@@ -139,7 +137,7 @@ class Watch:
         self._session: Session | None = None
         self._idle: list[Session] = []  # of a replay
         self._read = 0  # bytes of the ledger that `known` stands for
-        self._told = datetime.min.replace(tzinfo=UTC)  # when people were last told
+        self._alerted_at = datetime.min.replace(tzinfo=UTC)  # when people were last told
         self._sending: asyncio.Task[None] | None = None
         self._pinging: asyncio.Task[None] | None = None
         self._mute: str | None = None  # why the ledger cannot be written
@@ -205,8 +203,8 @@ class Watch:
         for _ in range(ATTEMPTS):
             try:
                 self._session = self._session or await self._opened(kernels)
-                found = json.loads(await self._session.ask("phase.round(globals())", self._limit))
-                return {number: found.get(number, _unsaid("its cell said nothing")) for number in self.checks}
+                verdicts = json.loads(await self._session.ask("phase.round(globals())", self._limit))
+                return {number: verdicts.get(number, _unsaid("its cell said nothing")) for number in self.checks}
             except KernelDied as error:
                 how = self._kernel_died(error)
                 self._close()
@@ -242,8 +240,8 @@ class Watch:
                 self._note("round", **{"from": since}, until=until, rounds=len(chunk), replayed=True)
                 self.seen = chunk[-1]
         finally:
-            for one in asked:
-                one.cancel()
+            for chunk_asked in asked:
+                chunk_asked.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
             for session in self._idle:
                 session.close()
@@ -257,10 +255,10 @@ class Watch:
                 try:
                     session = self._idle.pop() if self._idle else await self._opened(kernels)
                     expression = f"[phase.round(globals(), moment) for moment in {asked!r}]"
-                    found: list[str] = await session.ask(expression, self._limit * len(asked))
+                    verdicts: list[str] = await session.ask(expression, self._limit * len(asked))
                     self._idle.append(session)
-                    if not any('"verdict": "unknown"' in text for text in found):
-                        return found
+                    if not any('"verdict": "unknown"' in text for text in verdicts):
+                        return verdicts
                 except BaseException as error:
                     if session is not None:
                         session.close()
@@ -282,7 +280,7 @@ class Watch:
             self._note(kind, **event, **past)
             self.known = alarms.fold([{"event": kind, **event}], self.known)
             if kind in ("raised", "recurred"):
-                self._told = datetime.min.replace(tzinfo=UTC)  # at once
+                self._alerted_at = datetime.min.replace(tzinfo=UTC)  # at once
 
     def _hear(self) -> None:
         """Take in what others wrote into our ledger: acknowledgements."""
@@ -314,10 +312,10 @@ class Watch:
     def _tell(self) -> None:
         """Tell people what nobody has acknowledged: at once, and again and again."""
         loud = [alarm for alarm in self.known.values() if alarm.loud]
-        due = (datetime.now(UTC) - self._told).total_seconds() >= self.settings.alerts.repeat
+        due = (datetime.now(UTC) - self._alerted_at).total_seconds() >= self.settings.alerts.repeat
         if not (loud or self._mute) or not due or (self._sending and not self._sending.done()):
             return
-        self._told = datetime.now(UTC)
+        self._alerted_at = datetime.now(UTC)
         self._sending = asyncio.create_task(self._send(loud))
 
     async def _send(self, loud: Sequence[alarms.Alarm]) -> None:
@@ -329,7 +327,7 @@ class Watch:
         if self.alerts.targets:
             self._note("alerted", alarms=names, targets=list(self.alerts.targets), complaint=complaint)
         if complaint:
-            self._told = datetime.min.replace(tzinfo=UTC)
+            self._alerted_at = datetime.min.replace(tzinfo=UTC)
 
     async def _ping(self) -> None:
         complaint = await asyncio.to_thread(self.alerts.alive)

@@ -1,4 +1,4 @@
-"""A phase as a watch sees it, inside its kernel: the cells tagged `watch`, judged again and again.
+"""Judge the cells of a phase that are tagged `watch`, again and again, inside the kernel of a watch.
 
 A look that did not succeed tells nothing: its verdict is ``unknown``, never ``quiet`` and never ``alarm``.
 """
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
-
-__all__ = ["TAG", "Lookout"]
 
 TAG = "watch"
 SHOWN = 600  # characters of a complaint that are passed on
@@ -69,18 +67,19 @@ class Lookout:
         within: float = 0,
     ) -> None:
         """Look once and note the verdict: quiet, alarm, or unknown."""
-        if self.until != NOW and not all(isinstance(one, Sql) and "until" in one.values for one in commands):
+        bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
+        if self.until != NOW and not bound:
             return
         self._verdicts[number] = {"verdict": "unknown", "title": title, "fix": fix}
         replies = tuple(self._look(command.filled(self.settings.lookup)) for command in commands)
         self._replies[number] = replies
-        found = judge(expect, replies)
-        if found.complaint is None:
+        finding = judge(expect, replies)
+        if finding.complaint is None:
             self._verdicts[number] = {"verdict": "quiet"}
-        elif found.unsure:
-            self._unknown(number, found.complaint)
+        elif finding.unsure:
+            self._unknown(number, finding.complaint)
         else:
-            alarm = {"verdict": "alarm", "complaint": found.complaint[:SHOWN], **_when(replies)}
+            alarm = {"verdict": "alarm", "complaint": finding.complaint[:SHOWN], **_when(replies)}
             self._verdicts[number] |= alarm
 
     def reply(self, number: str, index: int = 0) -> Reply:
@@ -98,13 +97,13 @@ class Lookout:
         if service in self._silent:
             raise ServiceError(self._silent[service])
         try:
-            found = self.services.look(command)
+            reply = self.services.look(command)
         except ServiceError as error:
             self._silent[service] = str(error)
             raise
-        if found.error is not None:
-            raise ServiceError(f"{service}: {found.error}")
-        return found
+        if reply.error is not None:
+            raise ServiceError(f"{service}: {reply.error}")
+        return reply
 
     def _unknown(self, number: str, why: str) -> None:
         if self.until == NOW or number in self._verdicts:

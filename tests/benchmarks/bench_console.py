@@ -51,10 +51,11 @@ FILL = """
 """
 
 
-def rows(rounds: int = 3) -> list[Row]:
+def rows(rounds: int = 3) -> Iterator[Row]:
     """Medians of so many rounds, and the worst of the presses."""
     with platform() as chosen, tempfile.TemporaryDirectory() as folder:
-        return [*_looks(chosen, rounds), *asyncio.run(_live(chosen, Path(folder), rounds))]
+        yield from _looks(chosen, rounds)
+        yield from asyncio.run(_live(chosen, Path(folder), rounds))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from runbook_lib.commands.command import sql
@@ -25,9 +26,11 @@ from tests.benchmarks.figures import Row
 EVENTS = 10_000
 
 
-def rows(rounds: int = 3) -> list[Row]:
+def rows(rounds: int = 3) -> Iterator[Row]:
     """Medians of so many interleaved rounds."""
-    return [_help(rounds), *_rehearsal(rounds), *_ledger()]
+    yield _help(rounds)
+    yield from _rehearsal(rounds)
+    yield from _ledger()
 
 
 def _help(rounds: int) -> Row:

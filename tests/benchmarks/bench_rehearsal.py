@@ -21,10 +21,11 @@ WATCHED = 20.0  # seconds
 STATES = ("paper_ready", "mainnet_ready", "live", "first_day")
 
 
-def rows(rounds: int = 1) -> list[Row]:
+def rows(rounds: int = 1) -> Iterator[Row]:
     """Starting states reached, then fifty runners watched."""
     del rounds  # one look: it takes half a minute
-    return [*map(_state, STATES), *_fifty()]
+    yield from map(_state, STATES)
+    yield from _fifty()
 
 
 def _state(name: str) -> Row:

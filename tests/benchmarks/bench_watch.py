@@ -58,9 +58,10 @@ LOADED = """
 """
 
 
-def rows(rounds: int = 3) -> list[Row]:
+def rows(rounds: int = 3) -> Iterator[Row]:
     """The watch itself, then its queries."""
-    return [*_watched(), *_queries(rounds)]
+    yield from _watched()
+    yield from _queries(rounds)
 
 
 # --- the watch --------------------------------------------------------------------------------------------------------

@@ -87,6 +87,11 @@ def runbook(environment, tmp_path, monkeypatch, processes):
         (("run", "phase_small", "--profile", "rehersal"), "did you mean 'rehearsal'?"),
         (("run", "phase_small", "-p", "profile=production"), "choose with --profile"),
         (("run",), "Missing argument"),
+        (("run", "/nowhere/phase_small.ipynb"), "there is no file /nowhere/phase_small.ipynb"),
+        (("run", "phase_small", "-p", "number=@x"), "-p number: '@x' is not YAML"),
+        (("run", "phase_small", "-f", str(PROFILES / "rehearsal.yaml")), "is a profile and no file of parameters"),
+        (("use", "rehersal"), "did you mean 'rehearsal'?"),
+        (("halt", "--all", "--yes"), "no profile is chosen, and nobody can be asked here; nothing was sent. Paste: "),
         (("open", "phase_small1"), "no notebook 'phase_small1': did you mean 'phase_small'?"),
         (("open", "phase_small", "-p", "numbr=1"), "did you mean 'number'?"),
         (("rehearse", "--attended", "phase_0", "phase_1"), "--attended takes one phase, found 2: phase_0, phase_1"),
@@ -108,6 +113,24 @@ def test_a_run_that_passes_is_0_and_prints_record_and_seal(runbook):
     assert code == 0 and "1a     passed   one is one" in said
     assert record.name in said and record.sealed()["hash"] in said
     assert record.opened()["operator"] == "ada"
+
+
+def test_a_path_is_the_file_that_runs_under_the_name_of_the_phase_it_opens(runbook, tmp_path):
+    runbook.write("phase_small", CHECK.format("1a", 2), CLOSE)
+    other = write_notebook(tmp_path / "phase_small.ipynb", CHECK.format("1a", 1), CLOSE, opening=True)
+    (tmp_path / "more.yaml").write_text("number: 0100\n")
+    code, said = runbook("run", other.rename(tmp_path / "a copy.ipynb"), "-f", tmp_path / "more.yaml")
+    assert code == 0, said
+    assert runbook.records[0].opened()["phase"] == "phase_small"
+    assert "number: 100\n" in (runbook.records[0].folder / "parameters.yaml").read_text()
+
+
+def test_the_profile_is_chosen_once(runbook, monkeypatch):
+    assert runbook("use") == (0, "commands go to rehearsal, chosen by default\n")
+    monkeypatch.setenv("RUNBOOK_PROFILE", "production")
+    code, said = runbook("doctor")
+    assert code == 2 and said.startswith("profile production, chosen by RUNBOOK_PROFILE\nproduction.yaml: still to be")
+    assert runbook("doctor", "--profile", "rehearsal")[0] == 0
 
 
 def test_a_run_that_fails_is_1_and_says_what_to_do(runbook):

@@ -22,7 +22,7 @@ WIDTH = 80
 
 def printed(*events: dict[str, Any]) -> list[str]:
     out = Console(file=io.StringIO(), width=WIDTH)
-    tell = terminal.live(out)
+    tell = terminal.step_printer(out)
     for event in events:
         tell(event)
     assert isinstance(out.file, io.StringIO)

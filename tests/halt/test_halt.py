@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.cli.group import cli
+from runbook_lib.cli.main import cli
 from runbook_lib.errors import ConfigError, StepRefused
 from runbook_lib.halt.operator_key import limit_price
 from runbook_lib.halt.state import Request
@@ -340,7 +340,7 @@ def test_unhalt_refuses_while_an_alarm_or_an_unknown_of_the_watch_is_open(platfo
 
 def command(platform, *arguments, answer="", root):
     environment = {**os.environ, **platform.running.environment, "RUNBOOK_RECORDS": str(root)}
-    line = [sys.executable, "-m", "runbook_lib.cli", *arguments]
+    line = [sys.executable, "-m", "runbook_lib.cli", *arguments, "--profile", "rehearsal"]
     told = {"input": answer, "capture_output": True, "text": True, "cwd": ROOT, "env": environment}
     found = subprocess.run(line, check=False, timeout=60, **told)
     return found.returncode, found.stdout + found.stderr

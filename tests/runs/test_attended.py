@@ -7,6 +7,7 @@ import pytest
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import run_record, verify
 from runbook_lib.runs import attended
+from runbook_lib.runs.new_record import unfinished
 from tests.core_fixtures import at, phase_of
 from tests.steps.display.test_button import offer
 from tests.steps.test_phase import check
@@ -32,7 +33,7 @@ def test_an_unfinished_record_is_left_open_says_where_it_stands_and_is_gone_on_w
         "1 of 2 steps passed; next is 1b step 1b",
         "not sealed; go on with ./runbook open phase_try --profile rehearsal",
     ]
-    assert attended.unfinished(settled, "phase_try").folder == phase.record.folder
+    assert unfinished(settled, "phase_try").folder == phase.record.folder
 
 
 def test_a_closed_phase_is_sealed_as_passed_and_not_gone_on_with(phase, settled):
@@ -41,14 +42,14 @@ def test_a_closed_phase_is_sealed_as_passed_and_not_gone_on_with(phase, settled)
     phase.close()
     seal = attended.close(phase.record, settled)
     assert seal["outcome"] == "passed" and verify.verify(phase.record.folder) == []
-    assert attended.unfinished(settled, "phase_try") is None
+    assert unfinished(settled, "phase_try") is None
     with pytest.raises(ConfigError, match="is sealed: nothing is added to it"):
         attended.serve(phase.record, settled)
 
 
 def test_a_headless_record_that_was_cut_off_is_resumed_not_opened(settled, tmp_path):
     phase_of(settled, tmp_path, "check 1a")
-    assert attended.unfinished(settled, "phase_try") is None
+    assert unfinished(settled, "phase_try") is None
 
 
 def test_an_owed_undo_is_told(phase, settled):

@@ -128,7 +128,9 @@ def test_the_core_does_not_know_the_stand_ins():
         rehearsal__person="",
     )
 
-    assert found == ["steps imports rehearsal.person: only cli, runs.drills.parallel bring a rehearsal up"]
+    assert found == [
+        "steps imports rehearsal.person: only cli, runs.rehearsals, runs.drills.parallel bring a rehearsal up"
+    ]
 
 
 def test_a_cycle_is_named_with_its_members():

@@ -1,4 +1,4 @@
-"""Everything ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
+"""Run everything ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from runbook_lib.records import run_record
 from runbook_lib.records.plan import NOTEBOOKS, start
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.settings.profiles import ROOT
-
-__all__ = ["bench", "run_all"]
 
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
@@ -87,20 +85,16 @@ def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def bench(names: Sequence[str], rounds: int) -> list[tuple[str, str, str, str]]:
-    """Run the benchmarks (all, or those whose file name contains one of ``names``).
+def figures(names: Sequence[str], rounds: int) -> Iterator[tuple[str, str, str, str]]:
+    """Run the benchmarks (all, or those whose file name contains one of ``names``) and yield each figure as it comes.
 
-    One row a figure: name, ours, theirs, ratio; ratios come from interleaved runs, and only they mean anything on a
-    machine that does other things too.
+    Name, ours, theirs, ratio; ratios come from interleaved runs, and only they mean anything on a machine that does
+    other things too.
     """
     sys.path.insert(0, str(ROOT))  # the benchmarks are files of the checkout, as the tests are
-    found = []
     for path in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):
         if not names or any(name in path.stem for name in names):
             for row in importlib.import_module(f"tests.benchmarks.{path.stem}").rows(rounds):
-                theirs = (
-                    ("", "") if row.theirs is None else (f"{row.theirs:.3g} {row.unit}", f"{row.ours / row.theirs:.2f}")
-                )
                 ours = "never" if math.isnan(row.ours) else f"{row.ours:.4g} {row.unit}"
-                found.append((row.name, ours, *theirs))
-    return found
+                theirs = "" if row.theirs is None else f"{row.theirs:.3g} {row.unit}"
+                yield row.name, ours, theirs, "" if row.theirs is None else f"{row.ours / row.theirs:.2f}"

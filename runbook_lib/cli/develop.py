@@ -1,0 +1,51 @@
+"""The commands for whoever changes the runbook: test, bench, accept."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runbook_lib.cli.group import cli
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def test(options: tuple[str, ...]) -> None:
+    """Pass the tests: linters, types, the suite, and every notebook against a rehearsal."""
+    from runbook_lib.cli.suite import run_all
+
+    sys.exit(run_all(options))
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("--rounds", default=3, show_default=True, help="Interleaved runs a figure is the median of.")
+def bench(names: tuple[str, ...], rounds: int) -> None:
+    """Measure speed, as ratios of interleaved runs; NAMES choose among tests/benchmarks."""
+    from runbook_lib.cli.suite import figures
+
+    click.echo(f"{'figure':72} {'ours':>12} {'theirs':>12} {'ratio':>7}")
+    for name, ours, theirs, ratio in figures(names, rounds):
+        click.echo(f"{name:72} {ours:>12} {theirs:>12} {ratio:>7}")
+
+
+@cli.command()
+@click.argument("notebook")
+def accept(notebook: str) -> None:
+    """Rehearse a changed notebook and, if it passes, store its closing output as what the tests expect."""
+    from runbook_lib.cli import terminal
+    from runbook_lib.records import plan
+    from runbook_lib.rehearsal import lifecycle
+    from runbook_lib.runs import headless, rehearsals
+    from runbook_lib.settings import profiles
+
+    source, out = plan.notebook(notebook), terminal.console()
+    state = plan.start(source)
+    with lifecycle.rehearse(state=state) as running:
+        rehearsals.join(running)
+        settings, override = profiles.load("rehearsal"), rehearsals.alone(state)
+        finished = headless.run(settings, source, {}, override=override, on_event=terminal.step_printer(out))
+    terminal.closing(out, [finished])
+    headless.accept(finished, source)
+    out.print(f"accepted: {source.name}", highlight=False)

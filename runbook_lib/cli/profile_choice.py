@@ -1,0 +1,94 @@
+"""What commands do before anything is sent: choose the profile, show where it leads, ask for its name."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runbook_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runbook_lib.settings.profiles import Settings
+
+REHEARSAL = "rehearsal"  # the profile of a command for which nobody has chosen one
+
+
+def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--profile`` to a command."""
+    words = "Where commands go; else as RUNBOOK_PROFILE says, else ./runbook use, else the rehearsal."
+    return click.option("--profile", help=words)(command)
+
+
+def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
+    """The settings of the chosen profile; a rehearsal's are those of the one kept up for this checkout.
+
+    Raise `ConfigError` if none is up, unless the command can do without (not ``must_run``).
+    """
+    from runbook_lib.settings import choice
+
+    name, chosen_by = choice.chosen(option) or (REHEARSAL, "default")
+    if name != REHEARSAL and option is None:
+        click.echo(f"profile {name}, chosen by {chosen_by}", err=True)
+    return settings_of(name, must_run=must_run)
+
+
+def settings_of(name: str, *, must_run: bool = True) -> Settings:
+    """The settings of a profile by its name, as `chosen_settings`."""
+    from runbook_lib.settings import profiles
+
+    if name == REHEARSAL:
+        from runbook_lib.runs import rehearsals
+
+        if not rehearsals.joined() and must_run:
+            raise ConfigError("no rehearsal of this checkout is up: start one with ./runbook rehearse --keep")
+    return profiles.load(name)
+
+
+def chosen_for_halt(option: str | None) -> Settings:
+    """The settings a halt goes to. In an emergency nobody types ``--profile``: the only production profile is offered.
+
+    Raise `ConfigError` with the command to paste if nobody has chosen and nobody can be asked.
+    """
+    from runbook_lib.settings import choice, profiles
+
+    if choice.chosen(option):
+        return chosen_settings(option)
+    real = [name for name in profiles.profiles() if name != REHEARSAL]
+    if len(real) != 1:
+        raise ConfigError(f"no profile is chosen: add --profile, one of {', '.join(profiles.profiles())}")
+    if not sys.stdin.isatty():
+        pasted = " ".join(["./runbook", *sys.argv[1:], "--profile", real[0]])
+        raise ConfigError(f"no profile is chosen, and nobody can be asked here; nothing was sent. Paste: {pasted}")
+    if not click.confirm(f"no profile is chosen: does this go to {real[0]}?", default=True):
+        raise ConfigError("nothing was sent: add --profile rehearsal for a rehearsal")
+    return settings_of(real[0])
+
+
+def show_fingerprint(settings: Settings, typed: str | None) -> None:
+    """In production, show where commands will go; the operator types the project's ref once."""
+    if settings.kind != "production":
+        return
+    places = {
+        "project": settings.project,
+        "Fly": f"{settings.fly.org} / {settings.fly.app}",
+        "Vercel": f"{settings.vercel.project} at {settings.web.url}",
+        "wallet": settings.hyperliquid.wallet or "not named",
+    }
+    for name, value in places.items():
+        click.echo(f"{name:8} {value}")
+    typed = typed or (click.prompt("type the project's ref to go on") if sys.stdin.isatty() else None)
+    if typed != settings.project:
+        raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was sent")
+
+
+def confirmed(profile: str) -> float:
+    """Ask for the profile's name, once; the moment it was given."""
+    typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
+    if typed != profile:
+        raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")
+    return time.monotonic()

@@ -1,0 +1,34 @@
+"""Which profile a command means: named with it, by RUNBOOK_PROFILE, or once for all by ``./runbook use``."""
+
+from __future__ import annotations
+
+import os
+
+from runbook_lib.errors import ConfigError
+from runbook_lib.settings.profiles import ROOT
+
+VARIABLE = "RUNBOOK_PROFILE"
+FILE = ROOT / ".runbook-profile"  # one line, the profile's name; no part of the checkout's history
+
+
+def chosen(option: str | None = None) -> tuple[str, str] | None:
+    """The name of the chosen profile and what chose it; None where nobody has chosen."""
+    if option:
+        return option, "--profile"
+    if named := os.environ.get(VARIABLE):
+        return named, VARIABLE
+    try:
+        named = FILE.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"{FILE} cannot be read: {error.strerror}; ./runbook use PROFILE writes it anew") from error
+    return (named, "./runbook use") if named else None
+
+
+def remember(profile: str) -> None:
+    """Have every later command of this checkout mean ``profile``. Raise `ConfigError` if that cannot be noted."""
+    try:
+        FILE.write_text(profile + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{FILE} cannot be written: {error.strerror}; set {VARIABLE} instead") from error
