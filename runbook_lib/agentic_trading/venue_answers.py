@@ -258,6 +258,21 @@ def held(position: Any) -> str:
     return f"{inside.get('szi')} {inside.get('coin')}"
 
 
+def of_no_order(fill: Row) -> str | None:
+    """Say what a fill is that no order of the platform made: a liquidation, or a slice of a TWAP; None for any other.
+
+    With a client order id it is an order's, though it may have met somebody else's liquidation.
+    """
+    what = f"{fill.get('sz')} {fill.get('coin')} at {fill.get('px')} (fill {fill.get('tid')})"
+    if fill.get("cloid"):
+        return None
+    if isinstance(fill.get("liquidation"), dict):
+        return f"liquidated by the venue: {what}"
+    if number(fill.get("twapId")) is not None:
+        return f"slice of TWAP {fill.get('twapId')}, which no order of the platform's began: {what}"
+    return None
+
+
 def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | None]:
     found = (row for row in rows if isinstance(row, dict))
     return {str(row.get(symbol)): number(row.get(size)) for row in found}

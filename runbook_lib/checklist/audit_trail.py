@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.venue_answers import CLOSE, inner, number, same, total
+from runbook_lib.agentic_trading.venue_answers import CLOSE, inner, number, of_no_order, same, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PLACED, ENDED = "order_placed", {"order_filled": "filled", "order_cancelled": "cancelled", "order_rejected": "rejected"}
 SIDES = {"B": "buy", "A": "sell"}
+NOBODY = "None"  # what rows without a client order id are kept under
 ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}
 
 
@@ -28,12 +29,12 @@ def differing_trails(
     """What the platform's orders, the runner's log and the venue do not agree on, one line for each mismatch.
 
     ``orders``: rows of ``mainnet_orders``. ``logs``: ``event`` and ``cloid``, and where the runner says them
-    ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``; ``fills``: its
-    ``userFills``.
+    ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, where an order comes
+    once for each change of its status; ``fills``: its ``userFills``.
     Everything is of one wallet and one time: a fill or an order of somebody else is a mismatch.
     """
     trails = _Trails(orders, logs, placed, fills)
-    return [f"{_short(cloid)} {what}" for cloid in trails.cloids for what in trails.of(cloid)]
+    return [f"{cloid} {what}" for cloid in trails.cloids for what in trails.of(cloid)] + trails.of_nobody()
 
 
 class _Trails:
@@ -42,17 +43,16 @@ class _Trails:
     def __init__(self, orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]) -> None:
         self.orders = _by_cloid(orders, lambda row: row)
         self.logs = _by_cloid(logs, lambda row: row)
-        self.placed = _by_cloid(placed, lambda row: inner(row, "order"))
+        self.placed = _by_cloid(_newest(placed), lambda row: inner(row, "order"))
         self.fills = _by_cloid({repr(row.get("tid")): row for row in fills}.values(), lambda row: row)
-        self.cloids = sorted(self.orders.keys() | self.logs.keys() | self.placed.keys() | self.fills.keys())
+        cloids = self.orders.keys() | self.logs.keys() | self.placed.keys() | self.fills.keys()
+        self.cloids = sorted(cloids - {NOBODY})
 
     def of(self, cloid: str) -> Iterator[str]:
         """The mismatches of one order."""
         orders, placed = self.orders[cloid], self.placed[cloid]
         logged = [row for row in self.logs[cloid] if row.get("event") == PLACED]
         ended = [row for row in self.logs[cloid] if row.get("event") != PLACED]
-        if cloid == "None":
-            yield "has no client order id: nobody of this platform placed it"
         yield from _counted("row in mainnet_orders", len(orders))
         yield from _counted("order_placed in the log", len(logged))
         sent = bool(orders) and orders[0].get("status") != "rejected"
@@ -65,6 +65,32 @@ class _Trails:
             for one in placed[:1]:
                 yield from _against_venue(order, inner(one, "order"), one.get("status"))
             yield from _against_fills(order, self.fills[cloid])
+
+    def of_nobody(self) -> list[str]:
+        """The rows without a client order id: what the venue did by itself, and what a stranger did."""
+        kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
+        strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
+        orders = [inner(update, "order") for update in self.placed[NOBODY]]
+        strange += [f"{order.get('coin')} order {order.get('oid')}" for order in orders]
+        strange += [f"row of {row.get('symbol')} in mainnet_orders" for row in self.orders[NOBODY]]
+        strange += [f"{row.get('event')} in the log" for row in self.logs[NOBODY]]
+        words = "has no client order id: nobody of this platform placed it"
+        return [kind for kind in kinds if kind] + [f"{what} {words}" for what in strange]
+
+
+def _newest(updates: Sequence[Row]) -> list[Row]:
+    """The last status update of each order, in whatever order they come; of two at one time, the one that is an end."""
+    newest: dict[str, Row] = {}
+    for update in updates:
+        oid = repr(inner(update, "order").get("oid"))
+        if oid not in newest or _age(update) > _age(newest[oid]):
+            newest[oid] = update
+    return list(newest.values())
+
+
+def _age(update: Row) -> tuple[float, bool]:
+    at = number(update.get("statusTimestamp"))
+    return (-math.inf if at is None else at), update.get("status") != "open"
 
 
 def _by_cloid(rows: Iterable[Row], order_of: Callable[[Row], Row]) -> defaultdict[str, list[Row]]:
@@ -167,7 +193,3 @@ def _equal(here: Any, there: Any) -> bool:
 
 def _same_number(here: Any, there: Any) -> bool:
     return same(number(here), number(there))
-
-
-def _short(cloid: str) -> str:
-    return "an order" if cloid == "None" else cloid

@@ -210,7 +210,11 @@ def fills_have_rows(settled: float) -> Expectation:
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
         late = [row for row in fills.rows if (venue_answers.number(row.get("time")) or 0) / 1000 < fills.at - settled]
         strange = [row for row in late if str(row.get("cloid")) not in known]
-        named = [f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})" for row in strange]
+        named = [
+            venue_answers.of_no_order(row)
+            or f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})"
+            for row in strange
+        ]
         return Finding(f"{len(fills.rows)} fills", f"fills without a row: {', '.join(named)}" if named else None)
 
     return over_all("a row for every fill", test)

@@ -77,6 +77,8 @@ SAID = [
     ("tick_failed: NotYetImplemented", "2.5", "mainnet broker is a stub"),
     ("mainnet broker refused: HYPERLIQUID_LIVE_ENABLED is not true", "2.5", "live trading switched off"),
     ("webdata2_apply_failed", "2.5", "retired venue subscription"),
+    ("1 mismatches:\n  liquidated by the venue: 0.001 BTC at 79000 (fill 7)", "2.6a", "liquidated by the venue"),
+    ("fills without a row: slice of TWAP 7, which no order of the platform's began: 1 ETH", "4.3d", "slice of a TWAP"),
     ('error: password authentication failed for user "postgres"', "1.6d", "runner has a wrong database password"),
     ("exit: stopped (exit 137, out of memory)", "1.6d", "machine out of memory"),
     ("deployments are disabled (DEPLOYMENTS_DISABLED)", "1.3a", "deployments switched off"),

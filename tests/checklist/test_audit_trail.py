@@ -44,7 +44,9 @@ def _tell(found, n, end, buy, parts, rest):  # noqa: PLR0917 - a table in short
         found["logs"].append({"event": f"order_{end}", "cloid": cloid, "symbol": None, "side": None, **told})
     status = {"cancelled": "canceled", "rejected": "minTradeNtlRejected"}.get(end, end)
     order = {"coin": "BTC", "side": "B" if buy else "A", "origSz": str(size), "oid": n, "cloid": cloid}
-    found["placed"].append({"order": order, "status": status})
+    found["placed"].append({"order": order, "status": status, "statusTimestamp": 2_000})
+    if end in {"filled", "cancelled"}:  # an order comes once for each change of its status, newest first
+        found["placed"].append({"order": order, "status": "open", "statusTimestamp": 1_000})
     found["fills"] += fills
 
 
@@ -56,8 +58,8 @@ def test_a_story_that_is_told_alike_everywhere_is_without_mismatch(story):
 @given(stories(), some.data())
 def test_a_line_that_is_missing_anywhere_is_found(story, data):
     name = data.draw(some.sampled_from([name for name in TRAILS if story[name]]))
-    place = data.draw(some.integers(0, len(story[name]) - 1))
-    gone = story[name].pop(place)
+    gone = data.draw(some.sampled_from([row for row in story[name] if not _overtaken(row)]))
+    story[name] = [row for row in story[name] if row is not gone]
     refusal = gone.get("event") == "order_rejected"  # for which the documents know no event: it may be missing
     never = story["orders"] and (gone.get("status") or "").endswith("Rejected")  # it may not have got to the venue
 
@@ -70,7 +72,9 @@ def test_a_line_too_many_anywhere_is_found(story, data):
     more = copy.deepcopy(data.draw(some.sampled_from(story[name])))
     if name == "fills":
         more["tid"] = 99_999  # with its own tid it is the same fill, announced twice
-    elif data.draw(some.booleans()):
+    elif name == "placed":
+        more["order"]["oid"] = 99_999  # with its own number it is another status of the same order
+    if name != "fills" and data.draw(some.booleans()):
         (more["order"] if name == "placed" else more)["cloid"] = None
     story[name].append(more)
 
@@ -83,6 +87,45 @@ def test_a_fill_that_is_announced_twice_counts_once():
     story["fills"].append(dict(story["fills"][0]))
 
     assert differing_trails(**story) == []
+
+
+@given(stories(), some.randoms())
+def test_the_newest_status_of_an_order_counts_in_whatever_order_they_come(story, random):
+    random.shuffle(story["placed"])
+
+    assert differing_trails(**story) == []
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_an_order_that_is_canceled_at_the_venue_is_not_open_in_its_row(newest_first):
+    story = {name: [] for name in TRAILS}
+    _tell(story, 3, "cancelled", True, [], 5)
+    story["placed"] = story["placed"] if newest_first else story["placed"][::-1]
+    story["orders"][0]["status"] = "open"
+    del story["logs"][1]
+
+    assert differing_trails(**story) == [f"0x{3:032x} status: open in the row, canceled at the venue"]
+
+
+BY_ITSELF = {"coin": "BTC", "px": "70000", "sz": "0.001", "side": "A", "fee": "0.03", "tid": 9}
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ({"liquidation": {"liquidatedUser": "0xab", "markPx": "70000", "method": "market"}}, "liquidated by the venue"),
+        ({"twapId": 7}, "slice of TWAP 7"),
+        ({"twapId": None}, "nobody of this platform placed it"),
+    ],
+)
+def test_a_fill_of_no_order_is_told_as_what_it_is(what, words):
+    story = {name: [] for name in TRAILS}
+    _tell(story, 0, "filled", True, [18], 0)
+    story["fills"].append(BY_ITSELF | what)
+
+    [line] = differing_trails(**story)
+    assert words in line
+    assert ("nobody" in line) == ("nobody" in words)
 
 
 # Every fact of every list: spoiled, it must be noticed.
@@ -99,13 +142,18 @@ FACTS = [
 @settings(max_examples=20)
 @given(story=stories(), data=some.data())
 def test_a_single_spoiled_fact_is_found(name, key, story, data):
-    told = [row for row in story[name] if _holder(row, key).get(key) is not None]
+    told = [row for row in story[name] if _holder(row, key).get(key) is not None and not _overtaken(row)]
     if not told:
         return
     holder = _holder(data.draw(some.sampled_from(told)), key)
     holder[key] = _spoiled(name, key, holder[key], data)
 
     assert differing_trails(**story)
+
+
+def _overtaken(row):
+    """Whether a row is a status that its order no longer has."""
+    return row.get("statusTimestamp") == 1_000
 
 
 def _holder(row, key):
