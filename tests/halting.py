@@ -9,9 +9,9 @@ import time
 import httpx
 import psycopg
 from eth_account import Account
-from hyperliquid.exchange import Exchange
 from psycopg.rows import dict_row
 
+from runbook_lib.rehearsal.exchange.mainnet_client import NOTHING, mainnet_client
 from runbook_lib.settings import profiles
 
 APP = "agentic-live-runner"
@@ -129,13 +129,8 @@ class Platform:
         if deployment not in self.traders:
             wallet = Account.from_key(self.key(deployment))
             address = self.running.addresses["hyperliquid"]
-            self.traders[deployment] = Exchange(
-                wallet,
-                address,
-                meta=self.meta,
-                account_address=self.wallet(deployment),
-                spot_meta={"universe": [], "tokens": []},
-                timeout=10,
+            self.traders[deployment] = mainnet_client(
+                wallet, address, account=self.wallet(deployment), meta=self.meta, spot_meta=NOTHING
             )
         return self.traders[deployment]
 

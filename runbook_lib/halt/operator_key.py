@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 SLIPPAGE = Decimal("0.03")  # fraction the limit of a closing order is away from the mid price
+MAINNET = True  # what a signature is good for: a rehearsal wants the form that production does
 FIGURES, DECIMALS = 5, 6  # of a price: significant figures at most; decimals at most, less those of the size
 
 
 @dataclass(frozen=True)
 class Key:
-    """A private key and the account it acts for; ``mainnet`` decides what a signature is good for."""
+    """A private key and the account it acts for."""
 
     secret: str = field(repr=False)
     master: str
-    mainnet: bool
 
     def reduce(
         self, services: Services, board: Board, orders: Sequence[Order], positions: Mapping[str, str]
@@ -59,7 +59,7 @@ class Key:
         from eth_account import Account  # noqa: PLC0415 - a second that only an act by key may cost
         from hyperliquid.utils.signing import sign_l1_action  # noqa: PLC0415
 
-        signature = sign_l1_action(Account.from_key(self.secret), action, None, nonce, None, self.mainnet)
+        signature = sign_l1_action(Account.from_key(self.secret), action, None, nonce, None, MAINNET)
         return {"action": action, "nonce": nonce, "signature": signature, "vaultAddress": None, "expiresAfter": None}
 
 
@@ -79,7 +79,7 @@ def acting(services: Services) -> Key | None:
         return None
     masters = {"agent": (found.get("data") or {}).get("user"), "user": address}
     master = masters.get(str(found.get("role")))
-    return Key(secret, str(master).lower(), settings.kind == "production") if master else None
+    return Key(secret, str(master).lower()) if master else None
 
 
 def cancel(orders: Sequence[Order], assets: Mapping[str, tuple[int, int]]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class Assembly:
         world.faults = http_faults.Faults(frozenset(SERVICES))
         world.fly = self._fly()
         world.hyperliquid = Exchange(time.time)
+        # a tick stands for five minutes, so a minute of the venue's limits is a fifth of it
+        world.hyperliquid.limits.minute = world.tick / 5
         world.vercel = project.Vercel(world)
         world.web = cron_endpoints.Web(world)
         world.supabase = management_api.Supabase(world)

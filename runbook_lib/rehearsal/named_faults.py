@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import yaml
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:  # the command line names faults too, and has no need of a pla
     from runbook_lib.rehearsal.world.world import World
 
 Json = dict[str, Any]
+NEWEST_RUNNING: LiteralString = """
+    select id::text from public.deployments where broker_kind = %(broker)s and status = 'running'
+    order by created_at desc limit 1
+"""
 Undo = Callable[[], object]
 
 
@@ -80,8 +84,8 @@ def _set(world: World, wanted: Json) -> Undo:
 
 def _assign(world: World, values: Json) -> None:
     for path, value in values.items():
-        owner, _, attribute = path.partition(".")
-        setattr(getattr(world, owner), attribute, value)
+        owner, _, attribute = path.rpartition(".")
+        setattr(attrgetter(owner)(world), attribute, value)
 
 
 def _runner(world: World, wanted: Json) -> Undo:
@@ -120,6 +124,17 @@ def _fly(world: World, wanted: Json) -> Undo:
     return lambda: world.fly.set_secrets(app, {key: held.get(key) for key in wanted})
 
 
+def _second_machine(world: World, broker: str) -> Undo:
+    """Start another machine for the newest running deployment of a broker, as a deploy that was sent twice does."""
+    rows = world.query(NEWEST_RUNNING, {"broker": broker})
+    if not rows:
+        raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")
+    machine = world.web.deploying.start_machine(rows[0]["id"])
+    path = f"/v1/apps/{world.names.fly_app}/machines/{machine}?force=true"
+    headers = {"authorization": f"Bearer {world.secret('FLY_API_TOKEN')}"}
+    return lambda: world.call("fly", "DELETE", path, headers=headers)
+
+
 def _query(world: World, statements: list[Any]) -> Undo:
     for statement in statements:
         world.query(statement)
@@ -133,6 +148,7 @@ PLAYED: dict[str, Callable[[World, Any], Undo]] = {
     "venue": _venue,
     "vercel": _vercel,
     "fly": _fly,
+    "second_machine": _second_machine,
     "sql": _query,
 }
 PARTS = PLAYED.keys() | {"says", "undo"}

@@ -20,6 +20,8 @@ class OpenRouter:
     def __init__(self, world: World) -> None:
         self.world = world
         self.factor = 1.0
+        self.left: float | None = None  # US dollars of its limit the key has left, whatever was spent
+        self.expires_in: float | None = None  # seconds the key has to live
 
     def usage(self, since: datetime) -> float:
         """US dollars spent since a moment; nothing where the platform has no tables yet."""
@@ -33,13 +35,15 @@ class OpenRouter:
         """The key's data, with usage by UTC calendar period."""
         day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         monthly = self.usage(day.replace(day=1))
+        limit = LIMIT if self.left is None else monthly + self.left
+        expires = None if self.expires_in is None else datetime.now(UTC) + timedelta(seconds=self.expires_in)
         return {
             "label": f"{self.world.secret('OPENROUTER_API_KEY')[:12]}...", "creator_user_id": "user_rehearsal",
-            "limit": LIMIT, "limit_remaining": LIMIT - monthly, "limit_reset": "monthly",
+            "limit": limit, "limit_remaining": limit - monthly, "limit_reset": "monthly",
             "usage": self.usage(datetime(2000, 1, 1, tzinfo=UTC)), "usage_daily": self.usage(day),
             "usage_weekly": self.usage(day - timedelta(days=day.weekday())), "usage_monthly": monthly,
             "byok_usage": 0, "is_free_tier": False, "is_management_key": False, "is_provisioning_key": False,
-            "include_byok_in_limit": False, "expires_at": None,
+            "include_byok_in_limit": False, "expires_at": expires.isoformat() if expires else None,
         }  # fmt: skip
 
 

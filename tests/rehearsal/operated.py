@@ -10,12 +10,12 @@ from contextlib import contextmanager
 import eth_account
 import httpx
 import psycopg
-from hyperliquid.exchange import Exchange as Client
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from runbook_lib.rehearsal.exchange import hyperliquid_api
 from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 from runbook_lib.rehearsal.world import http_server
 from tests.rehearsal.conftest import eventually
 
@@ -231,7 +231,7 @@ def approved_agent(operated, exchange, address, *, usdc=100):
     """A funded master wallet whose agent is approved at the venue and in the platform; (agent row's id, master)."""
     master = eth_account.Account.create()
     exchange.fund(master.address, usdc)
-    reply, key = Client(master, address).approve_agent("runbook")
+    reply, key = mainnet_client(master, address).approve_agent("runbook")
     assert reply["status"] == "ok", reply
     user = operated.row("insert into auth.users (id) values (gen_random_uuid()) returning id")["id"]
     wallet = operated.row(

@@ -1,17 +1,16 @@
-"""What the stand-in exchange keeps for each of its users: money, positions, orders and fills.
+"""Keep what the stand-in exchange knows of each of its users: money, positions, orders and fills.
 
 Amounts are exact decimals in US dollars, times milliseconds (UTC).
 """
 
-import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from runbook_lib.rehearsal.exchange.market import ASSETS, BY_ID, INDEX, wire
-from runbook_lib.rehearsal.exchange.signatures import Unreadable
+from runbook_lib.rehearsal.exchange.market import named, token_of, wire
 
 NIL, CENT = Decimal(0), Decimal("0.000001")  # USDC has six decimals
+UNIFIED = {"unifiedAccount", "portfolioMargin"}  # modes that keep all money in spot
 IMMEDIATE = {  # time in force -> what is said when nothing matches, and the status then
     "Ioc": ("Order could not immediately match against any resting orders.", "iocCancelRejected"),
     "FrontendMarket": ("No liquidity available for market order.", "marketOrderNoLiquidityRejected"),
@@ -38,7 +37,7 @@ class Order:
     status_at: int = 0
 
     def shape(self, full: bool = True) -> dict[str, Any]:
-        """One of ``openOrders``, or in ``full`` of ``frontendOpenOrders``."""
+        """Write it as one of ``openOrders``, or in ``full`` of ``frontendOpenOrders``."""
         shape = {"coin": self.coin, "side": "B" if self.sign > 0 else "A", "limitPx": wire(self.px),
                  "sz": wire(self.sz), "oid": self.oid, "timestamp": self.at, "origSz": wire(self.asked),
                  "cloid": self.cloid, "reduceOnly": self.reduce_only}  # fmt: skip
@@ -49,7 +48,7 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """The order and what became of it."""
+        """Write a status update: the order as it is now, and what became of it."""
         return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
 
 
@@ -80,41 +79,49 @@ class Account:
     cancel_at: int | None = None  # the dead man's switch
     positions: dict[str, Position] = field(default_factory=dict)
     leverage: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, Decimal] = field(default_factory=dict)  # in spot; a unified account's USDC is its cash
     orders: dict[int, Order] = field(default_factory=dict)
     resting: dict[int, Order] = field(default_factory=dict)
+    updates: list[dict[str, Any]] = field(default_factory=list)  # of orders: one comes as often as its status changed
     fills: list[dict[str, Any]] = field(default_factory=list)
     ledger: list[dict[str, Any]] = field(default_factory=list)
     paid_in: Decimal = NIL  # deposits less withdrawals
     history: list[tuple[int, Decimal, Decimal]] = field(default_factory=list)  # time, equity, paid in
 
+    @property
+    def unified(self) -> bool:
+        """Whether all of its money is kept in spot."""
+        return self.mode in UNIFIED
+
     def szi(self, coin: str) -> Decimal:
-        """Signed size held, or nought."""
+        """Return the signed size held of a perpetual, or nought."""
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:
-        """What was set, else 20, or the coin's maximum if lower."""
-        return self.leverage.get(coin, min(20, ASSETS[INDEX[coin]].max_leverage))
+        """Return what was set, else 20, or the coin's maximum if lower."""
+        return self.leverage.get(coin, min(20, named(coin).max_leverage))
 
+    def held(self, token: str) -> Decimal:
+        """Return how much of a token it has in spot."""
+        return self.cash if self.unified and token == "USDC" else self.tokens.get(token, NIL)
 
-def read_order(item: dict[str, Any]) -> Order:
-    """Read an order of the wire; a trigger order has ``trigger`` for its time in force."""
-    sz, cloid = number(item["s"]), item.get("c")
-    tif = item["t"]["limit"]["tif"] if "limit" in item["t"] else "trigger"
-    if tif not in {"Gtc", "Alo", "trigger", *IMMEDIATE} or (cloid and not re.fullmatch("0x[0-9a-f]{32}", cloid)):
-        raise Unreadable
-    sign, coin = 1 if item["b"] else -1, BY_ID[item["a"]].name
-    return Order(coin, sign, number(item["p"]), sz, tif, bool(item["r"]), cloid, asked=sz)
+    def receive(self, token: str, amount: Decimal) -> None:
+        """Add an amount, which may be negative, to a token in spot."""
+        if self.unified and token == "USDC":
+            self.cash += amount
+        else:
+            self.tokens[token] = self.held(token) + amount
 
-
-def number(text: str) -> Decimal:
-    """Read a decimal of the wire: at most eight decimals, no sign, no exponent."""
-    if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
-        raise Unreadable
-    return Decimal(text)
+    def reserved(self, token: str) -> Decimal:
+        """Return how much of a token resting spot orders hold back."""
+        resting = [order for order in self.resting.values() if named(order.coin).spot]
+        buying = sum((order.sz * order.px for order in resting if order.sign > 0), NIL)
+        selling = sum((order.sz for order in resting if order.sign < 0 and token_of(order.coin) == token), NIL)
+        return buying if token == "USDC" else selling
 
 
 def direction(start: Decimal, size: Decimal) -> str:
-    """``dir`` of a fill, in the venue's words."""
+    """Return the ``dir`` of a perpetual's fill, in the venue's words."""
     side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
     if start * size >= 0:
         return f"Open {side}"

@@ -1,8 +1,8 @@
-"""The stand-in exchange as a state machine: accounts, orders, fills and margin.
+"""Play the exchange as a state machine: accounts, orders, fills and margin.
 
-Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross; nothing is liquidated, funding is
-not charged, and orders meet the market (``Market``), not each other. Where the venue's words are not known, they are
-ours.
+Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross and one for all books; nothing is
+liquidated by itself, funding is not charged, and orders meet the market (``Market``), not each other. Where the venue's
+words are not known, they are ours.
 """
 
 import hashlib
@@ -13,26 +13,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from runbook_lib.rehearsal.exchange.accounts import (
-    CENT,
-    IMMEDIATE,
-    NIL,
-    Account,
-    Order,
-    Position,
-    direction,
-    number,
-    read_order,
-)
+from runbook_lib.rehearsal.exchange.accounts import CENT, IMMEDIATE, NIL, Account, Order, Position, direction
 from runbook_lib.rehearsal.exchange.agents import ZERO, Agents, Refused
-from runbook_lib.rehearsal.exchange.market import ASSETS, BY_ID, INDEX, Market, wire
-from runbook_lib.rehearsal.exchange.signatures import USER_SIGNED, Unreadable, l1_signers, user_signer
+from runbook_lib.rehearsal.exchange.limits import Limits
+from runbook_lib.rehearsal.exchange.market import INDEX, Market, named, token_of, wire
 
 TAKER, MAKER = Decimal("0.00045"), Decimal("0.00015")  # fee rates of a new account
+SPOT_TAKER, SPOT_MAKER = Decimal("0.0007"), Decimal("0.0004")
+UNHASHED = "0x" + "0" * 64  # what a fill of a TWAP has for the hash of a transaction
 FAR = Decimal("0.95")  # of the oracle price
 MINIMUM = "Order must have minimum value of $10."
 REDUCE = "Reduce only order would increase position."
 MARGIN = "Insufficient margin to place order."
+BALANCE = "Insufficient spot balance."
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,7 @@ class Faults:
     duplicate_fills: bool = False  # every fill is announced twice, with one tid
     fill_twice: bool = False  # every fill is executed twice
     late_fills: float = 0.0  # seconds until a fill is announced and listed
+    stale: float = 0.0  # seconds by which an account's state is out of date: what was opened since is not in it
 
 
 class Exchange:
@@ -52,7 +46,8 @@ class Exchange:
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
         self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
         self.accounts: dict[str, Account] = {}
-        self.faults, self.lock, self._serial = Faults(), threading.RLock(), 0
+        self.faults, self.limits = Faults(), Limits(now)
+        self.lock, self._serial = threading.RLock(), 0
         self.small_close = True  # a whole position under $10 may be closed: not known of the real venue
         self.listeners: list[Callable[[str, str, Any], None]] = []  # called with topic, address or coin, data
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
@@ -62,13 +57,13 @@ class Exchange:
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
-                self._move(address, amount, {"type": "deposit", "usdc": wire(amount)})
+                self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
         """Pin a price and let the market act on it; None lets it move again."""
         self.market.pins.pop(coin, None)
         if px is not None:
-            self.market.pins[ASSETS[INDEX[coin]].name] = (self.now(), Decimal(str(px)))
+            self.market.pins[named(coin).name] = (self.now(), Decimal(str(px)))
         self.advance()
 
     def set_mode(self, address: str, mode: str) -> None:
@@ -93,25 +88,43 @@ class Exchange:
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
-        """Cash and unrealised profit at the marks of now."""
-        return account.cash + sum(p.szi * self.market.mid(c) - p.cost for c, p in account.positions.items())
+        """Return cash and unrealised profit at the marks of now, over all books of perpetuals."""
+        return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
-    def margin(self, account: Account, orders: dict[int, Order] | None = None) -> Decimal:
-        """Initial margin of the positions, and of the most that ``orders`` could make of them."""
-        total, orders = NIL, orders or {}
-        for coin in {*account.positions, *(o.coin for o in orders.values())}:
+    def profit(self, account: Account, coin: str) -> Decimal:
+        """Return the unrealised profit of a position at the mark of now."""
+        held = account.positions[coin]
+        return held.szi * self.market.mid(coin) - held.cost
+
+    def value(self, account: Account, dex: str = "") -> Decimal:
+        """Return the account value that one exchange shows: what backs its positions, and in the venue's own the rest.
+
+        A unified account keeps the rest in spot.
+        """
+        if dex or account.unified:
+            held = [coin for coin in account.positions if named(coin).dex == dex]
+            return self.margin(account, dex=dex) + sum((self.profit(account, coin) for coin in held), NIL)
+        others = {named(coin).dex for coin in account.positions} - {""}
+        return self.equity(account) - sum((self.value(account, other) for other in others), NIL)
+
+    def margin(self, account: Account, orders: dict[int, Order] | None = None, *, dex: str | None = None) -> Decimal:
+        """Return the initial margin of the positions, of one exchange or of all, and of what ``orders`` could make."""
+        total, orders = NIL, {oid: order for oid, order in (orders or {}).items() if not named(order.coin).spot}
+        for coin in {*account.positions, *(order.coin for order in orders.values())}:
+            if dex not in (None, named(coin).dex):
+                continue
             more = [o.sz * o.sign for o in orders.values() if o.coin == coin and not o.reduce_only]
             most = max(abs(account.szi(coin) + sum(x for x in more if x * sign > 0)) for sign in (1, -1))
             total += most * self.market.mid(coin) / account.leverage_of(coin)
         return total.quantize(CENT)
 
     def maintenance(self, account: Account) -> Decimal:
-        """Equity under which the venue would liquidate everything: half the initial margin at maximum leverage."""
+        """Return the equity under which the venue would liquidate: half the initial margin at maximum leverage."""
         held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
-        return sum((value / (2 * ASSETS[INDEX[coin]].max_leverage) for coin, value in held.items()), NIL)
+        return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """What may be withdrawn."""
+        """Return what may be withdrawn."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
@@ -134,99 +147,17 @@ class Exchange:
                 for order in list(account.resting.values()):
                     self._look(account, order)
 
-    def act(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Answer ``POST /exchange``; raise ``Unreadable`` if the body is not of the venue's form."""
-        with self.lock:
-            self.advance()
-            try:
-                return {"status": "ok", "response": self._perform(body, body["action"])}
-            except Refused as no:
-                return {"status": "err", "response": str(no)}
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                raise Unreadable from error
-
-    def _perform(self, body: dict[str, Any], action: dict[str, Any]) -> dict[str, Any]:
-        """Read all of it, find out who asks, use up the nonce, and only then do it."""
-        kind = action["type"]
-        single = {"approveAgent": self._approve, "usdSend": self._transfer, "withdraw3": self._transfer,
-                  "updateLeverage": self._set_leverage, "scheduleCancel": self._schedule,
-                  "noop": None}  # fmt: skip
-        orders = [read_order(item) for item in action["orders"]] if kind == "order" else []
-        cancels = [_named(item) for item in action["cancels"]] if kind.startswith("cancel") else []
-        if kind not in {*single, "order", "cancel", "cancelByCloid"}:
-            raise Unreadable
-        signer, account = self._signed_by(body, kind in USER_SIGNED)
-        nonce = action["nonce" if kind == "approveAgent" else "time"] if kind in USER_SIGNED else body["nonce"]
-        self.agents.use_nonce(signer, nonce, self.ms())
-        account.requests += max(1, len(orders) + len(cancels))
-        if kind in single:
-            if do := single[kind]:  # a no-op only uses up its nonce
-                do(account, action)
-            return {"type": "default"}
-        done = [self.place(account, order) for order in orders] + [self._cancel(account, *one) for one in cancels]
-        return {"type": kind, "data": {"statuses": done}}
-
-    def _signed_by(self, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
-        """The signer, and the account it acts for: an agent's master, unless only the master may do it."""
-        strangers = []
-        for signer in [user_signer(body)] if by_master else l1_signers(body):
-            agent = None if by_master else self.agents.of(signer, self.ms())
-            account = self.account(agent.master if agent else signer)
-            if by_master or account.address in self.accounts:
-                break
-            strangers.append(signer)
-        else:
-            raise Refused(f"User or API Wallet {strangers[0]} does not exist.")
-        if self.equity(account) <= 0:
-            raise Refused(f"Must deposit before performing actions. User: {account.address}")
-        if body.get("vaultAddress"):
-            raise Refused(f"Vault not registered: {body['vaultAddress']}")
-        if self.ms() > (body.get("expiresAfter") or self.ms()):
-            raise Refused(f"Action expired: expiresAfter {body['expiresAfter']} < {self.ms()}")
-        return signer, account
-
-    def _approve(self, account: Account, action: dict[str, Any]) -> None:
-        name = action.get("agentName") or ""
-        self.agents.approve(account.address, action["agentAddress"].lower(), name, self.ms())
-
-    def _transfer(self, account: Account, action: dict[str, Any]) -> None:
-        amount, kind = number(action["amount"]), action["type"]
-        if not 0 < amount <= self.free(account):
-            raise Refused("Insufficient balance for withdrawal.")
-        delta = {"type": {"usdSend": "internalTransfer"}.get(kind, "withdraw"), "usdc": wire(amount)}
-        delta |= {"user": account.address, "destination": action["destination"], "fee": "0.0"}
-        self._move(account.address, -amount, delta)
-        if kind == "usdSend":
-            self._move(action["destination"], amount, delta)
-
-    def _move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
+    def move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
+        """Add an amount, which may be negative, to an account's cash, with its line of the ledger."""
         account = self.accounts.setdefault(address.lower(), Account(address.lower()))
         account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
         account.history.append((self.ms(), self.equity(account), account.paid_in))
         account.ledger.append({"time": self.ms(), "hash": self._hash(), "delta": delta})
-        told = {"user": account.address, "nonFundingLedgerUpdates": account.ledger[-1:]}
-        self.emit("userNonFundingLedgerUpdates", account.address, told)
+        news = {"user": account.address, "nonFundingLedgerUpdates": account.ledger[-1:]}
+        self.emit("userNonFundingLedgerUpdates", account.address, news)
 
-    def _set_leverage(self, account: Account, action: dict[str, Any]) -> None:
-        asset, before, wanted = BY_ID[action["asset"]], account.leverage, int(action["leverage"])
-        if not action["isCross"]:
-            raise Refused("Isolated margin is not played in a rehearsal: use cross margin.")
-        if not 1 <= wanted <= asset.max_leverage:
-            raise Refused(f"Invalid leverage {wanted}: the maximum is {asset.max_leverage}.")
-        account.leverage = before | {asset.name: wanted}
-        if self.margin(account, account.resting) > self.equity(account):
-            account.leverage = before
-            raise Refused("Insufficient cross margin available to decrease leverage.")
-
-    def _schedule(self, account: Account, action: dict[str, Any]) -> None:
-        if account.volume < 1_000_000:
-            words = "Cannot set scheduled cancel time until enough volume traded. Required: $1000000. Traded:"
-            raise Refused(f"{words} ${account.volume:.0f}.")
-        if action.get("time") is not None and action["time"] < self.ms() + 5000:
-            raise Refused("Scheduled cancel time too early, must be at least 5 seconds from now.")
-        account.cancel_at = action.get("time")
-
-    def _cancel(self, account: Account, wanted: int | str, index: int) -> Any:
+    def cancel(self, account: Account, wanted: int | str, index: int) -> Any:
+        """Cancel a resting order by its number or cloid and its asset; return its status as the venue words it."""
         for order in account.resting.values():
             if wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
                 self._settle(account, order, "canceled")
@@ -245,7 +176,7 @@ class Exchange:
 
     def _check(self, account: Account, order: Order) -> None:
         """Refuse what the venue refuses before it looks at the book: the first line that is true."""
-        asset, mid, szi = ASSETS[INDEX[order.coin]], self.market.mid(order.coin), account.szi(order.coin)
+        asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
         complaint = asset.complaint(order.px, order.sz)
@@ -260,9 +191,15 @@ class Exchange:
             (order.reduce_only and order.sign * szi >= 0, REDUCE, "reduceOnlyRejected"),
             (order.px * order.sz < 10 and not (order.reduce_only and whole), MINIMUM, "minTradeNtlRejected"),
             (after > max(before, self.equity(account)), MARGIN, "perpMarginRejected"),
+            (asset.spot and self._short_of(account, order), BALANCE, "insufficientSpotBalanceRejected"),
         ):
             if wrong:
                 raise Refused(str(words), status)
+
+    def _short_of(self, account: Account, order: Order) -> bool:
+        """Tell whether the wallet lacks the tokens that a spot order would give away."""
+        token, amount = ("USDC", order.sz * order.px) if order.sign > 0 else (token_of(order.coin), order.sz)
+        return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
         """Match an order with the book; what is left rests, or not, as its time in force says."""
@@ -295,28 +232,74 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute; ``crossed`` for the one who takes."""
-        side = "B" if order.sign > 0 else "A"
+        """Execute a part of an order; ``crossed`` for the one who takes."""
         for _ in range(2 if self.faults.fill_twice else 1):
-            position = account.positions.setdefault(order.coin, Position())
-            start, pnl = position.szi, position.trade(size * order.sign, px)
-            fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
-            account.cash, account.volume = account.cash + pnl - fee, account.volume + size * px
-            if not position.szi:
-                del account.positions[order.coin]
-            fill = {"coin": order.coin, "px": wire(px), "sz": wire(size), "side": side, "time": self.ms(),
-                    "startPosition": wire(start), "dir": direction(start, size * order.sign), "crossed": crossed,
-                    "closedPnl": wire(pnl), "hash": self._hash(), "oid": order.oid, "fee": wire(fee),
-                    "tid": self._serial * 982_451_653 % 10**15, "feeToken": "USDC", "twapId": None}  # fmt: skip
-            fill |= {"cloid": order.cloid} if order.cloid else {}
-            if self.faults.late_fills:
-                self._late.append((self.now() + self.faults.late_fills, account, fill))
-            else:
-                self._announce(account, fill)
-        account.history.append((self.ms(), self.equity(account), account.paid_in))
+            self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
         if not order.sz or order.oid in account.resting:
             self._settle(account, order, "open" if order.sz else "filled")
+
+    def _execute(
+        self, account: Account, order: Order, size: Decimal, px: Decimal, *, crossed: bool, **more: Any
+    ) -> None:
+        """Book a trade of an account and tell of it; ``more`` says what kind of fill it is."""
+        trade = self._exchange_tokens if named(order.coin).spot else self._change_position
+        traded = trade(account, order, size, px, crossed)
+        account.volume += size * px
+        fill = {"coin": order.coin, "px": wire(px), "sz": wire(size), "side": "B" if order.sign > 0 else "A",
+                "time": self.ms(), "crossed": crossed, "hash": self._hash(), "oid": order.oid,
+                "tid": self._serial * 982_451_653 % 10**15, "twapId": None} | traded  # fmt: skip
+        fill |= ({"cloid": order.cloid} if order.cloid else {}) | more
+        if self.faults.late_fills:
+            self._late.append((self.now() + self.faults.late_fills, account, fill))
+        else:
+            self._announce(account, fill)
+        account.history.append((self.ms(), self.equity(account), account.paid_in))
+
+    def _change_position(
+        self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
+    ) -> dict[str, Any]:
+        """Trade a perpetual; return what its fill says of the position."""
+        position = account.positions.setdefault(order.coin, Position())
+        start, pnl = position.szi, position.trade(size * order.sign, px)
+        fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
+        account.cash += pnl - fee
+        if not position.szi:
+            del account.positions[order.coin]
+        return {"startPosition": wire(start), "dir": direction(start, size * order.sign), "closedPnl": wire(pnl),
+                "fee": wire(fee), "feeToken": "USDC"}  # fmt: skip
+
+    def _exchange_tokens(
+        self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
+    ) -> dict[str, Any]:
+        """Trade a spot pair, whose fee is taken from what is received; return what its fill says of the token."""
+        token, rate, buys = token_of(order.coin), SPOT_TAKER if crossed else SPOT_MAKER, order.sign > 0
+        start, fee = account.held(token), ((size if buys else size * px) * rate).quantize(CENT)
+        account.receive(token, size - fee if buys else -size)
+        account.receive("USDC", -size * px if buys else size * px - fee)
+        return {"startPosition": wire(start), "dir": "Buy" if buys else "Sell", "closedPnl": "0.0", "fee": wire(fee),
+                "feeToken": token if buys else "USDC"}  # fmt: skip
+
+    def liquidate(self, address: str) -> None:
+        """Close every position of an account as the venue's liquidator does; its orders are cancelled first."""
+        with self.lock:
+            account = self.account(address)
+            for order in list(account.resting.values()):
+                self._settle(account, order, "liquidatedCanceled")
+            for coin, held in list(account.positions.items()):
+                mark = self.market.mid(coin)
+                by = {"liquidatedUser": account.address, "markPx": wire(mark), "method": "market"}
+                self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
+
+    def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
+        """Trade a signed size at the mark as a slice of a TWAP does, whose fills have no order of the user's."""
+        with self.lock:
+            mark, number = self.market.mid(coin), self._next()
+            self._trade_without_order(self.account(address), coin, size, mark, hash=UNHASHED, twapId=number)
+
+    def _trade_without_order(self, account: Account, coin: str, size: Decimal, px: Decimal, **kind: Any) -> None:
+        order = Order(coin, 1 if size > 0 else -1, px, abs(size), "Ioc", oid=40 * 10**9 + self._next())
+        self._execute(account, order, abs(size), px, crossed=True, **kind)
 
     def _announce(self, account: Account, fill: dict[str, Any]) -> None:
         account.fills.append(fill)
@@ -330,6 +313,7 @@ class Exchange:
         """Give an order its status; the open ones rest."""
         order.status, order.status_at = status, self.ms()
         account.orders[order.oid] = order
+        account.updates.append(order.settled())
         account.resting.pop(order.oid, None)
         if status == "open":
             account.resting[order.oid] = order
@@ -341,8 +325,3 @@ class Exchange:
 
     def _hash(self) -> str:
         return "0x" + hashlib.sha256(f"{self.seed} {self._next()}".encode()).hexdigest()
-
-
-def _named(item: dict[str, Any]) -> tuple[int | str, int]:
-    """Read which order a cancel means, by number or by cloid, and its asset."""
-    return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

@@ -1,6 +1,7 @@
-"""The stand-in exchange over HTTP and WebSocket: ``POST /info``, ``POST /exchange``, ``/ws``, and nothing else.
+"""Serve the stand-in exchange over HTTP and WebSocket: ``POST /info``, ``POST /exchange``, ``/ws``, and nothing else.
 
-Business refusals are HTTP 200 in the venue's words, a body not of its form is 422, and no JSON 400.
+Business refusals are HTTP 200 in the venue's words, a body not of its form is 422, no JSON 400, and a source address
+that has spent its minute gets 429.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from runbook_lib.rehearsal.exchange import limits
+from runbook_lib.rehearsal.exchange.actions import act
 from runbook_lib.rehearsal.exchange.agents import ZERO
 from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.info import ANSWERS, Ask, web_data
@@ -33,16 +36,20 @@ PICTURES: dict[str, Callable[[Exchange, Ask], Any]] = {
     "allMids": lambda x, s: {"mids": ANSWERS["allMids"](x, s)},
     "bbo": lambda x, s: {"coin": s["coin"], "time": x.ms(), "bbo": [a[0] for a in ANSWERS["l2Book"](x, s)["levels"]]},
     "candle": lambda x, s: x.market.candles(s["coin"], s["interval"], x.ms() - 604_800_000, x.ms())[-1],
-    "clearinghouseState": lambda x, s: {"dex": "", "user": s["user"], s["type"]: ANSWERS[s["type"]](x, s)},
+    "clearinghouseState": lambda x, s: _of_dex(s) | {s["type"]: ANSWERS[s["type"]](x, s)},
     "l2Book": ANSWERS["l2Book"],
-    "openOrders": lambda x, s: {"dex": "", "user": s["user"], "orders": ANSWERS["frontendOpenOrders"](x, s)},
+    "openOrders": lambda x, s: _of_dex(s) | {"orders": ANSWERS["frontendOpenOrders"](x, s)},
     "spotState": lambda x, s: {"user": s["user"], "spotState": ANSWERS["spotClearinghouseState"](x, s)},
     "webData3": lambda x, s: web_data(x, s["user"]),
 }
 
 
+def _of_dex(subscription: Ask) -> Ask:
+    return {"dex": subscription.get("dex") or "", "user": subscription["user"]}
+
+
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """First frame of a feed that goes on with what is new."""
+    """Make the first frame of a feed that goes on with what is new."""
     return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
 
 
@@ -57,7 +64,7 @@ EVENTS: dict[str, Callable[[Exchange, Ask], Any]] = {
 
 
 class Socket:
-    """One client: what it subscribed to, and the frames on their way to it."""
+    """Talks to one client: keeps what it subscribed to, and the frames on their way to it."""
 
     def __init__(self, exchange: Exchange, websocket: WebSocket) -> None:
         self.exchange, self.websocket = exchange, websocket
@@ -153,7 +160,7 @@ def app(exchange: Exchange) -> Starlette:
 
     def answer(path: str, ask: Ask) -> Any:
         if path == "/exchange":
-            return exchange.act(ask)
+            return act(exchange, ask)
         if not re.fullmatch("0x[0-9a-fA-F]{40}", ask.get("user", ZERO)):
             raise Unreadable
         with exchange.lock:
@@ -166,7 +173,11 @@ def app(exchange: Exchange) -> Starlette:
             return PlainTextResponse(f"Failed to parse the request body as JSON: {error}", status_code=400)
         wake()
         try:
-            return JSONResponse(answer(request.path, ask))
+            if not exchange.limits.admit(request.source, limits.weight(request.path, ask)):
+                return JSONResponse(None, 429)  # the venue's own body
+            reply = answer(request.path, ask)
+            exchange.limits.spend(request.source, limits.more(ask, reply))
+            return JSONResponse(reply)
         except (*WRONG, Unreadable):
             return PlainTextResponse(UNREADABLE, status_code=422)
 

@@ -1,6 +1,6 @@
-"""What the stand-in exchange answers to ``POST /info``, in the venue's shapes: decimals as text, times in ms.
+"""Answer ``POST /info`` of the stand-in exchange in the venue's shapes: decimals as text, times in ms.
 
-The pictures a WebSocket repeats are the same answers, wrapped.
+The pictures a WebSocket repeats are the same answers, wrapped. Without ``dex`` a question is about the main book.
 """
 
 from collections.abc import Callable
@@ -8,48 +8,77 @@ from decimal import Decimal
 from typing import Any
 
 from runbook_lib.rehearsal.exchange.accounts import NIL, Account
-from runbook_lib.rehearsal.exchange.exchange import MAKER, TAKER, Exchange
-from runbook_lib.rehearsal.exchange.market import ASSETS, INDEX, wire
+from runbook_lib.rehearsal.exchange.agents import ZERO
+from runbook_lib.rehearsal.exchange.exchange import MAKER, SPOT_MAKER, SPOT_TAKER, TAKER, Exchange
+from runbook_lib.rehearsal.exchange.market import DEXES, PAIRS, TOKENS, named, universe, wire
 
 Ask = dict[str, Any]
-UNIFIED = {"unifiedAccount", "portfolioMargin"}  # modes that keep all money in spot
-USDC = {"name": "USDC", "szDecimals": 8, "weiDecimals": 8, "index": 0, "isCanonical": True,
-        "tokenId": "0x6d1e7cde53ba9467b783cb7c530ce054", "evmContract": None, "fullName": None}  # fmt: skip
 
 
 def find_order(x: Exchange, ask: Ask) -> Ask:
-    """``orderStatus`` by oid or cloid."""
+    """Answer ``orderStatus`` by oid or cloid."""
     for order in x.account(ask["user"]).orders.values():
         if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
     return {"status": "unknownOid"}
 
 
-def meta() -> Ask:
-    """Every perpetual in the order of its asset id, with a margin table per maximum leverage."""
-    universe = [{"name": a.name, "szDecimals": a.sz_decimals, "maxLeverage": a.max_leverage,
-                 "marginTableId": a.max_leverage} | ({"isDelisted": True} if a.delisted else {})
-                for a in ASSETS]  # fmt: skip
+def meta(dex: str = "") -> Ask:
+    """Describe the perpetuals of an exchange in the order of their ids, with a margin table per maximum leverage."""
+    assets = universe(dex)
+    listed = [{"name": a.name, "szDecimals": a.sz_decimals, "maxLeverage": a.max_leverage,
+               "marginTableId": a.max_leverage} | ({"isDelisted": True} if a.delisted else {})
+              for a in assets]  # fmt: skip
     tables = [[n, {"description": "", "marginTiers": [{"lowerBound": "0.0", "maxLeverage": n}]}]
-              for n in sorted({a.max_leverage for a in ASSETS})]  # fmt: skip
-    return {"universe": universe, "marginTables": tables, "collateralToken": 0}
+              for n in sorted({a.max_leverage for a in assets})]  # fmt: skip
+    return {"universe": listed, "marginTables": tables, "collateralToken": 0}
 
 
-def mids(x: Exchange) -> dict[str, str]:
-    """Mid price by coin."""
-    return {asset.name: wire(x.market.mid(asset.name)) for asset in ASSETS}
+def contexts(x: Exchange, ask: Ask) -> list[Any]:
+    """Answer ``metaAndAssetCtxs``."""
+    dex = ask.get("dex") or ""
+    return [meta(dex), [x.market.context(asset.name) for asset in universe(dex)]]
+
+
+def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
+    """List the builder-deployed exchanges behind the venue's own, which has no name."""
+    return [None, *(
+        {"name": name, "fullName": f"{name} of the rehearsal", "deployer": ZERO, "oracleUpdater": None,
+         "feeRecipient": ZERO, "assetToStreamingOiCap": [[asset.name, "1000000.0"] for asset in assets],
+         "subDeployers": [], "deployerFeeScale": "0.0", "lastDeployerFeeScaleChangeTime": "1970-01-01T00:00:00",
+         "assetToFundingMultiplier": [], "assetToFundingInterestRate": []}
+        for name, assets in DEXES.items()
+    )]  # fmt: skip
+
+
+def spot_meta() -> Ask:
+    """Describe every token and the pairs they trade in."""
+    tokens = [{"name": name, "szDecimals": decimals, "weiDecimals": 8, "index": number, "isCanonical": number < 2,
+               "tokenId": f"0x{number:032x}", "evmContract": None, "fullName": None,
+               "deployerTradingFeeShare": "0.0"}
+              for number, (name, decimals) in enumerate(TOKENS)]  # fmt: skip
+    pairs = [{"name": asset.name, "tokens": [token, 0], "index": number, "isCanonical": number == 0}
+             for number, (asset, token) in PAIRS.items()]  # fmt: skip
+    return {"universe": pairs, "tokens": tokens}
+
+
+def mids(x: Exchange, ask: Ask) -> dict[str, str]:
+    """Answer ``allMids``: the mid price by coin; those of spot come with the venue's own."""
+    dex = ask.get("dex") or ""
+    assets = [*universe(dex), *(pair for pair, _ in ([] if dex else PAIRS.values()))]
+    return {asset.name: wire(x.market.mid(asset.name)) for asset in assets}
 
 
 def book(x: Exchange, coin: str) -> Ask:
-    """Bids and asks, best first; ``n`` orders a level is made up."""
+    """Answer ``l2Book``: bids and asks, best first; ``n`` orders a level is made up."""
     sides = [[{"px": wire(px), "sz": wire(sz), "n": 3} for px, sz in x.market.levels(coin, s)] for s in (-1, 1)]
     return {"coin": coin, "time": x.ms(), "levels": sides}
 
 
 def position(x: Exchange, account: Account, coin: str) -> Ask:
-    """A position with its profit and margin at the mark of now."""
+    """Describe a position with its profit and margin at the mark of now."""
     held, mark, leverage = account.positions[coin], x.market.mid(coin), account.leverage_of(coin)
-    most, sign = ASSETS[INDEX[coin]].max_leverage, 1 if held.szi > 0 else -1
+    most, sign = named(coin).max_leverage, 1 if held.szi > 0 else -1
     value, profit = abs(held.szi) * mark, held.szi * mark - held.cost
     room = (x.equity(account) - x.maintenance(account)) / abs(held.szi)
     liquidation = mark - sign * room / (1 - sign / Decimal(2 * most))
@@ -62,37 +91,55 @@ def position(x: Exchange, account: Account, coin: str) -> Ask:
         "cumFunding": {"allTime": "0.0", "sinceOpen": "0.0", "sinceChange": "0.0"}}}  # fmt: skip
 
 
-def clearinghouse(x: Exchange, user: str) -> Ask:
-    """The perpetual side: of a unified account only what backs its positions, so nothing when it is flat."""
-    account, unified = x.account(user), x.account(user).mode in UNIFIED
-    used, signed = x.margin(account), {c: p.szi * x.market.mid(c) for c, p in account.positions.items()}
-    equity = x.equity(account) - account.cash + used if unified else x.equity(account)
-    summary = {"accountValue": wire(equity), "totalNtlPos": wire(sum(map(abs, signed.values()), NIL)),
-               "totalRawUsd": wire(equity - sum(signed.values(), NIL)), "totalMarginUsed": wire(used)}  # fmt: skip
-    return {"marginSummary": summary, "crossMarginSummary": summary, "time": x.ms(),
+def clearinghouse(x: Exchange, ask: Ask) -> Ask:
+    """Answer ``clearinghouseState``: the perpetuals of one exchange, with the time the answer is of."""
+    account, dex = x.account(ask["user"]), ask.get("dex") or ""
+    universe(dex)  # KeyError for an exchange there is not
+    if x.faults.stale:
+        account = Account(account.address, cash=account.paid_in, mode=account.mode)  # as before its first trade
+    return _state(x, account, dex)
+
+
+def _state(x: Exchange, account: Account, dex: str) -> Ask:
+    coins = [coin for coin in account.positions if named(coin).dex == dex]
+    signed = [account.szi(coin) * x.market.mid(coin) for coin in coins]
+    value, used, nominal = x.value(account, dex), x.margin(account, dex=dex), sum(map(abs, signed), NIL)
+    summary = {"accountValue": wire(value), "totalNtlPos": wire(nominal),
+               "totalRawUsd": wire(value - sum(signed, NIL)), "totalMarginUsed": wire(used)}  # fmt: skip
+    return {"marginSummary": summary, "crossMarginSummary": summary, "time": x.ms() - int(x.faults.stale * 1000),
             "crossMaintenanceMarginUsed": wire(round(x.maintenance(account), 6)),
-            "withdrawable": wire(NIL if unified else x.free(account)),
-            "assetPositions": [position(x, account, coin) for coin in account.positions]}  # fmt: skip
+            "withdrawable": wire(NIL if dex or account.unified else x.free(account)),
+            "assetPositions": [position(x, account, coin) for coin in coins]}  # fmt: skip
 
 
 def spot(x: Exchange, user: str) -> Ask:
-    """The spot side: USDC, which only a unified account keeps here."""
+    """Answer ``spotClearinghouseState``: tokens; USDC too, of a unified account all of it."""
     account = x.account(user)
-    row = {"coin": "USDC", "token": 0, "total": wire(account.cash), "entryNtl": "0.0"}
-    row |= {"hold": wire(x.margin(account, account.resting))}
-    return {"balances": [row] if account.mode in UNIFIED and account.ledger else []}
+    margin = x.margin(account, account.resting) if account.unified else NIL
+    rows = []
+    for number, (token, _) in enumerate(TOKENS):
+        total, hold = account.held(token), account.reserved(token) + (margin if token == "USDC" else NIL)
+        if total or (token == "USDC" and account.unified and account.ledger):
+            row = {"coin": token, "token": number, "total": wire(total), "hold": wire(hold), "entryNtl": "0.0"}
+            rows.append(row)
+    return {"balances": rows}
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """The latest 2000 first, or those of a span of time, oldest first."""
-    found = x.account(ask["user"]).fills
+    """List the latest 2000 fills first, or those of a span of time, oldest first."""
+    booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
-        return found[:-2001:-1]
-    return [f for f in found if ask["startTime"] <= f["time"] <= (ask.get("endTime") or x.ms())][:2000]
+        return booked[:-2001:-1]
+    return [fill for fill in booked if ask["startTime"] <= fill["time"] <= (ask.get("endTime") or x.ms())][:2000]
+
+
+def slices(x: Exchange, ask: Ask) -> list[Ask]:
+    """Answer ``userTwapSliceFills``: the fills of TWAPs, newest first."""
+    return [{"fill": fill, "twapId": fill["twapId"]} for fill in fills(x, {"user": ask["user"]}) if fill["twapId"]]
 
 
 def role(x: Exchange, address: str) -> Ask:
-    """``missing``, ``user``, or ``agent`` with its master."""
+    """Answer ``userRole``: ``missing``, ``user``, or ``agent`` with its master."""
     agent = x.agents.of(address.lower(), x.ms())
     if agent:
         return {"role": "agent", "data": {"user": agent.master}}
@@ -100,7 +147,7 @@ def role(x: Exchange, address: str) -> Ask:
 
 
 def portfolio(x: Exchange, user: str) -> list[Any]:
-    """Account value and profit after every deposit and fill, and now; each period starts with the account."""
+    """List account value and profit after every deposit and fill, and now; each period starts with the account."""
     account = x.account(user)
     points = [*account.history, (x.ms(), x.equity(account), account.paid_in)]
     value = {"accountValueHistory": [[at, wire(equity)] for at, equity, _ in points],
@@ -111,7 +158,7 @@ def portfolio(x: Exchange, user: str) -> list[Any]:
 
 
 def web_data(x: Exchange, user: str) -> Ask:
-    """``webData3``: who trades for the user, and how the user keeps the money."""
+    """Answer ``webData3``: who trades for the user, and how the user keeps the money."""
     account, unnamed = x.account(user), [a for a in x.agents.all(user.lower(), x.ms()) if not a.name]
     state = {"agentAddress": unnamed[0].address if unnamed else None, "serverTime": x.ms(), "isVault": False,
              "agentValidUntil": unnamed[0].valid_until if unnamed else None, "user": user,
@@ -120,77 +167,84 @@ def web_data(x: Exchange, user: str) -> Ask:
 
 
 def trading_room(x: Exchange, ask: Ask) -> Ask:
-    """``activeAssetData``: what the free margin would buy."""
+    """Answer ``activeAssetData``: what the free margin would buy."""
     account, coin = x.account(ask["user"]), ask["coin"]
     leverage, mark, free = account.leverage_of(coin), x.market.mid(coin), wire(x.free(account))
-    most = wire(round(x.free(account) * leverage / mark, ASSETS[INDEX[coin]].sz_decimals))
+    most = wire(round(x.free(account) * leverage / mark, named(coin).sz_decimals))
     return {"user": ask["user"], "coin": coin, "leverage": {"type": "cross", "value": leverage},
             "maxTradeSzs": [most, most], "availableToTrade": [free, free], "markPx": wire(mark)}  # fmt: skip
 
 
 def fees(x: Exchange, user: str) -> Ask:
-    """Rates of an account without discounts."""
-    rates = {"cross": wire(TAKER), "add": wire(MAKER), "spotCross": "0.0007", "spotAdd": "0.0004"}
+    """Answer ``userFees``: the rates of an account without discounts."""
+    rates = {"cross": wire(TAKER), "add": wire(MAKER), "spotCross": wire(SPOT_TAKER), "spotAdd": wire(SPOT_MAKER)}
     schedule = rates | {"tiers": {"vip": [], "mm": []}, "referralDiscount": "0.04", "stakingDiscountTiers": []}
     return {"dailyUserVlm": [], "feeSchedule": schedule, "userCrossRate": wire(TAKER), "userAddRate": wire(MAKER),
             "activeReferralDiscount": "0.0", "trial": None, "feeTrialReward": "0.0"}  # fmt: skip
 
 
 def allowance(x: Exchange, user: str) -> Ask:
-    """``userRateLimit``: 10 000 actions, and one more per dollar traded; not enforced."""
+    """Answer ``userRateLimit``: 10 000 actions, and one more per dollar traded; not enforced."""
     account = x.account(user)
     return {"cumVlm": wire(account.volume), "nRequestsUsed": account.requests,
             "nRequestsCap": 10_000 + int(account.volume), "nRequestsSurplus": 0}  # fmt: skip
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """Open orders, newest first."""
-    return [order.shape(full) for order in reversed(x.account(ask["user"]).resting.values())]
+    """List the open orders of one exchange, newest first; those of spot come with the venue's own."""
+    dex = ask.get("dex") or ""
+    universe(dex)  # KeyError for an exchange there is not
+    orders = reversed(x.account(ask["user"]).resting.values())
+    return [order.shape(full) for order in orders if named(order.coin).dex == dex]
 
 
 def history(x: Exchange, ask: Ask) -> list[Ask]:
-    """The latest 2000 orders with what became of each, newest first."""
-    return [order.settled() for order in reversed(x.account(ask["user"]).orders.values())][:2000]
+    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; an order comes once for each."""
+    return x.account(ask["user"]).updates[:-2001:-1]
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """``extraAgents``: the named ones in force; the unnamed one shows in ``userRole`` only."""
+    """Answer ``extraAgents``: the named ones in force; the unnamed one shows in ``userRole`` only."""
     named = [agent for agent in x.agents.all(ask["user"].lower(), x.ms()) if agent.name]
     return [{"name": agent.name, "address": agent.address, "validUntil": agent.valid_until} for agent in named]
 
 
 def candles(x: Exchange, ask: Ask) -> list[Ask]:
-    """``candleSnapshot``."""
-    return x.market.candles(*(ask["req"][key] for key in ("coin", "interval", "startTime", "endTime")))
+    """Answer ``candleSnapshot``, up to now where no end is named."""
+    wanted = ask["req"]
+    return x.market.candles(wanted["coin"], wanted["interval"], wanted["startTime"], wanted.get("endTime"))
 
 
 def ledger(x: Exchange, ask: Ask) -> list[Ask]:
-    """Deposits and transfers since ``startTime``, oldest first."""
+    """List deposits and transfers since ``startTime``, oldest first."""
     return [entry for entry in x.account(ask["user"]).ledger if entry["time"] >= ask.get("startTime", 0)]
 
 
 ANSWERS: dict[str, Callable[[Exchange, Ask], Any]] = {
     "activeAssetData": trading_room,
-    "allMids": lambda x, ask: mids(x),
+    "allMids": mids,
     "candleSnapshot": candles,
-    "clearinghouseState": lambda x, ask: clearinghouse(x, ask["user"]),
+    "clearinghouseState": clearinghouse,
     "exchangeStatus": lambda x, ask: {"time": x.ms(), "specialStatuses": None},
     "extraAgents": agents,
     "frontendOpenOrders": lambda x, ask: resting(x, ask, full=True),
+    "fundingHistory": lambda x, ask: x.market.funding(ask["coin"], ask["startTime"], ask.get("endTime")),
     "historicalOrders": history,
     "l2Book": lambda x, ask: book(x, ask["coin"]),
-    "meta": lambda x, ask: meta(),
-    "metaAndAssetCtxs": lambda x, ask: [meta(), [x.market.context(asset.name) for asset in ASSETS]],
+    "meta": lambda x, ask: meta(ask.get("dex") or ""),
+    "metaAndAssetCtxs": contexts,
     "openOrders": resting,
     "orderStatus": find_order,
+    "perpDexs": dexes,
     "portfolio": lambda x, ask: portfolio(x, ask["user"]),
     "spotClearinghouseState": lambda x, ask: spot(x, ask["user"]),
-    "spotMeta": lambda x, ask: {"universe": [], "tokens": [USDC]},
+    "spotMeta": lambda x, ask: spot_meta(),
     "userAbstraction": lambda x, ask: x.account(ask["user"]).mode,
     "userFees": lambda x, ask: fees(x, ask["user"]),
     "userFills": lambda x, ask: fills(x, {"user": ask["user"]}),
     "userFillsByTime": lambda x, ask: fills(x, {"startTime": ask["startTime"]} | ask),
     "userNonFundingLedgerUpdates": ledger,
     "userRateLimit": lambda x, ask: allowance(x, ask["user"]),
+    "userTwapSliceFills": slices,
     "userRole": lambda x, ask: role(x, ask["user"]),
 }

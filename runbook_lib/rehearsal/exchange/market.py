@@ -1,7 +1,10 @@
-"""The market of the stand-in exchange: prices that move by themselves, the book around them, the tick rules.
+"""Move the prices of the stand-in exchange, and keep the books around them and the tick rules.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
 candles agree with today's mids. Prices and depths are US dollars (USDC).
+
+The venue is many books: its own perpetuals, the perpetuals of builder-deployed exchanges (``xyz:GOLD``), and spot
+pairs (``@107``). A question that names no exchange is about the venue's own book, and spot orders show in that one.
 """
 
 import math
@@ -14,12 +17,13 @@ from typing import Any
 LEVELS = 20  # of the book, each side
 STEPS = {"1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "2h": 7200, "4h": 14400}
 STEPS |= {"8h": 28800, "12h": 43200, "1d": 86400, "3d": 259200, "1w": 604800}  # seconds of a candle
+FUNDING, HOUR = "0.0000125", 3_600_000  # the rate of every hour, which nobody is charged; milliseconds
 WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in seconds, size as a fraction
 
 
 @dataclass(frozen=True)
 class Asset:
-    """A perpetual: where its price starts, and how finely its size is divided."""
+    """A perpetual or a spot pair: where its price starts, and how finely its size is divided."""
 
     name: str
     start: float
@@ -27,17 +31,36 @@ class Asset:
     max_leverage: int
     delisted: bool = False
 
+    @property
+    def dex(self) -> str:
+        """The builder-deployed exchange it trades on, empty for the venue's own."""
+        return self.name.rpartition(":")[0]
+
+    @property
+    def spot(self) -> bool:
+        """Whether it is a pair of tokens, of which nobody holds a position."""
+        return self.name.startswith("@") or "/" in self.name
+
+    @property
+    def decimals(self) -> int:
+        """Most decimals a price may have when its size has none."""
+        return 8 if self.spot else 6
+
     def tick(self, px: Decimal) -> Decimal:
-        """Smallest price step near ``px``: five significant figures, 6 - szDecimals decimals, at most 1."""
-        return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - 6)))
+        """Return the smallest price step near ``px``: five significant figures, its decimals, at most 1."""
+        return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """What the venue says of a size or a price it does not take; a whole price may be of any length."""
+        """Return what the venue says of a size or a price it does not take; a whole price may be of any length."""
         if sz <= 0 or sz % Decimal(1).scaleb(-self.sz_decimals):
             return "Order has zero size." if sz <= 0 else "Order has invalid size."
         if px <= 0 or (px % 1 and len(px.normalize().as_tuple().digits) > 5):
             return "Order has invalid price."
-        return "Price must be divisible by tick size." if px % Decimal(1).scaleb(self.sz_decimals - 6) else None
+        return (
+            "Price must be divisible by tick size."
+            if px % Decimal(1).scaleb(self.sz_decimals - self.decimals)
+            else None
+        )
 
 
 ASSETS = (  # in the venue's order: the position is the asset id
@@ -47,11 +70,37 @@ ASSETS = (  # in the venue's order: the position is the asset id
     Asset("LTC", 92, 2, 10), Asset("ARB", 0.42, 1, 10), Asset("DOGE", 0.19, 0, 10), Asset("INJ", 9.4, 1, 10),
     Asset("SUI", 2.7, 1, 10), Asset("LINK", 15, 1, 10), Asset("XRP", 2.3, 0, 20), Asset("HYPE", 41, 2, 10),
 )  # fmt: skip
-BY_ID, INDEX = dict(enumerate(ASSETS)), {asset.name: index for index, asset in enumerate(ASSETS)}
+DEXES = {  # builder-deployed exchanges, in the order of their numbers
+    "xyz": (Asset("xyz:XYZ100", 25_400, 4, 20), Asset("xyz:GOLD", 4_120, 4, 20)),
+    "flx": (Asset("flx:TSLA", 431, 3, 10),),
+}
+TOKENS = (("USDC", 8), ("PURR", 0), ("HYPE", 2))  # name and szDecimals; the position is the token's number
+PAIRS = {0: (Asset("PURR/USDC", 0.21, 0, 1), 1), 107: (Asset("@107", 41.2, 2, 1), 2)}  # number -> pair, its token
+SPOT, BUILT, SPAN = 10_000, 110_000, 10_000  # first asset ids: of spot, of builder-deployed; ids of each of those
+BY_ID = dict(enumerate(ASSETS))
+BY_ID |= {SPOT + number: pair for number, (pair, _) in PAIRS.items()}
+BY_ID |= {BUILT + place * SPAN + number: asset
+          for place, listed in enumerate(DEXES.values()) for number, asset in enumerate(listed)}  # fmt: skip
+INDEX = {asset.name: index for index, asset in BY_ID.items()}
+
+
+def universe(dex: str = "") -> tuple[Asset, ...]:
+    """Return the perpetuals of an exchange; `KeyError` for one there is not."""
+    return DEXES[dex] if dex else ASSETS
+
+
+def named(coin: str) -> Asset:
+    """Return the asset of a coin; `KeyError` for one there is not."""
+    return BY_ID[INDEX[coin]]
+
+
+def token_of(coin: str) -> str:
+    """Return the token that a spot pair trades for USDC."""
+    return TOKENS[PAIRS[INDEX[coin] - SPOT][1]][0]
 
 
 def wire(amount: Decimal) -> str:
-    """A decimal as the venue writes it: plain digits, always with a point (``79000.0``)."""
+    """Write a decimal as the venue does: plain digits, always with a point (``79000.0``)."""
     text = f"{(amount + 0).normalize():f}"
     return text if "." in text else text + ".0"
 
@@ -63,11 +112,11 @@ class Market:
         self.now, draw = now, random.Random(seed)
         self.depth = Decimal(50_000)  # US dollars per level; lower it to see partial fills
         self.pins: dict[str, tuple[float, Decimal]] = {}  # coin -> (since, price)
-        self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in ASSETS}
+        self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in BY_ID.values()}
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
-        """Mid price, which is also mark and oracle price, now or at a time (seconds)."""
-        at, asset = self.now() if at is None else at, ASSETS[INDEX[coin]]
+        """Return the mid price, which is also mark and oracle price, now or at a time (seconds)."""
+        at, asset = self.now() if at is None else at, named(coin)
         since, pinned = self.pins.get(coin, (math.inf, Decimal(0)))
         if at >= since:
             return pinned
@@ -76,22 +125,23 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Price of a level of everybody else's orders: ``side`` is +1 for asks, -1 for bids."""
-        mid, asset = self.mid(coin), ASSETS[INDEX[coin]]
+        """Return the price of a level of everybody else's orders: ``side`` is +1 for asks, -1 for bids."""
+        mid, asset = self.mid(coin), named(coin)
         px = mid + side * level * asset.tick(mid)
         return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """(price, size) of everybody else's orders, best first."""
-        lot, second, found = Decimal(1).scaleb(-ASSETS[INDEX[coin]].sz_decimals), int(self.now()), {}
+        """List (price, size) of everybody else's orders, best first."""
+        lot, second, sizes = Decimal(1).scaleb(-named(coin).sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
             px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
-            found[px] = max(lot, (self.depth * (500 + some) / 1000 / px).quantize(lot))
-        return list(found.items())
+            sizes[px] = max(lot, (self.depth * (500 + some) / 1000 / px).quantize(lot))
+        return list(sizes.items())
 
-    def candles(self, coin: str, interval: str, start: int, end: int) -> list[dict[str, Any]]:
-        """Candles that begin in [start, end] (milliseconds), oldest first, at most 5000."""
-        step, last = STEPS[interval], min(end / 1000, self.now())
+    def candles(self, coin: str, interval: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
+        """List candles that begin in [start, end] (milliseconds; no end: now), oldest first, at most 5000."""
+        now = self.now()
+        step, last = STEPS[interval], now if end is None else min(end / 1000, now)
         begins = range(-(-start // 1000 // step) * step, math.floor(last) + 1, step)[-5000:]
         return [self._candle(coin, interval, begin, min(begin + step, self.now())) for begin in begins]
 
@@ -103,9 +153,16 @@ class Market:
         return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """``assetCtx``: mark, oracle and mid price and yesterday's; round numbers for the rest."""
+        """Return ``assetCtx``: mark, oracle and mid price and yesterday's; round numbers for the rest."""
         mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
         px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
-        quiet = {"funding": "0.0000125", "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}
+        quiet = {"funding": FUNDING, "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}
         prices = {"oraclePx": px, "markPx": px, "midPx": px, "impactPxs": impact, "prevDayPx": wire(before)}
         return quiet | prices | {"dayBaseVlm": wire(round(10**6 / mid, 2))}
+
+    def funding(self, coin: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
+        """List the hourly funding rates in [start, end] (milliseconds; no end: now), oldest first, at most 500."""
+        named(coin)  # KeyError for a coin there is not
+        last = int(self.now() * 1000) if end is None else end
+        hours = range(-(-start // HOUR) * HOUR, last + 1, HOUR)[:500]
+        return [{"coin": coin, "fundingRate": FUNDING, "premium": "0.0", "time": hour} for hour in hours]

@@ -1,9 +1,9 @@
-"""Who signed an action: the signer of the exchange's two kinds of EIP-712 signature, recovered.
+"""Recover who signed an action, from either of the exchange's two kinds of EIP-712 signature.
 
-A wrong signature is not an error here: it recovers to some other address, which the exchange does not know.
+A wrong signature is not an error here: it recovers to some other address, which the exchange does not know. So does
+one that was made for the test network, for what is signed binds the network.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -15,6 +15,7 @@ from eth_utils.exceptions import ValidationError
 
 NOWHERE = "0x0000000000000000000000000000000000000000"  # the verifying contract of both domains
 L1_DOMAIN = {"name": "Exchange", "version": "1", "chainId": 1337, "verifyingContract": NOWHERE}
+NETWORK = "Mainnet"  # what the rehearsed exchange is: its own form of signature, or somebody unknown has signed
 USER_DOMAIN = {"name": "HyperliquidSignTransaction", "version": "1", "verifyingContract": NOWHERE}
 SIGNED = "HyperliquidTransaction:"
 # What a master wallet signs itself: action type -> (primary type, fields in order, after hyperliquidChain).
@@ -32,26 +33,25 @@ class Unreadable(Exception):
     """A body that is not of the venue's form (HTTP 422)."""
 
 
-def l1_signers(body: dict[str, Any]) -> Iterator[str]:
-    """Yield who signed a trading action, if as testnet ("b": the Python SDK, off mainnet), then if as mainnet."""
+def l1_signer(body: dict[str, Any]) -> str:
+    """Return who signed a trading action, if it was signed for mainnet."""
     vault, expires = body.get("vaultAddress"), body.get("expiresAfter")
     packed = msgpack.packb(body["action"]) + body["nonce"].to_bytes(8, "big")
     packed += b"\x00" if vault is None else b"\x01" + bytes.fromhex(vault.removeprefix("0x"))
     packed += b"" if expires is None else b"\x00" + expires.to_bytes(8, "big")
-    for source in "ba":
-        agent = {"source": source, "connectionId": keccak(packed)}
-        yield recover(L1_DOMAIN, "Agent", {"source": "string", "connectionId": "bytes32"}, agent, body)
+    agent = {"source": "a", "connectionId": keccak(packed)}  # "b" on the test network
+    return recover(L1_DOMAIN, "Agent", {"source": "string", "connectionId": "bytes32"}, agent, body)
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return who signed a transfer or an approval; the wallet may be on any chain."""
+    """Return who signed a transfer or an approval, if it was signed for mainnet; the wallet may be on any chain."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:
         raise Unreadable
     domain = USER_DOMAIN | {"chainId": int(action["signatureChainId"], 16)}
     types = {"hyperliquidChain": "string"} | fields
-    message = {key: action[key] for key in types}
+    message = {key: action[key] for key in types} | {"hyperliquidChain": NETWORK}
     return recover(domain, name, types, message, body)
 
 

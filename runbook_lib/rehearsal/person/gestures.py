@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 
+from runbook_lib.rehearsal.exchange import by_hand
 from runbook_lib.rehearsal.runner.paper_broker import MAINNET, PAPER
 from runbook_lib.rehearsal.web_app.skill_sheets import SHEETS, payload
 from runbook_lib.rehearsal.world.world import World
@@ -213,6 +214,30 @@ class Person:
             agent = str(revoked[0]["agent_address"])
         self.world.hyperliquid.remove_agent(self.wallet.address, agent)
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
+
+    # -- the venue's own app
+
+    def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
+        """Trade by hand in any book: ``xyz:GOLD`` of another exchange, ``@107`` of spot; ``rest`` leaves an order."""
+        venue, address = self.world.hyperliquid, self.wallet.address.lower()
+        status = by_hand.place(venue, address, coin, usd, buy=side == "buy", rest=rest)
+        if "error" in status:
+            raise Declined(f"the venue's app says: {status['error']}")
+        what = "left an order" if rest else "traded"
+        return {"performed": f"{what} by hand: {side} ${usd:g} of {coin}", "address": address, **status}
+
+    def twap(self, coin: str = "BTC", usd: float = 15, side: str = "buy") -> Answer:
+        """Begin a TWAP, whose first slice trades at once."""
+        venue, address = self.world.hyperliquid, self.wallet.address.lower()
+        size = by_hand.size_of(venue, coin, usd) * (1 if side == "buy" else -1)
+        venue.trade_slice(address, coin, size)
+        return {"performed": f"began a TWAP: {side} ${usd:g} of {coin}", "address": address}
+
+    def be_liquidated(self) -> Answer:
+        """Lose everything the wallet holds to the venue's liquidator."""
+        address = self.wallet.address.lower()
+        self.world.hyperliquid.liquidate(address)
+        return {"performed": f"was liquidated: {address}", "address": address}
 
     # -- the browser
 

@@ -27,6 +27,7 @@ from runbook_lib.rehearsal.runner.risk_engine import Account, daily_loss, judge
 from runbook_lib.rehearsal.runner.runner_settings import Fatal, Settings, say
 from runbook_lib.rehearsal.runner.store import Commands, Loaded, Store, server_text, spent
 from runbook_lib.rehearsal.runner.venue_client import VenueClient, VenueError
+from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
@@ -34,8 +35,8 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.rest, settings.deployment, say)
-        self.venue = VenueClient(settings.addresses["hyperliquid"])
+        self.store = Store(settings.rest, settings.deployment, say, lambda: self.faults)
+        self.venue = VenueClient(settings.addresses["hyperliquid"], source_of(settings.deployment))
         self.loaded: Loaded
         self.payload: dict[str, Any] = {}
         self.broker: Broker
@@ -69,8 +70,9 @@ class Runner:
         except psycopg.OperationalError as problem:
             raise Fatal(server_text(problem)) from problem
         await self._build_broker()
-        # what a person or a cap has stopped stays stopped over a restart
-        self.status = self.loaded.status if self.loaded.status in {"paused", "halted"} else "running"
+        # what a person or a cap has stopped stays stopped over a restart, unless the deployed code forgets it
+        kept = {"halted"} if self.faults.get("forgets_pause") else {"paused", "halted"}
+        self.status = self.loaded.status if self.loaded.status in kept else "running"
         await self._beat()
         await self.store.status(self.status)
         say(f"live-runner: status={self.status}; entering tick loop")
@@ -82,7 +84,7 @@ class Runner:
             raise Fatal(f"loadDeploymentAndSkill failed: {server_text(problem)}") from problem
         if loaded is None:
             raise Fatal(f"loadDeploymentAndSkill failed: no deployment {self.settings.deployment}")
-        if loaded.status == "stopped":
+        if loaded.status == "stopped" and not self.faults.get("forgets_stop"):
             say("live-runner: deployment is stopped; nothing to run")
             raise SystemExit(0)
         self.loaded, self.payload = loaded, loaded.payload
@@ -145,7 +147,7 @@ class Runner:
             try:
                 if self.status == "running":
                     await self._tick(faults)
-                else:
+                elif not faults.get("mute_when_paused"):
                     await self._beat()
             except Exception as problem:  # noqa: BLE001  one bad tick does not end the runner
                 await self._tick_failed(problem)
@@ -159,7 +161,7 @@ class Runner:
     @property
     def interval(self) -> float:
         """Seconds between two ticks: the Skill's own, else what stands for five minutes."""
-        return self.loaded.every or self.settings.tick
+        return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
         """Wait for the next mark of ``period`` on the clock; false when the runner is to stop.

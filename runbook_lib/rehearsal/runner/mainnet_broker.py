@@ -15,10 +15,11 @@ from typing import Any
 
 import websockets
 from eth_account import Account as Wallet
-from hyperliquid.exchange import Exchange
+from hyperliquid.exchange import Exchange as Client
 from hyperliquid.utils.error import Error as SdkError
 from hyperliquid.utils.types import Cloid
 
+from runbook_lib.rehearsal.exchange.mainnet_client import NOTHING, mainnet_client
 from runbook_lib.rehearsal.runner.paper_broker import BrokerError, Drift, Execution
 from runbook_lib.rehearsal.runner.risk_engine import Account, Position
 from runbook_lib.rehearsal.runner.store import ORDER, SETTLED, Store
@@ -29,7 +30,6 @@ SLIPPAGE = 0.01  # fraction the limit of an immediate order is away from the mar
 PING = 30.0  # seconds; the venue hangs up after 60 of silence
 RECONNECT = (0.2, 5.0)  # seconds before the first and the latest new try
 UNIFIED = {"unifiedAccount", "portfolioMargin"}
-NO_SPOT: Any = {"universe": [], "tokens": []}
 
 logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
@@ -78,15 +78,21 @@ class MainnetBroker:
         self._seen: set[int] = set()
         self._leverage: dict[str, int] = {}
         self._universe: dict[str, int] = {}
-        self._exchange: Exchange | None = None
+        self._exchange: Client | None = None
         self._feed: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read the venue's universe and the account's mode, open the feed; raise `VenueError` if it is silent."""
         meta = await self.venue.info("meta")
         self._universe = {asset["name"]: asset["szDecimals"] for asset in meta["universe"]}
-        self._exchange = Exchange(
-            self.wallet, self.venue.address, meta=meta, account_address=self.master, spot_meta=NO_SPOT, timeout=5
+        self._exchange = mainnet_client(
+            self.wallet,
+            self.venue.address,
+            account=self.master,
+            source=self.venue.source,
+            meta=meta,
+            spot_meta=NOTHING,
+            timeout=5,
         )
         self.mode = await self.venue.info("userAbstraction", user=self.master)
         self.socket_sizes = await self._rest_sizes()
@@ -133,6 +139,7 @@ class MainnetBroker:
 
     async def _cancel_resting(self) -> None:
         resting = await self.venue.info("openOrders", user=self.master)
+        resting = [order for order in resting if order["coin"] in self._universe]  # spot orders show there too
         if resting:
             wanted = [{"coin": order["coin"], "oid": order["oid"]} for order in resting]
             response = await self._ask("bulk_cancel", wanted)
@@ -240,10 +247,11 @@ class MainnetBroker:
     async def _follow(self) -> None:
         """Keep the feed up: subscribe, read, and come back after an outage."""
         address, delay = self.venue.address.replace("http", "ws", 1) + "/ws", RECONNECT[0]
+        local = (self.venue.source, 0) if self.venue.source else None
         while True:
             began = time.monotonic()
             with contextlib.suppress(OSError, websockets.WebSocketException):
-                async with websockets.connect(address, ping_interval=None) as socket:
+                async with websockets.connect(address, ping_interval=None, local_addr=local) as socket:
                     await self._subscribe(socket)
                     await self._read(socket)
             delay = RECONNECT[0] if time.monotonic() - began > 10 else min(delay * 2, RECONNECT[1])

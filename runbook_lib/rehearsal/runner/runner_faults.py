@@ -25,6 +25,13 @@ KINDS = {
     "stale_skill": "the Skill is not read again after boot",
     "drift": "base units by which the WebSocket's positions are wrong",
     "tokens": "factor on the tokens a decision uses",
+    "equity_off": "US dollars by which the equity it writes is wrong",
+    "positions_off": "base units by which the size of every position it writes is wrong",
+    "beats_ahead": "seconds by which its heartbeats lie in the future",
+    "hurries": "times as often as it should it ticks",
+    "forgets_pause": "it trades again after a restart though a person paused it",
+    "forgets_stop": "it trades again when its machine is started though it was stopped",
+    "mute_when_paused": "paused or halted, it writes no heartbeats",
     "propose": "the action to propose in place of the decision maker's",
 }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import psycopg
@@ -19,7 +19,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from runbook_lib.rehearsal.runner.decisions import Decision
-from runbook_lib.rehearsal.runner.risk_engine import Account
+from runbook_lib.rehearsal.runner.risk_engine import Account, Position
 
 LOAD: LiteralString = """
     select d.broker_kind, d.status, d.skill_id::text as skill_id, d.skill_version, d.hyperliquid_agent_id,
@@ -48,10 +48,10 @@ SPENT: LiteralString = """
     where deployment_id = %(deployment)s::uuid and tick_at >= date_trunc('month', now(), 'UTC')
 """
 STATE: LiteralString = """
-    insert into public.agent_state (deployment_id, equity_usd, positions)
-    values (%(deployment)s::uuid, %(equity)s, %(positions)s)
+    insert into public.agent_state (deployment_id, equity_usd, positions, updated_at)
+    values (%(deployment)s::uuid, %(equity)s, %(positions)s, now() + %(ahead)s * interval '1 second')
     on conflict (deployment_id) do update
-    set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = now()
+    set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = excluded.updated_at
 """
 # One statement, so that a command handled meanwhile on this connection is never part of it.
 SNAPSHOT: LiteralString = """
@@ -61,16 +61,17 @@ SNAPSHOT: LiteralString = """
       values (%(deployment)s::uuid, now(), %(context)s, %(steps)s, %(action)s, %(verdict)s, %(prompt)s,
               %(completion)s, %(cost)s)
     ), state as (
-      insert into public.agent_state (deployment_id, equity_usd, positions)
-      values (%(deployment)s::uuid, %(equity)s, %(positions)s)
+      insert into public.agent_state (deployment_id, equity_usd, positions, updated_at)
+      values (%(deployment)s::uuid, %(equity)s, %(positions)s, now() + %(ahead)s * interval '1 second')
       on conflict (deployment_id) do update
-      set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = now()
+      set equity_usd = excluded.equity_usd, positions = excluded.positions, updated_at = excluded.updated_at
     )
     insert into public.agent_logs (deployment_id, event, message, data)
     values (%(deployment)s::uuid, 'tick', %(message)s, %(data)s)
 """
 ALIVE: LiteralString = """
-    update public.agent_state set updated_at = now() where deployment_id = %(deployment)s::uuid
+    update public.agent_state set updated_at = now() + %(ahead)s * interval '1 second'
+    where deployment_id = %(deployment)s::uuid
 """
 LOG: LiteralString = """
     insert into public.agent_logs (deployment_id, level, event, message, data)
@@ -119,9 +120,14 @@ class Loaded:
 class Store:
     """The service role's way in, for one deployment; reconnects when the server has hung up."""
 
-    def __init__(self, dsn: str, deployment: str, say: Callable[[str], None]) -> None:
-        """``say`` also gets every log entry, so that the machine's log can be searched for events."""
-        self.dsn, self.deployment, self.say = dsn, deployment, say
+    def __init__(
+        self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
+    ) -> None:
+        """``say`` also gets every log entry, so that the machine's log can be searched for events.
+
+        ``faults`` tells what is wrong with the runner now, some of which is in what it writes.
+        """
+        self.dsn, self.deployment, self.say, self.faults = dsn, deployment, say, faults
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
         self._opening = asyncio.Lock()
 
@@ -156,9 +162,9 @@ class Store:
     async def state(self, account: Account | None) -> None:
         """Write the heartbeat; without an account it keeps equity and positions as they are."""
         if account is None:
-            await self.query(ALIVE)
+            await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
-            await self.query(STATE, **_state(account))
+            await self.query(STATE, **_state(account, self.faults()))
 
     async def snapshot(
         self, decision: Decision, verdict: Mapping[str, Any], account: Account, context: Mapping[str, Any]
@@ -178,7 +184,7 @@ class Store:
             cost=decision.cost_usd,
             message=message,
             data=Jsonb({"verdict": verdict["status"]}),
-            **_state(account),
+            **_state(account, self.faults()),
         )
 
     async def command(self, command: str) -> DictRow | None:
@@ -219,10 +225,16 @@ class Store:
         return self._connection
 
 
-def _state(account: Account) -> dict[str, Any]:
+def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``agent_state`` is told of an account, right unless a fault is in force."""
+    positions = account.positions
+    if off := float(faults.get("positions_off", 0)):
+        held = positions or (Position("BTC", 0.0, entry_price=1.0, mark=1.0),)  # flat, it tells of one all the same
+        positions = tuple(replace(position, size=position.size + off) for position in held)
     return {
-        "equity": round(account.equity, 6),
-        "positions": Jsonb([position.view() for position in account.positions]),
+        "equity": round(account.equity + float(faults.get("equity_off", 0)), 6),
+        "positions": Jsonb([position.view() for position in positions]),
+        "ahead": float(faults.get("beats_ahead", 0)),
     }
 
 

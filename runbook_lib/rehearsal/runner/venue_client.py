@@ -17,11 +17,12 @@ class VenueError(Exception):
 
 
 class VenueClient:
-    """Sends unsigned requests to the venue at ``address`` (``http://host:port``)."""
+    """Sends unsigned requests to the venue at ``address`` (``http://host:port``), from ``source`` where it is named."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=TIMEOUT)
+    def __init__(self, address: str, source: str | None = None) -> None:
+        self.address, self.source = address, source
+        bound = (source, 0) if source else None
+        self._connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=TIMEOUT, source_address=bound)
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:

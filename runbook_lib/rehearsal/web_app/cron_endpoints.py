@@ -25,7 +25,7 @@ SWEEP: LiteralString = """
       from public.deployments d
       left join public.agent_state s on s.deployment_id = d.id
       left join public.skill_versions v on v.skill_id = d.skill_id and v.version = d.skill_version
-      where d.status in ('running', 'paused', 'halted')
+      where d.status = any(%(scanned)s)
     ), marked as (
       update public.deployments d
       set status = 'error', error_text = format('heartbeat lost: last seen %%s', to_char(
@@ -52,6 +52,7 @@ class Web:
         self.deploying = Deploying(world)
         self.wallets = Wallets(world)
         self.sweeps = True  # a fault's switch: the sweep answers, and marks nothing
+        self.scanned = ["running", "paused", "halted"]  # statuses the sweep looks at
         self.late = 0.0  # seconds of silence the sweep allows beyond what it should
         self.names_deployments = True  # a fault's switch: machines are told which deployment they run
         self.removes_machines = True  # another: the machine of a deployment that stopped is destroyed
@@ -67,7 +68,8 @@ class Web:
         floor = f"{SWEEP_FLOOR + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
-        return self.world.query(SWEEP, {"tick": f"{self.world.tick} seconds", "floor": floor})[0]
+        values = {"tick": f"{self.world.tick} seconds", "floor": floor, "scanned": self.scanned}
+        return self.world.query(SWEEP, values)[0]
 
     def collect(self) -> Json:
         """Delete agents that were generated and not approved in time."""

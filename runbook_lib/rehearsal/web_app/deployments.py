@@ -33,10 +33,23 @@ class Deploying:
             " values (%(user)s, %(skill)s, %(version)s, %(broker)s, %(agent)s, 'provisioning') returning id::text",
             {"user": user, "skill": skill, "version": version, "broker": broker, "agent": agent},
         )
-        return {"deployment_id": row["id"], "machine_id": self._machine(row["id"], environment)}
+        try:
+            machine = self.start_machine(row["id"])
+        except Refusal as problem:
+            self._fail(row["id"], str(problem))
+            raise
+        self.world.query(
+            "update public.deployments set fly_machine_id = %(machine)s where id = %(id)s",
+            {"id": row["id"], "machine": machine},
+        )
+        return {"deployment_id": row["id"], "machine_id": machine}
 
-    def _machine(self, deployment: str, environment: dict[str, str]) -> str:
-        """Make a deployment's machine from the pinned image, with the database password passed on to it."""
+    def start_machine(self, deployment: str) -> str:
+        """Make a deployment's machine from the pinned image, with the database password passed on to it.
+
+        Return its id; raise `Refusal` where Fly refuses.
+        """
+        environment = self.world.web.environment()
         name = "SUPABASE_DB_PASSWORD" if "SUPABASE_DB_PASSWORD" in environment else "POSTGRES_PASSWORD"
         named = {"DEPLOYMENT_ID": deployment} if self.world.web.names_deployments else {}
         config = {
@@ -54,13 +67,7 @@ class Deploying:
         except OSError as problem:
             status, reply = 504, {"error": str(problem)}
         if status != 200:
-            text = f"fly: {status} {reply.get('error') if isinstance(reply, dict) else reply}"
-            self._fail(deployment, text)
-            raise Refusal(502, text)
-        self.world.query(
-            "update public.deployments set fly_machine_id = %(machine)s where id = %(id)s",
-            {"id": deployment, "machine": reply["id"]},
-        )
+            raise Refusal(502, f"fly: {status} {reply.get('error') if isinstance(reply, dict) else reply}")
         return str(reply["id"])
 
     def _fail(self, deployment: str, text: str) -> None:

@@ -13,6 +13,7 @@ from eth_utils.exceptions import ValidationError
 
 from runbook_lib.rehearsal.exchange.signatures import USER_DOMAIN, USER_SIGNED
 from runbook_lib.rehearsal.world.http_server import Json, Refusal
+from runbook_lib.rehearsal.world.loopback import WEB_APP, source_of
 from runbook_lib.rehearsal.world.world import World
 
 CHAIN = 42161  # Arbitrum One, where the wallet is when it signs
@@ -106,7 +107,7 @@ class Wallets:
         action = {"type": "approveAgent", "signatureChainId": hex(CHAIN), **message}
         parts = {"r": f"0x{raw[:32].hex()}", "s": f"0x{raw[32:64].hex()}", "v": raw[64]}
         body = {"action": action, "nonce": message["nonce"], "signature": parts}
-        status, reply = self.world.call("hyperliquid", "POST", "/exchange", body=body)
+        status, reply = self.world.call("hyperliquid", "POST", "/exchange", body=body, source=source_of(WEB_APP))
         if status != 200 or reply.get("status") != "ok":
             raise Refusal(409, f"Hyperliquid: {reply.get('response') if isinstance(reply, dict) else reply}")
         return f"0x{hashlib.sha256(signature.encode()).hexdigest()}"

@@ -58,6 +58,7 @@ class Ask:
     query: QueryParams
     headers: Mapping[str, str]
     raw: bytes
+    source: str = ""  # the address it came from
 
     def body(self) -> Any:
         """Its JSON, {} for nothing; 400 for anything else."""
@@ -110,7 +111,8 @@ def application(
 
 async def _read(request: Request) -> Ask:
     path, parts = request.url.path, request.path_params
-    return Ask(request.method, path, parts, request.query_params, request.headers, await request.body())
+    source = request.client.host if request.client else ""
+    return Ask(request.method, path, parts, request.query_params, request.headers, await request.body(), source)
 
 
 async def _unknown(request: Request, _: Exception) -> Response:

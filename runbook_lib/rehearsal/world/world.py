@@ -63,13 +63,21 @@ class World:
             return cursor.fetchall() if cursor.description else []
 
     def call(
-        self, service: str, method: str, path: str, *, body: object = None, headers: dict[str, str] | None = None
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        source: str | None = None,
     ) -> tuple[int, Any]:
         """Ask another stand-in over HTTP, as the platform would; its status and its JSON (or text).
 
-        Raise ``OSError`` when it does not answer.
+        ``source`` is the loopback address to ask from. Raise ``OSError`` when it does not answer.
         """
-        connection = http.client.HTTPConnection(urlsplit(self.addresses[service]).netloc, timeout=CALL_TIMEOUT)
+        place, bound = urlsplit(self.addresses[service]).netloc, (source, 0) if source else None
+        connection = http.client.HTTPConnection(place, timeout=CALL_TIMEOUT, source_address=bound)
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"content-type": "application/json", **(headers or {})})

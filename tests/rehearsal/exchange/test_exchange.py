@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.rehearsal.exchange.accounts import Account, Order, read_order
+from runbook_lib.rehearsal.exchange.accounts import Account, Order
+from runbook_lib.rehearsal.exchange.actions import read_order
 from runbook_lib.rehearsal.exchange.agents import DAY, ZERO, Agents, Refused
-from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.exchange import Exchange, Faults
 from runbook_lib.rehearsal.exchange.info import ANSWERS
-from runbook_lib.rehearsal.exchange.market import ASSETS, INDEX, Market
+from runbook_lib.rehearsal.exchange.market import BY_ID, INDEX, Market, named
 
 NOON = 1_795_348_800.0  # seconds: 2026-11-22 12:00 UTC
 USER, OTHER = "0x" + "ab" * 20, "0x" + "cd" * 20
@@ -62,7 +63,7 @@ def moves(draw: st.DrawFn) -> tuple[Any, ...]:
 
 
 def play(exchange: Exchange, account: Account, move: tuple[Any, ...]) -> None:
-    asset = ASSETS[INDEX[move[1]]]
+    asset = named(move[1])
     mid = exchange.market.mid(asset.name)
     if move[0] == "mark":
         exchange.set_mark(asset.name, (mid * (1 + Decimal(move[2]) / 1000)).quantize(asset.tick(mid)))
@@ -176,20 +177,116 @@ def test_two_accounts_are_two_margins_and_two_books() -> None:
     assert account.szi("BTC") == 0
 
 
+# -- other books than the main one
+
+
+def test_a_position_of_another_exchange_shows_only_where_it_is_asked_for() -> None:
+    exchange, account = opened(1_000)
+    exchange.set_mark("xyz:GOLD", 4_000)
+    exchange.place(account, order("xyz:GOLD", True, "0.05", 4_010, "Ioc"))
+    exchange.place(account, order("xyz:GOLD", True, "0.05", 3_900))
+    assert ask(exchange, "clearinghouseState")["assetPositions"] == []
+    assert ask(exchange, "openOrders") == ask(exchange, "frontendOpenOrders") == []
+    [held] = ask(exchange, "clearinghouseState", dex="xyz")["assetPositions"]
+    assert (held["position"]["coin"], held["position"]["szi"]) == ("xyz:GOLD", "0.05")
+    assert [resting["coin"] for resting in ask(exchange, "frontendOpenOrders", dex="xyz")] == ["xyz:GOLD"]
+    assert ask(exchange, "clearinghouseState", dex="flx")["assetPositions"] == []
+
+
+def test_the_values_of_all_exchanges_add_up_to_the_equity() -> None:
+    exchange, account = opened(1_000)
+    exchange.place(account, order("xyz:GOLD", True, "0.05", 5_000, "Ioc"))
+    exchange.place(account, order("BTC", True, "0.001", 80_010, "Ioc"))
+    values = [
+        Decimal(ask(exchange, "clearinghouseState", dex=dex)["marginSummary"]["accountValue"])
+        for dex in ("", "xyz", "flx")
+    ]
+    assert sum(values) == exchange.equity(account)
+    assert values[1] > 0 == values[2]
+
+
+def test_an_exchange_there_is_not_is_no_empty_book() -> None:
+    exchange, _ = opened()
+    for kind in ("clearinghouseState", "openOrders", "frontendOpenOrders", "meta", "allMids"):
+        with pytest.raises(KeyError):
+            ask(exchange, kind, dex="nosuch")
+
+
+def test_tokens_are_bought_and_sold_and_spot_orders_show_in_the_main_book() -> None:
+    exchange, account = opened(1_000)
+    exchange.set_mark("@107", 40)
+    buying = order("@107", True, "1", 41, "Ioc")
+    assert exchange.place(account, buying) == {"error": "Insufficient spot balance. asset=10107"}
+    account.receive("USDC", Decimal(100))
+    assert "filled" in exchange.place(account, order("@107", True, "1", 41, "Ioc"))
+    exchange.place(account, order("@107", True, "0.5", 30))
+    balances = {row["coin"]: row for row in ask(exchange, "spotClearinghouseState")["balances"]}
+    assert balances["HYPE"]["total"] == "0.9993"  # less the fee, which is taken from what is received
+    assert (balances["USDC"]["total"], balances["USDC"]["hold"]) == ("59.999", "15.0")
+    assert [resting["coin"] for resting in ask(exchange, "openOrders")] == ["@107"]
+    assert ask(exchange, "openOrders", dex="xyz") == []
+    assert ask(exchange, "clearinghouseState")["assetPositions"] == []
+    assert "filled" in exchange.place(account, order("@107", False, "0.9", 39, "Ioc"))
+    assert [(fill["dir"], fill["feeToken"]) for fill in account.fills] == [("Buy", "HYPE"), ("Sell", "USDC")]
+
+
+def test_perpdexs_names_every_exchange_behind_the_venues_own() -> None:
+    exchange, _ = opened()
+    main, *others = ask(exchange, "perpDexs")
+    assert main is None
+    assert [other["name"] for other in others] == ["xyz", "flx"]
+    assert [asset["name"] for asset in ask(exchange, "meta", dex="xyz")["universe"]] == ["xyz:XYZ100", "xyz:GOLD"]
+    assert (INDEX["xyz:GOLD"], INDEX["flx:TSLA"], INDEX["@107"]) == (110_001, 120_000, 10_107)
+
+
+# -- fills that no order of the user's made
+
+
+def test_a_liquidation_closes_everything_without_a_cloid() -> None:
+    exchange, account = opened(1_000)
+    exchange.place(account, order("BTC", True, "0.001", 80_010, "Ioc"))
+    exchange.place(account, order("BTC", True, "0.001", 70_000))
+    exchange.liquidate(USER)
+    fill = ask(exchange, "userFills")[0]
+    assert (fill["dir"], fill["sz"], "cloid" in fill) == ("Close Long", "0.001", False)
+    assert fill["liquidation"] == {"liquidatedUser": USER, "markPx": "80000.0", "method": "market"}
+    assert account.positions == account.resting == {}
+    assert ask(exchange, "historicalOrders")[0]["status"] == "liquidatedCanceled"
+
+
+def test_a_slice_of_a_twap_has_its_own_list() -> None:
+    exchange, _ = opened(1_000)
+    exchange.trade_slice(USER, "BTC", Decimal("-0.001"))
+    [fill] = ask(exchange, "userFills")
+    assert fill["twapId"] and "cloid" not in fill and fill["hash"] == "0x" + "0" * 64
+    assert ask(exchange, "userTwapSliceFills") == [{"fill": fill, "twapId": fill["twapId"]}]
+    assert ask(exchange, "historicalOrders") == []
+
+
+def test_a_stale_answer_has_its_own_time_and_nothing_that_came_since() -> None:
+    exchange, account = opened(1_000)
+    exchange.place(account, order("BTC", True, "0.001", 80_010, "Ioc"))
+    exchange.faults = Faults(stale=600)
+    state = ask(exchange, "clearinghouseState")
+    assert (state["time"], state["assetPositions"]) == (int(NOON * 1000) - 600_000, [])
+    exchange.faults = Faults()
+    assert ask(exchange, "clearinghouseState")["time"] == int(NOON * 1000)
+
+
 # -- prices and sizes
 
 
-@given(st.sampled_from(ASSETS), st.integers(1, 10**9), st.integers(0, 8))
+@given(st.sampled_from(list(BY_ID.values())), st.integers(1, 10**9), st.integers(0, 8))
 def test_a_price_is_taken_by_its_digits(asset: Any, digits: int, places: int) -> None:
-    """At most five significant figures and 6 - szDecimals decimals; a whole price may be of any length."""
+    """At most five significant figures and 6 (spot: 8) - szDecimals decimals; a whole price may be of any length."""
     text = f"{Decimal(digits).scaleb(-places).normalize():f}"
     whole, _, fraction = text.partition(".")
     figures = len((whole + fraction).lstrip("0"))
-    taken = not fraction or (figures <= 5 and len(fraction) <= 6 - asset.sz_decimals)
+    taken = not fraction or (figures <= 5 and len(fraction) <= asset.decimals - asset.sz_decimals)
     assert (asset.complaint(Decimal(text), Decimal(1)) is None) == taken
 
 
-@given(st.sampled_from(ASSETS), st.integers(0, 10**9), st.integers(0, 8))
+@given(st.sampled_from(list(BY_ID.values())), st.integers(0, 10**9), st.integers(0, 8))
 def test_a_size_is_taken_by_its_decimals(asset: Any, digits: int, places: int) -> None:
     size = Decimal(digits).scaleb(-places)
     complaint = asset.complaint(Decimal(1), size)
@@ -197,7 +294,7 @@ def test_a_size_is_taken_by_its_decimals(asset: Any, digits: int, places: int) -
     assert complaint == ("Order has zero size." if not digits else None if exact else "Order has invalid size.")
 
 
-@given(st.sampled_from(ASSETS), st.integers(0, 10), st.floats(0, 2e9))
+@given(st.sampled_from(list(BY_ID.values())), st.integers(0, 10), st.floats(0, 2e9))
 def test_every_price_of_the_book_is_one_the_venue_takes(asset: Any, seed: int, at: float) -> None:
     market = Market(lambda: at, seed)
     bids, asks = (market.levels(asset.name, side) for side in (-1, 1))
@@ -214,6 +311,15 @@ def test_the_market_is_a_function_of_seed_and_clock() -> None:
     assert len({one.mid("BTC", NOON + second) for second in range(10)}) > 5
     [candle] = one.candles("BTC", "1m", int(NOON) * 1000 - 60_000, int(NOON) * 1000 - 1)
     assert (candle["o"], candle["c"]) == (f"{one.mid('BTC', NOON - 60)}.0", f"{one.mid('BTC', NOON)}.0")
+
+
+def test_candles_and_funding_need_no_end() -> None:
+    market = Market(lambda: NOON)
+    since = int(NOON - 7_200) * 1000
+    assert len(market.candles("BTC", "1h", since)) == 3  # the last one has just begun
+    assert [rate["time"] for rate in market.funding("BTC", since)] == [since, since + 3_600_000, since + 7_200_000]
+    with pytest.raises(KeyError):
+        market.funding("NOPE", since)
 
 
 # -- agents and nonces

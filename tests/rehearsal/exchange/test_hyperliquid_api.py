@@ -25,6 +25,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from runbook_lib.rehearsal.exchange.exchange import Exchange, Faults
 from runbook_lib.rehearsal.exchange.hyperliquid_api import app
+from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 
 GTC, IOC, ALO = ({"limit": {"tif": tif}} for tif in ("Gtc", "Ioc", "Alo"))
 DAY = 86_400_000  # milliseconds
@@ -78,9 +79,9 @@ def master(venue: Exchange) -> LocalAccount:
 @pytest.fixture
 def trader(url: str, master: LocalAccount) -> Trader:
     """The SDK with an agent of the master's approval."""
-    reply, key = Trader(master, url, timeout=10).approve_agent("runner")
+    reply, key = mainnet_client(master, url).approve_agent("runner")
     assert reply == {"status": "ok", "response": {"type": "default"}}
-    return Trader(Account.from_key(key), url, account_address=master.address, timeout=10)
+    return mainnet_client(Account.from_key(key), url, account=master.address)
 
 
 @pytest.fixture
@@ -104,6 +105,17 @@ def wait_for(found: Callable[[], Any], seconds: float = 10) -> Any:
 
 
 # -- the life of an order
+
+
+def test_an_order_comes_once_for_every_change_of_its_status_newest_first(
+    venue: Exchange, trader: Trader, info: Info
+) -> None:
+    [resting] = statuses(trader.order("BTC", True, 0.001, 79_000, GTC, cloid=Cloid.from_int(7)))
+    venue.set_mark("BTC", 78_999)
+    filled, opened = info.historical_orders(trader.account_address)
+    assert filled["order"]["oid"] == opened["order"]["oid"] == resting["resting"]["oid"]
+    assert (filled["status"], filled["order"]["sz"]) == ("filled", "0.0")
+    assert (opened["status"], opened["order"]["sz"]) == ("open", "0.001")
 
 
 def test_an_order_rests_fills_and_reads_back_everywhere(venue: Exchange, trader: Trader, info: Info) -> None:
@@ -154,7 +166,8 @@ def test_a_resting_order_is_cancelled_by_cloid_and_by_number(trader: Trader, inf
     again = statuses(trader.cancel_by_cloid("ETH", cloid))
     assert again == [{"error": "Order was never placed, already canceled, or filled. asset=1"}]
     assert info.open_orders(trader.account_address) == []
-    assert {entry["status"] for entry in info.historical_orders(trader.account_address)} == {"canceled"}
+    newest_first = [entry["status"] for entry in info.historical_orders(trader.account_address)]
+    assert newest_first == ["canceled", "open", "canceled", "open"]
 
 
 def test_a_thin_book_fills_in_part(venue: Exchange, trader: Trader, info: Info) -> None:
@@ -255,7 +268,7 @@ def test_an_action_may_expire(trader: Trader) -> None:
 def sent(url: str, wallet: LocalAccount, at: int, **changed: Any) -> Any:
     """Send a signed no-op, with ``changed`` parts of the body."""
     action = {"type": "noop"}
-    signature = signing.sign_l1_action(wallet, action, None, at, None, False)
+    signature = signing.sign_l1_action(wallet, action, None, at, None, True)
     body = {"action": action, "nonce": at, "signature": signature} | changed
     reply = httpx.post(f"{url}/exchange", json=body, trust_env=False)
     assert reply.status_code == 200
@@ -281,24 +294,27 @@ def test_a_nonce_works_once_and_only_in_its_window(url: str, trader: Trader) -> 
     assert sent(url, trader.wallet, now + 2 * DAY)["response"].startswith("Invalid nonce: nonce too high")
 
 
-def test_mainnet_signatures_are_taken_too(url: str, trader: Trader) -> None:
+def test_a_signature_for_the_test_network_is_an_unknown_users(url: str, master: LocalAccount, trader: Trader) -> None:
     now, action = int(time.time() * 1000), {"type": "noop"}
-    signature = signing.sign_l1_action(trader.wallet, action, None, now, None, True)
-    assert sent(url, trader.wallet, now, signature=signature)["status"] == "ok"
+    signature = signing.sign_l1_action(trader.wallet, action, None, now, None, False)
+    assert sent(url, trader.wallet, now, signature=signature)["response"].endswith(" does not exist.")
+    approval, _ = Trader(master, url, timeout=10).approve_agent("second")  # signs for the test network at this address
+    assert approval["response"].startswith("Must deposit before performing actions. User: 0x")
+    assert master.address.lower() not in approval["response"]
 
 
 def test_the_master_trades_for_itself(url: str, master: LocalAccount) -> None:
-    assert "filled" in statuses(Trader(master, url, timeout=10).market_open("SOL", False, 0.2))[0]
+    assert "filled" in statuses(mainnet_client(master, url).market_open("SOL", False, 0.2))[0]
 
 
 def test_an_expired_agent_is_refused(venue: Exchange, url: str, master: LocalAccount, info: Info) -> None:
     until = int(time.time() * 1000) + 3_600_000
-    _, key = Trader(master, url, timeout=10).approve_agent(f"brief valid_until {until}")
+    _, key = mainnet_client(master, url).approve_agent(f"brief valid_until {until}")
     agent: LocalAccount = Account.from_key(key)
     assert info.extra_agents(master.address) == [
         {"name": "brief", "address": agent.address.lower(), "validUntil": until}
     ]
-    trader = Trader(agent, url, account_address=master.address, timeout=10)
+    trader = mainnet_client(agent, url, account=master.address)
     assert statuses(trader.order("BTC", True, 0.001, 79_000, GTC))
     venue.now.ahead = 3_601  # type: ignore[attr-defined]
     words = f"User or API Wallet {agent.address.lower()} does not exist."
@@ -312,10 +328,10 @@ def test_a_replaced_agent_is_refused_and_the_new_one_trades(
 ) -> None:
     old = trader.wallet.address.lower()
     assert info.user_role(old) == {"role": "agent", "data": {"user": master.address.lower()}}
-    _, key = Trader(master, url, timeout=10).approve_agent("runner")
+    _, key = mainnet_client(master, url).approve_agent("runner")
     refused = trader.order("BTC", True, 0.001, 79_000, GTC)
     assert refused == {"status": "err", "response": f"User or API Wallet {old} does not exist."}
-    after = Trader(Account.from_key(key), url, account_address=master.address, timeout=10)
+    after = mainnet_client(Account.from_key(key), url, account=master.address)
     assert statuses(after.order("BTC", True, 0.001, 79_000, GTC))
     assert [agent["name"] for agent in info.extra_agents(master.address)] == ["runner"]
 
@@ -328,7 +344,7 @@ def test_a_removed_agent_is_gone_and_others_stay(venue: Exchange, trader: Trader
 
 
 def test_an_unnamed_agent_shows_in_its_role_only(url: str, master: LocalAccount, info: Info) -> None:
-    _, key = Trader(master, url, timeout=10).approve_agent()
+    _, key = mainnet_client(master, url).approve_agent()
     assert info.extra_agents(master.address) == []
     assert info.user_role(Account.from_key(key).address)["role"] == "agent"
 
@@ -342,7 +358,7 @@ def test_an_agent_cannot_move_money_or_approve(trader: Trader, master: LocalAcco
 
 def test_the_master_moves_money(url: str, master: LocalAccount, info: Info) -> None:
     friend = Account.create().address
-    owner = Trader(master, url, timeout=10)
+    owner = mainnet_client(master, url)
     assert owner.usd_transfer(40, friend)["status"] == "ok"
     assert info.user_state(friend)["marginSummary"]["accountValue"] == "40.0"
     assert owner.withdraw_from_bridge(61, master.address)["status"] == "err"
@@ -353,7 +369,7 @@ def test_the_master_moves_money(url: str, master: LocalAccount, info: Info) -> N
 
 def test_without_a_deposit_nothing_is_approved(url: str) -> None:
     wallet: LocalAccount = Account.create()
-    reply, _ = Trader(wallet, url, timeout=10).approve_agent("runner")
+    reply, _ = mainnet_client(wallet, url).approve_agent("runner")
     assert reply["response"] == f"Must deposit before performing actions. User: {wallet.address.lower()}"
 
 
@@ -417,6 +433,24 @@ def test_an_unknown_route_is_named(url: str) -> None:
     reply = httpx.get(f"{url}/explorer", trust_env=False)
     assert reply.status_code == 404
     assert "GET /explorer" in reply.text
+
+
+# -- limits
+
+
+def test_an_address_that_has_spent_its_minute_gets_429_and_another_does_not(venue: Exchange, url: str) -> None:
+    venue.limits.minute = 60
+    try:
+        question = {"type": "userRole", "user": "0x" + "ab" * 20}  # weighs 60
+        statuses_seen = [httpx.post(f"{url}/info", json=question, trust_env=False) for _ in range(21)]
+        assert [reply.status_code for reply in statuses_seen] == [200] * 20 + [429]
+        assert statuses_seen[-1].text == "null"
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9"), trust_env=False) as elsewhere:
+            assert elsewhere.post(f"{url}/info", json=question).status_code == 200
+        venue.now.ahead = 61  # type: ignore[attr-defined]
+        assert httpx.post(f"{url}/info", json=question, trust_env=False).status_code == 200
+    finally:
+        venue.limits.minute = None
 
 
 # -- WebSocket

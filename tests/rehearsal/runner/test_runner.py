@@ -1,5 +1,8 @@
 """Runners as real processes against the rehearsed database: boot, ticks, commands, failures."""
 
+import time
+from itertools import pairwise
+
 import pytest
 
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
@@ -336,6 +339,47 @@ def test_a_crash_in_a_tick_loses_its_snapshot_and_is_restarted(operated, migrate
 
     seen = len(operated.snapshots(deployment))
     eventually(lambda: len(operated.snapshots(deployment)) > seen)
+
+
+def test_a_pause_may_be_forgotten_over_a_restart(operated, migrated, running):
+    deployment, machine = running
+    operated.obeyed(deployment, "pause")
+
+    with runner_fault(migrated.folder, deployment, forgets_pause=True):
+        operated.api.post(f"/v1/apps/{operated.app}/machines/{machine}/restart").raise_for_status()
+
+        eventually(lambda: operated.status(deployment) == "running")
+        ticks = len(operated.snapshots(deployment))
+        eventually(lambda: len(operated.snapshots(deployment)) > ticks)
+
+
+def test_a_stop_may_be_forgotten_when_the_machine_starts(operated, migrated):
+    deployment = operated.deployment(status="stopped")
+
+    with runner_fault(migrated.folder, deployment, forgets_stop=True):
+        operated.machine(deployment)
+
+        eventually(lambda: operated.snapshots(deployment))
+
+
+def test_a_paused_runner_may_be_mute(operated, migrated, running):
+    deployment, _ = running
+    with runner_fault(migrated.folder, deployment, mute_when_paused=True):
+        operated.obeyed(deployment, "pause")
+        time.sleep(0.3)  # a beat may have been on its way
+        beat = equity(operated, deployment)["updated_at"]
+        time.sleep(0.7)  # three ticks
+        assert equity(operated, deployment)["updated_at"] == beat
+    eventually(lambda: equity(operated, deployment)["updated_at"] > beat)
+
+
+def test_a_hurrying_runner_ticks_oftener_than_its_skill_says(operated, migrated):
+    deployment = operated.deployment(changed(schedule={"every": "20 seconds"}))
+    with runner_fault(migrated.folder, deployment, hurries=40):
+        operated.start(deployment)
+        eventually(lambda: len(operated.snapshots(deployment)) >= 3, within=15)
+    ticks = [row["tick_at"] for row in operated.snapshots(deployment)]
+    assert min(b - a for a, b in pairwise(ticks)).total_seconds() < 10
 
 
 def test_faults_are_named_and_restored(tmp_path):

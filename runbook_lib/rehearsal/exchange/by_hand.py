@@ -1,0 +1,34 @@
+"""Trade on the stand-in exchange as its owner does in the venue's own app, in any of its books."""
+
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from runbook_lib.rehearsal.exchange.accounts import Order
+from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.market import named
+
+CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: beyond it to trade at once, away to rest
+
+
+def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
+    """Place an order worth about ``usd`` that trades at once, or rests; return its status as the venue words it.
+
+    What a spot order gives away is put into the wallet first, as a transfer between its own accounts does.
+    """
+    asset, mid = named(coin), exchange.market.mid(coin)
+    away = (-RESTING if rest else CROSSING) * (1 if buy else -1)
+    px = mid * (1 + away)
+    px = px.quantize(asset.tick(px))
+    size = size_of(exchange, coin, usd)
+    with exchange.lock:
+        account = exchange.account(address)
+        if asset.spot and buy:
+            account.receive("USDC", size * px)
+        order = Order(coin, 1 if buy else -1, px, size, "Gtc" if rest else "Ioc", asked=size)
+        return exchange.place(account, order)
+
+
+def size_of(exchange: Exchange, coin: str, usd: float) -> Decimal:
+    """Return the smallest size of a coin that is worth ``usd``."""
+    lot = Decimal(1).scaleb(-named(coin).sz_decimals)
+    return (Decimal(str(usd)) / exchange.market.mid(coin)).quantize(lot, ROUND_UP)

@@ -1,0 +1,72 @@
+"""Weigh requests as the venue does, and count what each source address has spent of its minute.
+
+The weights are those of the venue's documentation (2026): 1200 a minute for one address, whoever asks from it.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+WEIGHT = 1200  # a source address may spend in a minute
+USUAL = 20  # of a question
+OTHERS = {"userRole": 60} | dict.fromkeys(
+    ("allMids", "clearinghouseState", "exchangeStatus", "l2Book", "orderStatus", "spotClearinghouseState"), 2
+)
+# Lists weigh one more for so many rows.
+ROWS = {
+    "candleSnapshot": 60,
+    "fundingHistory": 20,
+    "historicalOrders": 20,
+    "userFills": 20,
+    "userFillsByTime": 20,
+    "userNonFundingLedgerUpdates": 20,
+    "userTwapSliceFills": 20,
+}
+
+
+def weight(path: str, ask: dict[str, Any]) -> int:
+    """Return what a request weighs before its answer is known."""
+    if path == "/exchange":
+        action = ask.get("action") or {}
+        batch = action.get("orders") or action.get("cancels") or ()
+        return 1 + len(batch) // 40
+    return OTHERS.get(str(ask.get("type")), USUAL)
+
+
+def more(ask: dict[str, Any], answer: Any) -> int:
+    """Return what a list weighs beyond its request."""
+    rows = ROWS.get(str(ask.get("type")))
+    return len(answer) // rows if rows and isinstance(answer, list) else 0
+
+
+class Limits:
+    """What each source address spent within the last ``minute``, which is None where nothing is enforced."""
+
+    def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
+        """``now`` is the clock and ``minute`` its length, both in seconds: a rehearsal's minute is shorter."""
+        self.now, self.minute = now, minute
+        self._lock = threading.Lock()
+        self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
+
+    def admit(self, source: str, amount: int) -> bool:
+        """Take a request's weight from its source address's minute; false when the minute has not that much left."""
+        if self.minute is None:
+            return True
+        with self._lock:
+            if self.spent(source) + amount > WEIGHT:
+                return False
+            self.spend(source, amount)
+        return True
+
+    def spend(self, source: str, amount: int) -> None:
+        """Count what was asked already, whether or not the minute has it."""
+        if amount and self.minute is not None:
+            self._spent.setdefault(source, deque()).append((self.now(), amount))
+
+    def spent(self, source: str) -> int:
+        """Return what a source address spent within the last minute."""
+        entries, begin = self._spent.setdefault(source, deque()), self.now() - (self.minute or 0)
+        while entries and entries[0][0] <= begin:
+            entries.popleft()
+        return sum(amount for _, amount in list(entries))

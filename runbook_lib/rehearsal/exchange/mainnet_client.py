@@ -1,0 +1,62 @@
+"""Drive the stand-in exchange with the public SDK, which signs for mainnet only when it believes to talk to mainnet.
+
+The SDK decides by its base address what network it signs for. Here that is mainnet's, and its session carries every
+request to the stand-in, so that nothing leaves the machine and a signature has the form that production wants.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from hyperliquid.exchange import Exchange as Client
+from hyperliquid.info import Info
+from hyperliquid.utils.constants import MAINNET_API_URL
+from requests.adapters import HTTPAdapter
+
+NOTHING: Any = {"universe": [], "tokens": []}
+
+
+class Redirect(HTTPAdapter):
+    """Sends every request to a stand-in, from a source address of its own where one is named."""
+
+    def __init__(self, address: str, source: str | None = None) -> None:
+        self.address, self.source = address, source
+        super().__init__()
+
+    def init_poolmanager(self, *positional: Any, **named: Any) -> None:
+        """Bind the pool's connections to the source address."""
+        if self.source:
+            named["source_address"] = (self.source, 0)
+        super().init_poolmanager(*positional, **named)
+
+    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
+        """Send a request to the stand-in, whatever host it names; never through a proxy."""
+        request.url = str(request.url).replace(MAINNET_API_URL, self.address, 1)
+        return super().send(request, timeout=timeout)
+
+
+def mainnet_client(
+    wallet: Any,
+    address: str,
+    *,
+    account: str | None = None,
+    source: str | None = None,
+    meta: Any = None,
+    spot_meta: Any = None,
+    dexes: list[str] | None = None,
+    timeout: float = 10,
+) -> Client:
+    """Return an SDK client that signs for mainnet and talks to the stand-in at ``address``.
+
+    ``account`` is the master that an agent's ``wallet`` trades for, ``source`` the loopback address to ask from,
+    ``dexes`` the exchanges whose coins it should know. Without ``meta`` or
+    ``spot_meta`` the stand-in is asked for it.
+    """
+    client = Client(wallet, MAINNET_API_URL, meta=NOTHING, spot_meta=NOTHING, account_address=account, timeout=timeout)
+    redirect = Redirect(address, source)
+    client.session.mount("https://", redirect)
+    # what is only read is not signed, and may name the stand-in
+    client.info = Info(address, skip_ws=True, meta=meta, spot_meta=spot_meta, perp_dexs=dexes, timeout=timeout)
+    client.info.session.mount("http://", redirect)
+    return client
