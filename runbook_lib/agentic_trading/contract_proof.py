@@ -106,7 +106,7 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """What commands that saw too little look for under another name than the platform's; a line for each name.
+    """A line for each name that this platform calls otherwise, where commands that saw too little use one of them.
 
     Judged by the platform's rows, which ``look`` asks for.
     """
@@ -114,12 +114,13 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
     asked = [command.statement for command in commands if isinstance(command, Sql)]
     named = {use.address for statement in asked for use in uses(statement, contract().columns())}
-    words = [a for a, entry in contract().entries() if a in named and isinstance(entry, Word) and entry.proof]
-    if not words:
+    if not any(address in named and isinstance(entry, Word) and entry.proof for address, entry in contract().entries()):
         return []
     spoken = look(spoken_words())
-    lacks = _unlike_rows(_Platform.read(None, spoken), words) if spoken.error is None else []
-    return _lines(lacks) if lacks else []
+    platform = _Platform.read(None, spoken)
+    lacks = _unlike_rows(platform, _due(platform)) if spoken.error is None else []
+    # All of them at once: who adapts one name would else come back for the next.
+    return _lines(lacks) if any(lack.address in named for lack in lacks) else []
 
 
 # --- what a platform shows ------------------------------------------------------------------------------------------
@@ -292,12 +293,12 @@ def _finding(
 ) -> Finding:
     number = of if of is not None else sum(1 for _ in contract().entries())
     seen = f"{number - len(wrong) - len(unproven)} of {number} names are the platform's"
-    later = [f"not yet provable: {_by_proof(unproven)}"] if unproven else []
+    seen += f"; not yet provable: {_by_proof(unproven)}" if unproven else ""
     refused = [f"the rows could not be asked: {unasked}"] if unasked else []
     if not wrong:
-        return Finding("; ".join([seen, *later]), "; ".join(refused) or None)
+        return Finding(seen, "; ".join(refused) or None)
     first = f"{len(wrong)} of {number} names are not the platform's"
-    return Finding(seen, "\n".join([first, *_lines(wrong), *refused, *later]))
+    return Finding(seen, "\n".join([first, *_lines(wrong), *refused]))
 
 
 def _lines(wrong: Sequence[_Lack]) -> list[str]:

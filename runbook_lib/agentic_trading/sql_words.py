@@ -54,6 +54,12 @@ def uses(statement: str, tables: Tables) -> list[Use]:
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
+def aliases(statement: str) -> set[str]:
+    """The names that a statement gives to what it selects."""
+    tree, _ = _parsed(statement)
+    return {alias.alias for alias in tree.find_all(exp.Alias)}
+
+
 def _uses(statement: str, tables: Tables) -> Iterator[Use]:
     tree, tokens = _parsed(statement)
     by_start = {token.start: place for place, token in enumerate(tokens)}

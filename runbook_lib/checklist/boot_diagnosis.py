@@ -43,7 +43,7 @@ def written_down(deployment: Reply) -> Sql:
     return sql(
         """
         select updated_at as at, 'deployment' as place, status || ': ' || coalesce(error_text, 'no error text') as text,
-               status = 'error' and coalesce(error_text, '') not like 'heartbeat lost%%' as decisive
+               status = 'error' and (error_text like 'heartbeat lost:%%') is not true as decisive
         from public.deployments where id::text = %(deployment)s
         union all (
         select ts, 'agent_logs', event || ': ' || coalesce(message, ''), level = 'error' from public.agent_logs

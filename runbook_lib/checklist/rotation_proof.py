@@ -120,11 +120,11 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
 
 
 def running_again(noted: Reply) -> Sql:
-    """What became of the deployments that ran: ``status``, when the runner last ``started`` and ``reconciled``."""
+    """What became of the deployments that ran: ``status``, when the runner last ``started`` and ``compared``."""
     return sql(
         """
         select d.id, d.status, d.error_text, max(l.ts) filter (where l.event = 'runner_started') as started,
-               max(l.ts) filter (where l.event = 'reconciled') as reconciled
+               max(l.ts) filter (where l.event = 'reconciled') as compared
         from public.deployments d left join public.agent_logs l on l.deployment_id = d.id
         where d.id::text = any(%(ids)s) group by d.id order by d.id
         """,
@@ -154,7 +154,7 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
         return [f"{one} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
     if started < since:
         return [f"{one} has not started again"]
-    return [] if _moment(row.get("reconciled")) > started else [f"{one} has not reconciled since it started"]
+    return [] if _moment(row.get("compared")) > started else [f"{one} has not reconciled since it started"]
 
 
 def snapshot_each(noted: Reply) -> Series:

@@ -103,7 +103,7 @@ def test_a_machine_that_ran_out_of_memory_says_so() -> None:
 
 
 def test_a_lost_heartbeat_decides_nothing() -> None:
-    assert "not like 'heartbeat lost%%'" in written_down(DEPLOYMENT).statement
+    assert "(error_text like 'heartbeat lost:%%') is not true as decisive" in written_down(DEPLOYMENT).statement
 
 
 @given(

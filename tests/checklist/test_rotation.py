@@ -190,7 +190,7 @@ def test_a_machine_and_this_one_hash_the_same_value_alike(name: str) -> None:
 
 def up(name: str, status: str, started: str = "10:00:05", reconciled: str = "10:00:06") -> dict[str, Any]:
     day = "2026-11-22T"
-    return {"id": name, "status": status, "started": f"{day}{started}Z", "reconciled": f"{day}{reconciled}Z"}
+    return {"id": name, "status": status, "started": f"{day}{started}Z", "compared": f"{day}{reconciled}Z"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""Adapting this checkout to a platform that names things otherwise: SQL, the texts that mean the same, the contract.
+
+A column that is given out under its own name keeps that name in the reply (``logged_at as ts``), so that whatever reads
+the reply goes on reading it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from dataclasses import dataclass, field
+from difflib import unified_diff
+from typing import TYPE_CHECKING
+
+from runbook_lib.agentic_trading.contract import Column, Contract, Table, contract, is_word, last
+from runbook_lib.agentic_trading.sql_words import Use, aliases, uses
+from runbook_lib.agentic_trading.statements import SQL, Source, sources
+from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.settings.profiles import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+CONTRACT = "runbook_lib/agentic_trading/contract.yaml"
+PLAIN = re.compile(r"[a-z_][a-z0-9_]*")  # a name that Postgres takes without quotes
+ENTRY = re.compile(r"""(?P<indent> *)"?(?P<name>[^":{#]+(?:[:][^ ":{]*)?)"?: *(?P<rest>.*)""")
+GROUPS = {"columns": ".", "keys": ".", "words": ":"}
+
+Edit = tuple[int, int, str]  # from, to, and what stands there instead
+
+
+@dataclass(frozen=True)
+class Rename:
+    """One name of the contract by its address, and what this platform calls it."""
+
+    address: str
+    new: str
+
+    @classmethod
+    def read(cls, text: str) -> Rename:
+        """``agent_logs.ts=logged_at``; raise `ConfigError` for a name the contract does not hold, or a bad new one."""
+        address, sign, new = text.partition("=")
+        entries = dict(contract().entries())
+        if not sign or not new:
+            raise ConfigError(f"{text!r} renames nothing: write OLD=NEW, such as agent_logs.ts=logged_at")
+        if address not in entries:
+            raise ConfigError(f"the contract has no {address!r}: {nearest(address, entries)}")
+        if isinstance(entries[address], Table | Column) and not PLAIN.fullmatch(new):
+            raise ConfigError(f"{new!r} is no plain name: expected small letters, digits and _, and no table before it")
+        if re.search(r"""['"\\{}]""", new):
+            raise ConfigError(f"{new!r} cannot stand in a text of SQL: expected no quotes, braces or backslashes")
+        return cls(address, new)
+
+
+@dataclass
+class Adapted:
+    """What was rewritten: the difference by place, and where a person has to look."""
+
+    files: dict[Path, str] = field(default_factory=dict)  # the new text of each file
+    differences: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
+
+
+def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
+    """The checkout at ``root`` with the platform's names; nothing is written.
+
+    Texts of Python that equal a renamed key or word are rewritten with it, unless they may mean something else: those
+    are ``doubtful``, with their places.
+    """
+    adapted, own = Adapted(), _ambiguous(contract(), root)
+    cells: dict[Path, dict[int, str]] = {}
+    for source in sources(root):
+        new = _replaced(source.text, _edits(source, renames, own))
+        adapted.doubtful += _doubtful(source, renames, own)
+        if new == source.text:
+            continue
+        adapted.differences.append(_difference(source.text, new, source.place))
+        if source.cell is None:
+            adapted.files[source.path] = new
+        else:
+            cells.setdefault(source.path, {})[source.cell] = new
+    for path, changed in cells.items():
+        adapted.files[path] = _notebook(path, changed)
+    old = (root / CONTRACT).read_text(encoding="utf-8")
+    new = _contract(old, renames)
+    adapted.files[root / CONTRACT] = new
+    adapted.differences.append(_difference(old, new, "contract.yaml"))
+    return adapted
+
+
+# --- what is replaced -----------------------------------------------------------------------------------------------
+
+
+def _edits(source: Source, renames: Sequence[Rename], own: set[str]) -> Iterator[Edit]:
+    """Every edit of a cell or module."""
+    texts = {last(r.address): r.new for r in renames if _is_text(r) and last(r.address) not in own}
+    for offset, value in source.texts():
+        if SQL.match(value):
+            found = list(_in_sql(value, renames, texts))
+            yield from ((offset + start, offset + end, new) for start, end, new in dict.fromkeys(found))
+        elif value in texts:
+            yield offset, offset + len(value), texts[value]
+    yield from _arguments(source.text, texts)
+
+
+def _in_sql(statement: str, renames: Sequence[Rename], texts: dict[str, str]) -> Iterator[Edit]:
+    by_address = {rename.address: rename.new for rename in renames}
+    for use in uses(statement, contract().columns()):
+        if use.address in by_address:
+            yield use.start, use.end, _written(use, by_address[use.address], statement)
+    # A word that stands alone means the same wherever it stands, such as beside a bound value.
+    for word, new in texts.items():
+        for match in re.finditer(f"'{re.escape(word)}'", statement):
+            yield match.start() + 1, match.end() - 1, new
+
+
+def _written(use: Use, new: str, statement: str) -> str:
+    if is_word(use.address):
+        return new.replace("%", "%%") if "%%" in statement[use.start : use.end] else new
+    return f"{new} as {use.name}" if use.name is not None else new
+
+
+def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
+    """Keyword arguments that are a key's name, such as ``limits(maxLeverage=1)``."""
+    for node in ast.walk(ast.parse(text)):
+        for keyword in node.keywords if isinstance(node, ast.Call) else ():
+            if keyword.arg in texts:
+                start = sum(len(line) for line in text.splitlines(keepends=True)[: keyword.lineno - 1])
+                start += keyword.col_offset
+                yield start, start + len(keyword.arg), texts[keyword.arg]
+
+
+def _is_text(rename: Rename) -> bool:
+    """Whether Python may hold the name as a text of its own: a JSON key or a word."""
+    return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
+
+
+def _ambiguous(known: Contract, root: Path) -> set[str]:
+    """Names that mean several things: of two entries of the contract, or given to a column of a reply."""
+    names = [last(address) for address, _ in known.entries()]
+    given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
+    return {name for name in names if names.count(name) > 1} | given
+
+
+def _doubtful(source: Source, renames: Sequence[Rename], own: set[str]) -> Iterator[str]:
+    """Where a text may mean what was renamed, and may not."""
+    texts = [value for _, value in source.texts() if not SQL.match(value)]
+    for rename in filter(_is_text, renames):
+        name = last(rename.address)
+        begins = name.endswith("%") and any(name.rstrip("%") in text for text in texts)
+        if begins or (name in own and name in texts):
+            yield f"{source.place}: {name!r} may be {rename.address}"
+
+
+def _replaced(text: str, edits: Iterator[Edit]) -> str:
+    for start, end, new in sorted(set(edits), reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+# --- the files ------------------------------------------------------------------------------------------------------
+
+
+def _notebook(path: Path, changed: dict[int, str]) -> str:
+    """The notebook's text with some cells' sources changed, and nothing else."""
+    old = path.read_text(encoding="utf-8")
+    raw = json.loads(old)
+    for index, source in changed.items():
+        raw["cells"][index]["source"] = source.splitlines(keepends=True)
+    return json.dumps(raw, indent=1, ensure_ascii=False) + ("\n" if old.endswith("\n") else "")
+
+
+def _contract(text: str, renames: Sequence[Rename]) -> str:
+    """The contract with new names, its comments and order kept."""
+    by_address = {rename.address: rename.new for rename in renames}
+    lines, path = [], list[tuple[int, str]]()
+    for line in text.splitlines(keepends=True):
+        entry = ENTRY.match(line)
+        if entry is None:
+            lines.append(line)
+            continue
+        indent, name = len(entry["indent"]), entry["name"]
+        path = [(depth, outer) for depth, outer in path if depth < indent] + [(indent, name)]
+        address = _address([outer for _, outer in path])
+        start, end = entry.span("name")
+        kept = line[:start] + by_address.get(address, name) + line[end:]
+        lines.append(_references(kept, address.partition(".")[0], renames))
+    return "".join(lines)
+
+
+def _address(path: Sequence[str]) -> str:
+    """``[agent_logs, columns, event, words, tick]`` as an address; of anything else, something no entry has."""
+    address, sign = path[0], ""
+    for name in path[1:]:
+        if sign:
+            address, sign = f"{address}{sign}{name}", ""
+        else:
+            sign = GROUPS.get(name, f" {name} ")
+    return f"{address}{sign}"
+
+
+def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
+    """``about: event`` and ``rows: {event: [tick]}`` name a column of their table and its words."""
+    for rename in renames:
+        owner, _, name = rename.address.partition(":")[0].partition(".")
+        if owner != table or "." in name:
+            continue
+        if is_word(rename.address):
+            line = re.sub(
+                rf"(rows: {{{name}: \[[^\]]*\b){re.escape(last(rename.address))}\b", rf"\g<1>{rename.new}", line
+            )
+        elif name:
+            line = re.sub(rf"(rows: {{|about: ){name}\b", rf"\g<1>{rename.new}", line)
+    return line
+
+
+def _difference(old: str, new: str, place: str) -> str:
+    lines = unified_diff(old.splitlines(), new.splitlines(), place, place, n=1, lineterm="")
+    return "\n".join(lines)
