@@ -32,6 +32,7 @@ PUBLIC = {
         "rows",
         "same",
         "text",
+        "turned_away",
         "value",
         "version",
     ),
@@ -57,7 +58,6 @@ PUBLIC = {
     "steps.run_facts": ("began", "recorded", "rests_on", "told"),
     "checklist.first_day": (
         "alarms_of",
-        "crons_healthy",
         "fills_have_rows",
         "gaps",
         "most_lost",
@@ -129,6 +129,7 @@ PUBLIC = {
         "sweep_tight",
         "unhalt_line",
     ),
+    "checklist.web_app": ("crons_healthy", "request_log", "serves", "younger_than_variables"),
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}
 __all__ = sorted(HOMES)  # noqa: PLE0605 - the table above is the list

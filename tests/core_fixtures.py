@@ -180,6 +180,11 @@ class Behaviour(BaseHTTPRequestHandler):
     def be_status(self, number: str) -> None:
         self.answer(b'{"error": "as asked", "token": "tok_1234567890"}', int(number))
 
+    def be_elsewhere(self, _: str) -> None:
+        self.send_response(308)
+        self.send_header("Location", "https://www.trading.example/?key=tok_1234567890")
+        self.end_headers()
+
     def be_text(self, rest: str) -> None:
         self.answer(rest.encode(), kind="text/plain")
 

@@ -51,7 +51,7 @@ class Platform:
             autocommit=True,
             row_factory=dict_row,
         )
-        self.person = self._client("person", timeout=60)
+        self.person = self._client("person", "REHEARSAL_TOKEN", timeout=60)
         self.fly = self._client("fly", "FLY_API_TOKEN")
         self.vercel = self._client("vercel", "VERCEL_TOKEN")
         self.venue = self._client("hyperliquid")
@@ -61,7 +61,8 @@ class Platform:
     def _client(self, service, token=None, timeout=20):
         headers = {"authorization": f"Bearer {self.running.environment[token]}"} if token else {}
         address = self.running.addresses[service]
-        return httpx.Client(base_url=address, headers=headers, timeout=timeout, trust_env=False)
+        params = {"teamId": "team_rehearsal"} if service == "vercel" else {}
+        return httpx.Client(base_url=address, headers=headers, params=params, timeout=timeout, trust_env=False)
 
     def close(self):
         for opened in (self.database, self.person, self.fly, self.vercel, self.venue):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.agentic_trading.machines import deployment_of, is_machine
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
-from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
+from runbook_lib.commands.expectations import Expectation, Finding, over_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,9 +75,10 @@ def known_cause(deployment: Reply) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        if any(None in (row.get("place"), row.get("text")) for row in replies[0].rows):
-            return Finding("", "the database's lines have no place or no text: they cannot be read")
-        lines = gathered(replies, deployment)
+        if replies[0].error or any(None in (row.get("place"), row.get("text")) for row in replies[0].rows):
+            return Finding("", replies[0].error or "the database's lines have no place or no text: they cannot be read")
+        readable = [answer for answer in replies if answer.error is None]
+        lines = gathered(readable, deployment)
         for line in reversed(lines):
             if (symptom := diagnose(line.text, SECTION)) is not None:
                 back = f" Then return to {symptom.back}." if symptom.back else ""
@@ -85,16 +86,18 @@ def known_cause(deployment: Reply) -> Expectation:
             if line.decisive or BOOTED in line.text:
                 break
         shown = "".join(f"\n  {line}" for line in lines[-SHOWN:])
+        # A place that does not answer is no reason to keep the others' evidence back.
+        shown += "".join(f"\n  not read: {answer.error}" for answer in replies if answer.error is not None)
         return Finding("", f"unknown: none of the last of {len(lines)} lines is a known symptom{shown}")
 
-    return over_all("a known symptom", test)
+    return Expectation("a known symptom", test)
 
 
 def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
     """The lines of every reply that are about a deployment, oldest first.
 
     A reply's rows are lines from the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's
-    log, or lines of Vercel's.
+    log, or an answer of Vercel's request log.
     """
     since = _moment(deployment.value("created_at")) - BEFORE
     return sorted(line for one in replies for row in one.rows for line in _lines(row, deployment, since))
@@ -106,9 +109,8 @@ def _lines(row: Mapping[str, Any], deployment: Reply, since: datetime) -> Iterat
     elif "attributes" in row:
         at, text = (_inside(row, "attributes", name) for name in ("timestamp", "message"))
         yield Line(_moment(at), "machine log", str(text))
-    elif "timestampInMs" in row:
-        line = Line(_of_milliseconds(row["timestampInMs"]), "web app log", str(row.get("message", "")))
-        yield from [line] if row.get("level") != "info" and line.at >= since else ()
+    elif "hasMoreRows" in row:
+        yield from (line for line in _of_requests(row.get("rows")) if line.at >= since)
     else:
         yield Line(_moment(row.get("at")), str(row.get("place")), str(row.get("text")), bool(row.get("decisive")))
 
@@ -117,6 +119,15 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
     for event in _events(machine):
         text = f"{event.get('type')}: {event.get('status')}{_exit(event)}"
         yield Line(_of_milliseconds(event.get("timestamp")), f"machine {machine.get('id')}", text)
+
+
+def _of_requests(requests: Any) -> Iterator[Line]:
+    """Yield what the web app's functions wrote while they answered, but for what is mere information."""
+    for request in requests if isinstance(requests, list | tuple) else ():
+        lines = request.get("logs") if isinstance(request, dict) else None
+        for line in lines if isinstance(lines, list | tuple) else ():
+            if isinstance(line, dict) and line.get("level") != "info":
+                yield Line(_of_milliseconds(request.get("timestamp")), "web app log", str(line.get("message", "")))
 
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
@@ -130,7 +141,10 @@ def _ended(machine: Mapping[str, Any]) -> str:
 
 
 def _exit(event: Mapping[str, Any]) -> str:
-    code, killed = (_inside(event, "request", "exit_event", name) for name in ("exit_code", "oom_killed"))
+    """Write how a process ended, which Fly tells in one place or one level deeper."""
+    request = _inside(event, "request")
+    ended = _inside(request, "MonitorEvent", "exit_event") or _inside(request, "exit_event")
+    code, killed = (_inside(ended, name) for name in ("exit_code", "oom_killed"))
     return "" if code is None else f" (exit {code}{', out of memory' if killed else ''})"
 
 

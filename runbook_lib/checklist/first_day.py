@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 DAY = timedelta(hours=24)
 NOW = "now"  # as Postgres takes it for a time: the moment its transaction began
-JOBS = "/api/jobs/"  # where the web app's cron endpoints are
 CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be on its way, prices are rounded
 LEAST = 0.50  # US dollars they may always differ by
 
@@ -145,27 +144,6 @@ def unusual_costs(since: str, until: str) -> Sql:
         since=since,
         until=until,
     )
-
-
-def crons_healthy() -> Expectation:
-    """The cron jobs are switched on, and no call of one has failed. Replies: the project's crons, the web app's log."""
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        project, log = replies
-        crons = _first(project)
-        calls = [row for row in log.rows if str(row.get("requestPath")).startswith(JOBS)]
-        failed = [row for row in calls if not _went_well(row)]
-        bad = [f"{row.get('requestPath')} ended with {row.get('responseStatusCode')}" for row in failed[:5]]
-        if crons.get("disabledAt") is not None or not crons.get("definitions"):
-            bad.insert(0, f"the cron jobs are switched off (disabledAt {crons.get('disabledAt')})")
-        return Finding(f"switched on; {len(calls)} calls in the log", "; ".join(bad) or None)
-
-    return over_all("cron jobs run and none fails", test)
-
-
-def _went_well(call: Mapping[str, Any]) -> bool:
-    status = venue_answers.number(call.get("responseStatusCode"))
-    return status is not None and 200 <= status < 300 and call.get("level") not in ("error", "fatal")
 
 
 # --- what should not happen -----------------------------------------------------------------------------------------

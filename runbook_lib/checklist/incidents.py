@@ -159,7 +159,7 @@ def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
         "The venue's API or the network, and it usually recovers. If it persists: fly secrets set "
         "HYPERLIQUID_LIVE_ENABLED=false (./runbook halt does it, and what must follow). In every line: the image is "
         "older than the retirement of webData2.",
-        http("fly", "GET /api/v1/apps/{fly.app}/logs", pick="data"),
+        http("fly_logs", "GET /api/v1/apps/{fly.app}/logs", pick="data"),
         state,
         rows(1) & each(seconds_since_reconciled=not_null, status=not_null),
         (_lines(one, "webdata2_apply_failed", "all_mids_fetch_failed", "state_drift", "tick_failed"), state),

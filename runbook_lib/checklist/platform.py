@@ -11,6 +11,7 @@ from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 from runbook_lib.agentic_trading.machines import deployment_of
+from runbook_lib.checklist.web_app import in_production
 from runbook_lib.commands.command import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each, text
 from runbook_lib.errors import ConfigError
@@ -123,9 +124,9 @@ def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
 
     ``found`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
     """
-    there = set(_for_production(found))
+    there = in_production(found)
     body = [
-        {"key": name, "value": value, "type": _kind(value), "target": ["production"]}
+        {"key": name, "value": value, "type": _kind_of(there.get(name), value), "target": ["production"]}
         for name, value in wanted.items()
         if _kind(value) == "plain" or name not in there
     ]
@@ -136,12 +137,14 @@ def production_variables(*names: str, **readable: str) -> Expectation:
     """Each name is set for production, and each readable one has this value. ``A|B`` means either name."""
 
     def test(found: Reply) -> Finding:
-        live = _for_production(found)
+        live = in_production(found)
         missing = [n for n in names if not any(one in live for one in n.split("|"))]
         bad = [f"{n} is missing for production" for n in [*missing, *(n for n in readable if n not in live)]]
         for name, value in readable.items():
             got = live[name].get("value") if name in live else value
-            if got != value:
+            if name in live and live[name].get("type") == "sensitive":
+                bad.append(f"{name} is sensitive, so nobody can read it: remove it in Vercel, and set it again (0.4d)")
+            elif got != value:
                 bad.append(f"{name}: expected {value!r}, found {got!r}")
         public = sorted(name for name in live if name.startswith("NEXT_PUBLIC_SUPABASE_"))
         return Finding(
@@ -224,18 +227,12 @@ def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple
     return words, None
 
 
-def _for_production(found: Reply) -> dict[str, Mapping[str, Any]]:
-    """The rows of variables that are set for production, by key; ``target`` is a name or a list of them."""
-    rows: dict[str, Mapping[str, Any]] = {}
-    for row in found.rows:
-        target = row.get("target")
-        targets = target if isinstance(target, list | tuple) else [target]
-        if "production" in targets:
-            rows[str(row.get("key"))] = row
-    return rows
-
-
 def _kind(value: str) -> str:
     """Vercel's type for a value: one with a secret in it, named by its variable, must not be readable."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
+
+
+def _kind_of(there: Mapping[str, Any] | None, value: str) -> str:
+    """Vercel's type for a variable: what is sensitive cannot become anything else."""
+    return "sensitive" if there is not None and there.get("type") == "sensitive" else _kind(value)

@@ -55,7 +55,7 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
     return {
         str(row[column]): row
         for row in rows
-        if row.get(column) in names(secret) and "production" in (row.get("target") or ["production"])
+        if row.get(column) in names(secret) and ("target" not in row or "production" in (row["target"] or ()))
     }
 
 

@@ -225,6 +225,22 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
     return over_each(phrase or "an answer", test, errors_allowed=status is not None)
 
 
+def turned_away() -> Expectation:
+    """Expect that the service itself answers 401.
+
+    A page with that status is of something in front of it, such as deployment protection: the service was never asked.
+    """
+
+    def test(found: Reply) -> Finding:
+        seen = f"status={found.status}"
+        if found.text.lstrip().startswith("<"):
+            return Finding(seen, f"{seen} with a page: deployment protection answered, not the service: {found.error}")
+        said = _short(found.error or found.text)
+        return Finding(seen, None if found.status == 401 else f"expected status 401, found {found.status}: {said}")
+
+    return over_each("turned away", test, errors_allowed=True)
+
+
 def text(pattern: str, phrase: str | None = None) -> Expectation:
     """Output or body that the regular expression matches."""
 

@@ -152,6 +152,13 @@ class Deployment(Answer):
     readyState: Name
 
 
+class Requests(Answer):
+    """A page of the request log, and whether there are more."""
+
+    rows: list[dict[str, Any]]
+    hasMoreRows: StrictBool
+
+
 # --- the venue ------------------------------------------------------------------------------------------------------
 
 
@@ -317,8 +324,8 @@ ROUTES: dict[str, dict[str, Shape]] = {
         "GET /v1/apps/*/secrets": Shape("a list of secrets", Secrets),
         "POST /v1/apps/*/secrets": Shape("a list of secrets", Secrets),
         "GET /v1/tokens/current": Shape("what the token may do", Tokens),
-        "GET /api/v1/apps/*/logs": Shape("a page of a log", Lines),
     },
+    "fly_logs": {"GET /api/v1/apps/*/logs": Shape("a page of a log", Lines)},
     "vercel": {
         "GET /v9/projects/*": Shape("a project", Project),
         "GET /v10/projects/*/env": Shape("a list of variables", Variables),
@@ -327,6 +334,7 @@ ROUTES: dict[str, dict[str, Shape]] = {
         "GET /v13/deployments/*": Shape("a deployment", Deployment),
         "POST /v13/deployments": Shape("a deployment", Deployment),
     },
+    "vercel_logs": {"GET /api/logs/request-logs": Shape("a page of requests", Requests)},
     "openrouter": {"GET /api/v1/key": Shape("a key with its data", Key)},
     "hyperliquid": {"POST /exchange": Shape("what became of an action", Taken)},
     "registry": {"GET /*": PAGE, "HEAD /*": PAGE},

@@ -46,7 +46,7 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
     found = variables(services, board, part)
     since = so_since(found, wanted)
     if since is None:
-        reply = insist(services, board, part, upsert(services, wanted, found), until)
+        reply = insist(services, board, part, upsert(wanted, found), until)
         created = [row for row in _items(reply, "created") if row.get("updatedAt")]
         failed = [str(row.get("error")) for row in _items(reply, "failed")]
         if reply.error or failed or not created:
@@ -64,7 +64,7 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
 
 def variables(services: Services, board: Board, part: str) -> dict[str, Row]:
     """What is set for production, by name; nothing if Vercel does not tell: then it is set anew."""
-    listed = vercel(services, "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
+    listed = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     try:
         reply = look(services, board, part, listed, board.now())  # once: setting them is what matters
     except ServiceError:
@@ -79,13 +79,13 @@ def so_since(found: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
     return max(int(found[key].get("updatedAt") or 0) for key in wanted)
 
 
-def upsert(services: Services, wanted: Mapping[str, str], found: Mapping[str, Row]) -> Http:
+def upsert(wanted: Mapping[str, str], found: Mapping[str, Row]) -> Http:
     """The request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
     body = [
         {"key": key, "value": value, "type": found.get(key, {}).get("type") or "plain", "target": ["production"]}
         for key, value in wanted.items()
     ]
-    return vercel(services, "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
+    return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
 def redeploy(services: Services, board: Board, part: str, since: int, until: float) -> str | None:
@@ -95,8 +95,8 @@ def redeploy(services: Services, board: Board, part: str, since: int, until: flo
     """
     project = services.settings.vercel.project
     serving = serves(services, board, part, until)
-    asked = vercel(
-        services,
+    asked = http(
+        "vercel",
         "GET /v7/deployments",
         query={"projectId": project, "target": "production", "limit": 20},
         pick="deployments",
@@ -107,7 +107,7 @@ def redeploy(services: Services, board: Board, part: str, since: int, until: flo
     if not serving.get("id"):
         raise ServiceError(f"no deployment serves production that could be built again: {listed.error or 'none named'}")
     body = {"name": project, "deploymentId": serving["id"], "target": "production"}
-    made = insist(services, board, part, vercel(services, "POST /v13/deployments", json=body), until)
+    made = insist(services, board, part, http("vercel", "POST /v13/deployments", json=body), until)
     if made.error:
         raise ServiceError(f"the redeploy was refused: {made.error}")
     return str(made.rows[0].get("id") or made.rows[0].get("uid")) if made.rows else None
@@ -115,7 +115,7 @@ def redeploy(services: Services, board: Board, part: str, since: int, until: flo
 
 def serves(services: Services, board: Board, part: str, until: float) -> Row:
     """The deployment that serves production; nothing if Vercel does not tell."""
-    project = vercel(services, "GET /v9/projects/{vercel.project}", pick="targets.production")
+    project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     found = look(services, board, part, project, until)
     return found.rows[0] if found.rows else {}
 
@@ -204,13 +204,6 @@ def by_environment(services: Services, board: Board, live: str) -> None:
         board.end("refusal", "unknown", complaint=f"{proof}; the web app itself answers {reply.error}")
     else:
         board.end("refusal", "passed", proof)
-
-
-def vercel(services: Services, request: str, **options: Any) -> Http:
-    """A request to Vercel, in the profile's team if it names one."""
-    team = services.settings.vercel.team
-    options["query"] = {**options.get("query", {}), **({"teamId": team} if team else {})}
-    return http("vercel", request, **options)
 
 
 def state(row: Mapping[str, Any]) -> str:

@@ -1,28 +1,27 @@
-"""Puts the stand-ins of one rehearsal together and serves them."""
+"""Put the stand-ins of one rehearsal together, and serve them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp
 
-from runbook_lib.rehearsal import named_faults, openrouter, states
+from runbook_lib.rehearsal import deadman, named_faults, openrouter, states
 from runbook_lib.rehearsal.exchange import hyperliquid_api
 from runbook_lib.rehearsal.exchange.exchange import Exchange
-from runbook_lib.rehearsal.fly import apps, fly_api, runner_forks
+from runbook_lib.rehearsal.fly import apps, fly_api, logs_api, registry_api, runner_forks
 from runbook_lib.rehearsal.person import gestures, person_api
 from runbook_lib.rehearsal.supabase import management_api
-from runbook_lib.rehearsal.vercel import project, vercel_api
+from runbook_lib.rehearsal.vercel import project, request_log_api, vercel_api
 from runbook_lib.rehearsal.web_app import cron_endpoints
 from runbook_lib.rehearsal.world import http_faults, http_server
 from runbook_lib.rehearsal.world.folders import write_json
 from runbook_lib.rehearsal.world.world import World
-
-SERVICES = ("fly", "registry", "vercel", "web", "supabase", "hyperliquid", "openrouter", "person")
 
 
 class Assembly:
@@ -31,10 +30,11 @@ class Assembly:
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.state: str = options["state"]
         self.faults: list[str] = options["faults"]
-        self.sockets = http_server.bind(SERVICES)
+        self.sockets = http_server.bind(http_server.HOSTS)
         addresses = {name: http_server.address(bound) for name, bound in self.sockets.items()}
         addresses |= {"repository": str(folder / "repository"), "database": database.url}
-        addresses["deadman"] = f"{addresses['person']}/alive"
+        self.check = str(uuid.uuid4())
+        addresses["deadman"] += f"/{self.check}"
         self.world = World(folder, addresses, environment, float(options["tick"]), database=database)
         self.runners = runner_forks.ForkServer(started=partial(self.world.record, "runners"))
         self._fill()
@@ -42,7 +42,7 @@ class Assembly:
     def _fill(self) -> None:
         """Make the state of every stand-in."""
         world = self.world
-        world.faults = http_faults.Faults(frozenset(SERVICES))
+        world.faults = http_faults.Faults(frozenset(http_server.HOSTS))
         world.fly = self._fly()
         world.hyperliquid = Exchange(time.time)
         # a tick stands for five minutes, so a minute of the venue's limits is a fifth of it
@@ -71,16 +71,19 @@ class Assembly:
         )
 
     def apps(self) -> dict[str, ASGIApp]:
-        """The HTTP of every stand-in, by the name of its address."""
+        """Return the HTTP of every stand-in, by the name of its address."""
         world = self.world
         return {
             "fly": fly_api.app(world.fly),
-            "registry": fly_api.registry_app(world.fly),
+            "fly_logs": logs_api.app(world.fly),
+            "registry": registry_api.app(world.fly),
             "vercel": vercel_api.app(world.vercel),
+            "vercel_logs": request_log_api.app(world.vercel),
             "web": cron_endpoints.app(world.web),
             "supabase": management_api.app(world.supabase),
             "hyperliquid": hyperliquid_api.app(world.hyperliquid),
             "openrouter": openrouter.app(world.openrouter),
+            "deadman": deadman.app(self.check),
             "person": person_api.app(world.person),
         }
 

@@ -19,6 +19,7 @@ from runbook_lib.commands.expectations import (
     reply,
     rows,
     text,
+    turned_away,
 )
 from runbook_lib.errors import RunbookError
 from runbook_lib.services.services import Services
@@ -128,7 +129,7 @@ def probes(settings: Settings) -> list[Probe]:
         Probe(
             "web app",
             (http("web", "GET /api/jobs/heartbeat-sweep", headers={"Authorization": "Bearer not-the-secret"}),),
-            reply(401),
+            turned_away(),
             "0.5, 3.2",
             "the web app must answer at web.url and turn a wrong cron secret away",
         ),

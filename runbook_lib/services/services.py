@@ -109,7 +109,7 @@ class Services:
         """The command as text that can be pasted into psql or a shell."""
         if isinstance(command, Http):
             service = self.settings.service(command.service)
-            return command.text(service.url, authorization(service))
+            return self._scoped(command).text(service.url, authorization(service))
         if isinstance(command, Series) and command.commands:
             return "\n".join(map(self.shown, command.commands))
         return command.text()
@@ -127,7 +127,7 @@ class Services:
                 url = self.settings.service(command.service).url
                 reply = Reply(tuple(websocket.subscribe(url, command.subscriptions, command.within)))
             case Http():
-                reply = self._web.request(command, seconds)
+                reply = self._web.request(self._scoped(command), seconds)
             case Shell():
                 reply = shell.run(command, self.settings.budgets.build, self._redact)
             case RoundTrip():
@@ -144,6 +144,10 @@ class Services:
         if read_only:
             return self.database.look([command], seconds)
         return self.database.change([command], seconds, keep=True)
+
+    def _scoped(self, command: Http) -> Http:
+        """The request with what its service wants in every query, so that what is shown is what is sent."""
+        return replace(command, query={**command.query, **self.settings.query(command.service)})
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
         """Send one after another, until one is refused; nobody knows what became of those before a lost answer."""

@@ -225,7 +225,10 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
     body = parsed(text)
     known = text if body is NOT_JSON else body
     if not answer.good:
-        error = f"HTTP {answer.status} {answer.reason}: {drop_text(known)}"[:LAST]
+        # Not followed: where a redirect leads is another host, and the operator's to decide.
+        location = answer.headers.get("location")
+        elsewhere = f" to {redact.text(location)}" if location else ""
+        error = f"HTTP {answer.status} {answer.reason}{elsewhere}: {drop_text(known)}"[:LAST]
         return Reply(_rows(known, answer, command.pick), answer.status, error, _text(known, text), again=_again(answer))
     if complaint := shape_of(command).complaint(body):
         shown = drop_text(known).strip()[:SHOWN]

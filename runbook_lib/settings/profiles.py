@@ -136,8 +136,10 @@ class Settings(Part):
     database: Database
     supabase: Service
     fly: Fly
+    fly_logs: Service  # another host than the machines', and another scheme
     registry: Service
     vercel: Vercel
+    vercel_logs: Service  # another host too: the history that `vercel logs` reads
     web: Web
     hyperliquid: Venue
     openrouter: Service
@@ -172,6 +174,11 @@ class Settings(Part):
         if name not in known:
             raise ConfigError(f"no service {name!r} in profile {self.name!r}: {nearest(name, known)}")
         return known[name]
+
+    def query(self, service: str) -> dict[str, str]:
+        """What every request to a service carries in its query: to Vercel the team, without which it finds nothing."""
+        team = self.vercel.team if service in ("vercel", "vercel_logs") else None
+        return {"teamId": team} if team else {}
 
     def variable(self, name: str) -> str:
         """The environment's value of a variable the profile names."""

@@ -15,6 +15,17 @@ from runbook_lib.records import plan
 # What a service, a tool or an expectation really says, the step it says it at, and the entry that must answer first.
 SAID = [
     ("HTTP 401 Unauthorized: {}", "0.5a", "cron secret mismatch"),
+    (
+        "expected status 200, found 401: HTTP 401 Unauthorized: <!doctype html><title>Authentication Required</title>",
+        "0.5a",
+        "deployment protection",
+    ),
+    ("status=401 with a page: deployment protection answered, not the service", "0.5c", "deployment protection"),
+    (
+        "expected status 200, found 308: HTTP 308 Permanent Redirect to https://www.trading.example/: Redirecting...",
+        "0.5a",
+        "address that leads elsewhere",
+    ),
     ("expected status 200, found 401: HTTP 401 Unauthorized: ", "0.5b", "cron secret mismatch"),
     ("expected status 200, found 500: HTTP 500 Internal Server Error: {}", "0.5b", "cron endpoint broken"),
     ('expected status 401, found 200: {"checked":0}', "0.5c", "cron endpoint open"),

@@ -36,12 +36,16 @@ def fly(seconds: float, message: str) -> dict[str, Any]:
 
 
 def vercel(seconds: float, message: str, level: str = "error") -> dict[str, Any]:
-    return {"timestampInMs": milliseconds(seconds), "level": level, "message": message}
+    request = {"timestamp": milliseconds(seconds), "logs": [{"level": level, "message": message}]}
+    return {"rows": [request], "hasMoreRows": False}
 
 
-def machine(name: str = "m1", deployment: str | None = None, *, killed: bool = False) -> dict[str, Any]:
+def machine(
+    name: str = "m1", deployment: str | None = None, *, killed: bool = False, nested: bool = False
+) -> dict[str, Any]:
     exits = {"type": "exit", "status": "stopped", "timestamp": milliseconds(3)}
-    exits["request"] = {"exit_event": {"exit_code": 137, "oom_killed": killed}}
+    event = {"exit_event": {"exit_code": 137, "oom_killed": killed}}
+    exits["request"] = {"MonitorEvent": event} if nested else event
     env = {"DEPLOYMENT_ID": deployment} if deployment else {}
     return {"id": name, "state": "stopped", "config": {"env": env}, "events": [exits, {"type": "launch"}]}
 
@@ -102,6 +106,24 @@ def test_a_machine_that_ran_out_of_memory_says_so() -> None:
     assert cause(machine())[1].startswith("unknown")
 
 
+def test_how_a_machine_ended_is_read_one_level_deeper_too() -> None:
+    assert cause(machine(killed=True, nested=True))[0].startswith("machine out of memory (in machine m1)")
+    assert judge(machines_named(DEPLOYMENT), [Reply((machine(nested=True),))]).seen == "m1 stopped (exit 137)"
+
+
+def test_a_place_that_refuses_keeps_no_other_evidence_back() -> None:
+    refused = Reply(({"error": {"message": "no"}},), 403, "HTTP 403 Forbidden: no")
+    known = judge(known_cause(DEPLOYMENT), [Reply(), Reply((fly(2, WRONG_PASSWORD),)), refused])
+    assert known.seen.startswith("runner has a wrong database password")
+    unknown = judge(known_cause(DEPLOYMENT), [Reply(), Reply((fly(2, "odd"),)), refused]).complaint or ""
+    assert unknown.startswith("unknown: none of the last of 1 lines")
+    assert unknown.endswith("not read: HTTP 403 Forbidden: no")
+
+
+def test_without_the_database_nothing_is_diagnosed() -> None:
+    assert judge(known_cause(DEPLOYMENT), [Reply(error="gone"), Reply()]).complaint == "gone"
+
+
 def test_a_lost_heartbeat_decides_nothing() -> None:
     assert "(error_text like 'heartbeat lost:%%') is not true as decisive" in written_down(DEPLOYMENT).statement
 
@@ -111,7 +133,7 @@ def test_a_lost_heartbeat_decides_nothing() -> None:
         st.none() | st.integers() | st.text(max_size=3),
         lambda x: (
             st.dictionaries(
-                st.sampled_from(["events", "request", "exit_event", "config", "env", "attributes", "timestampInMs"]), x
+                st.sampled_from(["events", "request", "exit_event", "config", "env", "attributes", "rows", "logs"]), x
             )
             | st.lists(x, max_size=2)
         ),
@@ -119,7 +141,12 @@ def test_a_lost_heartbeat_decides_nothing() -> None:
     )
 )
 def test_rows_of_any_shape_are_survived(odd: Any) -> None:
-    rows = ({"events": odd}, {"attributes": odd}, {"timestampInMs": odd}, {"id": "m1", "config": odd, "events": [odd]})
+    rows = (
+        {"events": odd},
+        {"attributes": odd},
+        {"rows": odd, "hasMoreRows": odd},
+        {"id": "m1", "config": odd, "events": [odd]},
+    )
     cause(*rows)
     judge(machines_named(DEPLOYMENT), [Reply(rows)])
 

@@ -68,21 +68,6 @@ def test_a_fill_that_no_row_tells_of_is_named_once_a_row_could_have_been_written
     assert judged(first_day.fills_have_rows(12.0), answer({"cloid": "0x1"}), fills).complaint is None
 
 
-def test_a_cron_call_that_failed_rings_and_a_page_that_failed_does_not():
-    crons = answer({"disabledAt": None, "definitions": [{"path": "/api/jobs/heartbeat-sweep"}]})
-    page = {"requestPath": "/skills", "responseStatusCode": 500, "level": "error"}
-    sweep = {"requestPath": "/api/jobs/heartbeat-sweep", "responseStatusCode": 500, "level": "error"}
-
-    assert judged(first_day.crons_healthy(), crons, answer(page)).complaint is None
-    assert "heartbeat-sweep ended with 500" in judged(first_day.crons_healthy(), crons, answer(page, sweep)).complaint
-
-
-def test_crons_that_are_switched_off_ring():
-    off = answer({"disabledAt": 1763800000000, "definitions": [{"path": "/api/jobs/heartbeat-sweep"}]})
-
-    assert "switched off" in judged(first_day.crons_healthy(), off, answer()).complaint
-
-
 def test_gaps_are_of_ticks_or_of_reconciliations():
     with pytest.raises(ConfigError, match="tick or reconciled"):
         first_day.gaps("heartbeat", 1, "2026-11-22T00:00:00Z", "now")

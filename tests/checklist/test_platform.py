@@ -251,6 +251,17 @@ def test_a_secret_that_is_there_for_preview_only_is_set(target: Any) -> None:
     assert "FLY_API_TOKEN" in body(set_variables(of(variable("FLY_API_TOKEN", target)), WANTED))
 
 
+def test_what_is_sensitive_stays_sensitive_whatever_its_value() -> None:
+    there = of({**variable("FLY_LIVE_RUNNER_APP"), "type": "sensitive"})
+    assert body(set_variables(there, WANTED))["FLY_LIVE_RUNNER_APP"] == "sensitive"
+
+
+def test_a_readable_value_that_nobody_can_read_is_told_apart_from_a_wrong_one() -> None:
+    hidden = {**variable("FLY_LIVE_RUNNER_REGION", value=""), "type": "sensitive"}
+    said = complaint(LIVE, of(variable("CRON_SECRET"), variable("POSTGRES_PASSWORD"), hidden))
+    assert said.startswith("FLY_LIVE_RUNNER_REGION is sensitive, so nobody can read it")
+
+
 def test_setting_variables_overwrites_and_is_sent_once() -> None:
     command = set_variables(of(), WANTED)
     assert (command.method, command.target) == ("POST", "/v10/projects/{vercel.project}/env?upsert=true")

@@ -27,6 +27,7 @@ VERCEL = Reply(
         {"key": "POSTGRES_PASSWORD", "type": "encrypted", "target": "production", "updatedAt": 1},
         {"key": "CRON_SECRET", "type": "sensitive", "target": ["production"], "updatedAt": 1},
         {"key": PASSWORD, "type": "plain", "target": ["preview"], "updatedAt": 1},
+        {"key": PASSWORD, "type": "plain", "target": [], "customEnvironmentIds": ["env_1"], "updatedAt": 1},
     )
 )
 NOTED = Reply(

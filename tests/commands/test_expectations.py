@@ -31,6 +31,7 @@ from runbook_lib.commands.expectations import (
     rows,
     same,
     text,
+    turned_away,
     value,
     version,
 )
@@ -337,3 +338,22 @@ def test_a_test_of_the_librarys_own_sees_no_refused_reply() -> None:
         raise AssertionError(replies)
 
     assert complaint(holds("mine", never), of(error="gone")) == "gone"
+
+
+# --- refused by whom
+
+
+def test_a_refusal_of_the_services_own_is_one() -> None:
+    assert complaint(turned_away(), of({"error": "unauthorized"}, status=401, error="HTTP 401 Unauthorized")) == ""
+    assert complaint(turned_away(), of(status=401, error="HTTP 401 Unauthorized: unauthorized", text="no")) == ""
+
+
+@pytest.mark.parametrize("page", ["<!doctype html><title>Authentication Required</title>", "\n <HTML>"])
+def test_a_page_in_front_of_a_service_is_no_refusal_of_its_own(page: str) -> None:
+    said = complaint(turned_away(), of(status=401, error=f"HTTP 401 Unauthorized: {page}", text=page))
+    assert said.startswith("status=401 with a page: deployment protection answered")
+
+
+@pytest.mark.parametrize("status", [200, 308, 403, 500])
+def test_another_status_is_no_refusal(status: int) -> None:
+    assert complaint(turned_away(), of(status=status)).startswith(f"expected status 401, found {status}")

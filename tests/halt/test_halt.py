@@ -27,7 +27,6 @@ from runbook_lib.halt.unhalt import unhalt
 from runbook_lib.records import alarms, history, ledger, run_record, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
-from runbook_lib.services.services import Services
 from tests.halting import APP, LIMITS, Platform, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,7 +148,7 @@ def test_no_command_is_left_behind_for_a_runner_that_is_started_again(platform, 
 
 def test_a_variable_keeps_its_type_for_a_sensitive_one_cannot_become_plain(platform):
     found = {"DEPLOYMENTS_DISABLED": {"type": "sensitive", "value": ""}}
-    body = upsert(Services(platform.settings()), {"DEPLOYMENTS_DISABLED": "true", "OTHER": "1"}, found).json
+    body = upsert({"DEPLOYMENTS_DISABLED": "true", "OTHER": "1"}, found).json
     assert [one["type"] for one in body] == ["sensitive", "plain"]
 
 

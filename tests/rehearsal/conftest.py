@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
@@ -51,13 +52,40 @@ def vercel(rehearsal: Running) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def person(rehearsal: Running) -> Iterator[httpx.Client]:
-    with client(rehearsal, "person") as opened:
+    with client(rehearsal, "person", "REHEARSAL_TOKEN") as opened:
         yield opened
 
 
 def client(running: Running, service: str, token: str | None = None) -> httpx.Client:
     headers = {"authorization": f"Bearer {running.environment[token]}"} if token else {}
-    return httpx.Client(base_url=running.addresses[service], headers=headers, timeout=10, trust_env=False)
+    params = {"teamId": "team_rehearsal"} if service.startswith("vercel") else {}
+    return httpx.Client(
+        base_url=running.addresses[service], headers=headers, params=params, timeout=30, trust_env=False
+    )
+
+
+@contextmanager
+def fault(running: Running, **what: Any) -> Iterator[dict[str, Any]]:
+    """An HTTP fault for the length of a block; `AssertionError` with the refusal where it is not accepted."""
+    with client(running, "person", "REHEARSAL_TOKEN") as person:
+        made = person.post("/http-faults", json=what)
+        assert made.status_code == 201, made.text
+        try:
+            yield made.json()
+        finally:
+            person.delete(f"/http-faults/{made.json()['id']}")
+
+
+@contextmanager
+def named_fault(running: Running, name: str) -> Iterator[dict[str, Any]]:
+    """A fault by its name for the length of a block."""
+    with client(running, "person", "REHEARSAL_TOKEN") as person:
+        entered = person.post(f"/faults/{name}")
+        assert entered.status_code == 201, entered.text
+        try:
+            yield entered.json()
+        finally:
+            person.delete(f"/faults/{name}")
 
 
 def eventually(look: Callable[[], Found], *, within: float = 10.0) -> Found:

@@ -17,7 +17,7 @@ from runbook_lib.rehearsal.exchange import hyperliquid_api
 from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 from runbook_lib.rehearsal.world import http_server
-from tests.rehearsal.conftest import eventually
+from tests.rehearsal.conftest import eventually, fault
 
 FIVE = (
     "SUPABASE_URL",
@@ -168,7 +168,11 @@ class Operated:
         return self.api.get(f"/v1/apps/{self.app}/machines/{machine}").json()["state"]
 
     def console(self, machine):
-        page = self.api.get(f"/api/v1/apps/{self.app}/logs", params={"instance": machine}).json()
+        page = httpx.get(
+            f"{self.running.addresses['fly_logs']}/api/v1/apps/{self.app}/logs",
+            params={"instance": machine},
+            headers={"Authorization": f"FlyV1 {self.running.environment['FLY_API_TOKEN']}"},
+        ).json()
         lines = [line["attributes"] for line in page["data"]]
         return [line["message"] for line in lines if line["meta"]["event"]["provider"] == "app"]
 
@@ -180,15 +184,9 @@ class Operated:
 
     # -- faults
 
-    @contextmanager
     def fault(self, **what):
         """A fault on a route of a stand-in."""
-        made = httpx.post(f"{self.running.addresses['person']}/http-faults", json=what)
-        assert made.status_code == 201, made.text
-        try:
-            yield
-        finally:
-            httpx.delete(f"{self.running.addresses['person']}/http-faults/{made.json()['id']}")
+        return fault(self.running, **what)
 
 
 def changed(skill=SKILL, **parts):

@@ -17,7 +17,8 @@ import pytest
 from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal.lifecycle import attach, find, rehearse, stop, sweep
 from runbook_lib.rehearsal.world import folders, processes
-from tests.rehearsal.conftest import connect, eventually
+from runbook_lib.rehearsal.world.http_server import HOSTS
+from tests.rehearsal.conftest import client, connect, eventually
 
 SUPERVISOR = """
 import signal, sys, time
@@ -60,9 +61,9 @@ def descendants(pid):
 
 
 def test_everything_in_the_list_of_addresses_answers(rehearsal):
-    for service in ("vercel", "web", "supabase", "openrouter", "person", "fly"):
+    for service in HOSTS:
         reply = httpx.get(rehearsal.addresses[service] + "/nothing/here")
-        assert reply.headers["content-type"] == "application/json", service
+        assert f"the rehearsal's {HOSTS[service]} knows no GET" in reply.json()["error"]
     with connect(rehearsal) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
@@ -177,7 +178,8 @@ def test_a_kept_rehearsal_outlives_its_command_until_it_is_stopped():
     code = "from runbook_lib.rehearsal.lifecycle import keep; print(keep().folder)"
     folder = Path(subprocess.check_output([sys.executable, "-c", code], text=True).strip())
     running = attach(folder)
-    assert httpx.get(running.addresses["person"] + "/gestures").status_code == 200
+    with client(running, "person", "REHEARSAL_TOKEN") as person:
+        assert person.get("/gestures").status_code == 200
     started = processes.recorded(folder)
     stop(folder)
     assert living(started) == []

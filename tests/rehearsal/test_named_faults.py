@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.rehearsal.named_faults import known
-from runbook_lib.rehearsal.world.http_faults import named_fault
 from runbook_lib.rehearsal.world.loopback import WEB_APP, source_of
-from tests.rehearsal.conftest import client, connect, eventually
+from tests.rehearsal.conftest import client, connect, eventually, named_fault
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +24,13 @@ def test_a_fault_there_is_not_names_the_nearest():
 
 
 def test_a_rehearsal_may_start_with_faults_in_force():
-    with rehearse(faults=["no-backup"]) as running, client(running, "person") as person:
+    with rehearse(faults=["no-backup"]) as running, client(running, "person", "REHEARSAL_TOKEN") as person:
         assert [fault["name"] for fault in person.get("/faults").json() if fault["active"]] == ["no-backup"]
         assert person.post("/gestures/backup").status_code == 409
 
 
 def test_every_fault_can_be_entered_and_left(first_day):
-    with client(first_day, "person") as person:
+    with client(first_day, "person", "REHEARSAL_TOKEN") as person:
         for name in known():
             assert person.post(f"/faults/{name}").status_code == 201, name
             active = [fault["name"] for fault in person.get("/faults").json() if fault["active"]]
@@ -47,10 +46,10 @@ def test_a_fault_works_while_it_is_in_force(first_day):
     with client(first_day, "openrouter", "OPENROUTER_API_KEY") as openrouter:
         usage = lambda: openrouter.get("/api/v1/key").json()["data"]["usage"]  # noqa: E731
         before = usage()
-        with named_fault(first_day.addresses["person"], "spending-disagrees"):
+        with named_fault(first_day, "spending-disagrees"):
             assert usage() >= 2 * before
         assert usage() < 2 * before
-    with pytest.raises(ServiceError, match="did you mean"), named_fault(first_day.addresses["person"], "web-dwon"):
+    with pytest.raises(AssertionError, match="did you mean"), named_fault(first_day, "web-dwon"):
         pass
 
 
@@ -80,7 +79,7 @@ def agent_state(look):
 
 def test_a_live_deployment_is_in_error_and_runs_again(live, look):
     status = "select status, error_text from public.deployments where broker_kind <> 'paper'"
-    with named_fault(live.addresses["person"], "live-in-error"):
+    with named_fault(live, "live-in-error"):
         assert look(status) == [("error", "Connection terminated unexpectedly")]
     assert look(status) == [("running", None)]
 
@@ -94,14 +93,14 @@ def test_a_second_machine_runs_the_same_deployment_until_it_is_taken_back(live):
             return [machine["config"]["env"]["DEPLOYMENT_ID"] for machine in started]
 
         [deployment] = runs()
-        with named_fault(live.addresses["person"], "two-machines"):
+        with named_fault(live, "two-machines"):
             eventually(lambda: runs() == [deployment, deployment])
         eventually(lambda: runs() == [deployment])
 
 
 def test_agent_state_says_another_equity_than_the_venue(live, look):
     before = agent_state(look)[0]
-    with named_fault(live.addresses["person"], "runner-misstates-equity"):
+    with named_fault(live, "runner-misstates-equity"):
         eventually(lambda: agent_state(look)[0] > before + 4)
     eventually(lambda: abs(agent_state(look)[0] - before) < 2)
 
@@ -111,14 +110,14 @@ def test_agent_state_says_another_size_than_the_venue(live, look):
         return [abs(position["sizeBase"]) for position in agent_state(look)[1]]
 
     assert all(size < 0.005 for size in sizes())
-    with named_fault(live.addresses["person"], "runner-misstates-positions"):
+    with named_fault(live, "runner-misstates-positions"):
         eventually(lambda: any(size > 0.005 for size in sizes()))
     eventually(lambda: all(size < 0.005 for size in sizes()))
 
 
 def test_heartbeats_lie_in_the_future(live, look):
     assert agent_state(look)[2] <= 0
-    with named_fault(live.addresses["person"], "runner-beats-ahead"):
+    with named_fault(live, "runner-beats-ahead"):
         eventually(lambda: agent_state(look)[2] > 500)
     eventually(lambda: agent_state(look)[2] <= 0)
 
@@ -127,9 +126,9 @@ def test_the_key_is_nearly_spent_or_about_to_expire(live):
     with client(live, "openrouter", "OPENROUTER_API_KEY") as openrouter:
         key = lambda: openrouter.get("/api/v1/key").json()["data"]  # noqa: E731
         assert key()["expires_at"] is None
-        with named_fault(live.addresses["person"], "key-nearly-spent"):
+        with named_fault(live, "key-nearly-spent"):
             assert key()["limit_remaining"] == pytest.approx(0.4)
-        with named_fault(live.addresses["person"], "key-expires-soon"):
+        with named_fault(live, "key-expires-soon"):
             assert key()["expires_at"] is not None
         assert key()["limit_remaining"] > 1
 
@@ -139,7 +138,7 @@ def test_every_part_of_the_platform_asks_the_venue_from_an_address_of_its_own(li
     [deployment] = look("select id::text from public.deployments where broker_kind <> 'paper'")[0]
     parts = [source_of(deployment), source_of(WEB_APP), source_of("another deployment")]
     assert len({*parts, "127.0.0.1"}) == 4
-    with named_fault(live.addresses["person"], "venue-true-minute"), client(live, "hyperliquid") as venue:
+    with named_fault(live, "venue-true-minute"), client(live, "hyperliquid") as venue:
         answers = [venue.post("/info", json={"type": "userRole", "user": "0x" + "ab" * 20}) for _ in range(21)]
         assert [answer.status_code for answer in answers[-2:]] == [200, 429]
         beat = agent_state(look)[2]

@@ -27,7 +27,7 @@ def test_a_state_there_is_not_names_the_nearest():
 
 
 def test_after_phase_0_a_deployment_needs_nothing_more():
-    with rehearse(state="paper_ready") as running, client(running, "person") as person:
+    with rehearse(state="paper_ready") as running, client(running, "person", "REHEARSAL_TOKEN") as person:
         person.post("/gestures/author").raise_for_status()
         assert person.post("/gestures/deploy_paper").raise_for_status().json()["machine_id"]
         with client(running, "vercel", "VERCEL_TOKEN") as vercel:
@@ -38,7 +38,7 @@ def test_after_phase_0_a_deployment_needs_nothing_more():
 
 
 def test_a_boot_that_failed_left_its_reason_and_the_next_one_succeeds():
-    with rehearse(state="boot_failed") as running, client(running, "person") as person:
+    with rehearse(state="boot_failed") as running, client(running, "person", "REHEARSAL_TOKEN") as person:
         failed = "select error_text from public.deployments where status = 'error'"
         assert rows(running, failed) == [('password authentication failed for user "postgres"',)]
         person.post("/gestures/deploy_paper").raise_for_status()

@@ -246,6 +246,12 @@ def test_a_notification_goes_round(services):
 # --- HTTP -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_redirect_is_not_followed_and_says_where_it_leads(services):
+    found = services.look(http("openrouter", "GET /elsewhere/x"))
+    assert found.status == 308
+    assert found.error.startswith("HTTP 308 Permanent Redirect to https://www.trading.example/?key=")
+
+
 def test_an_error_status_is_an_answer_with_the_vendors_words(services):
     found = services.look(http("openrouter", "GET /status/418"))
     assert found.status == 418 and "as asked" in found.error and "tok_1234567890" not in found.error

@@ -34,7 +34,7 @@ PRODUCTION: dict[str, Any] = yaml.safe_load(
 PRODUCTION |= {"repository": "/srv/platform", "fly": {**PRODUCTION["fly"], "org": "mine"}}
 KEY = "ssh-ed25519 " + "AAAA" * 17
 PRODUCTION |= {"allowed_signers": [f"ada {KEY}"], "archive": "/srv/archive"}
-PRODUCTION["vercel"]["project"] = "trading"
+PRODUCTION["vercel"] |= {"project": "trading", "team": "team_mine"}
 PRODUCTION["web"]["url"] = "https://trading.example"
 
 
@@ -82,13 +82,15 @@ def test_both_profiles_load_once_they_are_filled_in(tmp_path: Path) -> None:
 def test_both_profiles_know_the_same_keys() -> None:
     # A stand-in, and what an operator may do without: a dead man's service.
     assert set(REHEARSAL) - set(PRODUCTION) == {"person", "deadman"}
-    assert set(REHEARSAL["variables"]) == set(PRODUCTION["variables"])
+    assert set(PRODUCTION) - set(REHEARSAL) == {"gates"}
+    assert set(REHEARSAL["variables"]) - set(PRODUCTION["variables"]) == {"REHEARSAL_TOKEN"}
+    assert set(PRODUCTION["variables"]) <= set(REHEARSAL["variables"])
 
 
 def test_production_as_shipped_is_refused_naming_every_key_to_be_filled_in() -> None:
     with pytest.raises(ConfigError, match="still to be filled in") as caught:
         load("production")
-    named = ("project", "repository", "database.url", "fly.org", "vercel.project", "web.url")
+    named = ("project", "repository", "database.url", "fly.org", "vercel.project", "vercel.team", "web.url")
     for key in (*named, "allowed_signers", "archive"):
         assert f"{key} (" in str(caught.value)
 
@@ -165,7 +167,7 @@ def keys(part: dict[str, Any], before: str = "") -> list[str]:
 
 
 OPTIONAL = re.compile(
-    r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep)"
+    r"allowed_signers|archive|allow|person.*|deadman|alerts.*|variables\..*|budgets.*|.*\.(token|scheme|sweep|team)"
 )
 
 
@@ -246,7 +248,7 @@ def test_any_value_anywhere_is_taken_or_refused_in_our_own_words(key: str, value
 
 # --- addresses
 
-SERVICES = ("supabase", "fly", "registry", "vercel", "web", "hyperliquid", "openrouter")
+SERVICES = ("supabase", "fly", "fly_logs", "registry", "vercel", "vercel_logs", "web", "hyperliquid", "openrouter")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -435,7 +437,7 @@ def test_a_command_may_name_any_text_of_the_profile() -> None:
         ("fly.regoin", r"\{fly\.regoin\}: did you mean 'region'"),
         ("flyy.app", "did you mean 'fly'"),
         ("fly.app.x", "there is none to choose from"),
-        ("vercel.team", "has no value in profile 'rehearsal'"),
+        ("hyperliquid.wallet", "has no value in profile 'rehearsal'"),
         ("fly", "is no text in profile"),
         ("budgets.answer", "is no text in profile"),
     ],

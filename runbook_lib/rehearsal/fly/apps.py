@@ -178,8 +178,7 @@ class Fly:
     # -- tokens and limits
 
     def allows(self, token: str, app_name: str | None) -> bool:
-        """Whether a token is good, for ``app_name`` if one is named. Pasted schemes are ignored."""
-        token = token.removeprefix("Bearer ").removeprefix("FlyV1 ").strip()
+        """Tell whether a token is good, for ``app_name`` if one is named."""
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:

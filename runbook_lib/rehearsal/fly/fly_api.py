@@ -1,9 +1,7 @@
-"""The HTTP of Fly's stand-in: ``api.machines.dev`` (/v1) and the logs of ``api.fly.io`` (/api/v1) at one address
-(facts 1.2), and the image registry's at another."""
+"""The HTTP of api.machines.dev: apps, their secrets and machines, as the vendor's OpenAPI and flyctl have them."""
 
 from __future__ import annotations
 
-import base64
 import re
 import shlex
 import signal
@@ -18,15 +16,17 @@ from runbook_lib.rehearsal.fly.machines import PERSISTENT, STOP_TIMEOUT, Machine
 from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
 
 WAIT = 60.0  # seconds: the longest, and the default, of /wait
+LEASE = 10.0  # seconds a lease lasts when nobody says
+NONCE = "fly-machine-lease-nonce"  # the header by which the holder of a lease is known
 UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+STATES = PERSISTENT | {"settled"}  # what may be waited for
 
 
 def app(fly: Fly) -> Starlette:
-    """Both APIs, for whoever has a good token."""
+    """Serve whoever has a good token: documented as Bearer, sent by flyctl as FlyV1, taken as both."""
 
     def admit(ask: Ask) -> None:
-        if not fly.allows(ask.headers.get("authorization", ""), ask.parts.get("app")):
+        if not fly.allows(ask.token("Bearer", "FlyV1"), ask.parts.get("app")):
             raise Refusal(401, "unauthenticated: the token is missing, expired or not for this app")
 
     endpoints = _apps(fly) | _machines(fly)
@@ -34,15 +34,15 @@ def app(fly: Fly) -> Starlette:
 
 
 def body_of(ask: Ask) -> Json:
-    """The JSON object of a request; 400 for anything else."""
-    found = ask.body()
-    if not isinstance(found, dict):
+    """Return the JSON object of a request; 400 for anything else."""
+    body = ask.body()
+    if not isinstance(body, dict):
         raise Refusal(400, "invalid_argument: body is not a JSON object")
-    return found
+    return body
 
 
 def seconds(value: Any, default: float) -> float:
-    """A duration in seconds: a number, or text as Go writes it (``10s``, ``1m30s``)."""
+    """Read a duration in seconds: a number, or text as Go writes it (``10s``, ``1m30s``)."""
     if value in {None, ""}:
         return default
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", str(value))
@@ -52,20 +52,20 @@ def seconds(value: Any, default: float) -> float:
 
 
 def signal_number(name: Any) -> int:
-    """The number of a signal given by name; SIGINT when none is."""
+    """Return the number of a signal given by name; SIGINT when none is."""
     if name and name not in signal.Signals.__members__:
         raise Refusal(400, f"invalid_argument: {name!r} is not a signal")
     return signal.Signals[name or "SIGINT"]
 
 
-# -- apps, secrets, tokens, logs
+# -- apps, secrets, tokens
 
 
 def _apps(fly: Fly) -> dict[str, Endpoint]:
     async def list_apps(ask: Ask) -> Json:
         wanted = ask.query.get("org_slug", fly.organization)
-        found = [one.view() for one in fly.apps.values() if one.organization == wanted]
-        return {"apps": found, "total_apps": len(found)}
+        apps = [app.view() for app in fly.apps.values() if app.organization == wanted]
+        return {"apps": apps, "total_apps": len(apps)}
 
     async def create_app(ask: Ask) -> Response:
         body = body_of(ask)
@@ -83,27 +83,21 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
         return {"secrets": fly.app(ask.parts["app"]).secrets_view()}
 
     async def set_secrets(ask: Ask) -> Json:
-        found = fly.set_secrets(ask.parts["app"], body_of(ask).get("values") or {})
-        return {"secrets": found.secrets_view(), "version": found.secrets_version, "Version": found.secrets_version}
+        app = fly.set_secrets(ask.parts["app"], body_of(ask).get("values") or {})
+        return {"secrets": app.secrets_view(), "version": app.secrets_version, "Version": app.secrets_version}
 
     async def one_secret(ask: Ask) -> Json:
-        found, name = fly.app(ask.parts["app"]), ask.parts["name"]
-        if name not in found.secrets:
+        app, name = fly.app(ask.parts["app"]), ask.parts["name"]
+        if name not in app.secrets:
             raise Refusal(404, f"secret not found: {name}")
         if ask.method == "DELETE":
-            fly.set_secrets(found.name, {name: None})
-            return {"version": found.secrets_version, "Version": found.secrets_version}
-        [view] = [one for one in found.secrets_view() if one["name"] == name]
-        return view | {"version": found.secrets_version}
+            fly.set_secrets(app.name, {name: None})
+            return {"version": app.secrets_version, "Version": app.secrets_version}
+        [view] = [secret for secret in app.secrets_view() if secret["name"] == name]
+        return view | {"version": app.secrets_version}
 
     async def current_tokens(_: Ask) -> Json:
         return {"tokens": [{"token_id": fly.organization, "org_slug": fly.organization}]}
-
-    async def logs(ask: Ask) -> Json:
-        token = ask.query.get("next_token") or "0"
-        lines = fly.app(ask.parts["app"]).page(ask.query.get("instance"), int(token) if token.isdigit() else 0)
-        following = lines[-1]["id"] if lines else token if token != "0" else ""
-        return {"data": lines, "meta": {"next_token": following}}
 
     return {
         "GET /v1/apps": list_apps,
@@ -114,7 +108,6 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
         "GET /v1/apps/{app}/secrets/{name}": one_secret,
         "DELETE /v1/apps/{app}/secrets/{name}": one_secret,
         "GET /v1/tokens/current": current_tokens,
-        "GET /api/v1/apps/{app}/logs": logs,
     }
 
 
@@ -124,8 +117,8 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
 def _machines(fly: Fly) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> list[Json]:
         """A bare array; ``include_deleted``, ``region``, ``state`` and ``metadata.*`` select."""
-        found = fly.app(ask.parts["app"])
-        machines = list(found.machines.values()) if ask.query.get("include_deleted") == "true" else found.listed()
+        app = fly.app(ask.parts["app"])
+        machines = list(app.machines.values()) if ask.query.get("include_deleted") == "true" else app.listed()
         states = [state for state in ask.query.get("state", "").split(",") if state]
         wanted = {key.partition(".")[2]: value for key, value in ask.query.items() if key.startswith("metadata.")}
         return [
@@ -137,11 +130,11 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         ]
 
     async def create(ask: Ask) -> Json:
-        found, body = fly.app(ask.parts["app"]), body_of(ask)
-        fly.spend("create", found.name)
-        config, name = body.get("config") or {}, body.get("name") or f"rehearsal-{len(found.machines) + 1}"
-        machine = Machine(fly, found, name, body.get("region") or fly.region, config, fly.image(config))
-        found.machines[machine.id] = machine
+        app, body = fly.app(ask.parts["app"]), body_of(ask)
+        fly.spend("create", app.name)
+        config, name = body.get("config") or {}, body.get("name") or f"rehearsal-{len(app.machines) + 1}"
+        machine = Machine(fly, app, name, body.get("region") or fly.region, config, fly.image(config))
+        app.machines[machine.id] = machine
         view = machine.view()  # it has not started yet
         if not body.get("skip_launch"):
             machine.start("flyd")
@@ -156,27 +149,36 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         return machine.view()
 
     def on(name: str, action: Callable[[Ask, Machine], Awaitable[Any]]) -> Endpoint:
-        """An action on a machine as an endpoint: the limit, then the machine, then the action."""
+        """Make an endpoint of an action on a machine: the limit, then the machine, then its lease, then the action."""
 
         async def endpoint(ask: Ask) -> Any:
             fly.spend("get" if ask.method == "GET" else name, ask.parts["id"])
-            return await action(ask, fly.machine(ask.parts["app"], ask.parts["id"]))
+            machine = fly.machine(ask.parts["app"], ask.parts["id"])
+            if ask.method != "GET":
+                machine.refuse_leased(ask.headers.get(NONCE, ""))
+            return await action(ask, machine)
 
         return endpoint
 
-    one = "/v1/apps/{app}/machines/{id}"
+    machine = "/v1/apps/{app}/machines/{id}"
     return {
         "GET /v1/apps/{app}/machines": listed,
         "POST /v1/apps/{app}/machines": create,
-        f"GET {one}": on("get", _get),
-        f"POST {one}": on("update", update),
-        f"DELETE {one}": on("destroy", _destroy),
-        f"POST {one}/start": on("start", _start),
-        f"POST {one}/stop": on("stop", _stop),
-        f"POST {one}/restart": on("restart", _restart),
-        f"GET {one}/wait": on("get", _wait),
-        f"POST {one}/exec": on("exec", _exec),
-        f"GET {one}/events": on("get", _events),
+        f"GET {machine}": on("get", _get),
+        f"POST {machine}": on("update", update),
+        f"DELETE {machine}": on("destroy", _destroy),
+        f"POST {machine}/start": on("start", _start),
+        f"POST {machine}/stop": on("stop", _stop),
+        f"POST {machine}/restart": on("restart", _restart),
+        f"GET {machine}/wait": on("get", _wait),
+        f"POST {machine}/exec": on("exec", _exec),
+        f"GET {machine}/events": on("get", _events),
+        f"GET {machine}/metadata": on("get", _metadata),
+        f"POST {machine}/metadata/{{key}}": on("metadata", _set_metadata),
+        f"DELETE {machine}/metadata/{{key}}": on("metadata", _set_metadata),
+        f"GET {machine}/lease": on("get", _lease),
+        f"POST {machine}/lease": on("lease", _take_lease),
+        f"DELETE {machine}/lease": on("lease", _release),
     }
 
 
@@ -209,6 +211,8 @@ async def _restart(ask: Ask, machine: Machine) -> Json:
 async def _wait(ask: Ask, machine: Machine) -> Json:
     """200 when the state is reached, 408 when the time is over."""
     states = {state for text in ask.query.getlist("state") for state in text.split(",")} or {"started"}
+    if wrong := sorted(states - STATES):
+        raise Refusal(400, f"invalid_argument: {wrong[0]!r} is no state to wait for: {', '.join(sorted(STATES))}")
     version = ask.query.get("version") or ask.query.get("instance_id")
     if version not in {None, machine.instance_id}:
         raise Refusal(400, f"invalid_argument: version {version} is not the machine's {machine.instance_id}")
@@ -233,39 +237,35 @@ async def _events(ask: Ask, machine: Machine) -> list[Json]:
     return list(machine.events)[: int(ask.query.get("limit", "20"))]
 
 
-# -- the registry
+async def _metadata(_: Ask, machine: Machine) -> Json:
+    return dict(machine.config.get("metadata") or {})
 
 
-def registry_app(fly: Fly) -> Starlette:
-    """``/v2`` of ``registry.fly.io``: manifests by tag and digest, as the OCI distribution API has them."""
-
-    def admit(ask: Ask) -> None:
-        """Judge the password of Basic auth; the user is ``x`` by convention and does not matter."""
-        scheme, _, encoded = ask.headers.get("authorization", "").partition(" ")
-        try:
-            password = base64.b64decode(encoded).decode().partition(":")[2] if scheme.lower() == "basic" else ""
-        except ValueError:
-            password = ""
-        if not fly.allows(password, ask.parts.get("repository")):
-            headers = {"WWW-Authenticate": 'Basic realm="registry.fly.io"'}
-            raise Refusal(401, "authentication required", "UNAUTHORIZED", headers=headers)
-
-    async def get(ask: Ask) -> Response:
-        found = fly.manifests.get((ask.parts["repository"], ask.parts["reference"]))
-        if found is None:
-            raise Refusal(404, "manifest unknown", "MANIFEST_UNKNOWN")
-        return _pushed(fly, ask, found, 200)
-
-    async def put(ask: Ask) -> Response:
-        return _pushed(fly, ask, ask.raw, 201)
-
-    async def ping(_: Ask) -> Json:
-        return {}
-
-    path = "/v2/{repository}/manifests/{reference}"
-    return application("registry", {"GET /v2/": ping, f"GET {path}": get, f"PUT {path}": put}, admit=admit)
+async def _set_metadata(ask: Ask, machine: Machine) -> Response:
+    """Set one value, or with DELETE remove it; the machine is not made anew."""
+    metadata = machine.config.setdefault("metadata", {})
+    if ask.method == "DELETE":
+        metadata.pop(ask.parts["key"], None)
+    else:
+        metadata[ask.parts["key"]] = str(body_of(ask).get("value", ""))
+    return Response(status_code=204)
 
 
-def _pushed(fly: Fly, ask: Ask, manifest: bytes, status: int) -> Response:
-    digest = fly.push(ask.parts["repository"], ask.parts["reference"], manifest)
-    return Response(manifest, status, {"Docker-Content-Digest": digest}, media_type=MANIFEST)
+async def _lease(_: Ask, machine: Machine) -> Json:
+    if machine.lease is None:
+        raise Refusal(404, "lease not found")
+    return {"status": "success", "data": machine.lease.view()}
+
+
+async def _take_lease(ask: Ask, machine: Machine) -> Response:
+    """Lease it: the specification puts the time to live into the body, flyctl into the query."""
+    body = body_of(ask)
+    lease = machine.take_lease(
+        seconds(ask.query.get("ttl") or body.get("ttl"), LEASE), str(body.get("description", ""))
+    )
+    return JSONResponse({"status": "success", "data": lease.view() | {"nonce": lease.nonce}}, 201)
+
+
+async def _release(_: Ask, machine: Machine) -> Json:
+    machine.lease = None
+    return {"ok": True}

@@ -29,7 +29,7 @@ STOP_TIMEOUT = 5.0  # seconds between the stop signal and SIGKILL
 PERSISTENT = frozenset({"started", "stopped", "suspended", "failed", "destroyed"})
 
 
-CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the letters of an identifier that nobody mistakes for another
 
 
 class Process(Protocol):
@@ -52,6 +52,19 @@ def timestamp(at: int | None = None) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True)
+class Lease:
+    """The right to change a machine, held by whoever knows its nonce until it expires (epoch seconds)."""
+
+    description: str
+    expires_at: float
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def view(self) -> Json:
+        """Return the Lease object of the API, without the nonce."""
+        return {"expires_at": int(self.expires_at), "owner": "another@client.test", "description": self.description}
+
+
 @dataclass
 class Machine:
     """One machine: its configuration, its state and the process that embodies it."""
@@ -70,6 +83,7 @@ class Machine:
     updated_at: str = field(default_factory=timestamp)
     events: deque[Json] = field(default_factory=lambda: deque(maxlen=200))  # newest first
     process: Process | None = None
+    lease: Lease | None = None
     _secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     _stop_requested: bool = False
     _life: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -137,6 +151,19 @@ class Machine:
             self._take_secrets_if_switched()
         self._begin(source)
         return before
+
+    def take_lease(self, ttl: float, description: str) -> Lease:
+        """Lease it for ``ttl`` seconds."""
+        self.lease = Lease(description, time.time() + ttl)
+        return self.lease
+
+    def refuse_leased(self, nonce: str) -> None:
+        """Refuse everybody but the holder of its lease, with 409, until that expires."""
+        if self.lease is not None and self.lease.expires_at < time.time():
+            self.lease = None
+        if self.lease is not None and nonce != self.lease.nonce:
+            until = timestamp(int(self.lease.expires_at * 1e9))
+            raise Refusal(409, f"failed_precondition: lease currently held by another@client.test, expires at {until}")
 
     async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
         """Ask it to stop; the signal first, SIGKILL after ``timeout`` seconds. Returns before it has."""

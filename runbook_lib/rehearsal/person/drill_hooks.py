@@ -29,28 +29,28 @@ class Switches:
     def of(cls, world: World) -> Self:
         """Copy them as they are now."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
-        return cls(deepcopy(world.vercel.variables), list(world.vercel.deployments), secrets)
+        return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
         """Set them as they were; apps made since stay."""
         world.vercel.variables = deepcopy(self.variables)
-        world.vercel.deployments = list(self.deployments)
+        world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
             world.fly.apps[name].secrets = dict(secrets)
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """``/sql`` runs a statement as superuser, ``/variables`` sets Vercel's (null: removed) without a redeploy,
-    ``/snapshots/<name>`` keeps (PUT) or brings back (POST) the database and the switches.
+    """``/sql`` runs a statement as role postgres, which is no superuser and so reaches no file and no program;
+    ``/variables`` sets Vercel's (null: removed) without a redeploy; ``/snapshots/<name>`` keeps (PUT) or brings back
+    (POST) the database and the switches.
 
-    ``/alive`` is the dead man's service, which a watch calls after every good round.
     A database that is brought back knows nothing of the machines there are now: they are removed first.
     """
     switches: dict[str, Switches] = {}
 
     def statement(ask: Ask) -> Json:
         try:
-            return {"rows": len(world.query(ask.body()["sql"]))}
+            return {"rows": len(world.query(ask.body()["sql"], dsn=world.operator_dsn()))}
         except psycopg.Error as problem:
             raise Refusal(400, str(problem).strip()) from problem
 
@@ -77,11 +77,7 @@ def endpoints(world: World) -> dict[str, Endpoint]:
         switches[ask.parts["name"]].set_in(world)
         return Response(status_code=204)
 
-    def alive(_: Ask) -> Json:
-        return {}
-
     return {
-        "GET /alive": alive,
         "POST /sql": statement,
         "PUT /variables": variables,
         "PUT /snapshots/{name}": keep,

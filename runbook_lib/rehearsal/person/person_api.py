@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import asdict
 
 import psycopg
@@ -39,7 +40,13 @@ def app(person: Person) -> Starlette:
 
     endpoints: dict[str, Endpoint] = {"GET /gestures": listed, "POST /gestures/{key}": perform}
     world = person.world
-    return application("person", endpoints | _http_faults(world) | _named_faults(world) | drill_hooks.endpoints(world))
+
+    def admit(ask: Ask) -> None:
+        if not hmac.compare_digest(ask.bearer, world.secret("REHEARSAL_TOKEN")):
+            raise Refusal(401, "the rehearsal's doors want its token: REHEARSAL_TOKEN of environment.json")
+
+    endpoints |= _http_faults(world) | _named_faults(world) | drill_hooks.endpoints(world)
+    return application("person", endpoints, admit=admit)
 
 
 def _http_faults(world: World) -> dict[str, Endpoint]:

@@ -1,6 +1,7 @@
-"""Vercel's stand-in: one project's variables, deployments and crons (facts 2). Its HTTP is in ``vercel_api``.
+"""Hold the state of Vercel's stand-in: one project's variables, deployments and crons. Its HTTP is in ``vercel_api``.
 
-A deployment keeps the variables of the moment it was made, so a changed one does nothing until a redeploy.
+A deployment keeps the variables of the moment it was made, so a changed one does nothing until a redeploy. What serves
+production is the deployment promoted last, which need not be the newest.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Now, as the vendor writes it."""
+    """Return now as the vendor writes it."""
     return time.time_ns() // 1_000_000
 
 
@@ -40,7 +41,9 @@ class Variable:
     key: str
     value: str
     type: str
-    target: list[str]
+    target: list[str]  # of production, preview and development; empty where it is for custom environments only
+    custom_environments: list[str] = field(default_factory=list)
+    branch: str | None = None  # of preview deployments, the only ones that can have a branch of their own
     configuration: str | None = None  # the integration that owns it
     comment: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -48,14 +51,20 @@ class Variable:
     updated: int = field(default_factory=milliseconds)
 
     def view(self, *, decrypted: bool = False) -> Json:
-        """The variable as the API shows it; encrypted ones are opaque unless asked for."""
+        """Show the variable as the API does; encrypted ones are opaque unless asked for."""
         hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
         value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
             "id": self.id, "key": self.key, "value": value, "type": self.type, "target": self.target,
             "decrypted": decrypted and not hidden, "createdAt": self.created, "updatedAt": self.updated,
-            "configurationId": self.configuration, "comment": self.comment,
+            "configurationId": self.configuration, "comment": self.comment, "gitBranch": self.branch,
+            "customEnvironmentIds": self.custom_environments,
         }  # fmt: skip
+
+    @property
+    def scope(self) -> tuple[set[str], str | None]:
+        """Where it holds; two of one name cannot share a place."""
+        return {*self.target, *self.custom_environments}, self.branch
 
 
 @dataclass
@@ -67,89 +76,120 @@ class Deployment:
     crons: list[Json]
     seconds: float
     target: str | None = "production"
+    promotes: bool = True  # whether it serves production as soon as it is built; a staged one waits to be promoted
+    promoted: int | None = None  # when it was promoted by hand, in milliseconds
     id: str = field(default_factory=lambda: f"dpl_{secrets.token_hex(12)}")
     created: int = field(default_factory=milliseconds)
     commit: str = field(default_factory=lambda: secrets.token_hex(20))
 
     @property
     def ready(self) -> int:
-        """When its build is over, in milliseconds."""
+        """Return when its build is over, in milliseconds."""
         return self.created + int(self.seconds * 1000)
 
     @property
     def state(self) -> str:
         return "BUILDING" if milliseconds() < self.ready else "READY"
 
+    @property
+    def serves_since(self) -> int | None:
+        """Return when it began to serve production, nothing for one that never did."""
+        if self.target != "production" or self.state != "READY":
+            return None
+        return self.promoted or (self.ready if self.promotes else None)
+
     def view(self) -> Json:
-        """The deployment as the lists show it."""
+        """Show the deployment as the lists do."""
         state, done = self.state, self.state == "READY"
+        # PROMOTED says that it once served production, not that it does.
+        substate = ("PROMOTED" if self.serves_since else "STAGED") if done and self.target == "production" else None
         return {
             "uid": self.id, "name": self.name, "url": f"{self.name}-{self.id[4:13]}.vercel.app", "state": state,
-            "readyState": state, "readySubstate": "PROMOTED" if done and self.target == "production" else None,
+            "readyState": state, "readySubstate": substate,
             "created": self.created, "createdAt": self.created, "ready": self.ready if done else None,
             "target": self.target, "meta": {"githubCommitSha": self.commit, "githubCommitRef": "main"},
             "isRollbackCandidate": done,
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """The deployment as it shows alone."""
+        """Show the deployment as it does alone."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
 class Vercel:
-    """The project. ``crons_run`` lets a fault stop the scheduler without the API showing it."""
+    """The project. Switches, for faults: ``crons_run`` stops the scheduler without the API showing it,
+    ``promotes_builds`` leaves new production builds staged, as after a rollback.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.project_id = f"prj_{secrets.token_hex(12)}"
         self.variables: dict[str, Variable] = {}
         self.deployments: list[Deployment] = []  # oldest first
-        self.logs: deque[Json] = deque(maxlen=1000)
+        self.logs: deque[Json] = deque(maxlen=1000)  # of requests, oldest first
+        self.lines = 0  # how many there ever were
         self.crons_disabled_at: int | None = None
-        self.crons_run = True
+        self.crons_run = self.promotes_builds = True
         self.build_seconds = BUILD
         values = world.secrets | {"POSTGRES_PASSWORD": world.secret("SUPABASE_DB_PASSWORD")}
         for key in INTEGRATION:
             self.put(key, values[key]).configuration = "icfg_supabase"
+        self.put("HYPERLIQUID_LIVE_ENABLED", "false", "plain", "preview")  # whoever takes it for production's is wrong
         self.deploy(seconds=0)
 
     def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
         """Set a variable in one environment, as the API and the integration do."""
-        found = self.variable(key, target) or Variable(key, value, kind, [target])
-        found.value, found.type, found.updated = value, kind, milliseconds()
-        self.variables[found.id] = found
-        return found
+        variable = self.variable(key, target) or Variable(key, value, kind, [target])
+        variable.value, variable.type, variable.updated = value, kind, milliseconds()
+        self.variables[variable.id] = variable
+        return variable
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
-        """The variable of a name, in one environment."""
-        matching = (one for one in self.variables.values() if one.key == key and target in one.target)
-        return next(matching, None)
+        """Return the variable of a name, in one environment."""
+        matching = (variable for variable in self.variables.values() if variable.key == key)
+        return next((variable for variable in matching if target in variable.target), None)
 
     def deploy(self, *, seconds: float | None = None) -> Deployment:
         """Build a production deployment from the repository, with the variables of this moment."""
         definitions = json.loads((self.world.folder / "repository/apps/web/vercel.json").read_text())
-        variables = {one.key: one.value for one in self.variables.values() if "production" in one.target}
-        build, name = self.build_seconds if seconds is None else seconds, self.world.names.vercel_project
-        self.deployments.append(Deployment(name, variables, definitions.get("crons", []), build))
-        return self.deployments[-1]
+        production = [variable for variable in self.variables.values() if "production" in variable.target]
+        made = Deployment(
+            name=self.world.names.vercel_project,
+            environment={variable.key: variable.value for variable in production},
+            crons=definitions.get("crons", []),
+            seconds=self.build_seconds if seconds is None else seconds,
+            promotes=self.promotes_builds,
+        )
+        self.deployments.append(made)
+        return made
+
+    def promote(self, deployment: Deployment) -> None:
+        """Let a deployment serve production from now on, and what is built after it again by itself."""
+        deployment.promoted, self.promotes_builds = milliseconds(), True
+
+    def roll_back(self, deployment: Deployment) -> None:
+        """Let an older deployment serve again; what is built from now on waits to be promoted, as the vendor has it."""
+        self.promote(deployment)
+        self.promotes_builds = False
 
     def deployment(self, reference: str) -> Deployment:
-        """A deployment by id or address; 404 when there is none."""
-        for one in self.deployments:
-            if reference in (one.id, one.view()["url"]):
-                return one
+        """Return a deployment by id or address; 404 when there is none."""
+        for deployment in self.deployments:
+            if reference in (deployment.id, deployment.view()["url"]):
+                return deployment
         raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
     def live(self) -> Deployment:
-        """The deployment that serves the production domain: the newest that was built."""
-        return [one for one in self.deployments if one.target == "production" and one.state == "READY"][-1]
+        """Return the deployment that serves the production domain: the one promoted last."""
+        # Of two that were promoted in the same millisecond the later made one serves.
+        return max(enumerate(self.deployments), key=lambda entry: (entry[1].serves_since or 0, entry[0]))[1]
 
     def crons(self) -> Json:
-        """The project's crons, as the live deployment defines them."""
+        """Show the project's crons, as the live deployment defines them."""
         live, host = self.live(), self.world.names.domain
         return {
             "enabledAt": self.deployments[0].created, "disabledAt": self.crons_disabled_at, "updatedAt": live.created,
-            "deploymentId": live.id, "definitions": [{"host": host, **one} for one in live.crons],
+            "deploymentId": live.id, "definitions": [{"host": host, **cron} for cron in live.crons],
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
@@ -175,15 +215,16 @@ class Vercel:
             self.log("error", f"cron {path}: {problem}", path=path, status=504)
 
     def log(self, level: str, message: str, *, path: str, status: int, method: str = "GET") -> None:
-        """A line of the live deployment's runtime log."""
+        """Add a line to the live deployment's runtime log."""
         line: dict[str, Any] = {
             "level": level, "message": message, "rowId": secrets.token_hex(8), "source": "serverless",
             "timestampInMs": milliseconds(), "domain": self.world.names.domain, "messageTruncated": False,
             "requestMethod": method, "requestPath": path, "responseStatusCode": status,
         }  # fmt: skip
-        self.logs.append(line | {"deploymentId": self.live().id})
+        self.lines += 1
+        self.logs.append(line | {"deploymentId": self.live().id, "number": self.lines})
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Paths of the crons whose time came after one moment and not after another (both UTC)."""
-    return [one["path"] for one in definitions if next(CronSim(one["schedule"], after)) <= until]
+    """Return the paths of the crons whose time came after one moment and not after another (both UTC)."""
+    return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

@@ -1,4 +1,4 @@
-"""The HTTP of api.vercel.com around the Vercel stand-in, with the vendor's paths, statuses and error bodies."""
+"""The HTTP of api.vercel.com: the project in its team, with the vendor's paths, statuses and error bodies."""
 
 from __future__ import annotations
 
@@ -17,20 +17,48 @@ TYPES = ("system", "encrypted", "plain", "sensitive", "secret")
 TAKEN = "Another Environment Variable with the same Name and Environment exists in your project."
 
 
+SENSITIVE = "You cannot change the type of a Sensitive Environment Variable."
+ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username": "operator", "name": "Operator"}
+
+
 def app(vercel: Vercel) -> Starlette:
-    """The HTTP of the project: 403 for a bad token, as the vendor's, then for another team; 404 for another project."""
-    names, token = vercel.world.names, vercel.world.secret("VERCEL_TOKEN")
-    known = {vercel.project_id, names.vercel_project, None}
+    """Serve the project, and the account and team that the vendor's own clients ask for first."""
+    endpoints = _accounts(vercel) | _project(vercel) | _variables(vercel) | _deployments(vercel)
+    return application("vercel", endpoints, admit=lambda ask: admit(vercel, ask))
 
-    def admit(ask: Ask) -> None:
-        if ask.bearer != token:
-            raise Refusal(403, "Not authorized", "forbidden", more={"invalidToken": True})
-        if ask.query.get("teamId", names.vercel_team) != names.vercel_team:
-            raise Refusal(403, "Not authorized", "forbidden")
-        if ask.parts.get("project", ask.query.get("projectId")) not in known:
-            raise Refusal(404, "Project not found.", "not_found")
 
-    return application("vercel", _project(vercel) | _variables(vercel) | _deployments(vercel), admit=admit)
+def admit(vercel: Vercel, ask: Ask) -> None:
+    """Refuse a bad token and another team with 403, and with 404 what the token's own scope does not hold.
+
+    The project is in a team, and no token looks into a team that the request does not name.
+    """
+    names, team = vercel.world.names, ask.query.get("teamId")
+    if ask.token("Bearer") != vercel.world.secret("VERCEL_TOKEN"):
+        raise Refusal(403, "Not authorized", "forbidden", more={"invalidToken": True})
+    if team not in (None, names.vercel_team):
+        raise Refusal(403, "Not authorized", "forbidden")
+    if ask.path.startswith(("/v2/user", "/v2/teams", "/teams")):
+        return
+    if ask.parts.get("project", ask.query.get("projectId")) not in {vercel.project_id, names.vercel_project, None}:
+        raise Refusal(404, "Project not found.", "not_found")
+    if team is None:
+        text = "Project not found." if "deployment" not in ask.path else "Deployment not found"
+        raise Refusal(404, text, "not_found")
+
+
+def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
+    """What the command line asks before anything else: whose token it is, and which team it is to work in."""
+
+    async def user(_: Ask) -> Json:
+        return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
+
+    async def team(ask: Ask) -> Json:
+        identifier = vercel.world.names.vercel_team
+        if ask.parts["team"] != identifier:
+            raise Refusal(404, "Team not found.", "not_found")
+        return {"id": identifier, "slug": "rehearsal", "name": "Rehearsal", "membership": {"role": "OWNER"}}
+
+    return {"GET /v2/user": user, "GET /v2/teams/{team}": team, "GET /teams/{team}": team}
 
 
 def _project(vercel: Vercel) -> dict[str, Endpoint]:
@@ -38,96 +66,134 @@ def _project(vercel: Vercel) -> dict[str, Endpoint]:
         names = vercel.world.names
         return {
             "id": vercel.project_id, "name": names.vercel_project, "accountId": names.vercel_team,
-            "framework": "nextjs", "crons": vercel.crons(), "env": [one.view() for one in vercel.variables.values()],
-            "latestDeployments": [one.detail() for one in reversed(vercel.deployments)][:5],
+            "framework": "nextjs", "crons": vercel.crons(),
+            "env": [variable.view() for variable in vercel.variables.values()],
+            "latestDeployments": [deployment.detail() for deployment in reversed(vercel.deployments)][:5],
             "targets": {"production": vercel.live().detail()},
         }  # fmt: skip
 
     async def run_cron(ask: Ask) -> Json:
         wanted = ask.body().get("path")
-        if wanted not in [one["path"] for one in vercel.crons()["definitions"]]:
+        if wanted not in [cron["path"] for cron in vercel.crons()["definitions"]]:
             raise Refusal(404, f"Could not find the Cron Job: {wanted}", "not_found")
         vercel.invoke(wanted)
         return {"invocationAt": milliseconds()}
 
-    return {"GET /v9/projects/{project}": project, "POST /v1/projects/{project}/crons/run": run_cron}
+    async def promote(ask: Ask) -> Response:
+        vercel.promote(vercel.deployment(ask.parts["deployment"]))
+        return Response(status_code=201)
+
+    async def roll_back(ask: Ask) -> Response:
+        vercel.roll_back(vercel.deployment(ask.parts["deployment"]))
+        return Response(status_code=201)
+
+    return {
+        "GET /v9/projects/{project}": project,
+        "POST /v1/projects/{project}/crons/run": run_cron,
+        "POST /v10/projects/{project}/promote/{deployment}": promote,
+        "POST /v1/projects/{project}/rollback/{deployment}": roll_back,
+    }
 
 
 def _variables(vercel: Vercel) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> Json:
         target, decrypted = ask.query.get("target"), ask.query.get("decrypt") == "true"
-        shown = [one for one in vercel.variables.values() if target is None or target in one.target]
-        return {"envs": [one.view(decrypted=decrypted) for one in shown]}
+        shown = [variable for variable in vercel.variables.values() if target is None or target in variable.target]
+        return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
 
     async def create(ask: Ask) -> Response:
-        """Create what can be created; the rest comes back as failed, and the reply is a 201 all the same."""
-        body, made, failed = ask.body(), list[Json](), list[Json]()
-        for item in body if isinstance(body, list) else [body]:
-            stored = _create(vercel, item, upsert=ask.query.get("upsert") == "true")
-            if stored is None:
-                failed.append({"error": {"code": "ENV_CONFLICT", "message": TAKEN, "envVarKey": item["key"]}})
-            else:
-                made.append(stored.view())
-        return JSONResponse({"created": made if isinstance(body, list) or not made else made[0], "failed": failed}, 201)
+        """Create one variable; or of several those that can be, the rest comes back as failed under the same 201."""
+        body, upsert = ask.body(), ask.query.get("upsert") == "true"
+        if not isinstance(body, list):
+            return JSONResponse({"created": _create(vercel, body, upsert=upsert).view(), "failed": []}, 201)
+        made, failed = list[Json](), list[Json]()
+        for item in body:
+            try:
+                made.append(_create(vercel, item, upsert=upsert).view())
+            except Conflict as conflict:
+                words = {"code": conflict.code, "message": str(conflict), "envVarKey": item["key"]}
+                failed.append({"error": words})
+        return JSONResponse({"created": made, "failed": failed}, 201)
 
-    async def one(ask: Ask) -> Json:
-        found = vercel.variables.get(ask.parts["id"])
-        if found is None:
+    async def single(ask: Ask) -> Json:
+        variable = vercel.variables.get(ask.parts["id"])
+        if variable is None:
             raise Refusal(404, "The Environment Variable was not found.", "not_found")
         if ask.method == "DELETE":
-            del vercel.variables[found.id]
+            del vercel.variables[variable.id]
         if ask.method == "PATCH":
-            _patch(found, ask.body())
-        return found.view(decrypted=ask.method == "GET")
+            _patch(variable, ask.body())
+        return variable.view(decrypted=ask.method == "GET")
 
-    several, single = "/v10/projects/{project}/env", "/{version}/projects/{project}/env/{id}"
-    alone = {f"{method} {single}": one for method in ("GET", "PATCH", "DELETE")}
-    return {f"GET {several}": listed, f"POST {several}": create, **alone}
+    several, alone = "/v10/projects/{project}/env", "/{version}/projects/{project}/env/{id}"
+    return {
+        f"GET {several}": listed,
+        f"POST {several}": create,
+        **{f"{method} {alone}": single for method in ("GET", "PATCH", "DELETE")},
+    }
 
 
-def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable | None:
-    """Store one variable; None where there is one of its name and it may not be replaced."""
-    if missing := [name for name in REQUIRED if not item.get(name) and item.get(name) != ""]:
-        raise Refusal(400, f"Invalid request: missing required property `{missing[0]}`.", "bad_request")
+class Conflict(Refusal):
+    """A variable cannot be made: alone that is a 400, among others an entry of ``failed``."""
+
+
+def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable:
+    """Store one variable; raise `Conflict` where there is one of its name and place and it may not be replaced."""
+    needed = [name for name in REQUIRED if not item.get(name) and item.get(name) != ""]
+    if item.get("customEnvironmentIds"):
+        needed = [name for name in needed if name != "target"]
+    if needed:
+        raise Refusal(400, f"Invalid request: missing required property `{needed[0]}`.", "bad_request")
     if item["type"] not in TYPES:
         raise Refusal(400, f"Invalid request: `type` should be one of {', '.join(TYPES)}.", "bad_request")
-    targets = _targets(item)
-    found = next((one for target in targets if (one := vercel.variable(item["key"], target))), None)
-    if found and not upsert:
-        return None
-    found = found or Variable(item["key"], item["value"], item["type"], targets)
-    vercel.variables[found.id] = found
-    _patch(found, item)
-    return found
+    wanted = Variable(item["key"], item["value"], item["type"], _targets(item))
+    wanted.custom_environments, wanted.branch = list(item.get("customEnvironmentIds") or ()), item.get("gitBranch")
+    there = next((variable for variable in vercel.variables.values() if _overlap(variable, wanted)), None)
+    if there and not upsert:
+        raise Conflict(400, TAKEN, "ENV_CONFLICT")
+    variable = there or wanted
+    _patch(variable, item)
+    vercel.variables[variable.id] = variable
+    return variable
+
+
+def _overlap(variable: Variable, other: Variable) -> bool:
+    """Tell whether two variables of one name hold in one place."""
+    (places, branch), (other_places, other_branch) = variable.scope, other.scope
+    return variable.key == other.key and bool(places & other_places) and branch == other_branch
 
 
 def _targets(item: Json) -> list[str]:
-    return [item["target"]] if isinstance(item["target"], str) else list(item["target"])
+    target = item.get("target") or []
+    return [target] if isinstance(target, str) else list(target)
 
 
-def _patch(found: Variable, change: Json) -> None:
+def _patch(variable: Variable, change: Json) -> None:
+    """Change what is named; what is sensitive stays sensitive, for nobody may read it again by a detour."""
+    if variable.type == "sensitive" and change.get("type", "sensitive") != "sensitive":
+        raise Conflict(400, SENSITIVE, "bad_request")
     for name in {"key", "value", "type", "comment"} & change.keys():
-        setattr(found, name, change[name])
+        setattr(variable, name, change[name])
     if "target" in change:
-        found.target = _targets(change)
-    found.updated = milliseconds()
+        variable.target = _targets(change)
+    variable.updated = milliseconds()
 
 
 def _deployments(vercel: Vercel) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> Json:
         asked = ask.query
         states = asked["state"].split(",") if "state" in asked else None
-        found = [
-            one.view()
-            for one in reversed(vercel.deployments)
-            if asked.get("target") in (None, one.target)
-            and (states is None or one.state in states)
-            and int(asked.get("since", 0)) <= one.created <= int(asked.get("until", 1 << 60))
+        matching = [
+            deployment.view()
+            for deployment in reversed(vercel.deployments)
+            if asked.get("target") in (None, deployment.target)
+            and (states is None or deployment.state in states)
+            and int(asked.get("since", 0)) <= deployment.created <= int(asked.get("until", 1 << 60))
         ]
-        shown = found[: int(asked.get("limit", 20))]
+        shown = matching[: int(asked.get("limit", 20))]
         return {"deployments": shown, "pagination": {"count": len(shown), "next": None, "prev": None}}
 
-    async def one(ask: Ask) -> Json:
+    async def single(ask: Ask) -> Json:
         return vercel.deployment(ask.parts["deployment"]).detail()
 
     async def create(ask: Ask) -> Json:
@@ -141,24 +207,29 @@ def _deployments(vercel: Vercel) -> dict[str, Endpoint]:
         return made.detail()
 
     async def runtime_logs(ask: Ask) -> Response:
-        found = vercel.deployment(ask.parts["deployment"])
-        return StreamingResponse(_follow(vercel, found.id), media_type="application/stream+json")
+        deployment = vercel.deployment(ask.parts["deployment"])
+        return StreamingResponse(_follow(vercel, deployment.id), media_type="application/stream+json")
 
     return {
         "GET /v6/deployments": listed,
         "GET /v7/deployments": listed,
         "POST /v13/deployments": create,
-        "GET /v13/deployments/{deployment}": one,
+        "GET /v13/deployments/{deployment}": single,
         "GET /v1/projects/{project}/deployments/{deployment}/runtime-logs": runtime_logs,
     }
 
 
 async def _follow(vercel: Vercel, deployment: str) -> AsyncIterator[str]:
-    """The lines of a deployment's log, and those to come, until the client has had enough."""
-    sent = 0
+    """Stream the lines of a deployment's log that come from now on, until the client has had enough.
+
+    Of what was before it tells nothing, as the vendor's does (vercel/vercel issue 14147).
+    """
+    sent = vercel.lines
     while not vercel.world.closing.is_set():
-        lines = [line for line in list(vercel.logs) if line["deploymentId"] == deployment]
-        for line in lines[sent:]:
-            yield json.dumps({key: value for key, value in line.items() if key != "deploymentId"}) + "\n"
-        sent = len(lines)
+        new = [line for line in vercel.logs if line["number"] > sent and line["deploymentId"] == deployment]
+        sent = vercel.lines
+        for line in new:
+            yield (
+                json.dumps({key: value for key, value in line.items() if key not in ("deploymentId", "number")}) + "\n"
+            )
         await asyncio.sleep(0.1)

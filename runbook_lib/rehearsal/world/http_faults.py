@@ -6,8 +6,7 @@ import asyncio
 import gzip
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -16,8 +15,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runbook_lib.errors import ServiceError
-from runbook_lib.rehearsal.world.http_server import Json, Refusal
+from runbook_lib.rehearsal.world.http_server import Refusal
 
 # status   answer with ``status`` (and ``body``, or the vendor's error body) without doing anything
 # delay    wait ``seconds`` first, then do it
@@ -237,37 +235,3 @@ async def _discard(_: Message) -> None:
 def _hang_up(send: Send) -> None:
     """Close a connection under its client. ASGI has no word for it: the server's transport is asked directly."""
     send.__self__.transport.abort()  # type: ignore[attr-defined]
-
-
-@contextmanager
-def fault(person: str, **what: Any) -> Iterator[Json]:
-    """A fault for the length of a block, in the rehearsal whose person answers at ``person``.
-
-    ``what`` needs ``service``; then as in `Fault`. Raise `ServiceError` when it is not accepted.
-    """
-    with _held(person, "/http-faults", what) as made:
-        yield made
-
-
-@contextmanager
-def named_fault(person: str, name: str) -> Iterator[Json]:
-    """A fault by its name for the length of a block, in the rehearsal whose person answers at ``person``.
-
-    Raise `ServiceError` when there is no such fault.
-    """
-    with _held(person, f"/faults/{name}", None) as entered:
-        yield entered
-
-
-@contextmanager
-def _held(person: str, path: str, what: Json | None) -> Iterator[Json]:
-    import httpx  # noqa: PLC0415  slow to import, and the platform process has no need of it
-
-    reply = httpx.post(person + path, json=what, timeout=30)
-    if reply.status_code != 201:
-        raise ServiceError(f"not in force: {reply.text}")
-    made: Json = reply.json()
-    try:
-        yield made
-    finally:
-        httpx.delete(f"{person}{path}/{made['id']}" if "id" in made else person + path, timeout=30)

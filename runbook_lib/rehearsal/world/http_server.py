@@ -1,4 +1,8 @@
-"""All HTTP stand-ins in one event loop: a loopback port for each, one server, and one way to write an endpoint."""
+"""Serve all HTTP stand-ins in one event loop: an address for each host of production, and one way to write an endpoint.
+
+Each answers only its own host's paths, and only under that host's authorisation scheme: a request that production's
+host would not understand must fail here too.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +19,39 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Json = dict[str, Any]
+# What each stand-in stands for, by the name of its address; it says so where it knows no path.
+HOSTS = {
+    "fly": "api.machines.dev",
+    "fly_logs": "api.fly.io",
+    "registry": "registry.fly.io",
+    "vercel": "api.vercel.com",
+    "vercel_logs": "vercel.com",
+    "web": "web app",
+    "supabase": "api.supabase.com",
+    "hyperliquid": "api.hyperliquid.xyz",
+    "openrouter": "openrouter.ai",
+    "deadman": "hc-ping.com",
+    "person": "person",
+}
 # The error body of each vendor: (HTTP status, code, text, further fields) -> body.
 BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
     "registry": lambda status, code, text, more: {"errors": [{"code": code.upper(), "message": text, **more}]},
     "vercel": lambda status, code, text, more: {"error": {"code": code, "message": text, **more}},
+    "vercel_logs": lambda status, code, text, more: {"error": {"code": code, "message": text, **more}},
     "supabase": lambda status, code, text, more: {"message": text, **more},
     "openrouter": lambda status, code, text, more: {"error": {"message": text, "code": status, **more}},
 }
 
 
 class Refusal(Exception):
-    """A stand-in says no: HTTP status, the vendor's text and code, further fields of its body, further headers."""
+    """A stand-in's no: HTTP status, the vendor's text and code, further fields of its body, further headers."""
 
     def __init__(
         self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
@@ -41,7 +60,7 @@ class Refusal(Exception):
         self.status, self.code, self.headers, self.more = status, code, headers, more or {}
 
     def reply(self, service: str) -> Response:
-        """As the service's vendor answers."""
+        """Answer as the service's vendor does."""
         body = {"error": str(self), **self.more}
         if service in BODIES:
             body = BODIES[service](self.status, self.code, str(self), self.more)
@@ -61,7 +80,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Its JSON, {} for nothing; 400 for anything else."""
+        """Return its JSON, {} for nothing; 400 for anything else."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -70,7 +89,12 @@ class Ask:
     @property
     def bearer(self) -> str:
         """The token of its Authorization header."""
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.token("Bearer")
+
+    def token(self, *schemes: str) -> str:
+        """Return the credential of its Authorization header, nothing under another scheme than these."""
+        scheme, _, credential = self.headers.get("authorization", "").partition(" ")
+        return credential if scheme.lower() in (name.lower() for name in schemes) else ""
 
 
 # A coroutine function runs in the loop, a plain function in a thread. What is no `Response` is sent as JSON.
@@ -84,7 +108,7 @@ def application(
     admit: Callable[[Ask], None] = lambda _: None,
     numbered: str = "",
 ) -> Starlette:
-    """A stand-in of ``endpoints`` (``"GET /v1/apps/{app}"`` -> function); every other route is a 404 that names it.
+    """Make a stand-in of ``endpoints`` (``"GET /v1/apps/{app}"`` -> function); any other path is a 404 that names it.
 
     ``admit`` raises `Refusal` for whom the service does not let in. ``numbered`` names a header that numbers replies.
     """
@@ -94,8 +118,8 @@ def application(
             ask = await _read(request)
             try:
                 admit(ask)
-                found = await (endpoint(ask) if iscoroutinefunction(endpoint) else run_in_threadpool(endpoint, ask))
-                reply = found if isinstance(found, Response) else JSONResponse(found)
+                answer = await (endpoint(ask) if iscoroutinefunction(endpoint) else run_in_threadpool(endpoint, ask))
+                reply = answer if isinstance(answer, Response) else JSONResponse(answer)
             except Refusal as refusal:
                 reply = refusal.reply(service)
             if numbered:
@@ -105,19 +129,19 @@ def application(
         method, _, path = route.partition(" ")
         return Route(path, answer, methods=[method])
 
-    routes = [*(routed(*one) for one in endpoints.items()), *others]
-    return Starlette(routes=routes, exception_handlers={404: _unknown, 405: _unknown})
+    async def unknown(request: Request, _: Exception) -> Response:
+        """A stand-in never guesses: what it was asked may be another host's."""
+        asked = f"{request.method} {request.url.path}"
+        return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
+
+    routes = [*(routed(route, endpoint) for route, endpoint in endpoints.items()), *others]
+    return Starlette(routes=routes, exception_handlers={404: unknown, 405: unknown})
 
 
 async def _read(request: Request) -> Ask:
     path, parts = request.url.path, request.path_params
     source = request.client.host if request.client else ""
     return Ask(request.method, path, parts, request.query_params, request.headers, await request.body(), source)
-
-
-async def _unknown(request: Request, _: Exception) -> Response:
-    """404 that names what was asked: a stand-in never guesses."""
-    return JSONResponse({"error": f"the rehearsal knows no {request.method} {request.url.path}"}, status_code=404)
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
@@ -132,7 +156,7 @@ def bind(names: Iterable[str]) -> dict[str, socket.socket]:
 
 
 def address(bound: socket.socket) -> str:
-    """Base address of a bound socket."""
+    """Return the base address of a bound socket."""
     host, port = bound.getsockname()
     return f"http://{host}:{port}"
 
@@ -144,7 +168,8 @@ async def serve(
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
-        await ports[scope["server"][1]](scope, receive, send)
+        port = scope["server"][1]
+        await (ports[port] if _is_addressed(scope, port) else MISDIRECTED)(scope, receive, send)
 
     config = uvicorn.Config(
         by_port, lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False,
@@ -158,3 +183,18 @@ async def serve(
     finally:
         server.should_exit = True
         await serving
+
+
+MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address only, and no page of another"}, 421)
+
+
+def _is_addressed(scope: Scope, port: int) -> bool:
+    """Tell whether a request was meant for us: by the name of its Host, and by no page of somebody else's.
+
+    A page in the operator's browser can send requests to loopback, under a name of its own that leads there.
+    """
+    ours = {f"127.0.0.1:{port}", f"localhost:{port}"}
+    headers = Headers(scope=scope)
+    return headers.get("host", "") in ours and headers.get("origin", f"http://127.0.0.1:{port}") in {
+        f"http://{host}" for host in ours
+    }

@@ -29,8 +29,9 @@ def made_up_secrets(names: Names) -> dict[str, str]:
         "OPENROUTER_API_KEY": f"sk-or-v1-{secrets.token_hex(32)}",
         "FLY_API_TOKEN": f"fo1_{secrets.token_urlsafe(32)}",
         "FLY_DEPLOY_TOKEN": f"fm2_{secrets.token_urlsafe(48)}",
-        "VERCEL_TOKEN": secrets.token_urlsafe(18),
+        "VERCEL_TOKEN": secrets.token_hex(12),  # no - in it: the vendor's command line takes one in front for a flag
         "CRON_SECRET": secrets.token_hex(32),
+        "REHEARSAL_TOKEN": secrets.token_urlsafe(24),  # of the doors that no production has
         "NEW_SECRET": secrets.token_hex(32),  # what rotate_secret puts in a secret's place
         "SUPABASE_URL": f"https://{names.supabase_ref}.supabase.co",
         "HYPERLIQUID_LIVE_ENABLED": "true",

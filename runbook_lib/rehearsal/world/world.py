@@ -50,15 +50,21 @@ class World:
         self.secrets[name] = value
         write_json(self.folder / "environment.json", self.secrets)
 
-    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+    def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
         """Open a connection of the platform's own, which no change of the operator's password cuts off."""
         return psycopg.connect(
-            self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
+            dsn or self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
         )
 
-    def query(self, sql: LiteralString, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run one statement on a connection of its own; its rows, or none when it returns nothing."""
-        with self.connect() as connection:
+    def operator_dsn(self) -> str:
+        """Return the address of the role ``postgres``, with the password it has now."""
+        return psycopg.conninfo.make_conninfo(self.database.url, password=self.secret("SUPABASE_DB_PASSWORD"))
+
+    def query(
+        self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Run one statement on a connection of its own; return its rows, none when it has none."""
+        with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
 

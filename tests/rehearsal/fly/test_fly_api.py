@@ -13,13 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runbook_lib.rehearsal.fly import fly_api, logs_api, registry_api
 from runbook_lib.rehearsal.fly.apps import Fly
-from runbook_lib.rehearsal.fly.fly_api import app, registry_app
 from runbook_lib.rehearsal.fly.runner_forks import ForkServer
 from runbook_lib.rehearsal.world import http_server
 
 APP = "agentic-live-runner"
 TOKEN = "fo1_operator"
+SERVICES = ("fly", "registry", "fly_logs")
 
 
 async def shell(environment, output):
@@ -34,7 +35,7 @@ class Served:
 
     def __init__(self, fly, sockets, loop):
         self.fly, self.loop = fly, loop
-        self.address, self.registry = (http_server.address(sockets[name]) for name in ("fly", "registry"))
+        self.address, self.registry, self.logs = (http_server.address(sockets[name]) for name in SERVICES)
         self.api = httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
 
     def machines(self, path="", *, method="GET", **options):
@@ -51,17 +52,21 @@ class Served:
         return self.machines(f"/{machine}/wait", params={"state": state, "timeout": timeout})
 
     def log(self, machine):
-        page = self.api.get(f"/api/v1/apps/{APP}/logs", params={"instance": machine}).json()
-        return [line["attributes"]["message"] for line in page["data"]]
+        return [line["attributes"]["message"] for line in self.page(instance=machine)["data"]]
+
+    def page(self, **query):
+        """A page of the app's log, from the host that has it and under the scheme that it takes."""
+        url = f"{self.logs}/api/v1/apps/{APP}/logs"
+        return httpx.get(url, params=query, headers={"Authorization": f"FlyV1 {TOKEN}"}).raise_for_status().json()
 
 
 @contextmanager
 def serving_fly(folder):
     fly = Fly(launch=shell, folder=folder, tokens=[TOKEN], deploy_tokens={"fm2_deploy": APP})
-    sockets = http_server.bind(["fly", "registry"])
+    sockets = http_server.bind(SERVICES)
     for bound in sockets.values():
         bound.listen()
-    apps = {"fly": app(fly), "registry": registry_app(fly)}
+    apps = {"fly": fly_api.app(fly), "registry": registry_api.app(fly), "fly_logs": logs_api.app(fly)}
     loop, ended = asyncio.new_event_loop(), asyncio.Event()
 
     async def until():
@@ -118,7 +123,7 @@ def test_an_app_is_made_once(served):
 def test_every_reply_needs_a_good_token_and_names_its_request(served):
     for header in ("", "Bearer wrong", "FlyV1 wrong"):
         assert served.api.get("/v1/apps", headers={"Authorization": header}).status_code == 401
-    for header in (f"FlyV1 {TOKEN}", f"Bearer FlyV1 {TOKEN}"):
+    for header in (f"FlyV1 {TOKEN}", f"Bearer {TOKEN}"):
         assert served.api.get("/v1/tokens/current", headers={"Authorization": header}).status_code == 200
     assert served.api.get("/v1/apps").headers["fly-request-id"]
 
@@ -163,7 +168,10 @@ def test_a_manifest_is_found_by_tag_with_its_digest(served):
 def test_an_unknown_route_says_which(served):
     reply = served.api.get("/v1/volumes")
 
-    assert (reply.status_code, reply.json()) == (404, {"error": "the rehearsal knows no GET /v1/volumes"})
+    assert (reply.status_code, reply.json()) == (
+        404,
+        {"error": "the rehearsal's api.machines.dev knows no GET /v1/volumes"},
+    )
 
 
 def test_a_machine_is_its_process(served):
@@ -306,9 +314,9 @@ def test_logs_are_polled_with_the_token_of_the_page_before(served):
     machine = served.create("echo one; echo two; exec sleep 60")
     until(lambda: len(served.log(machine)) == 2)
 
-    first = served.api.get(f"/api/v1/apps/{APP}/logs", params={"instance": machine}).json()
+    first = served.page(instance=machine)
     token = first["meta"]["next_token"]
-    after = served.api.get(f"/api/v1/apps/{APP}/logs", params={"instance": machine, "next_token": token}).json()
+    after = served.page(instance=machine, next_token=token)
 
     assert [one["attributes"]["message"] for one in first["data"]] == ["one", "two"]
     assert int(token) == int(first["data"][-1]["id"])
@@ -389,3 +397,50 @@ def test_forked_processes_end_with_their_parent():
     codes, pids = asyncio.run(run())
     assert codes == [-9] * 3
     until(lambda: not any(Path("/proc", str(pid)).exists() for pid in pids))
+
+
+# -- another host, another scheme
+
+
+@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"Bearer FlyV1 {TOKEN}", TOKEN, ""])
+def test_logs_take_a_token_as_it_was_issued_and_no_other_scheme(served, header):
+    url = f"{served.logs}/api/v1/apps/{APP}/logs"
+    assert httpx.get(url, headers={"Authorization": header}).status_code == 401
+    assert served.page()["data"] == []
+
+
+def test_logs_are_not_where_the_machines_are(served):
+    reply = served.api.get(f"/api/v1/apps/{APP}/logs")
+    assert (reply.status_code, "api.machines.dev knows no GET /api/v1/apps" in reply.text) == (404, True)
+
+
+# -- leases, metadata, waiting
+
+
+def test_who_holds_no_lease_is_refused_until_it_ends(served):
+    machine = served.create("sleep 60")
+    assert served.wait(machine, "started").status_code == 200
+    lease = served.machines(f"/{machine}/lease", method="POST", json={"ttl": 30, "description": "a deploy"})
+    nonce = lease.json()["data"]["nonce"]
+    refused = served.machines(f"/{machine}/stop", method="POST", json={})
+    assert (refused.status_code, "lease currently held" in refused.json()["error"]) == (409, True)
+    assert served.machines(f"/{machine}").status_code == 200
+    holder = {"fly-machine-lease-nonce": nonce}
+    assert served.machines(f"/{machine}/lease", method="POST", headers=holder, params={"ttl": 1}).status_code == 201
+    until(lambda: served.machines(f"/{machine}/stop", method="POST", json={}).status_code == 200)
+    assert served.machines(f"/{machine}/lease").status_code == 404
+
+
+def test_metadata_can_be_set_read_and_removed(served):
+    machine = served.create("sleep 60")
+    assert served.machines(f"/{machine}/metadata/role", method="POST", json={"value": "x"}).status_code == 204
+    assert served.machines(f"/{machine}/metadata").json() == {"role": "x"}
+    assert [found["id"] for found in served.machines("", params={"metadata.role": "x"}).json()] == [machine]
+    assert served.machines(f"/{machine}/metadata/role", method="DELETE").status_code == 204
+    assert served.machines(f"/{machine}/metadata").json() == {}
+
+
+def test_a_state_there_is_not_cannot_be_waited_for(served):
+    machine = served.create("sleep 60")
+    reply = served.machines(f"/{machine}/wait", params={"state": "started,runing"})
+    assert (reply.status_code, "'runing' is no state" in reply.json()["error"]) == (400, True)

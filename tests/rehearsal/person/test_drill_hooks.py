@@ -19,7 +19,7 @@ def prepared():
 
 def test_a_snapshot_brings_back_rows_variables_deployments_and_secrets(prepared):
     with (
-        client(prepared, "person") as person,
+        client(prepared, "person", "REHEARSAL_TOKEN") as person,
         client(prepared, "fly", "FLY_API_TOKEN") as fly,
         client(prepared, "vercel", "VERCEL_TOKEN") as vercel,
     ):
@@ -43,6 +43,6 @@ def test_a_snapshot_brings_back_rows_variables_deployments_and_secrets(prepared)
 
 
 def test_a_snapshot_there_is_not_is_named(prepared):
-    with client(prepared, "person") as person:
+    with client(prepared, "person", "REHEARSAL_TOKEN") as person:
         reply = person.post("/snapshots/never")
         assert reply.status_code == 404 and "no snapshot 'never'" in reply.json()["error"]

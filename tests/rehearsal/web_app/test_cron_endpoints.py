@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.rehearsal.world.http_faults import named_fault
-from tests.rehearsal.conftest import client
+from tests.rehearsal.conftest import client, named_fault
 
 SWEEP, COLLECT = "/api/jobs/heartbeat-sweep", "/api/jobs/pending-agents-gc"
 
@@ -94,12 +93,12 @@ def test_agents_that_were_never_approved_are_deleted(web, database, user):
 
 def test_an_unknown_page_is_named(rehearsal):
     with client(rehearsal, "web") as web:
-        assert web.get("/nothing").json() == {"error": "the rehearsal knows no GET /nothing"}
+        assert web.get("/nothing").json() == {"error": "the rehearsal's web app knows no GET /nothing"}
 
 
 def test_a_sweep_that_skips_paused_deployments_leaves_a_silent_one(web, beating, database, migrated):
     silent = beating(60, "paused")
-    with named_fault(migrated.addresses["person"], "sweep-skips-paused"):
+    with named_fault(migrated, "sweep-skips-paused"):
         web.get(SWEEP).raise_for_status()
         assert status(database, silent) == ("paused", None)
     web.get(SWEEP).raise_for_status()

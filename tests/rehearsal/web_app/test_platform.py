@@ -6,7 +6,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from runbook_lib.rehearsal.lifecycle import rehearse
-from tests.rehearsal.conftest import client, connect, eventually
+from tests.rehearsal.conftest import client, connect, eventually, fault
 
 APP = "agentic-live-runner"
 
@@ -18,7 +18,7 @@ class Operator:
         self.running = running
         self.database = connect(running)
         self.database.row_factory = dict_row
-        self.person, self.fly = client(running, "person"), client(running, "fly", "FLY_API_TOKEN")
+        self.person, self.fly = client(running, "person", "REHEARSAL_TOKEN"), client(running, "fly", "FLY_API_TOKEN")
         self.venue = client(running, "hyperliquid")
         self.vercel = client(running, "vercel", "VERCEL_TOKEN")
 
@@ -243,9 +243,6 @@ def test_a_switch_on_vercel_works_only_after_a_redeploy(operator, skill):
 
 
 def test_what_the_person_reads_must_be_what_the_page_said(operator):
-    person = operator.running.addresses["person"]
-    from runbook_lib.rehearsal.world.http_faults import fault
-
     wrong = {
         "agent_address": "0x" + "1" * 40,
         "typed_data": {
@@ -253,5 +250,5 @@ def test_what_the_person_reads_must_be_what_the_page_said(operator):
             "message": {"hyperliquidChain": "Mainnet", "agentAddress": "0x" + "2" * 40, "nonce": 0},
         },
     }
-    with fault(person, service="web", path="/wallets/*/agents", kind="status", status=200, body=wrong):
+    with fault(operator.running, service="web", path="/wallets/*/agents", kind="status", status=200, body=wrong):
         assert "not signed" in operator.is_refused("authorise")

@@ -1,0 +1,134 @@
+"""Judge the web app as Vercel runs it: what serves production, its variables, its log, and who answers in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands.command import Http, Reply, http
+from runbook_lib.commands.expectations import Expectation, Finding, newer, over_all, over_each
+from runbook_lib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+JOBS = "/api/jobs/"  # where the web app's cron endpoints are
+OK = range(200, 300)
+SHOWN = 5  # failed calls in a complaint
+UNREAD = "Vercel's request log, which is not documented, tells nothing"
+
+
+def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of variables that hold in production, by key; ``target`` is a name or a list of them.
+
+    Another of the same name may hold in previews, or in an environment of one's own.
+    """
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in variables.rows:
+        target = row.get("target")
+        if "production" in (target if isinstance(target, list | tuple) else [target]):
+            rows[str(row.get("key"))] = row
+    return rows
+
+
+def serves() -> Expectation:
+    """Expect a project, its owner, and a deployment of it that serves production.
+
+    The newest that was built need not be the one: after a rollback, or while it is staged, an older one serves.
+    """
+
+    def test(project: Reply) -> Finding:
+        row = project.rows[0] if project.rows else {}
+        targets = row.get("targets")
+        serving = targets.get("production") if isinstance(targets, dict) else None
+        if not isinstance(serving, dict) or not serving.get("id"):
+            return Finding("", "no deployment serves production")
+        if not row.get("id") or not row.get("accountId"):
+            return Finding("", "Vercel's answer names no project, or no owner of it")
+        seen = f"{serving['id']} {serving.get('readyState')}"
+        return Finding(seen, None if serving.get("readyState") == "READY" else f"{seen}: expected READY")
+
+    return over_each("a deployment serves production", test)
+
+
+def younger_than_variables() -> Expectation:
+    """Expect that the deployment that serves was made after the last change of every variable of production.
+
+    Replies: ``targets.production`` of the project, and its variables.
+    """
+    later = newer("createdAt", than="updatedAt", name="key")
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        serving, variables = replies
+        rows = tuple(dict(row) for row in in_production(variables).values())
+        return later.judge([serving, replace(variables, rows=rows)])
+
+    return over_all("what serves is younger than every variable of production", test)
+
+
+def request_log(project: Reply, since: str, until: str) -> Http:
+    """Ask for the newest requests of a span of time, as ``vercel logs`` does; ``until`` may be ``now``.
+
+    The runtime log that Vercel documents streams what comes from now on, and tells nothing of the past.
+    """
+    if not project.rows or not {"id", "accountId"} <= project.rows[0].keys():
+        raise ConfigError("Vercel's answer names no project and no owner of it: the request log cannot be asked for")
+    start, end = (_milliseconds(moment, project) for moment in (since, until))
+    return http(
+        "vercel_logs",
+        "GET /api/logs/request-logs",
+        query={
+            "projectId": project.value("id"),
+            "ownerId": project.value("accountId"),
+            "environment": "production",
+            "startDate": start,
+            "endDate": end,
+            "page": 0,
+        },
+    )
+
+
+def _milliseconds(moment: str, asked: Reply) -> int:
+    at = asked.at if moment == "now" else datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+    return round(at * 1000)
+
+
+def crons_healthy() -> Expectation:
+    """Expect that the cron jobs are switched on and were called, and that no call has failed.
+
+    Replies: the project's crons, and the `request_log`. A log that is refused or holds no call proves nothing.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        project, log = replies
+        crons = project.rows[0] if project.rows else {}
+        if project.error or crons.get("disabledAt") is not None or not crons.get("definitions"):
+            why = project.error or f"disabledAt {crons.get('disabledAt')}"
+            return Finding("", f"the cron jobs are switched off ({why})")
+        requests = logged_requests(log)
+        if requests is None:
+            return Finding("switched on", f"{UNREAD}: {log.error or 'it has no rows and hasMoreRows'}", unsure=True)
+        calls = [row for row in requests if str(row.get("requestPath")).startswith(JOBS)]
+        if failed := [f"{row.get('requestPath')} ended with {row.get('statusCode')}" for row in calls if _failed(row)]:
+            return Finding("switched on", "; ".join(failed[:SHOWN]))
+        more = ", and older ones that were not looked at" if log.value("hasMoreRows") else ""
+        seen = f"switched on; {len(calls)} calls in the log's last {len(requests)} requests{more}"
+        return Finding(seen, None if calls else f"{seen}: whether a job runs is not known", unsure=not calls)
+
+    return Expectation("cron jobs run and none fails", test)
+
+
+def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
+    """Return the requests in an answer of the `request_log`; None where it is no such answer."""
+    row = log.rows[0] if log.rows else {}
+    requests = row.get("rows")
+    if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):
+        return None
+    return [request for request in requests if isinstance(request, dict)]
+
+
+def _failed(call: Mapping[str, Any]) -> bool:
+    lines = call.get("logs")
+    levels = [line.get("level") for line in lines if isinstance(line, dict)] if isinstance(lines, list | tuple) else []
+    return call.get("statusCode") not in OK or bool({"error", "fatal"} & set(levels))

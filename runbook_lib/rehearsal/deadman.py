@@ -1,0 +1,19 @@
+"""The stand-in of the dead man's service, which a watch calls after every good round."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Refusal, application
+
+
+def app(check: str) -> Starlette:
+    """Serve one check, known by its secret name; there is no other credential."""
+
+    async def ping(ask: Ask) -> str:
+        if ask.parts["check"] != check:
+            raise Refusal(404, "not found")
+        return "OK"
+
+    endpoints: dict[str, Endpoint] = {"GET /{check}": ping}
+    return application("deadman", endpoints)

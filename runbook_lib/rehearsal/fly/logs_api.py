@@ -1,0 +1,25 @@
+"""The HTTP of api.fly.io: an app's log, on another host than its machines and under another scheme."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from runbook_lib.rehearsal.fly.apps import Fly
+from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, application
+
+
+def app(fly: Fly) -> Starlette:
+    """Serve the log to whoever sends a token as it was issued, which begins with its scheme, ``FlyV1``."""
+
+    def admit(ask: Ask) -> None:
+        # Bearer was a mistake of the vendor's documentation (superfly/docs issue 2264): this host refuses it.
+        if not fly.allows(ask.token("FlyV1"), ask.parts.get("app")):
+            raise Refusal(401, "You must be authenticated to view this.")
+
+    async def logs(ask: Ask) -> Json:
+        token = ask.query.get("next_token") or "0"
+        lines = fly.app(ask.parts["app"]).page(ask.query.get("instance"), int(token) if token.isdigit() else 0)
+        following = lines[-1]["id"] if lines else token if token != "0" else ""
+        return {"data": lines, "meta": {"next_token": following}}
+
+    return application("fly_logs", {"GET /api/v1/apps/{app}/logs": logs}, admit=admit)

@@ -1,0 +1,47 @@
+"""The HTTP of registry.fly.io: an image's manifest by tag and digest, for whoever has the token by Basic auth."""
+
+from __future__ import annotations
+
+import base64
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+
+from runbook_lib.rehearsal.fly.apps import Fly
+from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, application
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def app(fly: Fly) -> Starlette:
+    """Serve manifests by tag and digest, as the OCI distribution API does."""
+
+    def admit(ask: Ask) -> None:
+        """Judge the password of Basic auth; the user is ``x`` by convention and does not matter."""
+        try:
+            password = base64.b64decode(ask.token("Basic")).decode().partition(":")[2]
+        except ValueError:
+            password = ""
+        if not fly.allows(password, ask.parts.get("repository")):
+            headers = {"WWW-Authenticate": 'Basic realm="registry.fly.io"'}
+            raise Refusal(401, "authentication required", "UNAUTHORIZED", headers=headers)
+
+    async def get(ask: Ask) -> Response:
+        manifest = fly.manifests.get((ask.parts["repository"], ask.parts["reference"]))
+        if manifest is None:
+            raise Refusal(404, "manifest unknown", "MANIFEST_UNKNOWN")
+        return _pushed(fly, ask, manifest, 200)
+
+    async def put(ask: Ask) -> Response:
+        return _pushed(fly, ask, ask.raw, 201)
+
+    async def ping(_: Ask) -> Json:
+        return {}
+
+    path = "/v2/{repository}/manifests/{reference}"
+    return application("registry", {"GET /v2/": ping, f"GET {path}": get, f"PUT {path}": put}, admit=admit)
+
+
+def _pushed(fly: Fly, ask: Ask, manifest: bytes, status: int) -> Response:
+    digest = fly.push(ask.parts["repository"], ask.parts["reference"], manifest)
+    return Response(manifest, status, {"Docker-Content-Digest": digest}, media_type=MANIFEST)

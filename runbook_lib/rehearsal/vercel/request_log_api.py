@@ -1,0 +1,44 @@
+"""The HTTP of vercel.com that ``vercel logs`` reads history from: the log of requests, which no specification lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+
+from runbook_lib.rehearsal.vercel.project import Vercel
+from runbook_lib.rehearsal.vercel.vercel_api import admit
+from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
+
+PAGE = 100  # requests in a reply
+REQUIRED = ("projectId", "ownerId", "startDate", "endDate", "page")
+
+
+def app(vercel: Vercel) -> Starlette:
+    """Serve the requests of a span of time (milliseconds), newest first, a page at a time."""
+
+    async def rows(ask: Ask) -> Json:
+        if missing := [name for name in REQUIRED if name not in ask.query]:
+            raise Refusal(400, f"Invalid request: missing required property `{missing[0]}`.", "bad_request")
+        if ask.query["ownerId"] != vercel.world.names.vercel_team or ask.query["projectId"] != vercel.project_id:
+            raise Refusal(404, "Project not found.", "not_found")
+        found = list(_requests(vercel, ask))
+        start = int(ask.query["page"]) * PAGE
+        return {"rows": found[start : start + PAGE], "hasMoreRows": len(found) > start + PAGE}
+
+    endpoints: dict[str, Endpoint] = {"GET /api/logs/request-logs": rows}
+    return application("vercel_logs", endpoints, admit=lambda ask: admit(vercel, ask))
+
+
+def _requests(vercel: Vercel, ask: Ask) -> Iterable[Json]:
+    """Yield each request as the log has it: a row, with the lines its function wrote."""
+    if ask.query.get("environment", "production") != "production":
+        return
+    for line in reversed(vercel.logs):
+        if int(ask.query["startDate"]) <= line["timestampInMs"] <= int(ask.query["endDate"]):
+            yield {
+                "requestId": line["rowId"], "timestamp": line["timestampInMs"], "deploymentId": line["deploymentId"],
+                "environment": "production", "domain": line["domain"], "requestMethod": line["requestMethod"],
+                "requestPath": line["requestPath"], "statusCode": line["responseStatusCode"],
+                "logs": [{"level": line["level"], "message": line["message"]}],
+            }  # fmt: skip
