@@ -232,7 +232,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
         return Reply(_rows(known, answer, command.pick), answer.status, error, _text(known, text), again=_again(answer))
     if complaint := shape_of(command).complaint(body):
         shown = drop_text(known).strip()[:SHOWN]
-        place = f"{command.service} {command.method} {command.path}"
+        place = redact.text(f"{command.service} {command.method} {command.path}")
         raise ServiceError(f"{place}: {complaint}; the answer is {shown!r}", sent=True)
     missing = None
     if command.pick is not None and picked(known, command.pick) is None:

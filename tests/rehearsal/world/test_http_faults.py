@@ -96,7 +96,7 @@ def test_a_fault_there_is_not_is_refused(rehearsal, what, complaint):
 @pytest.mark.parametrize("kind", ["html", "null", "error", "deep", "cut"])
 def test_an_answer_that_is_none_comes_with_a_good_status(rehearsal, project, kind):
     whole = project().text
-    with fault(rehearsal.addresses["person"], service="vercel", kind=kind):
+    with fault(rehearsal, service="vercel", kind=kind):
         spoiled = project()
     assert spoiled.status_code == 200 and spoiled.text != whole
     assert (spoiled.text == whole[: len(spoiled.text)]) == (kind == "cut")
@@ -104,7 +104,7 @@ def test_an_answer_that_is_none_comes_with_a_good_status(rehearsal, project, kin
 
 def test_an_old_answer_has_an_older_time_of_its_own_or_an_age(rehearsal, project):
     question = {"type": "clearinghouseState", "user": f"0x{1:040x}"}
-    with fault(rehearsal.addresses["person"], service="*", kind="stale"), client(rehearsal, "hyperliquid") as venue:
+    with fault(rehearsal, service="*", kind="stale"), client(rehearsal, "hyperliquid") as venue:
         assert project().headers["age"] == "600"
         state = venue.post("/info", json=question)
         assert 590 < time.time() - state.json()["time"] / 1000 < 610 and "age" not in state.headers
@@ -112,7 +112,7 @@ def test_an_old_answer_has_an_older_time_of_its_own_or_an_age(rehearsal, project
 
 def test_a_bomb_is_small_until_it_is_unpacked(rehearsal):
     with (
-        fault(rehearsal.addresses["person"], service="vercel", kind="bomb"),
+        fault(rehearsal, service="vercel", kind="bomb"),
         client(rehearsal, "vercel", "VERCEL_TOKEN") as opened,
         opened.stream("GET", "/v9/projects/agentic-trading") as reply,
     ):
@@ -121,7 +121,7 @@ def test_a_bomb_is_small_until_it_is_unpacked(rehearsal):
 
 def test_a_drip_begins_and_does_not_end(rehearsal):
     with (
-        fault(rehearsal.addresses["person"], service="vercel", kind="drip", seconds=0.02),
+        fault(rehearsal, service="vercel", kind="drip", seconds=0.02),
         client(rehearsal, "vercel", "VERCEL_TOKEN") as opened,
         opened.stream("GET", "/v9/projects/agentic-trading") as reply,
     ):
@@ -131,7 +131,7 @@ def test_a_drip_begins_and_does_not_end(rehearsal):
 
 def test_one_question_of_many_at_one_path_is_chosen_by_what_it_asks(rehearsal):
     with (
-        fault(rehearsal.addresses["person"], service="hyperliquid", kind="null", asks="meta"),
+        fault(rehearsal, service="hyperliquid", kind="null", asks="meta"),
         client(rehearsal, "hyperliquid") as venue,
     ):
         answers = [venue.post("/info", json={"type": kind}).json() for kind in ("meta", "allMids")]
