@@ -20,13 +20,14 @@ import psycopg
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from runbook_lib.records import run_record
+from runbook_lib.records import run_record, signing
 from runbook_lib.rehearsal.lifecycle import Running, rehearse
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import release_all
 from runbook_lib.settings import profiles
 from runbook_lib.settings.profiles import Settings
 from runbook_lib.steps.phase import Phase
+from tests import keys
 
 PATIENCE = 120  # seconds until a condition that does not come fails its test; the machine may be busy
 OPENED: list[Services] = []  # to be closed with the test
@@ -82,9 +83,12 @@ def on_paper(paper: Running) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def production(chosen: Settings) -> Settings:
-    """Settings of the production kind, on loopback: only code can make them."""
-    return chosen.model_copy(update={"kind": "production", "name": "production", "allow": [], "person": None})
+def production(chosen: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of the production kind, on loopback, whose records ada signs: only code can make them."""
+    key = keys.key(tmp_path_factory.mktemp("keys"), "ada")
+    os.environ.update({"RUNBOOK_OPERATOR": "ada", signing.KEY: str(key)})
+    own = {"kind": "production", "name": "production", "allow": [], "person": None}
+    return chosen.model_copy(update={**own, "allowed_signers": [keys.line(key)]})
 
 
 @pytest.fixture
@@ -269,8 +273,10 @@ class Shown(list[Any]):
 def phase_of(chosen: Settings, root: Path, *steps: str, **facts: Any) -> Phase:
     """A phase in a new record below ``root`` whose notebook declares ``steps``: "check 1a", "act 1b", "confirm 1c"."""
     calls = [(verb, number) for verb, number in map(str.split, steps)]
-    record = run_record.begin(chosen, "phase_try", root=root, **facts)
-    write_notebook(record.notebook, *(f'phase.{verb}("{number}", "step {number}")' for verb, number in calls))
+    source = root / ".sources" / "phase_try.ipynb"
+    write_notebook(source, *(f'phase.{verb}("{number}", "step {number}")' for verb, number in calls))
+    record = run_record.begin(chosen, "phase_try", root=root, source=source, **facts)
+    record.notebook.write_bytes(source.read_bytes())
     return reopened(chosen, record.folder, mode=facts.get("mode", "headless"))
 
 

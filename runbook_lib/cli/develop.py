@@ -7,6 +7,7 @@ import sys
 import click
 
 from runbook_lib.cli.group import cli
+from runbook_lib.errors import ConfigError
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
@@ -31,16 +32,28 @@ def bench(names: tuple[str, ...], rounds: int) -> None:
 
 
 @cli.command()
-@click.argument("notebook")
-def accept(notebook: str) -> None:
-    """Rehearse a changed notebook and, if it passes, store its closing output as what the tests expect."""
+@click.argument("notebook", required=False)
+@click.option("--plans", is_flag=True, help="Rehearse nothing: write down the plans of all notebooks as they are.")
+def accept(notebook: str | None, plans: bool) -> None:
+    """Rehearse a changed notebook and, if it passes, store its plan and closing output as what is expected from now on.
+
+    Gates take only records that followed the plan which was accepted: notebooks/plans.json.
+    """
     from runbook_lib.cli import terminal
     from runbook_lib.records import plan
     from runbook_lib.rehearsal import lifecycle
     from runbook_lib.runs import headless, rehearsals
     from runbook_lib.settings import profiles
 
-    source, out = plan.notebook(notebook), terminal.console()
+    out = terminal.console()
+    if plans:
+        for name in plan.notebooks():
+            plan.accept(plan.notebook(name))
+        out.print(f"accepted: the plans of {len(plan.notebooks())} notebooks", highlight=False)
+        return
+    if notebook is None:
+        raise ConfigError("name the notebook to rehearse and accept, or --plans")
+    source = plan.notebook(notebook)
     state = plan.start(source)
     with lifecycle.rehearse(state=state) as running:
         rehearsals.join(running)
@@ -48,4 +61,5 @@ def accept(notebook: str) -> None:
         finished = headless.run(settings, source, {}, override=override, on_event=terminal.step_printer(out))
     terminal.closing(out, [finished])
     headless.accept(finished, source)
+    plan.accept(source)
     out.print(f"accepted: {source.name}", highlight=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Shell, frozen
 from runbook_lib.errors import RecordError
-from runbook_lib.records import archive, history, run_record
+from runbook_lib.records import archive, run_record
 from runbook_lib.records.ledger import Record
 from runbook_lib.settings.profiles import ROOT
 
@@ -89,7 +89,7 @@ class Book:
         return sealed[0] if sealed else None
 
     def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
-        facts = {"within": within} if (within := _within()) else {}
+        facts: dict[str, Any] = {"within": within} if (within := _within()) else {}
         self.record = run_record.begin(
             self.settings, PHASE, root=self.root, parameters=ran_with, parent=parent, mode=mode, **facts
         )
@@ -129,13 +129,8 @@ def _within() -> dict[str, str] | None:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a halt or of its undoing, with what every seal says."""
-    found, opened = history.read(record), record.opened()
-    kept = ("phase", "profile", "project", "operator", "parent", "versions")
-    said = {name: opened[name] for name in kept}
-    return archive.close(
-        record, outcome, **said, steps=history.counts(found), missing=[], owed=list(found.owed()), **facts
-    )
+    """Seal the record of a halt or of its undoing."""
+    return archive.close(record, outcome, **facts)
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:

@@ -194,8 +194,5 @@ def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a watch, or of an acknowledgement, with what every seal says."""
-    opened = record.opened()
-    kept = {key: opened[key] for key in ("phase", "profile", "project", "operator", "parent", "versions")}
-    counts = history.counts(history.read(record))
-    return archive.close(record, outcome, **kept, steps=counts, missing=[], owed=[], **facts)
+    """Seal the record of a watch, or of an acknowledgement."""
+    return archive.close(record, outcome, **facts)

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.files import write_whole
+from runbook_lib.files import make_folder, write_whole
 from runbook_lib.records import ledger, signing
 from runbook_lib.records.ledger import Record
 from runbook_lib.records.verify import SIGNATURE, SIGNERS, below, digest
 from runbook_lib.settings import profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from runbook_lib.records.ledger import Event
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PENDING = ".pending"  # folder of a profile: one note for each record that is not signed or not archived yet
 
 
-def close(record: Record, outcome: str, **facts: Any) -> Event:
+def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     """Seal a record and, in production, sign the seal. Raise `RecordError` if it cannot be sealed.
 
     A seal that could not be signed is told of by every command until `sign` has done it: gates take no such record.
@@ -47,21 +48,42 @@ def close(record: Record, outcome: str, **facts: Any) -> Event:
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
     """Copy every noted record to its archive; what could not be done, a line each. It stays noted."""
-    problems = []
+    problems: list[str] = []
+    for profile in (folder for folder in sorted(root.glob("*/")) if (folder / ledger.HEAD).exists()):
+        with suppress(RecordError):
+            problems += filter(None, [ledger.mend_head(profile)])
     for note in sorted(root.glob(f"*/{PENDING}/*")):
-        try:
-            told = json.loads(note.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue  # another command has done it
-        record = Record(root / told["record"])
-        if record.sealed() is None:
-            continue  # it runs still, or was cut off: it is sealed when it is resumed
-        try:
-            _complete(record, load(record.profile), told["complaint"])
-            note.unlink(missing_ok=True)
-        except (ConfigError, RecordError, OSError) as error:
-            problems.append(f"{record.name}: {error}")
+        problems += _caught_up(root, note, load)
     return problems
+
+
+def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
+    """Complete the record of one note; what keeps it from being complete."""
+    try:
+        told = json.loads(note.read_text(encoding="utf-8"))
+        record, complaint = Record(root / told["record"]), told["complaint"]
+    except FileNotFoundError:
+        return  # another command has done it
+    except (OSError, ValueError, LookupError, TypeError):
+        yield from _noted_again(root, note)
+        return
+    try:
+        if record.sealed() is not None:  # else it runs still, or was cut off: it is sealed when it is resumed
+            _complete(record, load(record.profile), complaint)
+            note.unlink(missing_ok=True)
+    except (ConfigError, RecordError, OSError) as error:
+        yield f"{record.name}: {error}"
+
+
+def _noted_again(root: Path, note: Path) -> Iterator[str]:
+    """A damaged note is made again for the record that its name tells; one that tells of none is taken away."""
+    note.unlink(missing_ok=True)
+    named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
+    for record in named:
+        with suppress(RecordError, OSError):
+            _note(record)
+    made = f"written again for {named[0].name}" if named else "taken away: it names no record"
+    yield f"{note}: was damaged; {made}"
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
@@ -69,7 +91,7 @@ def _note(record: Record, complaint: str | None = None) -> None:
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         told = {"record": record.name, "complaint": complaint}
         write_whole(folder / record.name.replace("/", "_"), json.dumps(told).encode())
 
@@ -102,7 +124,7 @@ def copy(record: Record, archive: Path) -> None:
     if not target.exists():
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            draft.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(draft.parent)
             shutil.copytree(record.folder, draft)
             _reach_the_disk(draft, *draft.rglob("*"))
             _compare(record.folder, draft)

@@ -1,4 +1,8 @@
-"""What must be true before a phase may open, told from records alone, and the lock of the one who writes."""
+"""What must be true before a phase may open, told from records that verify, and the lock of the one who writes.
+
+Which record is the newest is told by the chain of seals, how old it is by the database's clock: neither a folder's name
+nor this machine's clock opens a gate.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
-from runbook_lib.errors import ConfigError, ServiceError, StepRefused
-from runbook_lib.records import history, ledger, signing, verify
+from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepRefused
+from runbook_lib.records import history, ledger, plan, signing, verify
 from runbook_lib.services import write_lock
+from runbook_lib.services.database import database_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
 SWEEP_STEP = "1.9b"  # phase 1's look at the schedule of the sweep
-RUNS = ("headless", "attended")  # modes of records that are runs of a phase, and not answers or undos
 ORDER = (
     "phase_0_platform_prep",
     "phase_1_paper",
@@ -49,18 +53,28 @@ class Gate:
         return not self.reasons
 
 
-def gate(settings: Settings, phase: str, root: Path) -> Gate:
-    """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate."""
+def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None) -> Gate:
+    """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate.
+
+    ``now`` is the database's time; without it, ages are by this machine's clock.
+    """
     if phase not in ORDER:
         return Gate(phase)
-    newest, reasons = latest(settings, root, phase), list(_owed_reasons(settings, root))
+    reasons = [*_owed_reasons(settings, root), *_unreadable(settings, root), *_broken_chain(settings, root)]
+    newest = latest(settings, root, phase)
     if phase == ORDER[0]:
         return Gate(phase, tuple(reasons), latest=newest)
     before = ORDER[ORDER.index(phase) - 1]
-    found = latest(settings, root, before)
+    record = latest(settings, root, before)
     own = OWN_RULES.get(phase, _no_more)
-    reasons = [*_record_reasons(settings, before, found), *(own(settings, found) if found else ()), *reasons]
-    return Gate(phase, tuple(reasons), found, tuple(_amber(found)) if found else (), newest)
+    judged = _record_reasons(settings, before, record, now or datetime.now(UTC))
+    reasons = [
+        *judged,
+        *(_claims_due(phase, record) if record else ()),
+        *(own(settings, record) if record else ()),
+        *reasons,
+    ]
+    return Gate(phase, tuple(reasons), record, tuple(_amber(record)) if record else (), newest)
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
@@ -70,8 +84,11 @@ def require(settings: Settings, phase: str, root: Path, override: str | None = N
     else holds the writing lock: no reason breaks that.
     """
     _refuse_second_writer(settings, phase)
-    judged = gate(settings, phase, root)
+    now = _database_time(settings) if phase in ORDER else None
+    judged = gate(settings, phase, root, now)
     reasons = [*judged.reasons, *(signing.unable(settings) if phase in ORDER else ())]
+    if judged.rests_on and now is None and settings.kind == "production":
+        reasons.append(f"the database does not tell its time: how old {judged.rests_on.name} is cannot be judged")
     if reasons and not override:
         said = "".join(f"\n  {reason}" for reason in reasons)
         raise StepRefused(f"the gate of {phase} is closed:{said}\n./runbook status shows the board")
@@ -87,17 +104,30 @@ def _refuse_second_writer(settings: Settings, phase: str) -> None:
             raise StepRefused(f"the gate of {phase} is closed:\n  {write_lock.told(other)}")
 
 
-def board(settings: Settings, root: Path) -> list[Gate]:
+def _database_time(settings: Settings) -> datetime | None:
+    """What time it is for the database; None if it does not tell."""
+    with suppress(ServiceError, ConfigError):
+        return database_time(settings)
+    return None
+
+
+def board(settings: Settings, root: Path, now: datetime | None = None) -> list[Gate]:
     """Every phase's gate, in order: what ``./runbook status`` prints and what each phase asks."""
-    return [gate(settings, phase, root) for phase in ORDER]
+    return [gate(settings, phase, root, now) for phase in ORDER]
 
 
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]]:
-    """Every undo that is owed in the records of a profile, with the newest record that owes it."""
+    """Every undo that is owed in the records of a profile, with the newest record that owes it.
+
+    That it was carried out is believed of a record that verifies, and of no other.
+    """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
-        found = history.read(record)
-        newest[found.root["id"]] = (record, found.owed())
+        told = history.read(record)
+        before, after = newest.get(told.root["id"], (record, {}))[1], told.owed()
+        if before.keys() - after.keys() and verify.verify(record.folder, signing.signers(settings)):
+            after = before | after
+        newest[told.root["id"]] = (record, after)
     for record, events in newest.values():
         for event in events.values():
             yield record, event
@@ -110,9 +140,25 @@ def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
-    """Every record of a profile that has a ledger, oldest first; of a rehearsal that is up, only its own."""
-    found = (record for record in ledger.every(root) if record.name.startswith(f"{settings.name}/"))
-    return [record for record in found if record.ledger.events() and _same_platform(settings, record)]
+    """Every record of a profile that can be read, oldest first; of a rehearsal that is up, only its own."""
+    readable = [record for record in _all(settings, root) if _read(record) is None]
+    ours = [record for record in readable if _same_platform(settings, record)]
+    return ledger.in_order(ours, readable)
+
+
+def _all(settings: Settings, root: Path) -> list[Record]:
+    here = (record for record in ledger.every(root) if record.profile == settings.name)
+    return [record for record in here if record.ledger.path.exists()]
+
+
+def _read(record: Record) -> str | None:
+    """Why a record cannot be read, if it cannot."""
+    try:
+        record.opened()
+        record.ledger.events()
+    except (RecordError, OSError) as error:
+        return str(error)
+    return None
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
@@ -127,11 +173,11 @@ def _no_more(_: Settings, __: Record) -> Iterator[str]:
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
     """Real money needs a sweep that notices a dead machine in time (C9), and a stop that was seen to stop."""
-    found = history.read(paper)
-    passed = {number for number, event in found.outcomes().items() if event["outcome"] == "passed"}
+    told = history.read(paper)
+    passed = {number for number, event in told.outcomes().items() if event["outcome"] == "passed"}
     if not any(number.startswith(HALT_STEP) for number in passed):
         yield f"{paper.name} does not prove the halt on the paper deployment ({HALT_STEP})"
-    sweep = found.reply(SWEEP_STEP) if settings.web.sweep == "vercel" else None
+    sweep = told.reply(SWEEP_STEP) if settings.web.sweep == "vercel" else None
     if settings.web.sweep == "vercel":
         schedules = [row["schedule"] for row in (sweep.rows if sweep else ()) if row.get("path") == SWEEP_PATH]
         gaps = [longest_gap(schedule, datetime.now(UTC)) for schedule in schedules]
@@ -145,38 +191,75 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
     """The newest record of a phase on this profile and platform."""
-    found = [record for record in of(settings, root) if _is(record, phase)]
-    return found[-1] if found else None
+    runs = [record for record in of(settings, root) if _is(record, phase)]
+    return ledger.in_order(runs, of(settings, root))[-1] if runs else None
 
 
 def _is(record: Record, phase: str) -> bool:
     opened = record.opened()
-    return bool(opened["phase"] == phase and opened["mode"] in RUNS)
+    return bool(opened["phase"] == phase and opened["mode"] in verify.RUNS)
 
 
-def _record_reasons(settings: Settings, phase: str, record: Record | None) -> Iterator[str]:
+def _record_reasons(settings: Settings, phase: str, record: Record | None, now: datetime) -> Iterator[str]:
     """Why a phase's newest record does not carry the next phase."""
     if record is None:
         yield f"{phase} has no record on profile {settings.name}: run it first"
         return
-    seal = record.sealed()
+    opened, seal = record.opened(), record.sealed()
     if seal is None:
-        goes_on = f"./runbook {'open ' + phase if record.opened()['mode'] == 'attended' else 'resume ' + record.name}"
+        goes_on = f"./runbook {'open ' + phase if opened['mode'] == 'attended' else 'resume ' + record.name}"
         yield f"{record.name} is not sealed: it runs still, or was cut off ({goes_on})"
         return
     if seal["outcome"] != "passed":
         yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"
-    for one in history.chain(record):
-        problems = verify.verify(one.folder, signing.signers(settings))
-        yield from (f"{one.name} does not verify: {problem}" for problem in problems)
-    if record.opened()["profile"] != settings.name:
-        yield f"{record.name} was made on profile {record.opened()['profile']}, not {settings.name}"
-    if seal["project"] != settings.project:
-        yield f"{record.name} is of project {seal['project']}, the profile names {settings.project}"
-    age = (datetime.now(UTC) - datetime.fromisoformat(seal["at"])).total_seconds() / 3600
+    for earlier in history.chain(record):
+        problems = verify.verify(earlier.folder, signing.signers(settings))
+        yield from (f"{earlier.name} does not verify: {problem}" for problem in problems)
+    if opened["profile"] != settings.name:
+        yield f"{record.name} was made on profile {opened['profile']}, not {settings.name}"
+    if opened.get("project") != settings.project:
+        yield f"{record.name} is of project {opened.get('project')}, the profile names {settings.project}"
+    yield from _plan_reasons(phase, record)
+    yield from _age_reasons(settings, phase, record, seal, now)
+
+
+def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
+    """Why what a record ran is not the phase that was accepted."""
+    planned = record.opened().get("plan")
+    if planned is None or planned != plan.accepted(phase):
+        yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
+    if edited := (record.sealed() or {}).get("edited"):
+        yield f"{record.name} ran cells that were edited: {', '.join(edited)}"
+
+
+def _age_reasons(settings: Settings, phase: str, record: Record, seal: ledger.Event, now: datetime) -> Iterator[str]:
+    age = (now - datetime.fromisoformat(seal["at"])).total_seconds()
     limit = settings.gates.hours(phase)
-    if age > limit:
-        yield f"{record.name} is {age:.0f} h old, at most {limit:.0f} h are allowed: run {phase} again"
+    if age > limit * 3600:
+        yield f"{record.name} is {age / 3600:.0f} h old, at most {limit:.0f} h are allowed: run {phase} again"
+    if -age > settings.budgets.clock_skew:
+        yield f"{record.name} was sealed {-age:.0f} s from now, by the clock that is asked here: run {phase} again"
+
+
+def _claims_due(phase: str, record: Record) -> Iterator[str]:
+    """What earlier phases could not prove, and a step that should have been made by now was to."""
+    for claim in (record.sealed() or {}).get("unproven", ()):
+        if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
+            yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
+
+
+def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
+    for record in _all(settings, root):
+        if (problem := _read(record)) is not None:
+            yield f"{problem} (move {record.name} out of the records if it is none)"
+
+
+def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
+    """What the seals of a production tell of records that are gone, or were put in."""
+    if settings.kind == "production":
+        readable = [record for record in _all(settings, root) if _read(record) is None]
+        sealed = [(record, seal) for record in readable if (seal := record.sealed())]
+        yield from verify.chain([(record.folder, verify.linked(record.opened(), seal)) for record, seal in sealed])
 
 
 def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
@@ -186,8 +269,8 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 def _amber(record: Record) -> Iterator[str]:
     """Overrides that this record, or one below it, was opened with."""
-    for one in history.chain(record):
-        opened = one.opened()
+    for earlier in history.chain(record):
+        opened = earlier.opened()
         if opened.get("override"):
-            yield f"{one.name}: {opened['override']}"
+            yield f"{earlier.name}: {opened['override']}"
         yield from opened.get("amber", ())

@@ -9,11 +9,9 @@ from runbook_lib.commands.command import Reply
 from runbook_lib.records.ledger import Event, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from runbook_lib.records.plan import Step
 
-WORST_FIRST = ("unknown", "failed", "waiting")
 CHANGING = ("act", "confirm")  # verbs
 
 
@@ -89,17 +87,6 @@ def read(record: Record) -> History:
 def chain(record: Record) -> list[Record]:
     """The records a record resumes, oldest first, itself last."""
     return [*record.parents, record]
-
-
-def outcome(history: History, steps: Sequence[Step]) -> str:
-    """The run as a whole: ``passed`` only if it was closed with every step passed and no undo owed."""
-    found = history.outcomes()
-    words = {event["outcome"] for event in found.values()}
-    for word in WORST_FIRST:
-        if word in words:
-            return word
-    complete = all(step.number in found for step in steps)
-    return "passed" if history.closed() and complete and not history.owed() else "failed"
 
 
 def counts(history: History) -> dict[str, int]:

@@ -11,23 +11,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
+import uuid
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
 from runbook_lib.files import FILE, FOLDER, make_folder, write_new, write_whole
-from runbook_lib.records.verify import HASH, LEDGER, below, digest, digest_of, files_of, plain
+from runbook_lib.records.verify import LEDGER, below, digest, edits, files_of, misworded, plain, read, written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from runbook_lib.settings.redaction import Redactor
 
 HEAD = "head.json"
+NOTEWORTHY = 0.1  # seconds that a clock may be behind another process's before a line says so
 
 Event = dict[str, Any]
 
@@ -38,23 +42,27 @@ class Ledger:
     def __init__(self, path: Path, redact: Redactor | None = None) -> None:
         self.path = path
         self._redact = redact
-        self._known = (-1, "", 0)  # size, hash and number of the last line when we last looked
+        self._clock = _Clock()
+        self._known = (-1, _Tail())  # size when we last looked, and the last line
         self._events: list[Event] = []
         self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
-        """Write one line and fsync it; raise `RecordError` if it cannot be kept, leaving what was there before."""
+        """Write one line and fsync it.
+
+        Raise `RecordError` if it cannot be kept, leaving what was there before, or if verifying would not take it.
+        """
         if self._redact is not None:
             facts = self._redact.value(facts)
         with _opened(self.path) as file:
-            last, number = self._tail(file)
-            if number and not last:
+            last = self._tail(file)
+            if last.sealed:
                 raise RecordError(f"{self.path}: sealed; nothing is added to a sealed record")
-            body = {"n": number + 1, "at": _now(), "event": event, **facts}
-            line, hashed = _line(body, last)
-            self._write(file, line)
-            self._known = (os.fstat(file).st_size, "" if event == "sealed" else hashed, number + 1)
-        return {**body, "hash": hashed}
+            behind = self._clock.behind(last.at)
+            if behind > NOTEWORTHY:
+                last, _ = self._write(file, last, {"event": "clock", "behind": round(behind, 6)})
+            _, body = self._write(file, last, {"event": event, **facts})
+        return body
 
     def events(self) -> list[Event]:
         """Every whole line, oldest first. A torn last line, left by a crash, is not an event."""
@@ -74,34 +82,80 @@ class Ledger:
     def _event(self, line: bytes) -> Event:
         try:
             event: Event = json.loads(line)
-        except ValueError:
+            if misworded(event):
+                raise ValueError(line)
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise RecordError(f"{self.path}: damaged; ./runbook verify says where") from None
         return event
 
-    def _tail(self, file: int) -> tuple[str, int]:
-        """Hash and number of the last line; an empty hash with a number means sealed."""
+    def _tail(self, file: int) -> _Tail:
+        """The last line, as far as the next one depends on it."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
-            return self._known[1], self._known[2]
+            return self._known[1]
         data = os.pread(file, size, 0)
         whole = data.rfind(b"\n") + 1
         if whole < size:  # a crash tore the last line: it was never acknowledged to anybody
             os.ftruncate(file, whole)
-        if not whole:
-            return "", 0
-        last = self._event(data[:whole].splitlines()[-1])
-        return ("" if last["event"] == "sealed" else last["hash"]), last["n"]
+        return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
-    def _write(self, file: int, line: bytes) -> None:
+    def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
+        """Write the line that follows the last one; it as the next one sees it, and as an event."""
+        body = {"n": last.number + 1, "at": self._clock.now(), **facts}
+        if complaint := misworded(body):
+            raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
+        line, hashed = written(body, last.hash)
         size = os.fstat(file).st_size
         try:
-            written = os.write(file, line)
-            if written != len(line):
-                raise OSError(28, f"{written} of {len(line)} bytes were written")
+            count = os.write(file, line)
+            if count != len(line):
+                raise OSError(28, f"{count} of {len(line)} bytes were written")
             os.fsync(file)
         except OSError as error:
             os.ftruncate(file, size)
             raise RecordError(f"{self.path}: cannot write: {error.strerror}; nothing is sent until it can") from error
+        event = {**body, "hash": hashed}
+        self._known = (os.fstat(file).st_size, _Tail.of(event))
+        return self._known[1], event
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """What the next line of a ledger depends on."""
+
+    hash: str = ""
+    number: int = 0
+    at: str = ""
+    sealed: bool = False
+
+    @classmethod
+    def of(cls, event: Event) -> _Tail:
+        return cls(event["hash"], event["n"], event["at"], event["event"] == "sealed")
+
+
+class _Clock:
+    """One reading of the wall clock, and the seconds since: a clock that is set back moves no line before another."""
+
+    def __init__(self) -> None:
+        self._start = datetime.now(UTC)
+        self._since = _seconds()
+
+    def now(self) -> str:
+        moment = self._start + timedelta(seconds=_seconds() - self._since)
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def behind(self, last: str) -> float:
+        """How many seconds this clock was behind another process's last line; from then on it goes on from there."""
+        if last <= (now := self.now()):
+            return 0.0
+        behind = (datetime.fromisoformat(last) - datetime.fromisoformat(now)).total_seconds()
+        self._start += timedelta(seconds=behind)
+        return behind
+
+
+def _seconds() -> float:
+    """Seconds that no setting of a clock changes, those of a machine asleep among them where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)
@@ -145,8 +199,11 @@ class Record:
         try:
             with self.ledger.path.open("rb") as file:
                 event: Event = json.loads(file.readline())
-        except (OSError, ValueError):
-            raise RecordError(f"{self.folder}: no ledger, or one that does not begin") from None
+            good = event["event"] == "opened" and misworded(event) is None
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            good = False
+        if not good:
+            raise RecordError(f"{self.folder}: no ledger, or one that does not begin")
         return event
 
     @cached_property
@@ -165,7 +222,18 @@ class Record:
 
 
 def create(
-    root: Path, profile: str, phase: str, parameters: str, redact: Redactor | None = None, **facts: Any
+    root: Path,
+    profile: str,
+    phase: str,
+    parameters: str,
+    redact: Redactor | None = None,
+    *,
+    kind: str = "rehearsal",
+    mode: str = "headless",
+    operator: str = "",
+    id: str | None = None,
+    parent: Event | None = None,
+    **facts: Any,
 ) -> Record:
     """Make the dated folder of a new run and write its parameters and the ``opened`` line."""
     now = datetime.now(UTC)
@@ -185,43 +253,141 @@ def create(
     except OSError as error:
         raise RecordError(f"{folder}: cannot make the record: {error.strerror}") from error
     record = Record(folder, redact)
-    record.ledger.append("opened", phase=phase, profile=profile, record=str(folder.relative_to(root)), **facts)
+    told = {"phase": phase, "profile": profile, "record": record.name, "kind": kind, "operator": operator, "mode": mode}
+    record.ledger.append(
+        "opened", **told, id=id or str(uuid.uuid4()), parent=parent, after=head(root / profile), **facts
+    )
     return record
 
 
-def seal(record: Record, outcome: str, **facts: Any) -> Event:
+def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     """Close the record: scan its files for secrets, then chain the seal to the profile's previous one.
 
-    Raise `RecordError` naming file and offset if a secret is found; the record then stays unsealed.
+    The seal says what the lines come to; ``outcome`` only where that does not follow from them (a halt, a watch). Raise
+    `RecordError` naming file and offset if a secret is found; the record then stays unsealed.
     """
     _refuse_unsealable(record)
+    told, problem = read(record.ledger.path)
+    if problem:
+        raise RecordError(f"{record.ledger.path}: {problem}; not sealed")
+    claims = told.claims(edits(record.folder, told.opened.get("plan")))
+    word = told.outcome(facts.get("ended")) or outcome
+    if word is None or outcome not in (None, word):
+        raise RecordError(f"{record.name}: cannot be sealed as {outcome}, its lines say {word}")
     profile = record.root / record.profile
     with _opened(profile / ".lock"):
         previous = head(profile)
         files = {below(record.folder, path): digest(path) for path in files_of(record.folder)}
         _replace(profile / HEAD, {"hash": previous, "pending": record.name})
-        event = record.ledger.append("sealed", outcome=outcome, files=files, previous=previous, **facts)
+        event = record.ledger.append("sealed", outcome=word, files=files, previous=previous, **claims, **facts)
         _replace(profile / HEAD, {"hash": event["hash"], "pending": None})
     return event
 
 
+# --- the chain of a profile -------------------------------------------------------------------------------------------
+
+
 def head(profile: Path) -> str | None:
     """The newest seal of a profile's folder. A seal written just before a crash is found through ``pending``."""
-    path = profile / HEAD
-    if not path.exists():
-        return None
-    known = json.loads(path.read_text(encoding="utf-8"))
-    if known["pending"]:
-        newest = Record(profile.parent / known["pending"]).sealed()
-        if newest is not None and newest["previous"] == known["hash"]:
+    hint = _hint(profile)
+    if hint is None:
+        return _newest_seal(profile)
+    known: str | None = hint["hash"]
+    if hint["pending"]:
+        newest = Record(profile.parent / hint["pending"]).sealed()
+        if newest is not None and newest["previous"] == known:
             return str(newest["hash"])
-    return str(known["hash"]) if known["hash"] else None
+    return known
+
+
+def mend_head(profile: Path) -> str | None:
+    """Write a profile's newest seal down again where that note is damaged; what was wrong, None if nothing was."""
+    path = profile / HEAD
+    with _opened(profile / ".lock"):
+        if _hint(profile) is not None or not path.exists():
+            return None
+        _replace(path, {"hash": _newest_seal(profile), "pending": None})
+    return f"{path}: was damaged; written again from the seals of the records"
+
+
+def _hint(profile: Path) -> Event | None:
+    """What the note beside the records says of the newest seal; None if it is not there, or damaged."""
+    try:
+        hint = json.loads((profile / HEAD).read_text(encoding="utf-8"))
+        good = sorted(hint) == ["hash", "pending"] and all(isinstance(value, str | None) for value in hint.values())
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return hint if good else None
+
+
+def _newest_seal(profile: Path) -> str | None:
+    """The newest seal that no other follows, from the records themselves."""
+    seals = [seal for record in every(profile.parent) if record.profile == profile.name and (seal := _seal_of(record))]
+    followed = {seal["previous"] for seal in seals}
+    tips = sorted((seal["at"], seal["hash"]) for seal in seals if seal["hash"] not in followed)
+    return str(tips[-1][1]) if tips else None
+
+
+def _seal_of(record: Record) -> Event | None:
+    try:
+        return record.sealed()
+    except (RecordError, OSError):
+        return None
+
+
+def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
+    """Records that can be read, oldest first, by the chain of seals and by no clock or name.
+
+    One that is not sealed is as old as the seal that was the newest when it was opened. ``known``: all the records of
+    the profile, where ``records`` are some of them.
+    """
+    records = list(records)
+    place = _places(_seal_of(record) for record in (records if known is None else known))
+
+    def opening(record: Record) -> tuple[int, str]:
+        opened = record.opened()
+        return place.get(opened.get("after"), -1), opened["at"]
+
+    sealed = [(record, seal) for record in records if (seal := _seal_of(record))]
+    sealed.sort(key=lambda pair: (place.get(pair[1]["hash"], len(place)), pair[1]["at"]))
+    open_ones = sorted((record for record in records if _seal_of(record) is None), key=opening)
+    newest = opening(sealed[-1][0]) if sealed else (-1, "")
+    before = [record for record in open_ones if opening(record) <= newest]
+    return [*before, *(record for record, _ in sealed), *(record for record in open_ones if record not in before)]
+
+
+def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
+    """The place of each seal in the chain, counted from the first that follows none that is here."""
+    following: dict[str | None, list[Event]] = {}
+    here = [seal for seal in seals if seal]
+    for seal in here:
+        following.setdefault(seal["previous"], []).append(seal)
+    own = {seal["hash"] for seal in here}
+    waiting = deque(sorted((seal for seal in here if seal["previous"] not in own), key=lambda seal: str(seal["at"])))
+    place: dict[str | None, int] = {}
+    while waiting:
+        seal = waiting.popleft()
+        if seal["hash"] not in place:
+            place[seal["hash"]] = len(place)
+            waiting.extend(following.get(seal["hash"], ()))
+    return place
 
 
 def every(root: Path) -> Iterator[Record]:
-    """Every record below ``root``, oldest first."""
-    for folder in sorted(root.glob("*/*/*/")):
-        yield Record(folder)
+    """Every record below a folder, by profile and name; links are not followed."""
+    folders = [root]
+    for _ in range(3):
+        folders = [inner for folder in folders for inner in _folders_in(folder)]
+    yield from map(Record, folders)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+    return [folder / name for name in names if not name.startswith(".")]
 
 
 def find(root: Path, name: str) -> Record:
@@ -245,14 +411,6 @@ def _refuse_unsealable(record: Record) -> None:
             raise RecordError(f"{path}: holds the secret {name} ({form}) at character {offset}; not sealed")
 
 
-def _line(body: Event, previous: str) -> tuple[bytes, str]:
-    # A reply may hold half a surrogate pair, which UTF-8 cannot write: it is kept as the mark of what is lost.
-    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)[:-1]
-    text = text.encode(errors="replace").decode()
-    hashed = digest_of(previous, text)
-    return f'{text}{HASH}{hashed}"}}\n'.encode(), hashed
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """A file opened for appending, locked against other processes until left."""
@@ -269,7 +427,3 @@ def _opened(path: Path) -> Iterator[int]:
 
 def _replace(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(content).encode())
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

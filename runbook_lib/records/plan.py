@@ -1,4 +1,8 @@
-"""The steps of a notebook, read from its cells without running them: the cell is the declaration."""
+"""The plan of a notebook: its steps and the hash of each cell, read without running them. The cell is the declaration.
+
+A record begins with the plan of the notebook it was prepared from. What the plans of the phases should be stands in
+``notebooks/plans.json``: gates take no record that followed another one.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,18 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.files import write_whole
+from runbook_lib.records import verify
 from runbook_lib.settings.profiles import ROOT
 
+if TYPE_CHECKING:
+    from runbook_lib.records.ledger import Record
+
 NOTEBOOKS = ROOT / "notebooks"
+ACCEPTED = "plans.json"  # beside the notebooks
 OPENING = re.compile(r"""open_phase\(\s*["']([^"']+)["']""")
 VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("number", "statement")}
 
@@ -62,18 +73,72 @@ def start(path: Path) -> str:
     return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
 
+def written_down(path: Path) -> dict[str, Any]:
+    """The plan of a notebook, as a record begins with it."""
+    notebook = _read(path)
+    sources = verify.code_cells(notebook)
+    declared = [[*call, cell] for cell, source in enumerate(sources) for call in _calls(source)]
+    return {"notebook": phase(path), "cells": [verify.cell_digest(source) for source in sources], "steps": declared}
+
+
+def accepted(name: str, folder: Path | None = None) -> dict[str, Any] | None:
+    """What the plan of a notebook should be; None if it was never accepted. Raise `ConfigError` if that is damaged."""
+    return _all_accepted(folder or NOTEBOOKS).get(name)
+
+
+def accept(path: Path) -> None:
+    """Write down a notebook's plan as what it should be."""
+    plans = {**_all_accepted(path.parent), path.stem: written_down(path)}
+    lines = ",\n".join(f"{json.dumps(name)}: {_laid_out(plans[name])}" for name in sorted(plans))
+    write_whole(path.parent / ACCEPTED, f"{{\n{lines}\n}}\n".encode())
+
+
+def _all_accepted(folder: Path) -> dict[str, Any]:
+    path = folder / ACCEPTED
+    try:
+        plans = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise ConfigError(f"{path} is not JSON: take it from the repository again") from None
+    return dict(plans)
+
+
+def _laid_out(plan: dict[str, Any]) -> str:
+    """A plan as JSON, a line for each cell and each step: what changed shows in a comparison."""
+    parts = [f'"notebook": {json.dumps(plan["notebook"])}']
+    for name in ("cells", "steps"):
+        inner = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in plan[name])
+        parts.append(f'"{name}": [\n{inner}\n ]' if inner else f'"{name}": []')
+    return "{\n " + ",\n ".join(parts) + "\n}"
+
+
+def of(record: Record) -> list[Step]:
+    """The steps that a record was opened to make: of the source notebook, whatever has become of the record's own."""
+    planned = record.opened().get("plan")
+    if planned is None:
+        return steps(record.notebook) if record.notebook.exists() else []
+    return [Step(*declared) for declared in planned["steps"]]
+
+
 def steps(path: Path) -> list[Step]:
     """Every ``phase.check``, ``phase.act`` and ``phase.confirm`` call of a notebook, in order."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, LookupError, TypeError):
-        raise ConfigError(f"{path.name} is not a notebook: expected JSON with cells") from None
-    found: list[Step] = []
-    for index, cell in enumerate(cells):
+    declared: list[Step] = []
+    for index, cell in enumerate(_read(path)["cells"]):
         if cell["cell_type"] == "code":
             tags = tuple(cell.get("metadata", {}).get("tags", ()))
-            found += [Step(*call, index, tags) for call in _calls("".join(cell["source"]))]
-    return found
+            declared += [Step(*call, index, tags) for call in _calls("".join(cell["source"]))]
+    return declared
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(notebook["cells"], list):
+            return notebook
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ConfigError(f"{path.name} is not a notebook: expected JSON with cells")
 
 
 def _calls(source: str) -> list[tuple[str, str, str]]:

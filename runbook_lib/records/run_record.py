@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import uuid
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,14 +13,15 @@ import yaml
 
 from runbook_lib.errors import RecordError
 from runbook_lib.files import write_whole
-from runbook_lib.records import archive, history, ledger, plan, verify
+from runbook_lib.records import archive, ledger, plan, signing, verify
+from runbook_lib.records.ledger import Record
 from runbook_lib.records.signing import operator
 from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
     from runbook_lib.settings.profiles import Settings
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
@@ -40,21 +40,26 @@ def begin(
     phase: str,
     *,
     root: Path | None = None,
+    source: Path | None = None,
     parameters: Mapping[str, Any] | None = None,
     parent: Record | None = None,
     mode: str = "headless",
     **facts: Any,
 ) -> Record:
-    """Open a new record. Raise `RecordError` if it cannot be written: then nothing is sent."""
+    """Open a new record; ``source`` is the notebook whose plan it follows.
+
+    Raise `RecordError` if it cannot be written: then nothing is sent.
+    """
+    root = root or records_root()
     ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
-    seal = _sound_seal(parent) if parent else None
+    seal = _sound_seal(parent, settings) if parent else None
+    before = [seal, _seal_below(root, facts.get("rests_on"))]
     return ledger.create(
-        root or records_root(),
+        root,
         settings.name,
         phase,
         yaml.safe_dump(ran_with, sort_keys=False, allow_unicode=True),
         settings.redactor(),
-        id=str(uuid.uuid4()),
         kind=settings.kind,
         project=settings.project,
         platform=settings.platform,
@@ -62,8 +67,25 @@ def begin(
         mode=mode,
         parent={"record": parent.name, "seal": seal["hash"]} if parent and seal else None,
         versions=versions(),
+        plan=plan.written_down(source) if source else None,
+        owes=list(seal["owed"]) if seal else [],
+        carried=_merged(claim for earlier in before if earlier for claim in earlier["unproven"]),
         **facts,
     )
+
+
+def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
+    """The seal of the record that a gate was opened by."""
+    return Record(root / rests_on["record"]).sealed() if rests_on else None
+
+
+def _merged(claims: Iterable[Event]) -> list[Event]:
+    """Claims, each once."""
+    merged: list[Event] = []
+    for claim in claims:
+        if claim not in merged:
+            merged.append(claim)
+    return merged
 
 
 @cache
@@ -72,9 +94,9 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
-def _sound_seal(parent: Record) -> Event:
-    """The seal a new run rests on; raise `RecordError` if the record is open or damaged."""
-    seal, problems = parent.sealed(), verify.verify(parent.folder)
+def _sound_seal(parent: Record, settings: Settings) -> Event:
+    """The seal a new run rests on; raise `RecordError` if the record is open, damaged or not signed by who may."""
+    seal, problems = parent.sealed(), verify.verify(parent.folder, signing.signers(settings))
     if seal is None or problems:
         raise RecordError(f"nothing can rest on {parent.name}: {'; '.join(problems)}")
     return seal
@@ -98,37 +120,13 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
     Raise `RecordError` if a file of the record holds a secret.
     """
-    found = history.read(record)
-    opened = record.opened()
-    planned = plan.steps(record.notebook) if record.notebook.exists() else []
-    outcome = "waiting" if opened["mode"] == "confirm" else history.outcome(found, planned)
-    if ended is not None and outcome != "unknown" and ended.startswith("interrupted"):
-        outcome = "interrupted"
-    elif ended is not None and outcome == "passed":
-        outcome = "failed"
-    return archive.close(
-        record,
-        outcome,
-        phase=opened["phase"],
-        profile=opened["profile"],
-        project=opened["project"],
-        operator=opened["operator"],
-        parent=opened["parent"],
-        versions=opened["versions"],
-        steps=history.counts(found),
-        missing=[s.number for s in planned if s.number not in found.outcomes()],
-        owed=list(found.owed()),
-        **({"recalled": taken} if (taken := history.taken_over(found)) else {}),
-        **({"ended": ended} if ended else {}),
-        **facts,
-    )
+    return archive.close(record, **({"ended": ended} if ended else {}), **facts)
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
     """A sealed record of its own that says who vouched for what a sealed record waits for; it waits to be resumed."""
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
-    for file in ("notebook.ipynb", "parameters.yaml"):
-        write_whole(answer.folder / file, (parent.folder / file).read_bytes())
+    write_whole(answer.folder / "parameters.yaml", (parent.folder / "parameters.yaml").read_bytes())
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)
     finish(answer)
     return answer

@@ -4,15 +4,17 @@ Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project,
 
     python3 -I verify.py FOLDER... [--signers FILE] [--head HASH] [--tell]
 
-A record is a folder <profile>/<date>/<time>_<phase>. Its ledger.jsonl holds one JSON object a line; each ends in
-"hash", the SHA-256 of the hash of the line before it, a line feed, and its own bytes up to ',"hash"'. The last line is
-the seal: the SHA-256 of every other file, and the hash of the profile's seal before it. seal.sig is the SSH signature
-of that line by the operator it names.
+A record is a folder <profile>/<date>/<time>_<phase>. Its ledger.jsonl holds one JSON object a line, in one form only:
+what Python's json.dumps writes of it without blanks. Each line ends in "hash", the SHA-256 of the hash of the line
+before it, a line feed, and its own bytes up to ',"hash"'. The first line says what was planned: the cells and steps of
+the source notebook. The last line is the seal: the SHA-256 of every other file, what the lines come to, and the hash of
+the profile's seal before it. seal.sig is the SSH signature of that line, for this profile, by the operator it names.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import base64
 import hashlib
 import json
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 LEDGER = "ledger.jsonl"
+NOTEBOOK = "notebook.ipynb"
 SIGNATURE = "seal.sig"
 SIGNERS = "allowed_signers"  # beside an archive's records: who may sign, in the format of ssh-keygen
 NAMESPACE = "launch-runbook"  # a signature made for another purpose is none of a seal
@@ -39,6 +42,8 @@ SKEW = timedelta(minutes=1)  # that a clock may have been set back between two s
 BATCH = 256  # records in hand at a time, however many there are
 NAME = re.compile(r"\d{6}Z_")  # how the name of a record's folder begins
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")  # UTC, the only zone there is
+DIGEST = re.compile(r"[0-9a-f]{64}")
 GONE = "is not here: it is gone, or its record is damaged"
 HEADLESS = "newer ones were removed, or it is not theirs, or its record is damaged"
 SHOWN = 200  # characters of a reply that a story shows
@@ -47,13 +52,79 @@ COLUMNS = 70  # of a signature as ssh-keygen writes it
 LONGEST = 16 * 1024  # bytes of a signature, or of a list of signers: what any pipe takes at once
 
 OUTCOMES = ("passed", "failed", "waiting", "unknown")  # of a step
-TWICE = ("phase", "profile", "project", "operator", "parent")  # what the first line says, and the seal again
+ENDS = (*OUTCOMES, "interrupted")  # of a run
+WORST_FIRST = ("unknown", "failed", "waiting")
+KINDS = ("rehearsal", "production")
+# What made a record. A run's outcome follows from its steps; that of the others is judged by who made them.
+RUNS = ("headless", "attended")
+JUDGED = ("halt", "watch", "ack")
+MODES = (*RUNS, *JUDGED, "undo", "confirm", "press", "drill")
 RESTS = {"parent": "goes on from", "rests_on": "rests on"}  # how a record names another one and its seal
 LABELS = {**RESTS, "recalled": "not made here, passed at", "recalled_from": "taken over from"}
 
+# The events there are, and what each must say. Whoever writes another one adds it here first.
+EVENTS = {
+    "opened": "phase profile record id kind mode operator parent",
+    "edited": "cell steps text",  # a cell was run that the plan does not hold
+    "clock": "behind",  # seconds that this clock was behind the last line's
+    "shown": "commands rows",
+    "offered": "step title commands",
+    "pressed": "step verb label by",
+    "press failed": "step error",
+    "sending": "step verb title commands",
+    "outcome": "step outcome",
+    "unproven": "step claim why due",  # what a step could not prove, and the step that must
+    "lamp": "step lamp lit",
+    "vouched": "step statement by",
+    "owed": "step command text",
+    "undoing": "step command",
+    "undone": "step",
+    "unlocked": "by held",  # who ended whose session that held the writing lock
+    "closed": "steps",
+    "drilled": "verdict",
+    "unbroken": "why",
+    "watching": "every ends since",
+    "round": "from until",
+    "raised": "alarm",
+    "recurred": "alarm",
+    "cleared": "alarm",
+    "acked": "alarm by",
+    "alerted": "alarms",
+    "kernel": "how",
+    "not pinged": "complaint",
+    "sealed": "outcome files previous",
+}
+# What the first line and the seal may say beyond that: what gates and auditors rest on has no synonyms.
+MORE = {
+    "opened": "project platform versions after plan owes carried rests_on amber override closed by within since"
+    " recheck",
+    "sealed": "phase profile kind project operator parent versions steps missing owed edited recalled unproven"
+    " ended cells seconds drills open beside",
+}
+WORDS = {
+    "verb": ("check", "act", "confirm"),
+    "outcome": ENDS,
+    "kind": KINDS,
+    "mode": MODES,
+    "lamp": ("sent", "acknowledged", "effect", "venue"),
+    "verdict": ("caught", "missed", "false alarm"),
+}
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(("step", "title", "phase", "profile", "record", "id", "operator", "statement", "by", "text"), str),
+    **dict.fromkeys(("claim", "why", "due", "alarm", "how", "error", "cell", "ended"), str),
+    **dict.fromkeys(("seen", "complaint", "project", "platform", "after", "previous", "override", "since"), str | None),
+    **dict.fromkeys(("replies", "amber", "missing", "owed", "edited", "unproven", "cells", "open"), list),
+    **dict.fromkeys(("owes", "carried", "alarms"), list),
+    **dict.fromkeys(("parent", "rests_on", "plan", "within"), dict | None),
+    **dict.fromkeys(("files", "versions", "drills"), dict),
+    **dict.fromkeys(("seconds", "behind", "every"), int | float | None),
+}
+# What the seal says again of the first line.
+TWICE = ("phase", "profile", "kind", "project", "operator", "parent", "versions")
+
 # A story begins each event with these, and leaves those out: they are about the form, or as long as they are dull.
 HEAD = ("at", "event", "step", "outcome", "title", "seen")
-UNTOLD = ("n", "hash", "id", "files", "cells", "versions", "command", "verb", "previous", "record")
+UNTOLD = ("n", "hash", "id", "files", "cells", "versions", "command", "verb", "previous", "record", "plan", "after")
 
 Event = dict[str, Any]
 
@@ -70,22 +141,83 @@ class Found:
 
 @dataclass
 class Told:
-    """What a ledger says, line by line: the first, the last, how each step ended and whether that was taken over."""
+    """What the lines of a ledger come to, taken one after another."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
-    ends: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    ends: dict[str, tuple[str, bool]] = field(default_factory=dict)  # of each step: outcome, whether it was taken over
+    owed: dict[str, None] = field(default_factory=dict)
+    edited: dict[str, None] = field(default_factory=dict)
+    unproven: list[Event] = field(default_factory=list)
+    closed: bool = False
 
     def take(self, event: Event) -> None:
-        self.opened, self.last = self.opened or event, event
-        if event.get("event") == "outcome":
-            self.ends[str(event.get("step"))] = (str(event.get("outcome")), bool(event.get("recalled")))
-        elif event.get("event") == "sending" and event.get("verb") == "act":
-            self.ends[str(event.get("step"))] = ("unknown", False)  # until an outcome tells
+        """Take the next line, which has the form of one."""
+        kind, step = event["event"], str(event.get("step"))
+        if not self.opened:
+            self.opened = event
+            self.owed = dict.fromkeys(map(str, event.get("owes") or ()))
+            self.unproven = [dict(claim) for claim in event.get("carried") or ()]
+        self.last = event
+        match kind:
+            case "sending":
+                self._asked_again(step)
+                if event["verb"] == "act":
+                    self.ends[step] = ("unknown", False)  # until an outcome tells
+            case "outcome":
+                self._ended(step, str(event["outcome"]), taken_over=bool(event.get("recalled")))
+            case "unproven":
+                self.unproven.append({name: event[name] for name in ("step", "claim", "why", "due")})
+            case "owed":
+                self.owed[step] = None
+            case "undone":
+                self.owed.pop(step, None)
+            case "edited":
+                self.edited |= dict.fromkeys(map(str, event["steps"] or [event["cell"]]))
+            case "closed":
+                self.closed = True
+
+    def _asked_again(self, step: str) -> None:
+        self.unproven = [claim for claim in self.unproven if claim["step"] != step]
+
+    def _ended(self, step: str, outcome: str, *, taken_over: bool) -> None:
+        self.ends[step] = (outcome, taken_over)
+        if outcome == "passed" and not taken_over:
+            self.unproven = [claim for claim in self.unproven if claim["due"] != step]
+
+    @property
+    def planned(self) -> list[str]:
+        """The numbers of the steps that were planned."""
+        return [str(step[0]) for step in (self.opened.get("plan") or {}).get("steps", ())]
 
     @property
     def taken_over(self) -> int:
         return sum(taken for _, taken in self.ends.values())
+
+    def claims(self, edits: Iterable[str]) -> Event:
+        """What a seal says of these lines, and of the notebook that has these edits."""
+        found = Counter(outcome for outcome, _ in self.ends.values())
+        return {name: self.opened[name] for name in TWICE if name in self.opened} | {
+            "steps": {word: found[word] for word in OUTCOMES},
+            "missing": [step for step in self.planned if step not in self.ends],
+            "owed": list(self.owed),
+            "edited": list(self.edited | dict.fromkeys(edits)),
+            "recalled": self.taken_over,
+            "unproven": self.unproven,
+        }
+
+    def outcome(self, ended: str | None) -> str | None:
+        """How a run ended; None where its maker judges that. ``ended``: why it did not end by itself."""
+        mode, words = self.opened["mode"], {outcome for outcome, _ in self.ends.values()}
+        if mode in JUDGED or self.opened["phase"] == "halt":
+            return None
+        if mode == "confirm":
+            return "waiting"
+        whole = (self.closed or mode == "undo") and not self.owed and all(step in self.ends for step in self.planned)
+        outcome = next((word for word in WORST_FIRST if word in words), "passed" if whole else "failed")
+        if ended and outcome != "unknown" and ended.startswith("interrupted"):
+            return "interrupted"
+        return "failed" if ended and outcome == "passed" else outcome
 
 
 # --- one record -------------------------------------------------------------------------------------------------------
@@ -101,76 +233,103 @@ def verify(folder: Path, signers: str | None = None) -> list[str]:
 
 
 def judged(folder: Path, signers: str | None) -> Found:
-    path, told = folder / LEDGER, Told()
+    path = folder / LEDGER
     try:
-        problem = _walked(path, told) or _unsealed(told)
+        if folder.is_symlink() or not folder.is_dir():
+            return Found(folder, (f"{folder}: not a folder of its own: links are not followed",))
+        told, problem = read(path)
+        problem = problem or _unsealed(told)
         if problem:
             return Found(folder, (f"{path}: {problem}",))  # nothing after it, the seal included, is to be believed
         opened, seal = told.opened, told.last
         problems = [*_misplaced(folder, opened), *_changed(folder, seal["files"])]
-        problems += [f"{path}: {words}" for words in _contradictions(told)]
+        problems += [f"{path}: {words}" for words in _contradictions(told, edits(folder, opened.get("plan")))]
         signer, complaint = _signed(folder, opened, seal, signers)
     except OSError as error:
         return Found(folder, (f"{error.filename or path}: cannot be read: {error.strerror}",))
-    # A record's list of files may be long: what the chain and a report tell of a seal is kept.
+    return Found(folder, (*problems, *complaint), linked(opened, seal) | {"steps": len(told.ends)}, signer)
+
+
+def linked(opened: Event, seal: Event) -> Event:
+    """What the chain and a report tell of a seal: a record's list of files may be long, and there are many records."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
-    more = {"kind": opened.get("kind"), "owed": seal.get("owed"), "steps": len(told.ends), "taken": told.taken_over}
-    more |= {name: opened.get(name) for name in RESTS}
-    return Found(folder, (*problems, *complaint), kept | {name: value for name, value in more.items() if value}, signer)
+    more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
+    more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
+    return kept | {name: value for name, value in more.items() if value}
 
 
-def _walked(path: Path, told: Told) -> str | None:
-    """What is wrong with the first bad line, on which every later one rests."""
+def read(path: Path) -> tuple[Told, str | None]:
+    """What a ledger's lines come to, up to the first bad one, on which every later one rests; what is wrong with it."""
+    told, previous = Told(), ""
     if path.exists() and not plain(path):
-        return "not a plain file"
-    previous = ""
+        return told, "not a plain file"
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            complaint, event = _verify_line(line, previous, number)
+            complaint, event = _read_line(line, previous, number)
+            complaint = complaint or _misfit(event, told, number)
             if told.last.get("event") == "sealed":
                 complaint = "something stands after the seal"
             if complaint:
-                return f"line {number}: {complaint}"
+                return told, f"line {number}: {complaint}"
             told.take(event)
             previous = event["hash"]
-    return None
+    return told, None
 
 
 def _unsealed(told: Told) -> str | None:
-    """Why a ledger has no beginning, or no seal."""
-    opened, seal = told.opened, told.last
-    if seal.get("event") != "sealed":
+    """Why a ledger has no seal."""
+    if told.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
-    owed, files = seal.get("owed") or [], seal.get("files")
-    good = opened.get("event") == "opened" and isinstance(files, dict) and isinstance(owed, list)
-    good = good and isinstance(seal.get("previous"), str | None) and _moment(seal.get("at")) is not None
-    good = good and isinstance(seal.get("steps", {}), dict)
-    good = good and all(opened.get(n) is None or isinstance(opened[n], dict) for n in RESTS)
-    return None if good else "the first line, or the seal, is none that the runbook writes"
+    return None
 
 
-def _contradictions(told: Told) -> Iterator[str]:
-    """What a seal says otherwise than the lines before it."""
+def _contradictions(told: Told, edited: Iterable[str]) -> Iterator[str]:
+    """What a seal says otherwise than the lines before it and the notebook beside it."""
     opened, seal = told.opened, told.last
-    for name in TWICE:
-        if name in opened and name in seal and opened[name] != seal[name]:
-            yield f"the seal says {name} {_facts(seal[name])}, the first line {_facts(opened[name])}"
-    found = Counter(outcome for outcome, _ in told.ends.values())
-    here = {word: found[word] for word in OUTCOMES}
-    if "steps" in seal and {word: seal["steps"].get(word, 0) for word in OUTCOMES} != here:
-        yield f"the seal counts the steps {_facts(seal['steps'])}, its lines are {_facts(here)}"
+    for name, value in told.claims(edited).items():
+        if seal.get(name) != value:
+            yield f"the seal says {name} {_facts(seal.get(name))}, its lines say {_facts(value)}"
+    told_so = told.outcome(seal.get("ended"))
     bad = [step for step, (outcome, _) in told.ends.items() if outcome != "passed"]
-    if seal.get("outcome") == "passed" and bad:
+    if told_so not in (None, seal["outcome"]):
+        yield f"sealed as {seal['outcome']}, its lines say {told_so}{f': {_facts(bad)}' if bad else ''}"
+    elif seal["outcome"] == "passed" and bad:
         yield f"sealed as passed, and these steps did not pass: {', '.join(bad)}"
+    elif seal["outcome"] == "passed" and opened["mode"] == "undo" and told.owed:
+        yield f"sealed as passed, and an undo is owed: {', '.join(told.owed)}"
+    if opened["profile"] in KINDS and opened["profile"] != opened["kind"]:
+        yield f"of profile {opened['profile']}, and says that it is of kind {opened['kind']}"
 
 
-def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
+# --- one line ---------------------------------------------------------------------------------------------------------
+
+
+def written(body: Event, previous: str) -> tuple[bytes, str]:
+    """A line as it is written, after the one with the hash ``previous``, and its own hash.
+
+    Raise `ValueError` for what JSON cannot hold, such as NaN.
+    """
+    # A reply may hold half a surrogate pair, which UTF-8 cannot write: it is kept as the mark of what is lost.
+    text = _dumped(body)[:-1].encode(errors="replace").decode()
+    hashed = digest_of(previous, text)
+    return f'{text}{HASH}{hashed}"}}\n'.encode(), hashed
+
+
+def _dumped(event: Event) -> str:
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
+    """What is wrong with the form of a line, and the event it holds."""
     try:
-        event = json.loads(line)
         text = line.decode()
+        event = json.loads(text, object_pairs_hook=_without_duplicates)
+        same = isinstance(event, dict) and f"{_dumped(event)}\n".encode() == line
     except (ValueError, RecursionError):
-        return "not a JSON object", {}
-    if not line.endswith(b"\n") or not isinstance(event, dict) or event.get("n") != number:
+        return "not a JSON object in the one form that the runbook writes", {}
+    if not same:
+        return "not a JSON object in the one form that the runbook writes", {}
+    if event.get("n") != number or type(event["n"]) is not int or [*event][:3] != ["n", "at", "event"]:
         return f"expected event number {number} and a line end", {}
     body = text[: -TAIL - 1]
     if text[:-1] != f'{body}{HASH}{digest_of(previous, body)}"}}':
@@ -178,9 +337,152 @@ def _verify_line(line: bytes, previous: str, number: int) -> tuple[str | None, E
     return None, event
 
 
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _misfit(event: Event, told: Told, number: int) -> str | None:
+    """Why an event cannot stand here, if it cannot: its words, its types, its time."""
+    moment = _moment(event.get("at"))
+    if moment is None:
+        return f"its time is {_brief(event.get('at'))!r}, not one as in 2026-11-22T14:53:57.000001Z"
+    if told.last and event["at"] < told.last["at"]:
+        return f"its time, {event['at']}, is before that of the line above"
+    if (event["event"] == "opened") != (number == 1):
+        return "the first line, and no other, says what was opened"
+    return misworded(event)
+
+
+def misworded(event: Event) -> str | None:
+    """What an event says that no event says; None for a good one."""
+    kind = event.get("event")
+    if not isinstance(kind, str) or kind not in EVENTS:
+        return f"there is no event {_brief(kind)!r}"
+    lacking = [name for name in EVENTS[kind].split() if name not in event]
+    if lacking:
+        return f"{kind} does not say {', '.join(lacking)}"
+    if kind in MORE:
+        known = {"n", "at", "event", "hash", *EVENTS[kind].split(), *MORE[kind].split()}
+        if unknown := [name for name in event if name not in known]:
+            return f"{kind} says {', '.join(unknown)}, which no such line says"
+    for name, value in event.items():
+        if name == "kind" and kind not in MORE:
+            continue  # of a frozen command, not of a profile
+        if complaint := _wrong_value(kind, name, value):
+            return complaint
+    return _wrong_reference(event) if kind in MORE else None
+
+
+def _wrong_value(kind: str, name: str, value: Any) -> str | None:
+    words = WORDS.get(name, ())
+    if name == "outcome" and kind == "outcome":
+        words = OUTCOMES
+    if words and value not in words:
+        return f"{name} {_brief(value)!r}: expected one of {', '.join(words)}"
+    if name in TYPES and (not isinstance(value, TYPES[name]) or isinstance(value, bool)):
+        return f"{name} {_brief(value)!r}: not of the type that it has"
+    return None
+
+
+def _wrong_reference(event: Event) -> str | None:
+    """What the first line, or the seal, says of other files and seals in a form that nothing has."""
+    for name in RESTS:
+        other = event.get(name)
+        if other is not None and (sorted(other) != ["record", "seal"] or not _is_digest(other["seal"])):
+            return f"{name} {_brief(_facts(other))!r}: expected a record and its seal"
+    for name in ("previous", "after"):
+        if event.get(name) is not None and not _is_digest(event[name]):
+            return f"{name} {_brief(event[name])!r}: not the hash of a seal"
+    if not all(_is_digest(hashed) for hashed in event.get("files", {}).values()):
+        return "files: not the hashes of files"
+    for claim in (*event.get("carried", ()), *event.get("unproven", ())):
+        if not isinstance(claim, dict) or sorted(claim) != ["claim", "due", "step", "why"]:
+            return "unproven: expected claims, each with step, claim, why and due"
+    if event["event"] == "sealed" and not _counts(event.get("steps", {})):
+        return "steps: expected how many steps ended how"
+    return _wrong_plan(event.get("plan"))
+
+
+def _counts(steps: Any) -> bool:
+    return isinstance(steps, dict) and all(type(number) is int for number in steps.values())
+
+
+def _wrong_plan(plan: Any) -> str | None:
+    if plan is None:
+        return None
+    good = sorted(plan) == ["cells", "notebook", "steps"] and isinstance(plan["notebook"], str)
+    good = good and all(isinstance(plan[name], list) for name in ("cells", "steps"))
+    good = good and all(_is_digest(cell) for cell in plan["cells"])
+    good = good and all(isinstance(step, list) and [*map(type, step)] == [str, str, str, int] for step in plan["steps"])
+    return None if good else "plan: expected a notebook, the hashes of its cells, and its steps"
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and DIGEST.fullmatch(value) is not None
+
+
 def digest_of(previous: str, text: str) -> str:
     """The hash of a line: of the line before it, and its own text up to the hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
+    """Where a record's notebook is not the one that was planned: steps by their numbers, other cells by their place."""
+    if plan is None:
+        return []
+    try:
+        sources = code_cells(json.loads((folder / NOTEBOOK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return [NOTEBOOK]
+    here, planned = [cell_digest(source) for source in sources], list(plan["cells"])
+    if here == planned:
+        return []
+    steps: dict[int, list[str]] = {}
+    for number, _, _, cell in plan["steps"]:
+        steps.setdefault(cell, []).append(number)
+    changed = [
+        word for at, cell in enumerate(planned) if cell not in here for word in steps.get(at, [f"cell {at + 1}"])
+    ]
+    added = [f"added cell {at + 1}" for at, cell in enumerate(here) if cell not in planned]
+    return [*changed, *added] or ["the order of the cells"]
+
+
+def code_cells(notebook: Any) -> list[str]:
+    """The code cells of a notebook that hold anything, without the parameters a run was given: its record has them."""
+    sources, before = [], ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", ())
+        given = "injected-parameters" in tags and before == "parameters" and _plain_values(source)
+        sources += [source] if source.strip() and not given else []
+        before = "parameters" if "parameters" in tags else ""
+    return sources
+
+
+def cell_digest(source: str) -> str:
+    return hashlib.sha256(source.encode(errors="replace")).hexdigest()
+
+
+def _plain_values(source: str) -> bool:
+    """Whether a cell does nothing but give names to literal values."""
+    try:
+        for line in ast.parse(source).body:
+            if not isinstance(line, ast.Assign) or not all(isinstance(name, ast.Name) for name in line.targets):
+                return False
+            ast.literal_eval(line.value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+# --- the other files --------------------------------------------------------------------------------------------------
 
 
 def digest(path: Path) -> str:
@@ -193,6 +495,8 @@ def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
 
     Of a record that was copied out of its folders only the name is judged.
     """
+    if not opened["record"].startswith(f"{opened['profile']}/"):
+        yield f"{folder}: of profile {opened['profile']}, and says that it is the record {opened['record']}"
     told = str(opened.get("record", "")).split("/")
     here = list(folder.parts[-3:])
     if not DATE.fullmatch(folder.parent.name) and told[:1] != here[:1]:
@@ -310,7 +614,9 @@ def every(folder: Path) -> Iterator[Path]:
         yield folder
     elif folder.is_dir():
         for inner in sorted(folder.iterdir()):
-            if inner.is_dir() and not inner.name.startswith("."):
+            if inner.is_symlink() and inner.is_dir():
+                yield inner  # told as what it is: to follow it might never end
+            elif inner.is_dir() and not inner.name.startswith("."):
                 yield from every(inner)
 
 
@@ -335,8 +641,12 @@ def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None =
             yield f"{folder}: the seal before it, {previous}, {GONE}"
         elif previous is not None and datetime.fromisoformat(at) < datetime.fromisoformat(seals[previous][2]) - SKEW:
             yield f"{folder}: sealed at {at}, before the seal it follows, of {seals[previous][2]}"
+    kinds = dict.fromkeys(str(seal.get("kind")) for _, seal in found)
+    if len(kinds) > 1:
+        yield f"records of several kinds are in one profile: {', '.join(kinds)}"
+    whole = {seal["hash"]: seal for _, seal in found}
     for folder, seal in found:
-        yield from (f"{folder}: {words}" for words in _made_up(seal, seals))
+        yield from (f"{folder}: {words}" for words in (*_made_up(seal, seals), *_forgiven(seal, whole)))
     yield from _forgotten(found, known or {})
 
 
@@ -347,6 +657,19 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
             if str(other.get("record")).rpartition("/")[2] != folder.name:
                 yield f"{words} {other.get('record')} with the seal {other.get('seal')}, which {GONE}"
+
+
+def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
+    """What the record that this one goes on from owed, or left unproven, and this one does not begin with."""
+    parent = seals.get(str((seal.get("parent") or {}).get("seal")))
+    if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
+        owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
+        yield f"goes on from a record that owes {owed or 'nothing'}, and begins with {owes or 'nothing'}"
+    rests_on = seals.get(str((seal.get("rests_on") or {}).get("seal")))
+    for before in (parent, rests_on):
+        for claim in (before or {}).get("unproven") or []:
+            if claim not in (seal.get("carried") or []):
+                yield f"does not carry what a record before it left unproven: {claim['claim']}"
 
 
 def _forgotten(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
@@ -370,12 +693,11 @@ def after_it(found: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path
 
 
 def _moment(text: Any) -> datetime | None:
-    """A time with its zone; None for anything else."""
+    """A time of the one form that a line has; None for anything else."""
     try:
-        found = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except (ValueError, TypeError):
         return None
-    return found if found.tzinfo else None
 
 
 def report(
@@ -414,6 +736,7 @@ def report(
     words = [f"problems: {problems}" if problems else "all sound"]
     words += [f"not signed: {unsigned}"] if unsigned else []
     words += [] if whole else ["whether any is gone was not judged: name the folder of all records"]
+    words += ["whether a date lies in the future was not judged: no database was asked for its time"]
     say(f"records: {count}, {', '.join(words)}")
     return problems
 
@@ -468,9 +791,11 @@ def praise(one: Found) -> str:
     """The line of a sound record: how it ended, what of it was taken over, what it owes, who signed, its seal."""
     seal = one.seal or {}
     words = ["sound", str(seal.get("outcome"))]
-    if taken := seal.get("taken", 0):
+    if taken := seal.get("recalled", 0):
         words.append(f"steps: {seal['steps'] - taken} made here, {taken} taken over")
     words += [f"owes {', '.join(map(str, seal['owed']))}"] if seal.get("owed") else []
+    words += [f"edited: {', '.join(map(str, seal['edited']))}"] if seal.get("edited") else []
+    words += [f"not proven: {', '.join(claim['claim'] for claim in seal['unproven'])}"] if seal.get("unproven") else []
     words.append(f"sealed {seal['at']}")
     words.append(f"signed by {one.signer}" if one.signer else f"not signed, says it is by {seal.get('operator')}")
     return f"{one.folder.name}: {', '.join(words)}, seal {seal['hash']}"

@@ -40,7 +40,9 @@ def prepared(
         draft = Path(folder) / "notebook.ipynb"
         prepare(notebook, draft, {"profile": settings.name, **parameters})
         opened_by = gates.require(settings, phase, run_record.records_root(), override)
-        record = run_record.begin(settings, phase, parameters=parameters, parent=parent, mode=mode, **opened_by)
+        record = run_record.begin(
+            settings, phase, source=notebook, parameters=parameters, parent=parent, mode=mode, **opened_by
+        )
         write_whole(record.notebook, draft.read_bytes())
     return record
 

@@ -42,7 +42,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
 def _begun(name: str, chosen: profiles.Settings, mode: str) -> Record:
     """A new record, if the phase's gate is open or RUNBOOK_OVERRIDE gives a reason to break the glass."""
     opened_by = gates.require(chosen, name, records_root(), os.environ.get(OVERRIDE))
-    return begin(chosen, name, mode=mode, **opened_by)
+    return begin(chosen, name, source=plan.notebook(name), mode=mode, **opened_by)
 
 
 def _record(name: str, chosen: profiles.Settings) -> Record | None:

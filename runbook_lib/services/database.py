@@ -18,7 +18,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from runbook_lib.commands.command import Reply
+from runbook_lib.commands.command import Reply, sql
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.plain_rows import plain
 from runbook_lib.services.refusals import REFUSALS, REFUSED
@@ -27,6 +27,7 @@ from runbook_lib.settings.profiles import INCOMING, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from runbook_lib.commands.command import Login, RoundTrip, Sql
     from runbook_lib.settings.profiles import Settings
@@ -250,3 +251,16 @@ class Database:
 def _held_by(connection: Lock, name: str) -> str | None:
     found = connection.execute(LOCK_HOLDER, (name,)).fetchone()
     return f"{found['who']}, since {plain(found['since'])}" if found else None
+
+
+def database_time(settings: Settings) -> datetime:
+    """What time it is for the database: by its clock, and by no machine's, records age and commands are judged."""
+    database = Database(settings, settings.redactor())
+    try:
+        reply = database.look([sql("select clock_timestamp() as now")])
+    finally:
+        database.close()
+    if reply.error:
+        raise ServiceError(reply.error)
+    now: datetime = reply.value("now")
+    return now

@@ -45,8 +45,7 @@ class Phase:
         self.record = record
         self.mode = mode
         self.services = Services(settings)
-        source = record.notebook if record.notebook.exists() else plan.notebook(name)
-        self.steps = plan.steps(source)
+        self.steps = plan.of(record)
         self._numbers = [step.number for step in self.steps]
         self._stage = Stage(display, self.bar)
         attended = mode == "attended"

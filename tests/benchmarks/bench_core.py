@@ -84,7 +84,7 @@ def _answers(record: ledger.Record) -> float:
 def _ledger() -> list[Row]:
     """Ten thousand events appended, each with an fsync, then verified."""
     with tempfile.TemporaryDirectory() as folder:
-        record = ledger.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", project="p", parent=None)
+        record = ledger.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", mode="watch")
         started = time.perf_counter()
         for number in range(EVENTS):
             record.ledger.append("outcome", step=f"0.{number}a", outcome="passed", seen="4 rows", replies=[])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runbook_lib.records import history, ledger, verify
+from runbook_lib.records import ledger, verify
 from runbook_lib.settings.profiles import PROFILES
-from tests import keys
+from tests import keys, sealing
 from tests.core_fixtures import eventually, write_notebook
 from tests.runs.test_headless import CHECK, CLOSE, CONFIRM, SLOW
 
@@ -62,7 +62,7 @@ class Runbook:
         made = ledger.create(self.root, "rehearsal", phase, "", **facts)
         ended = outcome if outcome in ("passed", "failed", "waiting", "unknown") else "failed"
         made.ledger.append("outcome", step="0.1a", outcome=ended, replies=[])
-        ledger.seal(made, outcome, steps=history.counts(history.read(made)))
+        sealing.seal(made, outcome)
         return made
 
     @property

@@ -22,11 +22,11 @@ import os, signal, sys
 from pathlib import Path
 from runbook_lib.records import archive, ledger as records
 write = records.Ledger._write
-def killed(self, file, line):
-    write(self, file, line)
+def killed(*given):
+    write(*given)
     os.kill(os.getpid(), signal.SIGKILL)
 records.Ledger._write = killed
-archive.close(records.Record(Path(sys.argv[1])), "passed", operator="ada")
+archive.close(records.Record(Path(sys.argv[1])))
 """
 
 
@@ -58,7 +58,8 @@ def closed(root, profile):
     record.ledger.append("outcome", step="0.1a", outcome="passed")
     (record.folder / "charts").mkdir()
     (record.folder / "charts" / "one.png").write_bytes(b"\x89PNG")
-    archive.close(record, "passed", operator="ada")
+    record.ledger.append("closed", steps=1)
+    archive.close(record)
     return record
 
 

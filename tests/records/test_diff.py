@@ -8,12 +8,13 @@ import pytest
 import yaml
 
 from runbook_lib.records import diff, ledger
+from tests import sealing
 
 
-def made(root, *steps, parameters=None, versions=None, **facts):
+def made(root, *steps, parameters=None, versions=None, ends="passed", **facts):
     """A record whose steps passed; each step is a dict of what differs from the usual."""
     given = {"phase": "phase_try", "parameters": parameters or {}, "profile": {"fly": {"app": "runner"}}}
-    told = {"id": "x", "operator": "ada", "mode": "headless", "parent": None, "versions": versions or {}, **facts}
+    told = {"id": "x", "operator": "ada", "mode": "watch", "parent": None, "versions": versions or {}, **facts}
     record = ledger.create(root, "rehearsal", "phase_try", yaml.safe_dump(given), **told)
     for one in steps:
         number = one.get("step", "1a")
@@ -22,7 +23,7 @@ def made(root, *steps, parameters=None, versions=None, **facts):
         reply = {"rows": one.get("rows", []), "status": None, "error": None, "text": "", "at": 0, "seconds": 0}
         ended = {"outcome": "passed", "seen": "", "complaint": None, "symptom": None, "replies": [reply], **one}
         record.ledger.append("outcome", **{"step": number, **usual, **ended})
-    ledger.seal(record, facts.get("ends", "passed"), missing=[], owed=[])
+    sealing.seal(record, ends)
     return record
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,13 +12,14 @@ from runbook_lib.agentic_trading.cron_schedules import SWEEP_PATH
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import each
 from runbook_lib.errors import StepRefused
-from runbook_lib.records import gates, ledger, signing
+from runbook_lib.records import gates, ledger, plan, signing
 from runbook_lib.records.verify import SIGNATURE
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
 from runbook_lib.settings import profiles
 from runbook_lib.steps import run_facts
-from tests import keys
+from tests import keys, sealing
+from tests.core_fixtures import write_notebook
 
 PAPER = "phase_1_paper"
 MAINNET = "phase_2_first_mainnet"
@@ -30,13 +30,30 @@ def profile():
     return profiles.load("rehearsal")
 
 
-def run(root, phase="phase_0_platform_prep", outcome="passed", *, project="abcdefghijklmnopqrst", events=(), **facts):
+@pytest.fixture(autouse=True)
+def notebooks(tmp_path_factory, monkeypatch):
+    """A notebook of one step for each phase, accepted."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for phase in gates.ORDER:
+        plan.accept(write_notebook(folder / f"{phase}.ipynb", 'phase.check("0.0a", "looks")'))
+    monkeypatch.setattr(plan, "NOTEBOOKS", folder)
+    return folder
+
+
+def begun(root, phase="phase_0_platform_prep", *, profile="rehearsal", project="abcdefghijklmnopqrst", **facts):
+    source = plan.notebook(phase)
+    opened = {"project": project, "operator": "ada", "plan": plan.written_down(source)}
+    record = ledger.create(root, profile, phase, "phase: x\n", **{**opened, **facts})
+    record.notebook.write_bytes(source.read_bytes())
+    return record
+
+
+def run(root, phase="phase_0_platform_prep", outcome="passed", *, events=(), **facts):
     """A sealed record of a phase that ended so."""
-    opened = {"id": str(uuid.uuid4()), "project": project, "operator": "ada", "mode": "headless", "parent": None}
-    record = ledger.create(root, "rehearsal", phase, "phase: x\n", **{**opened, **facts})
-    for event, values in events:
+    record = begun(root, phase, **facts)
+    for event, values in (passed("0.0a"), *events):
         record.ledger.append(event, **values)
-    ledger.seal(record, outcome, project=project)
+    sealing.seal(record, outcome)
     return record
 
 
@@ -94,8 +111,7 @@ def test_an_older_pass_does_not_hide_a_newer_failure(profile, tmp_path):
 
 
 def test_a_record_that_was_cut_off_closes_the_gate(profile, tmp_path):
-    opened = {"id": "x", "project": profile.project, "operator": "ada", "mode": "headless", "parent": None}
-    ledger.create(tmp_path, "rehearsal", "phase_0_platform_prep", "phase: x\n", **opened)
+    begun(tmp_path)
 
     assert "is not sealed" in reasons(profile, PAPER, tmp_path)
 
@@ -121,29 +137,45 @@ def test_a_record_of_another_profile_does_not_count(profile, tmp_path):
     assert "has no record on profile rehearsal" in reasons(profile, PAPER, tmp_path)
 
 
-def test_an_old_record_closes_the_gate(profile, tmp_path, monkeypatch):
+def test_an_old_record_closes_the_gate(profile, tmp_path):
     run(tmp_path)
-    later = datetime.now(UTC) + timedelta(hours=profile.gates.hours("phase_0_platform_prep") + 1)
+    limit = timedelta(hours=profile.gates.hours("phase_0_platform_prep"))
+    now = datetime.now(UTC)
 
-    class Later(datetime):
-        @classmethod
-        def now(cls, zone=None):
-            return later
+    assert gates.gate(profile, PAPER, tmp_path, now + limit - timedelta(minutes=1)).open
+    assert "h old, at most" in gates.gate(profile, PAPER, tmp_path, now + limit + timedelta(hours=1)).reasons[0]
 
-    monkeypatch.setattr(gates, "datetime", Later)
-    assert "h old, at most" in reasons(profile, PAPER, tmp_path)
+
+def test_a_record_of_the_future_closes_the_gate(profile, tmp_path):
+    """By the database's clock: a record that this machine dated years ahead would never grow old."""
+    run(tmp_path)
+    skew = timedelta(seconds=profile.budgets.clock_skew)
+    now = datetime.now(UTC)
+
+    assert gates.gate(profile, PAPER, tmp_path, now - skew / 2).open
+    assert "was sealed 60 s from now" in gates.gate(profile, PAPER, tmp_path, now - timedelta(seconds=60)).reasons[0]
 
 
 def test_an_owed_undo_closes_every_phase_until_it_is_undone(profile, tmp_path):
-    record = run(tmp_path, events=[OWED])
+    record = run(tmp_path, outcome="failed", events=[OWED])
 
     assert all("owes an undo" in "".join(one.reasons) for one in gates.board(profile, tmp_path))
     assert [event["step"] for _, event in gates.owed(profile, tmp_path)] == ["0.9a"]
 
     parent = {"record": record.name, "seal": record.sealed()["hash"]}
-    run(tmp_path, mode="undo", parent=parent, events=[("undone", {"step": "0.9a"})])
+    run(tmp_path, mode="undo", parent=parent, owes=["0.9a"], events=[("undone", {"step": "0.9a"})])
     assert not list(gates.owed(profile, tmp_path))
-    assert gates.gate(profile, PAPER, tmp_path).open
+    assert gates.gate(profile, "phase_0_platform_prep", tmp_path).open
+
+
+def test_an_undo_is_believed_of_a_record_that_verifies_only(profile, tmp_path):
+    record = run(tmp_path, outcome="failed", events=[OWED])
+    parent = {"record": record.name, "seal": record.sealed()["hash"]}
+    undone = run(tmp_path, mode="undo", parent=parent, owes=["0.9a"], events=[("undone", {"step": "0.9a"})])
+    assert not list(gates.owed(profile, tmp_path))
+
+    (undone.folder / "parameters.yaml").write_text("changed")
+    assert [event["step"] for _, event in gates.owed(profile, tmp_path)] == ["0.9a"]
 
 
 def test_mainnet_needs_a_proven_halt_and_a_tight_sweep(profile, tmp_path):
@@ -191,6 +223,82 @@ def test_the_board_has_every_phase_in_order(profile, tmp_path):
     assert tuple(one.phase for one in gates.board(profile, tmp_path)) == gates.ORDER
 
 
+def test_the_newest_is_told_by_the_chain_of_seals_and_not_by_a_name(profile, tmp_path):
+    """A pass that was dated a day ahead does not hide the failure that came after it."""
+    ahead = run(tmp_path)
+    run(tmp_path, outcome="failed")
+    tomorrow = ahead.folder.parent.with_name("2999-01-01")
+    tomorrow.mkdir()
+    ahead.folder.rename(tomorrow / ahead.folder.name)
+
+    assert "is failed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_run_that_was_opened_after_the_newest_seal_is_the_newest(profile, tmp_path):
+    older = begun(tmp_path)
+    passing = run(tmp_path)
+    assert gates.latest(profile, tmp_path, "phase_0_platform_prep").name == passing.name
+
+    newer = begun(tmp_path)
+    assert gates.latest(profile, tmp_path, "phase_0_platform_prep").name == newer.name
+    assert older.name != newer.name
+
+
+def test_a_run_whose_cells_were_deleted_closes_the_gate(profile, tmp_path):
+    """As seen in JupyterLab: `d d` and a save, and what is left has passed."""
+    steps = 'phase.check("0.0a", "x")', 'phase.check("0.0b", "y")'
+    plan.accept(write_notebook(plan.NOTEBOOKS / "phase_0_platform_prep.ipynb", *steps))
+    record = begun(tmp_path)
+    record.ledger.append(*passed("0.0a")[:1], **passed("0.0a")[1])
+    record.ledger.append("closed", steps=1)
+    write_notebook(record.notebook, steps[0])
+
+    seal = ledger.seal(record)
+    assert (seal["outcome"], seal["missing"], seal["edited"]) == ("failed", ["0.0b"], ["0.0b"])
+    assert "is failed" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_run_of_another_plan_than_the_accepted_one_closes_the_gate(profile, tmp_path):
+    run(tmp_path)
+    plan.accept(write_notebook(plan.NOTEBOOKS / "phase_0_platform_prep.ipynb", 'phase.check("0.0a", "looks closer")'))
+
+    assert "did not follow the plan of phase_0_platform_prep that plans.json holds" in reasons(profile, PAPER, tmp_path)
+
+
+def test_a_run_with_an_edited_cell_passes_and_closes_the_gate(profile, tmp_path):
+    record = begun(tmp_path)
+    record.ledger.append("edited", cell="0" * 64, steps=["0.0a"], text="phase.check('0.0a', 'looks away')")
+    record.ledger.append(*passed("0.0a")[:1], **passed("0.0a")[1])
+    assert sealing.seal(record)["outcome"] == "passed"
+
+    assert f"{record.name} ran cells that were edited: 0.0a" in reasons(profile, PAPER, tmp_path)
+
+
+def test_what_could_not_be_proven_closes_the_gates_after_the_step_that_was_to_prove_it(profile, tmp_path):
+    claim = {"step": "0.0a", "claim": "the sweep wakes a runner", "why": "no runner yet", "due": "1.9b"}
+    run(tmp_path, events=[("unproven", claim)])
+    opened = gates.require(profile, PAPER, tmp_path)
+    paper = {"events": [passed("1.8b"), schedule("*/5 * * * *")], **opened, "carried": [claim]}
+
+    run(tmp_path, PAPER, **{**paper, "events": [passed("1.8b")]})
+    assert "0.0a could not prove that the sweep wakes a runner (no runner yet), nor did 1.9b" in reasons(
+        profile, MAINNET, tmp_path
+    )
+    run(tmp_path, PAPER, **paper)
+    assert gates.gate(profile, MAINNET, tmp_path).open
+
+
+@pytest.mark.parametrize("line", [b"", b"{}\n", b"[]\n", b"not JSON\n", b'{"event":"opened"}\n', b"\xff\n"])
+def test_a_stray_ledger_is_named_and_stops_no_command(profile, tmp_path, line):
+    run(tmp_path)
+    stray = tmp_path / "rehearsal" / "2026-01-01" / "copy"
+    stray.mkdir(parents=True)
+    (stray / "ledger.jsonl").write_bytes(line)
+
+    assert "rehearsal/2026-01-01/copy" in reasons(profile, PAPER, tmp_path)
+    assert len(gates.of(profile, tmp_path)) == 1
+
+
 def test_evidence_is_the_newest_record_that_passed(profile, tmp_path):
     good = run(tmp_path)
     run(tmp_path, outcome="failed")
@@ -225,7 +333,7 @@ def test_evidence_that_was_changed_is_none(profile, tmp_path):
 
 
 def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile, tmp_path):
-    run(tmp_path, platform="first", events=[OWED])
+    run(tmp_path, outcome="failed", platform="first", events=[OWED])
     first, second = (profile.model_copy(update={"platform": name}) for name in ("first", "second"))
 
     assert [event["step"] for _, event in gates.owed(first, tmp_path)] == ["0.9a"]
@@ -247,10 +355,19 @@ def production(profile, tmp_path, monkeypatch):
     return profile.model_copy(update={"kind": "production", "name": "production", "allowed_signers": [keys.line(key)]})
 
 
+def signed_run(production, root, **facts):
+    """A signed record of the first phase, as ada's run leaves it."""
+    record = begun(root, kind="production", profile="production", **facts)
+    record.ledger.append(*passed("0.0a")[:1], **passed("0.0a")[1])
+    sealing.seal(record)
+    signing.sign(record)
+    return record
+
+
 @pytest.fixture
 def signed(production, tmp_path):
     """A record of the first phase that opens the second."""
-    record = keys.signed(tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project)
+    record = signed_run(production, tmp_path / "records")
     assert gates.gate(production, PAPER, tmp_path / "records").open
     return record
 
@@ -269,9 +386,7 @@ def test_a_record_that_a_stranger_signed_closes_a_productions_gate(production, s
 
 def test_a_record_that_rests_on_one_that_is_not_signed_closes_a_productions_gate(production, signed, tmp_path):
     parent = {"record": signed.name, "seal": signed.sealed()["hash"]}
-    resumed = keys.signed(
-        tmp_path / "records", tmp_path / "ada", "phase_0_platform_prep", project=production.project, parent=parent
-    )
+    resumed = signed_run(production, tmp_path / "records", parent=parent)
     assert gates.gate(production, PAPER, tmp_path / "records").rests_on.name == resumed.name
     assert gates.gate(production, PAPER, tmp_path / "records").open
 
@@ -279,7 +394,11 @@ def test_a_record_that_rests_on_one_that_is_not_signed_closes_a_productions_gate
     assert f"{signed.name} does not verify" in reasons(production, PAPER, tmp_path / "records")
 
 
-def test_an_operator_who_cannot_sign_opens_no_phase_of_a_production(production, signed, tmp_path, monkeypatch):
+def test_an_operator_who_cannot_sign_opens_no_phase_of_a_production(production, chosen, signed, tmp_path, monkeypatch):
+    with pytest.raises(StepRefused, match="the database does not tell its time"):
+        gates.require(production, PAPER, tmp_path / "records")
+    production = production.model_copy(update={"database": chosen.database})
+
     assert gates.require(production, PAPER, tmp_path / "records")["rests_on"]
     monkeypatch.delenv(signing.KEY)
     with pytest.raises(StepRefused, match="RUNBOOK_SIGNING_KEY names no key"):

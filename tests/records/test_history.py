@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from runbook_lib.records import history
 from runbook_lib.records.history import History
-from runbook_lib.records.plan import Step
-
-STEPS = [Step("1a", "check", "a", 1), Step("1b", "act", "b", 2)]
-WORDS = ["passed", "failed", "waiting", "unknown"]
 
 
 def outcome(step, word, **facts):
@@ -20,29 +13,6 @@ def outcome(step, word, **facts):
 
 def sending(step, verb="act"):
     return {"event": "sending", "step": step, "verb": verb, "title": "t", "at": "2026-01-01T00:00:00Z", "commands": []}
-
-
-CLOSED = {"event": "closed"}
-
-
-def test_only_a_closed_run_with_every_step_passed_passed():
-    whole = [outcome("1a", "passed"), outcome("1b", "passed")]
-    assert history.outcome(History([*whole, CLOSED], []), STEPS) == "passed"
-    assert history.outcome(History(whole, []), STEPS) == "failed"
-    assert history.outcome(History([whole[0], CLOSED], []), STEPS) == "failed"
-    owed = {"event": "owed", "step": "1b"}
-    assert history.outcome(History([*whole, owed, CLOSED], []), STEPS) == "failed"
-    assert history.outcome(History([*whole, owed, {"event": "undone", "step": "1b"}, CLOSED], []), STEPS) == "passed"
-    assert history.outcome(History([*whole, CLOSED], [owed]), STEPS) == "failed"
-
-
-@given(st.lists(st.tuples(st.sampled_from(["1a", "1b"]), st.sampled_from(WORDS)), max_size=6))
-def test_the_worst_newest_word_of_any_step_is_the_runs(ends):
-    found = History([*(outcome(*end) for end in ends), CLOSED], [])
-    newest = set(dict(ends).values())
-    worst = next((word for word in ("unknown", "failed", "waiting") if word in newest), None)
-    assert history.outcome(found, STEPS) == (worst or ("passed" if len(dict(ends)) == 2 else "failed"))
-    assert sum(history.counts(found).values()) == len(dict(ends))
 
 
 def test_an_act_sent_without_an_outcome_is_unknown_and_a_check_is_nothing():

@@ -23,7 +23,7 @@ SECRET = "correct-horse-battery"
 
 
 def make(root, phase="phase_try", redact=None, events=4):
-    record = ledger.create(root, "rehearsal", phase, "a: 1\n", redact, id="x")
+    record = ledger.create(root, "rehearsal", phase, "a: 1\n", redact, id="x", mode="watch")
     for number in range(events):
         record.ledger.append("outcome", step=f"1{number}", outcome="passed", seen="“ok”\n\u2028", rows=[{"n": 1.5}])
     return record
@@ -156,7 +156,7 @@ def test_a_sealed_record_takes_no_more(tmp_path):
     before = record.ledger.path.read_bytes()
     for sealed in (record.ledger, Ledger(record.ledger.path)):
         with pytest.raises(RecordError, match="nothing is added to a sealed record"):
-            sealed.append("outcome")
+            sealed.append("closed", steps=4)
     with pytest.raises(RecordError, match="sealed"):
         ledger.seal(Record(record.folder), "failed")
     assert record.ledger.path.read_bytes() == before
@@ -171,7 +171,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_by_the_next(tmp_path, fresh):
         file.write(b'{"n":6,"at":"2026')
     written = Ledger(record.ledger.path) if fresh else record.ledger
     assert len(written.events()) == 5
-    written.append("closed")
+    written.append("closed", steps=4)
     assert record.ledger.path.read_bytes().startswith(whole)
     assert [event["n"] for event in written.events()] == [1, 2, 3, 4, 5, 6]
     ledger.seal(record, "passed")
@@ -184,7 +184,7 @@ from pathlib import Path
 from runbook_lib.records.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(100):
-    ledger.append("shown", by=sys.argv[2], number=number)
+    ledger.append("shown", commands=[], rows=0, by=sys.argv[2], number=number)
 """
 
 
@@ -209,7 +209,7 @@ ledger = Ledger(path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40,) * 2)
 for _ in range(2):
     try:
-        ledger.append("sending", text="x" * 100)
+        ledger.append("sending", step="1", verb="act", title="x" * 100, commands=[])
     except RecordError as error:
         print(error)
 """
@@ -221,7 +221,7 @@ def test_a_full_disk_leaves_what_was_there_and_says_that_nothing_is_sent(tmp_pat
     said = subprocess.check_output([sys.executable, "-c", FULL, record.ledger.path], text=True, timeout=120)
     assert said.count("nothing is sent until it can") == 2
     assert record.ledger.path.read_bytes() == before
-    record.ledger.append("closed")
+    record.ledger.append("closed", steps=4)
     ledger.seal(record, "passed")
     assert verify.verify(record.folder) == []
 
@@ -234,7 +234,7 @@ def test_a_folder_that_takes_no_record_is_a_record_error(tmp_path):
 
 def test_text_that_no_file_can_hold_is_kept_as_a_mark(tmp_path):
     record = make(tmp_path)
-    record.ledger.append("shown", seen="half a pair: \ud800")
+    record.ledger.append("shown", commands=[], rows=0, seen="half a pair: \ud800")
     assert Ledger(record.ledger.path).events()[-1]["seen"] == "half a pair: ?"
     ledger.seal(record, "passed")
     assert verify.verify(record.folder) == []
@@ -256,7 +256,7 @@ from pathlib import Path
 from runbook_lib.records import ledger as records
 root = Path(sys.argv[1])
 for _ in range(20):
-    records.seal(records.create(root, "rehearsal", f"phase_{sys.argv[2]}", "", id="x"), "passed")
+    records.seal(records.create(root, "rehearsal", f"phase_{sys.argv[2]}", "", id="x", mode="watch"), "passed")
 """
 
 
@@ -283,7 +283,7 @@ def crashing(path, content):
     replace(path, content)
 records._replace = crashing
 root = Path(sys.argv[1])
-records.seal(records.create(root, "rehearsal", "phase_crash", "", id="x"), "passed")
+records.seal(records.create(root, "rehearsal", "phase_crash", "", id="x", mode="watch"), "passed")
 """
 
 
@@ -316,7 +316,7 @@ def test_a_record_that_is_gone_leaves_a_gap(tmp_path):
 def test_a_secret_is_redacted_in_the_ledger_and_refused_elsewhere(tmp_path):
     redact = Redactor({"FLY_API_TOKEN": SECRET})
     record = make(tmp_path, redact=redact)
-    record.ledger.append("shown", rows=[{SECRET: f"Bearer {SECRET}"}])
+    record.ledger.append("shown", commands=[], rows=[{SECRET: f"Bearer {SECRET}"}])
     assert record.ledger.events()[-1]["rows"] == [{"$FLY_API_TOKEN": "Bearer $FLY_API_TOKEN"}]
     (record.folder / "notebook.ipynb").write_text(f"héllo {SECRET.encode().hex()}")
     with pytest.raises(RecordError, match=r"notebook\.ipynb: .*FLY_API_TOKEN \(hex\) at character 6; not sealed"):
@@ -349,4 +349,4 @@ def test_a_damaged_line_is_a_record_error_for_whoever_reads_it(tmp_path):
     with pytest.raises(RecordError, match="damaged"):
         Record(record.folder).sealed()
     with pytest.raises(RecordError, match="damaged"):
-        Ledger(record.ledger.path).append("closed")
+        Ledger(record.ledger.path).append("closed", steps=4)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import plan
+from runbook_lib.records import plan, verify
 from runbook_lib.records.plan import Step, steps
 
 
@@ -93,11 +93,53 @@ def test_notebooks_are_listed_in_order(folder: Path) -> None:
     assert plan.notebooks(folder) == expected
 
 
-@pytest.mark.parametrize(
-    "name", ["phase_0", "phase_0_platform_prep", "phase_0_platform_prep.ipynb", "notebooks/phase_0_platform_prep.ipynb"]
-)
-def test_a_notebook_is_found_by_name_beginning_or_file(folder: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["phase_0", "phase_0_platform_prep"])
+def test_a_notebook_is_found_by_name_or_beginning(folder: Path, name: str) -> None:
     assert plan.notebook(name, folder) == folder / "phase_0_platform_prep.ipynb"
+
+
+def test_a_file_is_that_file_or_said_not_to_be_there(folder: Path, tmp_path: Path) -> None:
+    path = folder / "phase_0_platform_prep.ipynb"
+    assert plan.notebook(str(path), folder) == path
+    with pytest.raises(ConfigError, match=r"there is no file .*/elsewhere/phase_0_platform_prep\.ipynb"):
+        plan.notebook("elsewhere/phase_0_platform_prep.ipynb", folder)
+
+
+def test_a_plan_tells_of_every_cell_that_changed(tmp_path: Path) -> None:
+    source = notebook(tmp_path, 'phase.check("0.1a", "one")', "x = 1", 'phase.check("0.1b", "two")')
+    planned, copy = plan.written_down(source), tmp_path / "record"
+    copy.mkdir()
+    assert [step[:3] for step in planned["steps"]] == [["0.1a", "check", "one"], ["0.1b", "check", "two"]]
+
+    def edits(*sources: str) -> list[str]:
+        notebook(copy, *sources, name="notebook")
+        return verify.edits(copy, planned)
+
+    assert edits('phase.check("0.1a", "one")', "x = 1", 'phase.check("0.1b", "two")', " ") == []
+    assert edits('phase.check("0.1a", "one")', "x = 2", 'phase.check("0.1b", "two")') == ["cell 2", "added cell 2"]
+    assert edits('phase.check("0.1a", "one")', "x = 1") == ["0.1b"]
+    assert edits("x = 1", 'phase.check("0.1a", "one")', 'phase.check("0.1b", "two")') == ["the order of the cells"]
+    (copy / "notebook.ipynb").write_text("{")
+    assert verify.edits(copy, planned) == ["notebook.ipynb"]
+
+
+def test_only_the_parameters_a_run_was_given_are_no_edit(tmp_path: Path) -> None:
+    def cell(source: str, *tags: str) -> dict[str, Any]:
+        return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source}
+
+    given = cell("funding = 200", "injected-parameters")
+    first = cell("funding = 100", "parameters")
+    assert verify.code_cells({"cells": [first, given]}) == ["funding = 100"]
+    assert len(verify.code_cells({"cells": [first, given, given]})) == 2
+    assert len(verify.code_cells({"cells": [first, cell("x = 1"), given]})) == 3
+    assert len(verify.code_cells({"cells": [first, cell("x = print()", "injected-parameters")]})) == 2
+
+
+def test_an_accepted_plan_is_read_back_beside_the_others(tmp_path: Path) -> None:
+    for name in ("phase_0_a", "phase_1_b"):
+        plan.accept(notebook(tmp_path, f'phase.check("0.1a", "{name}")', name=name))
+    assert plan.accepted("phase_1_b", tmp_path) == plan.written_down(tmp_path / "phase_1_b.ipynb")
+    assert plan.accepted("phase_2_c", tmp_path) is None
 
 
 def test_a_whole_name_wins_over_a_longer_one(folder: Path) -> None:

@@ -34,7 +34,7 @@ def production(folder, monkeypatch):
 
 def sealed(root):
     record = ledger.create(root, "production", "phase_try", keys.PROFILE, kind="production", operator="ada")
-    ledger.seal(record, "passed", operator="ada")
+    ledger.seal(record)
     return record
 
 

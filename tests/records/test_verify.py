@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runbook_lib.records import ledger, verify
 from runbook_lib.records.verify import LEDGER, SIGNATURE, SIGNERS
@@ -92,7 +94,7 @@ def test_no_changed_byte_of_any_file_is_missed(made, signers, name):
 
 def test_a_forger_who_mends_the_chain_is_found_by_the_signature(made, signers, tmp_path, stranger):
     """Whoever can change a file can compute new hashes; only a key that is allowed makes the signature."""
-    folder = forged(made, tmp_path, b'"outcome":"passed"', b'"outcome":"failed"')
+    folder = forged(made, tmp_path, b'"seen":"', b'"seen":"not ')
     assert verify.verify(folder) == []
     assert "not signed by ada" in verify.verify(folder, signers)[0]
     keys.sign(ledger.Record(folder), stranger)
@@ -187,7 +189,7 @@ def test_a_huge_signature_or_list_of_signers_is_refused_and_not_waited_for(made,
 
 def test_a_signature_of_what_need_not_be_signed_is_not_in_the_seal(tmp_path):
     record = ledger.create(tmp_path, "rehearsal", "phase_try", "a: 1\n", id="x")
-    ledger.seal(record, "passed")
+    ledger.seal(record)
     (record.folder / SIGNATURE).write_text("x")
     assert verify.verify(record.folder) == [f"{record.folder / SIGNATURE}: not in the seal"]
 
@@ -266,7 +268,7 @@ def test_an_old_end_of_a_ledger_with_its_own_signature_is_found(tmp_path, ada, s
     kept = first.sealed()
     (tmp_path / "records" / "production" / "head.json").unlink()
     (first.folder / LEDGER).write_bytes(b"".join(lines[:-2]))
-    ledger.seal(ledger.Record(first.folder), "passed", operator="ada")
+    ledger.seal(ledger.Record(first.folder))
     keys.sign(first, ada)
     assert verify.verify(first.folder, signers) == []
     problems, said = judged(tmp_path / "records", signers)
@@ -307,8 +309,8 @@ def rehearsed(tmp_path):
         record = ledger.create(root, "rehearsal", f"phase_{number}", "a: 1\n", **facts, parent=last, rests_on=last)
         for step in ("0.1a", "0.1b"):
             record.ledger.append("outcome", step=step, outcome="passed", replies=[])
-        said = {"phase": f"phase_{number}", "operator": "ada", "parent": last}
-        ledger.seal(record, "passed", **said, steps={"passed": 2, "failed": 0}, missing=[], owed=[])
+        record.ledger.append("closed", steps=2)
+        ledger.seal(record)
         made.append(record)
     assert judged(root, None)[0] == 0
     return made
@@ -321,10 +323,9 @@ def rewritten(record, change):
     for number, event in enumerate(change(events), 1):
         told = {**event, "n": number}
         told.pop("hash", None)
-        body = json.dumps(told, separators=(",", ":"))[:-1]
-        last = verify.digest_of(last, body)
-        lines.append(f'{body},"hash":"{last}"}}\n')
-    (record.folder / LEDGER).write_text("".join(lines))
+        line, last = verify.written(told, last)
+        lines.append(line)
+    (record.folder / LEDGER).write_bytes(b"".join(lines))
     path = record.root / "rehearsal" / "head.json"
     path.write_text(json.dumps({"hash": last, "pending": None}))
 
@@ -376,7 +377,7 @@ def test_a_record_put_at_the_end_is_found_where_the_newest_is_remembered(rehears
     head = tmp_path / "records" / "rehearsal" / "head.json"
     before = head.read_bytes()
     forged_ = ledger.create(tmp_path / "records", "rehearsal", "phase_3", "", id="x")
-    ledger.seal(forged_, "passed")
+    ledger.seal(forged_)
     head.write_bytes(before)
     problems, said = judged(tmp_path / "records", None)
     assert problems == 1 and f"{forged_.folder}: sealed after the newest seal that is known here" in said
@@ -406,14 +407,17 @@ MADE_UP = {"record": "rehearsal/2026-01-01/000000Z_phase_1", "seal": "0" * 64}
         (with_both(parent=MADE_UP), "goes on from rehearsal/2026-01-01/000000Z_phase_1 with the seal 000"),
         (lambda events: [{**events[0], "rests_on": MADE_UP}, *events[1:]], "rests on rehearsal/2026-01-01/"),
         (with_seal(parent=MADE_UP), "the seal says parent record rehearsal/2026-01-01/"),
-        (with_seal(operator="eve"), "the seal says operator eve, the first line ada"),
-        (with_seal(steps={"passed": 99}), "the seal counts the steps passed 99, its lines are passed 2"),
+        (with_seal(operator="eve"), "the seal says operator eve, its lines say ada"),
+        (with_seal(steps={"passed": 99}), "the seal says steps passed 99, its lines say passed 2"),
         (
             lambda events: [*events[:2], *events[3:]],
-            "the seal counts the steps passed 2, failed 0, its lines are passed 1",
+            "the seal says steps passed 2, failed 0, waiting 0, unknown 0, its lines say passed 1",
         ),
-        (lambda events: [*events[:2], {**events[2], "outcome": "failed"}, *events[3:]], "steps did not pass: 0.1b"),
-        (lambda events: events[1:], "is none that the runbook writes"),
+        (
+            lambda events: [*events[:2], {**events[2], "outcome": "failed"}, *events[3:]],
+            "sealed as passed, its lines say failed: 0.1b",
+        ),
+        (lambda events: events[1:], "the first line, and no other, says what was opened"),
     ],
 )
 def test_a_newest_record_that_contradicts_itself_or_the_others_is_found(rehearsed, tmp_path, change, words):
@@ -476,8 +480,13 @@ def test_records_that_nobody_signed_are_counted_and_their_operator_is_a_claim(re
 def test_what_is_owed_is_told_with_where_it_was_undone(tmp_path):
     root, parent = tmp_path / "records", None
     for owed in (["switches"], []):
-        record = ledger.create(root, "rehearsal", "halt", "", id="x", mode="undo" if parent else "halt", parent=parent)
-        seal = ledger.seal(record, "passed", owed=owed, parent=parent)
+        facts = {"mode": "undo" if parent else "halt", "parent": parent, "owes": ["switches"] if parent else []}
+        record = ledger.create(root, "rehearsal", "halt", "", id="x", **facts)
+        back = {"kind": "Shell", "line": "./runbook unhalt"}
+        record.ledger.append(
+            *(["owed"] if owed else ["undone"]), step="switches", command=back, text="./runbook unhalt"
+        )
+        seal = ledger.seal(record, "passed")
         said = judged(root, None)[1]
         if owed:
             assert f"{record.folder.name}: sound, passed, owes switches" in said and "switches is owed still" in said
@@ -494,7 +503,8 @@ def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
     record.ledger.append("outcome", step="0.1a", outcome="passed", replies=[reply])
     whence = {"recalled": "2026-11-22T00:00:00Z", "recalled_from": "rehearsal/a/b", "why": "not sent again"}
     record.ledger.append("outcome", step="0.1b", outcome="passed", **whence)
-    ledger.seal(record, "passed")
+    record.ledger.append("closed", steps=2)
+    ledger.seal(record)
     assert "sound, passed, steps: 1 made here, 1 taken over, sealed" in judged(tmp_path, None)[1]
     told = "\n".join(verify.story(record.folder))
     assert "    | select 1;\n    | select 2;\n" in told and "reply: status 200, rows: 2, first n 1" in told
@@ -504,8 +514,61 @@ def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
 def test_no_control_character_of_a_record_reaches_the_terminal(tmp_path):
     record = ledger.create(tmp_path, "rehearsal", "phase_0", "", id="x")
     record.ledger.append("outcome", step="0.1a", outcome="passed", seen="\x1b[31mred")
-    ledger.seal(record, "passed")
+    record.ledger.append("closed", steps=1)
+    ledger.seal(record)
     assert "\x1b" not in alone(tmp_path, "--tell", cwd=tmp_path)[1]
+
+
+# --- what lines come to -----------------------------------------------------------------------------------------------
+
+OPENED = {"event": "opened", "phase": "phase_try", "mode": "headless", "plan": {"steps": [["1a"], ["1b"]]}}
+CLOSED = {"event": "closed"}
+OWED, UNDONE = ({"event": word, "step": "1b"} for word in ("owed", "undone"))
+
+
+def outcome(step, word="passed"):
+    return {"event": "outcome", "step": step, "outcome": word}
+
+
+def told(*events, **opened):
+    lines = verify.Told()
+    for event in ({**OPENED, **opened}, *events):
+        lines.take(event)
+    return lines
+
+
+def test_only_a_closed_run_with_every_planned_step_passed_passed():
+    whole = [outcome("1a"), outcome("1b")]
+    assert told(*whole, CLOSED).outcome(None) == "passed"
+    assert told(*whole).outcome(None) == "failed"
+    assert told(whole[0], CLOSED).outcome(None) == "failed"
+    assert told(*whole, OWED, CLOSED).outcome(None) == "failed"
+    assert told(*whole, OWED, UNDONE, CLOSED).outcome(None) == "passed"
+    assert told(*whole, CLOSED, owes=["1b"]).outcome(None) == "failed"
+    assert told(*whole, CLOSED).outcome("timed out") == "failed"
+    assert told(*whole, CLOSED).outcome("interrupted: SIGINT") == "interrupted"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["1a", "1b"]), st.sampled_from(verify.OUTCOMES)), max_size=6))
+def test_the_worst_newest_word_of_any_step_is_the_runs(ends):
+    lines, newest = told(*(outcome(*end) for end in ends), CLOSED), set(dict(ends).values())
+    worst = next((word for word in ("unknown", "failed", "waiting") if word in newest), None)
+    assert lines.outcome(None) == (worst or ("passed" if len(dict(ends)) == 2 else "failed"))
+    assert sum(lines.claims([])["steps"].values()) == len(dict(ends))
+
+
+def claim(step, due="1b"):
+    return {"step": step, "claim": "it works", "why": "no row yet", "due": due}
+
+
+def test_what_could_not_be_proven_is_carried_until_the_step_it_is_due_at_has_passed():
+    carried, own = claim("0.9a"), {"event": "unproven", **claim("1a", due="2.1a")}
+    asked = {"event": "sending", "step": "1a", "verb": "check"}
+    assert told(carried=[carried]).claims([])["unproven"] == [carried]
+    assert told(outcome("1b", "failed"), carried=[carried]).claims([])["unproven"] == [carried]
+    assert told(outcome("1b"), carried=[carried]).claims([])["unproven"] == []
+    assert told(asked, own, outcome("1a")).claims([])["unproven"] == [claim("1a", due="2.1a")]
+    assert told(asked, own, outcome("1a"), asked, outcome("1a")).claims([])["unproven"] == []
 
 
 # --- as a stranger ----------------------------------------------------------------------------------------------------
@@ -552,7 +615,7 @@ def test_a_stranger_is_told_what_happened_when_and_by_whom(three, tmp_path, sign
     assert lines[1].strip() == f"{at}  opened"
     assert "phase phase_0; profile production; kind production; operator ada; mode headless" in lines[2]
     assert lines[3].endswith("outcome  0.1a  passed  “ok”")
-    assert lines[5].endswith("sealed  passed")
+    assert lines[7].endswith("sealed  passed")
 
 
 def test_it_starts_from_the_checkout_too_where_modules_have_names_of_the_standard_library(three, tmp_path, signers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import runbook_lib
+from runbook_lib.records import plan
 from tests.structure import cell_rules, step_rules
 from tests.structure.notebook import Notebook
 
@@ -287,3 +289,9 @@ def test_a_long_notebook_gets_advice_until_it_is_allowed(monkeypatch):
 
     monkeypatch.setitem(step_rules.MORE_CELLS, "phase_7_trial", (37, "every variable is a step"))
     assert step_rules.too_many(long) is None
+
+
+def test_the_plans_are_those_of_the_notebooks():
+    """Gates take only records that followed these; ``./runbook accept --plans`` writes them anew."""
+    kept = json.loads((plan.NOTEBOOKS / plan.ACCEPTED).read_text(encoding="utf-8"))
+    assert kept == {name: plan.written_down(plan.notebook(name)) for name in plan.notebooks()}

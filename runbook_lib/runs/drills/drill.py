@@ -119,6 +119,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
     record = run_record.begin(
         profiles.load("rehearsal"),
         case.notebook,
+        source=path,
         parent=parent,
         parameters=case.parameters,
         recheck=parent is not None and _overtaken(case),

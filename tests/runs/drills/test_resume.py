@@ -106,7 +106,9 @@ class Platform:
     def begun(self, parent=None):
         """A record of the notebook: a new run of its own, or one that resumes a parent."""
         notebook = self.notebook(self.root.parent) if parent is None else parent.notebook
-        record = run_record.begin(profiles.load("rehearsal"), "phase_crash", root=self.root, parent=parent)
+        record = run_record.begin(
+            profiles.load("rehearsal"), "phase_crash", root=self.root, source=notebook, parent=parent
+        )
         record.notebook.write_bytes(notebook.read_bytes())
         return record
 

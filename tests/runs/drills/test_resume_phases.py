@@ -49,7 +49,9 @@ def held():
 
 
 def begun(notebook, root, parent=None):
-    record = run_record.begin(profiles.load("rehearsal"), notebook, root=root, parent=parent)
+    record = run_record.begin(
+        profiles.load("rehearsal"), notebook, root=root, source=plan.notebook(notebook), parent=parent
+    )
     record.notebook.write_bytes(plan.notebook(notebook).read_bytes())
     return record
 

@@ -87,7 +87,7 @@ def test_the_bar_says_what_opened_the_gate(made):
         return run_status.bar(made(**facts), STEPS, production=False).gate
 
     assert gate() == "open"
-    assert gate(rests_on={"record": "r/1", "seal": "x"}) == "open, rests on r/1"
+    assert gate(rests_on={"record": "r/1", "seal": "0" * 64}) == "open, rests on r/1"
     assert gate(override="no time", closed=["x"]) == "broken open: no time"
     assert gate(amber=["r/0: no time"]) == "amber, open: r/0: no time"
 
