@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 PAUSE, RESUME, CLEAR_HALT = "pause", "resume", "clear_halt"
 FLATTEN, STOP, KILL, SNAPSHOT, REVOKE = "flatten", "stop", "kill", "snapshot", "revoke"
 WORDS = (STOP, PAUSE, RESUME, FLATTEN, KILL, SNAPSHOT, CLEAR_HALT)  # what a runner listens to
-SAFETY = (PAUSE, FLATTEN, STOP, REVOKE, KILL)  # can only take risk away: always allowed
 FENCED = ("paused", "halted", "stopped")  # statuses in which a runner places no new order
 ENDED = ("stopped", "error")  # statuses in which no runner is expected to live
 LIVE_BROKER = "hyperliquid-mainnet"
@@ -65,8 +64,8 @@ SENT = """
            d.error_text, d.broker_kind as broker, lower(w.address) as wallet, a.revoked_at,
            jsonb_array_length(coalesce(s.positions, '[]'))::int as positions,
            s.updated_at >= c.created_at as written_after,
-           c.kind = 'kill' and exists (select from public.agent_logs g where g.deployment_id = d.id
-             and g.event = 'runner_started' and g.ts >= c.created_at) as restarted
+           (select extract(epoch from min(g.ts) - c.created_at) from public.agent_logs g
+            where g.deployment_id = d.id and g.event = 'runner_started' and g.ts >= c.created_at) as restarted_after
     from public.deployments d
     cross join unnest(%(keys)s::text[]) as sent (key) cross join unnest(%(kinds)s::text[]) as told (kind)
     left join public.agent_commands c on c.id = md5(sent.key || ':' || d.id || ':' || told.kind)::uuid
@@ -76,6 +75,71 @@ SENT = """
     where d.id::text = any(%(deployments)s::text[]) or %(everyone)s and d.status <> 'stopped'
     order by d.id
 """
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """One thing a person may do to deployments: how a button is labelled, by its effect, and what it does and does not.
+
+    ``safety``: it can only take risk away, and is always allowed. ``armed``: it must be typed for in production first.
+    """
+
+    kind: str
+    label: str
+    does: str
+    tone: str = ""  # primary, warning, danger: how grave its effect is
+    safety: bool = True
+    armed: bool = True
+    needs_agent: bool = False
+
+
+GESTURES = (
+    Gesture(
+        PAUSE,
+        "Pause",
+        "No new orders from the next tick on. Positions and resting orders stay; the runner goes on beating.",
+        tone="primary",
+        armed=False,
+    ),
+    Gesture(
+        RESUME,
+        "Resume",
+        "It trades again from the next tick on. Needs the writing lock. Does not lift a halt of its own limits.",
+        safety=False,
+    ),
+    Gesture(
+        SNAPSHOT,
+        "Write state",
+        "The runner writes its state down now. Changes nothing. Needs the writing lock.",
+        safety=False,
+        armed=False,
+    ),
+    Gesture(
+        FLATTEN,
+        "Flatten",
+        "Closes every position at the market's price, then pauses. Does not stop the machine.",
+        tone="warning",
+    ),
+    Gesture(
+        STOP,
+        "Stop",
+        "Ends the runner for good; its machine is taken away. Does not close positions: flatten first.",
+        tone="warning",
+    ),
+    Gesture(
+        REVOKE,
+        "Revoke agent",
+        "Marks the agent's key as revoked, stops its deployments. Does not remove it at the venue: do that in its app.",
+        tone="danger",
+        needs_agent=True,
+    ),
+    Gesture(
+        KILL,
+        "Restart process",
+        "Kills the process; the machine starts it again at once, and it goes on trading. Stops and closes nothing.",
+    ),
+)
+SAFETY = tuple(gesture.kind for gesture in GESTURES if gesture.safety)
 
 
 @dataclass(frozen=True)
@@ -188,7 +252,7 @@ def acknowledged(row: Mapping[str, Any]) -> bool:
 def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
     """Whether a row of a state shows what the command is for."""
     if kind == KILL:  # never acknowledged: the process ends inside the handler, and the machine starts it again
-        return bool(row["restarted"]) or row["status"] in ENDED
+        return row["restarted_after"] is not None or row["status"] in ENDED
     shown = {
         PAUSE: row["status"] in FENCED,
         RESUME: row["status"] == "running",
@@ -203,8 +267,14 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
     """The effect of a command in words, once it took effect."""
-    if kind == FLATTEN:
-        return "no position"
-    if kind == SNAPSHOT:
-        return "state written"
-    return f"status {row['status']}"
+    status = f"status {row['status']}"
+    if kind == KILL and row["restarted_after"] is not None:
+        now = "it trades" if row["status"] == "running" else status
+        return f"killed; the machine started again after {row['restarted_after']:.1f} s; {now}"
+    words = {
+        KILL: f"killed; {status}, and no runner started again",
+        FLATTEN: f"no position; {status}",
+        SNAPSHOT: "state written",
+        REVOKE: f"agent revoked here; {status}; remove it in the venue's app too",
+    }
+    return words.get(kind, status)

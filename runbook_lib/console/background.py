@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["Tasks", "aside"]
-
 T = TypeVar("T")
 
 
 class Tasks:
-    """Work on the running loop; what ends with a mistake is told to ``failed``: a task has no cell to fail in."""
+    """Work on the running loop; ``failed`` is given each mistake it ends with: a task has no cell to fail in."""
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self._failed = failed

@@ -1,4 +1,4 @@
-"""The console's charts: what of an overview each one draws, and its PNG."""
+"""The console's charts: what of an overview each one draws, its PNG, and its words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from runbook_lib.agentic_trading.deployments import is_beating
 from runbook_lib.checklist.deployments import band
 from runbook_lib.errors import ConfigError
 from runbook_lib.steps.display import charts
@@ -15,13 +16,11 @@ from runbook_lib.steps.display import charts
 if TYPE_CHECKING:
     from runbook_lib.console.overview import Overview
 
-__all__ = ["DRAWN", "png"]
-
 TICKS = 300  # newest ones whose distances are drawn: a day of them
 
 
 def _freshness(overview: Overview) -> Any:
-    beating = [row for row in overview.rows if row["status"] in ("running", "paused", "halted")]
+    beating = [row for row in overview.rows if is_beating(row)]
     columns = ["id", "seconds_stale", "limit_seconds"]
     return charts.freshness(pd.DataFrame(beating, columns=columns))
 
@@ -50,17 +49,23 @@ def _frame(overview: Overview) -> pd.DataFrame:
 
 
 def _titled(figure: Any, overview: Overview) -> Any:
-    """Whose ticks they are."""
+    """Add whose ticks they are to a figure's title."""
     words = f"{figure.get_suptitle()}: {overview.focus[:8] or 'nobody'}"
     figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
     return figure
 
 
 def png(figure: Any) -> bytes:
-    """A figure as PNG. It is closed already, so that a thread may paint it: nothing of pyplot knows it any more."""
+    """Paint a figure as PNG. It is closed, so that a thread may paint it: nothing of pyplot knows it any more."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return data.getvalue()
+
+
+def words(figure: Any) -> str:
+    """What a figure shows, for those who do not see it: its title and the texts in it."""
+    texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
+    return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 
 
 DRAWN = (_freshness, _cost, _month, _cadence)

@@ -1,4 +1,4 @@
-"""The console: what every deployment does, and buttons that stop it. Looking takes no lock."""
+"""Open the console: what every deployment does, and buttons that stop it. Looking takes no lock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.steps.phase import Phase
 
-__all__ = ["open_console"]
-
-OPEN: list[Any] = []  # the panel of this kernel: its cell may be run again
+OPEN: list[Any] = []  # the page of this kernel: its cell may be run again
 
 
 class Still:
@@ -29,11 +27,11 @@ class Still:
         return self._words
 
     def _repr_html_(self) -> str:
-        return f"<div class='mathjax_ignore'>{self._html}</div>"
+        return f"<div class='mathjax_ignore'>{self._html}</div>"  # what stands between two dollar signs is no formula
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
-    """A live console for a person, a still picture in a headless run. ``deployments``: ids chosen from the start.
+    """Open a live console for a person, a still picture in a headless run. ``deployments``: ids chosen from the start.
 
     Raise `ServiceError` if, headless, the database does not answer.
     """
@@ -48,19 +46,19 @@ def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
     operator = phase.record.opened()["operator"]
     words = f"a console, opened {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC by {operator}; each press has its own record"
     # What is left to read when the widget is dead.
-    display(Still(f"<div style='color:#666'>{escape(words)}</div>", words))  # type: ignore[no-untyped-call]
-    OPEN.append(page.Panel(phase.settings, operator=operator, root=phase.record.root, chosen=deployments))
+    display(Still(f"<div>{escape(words)}</div>", words))  # type: ignore[no-untyped-call]
+    OPEN.append(page.Page(phase.settings, operator=operator, root=phase.record.root, chosen=deployments))
     return OPEN[0]
 
 
 def _still(phase: Phase, chosen: Sequence[str]) -> Still:
     reader = Reader(phase.settings)
     try:
-        seen = reader.read(chosen)
+        overview = reader.read(chosen)
     finally:
         reader.close()
-    words = markup.trouble(seen.rows)
-    phase.record.ledger.append("shown", commands=["console: deployments, log, ticks"], rows=len(seen.rows))
-    bar = markup.bar(phase.settings, phase.record.opened()["operator"], seen, "listens when it is live", "")
-    html = f"{bar}{markup.deployments(seen, chosen)}<br>{markup.log(seen.log)}"
-    return Still(html, words)
+    words = markup.summary(overview.rows)
+    phase.record.ledger.append("shown", commands=["console: deployments, log, ticks"], rows=len(overview.rows))
+    bar = markup.bar(phase.settings, phase.record.opened()["operator"], overview, "listens when it is live", "")
+    tables = markup.deployments(overview, chosen, still=True)
+    return Still(f"{markup.style()}{bar}{tables}{markup.log(overview, still=True)}", words)

@@ -1,4 +1,4 @@
-"""A halt pressed in the console: the same code, and record, as ``./runbook halt --all``; shown as it goes."""
+"""Halt from the console: the same code, and record, as ``./runbook halt --all``; shown as it goes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["follow"]
-
 
 async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
     """Halt everything; ``display`` gets each picture, on the loop. ``press`` is its moment on the monotonic clock."""
@@ -26,14 +24,14 @@ async def follow(settings: Settings, root: Path, press: float, at: str, display:
     def show(parts: Iterable[Any], outcome: str | None = None, words: str = "") -> None:
         display(markup.halting(at, parts, outcome, words))
 
-    def watch(board: Any) -> None:
-        loop.call_soon_threadsafe(show, list(board.parts.values()))
+    def picture(halting: Any) -> None:
+        loop.call_soon_threadsafe(show, list(halting.parts.values()))
 
     try:
-        done = await aside(lambda: halt(settings, Request(), root=root, press=press, watch=watch))
+        done = await aside(lambda: halt(settings, Request(), root=root, press=press, watch=picture))
     except BaseException as error:
-        said = settings.redactor().text(f"a mistake in this program: {error!r}")
-        show((), "unknown", f"{said}; in a terminal: ./runbook halt --all")
+        mistake = settings.redactor().text(f"a mistake in this program: {error!r}")
+        show((), "unknown", f"{mistake}; in a terminal: ./runbook halt --all")
         raise
     words = done.complaint or (f"record {done.record.name}" if done.record else "")
     show(done.parts, done.outcome, f"{words}. To take it back: ./runbook unhalt")

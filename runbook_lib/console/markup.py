@@ -1,112 +1,216 @@
-"""How the console looks: plain HTML of what was read, every word escaped. The words stand beside every colour."""
+"""How the console looks: HTML of what was read, from templates that escape every word.
+
+Ages are given once and count on in the browser; what gets too old turns grey there and says so, with or without a
+kernel.
+"""
 
 from __future__ import annotations
 
+import base64
+from dataclasses import dataclass
 from datetime import datetime
-from html import escape
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.console.overview import worries
-from runbook_lib.steps.display.pages import COLOURS
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from runbook_lib.agentic_trading import runner_commands
+from runbook_lib.agentic_trading.deployments import STATUSES, has_ended, is_live, worries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from runbook_lib.console.overview import Overview
-    from runbook_lib.console.sent_commands import Press
+    from runbook_lib.console.sent_commands import SentCommand
     from runbook_lib.halt.state import Part
     from runbook_lib.records.alarms import Alarm
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["bar", "deployments", "halting", "label", "log", "presses", "ringing", "trouble"]
-
 Row = dict[str, Any]
-RED, GREEN, GREY, AMBER = "#B00020", "#00745A", "#666", "#8A5A00"
-STATUS = {"running": GREEN, "paused": AMBER, "halted": RED, "error": RED, "stopped": GREY, "provisioning": GREY}
-LEVEL = {"error": RED, "warn": AMBER, "info": "#222", "debug": GREY}
-MONO = "font-family:ui-monospace,'DejaVu Sans Mono',monospace"
-TABLE = "border-collapse:collapse;width:100%;font-size:12.5px;line-height:1.45;color:#222;background:#fff"
-HEAD = "position:sticky;top:0;background:#eee;text-align:left;padding:2px 8px;white-space:nowrap"
-CELL = "text-align:left;padding:1px 8px;border-top:1px solid #e6e6e6;vertical-align:top"
+EVERY = 2.0  # seconds between two looks when nothing wakes the console
+STALE = 3 * EVERY  # seconds after which a picture is old
+HUNG = 8.0  # seconds after which a kernel that says nothing is taken to hang
+PRODUCTION, REHEARSAL = "#B00020", "#005A8D"
+STATUS_COLOURS = dict(zip(STATUSES, ("green", "amber", "red", "red", "quiet", "quiet"), strict=True))
+LEVEL_COLOURS = {"error": "red", "warn": "amber", "debug": "quiet"}
+OUTCOME_COLOURS = {"passed": "green", "failed": "red", "unknown": "plum", "not sent": "red"}
+LABELS = {gesture.kind: gesture.label for gesture in runner_commands.GESTURES}
+UNITS = ((120.0, "s", 1), (7200.0, "min", 60), (float("inf"), "h", 3600))  # up to so many seconds; seconds in one
+FULL_COUNT = 100_000  # how far the animation counts
+
+
+@dataclass(frozen=True)
+class Age:
+    """How long ago something was, as the browser counts it on; without ``counts`` as it was when it was written."""
+
+    seconds: float
+    counts: bool = True
+
+    @property
+    def _unit(self) -> tuple[str, int]:
+        return next((unit, size) for end, unit, size in UNITS if self.seconds < end)
+
+    @property
+    def unit(self) -> str:
+        return self._unit[0]
+
+    @property
+    def words(self) -> str:
+        unit, size = self._unit
+        return f"{max(self.seconds, 0) // size:.0f} {unit}"
+
+    @property
+    def delay(self) -> str:
+        """Seconds after which the count of the animation begins: negative, for it began before. It counts rounded."""
+        return f"{self._unit[1] / 2 - max(self.seconds, 0):.2f}"
+
+    @property
+    def duration(self) -> int:
+        return FULL_COUNT * self._unit[1]
+
+
+# --- the frame --------------------------------------------------------------------------------------------------------
+
+
+def style() -> str:
+    """The style sheet of everything below."""
+    return _part("style", STALE, f"{HUNG:g}")
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """A deployment as the picker names it: nothing in it changes while the deployment lives."""
+    """Name a deployment as the picker does: nothing in it changes while the deployment lives."""
     return f"{row['id'][:8]}  {row['broker']}  {row['skill']} v{row['version']}"
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Where this console leads, how old its picture is, and whether the line that wakes it is up."""
-    colour = RED if settings.kind == "production" else "#0072B2"
-    parts = [
-        f"<span style='background:{colour};color:#fff;padding:1px 10px;border-radius:10px;font-weight:700'>"
-        f"{escape(settings.name)}</span>",
-        f"project {escape(settings.project)}",
-        f"operator {escape(operator)}",
+    """Where this console leads, when its picture was taken, and whether the line that wakes it is up."""
+    view = {
+        "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
+        "profile": settings.name,
+        "project": settings.project,
+        "operator": operator,
+        "at": f"{overview.at:%H:%M:%S}" if overview else "",
+        "milliseconds": f"{1000 * overview.seconds:.0f}" if overview else "",
+        "listens": listening.startswith("listens"),
+        "listening": listening,
+        "trouble": trouble,
+    }
+    return _part("bar", view)
+
+
+def watchdog(beat: int, now: datetime) -> str:
+    """A line that turns red by itself when it is not written again."""
+    return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
+
+
+def about(chosen: Sequence[str], where: str) -> str:
+    """Whom a press is for."""
+    return _part("about", whom(chosen) or "nothing: choose deployments", where)
+
+
+def whom(chosen: Sequence[str]) -> str:
+    """Name deployments as buttons do."""
+    return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
+
+
+def remark(words: str, colour: str = "quiet") -> str:
+    """A line of words."""
+    return _part("remark", words, colour) if words else ""
+
+
+# --- what was read ----------------------------------------------------------------------------------------------------
+
+
+def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "", still: bool = False) -> str:
+    """The tables: live money first, then paper, then what has ended; in each whoever has an alarm first."""
+    return _picture(overview, _part("deployments", _groups(overview, chosen, still=still)), trouble, still=still)
+
+
+def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
+    """The newest entries, newest first."""
+    entries = [
+        {
+            "at": f"{row['ts'][:10]} {row['ts'][11:19]}",
+            "short": row["id"][:8],
+            "level": row["level"],
+            "event": row["event"],
+            "message": row["message"] or "",
+            "colour": LEVEL_COLOURS.get(row["level"], "plain"),
+        }
+        for row in overview.log
     ]
-    if overview:
-        parts.append(f"as of <b>{overview.at:%H:%M:%S} UTC</b>, read in {1000 * overview.seconds:.0f} ms")
-    up = listening.startswith("listens")
-    parts.append(f"<span style='color:{GREEN if up else RED}'>{escape(listening)}</span>")
-    text = "&ensp;·&ensp;".join(parts)
-    if trouble:
-        text += (
-            f"<div style='background:{RED};color:#fff;padding:4px 10px;margin-top:4px;font-weight:700'>"
-            f"What is shown below is old: {escape(trouble)}</div>"
-        )
-    return f"<div style='font-size:13px;line-height:1.6'>{text}</div>"
+    return _picture(overview, _part("log", entries), trouble, still=still)
 
 
-def ringing(open_alarms: Iterable[Alarm]) -> str:
-    """Open alarms of the watch, until somebody has taken each over, and after."""
-    lines = []
-    for one in open_alarms:
-        taken = f"acknowledged by {one.acked_by}" if one.acked_by else f"./runbook ack {one.name} --as NAME"
-        lines.append(
-            f"<div style='color:{AMBER if one.acked_by else RED}'><b>open alarm: {escape(one.name)} "
-            f"{escape(one.title)}</b> since {escape(one.raised[:19])}Z: {escape(one.complaint)} ({escape(taken)})</div>"
-        )
-    return "".join(lines)
-
-
-def trouble(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many there are of each status, and how many have a worry."""
+def summary(rows: Iterable[Mapping[str, Any]]) -> str:
+    """How many there are of each status, and how many have an alarm."""
     rows = list(rows)
     statuses = [row["status"] for row in rows]
-    told = ", ".join(f"{statuses.count(word)} {word}" for word in STATUS if word in statuses)
+    counted = ", ".join(f"{statuses.count(word)} {word}" for word in STATUSES if word in statuses)
     bad = sum(bool(worries(row)) for row in rows)
-    return f"{len(rows)} deployment{'s' if len(rows) != 1 else ''}: {told or 'none'}; {bad or 'none'} with an alarm"
+    return f"{len(rows)} deployment{'s' if len(rows) != 1 else ''}: {counted or 'none'}; {bad or 'none'} with an alarm"
 
 
-def deployments(overview: Overview, chosen: Collection[str]) -> str:
-    """The table: whoever has a worry first, then in the order they were made."""
-    rows = sorted(overview.rows, key=lambda row: not worries(row))
-    names = ("", "deployment", "status", "heartbeat", "this month", "position", "equity", "last decision", "alarms")
-    head = "".join(f"<th style='{HEAD}'>{name}</th>" for name in names)
-    body = "".join(_deployment(row, overview.at, row["id"] in chosen) for row in rows)
-    return f"<div>{escape(trouble(rows))}</div><table style='{TABLE}'><tr>{head}</tr>{body}</table>"
+def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
+    """A chart, which is old after three drawings that did not come."""
+    drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
+    return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
-def _deployment(row: Mapping[str, Any], now: datetime, chosen: bool) -> str:
-    found = worries(row)
-    cells = (
-        "▶" if chosen else "",
-        f"<span style='{MONO}'>{row['id'][:8]}</span> {escape(label(row)[10:])}",
-        f"<b style='color:{STATUS.get(row['status'], GREY)}'>{escape(row['status'])}</b>",
-        _beat(row),
-        _spent(row),
-        escape(_position(row["positions"])),
-        "" if row["equity_usd"] is None else f"${row['equity_usd']:,.2f}",
-        escape(_decision(row, now)),
-        f"<b style='color:{RED}'>{escape('; '.join(found))}</b>" if found else "",
-    )
-    shade = ";background:#FFF3E8" if found else ";background:#EAF3FB" if chosen else ""
-    return "<tr>" + "".join(f"<td style='{CELL}{shade}'>{cell}</td>" for cell in cells) + "</tr>"
+def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
+    """What was read, in a frame that is grey once it is old; at once where the newest look has failed."""
+    if still:
+        return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
+    view = {
+        "at": f"{overview.at:%H:%M:%S}",
+        "age": Age(overview.age),
+        "stale_in": "0" if trouble else f"{STALE - overview.age:.2f}",
+    }
+    return _part("picture", view, Markup(body))  # noqa: S704 - made by a template
 
 
-def _beat(row: Mapping[str, Any]) -> str:
-    stale, limit = row["seconds_stale"], row["limit_seconds"]
-    return "never" if stale is None else f"{stale:.0f} s ago (limit {limit:.0f} s)"
+def _groups(overview: Overview, chosen: Collection[str], *, still: bool) -> Row:
+    ended = [row for row in overview.rows if has_ended(row)]
+    live = [row for row in overview.rows if is_live(row) and not has_ended(row)]
+    paper = [row for row in overview.rows if not is_live(row) and not has_ended(row)]
+    groups = (("Live money", live), ("Paper", paper), ("Ended in the last hour", ended))
+    return {
+        "summary": summary(overview.rows),
+        "groups": [
+            {
+                "title": title,
+                "money": rows is live,
+                "rows": [
+                    _deployment(row, overview, row["id"] in chosen, still=still)
+                    for row in sorted(rows, key=lambda row: not worries(row))
+                ],
+            }
+            for title, rows in groups
+            if rows
+        ],
+    }
+
+
+def _deployment(row: Mapping[str, Any], overview: Overview, picked: bool, *, still: bool) -> Row:
+    since = 0.0 if still else overview.age
+    stale, ticked = row["seconds_stale"], row["tick_at"]
+    decided = (overview.at - datetime.fromisoformat(ticked)).total_seconds() if ticked else None
+    return {
+        "picked": picked,
+        "short": row["id"][:8],
+        "name": label(row)[10:],
+        "status": row["status"],
+        "colour": STATUS_COLOURS.get(row["status"], "quiet"),
+        "beat": None if stale is None else Age(stale + since, not still),
+        "limit": f"{row['limit_seconds']:.0f}",
+        "spent": _spent(row),
+        "position": _position(row["positions"]),
+        "equity": "" if row["equity_usd"] is None else f"${row['equity_usd']:,.2f}",
+        "decision": _decision(row) if ticked else "none yet",
+        "decided": None if decided is None else Age(decided + since, not still),
+        "worries": "; ".join(worries(row)),
+    }
 
 
 def _spent(row: Mapping[str, Any]) -> str:
@@ -118,87 +222,106 @@ def _spent(row: Mapping[str, Any]) -> str:
 def _position(held: Any) -> str:
     if not isinstance(held, list):
         return str(held)
-    known = (f"{one.get('side', '')} {_size(one.get('sizeBase', '?'))} {one.get('symbol', '?')}" for one in held)
+    known = (
+        f"{position.get('side', '')} {_size(position.get('sizeBase', '?'))} {position.get('symbol', '?')}"
+        for position in held
+    )
     return ", ".join(known) or "flat"
 
 
-def _size(found: Any) -> str:
-    return f"{found:g}" if isinstance(found, float) else str(found)
+def _size(size: Any) -> str:
+    return f"{size:g}" if isinstance(size, float) else str(size)
 
 
-def _decision(row: Mapping[str, Any], now: datetime) -> str:
-    if not row["tick_at"]:
-        return "none yet"
-    ago = (now - datetime.fromisoformat(row["tick_at"])).total_seconds()
-    what = " ".join(filter(None, [row["action"], row["verdict"], f"({row['reason']})" if row["reason"] else ""]))
-    return f"{what}, {_span(ago)} ago"
+def _decision(row: Mapping[str, Any]) -> str:
+    reason = f"({row['reason']})" if row["reason"] else ""
+    return " ".join(filter(None, [row["action"], row["verdict"], reason]))
 
 
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(seconds, 0):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+# --- what was done, and what rang -------------------------------------------------------------------------------------
 
 
-def log(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The newest entries, newest first."""
-    if not rows:
-        return "<i>no entry of this level</i>"
-    body = "".join(
-        f"<tr style='color:{LEVEL.get(row['level'], GREY)}'><td style='{CELL};white-space:nowrap'>{row['ts'][:10]} "
-        f"{row['ts'][11:19]}</td><td style='{CELL}'>{row['id'][:8]}</td><td style='{CELL}'>{escape(row['level'])}</td>"
-        f"<td style='{CELL}'>{escape(row['event'])}</td>"
-        f"<td style='{CELL};overflow-wrap:anywhere'>{escape(row['message'] or '')}</td></tr>"
-        for row in rows
-    )
-    head = "".join(f"<th style='{HEAD}'>{name}</th>" for name in ("UTC", "deployment", "level", "event", "message"))
-    return f"<table style='{TABLE};{MONO};font-size:11.5px'><tr>{head}</tr>{body}</table>"
+def alarms(known: Iterable[Alarm]) -> str:
+    """Alarms of the watch: open ones until somebody has taken each over, and after; then those that were cleared."""
+    lines = []
+    for alarm in sorted(known, key=lambda alarm: (not alarm.open, alarm.raised)):
+        if alarm.open:
+            taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
+            colour = "amber" if alarm.acked_by else "red"
+        else:
+            taken, colour = f"cleared at {str(alarm.cleared)[:19]}Z", "quiet"
+        lines.append(
+            {
+                "word": "open" if alarm.open else "cleared",
+                "name": alarm.name,
+                "title": alarm.title,
+                "since": alarm.raised[:19],
+                "complaint": alarm.complaint,
+                "taken": taken,
+                "colour": colour,
+            }
+        )
+    return _part("alarms", lines)
 
 
-def presses(newest: Iterable[tuple[str, Press]]) -> str:
-    """Each press with its lamps: sent, acknowledged, effect, in milliseconds after the press."""
-    lines = [_press(at, one) for at, one in newest]
-    return "".join(lines) or f"<i style='color:{GREY}'>nothing was pressed yet</i>"
+def presses(newest: Iterable[tuple[str, SentCommand]]) -> str:
+    """Each press with its lamps."""
+    return _part("presses", [_press(at, command) for at, command in newest])
 
 
-def _press(at: str, one: Press) -> str:
-    word = one.outcome or "under way"
-    who = escape(", ".join(target.id[:8] for target in one.targets[:4]))
-    more = f" and {len(one.targets) - 4} more" if len(one.targets) > 4 else ""
-    lamps = "".join(_lamp(name, at) for name, at in (("sent", one.sent), *_awaited(one), ("effect", one.effect)))
-    unrecorded = f" <b style='color:{RED}'>{escape(one.unrecorded)}</b>" if one.unrecorded else ""
-    return (
-        f"<div style='margin:1px 0;font-size:13px;line-height:1.5'><span style='{MONO}'>{at}</span>&ensp;"
-        f"<b>{escape(one.kind)}</b> {who}{more}&ensp;{lamps}&ensp;"
-        f"<b style='color:{COLOURS.get(word, GREY)}'>{word}</b> {escape(one.words)}{unrecorded}</div>"
-    )
-
-
-def _awaited(one: Press) -> list[tuple[str, float | None]]:
-    """A kill is never acknowledged: the process ends inside the handler."""
-    return [] if one.kind == "kill" else [("acknowledged", one.acknowledged)]
-
-
-def _lamp(name: str, at: float | None) -> str:
-    lit = at is not None
-    words = f"{name} {1000 * at:.0f} ms" if at is not None else name
-    return (
-        f"<span style='border-radius:8px;padding:0 8px;margin-right:4px;font-size:12px;display:inline-block;"
-        f"background:{'#009E73' if lit else '#ddd'};color:{'#fff' if lit else '#555'}'>{words}</span>"
-    )
+def _press(at: str, command: SentCommand) -> Row:
+    outcome = command.outcome or "under way"
+    names = ", ".join(target.id[:8] for target in command.targets[:4])
+    more = f" and {len(command.targets) - 4} more" if len(command.targets) > 4 else ""
+    acknowledged = [] if command.kind == runner_commands.KILL else [("acknowledged", command.acknowledged)]
+    lamps = [("sent", command.sent), *acknowledged, ("effect", command.effect)]
+    return {
+        "at": at,
+        "label": LABELS.get(command.kind, command.kind),
+        "who": names + more,
+        "lamps": [
+            (name, name if after is None else f"{name} {1000 * after:.0f} ms", after is not None)
+            for name, after in lamps
+        ],
+        "outcome": outcome,
+        "colour": OUTCOME_COLOURS.get(outcome, "quiet"),
+        "words": command.words,
+        "unrecorded": command.unrecorded,
+    }
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """A halt under way, or how it ended: the same proofs as ``./runbook halt`` prints."""
-    word = outcome or "under way"
-    lines = "".join(
-        f"<div><b style='color:{COLOURS.get(part.outcome or '', GREY)}'>{part.outcome or 'under way'}</b> "
-        f"{escape(part.title)} <span style='color:{GREY}'>"
-        f"{'' if part.ended is None else f'{part.ended:.1f} s '}{escape(part.seen)}</span> "
-        f"{escape(part.complaint or '')}</div>"
-        for part in parts
+    """A halt under way, or how it ended."""
+    view = {
+        "at": at,
+        "outcome": outcome or "under way",
+        "colour": OUTCOME_COLOURS.get(outcome or "", "quiet"),
+        "words": words,
+        "parts": [
+            {
+                "outcome": part.outcome or "under way",
+                "colour": OUTCOME_COLOURS.get(part.outcome or "", "quiet"),
+                "title": part.title,
+                "seen": f"{'' if part.ended is None else f'{part.ended:.1f} s '}{part.seen}",
+                "complaint": part.complaint or "",
+            }
+            for part in parts
+        ],
+    }
+    return _part("halting", view)
+
+
+def _part(macro: str, *values: Any) -> str:
+    return str(getattr(_templates(), macro)(*values))
+
+
+@cache
+def _templates() -> Any:
+    made = Environment(
+        loader=PackageLoader("runbook_lib.console"),
+        autoescape=True,
+        undefined=StrictUndefined,  # a hole must not look like nothing to tell
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return (
-        f"<div style='border:2px solid {COLOURS.get(word, RED)};padding:4px 10px;font-size:13px'>"
-        f"<b>Halt at {at} UTC: {word}</b> {escape(words)}{lines}</div>"
-    )
+    return made.get_template("console.html").module

@@ -1,4 +1,4 @@
-"""The console's widgets: they show what was read, and hand what is pressed to `console_presses` and `halt`.
+"""The console's widgets: they show what was read, and hand what is pressed to `sent_commands` and `halt`.
 
 Nothing here blocks the kernel: reading, sending and halting run in threads, and come back to the kernel's own loop,
 which alone touches widgets.
@@ -13,63 +13,68 @@ from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runbook_lib.agentic_trading.runner_commands import Target
-from runbook_lib.console import halt_button, markup, sent_commands
-from runbook_lib.console.arming import Arming
+from runbook_lib.agentic_trading.deployments import LEVELS, channel
+from runbook_lib.agentic_trading.runner_commands import GESTURES, Target
+from runbook_lib.console import charts, halt_button, markup, sent_commands
 from runbook_lib.console.background import Tasks, aside
-from runbook_lib.console.charts import DRAWN, png
-from runbook_lib.console.overview import LEVELS, Overview, Reader
-from runbook_lib.console.sent_commands import Press
+from runbook_lib.console.markup import EVERY
+from runbook_lib.console.overview import Overview, Reader
+from runbook_lib.console.pulse import Pulse
+from runbook_lib.console.sent_commands import SentCommand
 from runbook_lib.errors import RunbookError
 from runbook_lib.records import run_record
-from runbook_lib.records.alarms import open_alarms
+from runbook_lib.records.alarms import every_alarm
 from runbook_lib.services.notifications import Listener
+from runbook_lib.steps.display.arming import ARMED, Field, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from runbook_lib.agentic_trading.runner_commands import Gesture
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["Panel"]
-
-EVERY = 2.0  # seconds between two looks when nothing wakes us
 LEAST = 0.2  # seconds between two looks, however much is notified
 SLOW = 5.0  # seconds after which a look that has not come back is told
 CHARTS = 10.0  # seconds between two drawings
 ALARMS = 5.0  # seconds between two looks at what the watch has written down
 SHOWN = 8  # presses on the screen; each has its record
-STYLES = {"flatten": "warning", "stop": "warning", "revoke": "danger", "kill": "danger", "pause": "primary"}
+HALTING = ("everything", "")  # what is busy while a halt runs
+WAITED = "it was pressed while the console stood still; look at what is shown now, then press again"
+HALT_DOES = (
+    "Stops every runner, cancels every order, closes every position at the market's price, stops every machine, and "
+    "switches new deployments off. It is taken back with ./runbook unhalt; positions stay closed."
+)
 FULL = widgets.Layout(width="99%")
 
 
-class Panel:
+class Page:
     """One console on the screen. It lives on the running loop until `close`."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
         self.overview: Overview | None = None
         self.trouble = self.mistake = ""  # why what is shown is old; what went wrong in here
-        self.pressed: deque[list[Any]] = deque(maxlen=SHOWN)  # [time, Press], newest first
-        self.looks = 0
-        self._wanted = list(chosen)  # chosen before they were seen
+        self.pressed: deque[list[Any]] = deque(maxlen=SHOWN)  # [time, SentCommand], newest first
+        self.looks = self.beats = 0
+        self.chosen = tuple(chosen)  # ids
         self._busy: set[tuple[str, str]] = set()
+        self._choosing = False  # the picker is being painted: what it says is not a person's choice
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._pulse = Pulse()
         self._tasks = Tasks(self._failed)
         self._clean = settings.redactor().text  # a mistake may quote anything
         run_record.versions()  # looked up now, and not between a press and its sending
         self._make()
         self._reader = Reader(settings)
         self._listener = Listener(settings, self._heard)
-        self._tasks.spawn(self._live())
-        self._tasks.spawn(self._draw())
-        self._tasks.spawn(self._ring())
+        for work in (self._beat(), self._live(), self._draw(), self._ring()):
+            self._tasks.spawn(work)
 
     def close(self) -> None:
         """End what runs; the widgets stay as they are. Commands under way go on to their end."""
@@ -80,53 +85,85 @@ class Panel:
     # --- the widgets ----------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
-        self._bar, self._presses, self._table, self._log = (widgets.HTML(layout=FULL) for _ in range(4))
-        self._halted, self._ringing = (widgets.HTML(layout=FULL) for _ in range(2))
-        self._filter = widgets.Text(placeholder="filter: id, Skill, broker", layout=widgets.Layout(width="330px"))
-        self._picker = widgets.SelectMultiple(rows=7, layout=widgets.Layout(width="330px"))
-        self._about = widgets.HTML()
-        self._arming = Arming(self.settings, self._paint_buttons)
-        self._buttons = {kind: self._button(kind) for kind in sent_commands.KINDS}
-        self._halt = widgets.Button(description="HALT EVERYTHING", button_style="danger", layout=_wide())
-        self._level = widgets.Dropdown(options=[(f"{one} and above", one) for one in LEVELS], value="info")
-        self._images = [widgets.Image(format="png", layout=widgets.Layout(width="49%")) for _ in DRAWN]
+        self._bar, self._watchdog, self._presses, self._table, self._log = (_html() for _ in range(5))
+        self._halted, self._ringing, self._about, self._armed = (_html() for _ in range(4))
+        self._figures = [widgets.HTML(layout=widgets.Layout(flex="1 1 420px", min_width="0")) for _ in charts.DRAWN]
+        self._filter = widgets.Text(description="Filter", placeholder="id, Skill, broker", **_labelled("330px"))
+        self._picker = widgets.SelectMultiple(description="Deployments", rows=7, **_labelled("330px"))
+        self._level = widgets.Dropdown(
+            description="Log", options=[(f"{level} and above", level) for level in LEVELS], value="info", **_labelled()
+        )
+        self._routine = widgets.Checkbox(description="hide what is routine", value=False, indent=False)
+        self._field = self._guard("Arm", Word("nobody"))
+        self._halt_field = self._guard("Arm the halt", Word(self.settings.name, whole=True))
+        self._buttons = {gesture.kind: self._button(gesture) for gesture in GESTURES}
+        self._halt = widgets.Button(
+            description=f"HALT EVERYTHING on {self.settings.name}", tooltip=HALT_DOES, button_style="danger"
+        )
+        self._halt.layout.width = "auto"
         self._halt.on_click(lambda _: self._press_halt())
-        self._picker.observe(lambda _: self._chosen_changed(), "value")
+        self._picker.observe(lambda _: self._picked(), "value")
         self._filter.observe(lambda _: self._paint_picker(), "value")
-        self._level.observe(lambda _: self._wake.set(), "value")
+        for choice in (self._level, self._routine):
+            choice.observe(lambda _: self._wake.set(), "value")
         self.box = self._laid_out()
         self._paint()
 
-    def _button(self, kind: str) -> Any:
-        button = widgets.Button(button_style=STYLES.get(kind, ""), layout=_wide())
-        button.on_click(lambda _: self._press(kind))
+    def _guard(self, label: str, word: Word) -> Field:
+        """The field that arms buttons in production."""
+
+        def changed() -> None:  # also called by a timer
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._paint_buttons)
+
+        return Field(word.hint, word.opens, changed, label=label, lasts=ARMED, width="360px")
+
+    def _button(self, gesture: Gesture) -> Any:
+        button = widgets.Button(button_style=gesture.tone, tooltip=gesture.does)
+        button.layout.width = "auto"
+        button.on_click(lambda _: self._press(gesture))
         return button
 
     def _laid_out(self) -> Any:
-        rows = [self._buttons[kind] for kind in sent_commands.KINDS]
-        typed = [self._arming.field] if self._arming.needed else []
-        acting = [self._about, *typed, _flow(rows), _flow([self._halt]), self._presses]
+        """Halt comes first and alone: nothing that grows stands above it."""
+        production = self.settings.kind == "production"
+        halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
+        typed = [self._field.box, self._armed] if production else []
+        gestures = widgets.VBox([self._about, *typed, _flow(self._buttons.values()), self._presses], layout=_grow())
         choosing = widgets.VBox([self._filter, self._picker], layout=widgets.Layout(flex="0 0 auto"))
-        top = widgets.HBox([choosing, widgets.VBox(acting, layout=_grow())])
-        table = widgets.VBox([self._table], layout=widgets.Layout(max_height="340px", overflow="auto", width="99%"))
-        log = widgets.VBox([self._log], layout=widgets.Layout(max_height="300px", overflow="auto", width="99%"))
-        return widgets.VBox([self._bar, self._ringing, top, self._halted, table, _flow(self._images), self._level, log])
+        self._armable = [halting, gestures]  # what turns grey when the kernel hangs
+        top = widgets.HBox([choosing, gestures], layout=widgets.Layout(flex_flow="row wrap", width="99%"))
+        log = widgets.VBox([_flow([self._level, self._routine]), _scrolled(self._log, "300px")], layout=FULL)
+        shown = [self._ringing, self._halted, top, _scrolled(self._table, "420px"), _flow(self._figures), log]
+        box = widgets.VBox([widgets.HTML(markup.style()), halting, self._watchdog, self._bar, *shown])
+        box.add_class("rb-page")
+        return box
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         return self.box._repr_mimebundle_(**options)
 
     # --- looking --------------------------------------------------------------------------------------------------
 
+    async def _beat(self) -> None:
+        """Start the watchdog of the page anew, again and again: what it waits for is that nobody does."""
+        while True:
+            self._pulse.beat()
+            self.beats += 1
+            self._watchdog.value = markup.watchdog(self.beats, datetime.now(UTC))
+            for box in self._armable:  # another name starts the same animation from its beginning
+                box._dom_classes = ("rb-beat-a" if self.beats % 2 else "rb-beat-b",)
+            await asyncio.sleep(EVERY)
+
     async def _live(self) -> None:
         """Look, show, wait for a word or for the time; a look that fails is told, and made again."""
         while True:
             self._wake.clear()
-            chosen, level = self.chosen, self._level.value
-            look = asyncio.ensure_future(aside(partial(self._reader.read, chosen, level)))
+            read = partial(self._reader.read, self.chosen, self._level.value, routine=not self._routine.value)
+            look = asyncio.ensure_future(aside(read))
             try:
                 await self._patiently(look)
                 self.overview, self.trouble = look.result(), ""
-                self._listener.follow(f"agent_commands_{row['id']}" for row in self.overview.rows)
+                self._listener.follow(channel(row["id"]) for row in self.overview.rows)
             except RunbookError as error:
                 self.trouble = str(error)
             finally:
@@ -147,9 +184,11 @@ class Panel:
     async def _draw(self) -> None:
         """Draw each chart in turn; each is made on the loop, for pyplot has no threads, and painted beside it."""
         while True:
-            for image, chart in zip(self._images, DRAWN, strict=True):
-                if self.overview is not None:
-                    image.value = await aside(partial(png, chart(self.overview)))
+            for shown, chart in zip(self._figures, charts.DRAWN, strict=True):
+                if self.overview is not None and not self.trouble:
+                    at, drawn = datetime.now(UTC), chart(self.overview)
+                    data = await aside(partial(charts.png, drawn))
+                    shown.value = markup.figure(data, charts.words(drawn), CHARTS, at)
                 await asyncio.sleep(LEAST)
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
@@ -157,10 +196,10 @@ class Panel:
         """Show what the watch has found; it writes it down, whatever it judges."""
         while True:
             try:
-                found = await aside(partial(open_alarms, self.settings, self.root))
-                self._ringing.value = markup.ringing(alarm for _, alarm in found)
+                known = await aside(partial(every_alarm, self.settings, self.root))
+                self._ringing.value = markup.alarms(alarm for _, alarm in known)
             except RunbookError as error:
-                self._ringing.value = escape(f"the watch's alarms are not known: {error}")
+                self._ringing.value = markup.remark(f"the watch's alarms are not known: {error}", "red")
             await asyncio.sleep(ALARMS)
 
     def _heard(self, _: str) -> None:
@@ -170,110 +209,121 @@ class Panel:
 
     # --- showing --------------------------------------------------------------------------------------------------
 
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        """Ids of the deployments that are chosen: only what can be seen in the picker is acted upon."""
-        return tuple(self._picker.value) or tuple(self._wanted)
-
     def _paint(self) -> None:
         listener = getattr(self, "_listener", None)
         listening = listener.state if listener else "connects"
-        self._bar.value = markup.bar(
-            self.settings, self.operator, self.overview, listening, self.mistake or self.trouble
-        )
+        trouble = self.mistake or self.trouble
+        self._bar.value = markup.bar(self.settings, self.operator, self.overview, listening, trouble)
         if self.overview:
             self._paint_picker()
-            self._table.value = markup.deployments(self.overview, self.chosen)
-            self._log.value = markup.log(self.overview.log)
+            self._table.value = markup.deployments(self.overview, self.chosen, trouble=self.trouble)
+            self._log.value = markup.log(self.overview, trouble=self.trouble)
         self._paint_buttons()
-        self._presses.value = markup.presses(tuple(one) for one in self.pressed)
+        self._presses.value = markup.presses(tuple(line) for line in self.pressed)
 
     def _paint_picker(self) -> None:
-        """Options change only when deployments come and go, or the filter does: what is chosen stays chosen."""
+        """Offer what the filter lets through, and whatever is chosen: the choice is a person's, and stays in sight."""
         words = self._filter.value.lower().split()
         rows = self.overview.rows if self.overview else ()
         named = [(markup.label(row), row["id"]) for row in rows]
-        options = tuple((text, one) for text, one in named if all(word in f"{text} {one}".lower() for word in words))
-        if options != tuple(self._picker.options):
-            kept, ids = self.chosen, {one for _, one in options}
-            self._picker.options = options
-            self._picker.value = tuple(one for one in kept if one in ids)
-            self._wanted = []
+        matching = {name for text, name in named if all(word in f"{text} {name}".lower() for word in words)}
+        offered = tuple((text, name) for text, name in named if name in matching or name in self.chosen)
+        marked = tuple(name for _, name in offered if name in self.chosen)
+        self._choosing = True
+        try:
+            if offered != tuple(self._picker.options):
+                self._picker.options = offered
+            if marked != tuple(self._picker.value):
+                self._picker.value = marked
+        finally:
+            self._choosing = False
 
-    def _chosen_changed(self) -> None:
-        self._arming.clear()
+    def _picked(self) -> None:
+        """A person has chosen, of what the picker offers."""
+        if self._choosing:
+            return
+        self.chosen = tuple(self._picker.value)
+        self._field.clear()  # armed for one choice is not armed for another
         self._paint()
         self._wake.set()
 
     def _paint_buttons(self) -> None:
         chosen = self._targets()
-        who = chosen[0].id[:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
-        self._about.value = (
-            f"What is pressed goes to <b>{who or 'nothing: choose deployments'}</b> on {self.settings.name}"
-        )
-        self._arming.ask(chosen)
-        for kind, button in self._buttons.items():
-            button.description = f"{kind.capitalize()} {who}".strip()
-            busy = any((kind, one.id) in self._busy for one in chosen)
-            agentless = kind == "revoke" and not all(one.agent for one in chosen)
-            button.disabled = not chosen or busy or agentless or not self._arming.allows(kind, chosen)
-        self._halt.description = f"HALT EVERYTHING on {self.settings.name}"
-        self._halt.disabled = ("halt", "") in self._busy or not self._arming.allows_halt()
+        ids = [target.id for target in chosen]
+        self._about.value = markup.about(ids, self.settings.name)
+        word = Word(ids[0] if len(ids) == 1 else f"{len(ids)} deployments")
+        self._field.ask(word.hint, word.opens)
+        self._armed.value = markup.remark(self._field.note)
+        for gesture in GESTURES:
+            button = self._buttons[gesture.kind]
+            button.description = f"{gesture.label} {markup.whom(ids)}".strip()
+            button.disabled = not self._may(gesture, chosen)
+        self._halt.disabled = HALTING in self._busy or not self._opened(self._halt_field)
+
+    def _may(self, gesture: Gesture, chosen: tuple[Target, ...]) -> bool:
+        """Whether a button may be pressed now: for somebody, who is not busy with it, and armed where it must be."""
+        busy = any((gesture.kind, target.id) in self._busy for target in chosen)
+        agentless = gesture.needs_agent and not all(target.agent for target in chosen)
+        return bool(chosen) and not busy and not agentless and (not gesture.armed or self._opened(self._field))
+
+    def _opened(self, field: Field) -> bool:
+        return self.settings.kind != "production" or field.counts
 
     # --- pressing -------------------------------------------------------------------------------------------------
 
     def _targets(self) -> tuple[Target, ...]:
         agents = {row["id"]: row["agent"] for row in self.overview.rows} if self.overview else {}
-        return tuple(Target(one, agents[one]) for one in self.chosen if one in agents)
+        return tuple(Target(name, agents[name]) for name in self.chosen if name in agents)
 
-    def _press(self, kind: str) -> None:
+    def _press(self, gesture: Gesture) -> None:
         """A click: what is under way already for one of these, or is not armed, is not sent again."""
         at, chosen = time.monotonic(), self._targets()
-        marks = {(kind, one.id) for one in chosen}
-        if not chosen or marks & self._busy or not self._arming.allows(kind, chosen):
+        if not self._may(gesture, chosen):
             return
-        self._busy |= marks
-        line = [f"{datetime.now(UTC):%H:%M:%S}", Press(kind, chosen)]
+        line = [f"{datetime.now(UTC):%H:%M:%S}", SentCommand(gesture.kind, chosen)]
         self.pressed.appendleft(line)
-        self._arming.clear()
+        self._field.clear()
+        if self._pulse.waking:
+            line[1] = SentCommand(gesture.kind, chosen, "not sent", words=WAITED)
+            self._paint()
+            return
+        marks = {(gesture.kind, target.id) for target in chosen}
+        self._busy |= marks
         self._paint()
         self._tasks.spawn(self._follow(line, marks, at))
 
     async def _follow(self, line: list[Any], marks: set[tuple[str, str]], at: float) -> None:
-        def tell(now: Press) -> None:
-            self._loop.call_soon_threadsafe(self._told, line, now)
+        def show(command: SentCommand) -> None:
+            self._loop.call_soon_threadsafe(self._progressed, line, command)
 
-        first: Press = line[1]
+        pressed: SentCommand = line[1]
+        send = partial(sent_commands.press, self.settings, pressed.kind, pressed.targets, root=self.root)
         try:
-            done = await aside(
-                lambda: sent_commands.press(
-                    self.settings, first.kind, first.targets, root=self.root, pressed=at, watch=tell
-                )
-            )
-            self._told(line, done)
+            self._progressed(line, await aside(partial(send, pressed=at, show=show)))
         except BaseException as error:
-            self._told(
-                line,
-                Press(first.kind, first.targets, "unknown", words=self._clean(f"a mistake in this program: {error!r}")),
-            )
+            words = self._clean(f"a mistake in this program: {error!r}")
+            self._progressed(line, SentCommand(pressed.kind, pressed.targets, "unknown", words=words))
             raise
         finally:
             self._busy -= marks
             self._paint_buttons()
             self._wake.set()
 
-    def _told(self, line: list[Any], now: Press) -> None:
-        line[1] = now
-        self._presses.value = markup.presses(tuple(one) for one in self.pressed)
-        if now.outcome or now.effect:
+    def _progressed(self, line: list[Any], command: SentCommand) -> None:
+        line[1] = command
+        self._presses.value = markup.presses(tuple(line) for line in self.pressed)
+        if command.outcome or command.effect:
             self._wake.set()
 
     def _press_halt(self) -> None:
         """The same code as ``./runbook halt --all``, with a record of its own."""
-        if ("halt", "") in self._busy or not self._arming.allows_halt():
+        if HALTING in self._busy or not self._opened(self._halt_field):
             return
-        self._busy.add(("halt", ""))
-        self._arming.clear()
+        self._halt_field.clear()
+        if self._pulse.waking:
+            self._halted.value = markup.halting(f"{datetime.now(UTC):%H:%M:%S}", (), "not sent", WAITED)
+            return
+        self._busy.add(HALTING)
         self._paint_buttons()
         self._tasks.spawn(self._follow_halt(time.monotonic(), f"{datetime.now(UTC):%H:%M:%S}"))
 
@@ -284,23 +334,31 @@ class Panel:
         try:
             await halt_button.follow(self.settings, self.root, press, at, show)
         finally:
-            self._busy.discard(("halt", ""))
+            self._busy.discard(HALTING)
             self._paint_buttons()
             self._wake.set()
 
     def _failed(self, error: BaseException) -> None:
-        """A mistake of ours is told on the screen, and stays there."""
+        """Show a mistake of ours on the screen, where it stays."""
         self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 
 
-def _wide() -> Any:
-    return widgets.Layout(width="auto")
+def _html() -> Any:
+    return widgets.HTML(layout=FULL)
+
+
+def _labelled(width: str = "auto") -> dict[str, Any]:
+    return {"layout": widgets.Layout(width=width), "style": {"description_width": "initial"}}
 
 
 def _grow() -> Any:
-    return widgets.Layout(flex="1 1 0%", min_width="0", margin="0 0 0 12px")
+    return widgets.Layout(flex="1 1 420px", min_width="0", margin="0 0 0 12px")
 
 
 def _flow(inside: Iterable[Any]) -> Any:
     return widgets.HBox(list(inside), layout=widgets.Layout(flex_flow="row wrap", width="99%"))
+
+
+def _scrolled(inside: Any, height: str) -> Any:
+    return widgets.VBox([inside], layout=widgets.Layout(max_height=height, overflow="auto", width="99%"))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.agentic_trading.runner_commands import (
     FLATTEN,
     KILL,
-    PAUSE,
     RESUME,
     REVOKE,
     SAFETY,
@@ -23,6 +22,7 @@ from runbook_lib.agentic_trading.runner_commands import (
     Target,
     acknowledged,
     command_for,
+    effect,
     sent_state,
     took_effect,
 )
@@ -41,18 +41,16 @@ if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
-__all__ = ["KINDS", "Press", "press"]
-
-KINDS = (PAUSE, RESUME, SNAPSHOT, FLATTEN, STOP, REVOKE, KILL)
 ISSUER = "launch-runbook console"
 FIRST, MOST = 0.02, 0.5  # seconds between two looks for the effect, at first and at most
 
 
 @dataclass(frozen=True)
-class Press:
-    """How far a press has come. ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None so far.
+class SentCommand:
+    """A command that was pressed, and how far it has come.
 
-    ``outcome`` is None while it is under way. ``unrecorded`` says why there is no whole record of it.
+    ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None so far; ``outcome`` is None while it is
+    under way. ``unrecorded`` says why there is no whole record of it.
     """
 
     kind: str
@@ -73,28 +71,30 @@ def press(
     *,
     root: Path,
     pressed: float | None = None,
-    watch: Callable[[Press], None] = lambda _: None,
-) -> Press:
-    """Send one command to every target and follow it; ``watch`` hears of each change, in this thread.
+    show: Callable[[SentCommand], None] = lambda _: None,
+) -> SentCommand:
+    """Send one command to every target and follow it; ``show`` is given each change, in this thread.
 
     ``pressed`` is the moment of the press, on the monotonic clock. Nothing is raised: the outcome and the words tell
     (``failed``, also for what was refused and never sent; ``unknown`` if it was sent and no effect was seen in time).
     """
-    one = _Press(settings, Press(kind, tuple(targets)), pressed or time.monotonic(), watch)
+    under_way = _Press(settings, SentCommand(kind, tuple(targets)), pressed or time.monotonic(), show)
     try:
-        one.run(root)
+        under_way.run(root)
     except (RunbookError, OSError) as error:
-        one.tell(outcome="failed", words=str(error))
+        under_way.tell(outcome="failed", words=str(error))
     finally:
-        one.services.close()
-    return one.now
+        under_way.services.close()
+    return under_way.now
 
 
 class _Press:
     """One press under way."""
 
-    def __init__(self, settings: Settings, now: Press, pressed: float, watch: Callable[[Press], None]) -> None:
-        self.settings, self.now, self.pressed, self.watch = settings, now, pressed, watch
+    def __init__(
+        self, settings: Settings, now: SentCommand, pressed: float, show: Callable[[SentCommand], None]
+    ) -> None:
+        self.settings, self.now, self.pressed, self.show = settings, now, pressed, show
         self.services = Services(settings)
         self.key = str(uuid.uuid4())
         self.safe = now.kind in SAFETY
@@ -102,7 +102,7 @@ class _Press:
 
     def tell(self, **known: Any) -> None:
         self.now = replace(self.now, **known)
-        self.watch(self.now)
+        self.show(self.now)
 
     def clock(self) -> float:
         return time.monotonic() - self.pressed
@@ -122,7 +122,7 @@ class _Press:
 
     def _announced(self, command: Sql, root: Path) -> Sent:
         """Write the record before anything is sent; a safety action goes on without one, and says so."""
-        ids = " ".join(one.id for one in self.now.targets)
+        ids = " ".join(target.id for target in self.now.targets)
         sent = Sent(
             self.now.kind, "act", f"{self.now.kind} {ids}", (self.services.shown(command),), _fix(self.now.kind)
         )
@@ -158,7 +158,7 @@ class _Press:
                 trouble, replies = reply.error or "", (reply,)
                 left = self._progress(reply.rows)
                 if not left and not trouble:
-                    return Finding(_seen(reply.rows)), replies
+                    return Finding(_seen(self.now.kind, reply.rows)), replies
             except ServiceError as error:
                 trouble, left = str(error), ["everything"]
             if self.clock() >= until:
@@ -231,9 +231,13 @@ def _behind(row: Mapping[str, Any]) -> str:
     return f"{row['deployment'][:8]} ({row['status']}{'' if acknowledged(row) else ', not acknowledged'})"
 
 
-def _seen(rows: Sequence[Mapping[str, Any]]) -> str:
-    statuses = [row["status"] for row in rows]
-    told = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    acks = [row["seconds"] for row in rows if row["seconds"] is not None]
-    slowest = "the slowest " if len(acks) > 1 else ""
-    return f"{told}; {slowest}acknowledged after {1000 * max(acks):.0f} ms" if acks else told
+def _seen(kind: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The effect in words, and how quickly it was acknowledged."""
+    words = list(dict.fromkeys(effect(kind, row) for row in rows))
+    if len(rows) > 1:
+        statuses = [row["status"] for row in rows]
+        words = [f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses)]
+    acknowledgements = [row["seconds"] for row in rows if row["seconds"] is not None]
+    slowest = "the slowest " if len(acknowledgements) > 1 else ""
+    quick = f"; {slowest}acknowledged after {1000 * max(acknowledgements):.0f} ms" if acknowledgements else ""
+    return f"{', '.join(words)}{quick}"

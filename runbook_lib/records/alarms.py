@@ -150,15 +150,21 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
     return None
 
 
-def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Every alarm that is open in a profile, oldest first; a watch that fell silent before its time is one of them."""
+def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
+    """Every alarm of a profile's newest watch, oldest first; that it fell silent before its time is one of them."""
     record = newest(settings, root)
     if record is None:
         return []
-    found = list(fold(history.read(record).all).values())
+    known = list(fold(history.read(record).all).values())
     silent = _silence(record, now or datetime.now(UTC))
-    still = [alarm for alarm in found if alarm.open and (silent is None or alarm.name != UNKNOWN)]
-    return [(record, alarm) for alarm in sorted([*still, *([silent] if silent else [])], key=lambda one: one.raised)]
+    if silent is not None:
+        known = [alarm for alarm in known if alarm.name != UNKNOWN] + [silent]
+    return [(record, alarm) for alarm in sorted(known, key=lambda alarm: alarm.raised)]
+
+
+def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
+    """Every alarm that is open in a profile, oldest first."""
+    return [(record, alarm) for record, alarm in every_alarm(settings, root, now) if alarm.open]
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:

@@ -1,4 +1,4 @@
-"""What became of a press, as four lamps: sent, acknowledged, effect, venue. Read from the ledger."""
+"""Read from the ledger what became of a press, as four lamps: sent, acknowledged, effect, venue."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runbook_lib.records.ledger import Event
-
-__all__ = ["NAMES", "Lamp", "Press", "clock", "press"]
 
 NAMES = ("sent", "acknowledged", "effect", "venue")
 
@@ -58,23 +56,23 @@ def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press 
     ``busy``: it is under way, so that what was not seen is awaited still.
     """
     pressed: Event | None = None
-    found: dict[str, Lamp] = {}
+    lamps: dict[str, Lamp] = {}
     for event in events:
         if event.get("step") != number:
             continue
         if event["event"] == "pressed":
-            pressed, found = event, {}
+            pressed, lamps = event, {}
         elif event["event"] == "sending":
-            found["sent"] = Lamp("sent", True, event["at"])
+            lamps["sent"] = Lamp("sent", True, event["at"])
         elif event["event"] == "press failed":
-            why = "nothing was sent" if "sent" not in found else "not seen"
-            found = {name: Lamp(name, False, note=why) for name in NAMES} | found
+            why = "nothing was sent" if "sent" not in lamps else "not seen"
+            lamps = {name: Lamp(name, False, note=why) for name in NAMES} | lamps
         elif event["event"] == "lamp":
-            found[event["lamp"]] = Lamp(event["lamp"], *(event[key] for key in ("lit", "time", "milliseconds", "note")))
+            lamps[event["lamp"]] = Lamp(event["lamp"], *(event[key] for key in ("lit", "time", "milliseconds", "note")))
     if pressed is None:
         return None
     dark = (None, "awaited") if busy else (False, "not seen")
-    shown = [found.get(name, Lamp(name, dark[0], note=dark[1])) for name in NAMES] if pressed["verb"] == "act" else []
+    shown = [lamps.get(name, Lamp(name, dark[0], note=dark[1])) for name in NAMES] if pressed["verb"] == "act" else []
     return Press(pressed["label"], pressed["by"], pressed["at"], shown)
 
 

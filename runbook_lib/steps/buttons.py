@@ -12,7 +12,8 @@ from runbook_lib.records import history
 from runbook_lib.records.ledger import Record
 from runbook_lib.steps import effects
 from runbook_lib.steps.display import run_status
-from runbook_lib.steps.display.button import Panel
+from runbook_lib.steps.display.arming import ARMED, Word
+from runbook_lib.steps.display.button import StepButton
 from runbook_lib.steps.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -24,16 +25,12 @@ if TYPE_CHECKING:
     from runbook_lib.steps.display.cards import Card
     from runbook_lib.steps.display.live_card import Stage
 
-__all__ = ["Place", "ask", "offer", "target"]
-
-ARMED = 20.0  # seconds in which an armed button may be pressed
-TYPED = 4  # first characters that must be typed to arm it
 SHOWN = 8  # characters of an id on a button
 MACHINE = re.compile(r"/machines/(\w+)")
 
 
 @dataclass(frozen=True)
-class Place:
+class Asking:
     """Where a person is asked: the record that is written, and the notebook it is shown in."""
 
     record: Record
@@ -74,47 +71,49 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
     return "project", settings.project
 
 
-def offer(act: Act, services: Services, place: Place, perform: Callable[[Verdicts], None]) -> None:
+def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdicts], None]) -> None:
     """Show an act with one button that names what will happen and where; in production it must be armed first."""
-    kind, name = target(act, place.settings)
+    kind, name = target(act, asking.settings)
     does = (aimed_at(act.command) or ("",))[0]
     what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
-    label = f"{what} {name[:SHOWN]}… on {place.settings.name}"
-    armed = place.settings.kind == "production"
+    label = f"{what} {name[:SHOWN]}… on {asking.settings.name}"
+    armed = asking.settings.kind == "production"
 
     def work(verdicts: Verdicts) -> None:
         perform(verdicts)
-        effects.follow(act, services, place.record)
+        effects.follow(act, services, asking.record)
 
-    place.record.ledger.append(
+    asking.record.ledger.append(
         "offered", step=act.number, title=act.title, commands=[services.shown(act.command)], seen=_next(label)
     )
-    panel = Panel(
+    button = StepButton(
         label,
-        place.card(act.number),
-        lambda _: place.press(act.number, "act", label, place.record.opened()["operator"], work),
-        hint=f"to arm it, type {name[:TYPED]}…" if armed else "",
-        accepts=(lambda typed: len(typed) >= TYPED and name.startswith(typed)) if armed else None,
+        asking.card(act.number),
+        lambda _: asking.press(act.number, "act", label, asking.record.opened()["operator"], work),
+        hint=Word(name).hint if armed else "",
+        accepts=Word(name).opens if armed else None,
         lasts=ARMED if armed else None,
     )
-    panel.place = place.display(panel)
+    button.handle = asking.display(button)
 
 
-def ask(number: str, statement: str, gesture: str | None, place: Place, vouch: Callable[[Verdicts, str], None]) -> None:
+def ask(
+    number: str, statement: str, gesture: str | None, asking: Asking, vouch: Callable[[Verdicts, str], None]
+) -> None:
     """Ask a person to vouch with their initials; ``gesture``: what the person stand-in then does in a rehearsal."""
     label = f"{number}: I vouch for it"
     seen = "your initials say that it is so"
     if gesture:
         seen = f"in rehearsal the person stand-in does it ({gesture}) when you vouch"
-    place.record.ledger.append("offered", step=number, title=statement, commands=[], seen=seen)
-    panel = Panel(
+    asking.record.ledger.append("offered", step=number, title=statement, commands=[], seen=seen)
+    button = StepButton(
         label,
-        place.card(number),
-        lambda typed: place.press(number, "confirm", label, typed, lambda verdicts: vouch(verdicts, typed)),
+        asking.card(number),
+        lambda typed: asking.press(number, "confirm", label, typed, lambda verdicts: vouch(verdicts, typed)),
         hint="your initials",
         accepts=bool,
     )
-    panel.place = place.display(panel)
+    button.handle = asking.display(button)
 
 
 def _next(label: str) -> str:

@@ -265,8 +265,8 @@ class Phase:
     def _offer(self, act: Act) -> None:
         from runbook_lib.steps import buttons  # noqa: PLC0415 - widgets only where a person is
 
-        place = buttons.Place(self.record, self.settings, self._stage)
-        buttons.offer(act, self.services, place, lambda verdicts: self._perform(act, verdicts))
+        asking = buttons.Asking(self.record, self.settings, self._stage)
+        buttons.offer(act, self.services, asking, lambda verdicts: self._perform(act, verdicts))
 
     def _ask(self, number: str, statement: str, gesture: str | None, facts: dict[str, Any]) -> None:
         from runbook_lib.steps import buttons  # noqa: PLC0415
@@ -278,9 +278,9 @@ class Phase:
                 self.record.ledger.append("vouched", step=number, statement=statement, by=name)
                 verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
 
-        place = buttons.Place(self.record, self.settings, self._stage)
+        asking = buttons.Asking(self.record, self.settings, self._stage)
         performed = gesture if self.settings.kind == "rehearsal" else None
-        buttons.ask(number, statement, performed, place, vouch)
+        buttons.ask(number, statement, performed, asking, vouch)
 
     def _filled(self, command: Command, number: str) -> Command:
         def name(dotted: str) -> str:

@@ -18,7 +18,7 @@ ROW = {
     "status": "error",
     "positions": 1,
     "written_after": False,
-    "restarted": False,
+    "restarted_after": None,
     "revoked_at": None,
 }
 # What each command brings about, and what falls short of it by a hair.
@@ -61,8 +61,25 @@ def test_a_command_took_effect_once_it_shows_and_the_runner_acknowledged_it(kind
 def test_a_kill_is_never_acknowledged_and_shows_when_the_runner_starts_again_or_is_gone():
     row = {**ROW, "seconds": None, "status": "running"}
     assert not runner_commands.took_effect("kill", row)
-    assert runner_commands.took_effect("kill", {**row, "restarted": True})
+    assert runner_commands.took_effect("kill", {**row, "restarted_after": 1.9})
     assert runner_commands.took_effect("kill", {**row, "status": "error"})
+
+
+def test_an_effect_is_told_in_words_and_a_kill_as_what_it_is():
+    def words(kind, **changed):
+        return runner_commands.effect(kind, {**ROW, "status": "running", **changed})
+
+    assert words("kill", restarted_after=1.94) == "killed; the machine started again after 1.9 s; it trades"
+    assert words("kill", restarted_after=1.94, status="paused").endswith("status paused")
+    assert words("kill", status="error") == "killed; status error, and no runner started again"
+    assert words("pause", status="halted") == "status halted"
+
+
+def test_every_gesture_says_what_it_does_and_what_it_does_not():
+    for gesture in runner_commands.GESTURES:
+        assert "not" in gesture.does.lower() or "nothing" in gesture.does or "stay" in gesture.does, gesture
+    kill = next(gesture for gesture in runner_commands.GESTURES if gesture.kind == "kill")
+    assert kill.tone == "" and "kill" not in kill.label.lower()
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------

@@ -16,12 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.console import charts
+from runbook_lib.console import charts, markup
 from runbook_lib.console.overview import Reader
-from runbook_lib.console.page import Panel
+from runbook_lib.console.page import Page
 from runbook_lib.records import ledger
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.services.services import Services
@@ -99,15 +100,15 @@ async def _live(chosen: Settings, folder: Path, rounds: int) -> list[Row]:
     paints, refreshes, presses = [], [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        panel = Panel(chosen, operator="bench", root=folder)
+        console = Page(chosen, operator="bench", root=folder)
         try:
-            await _until(lambda panel=panel: panel.overview)
+            await _until(lambda console=console: console.overview)
             paints.append(time.perf_counter() - started)
-            await _until(lambda panel=panel: all(image.value for image in panel._images))
-            refreshes += [await _refresh(panel) for _ in range(3)]
-            presses += [await _press(panel, kind) for kind in ("pause", "resume", "pause", "resume")]
+            await _until(lambda console=console: all(image.value for image in console._figures))
+            refreshes += [await _refresh(console) for _ in range(3)]
+            presses += [await _press(console, kind) for kind in ("pause", "resume", "pause", "resume")]
         finally:
-            panel.close()
+            console.close()
     drawn = await _drawn(chosen, folder)
     sealed = all(record.sealed() for record in ledger.every(folder))
     return [
@@ -120,43 +121,43 @@ async def _live(chosen: Settings, folder: Path, rounds: int) -> list[Row]:
     ]
 
 
-async def _refresh(panel: Panel) -> float:
-    looks, started = panel.looks, time.perf_counter()
-    panel._wake.set()
-    await _until(lambda: panel.looks > looks)
+async def _refresh(console: Page) -> float:
+    looks, started = console.looks, time.perf_counter()
+    console._wake.set()
+    await _until(lambda: console.looks > looks)
     return time.perf_counter() - started
 
 
-async def _press(panel: Panel, kind: str) -> float:
+async def _press(console: Page, kind: str) -> float:
     """Seconds from the click to the effect shown, less what the runner took to acknowledge."""
-    panel._picker.value = (panel.overview.rows[0]["id"],)  # the one with a runner was made first
-    shown, started = panel._presses.value, time.perf_counter()
-    panel._buttons[kind].click()
-    await _until(lambda: panel.pressed[0][1].effect and panel._presses.value != shown)
+    console._picker.value = (console.overview.rows[0]["id"],)  # the one with a runner was made first
+    shown, started = console._presses.value, time.perf_counter()
+    console._buttons[kind].click()
+    await _until(lambda: console.pressed[0][1].effect and console._presses.value != shown)
     took = time.perf_counter() - started
-    await _until(lambda: panel.pressed[0][1].outcome)
-    assert panel.pressed[0][1].outcome == "passed", panel.pressed[0][1].words
-    await _until(lambda: not panel._busy)
-    return took - float(panel.pressed[0][1].words.rsplit(" after ", 1)[1].split()[0]) / 1000
+    await _until(lambda: console.pressed[0][1].outcome)
+    assert console.pressed[0][1].outcome == "passed", console.pressed[0][1].words
+    await _until(lambda: not console._busy)
+    return took - float(console.pressed[0][1].words.rsplit(" after ", 1)[1].split()[0]) / 1000
 
 
 async def _drawn(chosen: Settings, folder: Path) -> list[Row]:
     """One drawing of the charts, how long it keeps the loop, and what a hundred of them leave in memory."""
-    panel = Panel(chosen, operator="bench", root=folder)
-    await _until(lambda: panel.overview)
+    console = Page(chosen, operator="bench", root=folder)
+    await _until(lambda: console.overview)
     longest, before = [], 0
     for number in range(DRAWINGS):
-        for image, maker in zip(panel._images, charts.DRAWN, strict=True):
+        for image, maker in zip(console._figures, charts.DRAWN, strict=True):
             started = time.perf_counter()
-            figure = maker(panel.overview)
+            figure = maker(console.overview)
             longest.append(time.perf_counter() - started)
-            image.value = charts.png(figure)
-        panel._paint()
+            image.value = markup.figure(charts.png(figure), "", 10.0, datetime.now(UTC))
+        console._paint()
         if number == DRAWINGS // 4:
             before = _resident()
         await asyncio.sleep(0)
     grown = _resident() - before
-    panel.close()
+    console.close()
     return [
         Row("console: one chart made, during which a press waits, median", statistics.median(longest)),
         Row(f"console: memory after {DRAWINGS * 3 // 4} more drawings of everything", grown / 1e6, unit="MB"),

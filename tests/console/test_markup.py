@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from runbook_lib.agentic_trading.deployments import worries
 from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.console import markup
-from runbook_lib.console.overview import Overview, worries
-from runbook_lib.console.sent_commands import Press
+from runbook_lib.console.markup import Age
+from runbook_lib.console.overview import Overview
+from runbook_lib.console.sent_commands import SentCommand
+from runbook_lib.halt.state import Part
 from runbook_lib.records.alarms import Alarm
 from runbook_lib.settings import profiles
 
@@ -83,18 +87,66 @@ def test_whoever_has_an_alarm_stands_first_and_is_counted():
     )
 
 
+def test_live_money_stands_first_apart_from_paper_and_from_what_has_ended():
+    live = row(id="11111111-1", broker="hyperliquid-mainnet")
+    gone = row(id="33333333-1", status="stopped", broker="hyperliquid-mainnet")
+    html = markup.deployments(seen(gone, row(status="error", error_text="died"), live), ())
+    places = [html.index(word) for word in ("Live money", "11111111", "Paper", "7f3c2222", "Ended", "33333333")]
+    assert places == sorted(places)
+    assert "Live money" not in markup.deployments(seen(row()), ())
+
+
 def test_a_row_tells_what_an_operator_asks_first():
     held = [{"side": "long", "sizeBase": 0.5000000000000001, "symbol": "BTC"}]
-    html = markup.deployments(seen(row(positions=held)), {row()["id"]})
+    html = markup.deployments(seen(row(positions=held)), {row()["id"]}, still=True)
     for said in (
-        "12 s ago (limit 900 s)",
+        "<span>12 s</span></span> ago (limit 900 s)",
         "$1.50 of $10",
         "long 0.5 BTC",
         "$10,000.00",
         "open rejected (max_position)",
     ):
         assert said in html
-    assert "3 min ago" in html and "▶" in html
+    assert "<span>3 min</span></span> ago" in html and "▶" in html
+
+
+# --- ages -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_age_counts_on_from_what_it_was_at_the_look_and_in_a_still_picture_stands():
+    looked = seen(row(seconds_stale=12.0), began=time.monotonic() - 5)
+    html = markup.deployments(looked, ())
+    assert "<span>17 s</span>" in html and 'data-unit=" s" style="animation-delay:-16.5' in html
+    assert "animation" not in markup.deployments(looked, (), still=True)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3.0, "0 s"),
+        (0.4, "0 s"),
+        (119.9, "119 s"),
+        (120.0, "2 min"),
+        (7199.0, "119 min"),
+        (7200.0, "2 h"),
+        (2e5, "55 h"),
+    ],
+)
+def test_an_age_is_told_in_the_unit_that_fits(seconds, words):
+    assert Age(seconds).words == words
+
+
+def test_a_picture_is_old_after_three_refreshes_and_at_once_where_the_newest_look_has_failed():
+    looked = seen(row(), began=time.monotonic() - 5)
+    assert 'rb-picture" style="animation-delay:1.0' in markup.deployments(looked, ())
+    for html in (markup.deployments(looked, (), trouble="gone"), markup.log(looked, trouble="gone")):
+        assert 'rb-picture" style="animation-delay:0s' in html and "STALE: read at 20:00:00 UTC" in html
+
+
+def test_the_watchdog_says_since_when_nothing_pressed_is_sent():
+    html = markup.watchdog(7, NOW)
+    assert 'data-beat="7"' in html and "not answered since 20:00:00 UTC" in html and "./runbook halt --all" in html
+    assert html != markup.watchdog(8, NOW), "an animation starts anew only in something new"
 
 
 def test_what_is_not_known_is_not_shown_as_nought():
@@ -102,32 +154,49 @@ def test_what_is_not_known_is_not_shown_as_nought():
     assert "? of $10" in html and "never" in html and "none yet" in html and "$0" not in html
 
 
-def test_nothing_that_comes_from_outside_is_markup():
+def test_nothing_that_comes_from_outside_is_markup(monkeypatch):
+    monkeypatch.delenv("RUNBOOK_REHEARSAL", raising=False)
     bad = "<img src=x onerror=alert(1)>"
     entry = {"ts": NOW.isoformat(), "id": row()["id"], "level": "warn", "event": bad, "message": bad}
     one = row(skill=bad, status="error", error_text=bad, reason=bad, positions=[{"symbol": bad}])
-    press = Press("pause", (Target(bad),), "failed", words=bad, unrecorded=bad)
+    press = SentCommand("pause", (Target(bad),), "failed", words=bad, unrecorded=bad)
     shown = [
         markup.deployments(seen(one), ()),
-        markup.log([entry]),
+        markup.log(seen(log=[entry])),
+        markup.bar(profiles.load("rehearsal"), bad, seen(), bad, bad),
+        markup.halting(bad, [Part(bad, bad, bad, bad, bad)], bad, bad),
+        markup.figure(b"png", bad, 10.0, NOW),
+        markup.about([bad], bad),
+        markup.remark(bad),
         markup.presses([("20:00:00", press)]),
     ]
-    assert all("<img" not in html for html in shown)
+    assert all("<img src=x" not in html for html in shown)
 
 
-def test_an_open_alarm_of_the_watch_says_how_it_is_taken_over_and_by_whom_it_was():
+def test_an_alarm_of_the_watch_says_how_it_is_taken_over_by_whom_it_was_and_when_it_was_over():
     alarm = Alarm("4.3g", "Every tick is priced", "2 <unpriced>", "mend it", "2026-11-22T20:00:00Z", None, True)
-    html = markup.ringing([alarm])
+    html = markup.alarms([alarm])
     assert "open alarm: 4.3g" in html and "2 &lt;unpriced&gt;" in html and "./runbook ack 4.3g --as NAME" in html
-    assert "acknowledged by ada" in markup.ringing([replace(alarm, acked_by="ada")])
-    assert markup.ringing([]) == ""
+    assert "acknowledged by ada" in markup.alarms([replace(alarm, acked_by="ada")])
+    cleared = replace(alarm, name="4.3h", raised="2026-11-22T19:00:00Z", cleared="2026-11-22T20:05:00Z")
+    both = markup.alarms([cleared, alarm])
+    assert "cleared alarm: 4.3h" in both and "cleared at 2026-11-22T20:05:00Z" in both
+    assert both.index("open alarm") < both.index("cleared alarm")
 
 
 def test_lamps_light_one_by_one():
-    one = Press("pause", (Target(row()["id"]),), sent=0.012)
+    one = SentCommand("pause", (Target(row()["id"]),), sent=0.012)
     assert "sent 12 ms" in markup.presses([("20:00:00", one)]) and "under way" in markup.presses([("", one)])
-    kill = Press("kill", (Target(row()["id"]),))
+    kill = SentCommand("kill", (Target(row()["id"]),))
     assert "acknowledged" not in markup.presses([("20:00:00", kill)])  # it never is
+
+
+def test_a_button_pressed_is_named_as_it_is_labelled():
+    restart = SentCommand(
+        "kill", (Target(row()["id"]),), "passed", words="killed; the machine started again after 1.9 s"
+    )
+    html = markup.presses([("20:00:00", restart)])
+    assert "<b>Restart process</b>" in html and "started again after 1.9 s" in html
 
 
 def test_an_old_picture_says_so_and_production_is_red(monkeypatch):
@@ -135,6 +204,6 @@ def test_an_old_picture_says_so_and_production_is_red(monkeypatch):
     chosen = profiles.load("rehearsal")
     html = markup.bar(chosen, "al", seen(), "lost since 20:00:00 UTC: gone", "database: no answer")
     assert "What is shown below is old: database: no answer" in html and "as of <b>20:00:00 UTC</b>" in html
-    assert markup.RED not in markup.bar(chosen, "al", seen(), "listens since 20:00:00 UTC", "")
+    assert markup.PRODUCTION not in markup.bar(chosen, "al", seen(), "listens since 20:00:00 UTC", "")
     production = chosen.model_copy(update={"kind": "production", "name": "production"})
-    assert markup.RED in markup.bar(production, "al", seen(), "listens since 20:00:00 UTC", "")
+    assert markup.PRODUCTION in markup.bar(production, "al", seen(), "listens since 20:00:00 UTC", "")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runbook_lib.agentic_trading.deployments import LEVELS, worries
 from runbook_lib.commands.command import sql
-from runbook_lib.console.overview import LEVELS, Reader, worries
+from runbook_lib.console.overview import Reader
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.services import Services
 from tests.core_fixtures import eventually
@@ -78,3 +79,14 @@ def test_a_silent_database_is_an_error_and_never_an_empty_board(on_paper):
 def test_a_look_is_refused_a_change_by_the_database_itself(reader):
     with pytest.raises(ServiceError, match="read-only transaction"):
         reader._rows(sql("delete from public.agent_logs"))
+
+
+def test_the_log_can_hide_what_comes_by_itself_while_all_is_well(reader, database):
+    one = reader.read().rows[0]["id"]
+    for level, event in (("info", "tick"), ("warn", "tick"), ("info", "order_placed")):
+        insert = "insert into public.agent_logs (deployment_id, level, event, message) values (%s, %s, %s, 'tried')"
+        database(insert, one, level, event)
+    tried = {
+        (entry["level"], entry["event"]) for entry in reader.read(routine=False).log if entry["message"] == "tried"
+    }
+    assert tried == {("warn", "tick"), ("info", "order_placed")}

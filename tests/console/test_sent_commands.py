@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -47,9 +48,9 @@ def quick(on_paper, **budgets):
 
 def test_a_pause_is_recorded_before_it_is_sent_and_followed_to_its_effect(on_paper, database, target, tmp_path):
     seen = []
-    done = press(on_paper, "pause", [target], root=tmp_path, watch=seen.append)
+    done = press(on_paper, "pause", [target], root=tmp_path, show=seen.append)
     assert done.outcome == "passed" and status(database, target.id) == "paused"
-    assert 0 < done.sent <= done.acknowledged <= done.effect and "1 paused" in done.words
+    assert 0 < done.sent <= done.acknowledged <= done.effect and "status paused" in done.words
     assert seen[0].sent and seen[0].outcome is None  # told as it comes, not at the end
     record = next(iter(ledger.every(tmp_path)))
     events = [(e["event"], e.get("step")) for e in record.ledger.events()]
@@ -132,6 +133,7 @@ def test_presses_side_by_side_are_each_sent_and_each_recorded(on_paper, database
 def test_a_kill_is_in_effect_when_the_machine_has_started_the_runner_again(on_paper, database, target, tmp_path):
     done = press(on_paper, "kill", [target], root=tmp_path)
     assert done.outcome == "passed" and done.acknowledged is None and done.effect
+    assert re.match(r"killed; the machine started again after \d+\.\d s; it trades|.*; status paused", done.words)
     eventually(lambda: status(database, target.id) in ("running", "paused"), "back")
 
 

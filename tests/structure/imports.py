@@ -35,9 +35,9 @@ OWNERS = {
     "websockets": ("services",),
     "papermill": ("engine",),
     "nbclient": ("engine",),
-    "ipywidgets": ("steps.display.button", "console"),
+    "ipywidgets": ("steps.display.arming", "steps.display.button", "console"),
     "matplotlib": ("steps.display.charts",),
-    "jinja2": ("steps.display.pages",),
+    "jinja2": ("steps.display.pages", "console.markup"),
     "sqlglot": ("agentic_trading.sql_words",),
 }
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too

@@ -103,7 +103,9 @@ def test_a_name_that_merely_begins_like_the_owner_is_a_stranger():
 def test_the_stand_ins_may_use_a_database_but_no_widgets():
     found = complaints(imports.strangers, rehearsal__database="import psycopg", rehearsal__fly="import ipywidgets")
 
-    assert found == ["rehearsal.fly imports ipywidgets: only steps.display.button, console knows it"]
+    assert found == [
+        "rehearsal.fly imports ipywidgets: only steps.display.arming, steps.display.button, console knows it"
+    ]
 
 
 def test_the_rehearsal_imports_little_of_the_core():

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.expectations import Finding
 
-__all__ = ["Stage"]
-
 
 @dataclass(frozen=True)
 class Awaited:
@@ -25,7 +23,7 @@ class Awaited:
     card: Card
     seconds: float
     within: float
-    found: str = ""
+    complaint: str = ""
 
     @property
     def words(self) -> str:
@@ -33,37 +31,37 @@ class Awaited:
         return f"{int(self.seconds)} s{budget}"
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, (repr(self.card), self.words, self.found)))
+        return "\n".join(filter(None, (repr(self.card), self.words, self.complaint)))
 
     def _repr_html_(self) -> str:
-        shown = replace(self.card, seen=self.words, complaint=self.found or None)
+        shown = replace(self.card, seen=self.words, complaint=self.complaint or None)
         share = self.seconds / self.within if self.within else 0
         return shown._repr_html_() + progress(share)
 
 
 class Stage:
-    """A display on which a card takes the place of what was shown for it, and the bar at the top follows.
+    """A display on which a card replaces what was shown for it, and the bar at the top follows.
 
-    ``display`` shows something and returns its place, which has ``update``; or returns None, then it is shown anew.
+    ``display`` shows something and returns its handle, which has ``update``; or returns None, then it is shown anew.
     """
 
     def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
         self._display = display
         self._bar = bar
-        self._top: Any = None  # the bar
-        self._place: Any = None  # the place of what is awaited
+        self._top: Any = None  # the bar's live twin
+        self._awaited: Any = None  # the handle of what is awaited
 
     def __call__(self, shown: Any) -> Any:
-        """Show something; return its place."""
-        place, self._place = self._place, None
+        """Show something; return its handle."""
+        handle, self._awaited = self._awaited, None
         if isinstance(shown, Bar):
             return self._display(self._bar_of(shown))
-        if place is None:
-            place = self._display(shown)
+        if handle is None:
+            handle = self._display(shown)
         else:
-            place.update(shown)
+            handle.update(shown)
         self.refresh()
-        return place
+        return handle
 
     def _bar_of(self, bar: Bar) -> Any:
         from runbook_lib.steps.display.button import Live  # noqa: PLC0415 - widgets only where a person is
@@ -79,22 +77,22 @@ class Stage:
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
         """Show the time that passes while the block looks; it is told what each look found."""
-        found, started = "", time.monotonic()
+        complaint, started = "", time.monotonic()
 
         def awaited() -> Awaited:
-            return Awaited(card, time.monotonic() - started, within, found)
+            return Awaited(card, time.monotonic() - started, within, complaint)
 
         def heard(finding: Finding) -> None:
-            nonlocal found
-            found = finding.complaint or ""
+            nonlocal complaint
+            complaint = finding.complaint or ""
 
-        place = self._place = self._display(awaited())
+        handle = self._awaited = self._display(awaited())
         try:
-            with ticking(lambda: place.update(awaited()) if place else None):
+            with ticking(lambda: handle.update(awaited()) if handle else None):
                 yield heard
         except BaseException as error:  # interrupted, say: the card must not go on saying that it looks
-            self._place = None
-            if place:
+            self._awaited = None
+            if handle:
                 why = f"not judged after {awaited().words}: {type(error).__name__}"
-                place.update(replace(card, outcome="missing", seen=why))
+                handle.update(replace(card, outcome="missing", seen=why))
             raise

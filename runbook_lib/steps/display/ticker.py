@@ -1,4 +1,4 @@
-"""A clock beside work that does not look up from what it does."""
+"""Call a function every half second while a block runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-__all__ = ["ticking"]
 
 TICK = 0.5  # seconds between two ticks
 

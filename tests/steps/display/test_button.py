@@ -24,7 +24,7 @@ def attended(chosen, tmp_path, vendor):
 
 
 def offered(phase):
-    return next(shown for shown in reversed(phase.shown) if isinstance(shown, button.Panel))
+    return next(shown for shown in reversed(phase.shown) if isinstance(shown, button.StepButton))
 
 
 def offer(phase, request="POST /things/a", **options):
@@ -119,7 +119,7 @@ def test_a_person_vouches_with_initials_and_no_others(attended):
     assert one.button.disabled
     one.press()
     assert events(attended, "vouched") == []
-    one.typed.value = " AL "
+    one.field.box.value = " AL "
     one.button.click()
     assert [(e["step"], e["by"]) for e in events(attended, "vouched")] == [("1c", "AL")]
     assert "vouched by AL" in one.shown.value and one.button.disabled
@@ -132,7 +132,7 @@ def test_in_rehearsal_the_person_stand_in_does_what_is_vouched_for(attended):
     attended.confirm("1c", "a backup exists", gesture="backup")
     one = offered(attended)
     assert "the person stand-in does it (backup)" in one.shown.value
-    one.typed.value = "AL"
+    one.field.box.value = "AL"
     one.button.click()
     assert [(e["step"], e["by"]) for e in events(attended, "vouched")] == [("1c", "person stand-in")]
     assert [(e["step"], e["by"]) for e in events(attended, "pressed")][-1] == ("1c", "AL")
@@ -158,14 +158,14 @@ def armed(production, tmp_path, vendor):
 def test_in_production_nothing_can_be_pressed_before_it_is_armed(armed, vendor):
     _, one = armed
     assert one.button.description == "make a, project abcdefgh… on production"
-    assert one.typed.placeholder == "to arm it, type abcd…" and one.button.button_style == "danger"
+    assert one.field.box.placeholder == "to arm it, type abcd…" and one.button.button_style == "danger"
     one.button.click()
     for typed in ("abc", "abcz", "bcde"):
-        one.typed.value = typed
+        one.field.box.value = typed
         one.button.click()
         assert "to arm it, type abcd…" in one.note.value, "the field that is filled in hides its hint"
     assert vendor.requests == [] and one.button.disabled
-    one.typed.value = "abcd"
+    one.field.box.value = "abcd"
     assert not one.button.disabled and "armed for 20 s" in one.note.value
     one.button.click()
     assert vendor.sent("POST") == 1
@@ -173,23 +173,23 @@ def test_in_production_nothing_can_be_pressed_before_it_is_armed(armed, vendor):
 
 def test_the_armed_state_expires(armed, vendor, monkeypatch):
     _, one = armed
-    one._lasts = 0.05
-    one.typed.value = "abcd"
+    one.field._lasts = 0.05
+    one.field.box.value = "abcd"
     eventually(lambda: one.button.disabled, "disarmed")
-    assert one.typed.value == "" and "no longer armed" in one.note.value
-    one.typed.value = "abcd"
-    one._disarming.cancel()  # a timer that is late decides nothing: the press itself looks at the time
-    eventually(lambda: not one._counts(), "its time is over")
+    assert one.field.box.value == "" and "no longer armed" in one.note.value
+    one.field.box.value = "abcd"
+    one.field._over.cancel()  # a timer that is late decides nothing: the press itself looks at the time
+    eventually(lambda: not one.field.counts, "its time is over")
     one.button.click()
     assert vendor.requests == [] and "type it again" in one.note.value
 
 
 def test_a_press_that_fails_must_be_armed_again(production, tmp_path, vendor):
     one = offer(phase_of(at(production, vendor), tmp_path, "act 1a", mode="attended"), "POST /status/503")
-    one.typed.value = "abcd"
+    one.field.box.value = "abcd"
     one.button.click()
     one.button.click()
-    assert one.button.disabled and one.typed.value == "" and vendor.sent("POST") == 1
+    assert one.button.disabled and one.field.box.value == "" and vendor.sent("POST") == 1
 
 
 # --- a kernel that was restarted --------------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""What the database tells of deployments: how each does, its log, its ticks, and what is wrong with one.
+
+Times are of the database's clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.agentic_trading.runner_commands import LIVE_BROKER
+from runbook_lib.commands.command import Sql, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+STATUSES = ("running", "paused", "halted", "error", "stopped", "provisioning")
+BEATING = ("running", "paused", "halted")  # statuses in which a runner beats
+LEVELS = ("debug", "info", "warn", "error")
+ROUTINE = ("tick", "reconciled", "snapshot")  # events that come by themselves while all is well
+UNHEARD = 5  # seconds after which a command without an acknowledgement is an alarm
+RECENT = "1 hour"  # how long a stopped deployment, or an entry of the log, is still told
+
+
+def channel(deployment: str) -> str:
+    """Name the channel on which a deployment's commands are notified."""
+    return f"agent_commands_{deployment}"
+
+
+def is_live(row: Mapping[str, Any]) -> bool:
+    """Whether a deployment trades with real money."""
+    return bool(row["broker"] == LIVE_BROKER)
+
+
+def has_ended(row: Mapping[str, Any]) -> bool:
+    """Whether a deployment has stopped for good."""
+    return bool(row["status"] == "stopped")
+
+
+def is_beating(row: Mapping[str, Any]) -> bool:
+    """Whether a deployment's runner should beat."""
+    return row["status"] in BEATING
+
+
+def worries(row: Mapping[str, Any]) -> list[str]:
+    """List what is wrong with a deployment, worst first; empty if nothing is known to be."""
+    stale, limit = row["seconds_stale"], row["limit_seconds"]
+    wrong = []
+    if row["status"] == "error":
+        wrong.append(row["error_text"] or "error without words")
+    if row["status"] == "halted":
+        wrong.append("halted by its own limits")
+    if is_beating(row) and (stale is None or stale > limit):
+        wrong.append("never beat" if stale is None else f"no heartbeat for {stale:.0f} s")
+    if row["unheard"]:
+        wrong.append(f"{row['unheard']} commands not acknowledged")
+    if row["cap_usd"] is not None and (row["month_usd"] or 0) >= row["cap_usd"]:
+        wrong.append("monthly cap reached")
+    if row["unpriced"]:
+        wrong.append(f"{row['unpriced']} ticks without a price")
+    if row["problems"]:
+        wrong.append(f"{row['problems']} in the log this hour, last {row['newest']}")
+    return wrong
+
+
+def every_deployment(floor: float) -> Sql:
+    """Look at every deployment that has not ended, and those that ended lately; ``floor`` in seconds (checklist 3.2).
+
+    Columns: id, status, error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale,
+    tick_seconds, limit_seconds, cap_usd, model, tick_at, action, verdict, reason, problems (entries of level warn or
+    error in the last hour), newest (the last of them), unheard (commands nobody acknowledged).
+    """
+    return sql(
+        """
+        select d.id, d.status, d.error_text, d.broker_kind as broker, k.name as skill, d.skill_version as version,
+               a.agent_address as agent, w.address as wallet, s.equity_usd, coalesce(s.positions, '[]') as positions,
+               extract(epoch from clock_timestamp() - s.updated_at) as seconds_stale,
+               e.tick_seconds, greatest(3 * e.tick_seconds, %(floor)s) as limit_seconds,
+               (v.payload #>> '{risk,maxMonthlyCostUsd}')::float8 as cap_usd, (v.payload #>> '{model}') as model,
+               t.tick_at, t.action, t.verdict, t.reason, coalesce(g.problems, 0) as problems, g.newest,
+               (select count(*) from public.agent_commands c where c.deployment_id = d.id and c.acked_at is null
+                  and c.kind <> 'kill' and d.status not in ('stopped', 'error') and c.created_at
+                  between now() - interval '1 day' and now() - make_interval(secs => %(unheard)s)) as unheard
+        from public.deployments d
+        join public.skill_versions v on v.skill_id = d.skill_id and v.version = d.skill_version
+        join public.skills k on k.id = d.skill_id
+        left join public.agent_state s on s.deployment_id = d.id
+        left join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id
+        left join public.hyperliquid_master_wallets w on w.id = a.master_wallet_id
+        cross join lateral (select extract(epoch from (v.payload #>> '{schedule,every}')::interval) as tick_seconds) e
+        left join lateral (
+          select tick_at, proposed_action ->> 'kind' as action, verdict ->> 'status' as verdict,
+                 coalesce(verdict ->> 'rule', verdict ->> 'reason') as reason
+          from public.decision_snapshots where deployment_id = d.id order by tick_at desc limit 1) t on true
+        left join lateral (
+          select count(*) as problems, (array_agg(event order by ts desc))[1] as newest from public.agent_logs
+          where deployment_id = d.id and ts > now() - %(recent)s::interval and level in ('warn', 'error')) g on true
+        where d.status <> 'stopped' or d.updated_at > now() - %(recent)s::interval
+        order by d.created_at
+        """,
+        floor=floor,
+        unheard=UNHEARD,
+        recent=RECENT,
+    )
+
+
+def spent_this_month(deployments: Sequence[str]) -> Sql:
+    """Look at what each deployment's ticks cost this month: id, month_usd, unpriced (ticks without a price)."""
+    return sql(
+        """
+        select deployment_id as id, coalesce(sum(cost_usd), 0) as month_usd,
+               count(*) filter (where coalesce(cost_usd, 0) = 0 and prompt_tokens + completion_tokens > 0) as unpriced
+        from public.decision_snapshots
+        where deployment_id = any(string_to_array(%(ids)s, ' ')::uuid[])
+          and tick_at >= date_trunc('month', now(), 'UTC') group by 1
+        """,
+        ids=" ".join(deployments),
+    )
+
+
+def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
+    """Look at the newest log entries of a level and above, newest first; each deployment gives at most ``lines``."""
+    return sql(
+        """
+        select g.ts, d.id, g.level, g.event, g.message
+        from unnest(string_to_array(%(ids)s, ' ')::uuid[]) as d (id) cross join lateral (
+          select ts, level, event, message from public.agent_logs
+          where deployment_id = d.id and level = any(string_to_array(%(levels)s, ' '))
+            and (level in ('warn', 'error') or event <> all(string_to_array(%(hidden)s, ' ')))
+          order by ts desc limit %(lines)s) g
+        order by g.ts desc limit %(lines)s
+        """,
+        ids=" ".join(deployments),
+        levels=" ".join(LEVELS[LEVELS.index(level) :]),
+        hidden="" if routine else " ".join(ROUTINE),
+        lines=lines,
+    )
+
+
+def ticks_this_month(deployment: str) -> Sql:
+    """Look at when each tick of this month was, and what it cost."""
+    return sql(
+        """
+        select tick_at, cost_usd from public.decision_snapshots
+        where deployment_id = %(deployment)s and tick_at >= date_trunc('month', now(), 'UTC') order by tick_at
+        """,
+        deployment=deployment,
+    )
