@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from hyperliquid.exchange import Exchange as Trader
@@ -24,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from runbook_lib.rehearsal.exchange.exchange import Exchange, Faults
-from runbook_lib.rehearsal.exchange.hyperliquid_api import app
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
+from tests.venue import serving
 
 GTC, IOC, ALO = ({"limit": {"tif": tif}} for tif in ("Gtc", "Ioc", "Alo"))
 DAY = 86_400_000  # milliseconds
@@ -43,14 +40,8 @@ class Clock:
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Exchange, str]]:
     exchange = Exchange(Clock())
-    bound = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app(exchange), log_config=None, ws="websockets-sansio", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-    thread.start()
-    yield exchange, "http://{}:{}".format(*bound.getsockname())
-    server.should_exit = True
-    thread.join(10)
+    with serving(exchange) as address:
+        yield exchange, address
 
 
 @pytest.fixture

@@ -1,0 +1,28 @@
+"""A stand-in exchange on a port of its own, without the rest of a rehearsal."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.hyperliquid_api import app
+
+
+@contextmanager
+def serving(exchange: Exchange) -> Iterator[str]:
+    """Serve an exchange for the length of a block; its address."""
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app(exchange), log_config=None, ws="websockets-sansio", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        yield "http://{}:{}".format(*bound.getsockname())
+    finally:
+        server.should_exit = True
+        thread.join(10)
