@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
 SWEEP_STEP = "1.9b"  # phase 1's look at the schedule of the sweep
+DEPLOYS = "phase_4_first_day"  # what it has deployed runs on; the phase after it must not ask for another one
 ORDER = (
     "phase_0_platform_prep",
     "phase_1_paper",
@@ -236,9 +237,17 @@ def _age_reasons(settings: Settings, phase: str, record: Record, seal: ledger.Ev
     age = (now - datetime.fromisoformat(seal["at"])).total_seconds()
     limit = settings.gates.hours(phase)
     if age > limit * 3600:
-        yield f"{record.name} is {age / 3600:.0f} h old, at most {limit:.0f} h are allowed: run {phase} again"
+        again = f"run {phase} again"
+        if phase == DEPLOYS:
+            again = f"raise gates.ages.{phase} in parameters/{settings.name}.yaml; running it again would deploy again"
+        yield f"{record.name} is {_age(age / 3600)} old, at most {_age(limit)} are allowed: {again}"
     if -age > settings.budgets.clock_skew:
         yield f"{record.name} was sealed {-age:.0f} s from now, by the clock that is asked here: run {phase} again"
+
+
+def _age(hours: float) -> str:
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
+
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:

@@ -117,6 +117,11 @@ class Alerts(Part):
     repeat: Seconds = 300.0  # until somebody has acknowledged
 
 
+# Hours that a record stays good for the phase after it, where a week is too long or too short. Phases 2 to 4 belong to
+# one sitting; phase 5 judges a week of what phase 4 has deployed, and must not ask for it to be deployed again.
+AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_day": 720.0}
+
+
 class Gates(Part):
     """How old, in hours, the record may be that the next phase rests on."""
 
@@ -124,7 +129,7 @@ class Gates(Part):
     ages: dict[str, float] = Field(default_factory=dict)  # by the phase that was run, where it differs
 
     def hours(self, phase: str) -> float:
-        return self.ages.get(phase, self.age)
+        return self.ages.get(phase, AGES.get(phase, self.age))
 
 
 class Settings(Part):

@@ -7,6 +7,7 @@ notebook, and ends in one of four outcomes: passed, failed, waiting, unknown.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Command, Http, Reply
@@ -15,7 +16,7 @@ from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPendin
 from runbook_lib.records import history, plan
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
-from runbook_lib.steps import acts, checks
+from runbook_lib.steps import acts, checks, slowness
 from runbook_lib.steps.acts import Act
 from runbook_lib.steps.display import run_status
 from runbook_lib.steps.display.cards import Bar, Card
@@ -109,6 +110,7 @@ class Phase:
             finding = checks.provable(seen, expect)
         elif finding.complaint is not None:
             finding = checks.with_names(finding, self.services, filled)
+            finding = self._with_budgets(finding, number, waited=within > 0 and not finding.final)
         self._verdicts.judged(sent, finding, seen.replies)
 
     def act(
@@ -220,6 +222,12 @@ class Phase:
             outcome = ends[earlier]["outcome"] if earlier in ends else "not run"
             if outcome != "passed":
                 raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
+
+    def _with_budgets(self, finding: Finding, number: str, *, waited: bool) -> Finding:
+        """The complaint, and which budgets of the profile the platform has missed."""
+        cell = slowness.cell(self.record.notebook, number)
+        lines = slowness.advice(self.settings, self.record, cell, finding.complaint or "", waited=waited)
+        return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:
         """What a person has yet to do for a step whose button is shown."""

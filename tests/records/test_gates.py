@@ -143,7 +143,7 @@ def test_an_old_record_closes_the_gate(profile, tmp_path):
     now = datetime.now(UTC)
 
     assert gates.gate(profile, PAPER, tmp_path, now + limit - timedelta(minutes=1)).open
-    assert "h old, at most" in gates.gate(profile, PAPER, tmp_path, now + limit + timedelta(hours=1)).reasons[0]
+    assert "old, at most" in gates.gate(profile, PAPER, tmp_path, now + limit + timedelta(hours=1)).reasons[0]
 
 
 def test_a_record_of_the_future_closes_the_gate(profile, tmp_path):
@@ -154,6 +154,27 @@ def test_a_record_of_the_future_closes_the_gate(profile, tmp_path):
 
     assert gates.gate(profile, PAPER, tmp_path, now - skew / 2).open
     assert "was sealed 60 s from now" in gates.gate(profile, PAPER, tmp_path, now - timedelta(seconds=60)).reasons[0]
+
+
+def closed(profile, phase, root, days):
+    return gates.gate(profile, phase, root, datetime.now(UTC) + timedelta(days=days)).reasons
+
+
+def test_the_dry_runs_are_good_for_hours_and_the_first_day_for_weeks(profile, tmp_path):
+    run(tmp_path, "phase_3_dry_runs")
+    run(tmp_path, "phase_4_first_day")
+
+    [reason] = closed(profile, "phase_4_first_day", tmp_path, 13 / 24)
+    assert "is 13 h old, at most 12 h are allowed: run phase_3_dry_runs again" in reason
+    assert closed(profile, "phase_5_follow_up", tmp_path, 20) == ()
+
+
+def test_a_late_follow_up_never_asks_for_another_deployment_of_what_runs(profile, tmp_path):
+    run(tmp_path, "phase_4_first_day")
+
+    [reason] = closed(profile, "phase_5_follow_up", tmp_path, 31)
+    assert "is 31 days old, at most 30 days are allowed: raise gates.ages.phase_4_first_day in" in reason
+    assert "again would deploy again" in reason
 
 
 def test_an_owed_undo_closes_every_phase_until_it_is_undone(profile, tmp_path):

@@ -1,0 +1,73 @@
+"""A time budget that was missed: which line of the profile holds it, what raising it costs, and how to go on."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+BUDGET = re.compile(r"budgets\.([a-z_]+(?:\.[a-z_]+)?)")
+WAITS = re.compile(r"within=([^\n]*)")
+# What is given up by waiting longer, by the budget's line.
+COSTS = {
+    "answer": "a service that hangs is told so much later",
+    "clock_skew": "orders are signed, and freshness is judged, by a clock that is so much off",
+    "redeploy": "a redeploy that hangs is told so much later",
+    "build": "a build that hangs is told so much later",
+    "backtest": "a backtest that hangs is told so much later",
+    "provisioning": "a runner that does not come up is told so much later",
+    "acknowledge": "a Pause may take so long when it counts",
+    "machine_gone": "a machine that stays, and can start again, is told so much later",
+    "marks": "a runner that does not see the venue is told so much later",
+    "heartbeat": "a dead runner may hold its position for so long before anybody is told",
+    "revoked": "an agent whose key was stolen may trade for so long",
+    "halt.answer": "a service that hangs takes so much of a halt's time",
+    "halt.pause": "a runner that does not pause may trade for so long after the press",
+    "halt.flat": "positions may stay open for so long after the press",
+    "halt.stop": "a machine that is not stopped is told so much later",
+    "halt.stays_stopped": "a halt's last proof takes so much longer",
+}
+
+
+def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
+    """A line for each budget of the step that the platform has missed; none where time is not what is wrong.
+
+    ``cell`` is the step's source; ``waited`` says that the whole of its ``within`` was waited for.
+    """
+    missed = [line for line in _lines(cell) if f"at most {_seconds(settings, line)}," in f"{complaint},"]
+    if waited:
+        missed += [line for words in WAITS.findall(cell) for line in _lines(words)]
+    goes_on = "open " + record.opened()["phase"] if record.opened()["mode"] == "attended" else "resume " + record.name
+    return [
+        f"if the platform was only slow: raise budgets.{line} ({_seconds(settings, line):g} s) in "
+        f"parameters/{settings.name}.yaml, which means that {COSTS[line]}; then ./runbook {goes_on}"
+        for line in dict.fromkeys(missed)
+    ]
+
+
+def cell(notebook: Path, number: str) -> str:
+    """The source of the cell that declares a step; empty where the notebook does not tell."""
+    with suppress(OSError, ValueError, LookupError):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        found = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")
+        declares = re.compile(rf"""phase\.check\(\s*["']{re.escape(number)}["']""")
+        return next((source for source in found if declares.search(source)), "")
+    return ""
+
+
+def _lines(words: str) -> Iterable[str]:
+    return (line for line in BUDGET.findall(words) if line in COSTS)
+
+
+def _seconds(settings: Settings, line: str) -> float:
+    outer, _, inner = line.partition(".")
+    found = getattr(settings.budgets, outer)
+    return float(getattr(found, inner) if inner else found)
