@@ -23,6 +23,7 @@ def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
     """
     from runbook_lib.agentic_trading import adapting
     from runbook_lib.errors import ConfigError
+    from runbook_lib.records import plan
 
     listed = path.read_text(encoding="utf-8").split("\n") if path else []
     wanted = [*renames, *(line.strip() for line in listed if line.strip() and not line.startswith("#"))]
@@ -30,9 +31,10 @@ def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
         raise ConfigError("nothing to rename: write OLD=NEW, such as agent_logs.ts=logged_at")
     adapted = adapting.adapt([adapting.Rename.read(text) for text in wanted])
     click.echo("\n".join(adapted.differences))
-    for file, text in adapted.files.items():
-        if not dry_run:
-            file.write_text(text, encoding="utf-8")
+    for file, text in adapted.files.items() if not dry_run else ():
+        file.write_text(text, encoding="utf-8")
+        if file.suffix == ".ipynb":
+            plan.accept(file)  # a record of the cells that were before carries no later phase
     for line in adapted.doubtful:
         click.echo(f"look yourself: {line}", err=True)
     done = "would be rewritten" if dry_run else "rewritten"

@@ -249,7 +249,6 @@ def _age(hours: float) -> str:
     return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 
 
-
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
     """What earlier phases could not prove, and a step that should have been made by now was to."""
     for claim in (record.sealed() or {}).get("unproven", ()):

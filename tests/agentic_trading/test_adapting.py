@@ -14,6 +14,7 @@ from runbook_lib.agentic_trading.sql_words import uses
 from runbook_lib.agentic_trading.statements import ROOMS, sources
 from runbook_lib.cli.main import cli
 from runbook_lib.errors import ConfigError
+from runbook_lib.records import plan
 from runbook_lib.settings.profiles import ROOT
 
 OTHERS = (
@@ -124,6 +125,21 @@ def test_a_rename_that_cannot_be_is_refused(text, words):
         Rename.read(text)
 
     assert words in str(refused.value)
+
+
+def test_the_command_writes_cells_contract_and_plans(monkeypatch, other):
+    """What it writes is what `adapt` made; here that is of another checkout."""
+    path = other.root / "notebooks" / "phase_1_paper.ipynb"
+    plan.accept(path)
+    before = plan.accepted("phase_1_paper", path.parent)
+    text = path.read_text().replace("logged_at as ts", "told_at as ts")
+    monkeypatch.setattr(adapting, "adapt", lambda _: adapting.Adapted({path: text}, ["the difference"]))
+
+    said = CliRunner().invoke(cli, ["adapt", "agent_logs.level=severity"], catch_exceptions=False).output
+
+    assert said == "the difference\n1 files rewritten: phase_1_paper.ipynb\n"
+    assert path.read_text() == text
+    assert plan.accepted("phase_1_paper", path.parent) == plan.written_down(path) != before
 
 
 def test_the_command_shows_the_difference_and_writes_nothing_when_asked(tmp_path):
