@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PARAMETERS = "parameters"
+INJECTED = "injected-parameters"  # papermill's tag of the cell it adds
 SKIPPED = "skip-execution"  # nbclient's tag
 # The notebook format's own words: never a secret, and the file is no notebook without them.
 STRUCTURE = frozenset(
@@ -44,8 +45,9 @@ def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepar
     notebook = read(source)
     defaults = default_parameters(notebook, source.name)
     for name, value in parameters.items():
-        _judge(source.name, defaults, name, value)
+        refuse_wrong_parameter(source.name, defaults, name, value)
     refuse_skipping(notebook, source.name)
+    refuse_other_language(notebook, source.name)
     _clear(notebook, source, target)
     if parameters:
         notebook = _inject(notebook, dict(parameters))
@@ -91,7 +93,7 @@ def _assignment(line: ast.stmt) -> tuple[str, Any]:
     raise ValueError(ast.unparse(line))
 
 
-def _judge(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
+def refuse_wrong_parameter(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
     """Refuse an unknown parameter, and a value of another type than the default's; a default of None takes any."""
     if name not in defaults:
         raise ConfigError(f"{notebook} has no parameter {name!r}: {nearest(name, defaults)}")
@@ -108,6 +110,17 @@ def refuse_skipping(notebook: Any, name: str) -> None:
     for number, cell in enumerate(notebook.cells, 1):
         if SKIPPED in cell.metadata.get("tags", []):
             raise ConfigError(f"{name}: cell {number} is tagged {SKIPPED!r}; every cell of a runbook runs")
+
+
+def refuse_other_language(notebook: Any, name: str) -> None:
+    """Raise `ConfigError` if the notebook is written for a kernel of another language: ours would run it as Python."""
+    kernel = notebook.metadata.get("kernelspec", {})
+    language = kernel.get("language") or notebook.metadata.get("language_info", {}).get("name")
+    wanted = str(kernel.get("name", "python3"))
+    if (language or "python") != "python" or (not language and not wanted.startswith("python")):
+        raise ConfigError(
+            f"{name} wants the kernel {wanted!r} ({language or 'of no language we know'}): only Python runs here"
+        )
 
 
 def _clear(notebook: Any, source: Path, target: Path) -> None:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.cells import Cells, Stop, Supervisor, run_cells
 from runbook_lib.engine.kernel_pool import Kernel, Kernels, start
-from runbook_lib.engine.notebook import merge_streams, read, redacted, refuse_skipping, write
+from runbook_lib.engine.notebook import (
+    merge_streams,
+    read,
+    redacted,
+    refuse_other_language,
+    refuse_skipping,
+    write,
+)
 from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
 from runbook_lib.files import check_writable
 
@@ -128,6 +135,7 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
     """Run one notebook and, whatever happens, write what came of it."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
+    refuse_other_language(notebook, job.notebook.name)
     check_writable(job.notebook)
     try:
         return await execute(notebook, job, stop, kernels)

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.engine.kernel_pool import Kernels
-from runbook_lib.engine.outcome import Outcome, Result
 from runbook_lib.engine.run import run as execute
 from runbook_lib.errors import StepFailed
 from runbook_lib.files import write_whole
 from runbook_lib.records import plan, run_record
 from runbook_lib.records.ledger import Event, Record
-from runbook_lib.runs.new_record import prepared
+from runbook_lib.runs.recording import prepared, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from runbook_lib.engine.outcome import Cell, Result
     from runbook_lib.settings.profiles import Settings
 
 EXIT = {"passed": 0, "failed": 1, "waiting": 3, "unknown": 4, "interrupted": 130}
@@ -52,6 +52,8 @@ def run(
     on_event: Callable[[Event], None] | None = None,
     timeout: float | None = None,
     cell_timeout: float | None = None,
+    cwd: Path | None = None,
+    on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Run:
     """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
@@ -63,26 +65,15 @@ def run(
         result = execute(
             record.notebook,
             env={**os.environ, run_record.RECORD: str(record.folder), run_record.MODE: "headless"},
-            cwd=record.folder,
+            cwd=cwd or record.folder,
             redact=settings.redactor().text,
             timeout=timeout,
             cell_timeout=cell_timeout,
+            on_cell=on_cell,
             kernels=kernels,
         )
-        seal = run_record.finish(record, ended=_ended(result), cells=_cells(result), seconds=round(result.seconds, 3))
-    return Run(record, seal, result)
-
-
-def _ended(result: Result) -> str | None:
-    """How the run ended, when it did not end by itself; None when every cell ran."""
-    if result.outcome is Outcome.PASSED:
-        return None
-    return str(result.outcome) + (f": {result.reason}" if result.reason else "")
-
-
-def _cells(result: Result) -> list[str]:
-    """The engine's word for each code cell, in order."""
-    return [f"{cell.index} {cell.outcome}" for cell in result.cells]
+        sealed = seal(record, result)
+    return Run(record, sealed, result)
 
 
 @contextmanager

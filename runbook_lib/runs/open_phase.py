@@ -1,59 +1,66 @@
-"""Opening a phase from its notebook: which record it writes to, and how it shows its cards."""
+"""Open a phase from its notebook: in the record its kernel was started for, or in one of its own."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from IPython.display import display
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import alarms, gates, plan
+from runbook_lib.records import alarms
 from runbook_lib.records.ledger import Record
-from runbook_lib.records.run_record import MODE, OVERRIDE, RECORD, begin, records_root
+from runbook_lib.records.run_record import MODE, RECORD
 from runbook_lib.records.verify import LEDGER
 from runbook_lib.runs.watched_phase import Lookout
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display import charts
 from runbook_lib.steps.phase import Phase
 
+if TYPE_CHECKING:
+    from runbook_lib.runs.plain_front_end import PlainRun
+
+_plain: PlainRun | None = None
+
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
     """The phase of this notebook, in the record this kernel was started for; for a watch, what it sees of it.
 
-    Without one (the notebook was opened by hand) a new record is begun. Raise `ConfigError` if the profile, a
-    variable or the notebook's name is wrong, or if the record is another phase's or another profile's.
+    A kernel that no command of ours started begins a record, or goes on with one. Raise `ConfigError` if the profile,
+    a variable, a parameter or the notebook's name is wrong, or if the record is another phase's or another profile's.
     """
-    chosen = profiles.load(profile)
-    chosen.require_variables()
-    charts.redact(chosen.redactor().text)
-    mode = os.environ.get(MODE, "attended")
-    found = _record(name, chosen)
-    if found and mode == alarms.MODE:
-        return Lookout(name, chosen, found)
-    record = found or _begun(plan.notebook(name).stem, chosen, mode)
+    plain = _plain_run(name, profile)
+    settings = profiles.load(profile)
+    settings.require_variables()
+    charts.redact(settings.redactor().text)
+    mode, record = os.environ.get(MODE, "attended"), _record(name, settings)
+    if mode == alarms.MODE:
+        return Lookout(name, settings, record)
     shown = partial(display, display_id=True) if mode == "attended" else display  # a place that can be shown anew
-    phase = Phase(name, chosen, record, mode=mode, display=shown)
+    phase = Phase(name, settings, record, mode=mode, display=shown, when_closed=plain.close if plain else None)
     phase.head()
+    if plain:
+        plain.warn(shown)
     return phase
 
 
-def _begun(name: str, chosen: profiles.Settings, mode: str) -> Record:
-    """A new record, if the phase's gate is open or RUNBOOK_OVERRIDE gives a reason to break the glass."""
-    opened_by = gates.require(chosen, name, records_root(), os.environ.get(OVERRIDE))
-    return begin(chosen, name, source=plan.notebook(name), mode=mode, **opened_by)
+def _plain_run(name: str, profile: str) -> PlainRun | None:
+    """The run of a kernel that was started for no record; None where a command of ours named one."""
+    global _plain  # noqa: PLW0603 - a kernel has one run at a time
+    if _plain or not (RECORD in os.environ or (Path.cwd() / LEDGER).exists()):
+        from runbook_lib.runs import plain_front_end  # noqa: PLC0415 - only where no command of ours started the kernel
+
+        _plain = plain_front_end.enter(name, profile, _plain)
+    return _plain
 
 
-def _record(name: str, chosen: profiles.Settings) -> Record | None:
-    named = os.environ.get(RECORD)
-    folder = Path(named) if named else Path.cwd()
-    if not named and not (folder / LEDGER).exists():
-        return None
-    record = Record(folder, chosen.redactor())
+def _record(name: str, settings: profiles.Settings) -> Record:
+    record = Record(Path(os.environ.get(RECORD) or Path.cwd()), settings.redactor())
     opened = record.opened()
-    if (opened["phase"], opened["profile"]) != (name, chosen.name):
+    if (opened["phase"], opened["profile"]) != (name, settings.name):
         raise ConfigError(
-            f"this notebook is {name} on {chosen.name}; its record is of {opened['phase']} on {opened['profile']}"
+            f"this notebook is {name} on {settings.name}; its record is of {opened['phase']} on {opened['profile']}"
         )
     return record

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.rehearsal.lifecycle import Running
 
+PROFILE = "rehearsal"  # the profile whose platform is brought up where it is not there
 FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose environment this is
 
 
@@ -45,6 +46,11 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
         return None
     join(lifecycle.keep(state=named or state, faults=faults))
     return alone(named or state)
+
+
+def join_or_begin(state: str) -> str | None:
+    """Join the rehearsal that is kept up, else bring one up that ends with this process; why its gate may be passed."""
+    return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:

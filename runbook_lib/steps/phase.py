@@ -40,11 +40,21 @@ class Phase:
 
     until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
 
-    def __init__(self, name: str, settings: Settings, record: Record, *, mode: str, display: Callable[[Any], object]):
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        record: Record,
+        *,
+        mode: str,
+        display: Callable[[Any], object],
+        when_closed: Callable[[], object] | None = None,
+    ) -> None:
         self.name = name
         self.settings = settings
         self.record = record
         self.mode = mode
+        self._when_closed = when_closed
         self.services = Services(settings)
         self.steps = plan.of(record)
         self._numbers = [step.number for step in self.steps]
@@ -192,6 +202,8 @@ class Phase:
             raise StepFailed(f"{self.name} cannot close: {', '.join(bad)}")
         self.record.ledger.append("closed", steps=len(self.steps))
         self._writer.release()
+        if self._when_closed:
+            self._when_closed()
 
     # --- what a notebook reads ------------------------------------------------------------------------------------
 

@@ -93,7 +93,10 @@ def test_a_package_is_kept_to_its_owner():
 
 
 def test_what_stands_in_the_owner_may_know_the_package():
-    assert complaints(imports.strangers, engine__kernels="import nbclient", engine__plugin="import papermill") == []
+    assert (
+        complaints(imports.strangers, engine__kernels="import nbclient", runs__papermill_engine="import papermill")
+        == []
+    )
 
 
 def test_a_name_that_merely_begins_like_the_owner_is_a_stranger():

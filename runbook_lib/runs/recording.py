@@ -1,4 +1,4 @@
-"""Begin the record of a run: what a headless, an attended and a plainly opened notebook have in common."""
+"""Begin the record of a run and seal it: what every way to run a notebook has in common."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.engine.notebook import prepare
+from runbook_lib.engine.notebook import prepare, refuse_wrong_parameter
+from runbook_lib.engine.outcome import Outcome, Result
 from runbook_lib.errors import ConfigError
 from runbook_lib.files import write_whole
 from runbook_lib.records import gates, plan, run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.ledger import Event, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +48,26 @@ def prepared(
     return record
 
 
+def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a parameter the notebook does not have: papermill and a kernel would only go on."""
+    if {"kind", "project"} <= given.keys():
+        raise ConfigError("a profile is chosen by its name, not by its file: -p profile NAME; nothing was sent")
+    for name, value in given.items():
+        refuse_wrong_parameter(notebook, defaults, name, value)
+
+
 def unfinished(settings: Settings, phase: str) -> Record | None:
     """The newest record of a phase that is stepped through and not sealed yet: it is gone on with."""
     newest = gates.latest(settings, run_record.records_root(), phase)
     if newest is None or newest.sealed() or newest.opened()["mode"] != "attended":
         return None
     return Record(newest.folder, settings.redactor())
+
+
+def seal(record: Record, result: Result) -> Event:
+    """Seal the record of a headless run, with the engine's word for the whole and for each cell."""
+    ended = None if result.outcome is Outcome.PASSED else str(result.outcome)
+    if ended and result.reason:
+        ended = f"{ended}: {result.reason}"
+    cells = [f"{cell.index} {cell.outcome}" for cell in result.cells]
+    return run_record.finish(record, ended=ended, cells=cells, seconds=round(result.seconds, 3))

@@ -1,0 +1,39 @@
+"""Seal the record of a headless kernel that was killed: a process beside it that waits for its end.
+
+A kernel that ends by itself seals its own record, and then there is nothing to do here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from runbook_lib.records import run_record
+from runbook_lib.records.ledger import Record
+from runbook_lib.runs import static_outputs
+from runbook_lib.settings import profiles
+
+
+def start(record: Record) -> subprocess.Popen[bytes]:
+    """Start the keeper of a record. It hears of our end by the pipe to it, which nobody else holds."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__, str(record.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what interrupts the kernel must not end its keeper
+    )
+
+
+def _keep(folder: Path) -> None:
+    # Loaded without its platform, which may be gone by then: all that is needed is what no file may hold.
+    record = Record(folder, profiles.redactor_of_all())
+    sys.stdin.buffer.read()
+    if record.sealed() is None:
+        static_outputs.rewrite(record, production=record.opened()["kind"] == "production")
+        run_record.finish(record, ended="cut off: the kernel ended before its notebook")
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]))

@@ -1,0 +1,203 @@
+"""Be papermill's engine: `papermill --engine runbook in.ipynb out.ipynb`.
+
+A notebook that opens a phase runs as `./runbook run` runs it, into a record of its own; any other one in memory. Where
+papermill's own engine would raise, this one writes the notebook and raises the same, so the exit codes hold. It raises
+for `sys.exit(0)` too, which papermill calls a success.
+
+papermill is imported in the functions only: it imports this module while it is being imported itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import nbformat
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+from runbook_lib.engine.notebook import INJECTED, default_parameters, read, redacted, refuse_other_language
+from runbook_lib.engine.outcome import Cell, Outcome, Result
+from runbook_lib.engine.run import Job, run_in_memory, unchanged
+from runbook_lib.errors import ConfigError, RunbookError
+from runbook_lib.files import write_whole
+from runbook_lib.records import plan
+from runbook_lib.runs.recording import refuse_wrong_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNSUPPORTED = ("log_output", "stdout_file", "stderr_file")
+
+
+class Ended(click.ClickException):
+    """What papermill's command prints as one line, with an exit code of ours."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc] # of each error its own
+
+
+class PapermillEngine:
+    """What papermill looks up under the entry point ``papermill.engine``."""
+
+    @classmethod
+    def execute_notebook(
+        cls,
+        nb: Any,
+        kernel_name: str,
+        *,
+        output_path: str | None = None,
+        progress_bar: bool = True,
+        execution_timeout: float | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run ``nb`` in this process's Python; write it to ``output_path`` once, whole.
+
+        ``execution_timeout`` is in seconds for each cell, ``timeout`` for the notebook.
+        """
+        if given := [name for name in UNSUPPORTED if options.get(name)]:
+            raise Ended(f"the runbook engine has no {given[0]}: outputs are in the notebook", ConfigError.exit_code)
+        limits = {"timeout": timeout, "cell_timeout": execution_timeout, "on_cell": _bar(nb, progress_bar)}
+        try:
+            refuse_other_language(nb, "the notebook")
+            runs = _in_a_record if _opens_a_phase(nb) else _in_memory
+            executed, result, exit_code = runs(nb, **limits)
+        except RunbookError as error:
+            raise Ended(str(error), error.exit_code) from error
+        if output_path:
+            _write_atomically(output_path)
+        _raise(result, executed, output_path)
+        if exit_code > 1:
+            _write(executed, output_path)
+            raise Ended(f"not passed: {result.reason}", exit_code)
+        return executed
+
+    @classmethod
+    def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
+        """Name the kernel: there is one, this Python; another one that is asked for is refused."""
+        if name:
+            nb.metadata["kernelspec"] = {"name": name, "display_name": name}
+            nb.metadata.pop("language_info", None)  # of the kernel it was written for
+        return name or str(nb.metadata.get("kernelspec", {}).get("name", "python3"))
+
+    @classmethod
+    def nb_language(cls, nb: Any, language: str | None = None) -> str:
+        """Name the language papermill writes the parameters in."""
+        return language or "python"
+
+
+def _opens_a_phase(nb: Any) -> bool:
+    return any(cell.cell_type == "code" and plan.OPENING.search(cell.source) for cell in nb.cells)
+
+
+def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
+    """Run a notebook that opens no phase: it leaves no record."""
+    redact = _redactor(nb)
+    result = run_in_memory(nb, Job(Path(), redact=redact, **limits))
+    return redacted(nb, redact), result, 0
+
+
+def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
+    """Run a notebook as ``./runbook run`` does: from a source file, into a record. Its exit code is that command's."""
+    # Slow, and every papermill would pay for it.
+    from runbook_lib.runs import headless, rehearsals  # noqa: PLC0415
+    from runbook_lib.settings import profiles  # noqa: PLC0415
+
+    given = dict(nb.metadata.papermill.get("parameters", {}))
+    defaults = default_parameters(nb, "the notebook")
+    profile = given.pop("profile", defaults.get("profile"))
+    refuse_wrong_parameters("the notebook", defaults, given)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "notebook.ipynb"
+        cells = [cell for cell in nb.cells if INJECTED not in cell.metadata.get("tags", [])]
+        nbformat.write(nbformat.from_dict({**nb, "cells": cells}), source)  # type: ignore[no-untyped-call]
+        override = rehearsals.join_or_begin(plan.start(source)) if profile == rehearsals.PROFILE else None
+        settings = profiles.load(str(profile))
+        run = headless.run(settings, source, given, override=override, cwd=Path.cwd(), **limits)
+    executed = read(run.record.notebook)
+    executed.metadata["papermill"] = {**nb.metadata.papermill, **_ended(executed)}
+    click.echo(f"record {run.record.path}\nseal   {run.seal['hash']}", err=True)
+    return executed, run.result, headless.EXIT[run.outcome]
+
+
+def _ended(executed: Any) -> dict[str, Any]:
+    """When and how the run ended, as our stamp tells it in papermill's words."""
+    stamped = executed.metadata["papermill"]
+    return {name: stamped[name] for name in ("start_time", "end_time", "duration", "exception", "parameters")}
+
+
+def _redactor(nb: Any) -> Callable[[str], str]:
+    """What redacts the secrets of the profile the notebook runs with, if it names one."""
+    try:
+        parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
+    except ConfigError:
+        return unchanged
+    from runbook_lib.settings import profiles  # noqa: PLC0415 - slow, and every papermill would pay for it
+
+    profile = parameters.get("profile")
+    return profiles.load(profile).redactor().text if isinstance(profile, str) else unchanged
+
+
+def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
+    """papermill's progress bar."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped] # noqa: PLC0415 - slow
+
+    bar = tqdm(total=len(nb.cells), unit="cell", desc="Executing", disable=not wanted)
+
+    def on_cell(cell: Cell) -> None:
+        bar.n = cell.index + (cell.outcome is not Outcome.RUNNING)
+        bar.refresh()
+
+    return on_cell
+
+
+def _write_atomically(path: str) -> None:
+    """Have papermill, too, write ``path`` whole or not at all; other places (s3, http) are not ours."""
+    from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
+
+    handler = papermill_io.get_handler(path)
+    if not isinstance(handler, LocalHandler):
+        return
+    folder = Path(handler.cwd(None) or ".")  # paths are relative to where papermill was called, not to its cwd option
+    handler.cwd(str(folder))
+
+    class Whole(LocalHandler):  # type: ignore[misc]
+        def write(self, buf: str, path: str) -> None:
+            write_whole(folder / path, buf.encode())
+
+    papermill_io.register(path, Whole())
+
+
+def _write(executed: Any, output_path: str | None) -> None:
+    from papermill.iorw import write_ipynb  # noqa: PLC0415 - see above
+
+    write_ipynb(executed, output_path)
+
+
+def _raise(result: Result, executed: Any, output_path: str | None) -> None:
+    """Write the notebook and raise what papermill would; a plain failure it finds and raises itself."""
+    from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415 - see above
+
+    stopped = result.stopped_at
+    if stopped is None or (stopped.outcome is Outcome.FAILED and stopped.error != "SystemExit"):
+        return
+    _write(executed, output_path)
+    match result.outcome:
+        case Outcome.KERNEL_DIED:
+            raise DeadKernelError(result.reason)
+        case Outcome.TIMED_OUT:
+            raise CellTimeoutError(result.reason)
+        case Outcome.INTERRUPTED:
+            raise KeyboardInterrupt(result.reason)
+    cell = executed.cells[stopped.index]
+    raise PapermillExecutionError(
+        cell_index=stopped.index,
+        exec_count=cell.execution_count,
+        source=cell.source,
+        ename=stopped.error,
+        evalue=stopped.message,
+        traceback=[],
+    )

@@ -1,0 +1,180 @@
+"""Open a phase where no command of ours started the kernel: in papermill, nbconvert, nbval, JupyterLab or the like.
+
+The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins a record or goes on
+with one, and seals it when the phase is closed or, truthfully, when the kernel ends.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import contextlib
+import os
+import sys
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from runbook_lib.engine.notebook import default_parameters, read
+from runbook_lib.records import plan, run_record
+from runbook_lib.runs import keeper, recording, rehearsals, static_outputs
+from runbook_lib.runs.recording import refuse_wrong_parameters
+from runbook_lib.runs.transcript import Transcript
+from runbook_lib.settings import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.settings.profiles import Settings
+
+
+class PlainRun:
+    """The run of a kernel that no command of ours started."""
+
+    def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
+        self.record, self.settings, self.mode = record, settings, mode
+        self._transcript = Transcript(shell)
+        if mode == "headless":
+            self._keeper = keeper.start(record)
+            atexit.register(self.end)
+
+    def close(self) -> None:
+        """Seal the record of a phase that was closed, while its last cell still runs."""
+        self._transcript.end_cell()
+        if self.mode == "headless":
+            self._seal()
+        else:
+            self._transcript.keep_outputs(self.record)
+            static_outputs.rewrite(self.record, production=self.settings.kind == "production")
+            run_record.finish(self.record)
+
+    def warn(self, display: Callable[[Any], object]) -> None:
+        """Tell a person that what is open is the source."""
+        if self.mode == "attended":
+            display(Notice(self.record))
+
+    def end(self) -> None:
+        """Seal the record of a headless run that ends before its phase was closed."""
+        if self.record.sealed() is None:
+            self._seal()
+
+    def _seal(self) -> None:
+        seal = recording.seal(self.record, self._transcript.result(self.record))
+        # Where papermill and the like print; not in the cell, whose outputs are compared.
+        with contextlib.suppress(OSError):
+            os.write(_terminal(), f"record {self.record.path}\nseal   {seal['hash']}\n".encode())
+
+
+class Notice:
+    """Tells whoever opened the source notebook that saving it changes the source."""
+
+    def __init__(self, record: Record) -> None:
+        phase = record.opened()["phase"]
+        self._words = (
+            f"This is the source notebook: do not save it with outputs. {record.name} holds its own copy of what "
+            f"runs here. Better: ./runbook open {phase}"
+        )
+
+    def __repr__(self) -> str:
+        return self._words
+
+    def _repr_html_(self) -> str:
+        return f"<p style='margin:4px 0'>{escape(self._words)}</p>"
+
+
+def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
+    """Begin the run of this kernel, or go on with ``run``; its environment names the record from then on.
+
+    None where Python is no kernel, and nothing seals the record. Raise `ConfigError` for a parameter that the notebook
+    does not have, `StepRefused` while its gate is closed.
+    """
+    if run and run.record.sealed() is None and _is_of(run, name, profile):
+        return run  # the opening cell was executed again
+    shell, notebook = _shell(), plan.notebook(name)
+    mode = "headless" if shell is None else _mode(shell)
+    given = _given(shell, notebook, headless=mode == "headless")
+    override = _platform(notebook, mode) if profile == rehearsals.PROFILE else None
+    settings = profiles.load(profile)
+    record = _unfinished(settings, name, given) if mode == "attended" else None
+    if record is None:
+        override = os.environ.get(run_record.OVERRIDE) or override
+        record = recording.prepared(settings, notebook, given, override=override, mode=mode)
+    os.environ.update({run_record.RECORD: str(record.folder), run_record.MODE: mode})
+    return PlainRun(record, settings, mode, shell) if shell else None
+
+
+def _is_of(run: PlainRun, name: str, profile: str) -> bool:
+    return (run.record.opened()["phase"], run.settings.name) == (name, profile)
+
+
+def _terminal() -> int:
+    """The descriptor on which the kernel was given the standard error of its front end."""
+    try:
+        return sys.stderr.fileno()  # ipykernel keeps it, and puts a pipe to the cell in its place
+    except OSError:
+        return 2  # under pytest it does not
+
+
+def _shell() -> Any:
+    """The kernel's shell; None in a Python that is no kernel."""
+    from IPython import get_ipython  # noqa: PLC0415 - a halt, which may ask for a record, has no time for it
+
+    shell = get_ipython()
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _mode(shell: Any) -> str:
+    """Whether somebody is there to press buttons: a front end for people can answer a question of the kernel."""
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
+        return "attended"  # it runs every cell by itself, and then shows the buttons
+    asks = shell.kernel.get_parent("shell")["content"].get("allow_stdin", False)
+    return "attended" if asks else "headless"
+
+
+def _compared() -> bool:
+    """Whether nbval runs us: then each notebook starts from its own state, as its stored outputs did."""
+    return ".ipynb::" in os.environ.get("PYTEST_CURRENT_TEST", "")
+
+
+def _platform(notebook: Path, mode: str) -> str | None:
+    """Join or bring up the rehearsal this run goes to; why the gate may be passed on it.
+
+    One that a person steps through stays up, over restarts of the kernel; any other ends with the kernel.
+    """
+    state = plan.start(notebook)
+    if mode == "attended":
+        return rehearsals.join_or_keep(state)
+    apart = _compared() and rehearsals.FOLDER not in os.environ
+    return rehearsals.begin(state) if apart else rehearsals.join_or_begin(state)
+
+
+def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
+    """The record that a kernel before this one left, if it ran with the same parameters."""
+    record = recording.unfinished(settings, name)
+    if record is None:
+        return None
+    ran_with = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
+    return record if ran_with["parameters"] == given else None
+
+
+def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
+    """The parameters that differ from the notebook's defaults, as the cells above have left them."""
+    if shell is None:
+        return {}
+    defaults, names = default_parameters(read(notebook), notebook.name), shell.user_ns
+    typed = set(_assigned(names["In"][1:-1])) if headless else set()
+    given = {name: names[name] for name in {*defaults, *typed} if names.get(name) != defaults.get(name)}
+    given.pop("profile", None)
+    refuse_wrong_parameters(notebook.name, defaults, given)
+    return given
+
+
+def _assigned(sources: list[str]) -> Iterator[str]:
+    """Names that cells assign to, at their top level."""
+    for source in sources:
+        for line in ast.parse(source).body:
+            if isinstance(line, ast.Assign):
+                yield from (target.id for target in line.targets if isinstance(target, ast.Name))
