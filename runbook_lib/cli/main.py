@@ -15,6 +15,7 @@ import runbook_lib.cli.attending  # isort: skip
 import runbook_lib.cli.watch  # isort: skip
 import runbook_lib.cli.halt  # isort: skip
 import runbook_lib.cli.status  # isort: skip
+import runbook_lib.cli.unlock  # isort: skip
 import runbook_lib.cli.records  # isort: skip
 import runbook_lib.cli.adapt  # isort: skip
 import runbook_lib.cli.develop  # noqa: F401  # isort: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -73,8 +74,12 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
     """In production, show where commands will go; the operator types the project's ref once."""
     if settings.kind != "production":
         return
+    from runbook_lib.settings.profiles import host_of
+
     places = {
         "project": settings.project,
+        "database": f"{urlsplit(settings.database.url).username} at {host_of(settings.database.url)}",
+        "Supabase": settings.supabase.url,
         "Fly": f"{settings.fly.org} / {settings.fly.app}",
         "Vercel": f"{settings.vercel.project} at {settings.web.url}",
         "wallet": settings.hyperliquid.wallet or "not named",

@@ -82,6 +82,6 @@ def _lock(settings: Settings) -> str:
     if settings.kind == "rehearsal" and not settings.platform:
         return "no rehearsal of this checkout is up"
     try:
-        return write_lock.holder(settings) or "free"
+        return str(write_lock.holder(settings) or "free")
     except RunbookError as error:
         return f"not known: {error}"

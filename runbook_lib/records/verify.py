@@ -57,7 +57,7 @@ WORST_FIRST = ("unknown", "failed", "waiting")
 KINDS = ("rehearsal", "production")
 # What made a record. A run's outcome follows from its steps; that of the others is judged by who made them.
 RUNS = ("headless", "attended")
-JUDGED = ("halt", "watch", "ack")
+JUDGED = ("halt", "watch", "ack", "unlock")
 MODES = (*RUNS, *JUDGED, "undo", "confirm", "press", "drill")
 RESTS = {"parent": "goes on from", "rests_on": "rests on"}  # how a record names another one and its seal
 LABELS = {**RESTS, "recalled": "not made here, passed at", "recalled_from": "taken over from"}

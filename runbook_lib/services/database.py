@@ -19,10 +19,11 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from runbook_lib.commands.command import Reply, sql
-from runbook_lib.errors import ServiceError
-from runbook_lib.services.plain_rows import plain
+from runbook_lib.errors import ServiceError, StepRefused
+from runbook_lib.services import writing_session
 from runbook_lib.services.refusals import REFUSALS, REFUSED
 from runbook_lib.services.variables import expanded
+from runbook_lib.services.writing_session import Holder, WritingSession
 from runbook_lib.settings.profiles import INCOMING, host_of
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
 
 GRACE = 2.0  # seconds after Postgres' own time limit
 TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
-# The session that holds an advisory lock: who, since when.
-LOCK_HOLDER = """
-    select a.application_name as who, a.backend_start as since
-    from pg_locks l join pg_stat_activity a using (pid)
-    where l.locktype = 'advisory' and l.granted
-      and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)
-"""
-Lock = psycopg.Connection[dict[str, Any]]
 
 
 class Database:
@@ -54,6 +47,7 @@ class Database:
         self._redact = redact
         self._password = settings.database.password
         self._reading: psycopg.Connection[dict[str, Any]] | None = None
+        self.writing: WritingSession | None = None  # what holds the writing lock, while this run is the one writer
 
     def close(self) -> None:
         """Close the connection kept for reading."""
@@ -95,11 +89,16 @@ class Database:
         database = self.settings.database
         try:
             connection = psycopg.connect(
-                make_conninfo(database.url, **user),
+                make_conninfo(database.url, **user, **({"sslrootcert": database.ca} if database.ca else {})),
                 password=self.settings.variable(password),
                 hostaddr="",  # not even PGHOSTADDR leads elsewhere
                 options="",
                 connect_timeout=max(2, int(seconds)),
+                # A machine that is gone says nothing: within half a minute the connection to it counts as lost.
+                keepalives_idle=15,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=int(1000 * (self.settings.budgets.answer + GRACE)),
                 application_name="launch-runbook",
                 autocommit=True,
                 row_factory=dict_row,
@@ -114,40 +113,56 @@ class Database:
             raise ServiceError(f"database {host_of(database.url)}: {self._said(error)}") from None
         return connection
 
-    def lock(self, name: str, label: str) -> tuple[Lock | None, str]:
-        """Take the advisory lock ``name`` on a connection of its own; else None, and who holds it since when.
+    def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
+        """Take the advisory lock ``name`` on a connection of its own; else whose it is, None if he just left.
 
-        ``label`` becomes the session's application name, by which others learn who holds it.
+        ``label`` becomes the session's application name, by which others learn who holds it. Raise `StepRefused` if
+        the connection is one on which a lock holds nobody back.
         """
-        connection = self.connect()
+        connection, kept = self.connect(), False
         try:
-            connection.execute("select set_config('application_name', %s, false)", (label,))
-            row = connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as mine", (name,)).fetchone()
-            if row and row["mine"]:
-                return connection, label
-            holder = _held_by(connection, name)
+            with self.limited(connection):
+                session = writing_session.take(connection, name, label)
+                if session is None:
+                    return writing_session.holder(connection, name)
+                self._refuse_pooled(session)
+            kept = True
+            return session
         except psycopg.Error as error:
-            connection.close()
             raise ServiceError(f"the writing lock cannot be taken: {self._said(error)}") from None
-        connection.close()
-        return None, holder or "somebody who just left"
+        finally:
+            if not kept:
+                connection.close()
 
-    def holder(self, name: str) -> str | None:
-        """Who holds the advisory lock ``name``, since when; None if nobody does."""
-        with contextlib.closing(self.connect()) as connection:
-            try:
-                return _held_by(connection, name)
-            except psycopg.Error as error:
-                raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
+    def _refuse_pooled(self, session: WritingSession) -> None:
+        with contextlib.closing(self.connect()) as second, self.limited(second):
+            if writing_session.pooled(session, second):
+                raise StepRefused(writing_session.POOLED)
 
-    @staticmethod
-    def holds(lock: Lock) -> bool:
-        """Whether the session that holds a lock still lives; the database forgets a lock with its session."""
+    def lock_holder(self, name: str) -> Holder | None:
+        """Whose session holds the advisory lock ``name``; None if nobody's does."""
         try:
-            lock.execute("select 1")
-        except psycopg.Error:
-            return False
-        return True
+            with contextlib.closing(self.connect()) as connection, self.limited(connection):
+                return writing_session.holder(connection, name)
+        except psycopg.Error as error:
+            raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
+
+    def end_session(self, pid: int) -> bool:
+        """End a session of the same role; whether there was one."""
+        try:
+            with contextlib.closing(self.connect()) as connection, self.limited(connection):
+                return writing_session.end(connection, pid)
+        except psycopg.Error as error:
+            raise ServiceError(f"session {pid} cannot be ended: {self._said(error)}") from None
+
+    def prove_writing(self) -> None:
+        """Raise `ServiceError` if this run took the writing lock and does not hold it any more."""
+        if self.writing is not None:
+            try:
+                with self.limited(self.writing.connection):
+                    self.writing.prove()
+            except (psycopg.Error, OSError):  # a connection that was closed has no line to be limited
+                raise ServiceError(writing_session.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
         """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
@@ -158,7 +173,12 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made."""
+        """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made.
+
+        The one writer's changes run on the connection that holds the lock, in a transaction that begins with its proof.
+        """
+        if keep and self.writing is not None:
+            return self._transact(self.writing.connection, statements, within, read_only=False, keep=True)
         with contextlib.closing(self.connect(within=within)) as connection:
             return self._transact(connection, statements, within, read_only=False, keep=keep)
 
@@ -173,15 +193,20 @@ class Database:
     ) -> Reply:
         """Run statements in one transaction; roll it back unless ``keep``."""
         rows: list[dict[str, Any]] = []
+        proven = self.writing is None or connection is not self.writing.connection
         try:
             connection.read_only = read_only
             with self.limited(connection, within), connection.transaction(force_rollback=not keep):
+                if self.writing is not None and not proven:
+                    self.writing.prove()
+                    proven = True
                 for statement in statements:
                     rows = self._execute(connection, statement)
         except psycopg.Error as error:
             if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
                 connection.close()
-                raise ServiceError(f"database: {self._said(error)}", sent=keep) from None
+                words = f"database: {self._said(error)}" if proven else writing_session.LOST
+                raise ServiceError(words, sent=keep and proven) from None
             return Reply(error=self._said(error))
         return Reply(tuple(rows))
 
@@ -246,11 +271,6 @@ class Database:
         if command.variable == INCOMING:
             self._password = INCOMING
         return Reply(({"variable": command.variable, "accepted": True},))
-
-
-def _held_by(connection: Lock, name: str) -> str | None:
-    found = connection.execute(LOCK_HOLDER, (name,)).fetchone()
-    return f"{found['who']}, since {plain(found['since'])}" if found else None
 
 
 def database_time(settings: Settings) -> datetime:

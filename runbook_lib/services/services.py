@@ -127,8 +127,10 @@ class Services:
                 url = self.settings.service(command.service).url
                 reply = Reply(tuple(websocket.subscribe(url, command.subscriptions, command.within)))
             case Http():
+                self._prove(read_only=read_only)
                 reply = self._web.request(self._scoped(command), seconds)
             case Shell():
+                self._prove(read_only=read_only)
                 reply = shell.run(command, self.settings.budgets.build, self._redact)
             case RoundTrip():
                 reply = self.database.round_trip(command)
@@ -139,6 +141,11 @@ class Services:
         took = time.perf_counter() - clock
         rows = tuple(self._redact.value(drop(plain(row))) for row in reply.rows)
         return replace(reply, rows=rows, at=started + took / 2, seconds=took)
+
+    def _prove(self, *, read_only: bool) -> None:
+        """Right before a change that no transaction protects: raise `ServiceError` if we are the writer no more."""
+        if not read_only:
+            self.database.prove_writing()
 
     def _queried(self, command: Sql, seconds: float, *, read_only: bool) -> Reply:
         if read_only:

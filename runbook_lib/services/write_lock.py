@@ -1,29 +1,33 @@
 """One writer: a Postgres advisory lock that the database itself releases when its holder dies.
 
-Looking needs no lock, and safety actions never wait for one.
+Looking needs no lock, and safety actions never wait for one. Who holds it proves that with every change: in its own
+transaction where that is SQL, right before the request where it is HTTP.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from runbook_lib.errors import StepRefused
+from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services.services import Services
+from runbook_lib.services.writing_session import Holder, WritingSession
 
 if TYPE_CHECKING:
-    from runbook_lib.services.database import Lock
+    from collections.abc import Callable
+
     from runbook_lib.settings.profiles import Settings
 
 LABEL = 63  # bytes that Postgres keeps of an application name
 LEAVING = 2.0  # seconds the database may take to notice that a process which held the lock has died
 POLL = 0.05  # seconds between two looks
 # The locks of this process: a cell that opens its phase again is the same writer, not a second one.
-HELD: dict[str, Lock] = {}
+HELD: dict[str, WritingSession] = {}
 
 
-def holder(settings: Settings) -> str | None:
+def holder(settings: Settings) -> Holder | None:
     """Who else may write on a profile now, with the record they write to, since when; None if nobody does.
 
     Raise `ServiceError` if the database does not tell.
@@ -31,23 +35,35 @@ def holder(settings: Settings) -> str | None:
     services = Services(settings)
     try:
         deadline = time.monotonic() + LEAVING
-        while (found := _other(services)) and time.monotonic() < deadline:
+        while (other := _other(services)) and time.monotonic() < deadline:
             time.sleep(POLL)
-        return found
+        return other
     finally:
         services.close()
 
 
-def told(other: str) -> str:
+def told(other: Holder | None) -> str:
     """What the second operator is told of the first."""
     return (
-        f"the writing lock is held by {other}: you can look, and stop things, "
-        "but not change anything until that run has ended"
+        f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
+        "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"
     )
 
 
-def _other(services: Services) -> str | None:
-    return None if _place(services) in HELD else services.database.holder(_name(services))
+def unlock(settings: Settings, other: Holder) -> None:
+    """End the session that holds the writing lock, if it is still that one."""
+    services = Services(settings)
+    try:
+        now = services.database.lock_holder(_name(services))
+        if now != other:
+            raise StepRefused(f"the writing lock is not held by {other} any more, but by {now or 'nobody'}")
+        services.database.end_session(other.pid)
+    finally:
+        services.close()
+
+
+def _other(services: Services) -> Holder | None:
+    return None if _place(services) in HELD else services.database.lock_holder(_name(services))
 
 
 def _name(services: Services) -> str:
@@ -60,39 +76,62 @@ def _place(services: Services) -> str:
 
 
 class Writer:
-    """The writing lock of a project; ``label`` tells others who holds it: operator and record."""
+    """The writing lock of a project; ``label`` tells others who holds it: operator and record.
 
-    def __init__(self, services: Services, label: str) -> None:
+    ``tell`` hears of a dead session of one's own that had to be ended.
+    """
+
+    def __init__(self, services: Services, label: str, tell: Callable[[Holder], object] = lambda _: None) -> None:
         self._services = services
         self._label = label.encode()[:LABEL].decode(errors="ignore")
         self._name, self._place = _name(services), _place(services)
+        self._tell = tell
 
     def take(self) -> None:
-        """Hold the lock, or go on holding it; raise `StepRefused` naming who holds it and since when."""
-        held = HELD.pop(self._place, None)
-        if held is None or not self._services.database.holds(held):
-            held = self._taken()
-        HELD[self._place] = held
+        """Hold the lock, or go on holding it; raise `StepRefused` naming who holds it and since when.
 
-    def _taken(self) -> Lock:
+        From then on, what the services of this writer change is sent only while that is proven.
+        """
+        database = self._services.database
+        database.writing = HELD.pop(self._place, None)
+        before = database.writing
+        try:
+            database.prove_writing()
+        except ServiceError:
+            database.writing = None
+            self._close(before)
+        database.writing = database.writing or self._taken(before)
+        HELD[self._place] = database.writing
+
+    def _taken(self, dead: WritingSession | None) -> WritingSession:
+        """Take the lock anew; ``dead``: the session of this process that was lost, if the server still has it."""
         deadline = time.monotonic() + LEAVING
         while True:
-            held, other = self._services.database.lock(self._name, self._label)
-            if held is not None:
-                return held
+            session = self._services.database.take_lock(self._name, self._label)
+            if isinstance(session, WritingSession):
+                return session
+            if dead and session and session.pid == dead.pid:
+                self._services.database.end_session(dead.pid)
+                self._tell(session)
+                dead = None
             if time.monotonic() > deadline:
-                raise StepRefused(told(other))
+                raise StepRefused(told(session))
             time.sleep(POLL)
 
     def release(self) -> None:
         """Give the lock back."""
-        held = HELD.pop(self._place, None)
-        if held is not None:
-            held.close()
+        self._services.database.writing = None
+        self._close(HELD.pop(self._place, None))
+
+    @staticmethod
+    def _close(session: WritingSession | None) -> None:
+        if session is not None:
+            with contextlib.suppress(OSError):
+                session.connection.close()
 
 
 @atexit.register
 def release_all() -> None:
     """Close what this process holds, quietly: the database would do it anyway."""
     while HELD:
-        HELD.popitem()[1].close()
+        HELD.popitem()[1].connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,9 +15,15 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 POOLER_TRANSACTION_PORT = 6543  # swallows LISTEN without an error
-# What libpq takes from an address besides its host: any of it would lead elsewhere, or is a secret.
-ELSEWHERE = {"host", "hostaddr", "port", "user", "password", "passfile", "service", "dbname"}
-ENCRYPTED = {"require", "verify-ca", "verify-full"}  # values of sslmode
+# All that may stand after the ? of a database's address: how it is proven that the server is the right one.
+PARAMETERS = ("sslmode", "require_auth", "channel_binding")
+# Without the password a server can prove that it knows it, and that nobody stands in between.
+BOUND = {"require_auth": "scram-sha-256", "channel_binding": "require"}
+ENCRYPTED = ("require", "verify-ca", "verify-full")  # values of sslmode
+CERTIFICATE = "the dashboard has the file: Project Settings, Database, SSL Configuration, Download certificate"
+# Addresses of a project at Supabase, in which its ref stands.
+OF_A_PROJECT = re.compile(r"(?:db\.)?(?P<ref>[a-z]{20})\.supabase\.co")
+POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
@@ -24,6 +31,7 @@ def refuse_wrong(settings: Settings, source: str) -> None:
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")
+    _refuse_other_project(settings, f"{source}: database.url")
 
 
 def _refuse_wrong_address(kind: str, place: str, url: str) -> None:
@@ -43,15 +51,51 @@ def _refuse_wrong_address(kind: str, place: str, url: str) -> None:
 def _refuse_unsafe_database(settings: Settings, place: str) -> None:
     parts = _split(place, settings.database.url)
     options = parse_qs(parts.query, keep_blank_values=True)
-    if wrong := sorted(ELSEWHERE & options.keys()):
-        raise ConfigError(f"{place}: {', '.join(wrong)} after the ? would override the address: leave it out")
-    if settings.kind == "production" and not ENCRYPTED & set(options.get("sslmode", ())):
-        raise ConfigError(f"{place}: add ?sslmode=require: the password must not travel in clear")
+    if wrong := sorted(options.keys() - {*PARAMETERS}):
+        known = ", ".join(PARAMETERS)
+        raise ConfigError(f"{place}: {', '.join(wrong)} after the ? is not taken from an address, only {known}")
+    if twice := [name for name, values in options.items() if len(values) > 1]:
+        raise ConfigError(f"{place}: {', '.join(twice)} is given twice after the ?")
+    if settings.kind == "production":
+        _refuse_unproven_server(settings, place, {name: values[0] for name, values in options.items()})
     if parts.port == POOLER_TRANSACTION_PORT:
         raise ConfigError(
             f"{place}: port {POOLER_TRANSACTION_PORT} is a transaction pooler, which swallows "
             "LISTEN; use port 5432 (direct, or the session pooler)"
         )
+
+
+def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, str]) -> None:
+    """A server that is only encrypted may be anybody: an impostor was given the password."""
+    if options.get("sslmode") == "verify-full":
+        if settings.database.ca is None:
+            raise ConfigError(
+                f"{place}: verify-full needs database.ca, the path of the project's certificate; {CERTIFICATE}"
+            )
+    elif options.get("sslmode") not in ENCRYPTED or any(options.get(name) != value for name, value in BOUND.items()):
+        bound = "&".join(f"{name}={value}" for name, value in BOUND.items())
+        raise ConfigError(
+            f"{place}: nothing proves that the server is yours: add ?sslmode=verify-full and name database.ca "
+            f"({CERTIFICATE}), or ?sslmode=require&{bound}"
+        )
+
+
+def _refuse_other_project(settings: Settings, place: str) -> None:
+    """Raise `ConfigError`, naming both, if a database's address or user is of another project than the profile."""
+    parts = _split(place, settings.database.url)
+    host, users = parts.hostname or "", [parts.username or "", settings.database.read_only_user]
+    refs = [found["ref"]] if (found := OF_A_PROJECT.fullmatch(host)) else []
+    if host.endswith(POOLER):
+        refs += [user.rpartition(".")[2] for user in users if user is not None]
+    for ref in refs:
+        if ref != settings.project:
+            raise ConfigError(f"{place}: is of project {ref!r}, the profile's project is {settings.project!r}")
+
+
+def other_project(settings: Settings, url: str) -> str | None:
+    """The ref of another project in an address at Supabase, if it is one's."""
+    found = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
+    return found["ref"] if found and found["ref"] != settings.project else None
 
 
 def _split(place: str, url: str) -> SplitResult:

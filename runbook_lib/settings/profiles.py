@@ -57,6 +57,7 @@ class Service(Part):
 
 class Database(Part):
     url: str  # without password; port 5432 direct or session pooler, never 6543
+    ca: Annotated[str, Field(pattern="^/")] | None = None  # the certificate that proves the server, for verify-full
     password: str
     read_only_user: str | None = None
     read_only_password: str | None = None
@@ -225,6 +226,8 @@ class Settings(Part):
             if kind == "optional secret" and not self.has(name):
                 continue
             value = self.variable(name)
+            if other := addresses.other_project(self, value):
+                raise ConfigError(f"environment variable {name} is of project {other!r}, not {self.project!r}")
             if value != value.strip():
                 raise ConfigError(f"environment variable {name} has white space around its value: copy it again")
             if kind != "public" and _too_plain(value):

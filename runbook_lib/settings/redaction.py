@@ -1,8 +1,11 @@
 """Keep secrets out of everything that is written or displayed, by value and in every usual encoding.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
-value, so all three alignments are looked for, each without the characters that its neighbours share; and, where a text
-has lines as long as base64 tools break them, across line ends.
+value, so all three alignments are looked for, each without the characters that its neighbours share. Then all of it is
+looked for again in the text without white space and with every escape undone, whatever mixture it was written in: of
+JSON, HTML, URLs, shells and SQL, inside each other, across lines.
+
+What is sent may be less than what was read: a token without the scheme it was pasted with, one of a list.
 """
 
 from __future__ import annotations
@@ -16,7 +19,20 @@ from urllib.parse import quote_from_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-BROKEN = re.compile(r"^[A-Za-z0-9+/]{60,76}\r?$", re.MULTILINE)  # a line of base64(1), of MIME or of PEM
+SCHEME = re.compile(r"(?:FlyV1|Bearer|Basic|Token|token)\s+")  # what a token may be pasted with
+SHORTEST = 8  # characters of what is looked for beside the whole value: anything shorter stands in ordinary text
+KEY = re.compile(r"(?:0[xX])?([0-9a-fA-F]{16,})")  # a value that is itself written in hex
+LEVELS = 4  # of escapes inside escapes
+BLANKS = b" \t\r\n\v\f"
+# Escapes, each of which stands for one character: \u00e9 and its pairs, \U000000e9, \xe9, &#233; &#xe9; &amp; and %C3;
+# a quote as shells and SQL double it; white space and marks behind a backslash.
+ESCAPE = re.compile(
+    rb"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})|\\+U([0-9a-fA-F]{8})"
+    rb"|\\+x([0-9a-fA-F]{2})|&#0*(\d{1,7});?|&#[xX]0*([0-9a-fA-F]{1,6});?|&(amp|lt|gt|quot|apos);|%([0-9a-fA-F]{2})"
+    rb"""|'\\''|'"'"'|''|\\+([nrtvf])|\\+([^A-Za-z0-9\s])"""
+)
+MARKS = re.compile(r"""[\s\\&%]|''|'"'""")  # without any of these a text has no escape and no white space
+NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def forms(value: str) -> dict[str, str]:
@@ -24,6 +40,8 @@ def forms(value: str) -> dict[str, str]:
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
     found = {"plain": value, **_json(value), **_python(value), **_url(raw)}
     found |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
+    if key := KEY.fullmatch(value):
+        found |= {"key as it is": key[1], "key": key[1].lower(), "KEY": key[1].upper()}
     for shift in range(3):
         text = _aligned(raw, shift)
         found[f"base64+{shift}"] = text
@@ -69,26 +87,24 @@ class Redactor:
     """Replaces each secret value by ``$ITS_NAME``; ``secrets`` maps name -> value."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        found: dict[str, tuple[str, str]] = {}
+        spelled: dict[str, tuple[str, str]] = {}
         for name, value in secrets.items():
-            for form, text in forms(value).items():
-                found.setdefault(text, (name, form))
+            for part in _sent(value):
+                for form, text in forms(part).items():
+                    spelled.setdefault(text, (name, form))
         # Longest first: a secret that contains another one must go as a whole. Plain searches, one after another,
         # are faster than one pattern of alternatives on anything larger than a line.
-        self._texts = sorted(found.items(), key=lambda item: len(item[0]), reverse=True)
-        self._broken = [
-            (re.compile(r"\s*".join(map(re.escape, text))), name, form)
-            for text, (name, form) in self._texts
-            if form.startswith("base64+")
-        ]
+        self._texts = sorted(spelled.items(), key=lambda item: len(item[0]), reverse=True)
+        bare = {_bare(text.encode(errors="surrogateescape")): found for text, found in self._texts}
+        self._bare = [(text, *found) for text, found in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
         """``text`` without any secret."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
-        for pattern, name, _ in self._broken if BROKEN.search(text) else ():
-            text = pattern.sub(lambda _, name=name: f"${name}", text)  # type: ignore[misc]
+        for start, end, name, _ in sorted(self._hidden(text), reverse=True):
+            text = f"{text[:start]}${name}{text[end:]}"
         return text
 
     def value(self, value: Any) -> Any:
@@ -103,13 +119,88 @@ class Redactor:
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
         """Each secret left in ``text``: its name, the form it was found in, the character offset."""
+        told = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)
             if offset >= 0:
+                told.add(name)
                 yield name, form, offset
-        for pattern, name, form in self._broken if BROKEN.search(text) else ():
-            if found := pattern.search(text):
-                yield name, form, found.start()
+        for start, _, name, form in self._hidden(text):
+            if name not in told:
+                yield name, form, start
+
+    def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
+        """Secrets that show only without white space and escapes: start, end, name and form; none overlaps another."""
+        if len(text) < SHORTEST or not MARKS.search(text):
+            return []
+        bare = _bare(text.encode(errors="surrogatepass"))
+        if not any(secret in bare for secret, _, _ in self._bare):
+            return []
+        # Only now, for it is slow: which characters of the text each byte came from.
+        places = _places(text)
+        hidden: list[tuple[int, int, str, str]] = []
+        whole = bytes(byte for byte, _, _ in places)
+        for secret, name, form in self._bare:
+            at = whole.find(secret)
+            while at >= 0:
+                start, end = places[at][1], places[at + len(secret) - 1][2]
+                if all(end <= other[0] or start >= other[1] for other in hidden):
+                    hidden.append((start, end, name, form))
+                at = whole.find(secret, at + 1)
+        return hidden
+
+
+def _sent(value: str) -> list[str]:
+    """A value, and what of it is sent alone: without the scheme it was pasted with, and each of a list."""
+    token = SCHEME.sub("", value, count=1) if SCHEME.match(value) else value
+    parts = [part.strip() for part in (token, *token.split(","))]
+    return list(dict.fromkeys([value, *(part for part in parts if len(part) >= SHORTEST)]))
+
+
+def _bare(data: bytes) -> bytes:
+    """Bytes without white space, and with every escape undone."""
+    for _ in range(LEVELS):
+        undone = ESCAPE.sub(_undone, data)
+        if undone == data:
+            break
+        data = undone
+    return data.translate(None, BLANKS)
+
+
+def _undone(match: re.Match[bytes]) -> bytes:
+    """What an escape stands for, in UTF-8."""
+    high, low, short, long, byte, decimal, hexadecimal, named, percent, blank, mark = match.groups()
+    if high:
+        return _utf8(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+    if percent:
+        return bytes([int(percent, 16)])
+    if decimal:
+        return _utf8(int(decimal))
+    for digits in (short, long, byte, hexadecimal):
+        if digits:
+            return _utf8(int(digits, 16))
+    return NAMED[named] if named else b" " if blank else mark or b"'"
+
+
+def _utf8(code: int) -> bytes:
+    return chr(code).encode(errors="replace") if code < 0x110000 else b"?"
+
+
+def _places(text: str) -> list[tuple[int, int, int]]:
+    """Each byte of the bare text, with where in ``text`` it starts and ends."""
+    places = [(byte, at, at + 1) for at, one in enumerate(text) for byte in one.encode(errors="surrogatepass")]
+    for _ in range(LEVELS):
+        undone: list[tuple[int, int, int]] = []
+        last = 0
+        for match in ESCAPE.finditer(bytes(byte for byte, _, _ in places)):
+            undone += places[last : match.start()]
+            start, end = places[match.start()][1], places[match.end() - 1][2]
+            undone += [(byte, start, end) for byte in _undone(match)]
+            last = match.end()
+        if not last:
+            break
+        places = [*undone, *places[last:]]
+    return [place for place in places if place[0] not in BLANKS]
 
 
 def _aligned(raw: bytes, shift: int) -> str:

@@ -88,7 +88,8 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
     services.refuse_control(act.command, changes=True)  # before the ledger says that it is being sent
     if act.undo is not None:
         ledger.append("owed", step=act.number, command=frozen(act.undo), text=services.shown(act.undo))
-    verdicts.announce(sent)
+    writing = services.database.writing
+    verdicts.announce(sent, writing.fence if writing else None)
     try:
         found = services.change(act.command)
     except ServiceError as error:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from runbook_lib.records.ledger import Record
+    from runbook_lib.services.writing_session import Holder
     from runbook_lib.settings.profiles import Settings
 
 ALWAYS_ALLOWED = ("respond_to_incident", "console")  # notebooks of safety actions
@@ -61,7 +62,8 @@ class Phase:
         self._stage = Stage(display, self.bar)
         attended = mode == "attended"
         self._verdicts = Verdicts(record, self._stage, self._stage.live) if attended else Verdicts(record, display)
-        self._writer = Writer(self.services, f"{record.opened()['operator']} {record.name.partition('/')[2]}")
+        label = f"{record.opened()['operator']} {record.name.partition('/')[2]}"
+        self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
         """Show where this run goes, how far it is and where it writes."""
@@ -281,6 +283,10 @@ class Phase:
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
         acts.perform(act, self.services, verdicts or self._verdicts)
+
+    def _own_session_ended(self, dead: Holder) -> None:
+        """Write down that a session of ours, which was lost and still held the writing lock, was ended."""
+        self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act) -> None:
         from runbook_lib.steps import buttons  # noqa: PLC0415 - widgets only where a person is

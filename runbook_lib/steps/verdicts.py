@@ -51,10 +51,14 @@ class Verdicts:
         self.display = display
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
-    def announce(self, sent: Sent) -> None:
-        """Write the ledger before anything is sent; what cannot be written is not sent."""
+    def announce(self, sent: Sent, fence: int | None = None) -> None:
+        """Write the ledger before anything is sent; what cannot be written is not sent.
+
+        ``fence`` is the number under which the writing lock is held: of two writers the later has the larger one.
+        """
+        held = {} if fence is None else {"fence": fence}
         self.record.ledger.append(
-            "sending", step=sent.number, verb=sent.verb, title=sent.title, commands=list(sent.commands)
+            "sending", step=sent.number, verb=sent.verb, title=sent.title, commands=list(sent.commands), **held
         )
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:

@@ -65,7 +65,7 @@ def test_a_pause_is_recorded_before_it_is_sent_and_followed_to_its_effect(on_pap
 def test_a_resume_takes_the_writing_lock_and_gives_it_back(on_paper, database, target, tmp_path):
     press(on_paper, "pause", [target], root=tmp_path)
     other = Services(on_paper)
-    held, _ = other.database.lock(f"launch-runbook {on_paper.project}", "somebody else")
+    held = other.database.take_lock(f"launch-runbook {on_paper.project}", "somebody else").connection
     before = sent(database, "resume")
     refused = press(on_paper, "resume", [target], root=tmp_path)
     assert refused.outcome == "failed" and "held by somebody else" in refused.words
@@ -76,7 +76,8 @@ def test_a_resume_takes_the_writing_lock_and_gives_it_back(on_paper, database, t
 
 
 def test_a_safety_action_waits_for_no_lock_and_for_no_record(on_paper, database, target, tmp_path):
-    held, _ = Services(on_paper).database.lock(f"launch-runbook {on_paper.project}", "somebody else")
+    other = Services(on_paper).database
+    held = other.take_lock(f"launch-runbook {on_paper.project}", "somebody else").connection
     (tmp_path / "file").write_text("")
     done = press(on_paper, "pause", [target], root=tmp_path / "file")
     held.close()

@@ -441,8 +441,7 @@ def test_a_record_made_on_another_profile_closes_the_gate(profile, tmp_path):
 def test_a_lock_that_is_held_closes_every_gate_and_says_by_whom_since_when_on_which_record(chosen, tmp_path):
     """No reason opens it. What only looks, and what stops things, opens all the same."""
     held = Services(chosen)
-    connection, _ = held.database.lock(f"launch-runbook {chosen.project}", "grace 2026-11-22/120000Z_phase_1_paper")
-    assert connection
+    session = held.database.take_lock(f"launch-runbook {chosen.project}", "grace 2026-11-22/120000Z_phase_1_paper")
     try:
         for override in (None, "I am in a hurry"):
             with pytest.raises(
@@ -451,7 +450,7 @@ def test_a_lock_that_is_held_closes_every_gate_and_says_by_whom_since_when_on_wh
                 gates.require(chosen, "phase_0_platform_prep", tmp_path, override)
         assert gates.require(chosen, "respond_to_incident", tmp_path)["amber"] == []
     finally:
-        connection.close()
+        session.connection.close()
         held.close()
     assert gates.require(chosen, "phase_0_platform_prep", tmp_path)["rests_on"] is None
 

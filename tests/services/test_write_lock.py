@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from runbook_lib.commands.command import sql
+from runbook_lib.commands.command import http, sql
 from runbook_lib.commands.expectations import value
-from runbook_lib.errors import StepRefused
+from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services import write_lock as module
+from runbook_lib.services import writing_session
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
-from tests.core_fixtures import eventually, phase_of
+from runbook_lib.services.writing_session import WritingSession
+from tests.core_fixtures import at, connect, eventually, phase_of
 from tests.structure.imports import Library
 
 HOLD = """
@@ -102,16 +109,17 @@ def test_a_lock_whose_holder_has_left_can_be_taken(grace, mine):
 
 def test_a_lock_that_the_database_dropped_is_taken_again(mine):
     mine.take()
-    (lock,) = module.HELD.values()
-    lock.close()  # what the reset of the password does to every session
+    (session,) = module.HELD.values()
+    session.connection.close()  # what the reset of the password does to every session
 
     mine.take()
-    assert module.HELD and lock not in module.HELD.values()
+    (again,) = module.HELD.values()
+    assert again.fence > session.fence and again.pid != session.pid
 
 
 def test_a_lock_lost_to_somebody_else_is_not_believed_in(mine, request):
     mine.take()
-    next(iter(module.HELD.values())).close()
+    next(iter(module.HELD.values())).connection.close()
     request.getfixturevalue("grace")
 
     with pytest.raises(StepRefused, match="held by grace"):
@@ -125,6 +133,172 @@ def test_the_database_releases_the_lock_of_a_killed_process(grace, mine):
     grace.send_signal(signal.SIGKILL)
     grace.communicate()
     eventually(lambda: _taken(mine), "the lock of a killed process")
+
+
+# --- the proof --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def services(chosen):
+    """Services of the one writer."""
+    made = Services(chosen)
+    writer = Writer(made, "ada 2026-11-22/2_phase")
+    writer.release()
+    writer.take()
+    yield made
+    writer.release()
+    made.close()
+
+
+def ended(running, services):
+    """The server ends the session that holds the lock; whoever holds it is not told."""
+    with connect(running) as connection:
+        connection.execute("select pg_terminate_backend(%s)", (services.database.writing.pid,))
+        pid = services.database.writing.pid
+        gone = "select 1 from pg_stat_activity where pid = %s"
+        eventually(lambda: connection.execute(gone, (pid,)).fetchone() is None, "the end of a session")
+
+
+def test_a_change_runs_in_the_session_that_holds_the_lock(services, table, count):
+    pid = services.database.writing.pid
+    made = f"insert into public.{table} values (gen_random_uuid(), pg_backend_pid()::text) returning word"
+    assert services.change(sql(made)).value("word") == str(pid)
+    assert count() == 1
+    assert services.change(sql("select pg_backend_pid()::text as word")).value("word") == str(pid)
+
+
+def test_a_change_after_the_lock_was_lost_is_not_made(services, table, count, running):
+    ended(running, services)
+    with pytest.raises(ServiceError, match="the writing lock was lost") as lost:
+        services.change(sql(f"insert into public.{table} values (gen_random_uuid(), 'x')"))
+    assert not lost.value.sent and count() == 0
+
+
+def test_a_request_after_the_lock_was_lost_is_not_sent(services, running, vendor, chosen):
+    there = Services(at(chosen, vendor))
+    there.database.writing = services.database.writing
+    assert there.change(http("openrouter", "POST /things/a")).status == 200
+    ended(running, services)
+    with pytest.raises(ServiceError, match="the writing lock was lost") as lost:
+        there.change(http("openrouter", "POST /things/b"))
+    assert not lost.value.sent and vendor.things == {"a"}
+    assert there.look(http("openrouter", "GET /things/a")).status == 200  # looking needs no lock
+    there.close()
+
+
+def test_an_act_says_under_which_number_the_lock_is_held(chosen, tmp_path, table):
+    phase = phase_of(chosen, tmp_path, "act 1a", "act 1b")
+    for number in ("1a", "1b"):
+        phase.act(number, "change", sql(f"insert into public.{table} values (gen_random_uuid(), 'x')"), repeatable=True)
+    fences = [event["fence"] for event in phase.record.ledger.events() if event["event"] == "sending"]
+    assert fences == [phase.services.database.writing.fence] * 2
+
+
+def test_no_change_is_made_after_somebody_else_has_the_lock(chosen, running, table, count):
+    """Killed at any moment: what the first has changed by the time the second holds the lock is all it ever changes."""
+    kill = "select pg_terminate_backend(%s)"
+    change = sql(f"insert into public.{table} values (gen_random_uuid(), 'first')")
+    late = []
+    with connect(running) as killer:
+        for turn in range(TRIES):
+            first, second = Services(chosen), Services(chosen)
+            session = first.database.take_lock(NAME, f"first {turn}")
+            first.database.writing = session
+
+            def changes(first=first):
+                with contextlib.suppress(ServiceError):
+                    while not first.change(change).error:
+                        pass
+
+            changing = threading.Thread(target=changes)
+            changing.start()
+            time.sleep(random.uniform(0, 0.01))
+            killer.execute(kill, (session.pid,))
+            held = eventually(lambda: _session(second.database.take_lock(NAME, "second")), "the lock")  # noqa: B023
+            before = count()
+            changing.join()
+            late += [turn] if count() != before else []
+            held.connection.close()
+            for services in (first, second):
+                services.close()
+    assert late == []
+
+
+NAME = "trial of the writing lock"
+TRIES = 40
+
+
+def _session(taken):
+    return taken if isinstance(taken, WritingSession) else None
+
+
+# --- connections that hold nobody back, and sessions that hold somebody back for nothing -----------------------------
+
+
+def test_two_connections_of_a_direct_address_do_not_share_a_session(chosen):
+    with Services(chosen).database.connect() as first, Services(chosen).database.connect() as second:
+        session = writing_session.take(first, NAME, "first")
+        assert not writing_session.pooled(session, second)
+        assert writing_session.take(second, NAME, "second") is None
+        assert writing_session.holder(second, NAME).who == "first"
+
+
+def test_two_connections_that_share_a_session_are_told(chosen):
+    """As a pooler by transaction gives them out: the lock is taken again on the same session, and held by both."""
+    with Services(chosen).database.connect() as shared:
+        assert writing_session.pooled(writing_session.take(shared, NAME, "first"), shared)
+
+
+def test_ones_own_dead_session_is_ended_and_told(chosen, running):
+    """The client's side is gone, the server's side stays, and the lock with it."""
+    services, told = Services(chosen), []
+    mine = Writer(services, "ada 2026-11-22/2_phase", told.append)
+    mine.release()
+    mine.take()
+    (session,) = module.HELD.values()
+    # What is left of a connection whose peer was reset: a descriptor that leads nowhere, and a server that waits.
+    kept = os.dup(session.connection.fileno())
+    nowhere, other = os.pipe()
+    os.dup2(nowhere, session.connection.fileno())
+    try:
+        mine.take()
+        (again,) = module.HELD.values()
+        assert again.pid != session.pid and again.fence > session.fence
+        assert [str(dead).startswith("ada 2026-11-22/2_phase, since") for dead in told] == [True]
+    finally:
+        for descriptor in (kept, nowhere, other):
+            os.close(descriptor)
+        mine.release()
+        services.close()
+
+
+def test_a_frozen_session_is_not_waited_for(chosen, running):
+    """The server's process is stopped: nothing comes back, not even an error."""
+    quick = chosen.model_copy(update={"budgets": chosen.budgets.model_copy(update={"answer": 1.0})})
+    services = Services(quick)
+    mine = Writer(services, "ada 2026-11-22/2_phase")
+    mine.release()
+    mine.take()
+    pid = services.database.writing.pid
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(StepRefused, match="held by ada 2026-11-22/2_phase"):
+            mine.take()
+        assert time.monotonic() - started < 30
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        mine.release()
+        services.close()
+
+
+def test_unlock_ends_the_session_that_was_shown_and_no_other(grace, chosen, mine):
+    other = eventually(lambda: module.holder(chosen), "grace")
+    assert other.who == "grace 2026-11-22/1_phase" and other.address
+    with pytest.raises(StepRefused, match=r"not held by .* any more"):
+        module.unlock(chosen, dataclasses.replace(other, pid=other.pid + 1))
+    module.unlock(chosen, other)
+    eventually(lambda: _taken(mine), "the lock of a session that was ended")
 
 
 def _taken(writer):

@@ -35,6 +35,7 @@ PRODUCTION |= {"repository": "/srv/platform", "fly": {**PRODUCTION["fly"], "org"
 KEY = "ssh-ed25519 " + "AAAA" * 17
 PRODUCTION |= {"allowed_signers": [f"ada {KEY}"], "archive": "/srv/archive"}
 PRODUCTION["vercel"] |= {"project": "trading", "team": "team_mine"}
+PRODUCTION["database"]["ca"] = "/etc/ssl/project.crt"
 PRODUCTION["web"]["url"] = "https://trading.example"
 
 
@@ -248,6 +249,10 @@ def test_any_value_anywhere_is_taken_or_refused_in_our_own_words(key: str, value
 
 # --- addresses
 
+SCRAM = "sslmode=require&require_auth=scram-sha-256"
+BOUND = "require_auth=scram-sha-256&channel_binding=require"
+OTHER = "z" * 20
+POOL = "aws-0-eu.pooler.supabase.com:5432/postgres?sslmode=verify-full"
 SERVICES = ("supabase", "fly", "fly_logs", "registry", "vercel", "vercel_logs", "web", "hyperliquid", "openrouter")
 
 
@@ -269,11 +274,19 @@ def test_a_production_reaches_no_stand_in(tmp_path: Path, service: str, host: st
     ("kind", "url", "words"),
     [
         (REHEARSAL, "postgresql://postgres@db.example:5432/postgres", "a rehearsal profile needs a loopback address"),
-        (PRODUCTION, "postgresql://postgres@127.0.0.1:5432/postgres?sslmode=require", "needs an outside address"),
-        (PRODUCTION, "postgresql://u@aws-0.pooler.supabase.com:6543/postgres?sslmode=require", "use port 5432"),
+        (PRODUCTION, "postgresql://postgres@127.0.0.1:5432/postgres?sslmode=verify-full", "needs an outside address"),
+        (PRODUCTION, "postgresql://u@aws-0.pooler.supabase.com:6543/postgres?sslmode=verify-full", "use port 5432"),
         (REHEARSAL, "postgresql://postgres@127.0.0.1:6543/postgres", "port 6543 is a transaction pooler"),
-        (PRODUCTION, "postgresql://u@db.example:5432/postgres", "add ?sslmode=require"),
-        (PRODUCTION, "postgresql://u@db.example:5432/postgres?sslmode=prefer", "add ?sslmode=require"),
+        (PRODUCTION, "postgresql://u@db.example:5432/postgres", "add ?sslmode=verify-full"),
+        (PRODUCTION, "postgresql://u@db.example:5432/postgres?sslmode=prefer", "add ?sslmode=verify-full"),
+        (PRODUCTION, "postgresql://u@db.example:5432/postgres?sslmode=require", "nothing proves that the server is"),
+        (PRODUCTION, f"postgresql://u@db.example:5432/postgres?{SCRAM}", "nothing proves that the server is"),
+        (PRODUCTION, f"postgresql://u@db.example/postgres?sslmode=prefer&{BOUND}", "nothing proves that the server"),
+        (PRODUCTION, f"postgresql://u@db.example/postgres?{BOUND}&sslmode=require&sslmode=require", "given twice"),
+        (PRODUCTION, f"postgresql://u@db.{OTHER}.supabase.co/postgres?sslmode=verify-full", f"is of project '{OTHER}'"),
+        (PRODUCTION, f"postgresql://postgres.{OTHER}@{POOL}", f"is of project '{OTHER}'"),
+        (PRODUCTION, f"postgresql://postgres@{POOL}", "is of project 'postgres', the profile's project is 'aaaa"),
+        (REHEARSAL, "postgresql://u@127.0.0.1:0/postgres?options=-csearch_path=x", "options after the ?"),
         (REHEARSAL, "postgresql://u:hunter22@127.0.0.1:0/postgres", "holds a password"),
         (REHEARSAL, "postgresql://u@127.0.0.1:0/postgres?password=hunter22", "password after the ?"),
         (REHEARSAL, "postgresql://u@127.0.0.1:0/postgres?host=db.example", "host after the ?"),
@@ -292,6 +305,33 @@ def test_an_unsafe_database_address_is_refused(tmp_path: Path, kind: dict[str, A
     assert "database.url: " in said
     assert words in said
     assert "hunter" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://postgres@db.{'a' * 20}.supabase.co:5432/postgres?sslmode=verify-full",
+        f"postgresql://postgres.{'a' * 20}@{POOL}",
+        f"postgresql://u@db.example:5432/postgres?sslmode=require&{BOUND}",
+    ],
+)
+def test_a_database_that_proves_who_it_is_is_taken(tmp_path: Path, url: str) -> None:
+    assert loaded(tmp_path, changed(PRODUCTION, "database.url", url)).database.url == url
+
+
+def test_a_certificate_that_is_not_named_is_told_with_where_it_is(tmp_path: Path) -> None:
+    assert "SSL Configuration, Download certificate" in refusal(tmp_path, changed(PRODUCTION, "database.ca", None))
+
+
+def test_a_variable_of_another_project_is_refused_with_both_names(tmp_path: Path, monkeypatch: Any) -> None:
+    chosen = loaded(tmp_path, PRODUCTION)
+    for name in chosen.variables:
+        monkeypatch.setenv(name, STRONG)
+    monkeypatch.setenv("SUPABASE_URL", f"https://{OTHER}.supabase.co")
+    with pytest.raises(ConfigError, match=f"SUPABASE_URL is of project '{OTHER}', not '{'a' * 20}'"):
+        chosen.require_variables()
+    monkeypatch.setenv("SUPABASE_URL", f"https://{'a' * 20}.supabase.co")
+    chosen.require_variables()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -65,6 +67,76 @@ def test_a_secret_is_gone_and_nothing_else_is(spelling: str, secret: str, before
 def overlaps(before: str, after: str, secret: str) -> bool:
     """Whether a character beside the secret may be taken for a part of another spelling of it."""
     return any(c in form for form in forms(secret).values() for c in before[-1:] + after[:1])
+
+
+MIXED: dict[str, Callable[[str], str]] = {
+    "json with slashes escaped": lambda s: json.dumps(s)[1:-1].replace("/", "\\/"),
+    "json, every character": lambda s: "".join(f"\\u{unit:04x}" for unit in units(s)),
+    "JSON, every character": lambda s: "".join(f"\\u{unit:04X}" for unit in units(s)),
+    "json, some characters": lambda s: "".join(f"\\u{ord(c):04x}" if c in "aeiou/" else json.dumps(c)[1:-1] for c in s),
+    "html": html.escape,
+    "html without quotes": lambda s: html.escape(s, quote=False),
+    "html, decimal": lambda s: "".join(f"&#{ord(c)};" for c in s),
+    "html, hex": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
+    "html of json": lambda s: html.escape(json.dumps(s)[1:-1]),
+    "json of html": lambda s: json.dumps(html.escape(s))[1:-1],
+    "url, every byte": lambda s: "".join(f"%{byte:02x}" for byte in s.encode()),
+    "shell": lambda s: shlex.quote(s + " ")[1:-2],
+    "sql": lambda s: s.replace("'", "''"),
+    "0x": lambda s: f"0x{s.encode().hex()}",
+    "0X": lambda s: f"0X{s.encode().hex().upper()}",
+    "across lines": lambda s: "\n    ".join(s[at : at + 5] for at in range(0, len(s), 5)),
+    "hex across lines": lambda s: "\n".join(s.encode().hex()[at : at + 9] for at in range(0, 2 * len(s.encode()), 9)),
+    "white space folded": lambda s: " ".join(s.split()),
+}
+TOKEN = st.text(st.sampled_from("abcXYZ019_-./+='\"&<é𝄞 "), min_size=12, max_size=40).filter(
+    lambda s: len("".join(s.split())) >= 8 and s == s.strip()
+)
+
+
+def units(text: str) -> list[int]:
+    """The characters of a text as JSON escapes them: two for one beyond the first plane."""
+    raw = text.encode("utf-16-be")
+    return [int.from_bytes(raw[at : at + 2]) for at in range(0, len(raw), 2)]
+
+
+@pytest.mark.parametrize("spelling", MIXED)
+@given(secret=TOKEN)
+def test_a_secret_written_in_any_mixture_of_escapes_is_gone(spelling: str, secret: str) -> None:
+    written = f"before: {MIXED[spelling](secret)} ;after"
+    redactor = Redactor({NAME: secret})
+    assert list(redactor.hits(written))
+    redacted = redactor.text(written)
+    assert f"${NAME}" in redacted and list(redactor.hits(redacted)) == []
+    assert redacted.startswith("before:") and redacted.endswith(";after")
+
+
+SENT = [
+    "FlyV1 fm2_first-token",
+    "Bearer fm2_first-token",
+    "fm2_first-token,fm2_second-token",
+    "FlyV1 fm2_a-token,fm2_b-token",
+]
+
+
+@pytest.mark.parametrize("pasted", SENT)
+@pytest.mark.parametrize("write", [str, lambda s: s.encode().hex(), lambda s: base64.b64encode(s.encode()).decode()])
+def test_what_of_a_token_is_sent_is_gone_too(pasted: str, write: Callable[[str], str]) -> None:
+    """Read with its scheme, or as one of a list; sent without, or alone."""
+    redactor = Redactor({NAME: pasted})
+    for sent in pasted.removeprefix("FlyV1 ").removeprefix("Bearer ").split(","):
+        assert f"${NAME}" in redactor.text(f"authorization: {write(sent)}")
+        assert sent not in redactor.text(f"authorization: {sent}")
+
+
+@pytest.mark.parametrize("write", [str, str.lower, str.upper, lambda s: s[2:], lambda s: s[2:].upper()])
+def test_a_key_in_hex_is_gone_however_it_is_written(write: Callable[[str], str]) -> None:
+    key = "0x" + "aB3" * 21 + "f"
+    assert Redactor({NAME: key}).text(f"<{write(key)}>") in (f"<${NAME}>", f"<0x${NAME}>", f"<0X${NAME}>")
+
+
+def test_a_word_of_ordinary_text_is_no_secret_for_having_a_token_s_beginning() -> None:
+    assert Redactor({NAME: "Bearer abc"}).text("abc, Bearer of news") == "abc, Bearer of news"
 
 
 @given(secret=SECRET, before=st.binary(max_size=7), after=st.binary(max_size=7), safe=st.booleans())

@@ -1,0 +1,40 @@
+"""The command that ends a dead session which holds the writing lock: unlock."""
+
+from __future__ import annotations
+
+import click
+
+from runbook_lib.cli import profile_choice
+from runbook_lib.cli.group import cli
+
+
+@cli.command()
+@profile_choice.profile_option
+@click.option("--project", help="The project's ref, typed once.")
+def unlock(profile: str | None, project: str | None) -> None:
+    """Show whose session holds the writing lock, since when and from where; end that session, on the record.
+
+    A run that still works notices before its next change, and sends nothing more.
+    """
+    from runbook_lib.errors import ConfigError
+    from runbook_lib.records import archive, run_record
+    from runbook_lib.services import write_lock
+
+    settings = profile_choice.chosen_settings(profile)
+    other = write_lock.holder(settings)
+    if other is None:
+        click.echo("the writing lock is free")
+        return
+    click.echo(f"held by  {other.who}\nsince    {other.since}\nfrom     {other.address}, session {other.pid}")
+    typed = project or click.prompt("type the project's ref to end that session", default="", show_default=False)
+    if typed != settings.project:
+        raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was ended")
+    record = run_record.begin(settings, "unlock", mode="unlock")
+    record.ledger.append("unlocked", by=record.opened()["operator"], held=str(other))
+    outcome = "failed"
+    try:
+        write_lock.unlock(settings, other)
+        outcome = "passed"
+    finally:
+        archive.close(record, outcome)
+    click.echo(f"ended, on the record: {record.name}")
