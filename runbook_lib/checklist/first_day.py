@@ -109,7 +109,7 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
                         1.5 * every + make_interval(secs => %(slack)s) as allowed from marks)
         select extract(epoch from until - after) as seconds, after, until, after + allowed as at,
                until = %(until)s::timestamptz as lasts, id as deployment_id
-        from gaps where until - after > allowed
+        from gaps where after is not null and (until - after <= allowed) is not true
           and not exists (select from public.agent_commands c where c.deployment_id = gaps.id
                           and c.kind in ('pause', 'flatten', 'resume', 'stop') and c.acked_at between after and until)
           and not exists (select from public.agent_logs g where g.deployment_id = gaps.id
@@ -136,7 +136,7 @@ def unusual_costs(since: str, until: str) -> Sql:
         cross join lateral (select sv.payload #>> '{model}' as model) m
         left join jsonb_each(%(bands)s) b on strpos(lower(m.model), b.key) > 0
         where d.broker_kind = 'hyperliquid-mainnet' and ds.tick_at between %(since)s and %(until)s
-          and ds.prompt_tokens > 0 and (coalesce(ds.cost_usd, 0) = 0 or b.key is null
+          and (ds.prompt_tokens = 0) is not true and (coalesce(ds.cost_usd, 0) = 0 or b.key is null
             or ds.cost_usd not between (b.value ->> 0)::numeric and (b.value ->> 1)::numeric)
         order by ds.tick_at desc
         """,

@@ -26,7 +26,7 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_3_dry_runs", "3.1c"): (18, "what the guard did and that the runner ticked, judged together"),
     ("phase_3_dry_runs", "3.2k"): (17, "who was marked, and who must not be, judged together"),
     ("phase_4_first_day", "4.2g"): (17, "the row, its agent and its first reconciliation in one statement"),
-    ("phase_4_first_day", "4.3b"): (16, "each order beside the decision it came from"),
+    ("phase_4_first_day", "4.3b"): (17, "each order beside the decision it came from"),
     ("phase_4_first_day", "4.3c"): (22, "two of the three trails are long statements, judged together"),
 }
 # Notebooks that may have more code cells: how many, and why.
