@@ -18,7 +18,7 @@ PUBLIC = {
     "commands.command": ("http", "round_trip", "series", "shell", "sql", "subscribe", "trial"),
     "commands.expectations": (
         "at_least",
-        "at_most",
+        "between",
         "clocks",
         "each",
         "entries",

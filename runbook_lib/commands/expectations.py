@@ -72,9 +72,10 @@ def at_least(bound: float) -> Matcher:
     return Matcher(f"at least {bound}", lambda v: (found := _number(v)) is not None and found >= bound)
 
 
-def at_most(bound: float) -> Matcher:
-    """At most ``bound``."""
-    return Matcher(f"at most {bound}", lambda v: (found := _number(v)) is not None and found <= bound)
+def between(low: float, high: float) -> Matcher:
+    """At least ``low`` and at most ``high``; a duration or an amount below zero is as wrong as one too large."""
+    phrase = f"{low:g} to {high:g}"
+    return Matcher(phrase, lambda v: (found := _number(v)) is not None and low <= found <= high)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:

@@ -15,7 +15,7 @@ from runbook_lib.commands.expectations import (
     Expectation,
     Matcher,
     at_least,
-    at_most,
+    between,
     clocks,
     each,
     entries,
@@ -53,7 +53,7 @@ def complaint(expect: Expectation | Sequence[Expectation], *replies: Reply) -> s
 
 MATCHED: list[tuple[Matcher, list[Any], list[Any]]] = [
     (at_least(3), [3, 3.5, "3", "4.0", 10**30], [2, "2.9", None, True, "three", "", math.nan, "nan", "inf", [], {}]),
-    (at_most(3), [3, 2, "-1", 0], [4, "3.1", None, False, "three", -math.inf, [3], 10**400]),
+    (between(0, 3), [3, 2, "0.5", 0], [4, "3.1", -0.1, None, False, "three", -math.inf, math.nan, "NaN", [3], 10**400]),
     (matches("^a.c$"), ["abc"], ["abd", None, "", 5, {"a": 1}]),
     (one_of("a", 1, None), ["a", 1, 1.0, "1", None], ["b", 2, True, "", [1]]),
     (version("1.2.0"), ["1.2", "v1.2.0", "1.10", "2", "tool 1.3.1 (new)"], ["1.1.9", "1", None, "none", "", 1]),

@@ -14,7 +14,7 @@ from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import (
     Expectation,
     at_least,
-    at_most,
+    between,
     clocks,
     each,
     entries,
@@ -59,7 +59,7 @@ def holding(found: Reply) -> list[Expectation]:
         no_rows("strays"),
         value(first["n"], "n"),
         value(at_least(number), "n"),
-        value(at_most(number), "n"),
+        value(between(number, number), "n"),
         value(not_null, "n"),
         value(one_of(first["n"], "other"), "n"),
         value(matches("^[abc]+$"), "name"),

@@ -39,6 +39,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
 }
 
 READING = ("phase.reply", "phase.value", "phase.undo")  # what a cell asks of an earlier step
+MEASURED = re.compile(r"seconds|_ms$|_usd$|_pct$")  # columns that hold a duration or an amount
 KEY = "{key}"  # what an act's command holds of its step
 KEYED = ("send_command(",)  # commands of the library that carry it
 
@@ -152,6 +153,20 @@ def judged(notebook: Notebook) -> Iterator[str]:
             yield f"cell {cell.place}: step {call.number} needs a command and `expect=`"
 
 
+def bounds(notebook: Notebook) -> Iterator[str]:
+    """A duration or an amount has both ends: below zero is as wrong as too large."""
+    for cell in notebook.code:
+        for node in ast.walk(cell.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "at_most":
+                yield f"cell {cell.place}: {ast.unparse(node)} has no lower end: write between(0, …)"
+            named = [(k.arg or "", k.value) for k in node.keywords] if isinstance(node, ast.Call) else []
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "value" and len(node.args) == 2:
+                named.append((text_of(node.args[1]) or "", node.args[0]))
+            for name, bound in named:
+                if MEASURED.search(name) and ast.unparse(bound).startswith("at_least("):
+                    yield f"cell {cell.place}: {name}={ast.unparse(bound)} has no upper end: write between(…)"
+
+
 def once(notebook: Notebook) -> Iterator[str]:
     """An act cannot take effect twice: it carries its key, or a proof, or says that repeating leaves the same state."""
     for cell, call in notebook.steps:
@@ -186,4 +201,4 @@ def idle_exceptions(notebooks: list[Notebook]) -> Iterator[str]:
             yield f"MORE_CELLS: {name} has {sizes.get(name, 0)} code cells, allowed {allowed} for {reason!r}"
 
 
-RULES: tuple[Rule, ...] = (narrative, one_step, length, numbers, mentions, fixes, judged, once)
+RULES: tuple[Rule, ...] = (narrative, one_step, length, numbers, mentions, fixes, judged, bounds, once)

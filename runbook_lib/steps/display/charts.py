@@ -37,7 +37,7 @@ STYLE: Any = {
 SHORTEST = 10.0  # seconds an axis of times shows at least: below, its marks would be fractions of a second
 MOST_BARS = 10  # deployments the freshness chart has room for; the rest are fresher, and counted
 CROWD, STRETCHES = 500, 120  # marks that are too many to be told apart; stretches of time they are put into
-LATE = 1.5  # intervals after which a tick is called late
+LATE, EARLY = 1.5, 0.5  # intervals after which a tick is called late, before which too soon: two runners tick
 FORMATS = ["%Y", "%Y-%m", "%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"]  # marks: years, months, days, hours, minutes, seconds
 ZEROS = ["%Y", "%Y", "%m-%d", "%m-%d", "%H:%M", "%H:%M:%S"]  # marks where something larger begins
 OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of them share
@@ -64,7 +64,7 @@ def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("in
     figure, axes = _axes("Cost per tick", "US dollars")
     if _empty(axes, ticks):
         return figure
-    cost = pd.to_numeric(ticks["cost_usd"])
+    cost = _numbers(ticks["cost_usd"])
     times = _times(ticks["tick_at"])
     top = float(cost.max()) if cost.notna().any() else 0.0
     if isfinite(high):
@@ -76,7 +76,7 @@ def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("in
     _marks(axes, times[inside], cost[inside], marker="o", colour=BLUE, label="usual")
     _marks(axes, times[cost.notna() & ~inside], cost[cost.notna() & ~inside], marker="^", colour=RED, label="outside")
     _marks(axes, times[cost.isna()], cost[cost.isna()].fillna(0), marker="x", colour=RED, label="unpriced")
-    axes.set_ylim(0, 1.15 * top or 1.0)
+    axes.set_ylim(min(0.0, 1.15 * float(cost.fillna(0).min())), 1.15 * top if top > 0 else 1.0)
     return _finished(figure, axes, times)
 
 
@@ -90,16 +90,18 @@ def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
     if _empty(axes, ticks):
         return figure
     ordered = ticks.sort_values("tick_at")
-    spent = pd.to_numeric(ordered["cost_usd"]).fillna(0).cumsum()
+    spent = _numbers(ordered["cost_usd"]).fillna(0).cumsum()
     last = float(spent.iloc[-1])
-    over = cap is not None and last >= cap
+    strange = _nonsense(ordered["cost_usd"])
+    over = strange > 0 or (cap is not None and last >= cap)
     share = f" ({last / cap:.1%} of the cap)" if cap else " (no cap)"
+    share += f"; {strange} costs are negative or no numbers" if strange else ""
     times = _times(ordered["tick_at"])
     axes.step(times, spent, where="post", color=RED if over else BLUE, label=f"${last:.2f}{share}")
     axes.plot(times.iloc[-1:], [last], "^" if over else "o", color=RED if over else BLUE)
     if cap is not None:
         _threshold(axes, cap, f"cap ${cap:g}")
-    axes.set_ylim(0, 1.15 * max(cap or 0.0, last) or 1.0)
+    axes.set_ylim(min(0.0, 1.15 * float(spent.min())), 1.15 * max(cap or 0.0, last) or 1.0)
     return _finished(figure, axes, times)
 
 
@@ -112,15 +114,16 @@ def freshness(beats: pd.DataFrame) -> Figure:
     figure, axes = _axes("Seconds since the last heartbeat", "", times=False)
     if _empty(axes, beats, "no deployment"):
         return figure
-    told = beats.assign(stale=pd.to_numeric(beats["seconds_stale"]), limit=pd.to_numeric(beats["limit_seconds"]))
-    told["share"] = (told["stale"] / told["limit"]).fillna(float("inf"))
+    told = beats.assign(stale=_numbers(beats["seconds_stale"]), limit=_numbers(beats["limit_seconds"]).fillna(0))
+    told["share"] = (told["stale"] / told["limit"]).where(told["stale"] >= 0).fillna(float("inf"))
     shown = told.sort_values("share", ascending=False).head(MOST_BARS).iloc[::-1]
     places = list(range(len(shown)))
-    late = (shown["stale"].isna() | (shown["stale"] > shown["limit"])).tolist()
+    late = (~shown["stale"].between(0, shown["limit"])).tolist()
     axes.barh(places, shown["stale"].fillna(shown["limit"]), color=[RED if bad else BLUE for bad in late], height=0.6)
     axes.plot(shown["limit"], places, "|", color=GREY, markersize=13, markeredgewidth=2, label="its own limit")
     for place, (stale, limit, bad) in enumerate(zip(shown["stale"], shown["limit"], late, strict=True)):
-        words = "never" if pd.isna(stale) else f"{stale:.0f} of {limit:.0f} s{', late' if bad else ''}"
+        why = "" if not bad else ", in the future" if stale < 0 else ", late"
+        words = "never" if pd.isna(stale) else f"{stale:.0f} of {limit:.0f} s{why}"
         axes.annotate(words, (limit if pd.isna(stale) else max(stale, limit), place), **_BESIDE)
     axes.set_yticks(places, [str(one)[:8] for one in shown["id"]])
     more = len(told) - len(shown)
@@ -140,8 +143,9 @@ def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
         return figure
     times = _times(ticks["tick_at"].sort_values())
     gaps = times.diff().dt.total_seconds().iloc[1:]
-    late = gaps > LATE * interval
-    _marks(axes, times.iloc[1:][~late], gaps[~late], marker="o", colour=BLUE, label="on time")
+    late, early = gaps > LATE * interval, gaps < EARLY * interval
+    _marks(axes, times.iloc[1:][~late & ~early], gaps[~late & ~early], marker="o", colour=BLUE, label="on time")
+    _marks(axes, times.iloc[1:][early], gaps[early], marker="v", colour=RED, label="too soon")
     _marks(axes, times.iloc[1:][late], gaps[late], marker="^", colour=RED, label="late")
     _threshold(axes, interval, f"interval {interval:g} s", colour=GREY)
     axes.set_ylim(0, max(2 * interval, float(gaps.max())) * 1.15)
@@ -153,8 +157,11 @@ def equity(states: pd.DataFrame) -> Figure:
     figure, axes = _axes("Equity", "US dollars")
     if _empty(axes, states):
         return figure
-    times, values = _times(states["at"]), pd.to_numeric(states["equity_usd"])
-    axes.plot(times, values, color=BLUE, label=f"last ${values.iloc[-1]:,.2f}")
+    times, values = _times(states["at"]), _numbers(states["equity_usd"])
+    last = "no number" if pd.isna(values.iloc[-1]) else f"${values.iloc[-1]:,.2f}"
+    strange = _nonsense(states["equity_usd"])
+    also = f"; {strange} are negative or no numbers" if strange else ""
+    axes.plot(times, values, color=RED if strange else BLUE, label=f"last {last}{also}")
     axes.ticklabel_format(axis="y", useOffset=False, style="plain")  # "+1e4" in a corner has cost money before
     return _finished(figure, axes, times)
 
@@ -176,9 +183,11 @@ def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
     figure, axes = _axes("Fill latency", "fills", times=False)
     if _empty(axes, fills):
         return figure
-    seconds = pd.to_numeric(fills["seconds"])
-    axes.hist(seconds, bins=30, color=BLUE, alpha=0.85)
-    axes.axvline(wait, color=RED, linestyle="--", label=f"the runner waits {wait:g} s; {(seconds > wait).sum()} slower")
+    seconds, strange = _numbers(fills["seconds"]), _nonsense(fills["seconds"])
+    axes.hist(seconds[seconds >= 0], bins=30, color=BLUE, alpha=0.85)
+    slower = f"the runner waits {wait:g} s; {(seconds > wait).sum()} slower"
+    slower += f"; {strange} are negative or no numbers" if strange else ""
+    axes.axvline(wait, color=RED, linestyle="--", label=slower)
     axes.set_xlabel("seconds from order to fill")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=0)
@@ -207,6 +216,18 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
     axes.set_axis_off()
     return True
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    """Values as finite numbers; null where one is none, such as NaN or infinity: a chart must not fall over one."""
+    found = pd.to_numeric(values, errors="coerce").astype(float)
+    return found.where(found.abs() < float("inf"))
+
+
+def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
+    """How many values are there and are no numbers, or lie under the lowest that can be."""
+    found = _numbers(values)
+    return int((values.notna() & found.isna()).sum() + (found < lowest).sum())
 
 
 def _times(values: pd.Series) -> pd.Series:

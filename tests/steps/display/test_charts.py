@@ -144,3 +144,28 @@ def test_any_window_has_marks_that_the_locator_can_choose(seconds):
     start = pd.Timestamp("2026-11-03T05:07:09Z")
     at = [(start + pd.Timedelta(seconds=part * seconds)).isoformat() for part in (0, 0.4, 1)]
     png(charts.equity(pd.DataFrame({"at": at, "equity_usd": [1, 2, 3]})))  # a warning is an error here
+
+
+def two(column, values):
+    return pd.DataFrame({"tick_at": times(2), "at": times(2), "id": ["a", "b"], "limit_seconds": 900, column: values})
+
+
+@pytest.mark.parametrize(
+    ("draw", "column", "said"),
+    [
+        (lambda rows: charts.cost_per_tick(rows, 0.01, 0.1), "cost_usd", ("1 unpriced", "1 outside")),
+        (lambda rows: charts.month_to_date(rows, 10), "cost_usd", ("1 costs are negative or no numbers",)),
+        (charts.freshness, "seconds_stale", ("never", "in the future")),
+        (charts.equity, "equity_usd", ("1 are negative or no numbers",)),
+        (lambda rows: charts.fill_latency(rows, 2.0), "seconds", ("1 are negative or no numbers",)),
+    ],
+)
+@pytest.mark.parametrize("strange", ["nan", "NaN", float("nan"), float("inf"), "-inf", -90, "no number"])
+def test_a_number_that_is_none_or_below_zero_is_told_and_kills_no_chart(draw, column, said, strange):
+    figure = draw(two(column, [strange, 0.05]))
+    png(figure)
+    assert pd.isna(strange) or any(words_of in words(figure) for words_of in said)
+
+
+def test_ticks_that_come_twice_as_often_are_told():
+    assert "1 too soon" in words(charts.cadence(ticks(3, "5min").assign(tick_at=[*times(2), "2026-11-01T00:06Z"]), 300))
