@@ -36,7 +36,7 @@ PUBLIC = {
         "value",
         "version",
     ),
-    "agentic_trading.runner_commands": ("command_state", "send_command"),
+    "agentic_trading.runner_commands": ("command_state", "send_command", "sent_state"),
     "steps.display.charts": (
         "alarms",
         "cadence",
@@ -57,7 +57,10 @@ PUBLIC = {
     "checklist.boot_diagnosis": ("known_cause", "machines_named", "written_down"),
     "steps.run_facts": ("began", "recorded", "rests_on", "told"),
     "checklist.first_day": (
+        "agent_questions",
+        "agents_known",
         "alarms_of",
+        "fill_questions",
         "fills_have_rows",
         "gaps",
         "most_lost",
@@ -66,7 +69,7 @@ PUBLIC = {
         "window",
     ),
     "checklist.follow_up": ("guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"),
-    "checklist.incidents": ("incident",),
+    "checklist.incidents": ("concerned", "incident"),
     "checklist.live_deployment": (
         "can_trade",
         "lasts",

@@ -200,8 +200,8 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 # --- looking --------------------------------------------------------------------------------------------------------
 
 
-def command_state(kind: str, deployment: str) -> Sql:
-    """Look at the newest command of a kind and what became of it.
+def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
+    """Look at the newest command of a kind ``since`` a time, whoever sent it, and what became of it.
 
     ``seconds`` from row to acknowledgement and ``age`` are of the database's clock; ``status`` and ``positions`` are
     the deployment's; ``written_after``: its state was written after the command.
@@ -214,11 +214,12 @@ def command_state(kind: str, deployment: str) -> Sql:
         from public.agent_commands c
         join public.deployments d on d.id = c.deployment_id
         left join public.agent_state s on s.deployment_id = d.id
-        where c.deployment_id = %(deployment)s and c.kind = %(kind)s
+        where c.deployment_id = %(deployment)s and c.kind = %(kind)s and c.created_at >= %(since)s::timestamptz
         order by c.created_at desc limit 1
         """,
         deployment=deployment,
         kind=kind,
+        since=since,
     )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
 from runbook_lib.checklist.deployments import BANDS
-from runbook_lib.commands.command import Reply, Sql, sql
+from runbook_lib.checklist.wallet import agent_known, info
+from runbook_lib.commands.command import Http, Reply, Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import history, ledger
@@ -64,6 +65,8 @@ def most_lost(limit: float) -> Expectation:
         )
         if wallet is None or model is None or position is None or halt is None:
             return Finding("", f"expected the wallet's equity and three caps, found {wallet} and {dict(caps)}")
+        if min(wallet, model, position, halt) < 0:
+            return Finding("", f"an amount below zero: ${wallet:.2f} in the wallet, caps {dict(caps)}")
         worst = wallet + model
         seen = (
             f"at most ${worst:.2f}: ${wallet:.2f} in the wallet, ${model:g} of model calls a month; "
@@ -163,6 +166,10 @@ def spending_confirmed() -> Expectation:
         )
         if live is None or total is None or used is None:
             return Finding("", f"expected live_usd, all_usd and usage_monthly, found {live}, {total}, {used}")
+        if not 0 <= live <= total or used < 0:
+            return Finding(
+                "", f"amounts that cannot be: ${live:.2f} live of ${total:.2f} in all, OpenRouter ${used:.2f}"
+            )
         seen = f"OpenRouter ${used:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
         if not live - _leeway(live) <= used <= total + _leeway(total):
             return Finding(seen, f"{seen}: they disagree")
@@ -177,25 +184,63 @@ def _leeway(amount: float) -> float:
     return max(LEAST, CLOSE * amount)
 
 
-def fills_have_rows(settled: float) -> Expectation:
-    """Every fill of the wallet at the venue, but of the last ``settled`` seconds, is of an order in ``mainnet_orders``.
+def agent_questions(live: Reply) -> list[Http]:
+    """For each live deployment the venue's list of its wallet's agents, and the role of its own agent.
 
-    Replies: rows ``cloid`` of every order of the wallet, its ``userFills`` (``time`` in ms, UTC).
+    ``live`` has ``wallet`` and ``agent`` for each deployment.
+    """
+    asked = ((info("extraAgents", user=wallet), info("userRole", user=agent)) for wallet, agent in _pairs(live))
+    return [question for questions in asked for question in questions]
+
+
+def agents_known(live: Reply) -> Expectation:
+    """The venue knows the agent of every live deployment. Replies: those of `agent_questions`."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        pairs = _pairs(live)
+        answered = zip(pairs, zip(replies[::2], replies[1::2], strict=True), strict=True)
+        findings = [(agent, agent_known(agent, wallet).judge(both)) for (wallet, agent), both in answered]
+        bad = [f"{agent}: {finding.complaint}" for agent, finding in findings if finding.complaint]
+        return Finding("; ".join(finding.seen for _, finding in findings), "; ".join(bad) or None)
+
+    return over_all("the venue knows every live agent", test)
+
+
+def fill_questions(live: Reply) -> list[Http]:
+    """The fills of every wallet that a live deployment trades with."""
+    return [info("userFills", user=wallet) for wallet in dict.fromkeys(wallet for wallet, _ in _pairs(live))]
+
+
+def _pairs(live: Reply) -> list[tuple[str, str]]:
+    """Wallet and agent of each live deployment, each pair once."""
+    return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
+
+
+def fills_have_rows(settled: float) -> Expectation:
+    """Every fill of the wallets at the venue, older than ``settled`` seconds, is of an order in ``mainnet_orders``.
+
+    Replies: rows ``cloid`` of every order of the wallets, then each one's ``userFills`` (``time`` in ms, UTC).
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        orders, fills = replies
+        orders, *fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        late = [row for row in fills.rows if (venue_answers.number(row.get("time")) or 0) / 1000 < fills.at - settled]
-        strange = [row for row in late if str(row.get("cloid")) not in known]
+        strange = [row for found in fills for row in found.rows if _due(row, found.at, settled, known)]
         named = [
             venue_answers.of_no_order(row)
             or f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})"
             for row in strange
         ]
-        return Finding(f"{len(fills.rows)} fills", f"fills without a row: {', '.join(named)}" if named else None)
+        count = sum(len(found.rows) for found in fills)
+        return Finding(f"{count} fills", f"fills without a row: {', '.join(named)}" if named else None)
 
     return over_all("a row for every fill", test)
+
+
+def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
+    """Whether no row tells of a fill and one should: only what is just now may still be on its way."""
+    age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
+    return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 
 
 def alarms_of(since: str, until: str) -> Sql:

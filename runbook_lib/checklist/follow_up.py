@@ -35,6 +35,8 @@ def wait_advice(wait: float) -> Expectation:
             return Finding("", f"expected fills, slow, median and p99, found {dict(row)}")
         if not fills or median is None or late is None:
             return Finding("no fill yet: nothing to advise")
+        if not 0 <= median <= late or not 0 <= slow <= fills:
+            return Finding("", f"times that cannot be: {dict(row)}")
         seen = f"{fills:g} fills, median {median:.2f} s, 99 % within {late:.2f} s, {slow:g} over {wait:g} s: "
         return Finding(seen + _advice(fills, late, wait))
 
@@ -74,8 +76,12 @@ def holds_up() -> Expectation:
 
     def test(found: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in found.rows if not row.get("recovered")]
-        seconds = [venue_answers.number(row.get("seconds")) or 0.0 for row in found.rows]
-        seen = f"{len(found.rows)} outages" + (f", the longest {max(seconds):.0f} s" if seconds else "")
+        seconds = [venue_answers.number(row.get("seconds")) for row in found.rows]
+        if any(length is None or length < 0 for length in seconds):
+            return Finding("", f"an outage whose length is no number, or below zero: {list(found.rows)}")
+        seen = f"{len(found.rows)} outages" + (
+            f", the longest {max(filter(None, seconds), default=0):.0f} s" if seconds else ""
+        )
         return Finding(seen, f"not over: since {', '.join(lasting)}" if lasting else None)
 
     return over_each("every outage has ended", test)
@@ -108,7 +114,7 @@ def guard_projection() -> Expectation:
             venue_answers.number(counted.get("tick_seconds")),
         )
         top = venue_answers.inner(plan, "Plan")
-        if took is None or rows is None or every is None or every <= 0 or not top:
+        if took is None or rows is None or every is None or every <= 0 or min(took, rows) < 0 or not top:
             return Finding("", f"expected a plan with its time, rows and tick_seconds, found {took}, {rows}, {every}")
         return Finding(f"{took:.2f} ms for {rows:g} rows ({_scans(top)}); {_projected(took, rows, every)}")
 

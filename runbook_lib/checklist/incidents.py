@@ -54,6 +54,15 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
     raise ConfigError(f"no symptom {symptom!r} on the incident sheet: {nearest(wanted, SHEET)}")
 
 
+def concerned(symptom: str) -> Expectation:
+    """The incident concerns one deployment, which is named or the only one; or the whole platform, and no one alone.
+
+    Acting on the newest could stop somebody else's deployment while the one that is meant goes on.
+    """
+    everywhere = symptom.strip().lower() in {word for name in PLATFORM_WIDE for word in (name, SHEET[name][0].lower())}
+    return rows() if everywhere else rows(1)
+
+
 def paused(kind: str) -> Expectation:
     """The command was obeyed and the deployment is paused, or has gone further. Reply: `command_state`."""
     return reply(kind=kind, seconds=not_null, status=one_of(*FENCED))
@@ -242,6 +251,8 @@ SHEET: dict[str, tuple[str, Row]] = {
     "stop everything": ("Need to stop everything platform-wide", _everything),
 }
 
+
+PLATFORM_WIDE = ("cron secret", "stop everything")  # whose first action is for no deployment alone
 
 # --- evidence -------------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.steps.phase import Phase
 
+LONGEST = 181.0  # days: the venue's own limit of 180, and a day for clocks
 AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner would lose the venue in the first weeks
 
 
@@ -111,6 +112,8 @@ def holds_at_most(usd: float) -> Expectation:
         if not isinstance(held, list) or worth is None:
             return Finding("", f"expected assetPositions with their value, found {held}")
         seen = f"positions worth ${worth:.2f}"
+        if worth < 0:
+            return Finding(seen, f"{seen}: a value below zero cannot be")
         return Finding(seen, None if worth <= usd else f"{seen}, at most ${usd:g} for an experiment")
 
     return over_each(f"positions worth at most ${usd:g}", test)
@@ -167,6 +170,8 @@ def agent_known(agent: str, master: str) -> Expectation:
         seen = f"valid for {days:.0f} days"
         if master_of != master.lower():
             return Finding(seen, f"userRole of {agent}: expected agent of {master}, found {dict(_first(replies[1]))}")
+        if days > LONGEST:
+            return Finding(seen, f"{seen}: the venue approves for at most {LONGEST - 1:.0f} days, so this is no time")
         return Finding(seen, None if days >= AGENT_DAYS else f"{seen}, at least {AGENT_DAYS:.0f} are needed")
 
     return over_all("the venue knows the agent", test)

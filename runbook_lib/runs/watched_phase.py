@@ -88,6 +88,10 @@ class Lookout:
             raise StepPending(f"{number} has not been seen yet")
         return self._replies[number][index]
 
+    def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
+        """One column of the first row of such a reply."""
+        return self.reply(number, index).value(column)
+
     def head(self) -> None:
         """Show nothing."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from runbook_lib.checklist import first_day
@@ -71,3 +73,41 @@ def test_a_fill_that_no_row_tells_of_is_named_once_a_row_could_have_been_written
 def test_gaps_are_of_ticks_or_of_reconciliations():
     with pytest.raises(ConfigError, match="tick or reconciled"):
         first_day.gaps("heartbeat", 1, "2026-11-22T00:00:00Z", "now")
+
+
+LIVE = answer({"wallet": "0xw1", "agent": "0xa1"}, {"wallet": "0xw2", "agent": "0xa2"})
+
+
+def test_the_agents_of_all_live_deployments_are_asked_for_and_each_is_named():
+    asked = [(question.json["type"], question.json["user"]) for question in first_day.agent_questions(LIVE)]
+    assert asked == [("extraAgents", "0xw1"), ("userRole", "0xa1"), ("extraAgents", "0xw2"), ("userRole", "0xa2")]
+
+    until = (time.time() + 90 * 86400) * 1000
+    known = (answer({"address": "0xa1", "validUntil": until}), answer({"role": "agent", "data": {"user": "0xw1"}}))
+    gone = (answer(), answer({"role": "missing"}))
+    assert judged(first_day.agents_known(answer(LIVE.rows[0])), *known).complaint is None
+    assert "0xa2: extraAgents of 0xw2 does not list" in judged(first_day.agents_known(LIVE), *known, *gone).complaint
+
+
+def test_the_fills_of_every_live_wallet_need_a_row():
+    assert [question.json["user"] for question in first_day.fill_questions(LIVE)] == ["0xw1", "0xw2"]
+    fill = {"cloid": "0x9", "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 1_000_000}
+    replies = (answer({"cloid": "0x1"}), Reply(at=2000.0), Reply(rows=(fill,), at=2000.0))
+    assert "order 9" in judged(first_day.fills_have_rows(10.0), *replies).complaint
+
+
+def test_a_fill_of_the_far_future_needs_a_row_too():
+    fill = {"cloid": None, "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 9_000_000}
+    assert judged(first_day.fills_have_rows(10.0), answer(), Reply(rows=(fill,), at=1000.0)).complaint
+
+
+@pytest.mark.parametrize("accounts", ["-5.0", "NaN"])
+def test_an_amount_below_zero_or_no_number_is_no_sum(accounts):
+    money = (answer(text='"default"'), answer({**PERP, "marginSummary": {"accountValue": accounts}}), answer({}))
+    assert judged(first_day.most_lost(110), *money, answer({"risk": RISK})).complaint
+
+
+def test_spending_below_zero_is_complained_of():
+    for live, total, used in ((-0.1, 1, 0), (1, 0.9, 1), (0.1, 0.1, -0.1)):
+        rows, key = answer({"live_usd": live, "all_usd": total}), answer({"usage_monthly": used, "limit": 10})
+        assert "cannot be" in judged(first_day.spending_confirmed(), rows, key).complaint

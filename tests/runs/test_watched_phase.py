@@ -84,6 +84,15 @@ def test_what_could_not_be_looked_at_is_unknown_whatever_the_reason(watching):
     assert words(watching(a=f'phase.check("9.1a", "t", {broken}, expect=1, fix="f")')()) == {"9.1a": "unknown"}
 
 
+def test_a_cell_reads_what_an_earlier_one_saw(watching):
+    again = (
+        'phase.check("9.1b", "t", sql("select %(x)s as x", x=phase.value("9.1a", "x")), expect=value(1, "x"), fix="f")'
+    )
+    look = watching(a='sql("select 1 as x")', b=again)
+
+    assert words(look())["9.1b"] == "quiet"
+
+
 def test_a_service_that_does_not_answer_is_asked_once_in_a_round(watching, chosen):
     nobody = chosen.database.model_copy(update={"url": "postgresql://postgres@127.0.0.1:9/postgres"})
     look = watching(a=DATED, b=DATED.replace("12:00", "11:00"))

@@ -21,7 +21,7 @@ LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2c"): (17, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
     ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
-    ("phase_3_dry_runs", "3.0a"): (16, "one statement: deployment, Skill, agent, and who shares the wallet"),
+    ("phase_3_dry_runs", "3.0a"): (17, "one statement: deployment, Skill, agent, and who shares the wallet"),
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
     ("phase_3_dry_runs", "3.1c"): (18, "what the guard did and that the runner ticked, judged together"),
     ("phase_3_dry_runs", "3.2k"): (17, "who was marked, and who must not be, judged together"),
@@ -39,6 +39,11 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
 }
 
 READING = ("phase.reply", "phase.value", "phase.undo")  # what a cell asks of an earlier step
+OURS = re.compile(r"%\((?:began|since)\)s|\b(?:\w+_)?id(?:::text)? = %\(")  # what tells our rows from others'
+# Steps that may look at the newest row of anybody, and why.
+NEWEST = {
+    ("diagnose_boot", "1.6a"): "it only looks, shows which deployment it took, and takes another by -p deployment"
+}
 MEASURED = re.compile(r"seconds|_ms$|_usd$|_pct$")  # columns that hold a duration or an amount
 KEY = "{key}"  # what an act's command holds of its step
 KEYED = ("send_command(",)  # commands of the library that carry it
@@ -167,6 +172,24 @@ def bounds(notebook: Notebook) -> Iterator[str]:
                     yield f"cell {cell.place}: {name}={ast.unparse(bound)} has no upper end: write between(…)"
 
 
+def ours(notebook: Notebook) -> Iterator[str]:
+    """A row is found by an id or since this run began: the newest may be somebody else's."""
+    for cell in notebook.code:
+        step = next((call.number for call in cell.steps if call.number), "")
+        for text in texts(cell.tree):
+            newest = re.search(r"order by[^)]*\blimit 1\b", text, re.IGNORECASE)
+            if newest and not OURS.search(text) and (notebook.name, step) not in NEWEST:
+                yield f"cell {cell.place}: {newest[0]!r} takes the newest of everybody's: name an id, or began(phase)"
+
+
+def addresses(notebook: Notebook) -> Iterator[str]:
+    """Addresses are compared whatever their case: the platform may store them with capitals."""
+    for cell in notebook.code:
+        for text in texts(cell.tree):
+            if found := re.search(r"(?<![(\w.])(?:\w+\.)?(?:agent_)?address\s*(?:=|<>)", text):
+                yield f"cell {cell.place}: {found[0]!r} compares an address with its case: write lower(…)"
+
+
 def once(notebook: Notebook) -> Iterator[str]:
     """An act cannot take effect twice: it carries its key, or a proof, or says that repeating leaves the same state."""
     for cell, call in notebook.steps:
@@ -201,4 +224,4 @@ def idle_exceptions(notebooks: list[Notebook]) -> Iterator[str]:
             yield f"MORE_CELLS: {name} has {sizes.get(name, 0)} code cells, allowed {allowed} for {reason!r}"
 
 
-RULES: tuple[Rule, ...] = (narrative, one_step, length, numbers, mentions, fixes, judged, bounds, once)
+RULES: tuple[Rule, ...] = (narrative, one_step, length, numbers, mentions, fixes, judged, bounds, ours, addresses, once)

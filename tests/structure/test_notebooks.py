@@ -212,6 +212,8 @@ BAD = [
     (step_rules.bounds, "check", CHECK.replace("rows(1)", "reply(n=at_most(1))"), {}, "no lower end"),
     (step_rules.bounds, "check", CHECK.replace("rows(1)", "each(seconds_stale=at_least(1))"), {}, "no upper end"),
     (step_rules.bounds, "check", CHECK.replace("rows(1)", "value(at_least(1), 'cap_usd')"), {}, "no upper end"),
+    (step_rules.ours, "check", CHECK.replace("select 1", "select id from t order by at limit 1"), {}, "the newest of"),
+    (step_rules.addresses, "check", CHECK.replace("select 1", "select 1 from w where w.address = 'a'"), {}, "its case"),
     (step_rules.once, "act", ACT.replace("{key}", "1"), {}, "act 7.2a has no {key}"),
     (step_rules.once, "act", ACT.replace("{key}", "1").replace("undo=", "repeatable=False, undo="), {}, "no {key}"),
     (step_rules.once, "act", ACT.replace("{key}", "1").replace("undo=", "proof=None, undo="), {}, "no {key}"),
