@@ -117,7 +117,7 @@ PUBLIC = {
     "checklist.platform": (
         "applied",
         "halt_line",
-        "halt_record",
+        "halted",
         "image_tag",
         "owned_machines",
         "pinned_image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SECTION = "1.6"  # the checklist's, of whose failures a boot can die
 SHOWN = 15  # lines that an unknown failure shows
 BEFORE = timedelta(minutes=1)  # what the web app logged so long before the deployment's row may be about it
+WRONG = re.compile(r"error|fail|fatal|exception|refused|denied|panic", re.IGNORECASE)  # words of a line that tells why
 BOOTED = "entering tick loop"  # whatever went wrong before this line has been overcome
 
 
@@ -85,12 +87,19 @@ def known_cause(deployment: Reply) -> Expectation:
                 return Finding(f"{symptom.name} (in {line.place}): {symptom.cause} Fix: {symptom.fix}{back}")
             if line.decisive or BOOTED in line.text:
                 break
-        shown = "".join(f"\n  {line}" for line in lines[-SHOWN:])
         # A place that does not answer is no reason to keep the others' evidence back.
-        shown += "".join(f"\n  not read: {answer.error}" for answer in replies if answer.error is not None)
+        shown = _shown(lines) + "".join(f"\n  not read: {answer.error}" for answer in replies if answer.error is not None)
         return Finding("", f"unknown: none of the last of {len(lines)} lines is a known symptom{shown}")
 
     return Expectation("a known symptom", test)
+
+
+def _shown(lines: Sequence[Line]) -> str:
+    """The last lines, and of those before them the newest that decides and the newest that tells of an error."""
+    early, late = lines[:-SHOWN], lines[-SHOWN:]
+    decisive = [line for line in early if line.decisive][-1:]
+    errors = [line for line in early if WRONG.search(line.text)][-1:]
+    return "".join(f"\n  {line}" for line in dict.fromkeys(sorted([*decisive, *errors, *late])))
 
 
 def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
+HALT_RECORD = re.compile(r"[^/\s]+/[^/\s]+_halt\S*")  # a halt, and its undoing, names its record last
+OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a part that did not pass
 
 
 def push_migrations(version: str) -> Shell:
@@ -159,7 +161,18 @@ def halt_line(settings: Settings) -> Shell:
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 
-halt_record = text(r"[^/\s]+/[^/\s]+_halt\S*", "the record of the halt")  # a halt, and its undoing, names it last
+def halted() -> Expectation:
+    """A halt, or its undoing, ended well and names its record; else each part that failed or is unknown is told."""
+
+    def test(found: Reply) -> Finding:
+        record = HALT_RECORD.search(found.text)
+        if found.error is None and found.status == 0 and record:
+            return Finding(record[0])
+        open_parts = [" ".join(line.split()) for line in found.text.splitlines() if OPEN_PART.match(line)]
+        said = "; ".join(open_parts) or found.error or f"no record of the halt is named in {found.text[-200:]!r}"
+        return Finding(record[0] if record else "", f"exit {found.status}: {said}")
+
+    return over_each("every part of the halt passed, and its record is named", test, errors_allowed=True)
 
 
 def unhalt_line(settings: Settings) -> Shell:

@@ -96,6 +96,19 @@ def test_what_a_decisive_unknown_line_hides_is_not_taken_for_the_cause() -> None
     assert wrong.index("no mark price") < wrong.index("never seen")
 
 
+def test_the_line_that_decides_and_the_newest_error_are_shown_however_many_lines_follow() -> None:
+    early = (wrote(1, "runner_fatal: nobody has seen this", decisive=True), wrote(2, "tick failed: odd"))
+    _, complaint = cause(*(fly(10 + n, f"line {n}") for n in range(40)), database=early)
+    assert "nobody has seen this" in complaint and "tick failed: odd" in complaint
+    assert "line 39" in complaint and "line 1\n" not in complaint
+
+
+def test_an_exit_is_read_in_either_of_its_two_places() -> None:
+    nested = machine(killed=True)
+    nested["events"][0]["request"] = {"MonitorEvent": nested["events"][0]["request"]}
+    assert "machine out of memory" in cause(nested)[0] == cause(machine(killed=True))[0]
+
+
 def test_a_failure_before_a_boot_that_succeeded_is_overcome() -> None:
     seen, wrong = cause(fly(1, WRONG_PASSWORD), fly(2, "live-runner: status=running; entering tick loop"))
     assert seen == "" and wrong.startswith("unknown")

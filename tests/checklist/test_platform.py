@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.checklist.platform import (
     applied,
+    halted,
     image_tag,
     migration_files,
     owned_machines,
@@ -386,3 +387,20 @@ def test_what_runs_the_sweep_is_asked_where_the_profile_says(
     assert can_fail(sweep_runs(chosen), of(good))
     assert all(complaint(sweep_runs(chosen), of(row)) for row in bad)
     assert complaint(sweep_runs(chosen), of())
+
+
+HALT = (
+    "   0.4 s  passed   Switch off\n   9.1 s  failed   Machine m1  still started\n  30.0 s  unknown  Flat  no answer\n"
+)
+
+
+def test_a_halt_that_did_not_pass_names_the_parts_that_did_not_and_not_the_end_of_its_output():
+    output = f"{HALT}failed\nrecord /r/rehearsal/2026_halt\nseal   ab\nwhat failed is done by hand\n"
+    complaint = halted().judge([Reply(status=1, error="exit 1: by hand", text=output)]).complaint
+    assert complaint == "exit 1: 9.1 s failed Machine m1 still started; 30.0 s unknown Flat no answer"
+
+
+def test_a_halt_that_passed_names_its_record_and_one_without_is_complained_of():
+    passed = halted().judge([Reply(status=0, text="record /r/rehearsal/2026_halt\n")])
+    assert (passed.complaint, passed.seen) == (None, "rehearsal/2026_halt")
+    assert "no record" in halted().judge([Reply(status=0, text="passed")]).complaint

@@ -85,9 +85,7 @@ def test_what_could_not_be_looked_at_is_unknown_whatever_the_reason(watching):
 
 
 def test_a_cell_reads_what_an_earlier_one_saw(watching):
-    again = (
-        'phase.check("9.1b", "t", sql("select %(x)s as x", x=phase.value("9.1a", "x")), expect=value(1, "x"), fix="f")'
-    )
+    again = 'phase.check("9.1b", "t", sql("select %(x)s as x", x=phase.value("9.1a", "x")), expect=rows(1), fix="f")'
     look = watching(a='sql("select 1 as x")', b=again)
 
     assert words(look())["9.1b"] == "quiet"
