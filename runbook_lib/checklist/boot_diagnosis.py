@@ -88,7 +88,9 @@ def known_cause(deployment: Reply) -> Expectation:
             if line.decisive or BOOTED in line.text:
                 break
         # A place that does not answer is no reason to keep the others' evidence back.
-        shown = _shown(lines) + "".join(f"\n  not read: {answer.error}" for answer in replies if answer.error is not None)
+        shown = _shown(lines) + "".join(
+            f"\n  not read: {answer.error}" for answer in replies if answer.error is not None
+        )
         return Finding("", f"unknown: none of the last of {len(lines)} lines is a known symptom{shown}")
 
     return Expectation("a known symptom", test)
