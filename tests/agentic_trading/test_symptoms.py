@@ -86,6 +86,9 @@ SAID = [
     ),
     ("production.yaml: database.url: port 6543 is a transaction pooler", "", "transaction pooler"),
     ('relation "public.mainnet_orders" does not exist', "0.2e", "unknown table"),
+    ("permission denied for table agent_logs", "1.6", "no grant on a table"),
+    ("permission denied for sequence agent_logs_id_seq", "", "no grant on a table"),
+    ("service_role_lacks=insert (expected '') in name=agent_logs", "0.1l", "no grant on a table"),
     ('relation "supabase_migrations.schema_migrations" does not exist', "0.1h", "unknown table"),
     ('column "agent_key" does not exist', "1.3", "unknown column"),
     # the checklist's table of boot failures, 1.6
@@ -116,7 +119,7 @@ SAID = [
     ("failed to get manifest: manifest unknown", "1.3", "image not in the registry"),
     ("column a.vault_key_id does not exist", "0.2c", "unknown column"),
     ("function public.get_hyperliquid_agent_secret(uuid) does not exist", "0.2d", "unknown function"),
-    ("permission denied for table agent_commands", "0.1k", "permission denied"),
+    ("permission denied for schema auth", "0.1k", "permission denied"),
     ("permission denied to create extension", "0.1g", "permission denied"),
     ("must be owner of table agent_commands", "0.1g", "permission denied"),
     ("canceling statement due to statement timeout", "0.1h", "statement too slow"),

@@ -410,6 +410,25 @@ def test_users_see_their_own_rows_only(owner):
     assert owner.execute("select user_id from public.skills").fetchall() == [(mine,)]
 
 
+def test_a_new_table_is_closed_to_the_roles_of_the_api_until_a_migration_grants(owner):
+    """As the vendor's projects are since 2026; a connection as postgres sees nothing of it."""
+    owner.execute("create table public.later (id bigserial primary key)")
+    for role in ("anon", "authenticated", "service_role"):
+        for privilege in ("select", "insert", "update", "delete", "truncate"):
+            assert not value(owner, f"select has_table_privilege('{role}', 'public.later', '{privilege}')")
+        assert not value(owner, f"select has_sequence_privilege('{role}', 'public.later_id_seq', 'usage')")
+
+
+def test_the_migrations_grant_the_runner_all_rows_and_the_web_none_without_a_policy(owner):
+    lacking = owner.execute("""
+        select c.relname, p from pg_class c, unnest(array['select', 'insert', 'update', 'delete']) p
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+        and (not has_table_privilege('service_role', c.oid, p) or has_table_privilege('anon', c.oid, p)
+             or has_table_privilege('authenticated', c.oid, p) and not c.relrowsecurity and p <> 'select')
+    """).fetchall()
+    assert lacking == []
+
+
 def test_every_table_of_users_has_row_level_security(owner):
     """Whatever hangs off a user or a deployment is closed; only the data plane is open."""
     open_tables = owner.execute("""

@@ -31,14 +31,11 @@ create schema if not exists vault;
 grant usage, create on schema public to postgres with grant option;
 grant usage on schema public to anon, authenticated, service_role, runbook_reader;
 
--- On Supabase whatever postgres creates in public is open to the API roles unless a migration closes it:
--- that is why revoking a function from public alone leaves it executable by anon.
-alter default privileges for role postgres in schema public
-  grant all on tables to anon, authenticated, service_role;
+-- Since 2026 the API roles get no privilege on new tables and sequences (Supabase's changelog 45329: new projects from
+-- 30 May, all from 30 October): a migration must grant what they need. Functions are open to them as ever: that is
+-- why revoking one from public alone leaves it executable by anon.
 alter default privileges for role postgres in schema public
   grant all on functions to anon, authenticated, service_role;
-alter default privileges for role postgres in schema public
-  grant all on sequences to anon, authenticated, service_role;
 alter default privileges for role postgres
   grant select on tables to runbook_reader;
 alter default privileges for role postgres
