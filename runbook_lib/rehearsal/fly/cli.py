@@ -1,4 +1,4 @@
-"""Stand in for the ``fly`` command line in what only it does: building an image and pushing it.
+"""Stand in for the ``fly`` command line: building an image and pushing it, and what fixes advise for machines.
 
 Runs as a script on the bare standard library (``python -I -S cli.py``), so that it starts fast. The folder of the
 rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
@@ -71,12 +71,101 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
         connection.close()
 
 
-def find_app(name: str) -> None:
-    """End with the API's error unless the token may use the app."""
-    headers = {"Authorization": f"Bearer {token()}"}
-    status, raw = send(address("fly"), "GET", f"/v1/apps/{name}", None, headers)
-    if status != 200:
+def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the Machines API; end with its error."""
+    content = None if body is None else json.dumps(body).encode()
+    status, raw = send(address("fly"), method, path, content, {"Authorization": f"Bearer {token()}"})
+    if status >= 400:
         fail(json.loads(raw)["error"])
+    return json.loads(raw or b"null")
+
+
+# -- machines, secrets, logs
+
+
+def machines_of(app: str) -> list[dict[str, Any]]:
+    machines: list[dict[str, Any]] = ask("GET", f"/v1/apps/{app}/machines")
+    return machines
+
+
+def app_of(options: argparse.Namespace) -> str:
+    """Return the app that was named, else the one that has the machine: flyctl looks it up as well."""
+    if options.app:
+        return str(options.app)
+    for app in ask("GET", "/v1/apps")["apps"]:
+        if options.id in [machine["id"] for machine in machines_of(app["name"])]:
+            return str(app["name"])
+    fail(f"could not get machine {options.id}: machine not found")
+
+
+def list_machines(options: argparse.Namespace) -> None:
+    machines = machines_of(options.app)
+    if options.json:
+        say(json.dumps(machines, indent=4))
+    elif not machines:
+        say(f"No machines are available on this app {options.app}")
+    else:
+        lines = [f"{m['id']}\t{m['name']}\t{m['state']}\t{m['region']}" for m in machines]
+        say("\n".join(["ID\tNAME\tSTATE\tREGION", *lines]))
+
+
+def change_machine(options: argparse.Namespace) -> None:
+    """Start, stop or restart a machine."""
+    app, body = app_of(options), {}
+    if options.command == "stop" and options.signal:
+        body = {"signal": options.signal}
+    ask("POST", f"/v1/apps/{app}/machines/{options.id}/{options.command}", body)
+    done = {"start": "has been started", "stop": "has been successfully stopped", "restart": "restarted successfully!"}
+    say(f"{options.id} {done[options.command]}")
+
+
+def destroy_machine(options: argparse.Namespace) -> None:
+    app, force = app_of(options), "?kill=true" if options.force else ""  # the older name of force, which flyctl sends
+    ask("DELETE", f"/v1/apps/{app}/machines/{options.id}{force}")
+    say(f"{options.id} has been destroyed")
+
+
+def update_machine(options: argparse.Namespace) -> None:
+    """Give a machine other environment variables: a new version of it, which takes the app's secrets of now."""
+    app = app_of(options)
+    config = ask("GET", f"/v1/apps/{app}/machines/{options.id}")["config"]
+    config["env"] = {**(config.get("env") or {}), **pairs(options.env)}
+    ask("POST", f"/v1/apps/{app}/machines/{options.id}", {"config": config})
+    say(f"Machine {options.id} updated successfully!")
+
+
+def list_secrets(options: argparse.Namespace) -> None:
+    secrets = ask("GET", f"/v1/apps/{options.app}/secrets")["secrets"]
+    shown = [{"name": secret["name"], "digest": secret["digest"], "status": "Unknown"} for secret in secrets]
+    text = "\n".join(["NAME\tDIGEST", *(f"{secret['name']}\t{secret['digest']}" for secret in shown)])
+    say(json.dumps(shown, indent=4) if options.json else text)
+
+
+def set_secrets(options: argparse.Namespace) -> None:
+    """Set secrets; machines that were made through the API do not notice."""
+    ask("POST", f"/v1/apps/{options.app}/secrets", {"values": pairs(options.pairs)})
+    text = "Secrets have been staged, but not set on VMs."
+    say(f"{text} Deploy or update machines in this app for the secrets to take effect.")
+
+
+def pairs(texts: list[str]) -> dict[str, str]:
+    """Read ``NAME=value`` texts."""
+    for text in texts:
+        if "=" not in text:
+            fail(f"'{text}': must be in the format NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def show_logs(options: argparse.Namespace) -> None:
+    """Write the newest lines; a stand-in follows nothing."""
+    query = f"?instance={options.instance}" if options.instance else ""
+    headers = {"Authorization": f"FlyV1 {token()}"}
+    status, raw = send(address("fly_logs"), "GET", f"/api/v1/apps/{options.app}/logs{query}", None, headers)
+    reply = json.loads(raw)
+    if status != 200:
+        fail(reply["error"])
+    for line in (entry["attributes"] for entry in reply["data"]):
+        say(f"{line['timestamp']} app[{line['instance']}] {line['region']} [{line['level']}]{line['message']}")
 
 
 # -- building
@@ -100,7 +189,7 @@ def deploy(options: argparse.Namespace) -> None:
     for path, what in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
         if not Path(path).is_file():
             fail(f"failed loading {what}: stat {path}: no such file or directory")
-    find_app(options.app)
+    ask("GET", f"/v1/apps/{options.app}")
     say("==> Verifying app config\n--> Verified app config\n==> Building image")
     files = build(Path(options.dockerfile))
     tag = "deployment-" + "".join(secrets.choice(CROCKFORD) for _ in range(26))
@@ -177,18 +266,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fly", description=__doc__, allow_abbrev=False)
     groups = parser.add_subparsers(required=True, metavar="command")
     groups.add_parser("version").set_defaults(run=version)
-    staged = groups.add_parser("secrets").add_subparsers(required=True).add_parser("deploy")
-    staged.set_defaults(run=deploy_secrets)
-    built = groups.add_parser("deploy", allow_abbrev=False)
-    built.set_defaults(run=deploy)
-    for command in (staged, built):
-        command.add_argument("--app", "-a", required=True)
+    _secret_commands(groups.add_parser("secrets").add_subparsers(required=True))
+    _machine_commands(groups.add_parser("machines", aliases=["machine", "m"]).add_subparsers(required=True))
+    logs = _command(groups, "logs", show_logs)
+    logs.add_argument("--machine", "--instance", "-m", "-i", dest="instance")
+    logs.add_argument("--no-tail", "-n", action="store_true")
+    built = _command(groups, "deploy", deploy)
     built.add_argument("--config", "-c", default="fly.toml")
     built.add_argument("--dockerfile", default="Dockerfile")
     for flag in ("--remote-only", "--build-only", "--push"):
         built.add_argument(flag, action="store_true")
     options = parser.parse_args()
     options.run(options)
+
+
+def _secret_commands(commands: Any) -> None:
+    _command(commands, "deploy", deploy_secrets)
+    _command(commands, "list", list_secrets).add_argument("--json", "-j", action="store_true")
+    _command(commands, "set", set_secrets).add_argument("pairs", nargs="+")
+
+
+def _machine_commands(commands: Any) -> None:
+    _command(commands, "list", list_machines).add_argument("--json", "-j", action="store_true")
+    for name in ("start", "stop", "restart"):
+        changed = _command(commands, name, change_machine, machine=True)
+        changed.set_defaults(command=name)
+        changed.add_argument("--signal", "-s")
+    _command(commands, "destroy", destroy_machine, machine=True).add_argument("--force", "-f", action="store_true")
+    updated = _command(commands, "update", update_machine, machine=True)
+    updated.add_argument("--env", "-e", action="append", default=[])
+    updated.add_argument("--yes", "-y", action="store_true")
+
+
+def _command(commands: Any, name: str, run: Any, *, machine: bool = False) -> argparse.ArgumentParser:
+    """Add a command that is about an app, or about a machine, whose app can be found."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    parser.add_argument("--app", "-a", required=not machine)
+    if machine:
+        parser.add_argument("id")
+    return parser
 
 
 if __name__ == "__main__":

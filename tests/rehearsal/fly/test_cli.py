@@ -1,11 +1,14 @@
 """The stand-in of the fly command, as the runbook runs it: first on the PATH of a rehearsal."""
 
+import base64
+import json
 import os
 import re
 import subprocess
 import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.rehearsal.conftest import client
@@ -75,3 +78,55 @@ def test_a_build_from_inside_the_app_finds_no_such_file(fly, app):
     assert "failed to compute cache key" in lost.stderr
     assert "no such file" in lost.stderr
     assert "no such file" in elsewhere.stderr
+
+
+# -- machines, secrets, logs
+
+
+@pytest.fixture
+def machine(rehearsal, app):
+    """A machine whose process waits; its id."""
+    with client(rehearsal, "fly", "FLY_API_TOKEN") as api:
+        basic = base64.b64encode(f"x:{rehearsal.environment['FLY_API_TOKEN']}".encode()).decode()
+        manifest = f"{rehearsal.addresses['registry']}/v2/{app}/manifests/test"
+        httpx.put(manifest, content=b"{}", headers={"Authorization": f"Basic {basic}"}).raise_for_status()
+        config = {"image": f"registry.fly.io/{app}:test", "env": {"A": "1"}, "restart": {"policy": "no"}}
+        made = api.post(f"/v1/apps/{app}/machines", json={"config": config, "skip_launch": True})
+        made.raise_for_status()
+        yield made.json()["id"]
+        api.delete(f"/v1/apps/{app}/machines/{made.json()['id']}", params={"force": "true"})
+
+
+def test_machines_are_listed_as_the_api_has_them(fly, app, machine):
+    [listed] = json.loads(fly("machines", "list", "-a", app, "--json").stdout)
+    assert (listed["id"], listed["config"]["env"]) == (machine, {"A": "1"})
+    assert machine in fly("machine", "list", "-a", app).stdout
+
+
+def test_an_app_without_machines_says_so(fly, app):
+    assert fly("machines", "list", "-a", app).stdout == f"No machines are available on this app {app}\n"
+
+
+def test_a_machine_is_updated_and_destroyed_as_fixes_advise(fly, app, machine):
+    assert "updated successfully" in fly("machines", "update", machine, "--env", "B=2", "-a", app, "--yes").stdout
+    [listed] = json.loads(fly("machines", "list", "-a", app, "--json").stdout)
+    assert listed["config"]["env"] == {"A": "1", "B": "2"}
+    assert fly("machines", "destroy", machine, "--force").stdout == f"{machine} has been destroyed\n"
+    assert "No machines" in fly("machines", "list", "-a", app).stdout
+
+
+def test_a_machine_that_nobody_has_is_not_found(fly, app):
+    refused = fly("machines", "stop", "0000000000", "--signal", "SIGKILL")
+    assert (refused.returncode, "machine not found" in refused.stderr) == (1, True)
+
+
+def test_secrets_are_set_and_listed_by_digest(fly, app):
+    assert "staged" in fly("secrets", "set", "KEY=value=1", "-a", app).stdout
+    [listed] = json.loads(fly("secrets", "list", "-a", app, "--json").stdout)
+    assert (listed["name"], "value" in listed) == ("KEY", False)
+    assert "NAME=VALUE" in fly("secrets", "set", "KEY", "-a", app).stderr
+
+
+def test_logs_come_from_the_host_that_has_them(fly, app, machine):
+    assert fly("logs", "-a", app, "-i", machine, "--no-tail").returncode == 0
+    assert fly("logs", "-a", app, token="wrong").returncode == 1

@@ -240,6 +240,8 @@ def test_postgres_makes_changes_and_deletes_secrets_only_through_the_functions(o
         "permission denied for function _crypto_aead_det_noncegen"
     )
     assert refused(owner, "update vault.secrets set name = 'x'") == "permission denied for table secrets"
+    owner.execute("select vault.update_secret(%s, null)", [secret])
+    assert value(owner, "select decrypted_secret from vault.decrypted_secrets where id = %s", secret) == "first"
     owner.execute("select vault.update_secret(%s, 'second')", [secret])
     shown = owner.execute(
         "select name, decrypted_secret, key_id, length(nonce) from vault.decrypted_secrets"

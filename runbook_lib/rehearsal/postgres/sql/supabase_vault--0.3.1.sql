@@ -115,12 +115,13 @@ set search_path = ''
 as $$
 begin
   update vault.secrets as kept set
-    secret = coalesce(encode(
+    -- nothing to encrypt: the secret stays, and only its name or its description changes
+    secret = case when new_secret is null then kept.secret else encode(
       vault._crypto_aead_det_encrypt(
         convert_to(new_secret, 'utf8'), convert_to(kept.id::text, 'utf8'), 0, 'pgsodium'::bytea, kept.nonce
       ),
       'base64'
-    ), kept.secret),
+    ) end,
     name = coalesce(new_name, kept.name),
     description = coalesce(new_description, kept.description),
     updated_at = now()
