@@ -60,7 +60,9 @@ class Fault:
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
     method: str = "*"
-    asks: str = "*"  # a shell pattern, matched against ``type`` in the JSON of a request: every question has one path
+    # a shell pattern, matched against ``type`` in the JSON of a request, and the ``dex`` if it names one behind it:
+    # every question has one path, and ``clearinghouseState xyz`` is about another book than ``clearinghouseState``
+    asks: str = "*"
     kind: str = "status"
     status: int = 500
     body: Any = None
@@ -185,7 +187,9 @@ async def _asked(receive: Receive) -> tuple[str, Receive]:
         question = json.loads(body or b"null")
     except ValueError:
         question = None
-    return str(question.get("type")) if isinstance(question, dict) else "", replay
+    if not isinstance(question, dict):
+        return "", replay
+    return f"{question.get('type')} {question.get('dex') or ''}".rstrip(), replay
 
 
 async def _drip(send: Send, seconds: float) -> None:

@@ -129,6 +129,16 @@ def test_a_drip_begins_and_does_not_end(rehearsal):
         assert [next(pieces) for _ in range(3)] == [b" "] * 3
 
 
+def test_one_book_of_many_is_chosen_by_its_name(rehearsal):
+    question = {"type": "clearinghouseState", "user": "0x" + "ab" * 20}
+    with (
+        fault(rehearsal, service="hyperliquid", kind="null", asks="clearinghouseState xyz"),
+        client(rehearsal, "hyperliquid") as venue,
+    ):
+        main, other = [venue.post("/info", json=question | {"dex": dex}).json() for dex in ("", "xyz")]
+    assert main["assetPositions"] == [] and other is None
+
+
 def test_one_question_of_many_at_one_path_is_chosen_by_what_it_asks(rehearsal):
     with (
         fault(rehearsal, service="hyperliquid", kind="null", asks="meta"),
