@@ -18,7 +18,7 @@ from runbook_lib.rehearsal.fly import apps, fly_api, logs_api, registry_api, run
 from runbook_lib.rehearsal.person import gestures, person_api
 from runbook_lib.rehearsal.supabase import management_api
 from runbook_lib.rehearsal.vercel import project, request_log_api, vercel_api
-from runbook_lib.rehearsal.web_app import cron_endpoints
+from runbook_lib.rehearsal.web_app import endpoints
 from runbook_lib.rehearsal.world import http_faults, http_server
 from runbook_lib.rehearsal.world.folders import write_json
 from runbook_lib.rehearsal.world.world import World
@@ -48,7 +48,7 @@ class Assembly:
         # a tick stands for five minutes, so a minute of the venue's limits is a fifth of it
         world.hyperliquid.limits.minute = world.tick / 5
         world.vercel = project.Vercel(world)
-        world.web = cron_endpoints.Web(world)
+        world.web = endpoints.Web(world)
         world.supabase = management_api.Supabase(world)
         world.openrouter = openrouter.OpenRouter(world)
         world.person = gestures.Person(world)
@@ -79,7 +79,7 @@ class Assembly:
             "registry": registry_api.app(world.fly),
             "vercel": vercel_api.app(world.vercel),
             "vercel_logs": request_log_api.app(world.vercel),
-            "web": cron_endpoints.app(world.web),
+            "web": endpoints.app(world.web),
             "supabase": management_api.app(world.supabase),
             "hyperliquid": hyperliquid_api.app(world.hyperliquid),
             "openrouter": openrouter.app(world.openrouter),

@@ -129,7 +129,7 @@ def _second_machine(world: World, broker: str) -> Undo:
     rows = world.query(NEWEST_RUNNING, {"broker": broker})
     if not rows:
         raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")
-    machine = world.web.deploying.start_machine(rows[0]["id"])
+    machine = world.web.deployments.start_machine(rows[0]["id"])
     path = f"/v1/apps/{world.names.fly_app}/machines/{machine}?force=true"
     headers = {"authorization": f"Bearer {world.secret('FLY_API_TOKEN')}"}
     return lambda: world.call("fly", "DELETE", path, headers=headers)

@@ -26,6 +26,7 @@ from runbook_lib.rehearsal.world import http_server
 
 BLOCK = 0.25  # seconds between two looks at the market, and between two pictures on a socket
 IDLE = 60  # seconds of silence after which the venue closes a socket
+MINUTE = "x-rehearsal-minute"  # seconds: a header of ours says how long a rehearsal's minute is
 UNREADABLE = "Failed to deserialize the JSON body into the target type"
 WRONG = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -174,7 +175,7 @@ def app(exchange: Exchange) -> Starlette:
         wake()
         try:
             if not exchange.limits.admit(request.source, limits.weight(request.path, ask)):
-                return JSONResponse(None, 429)  # the venue's own body
+                return JSONResponse(None, 429, {MINUTE: f"{exchange.limits.minute:g}"})  # the body is the venue's own
             reply = answer(request.path, ask)
             exchange.limits.spend(request.source, limits.more(ask, reply))
             return JSONResponse(reply)

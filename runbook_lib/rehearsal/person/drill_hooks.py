@@ -69,6 +69,7 @@ def endpoints(world: World) -> dict[str, Endpoint]:
         return Response(status_code=204)
 
     async def restore(ask: Ask) -> Response:
+        # runners write what they remember: none may outlive the rows it remembers
         await world.fly.close()
         try:
             await run_in_threadpool(world.database.restore, ask.parts["name"])

@@ -33,7 +33,7 @@ def app(person: Person) -> Starlette:
             raise Refusal(404, text)
         try:
             return person.perform(name, **ask.body())
-        except (Declined, psycopg.Error) as problem:
+        except (Declined, psycopg.Error) as problem:  # the person did not, or the platform was not ready
             raise Refusal(409, str(problem)) from problem
         except (KeyError, TypeError) as problem:
             raise Refusal(400, str(problem)) from problem

@@ -70,7 +70,7 @@ def _propose(
         side = "sell" if held[0].size > 0 else "buy"
         closing = {"kind": "close", "symbol": symbol, "side": side, "sizeUsd": held[0].notional, "leverage": 1}
         return closing, f"{symbol} has done what the thesis asked of it: close."
-    if held or (chance > 0.6 and not first):
+    if held or (chance > 0.6 and not first):  # the first tick opens, so that nobody waits for a position
         return None, "Nothing in the market that the thesis asks for: no change."
     return _opening(payload, account, draw), "The thesis finds an entry: open small."
 

@@ -95,13 +95,13 @@ class PaperBroker:
         fee = abs(size) * price * PAPER_FEE
         self.cash -= fee
         total = held.size + size
-        if held.size * size < 0:
+        if held.size * size < 0:  # the other way: it closes first, and may turn over
             closed = min(abs(size), abs(held.size)) * (1 if held.size > 0 else -1)
             self.cash += closed * (price - held.entry_price)
             entry = held.entry_price if held.size * total > 0 else price
         else:
             entry = (held.size * held.entry_price + size * price) / total if total else price
-        if abs(total) * price > 1e-6:
+        if abs(total) * price > 1e-6:  # less is what floats leave behind of a closed position
             self.held[symbol] = Position(symbol, total, entry, price, leverage)
         return fee
 

@@ -75,7 +75,7 @@ def judge(
     for stage in stages:
         for rejection in stage(action, risk, account):
             return rejection
-    limit = risk.get("maxOrdersPerDay")
+    limit = risk.get("maxOrdersPerDay")  # of openings only: a close must never be kept from closing
     if limit is not None and orders_today >= limit and action["kind"] == "open":
         return Rejection("R5_RATE_CAP", f"{orders_today} orders today, maxOrdersPerDay {limit}")
     return None
@@ -88,6 +88,7 @@ def _shape(action: Mapping[str, Any], _: Mapping[str, Any], __: Account) -> Iter
             yield Rejection("R1_SHAPE", f"{key} is {action.get(key)!r}, not one of {', '.join(choices)}")
     for key in ("sizeUsd", "leverage"):
         value = action.get(key)
+        # a model may propose anything: true is an int to Python, and no size
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
             yield Rejection("R1_SHAPE", f"{key} is {value!r}, not a positive number")
 
@@ -114,7 +115,7 @@ def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Accou
         ("R3_EXPOSURE_CAP", "maxTotalExposurePct", result + others),
     ):
         cap = account.equity * float(risk.get(key, 100.0)) / 100
-        if value > cap and result > abs(signed):
+        if value > cap and result > abs(signed):  # what is over its cap already may still shrink
             yield Rejection(rule, f"resulting notional ${value:.2f} over ${cap:.2f} ({key} {risk.get(key)})")
     smallest = max(VENUE_MINIMUM, float(risk.get("minOrderUsd", VENUE_MINIMUM)))
     if abs(size) < smallest:

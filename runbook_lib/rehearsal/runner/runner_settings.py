@@ -62,7 +62,7 @@ class Settings:
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
         if not self.variables.get("SUPABASE_URL") or not password:
             raise Fatal(NO_PASSWORD)
-        self._check_project()
+        self._check_project()  # a host of another project does not resolve; here every host is loopback
         parts = urlsplit(self.addresses["database"])
         place = f"{parts.username or 'postgres'}:{quote(password, safe='')}@{parts.hostname}:{parts.port}"
         return urlunsplit(parts._replace(netloc=place))

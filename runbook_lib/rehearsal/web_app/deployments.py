@@ -11,7 +11,7 @@ from runbook_lib.rehearsal.world.world import World
 COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
 
 
-class Deploying:
+class Deployments:
     """What a signed-in user does with deployments; ``environment`` is the live Vercel deployment's."""
 
     def __init__(self, world: World) -> None:
@@ -26,7 +26,7 @@ class Deploying:
             raise Refusal(403, "live trading is disabled (HYPERLIQUID_LIVE_ENABLED)")
         if broker == MAINNET and agent not in [offered["id"] for offered in self.agents(user)]:
             raise Refusal(409, "authorise an agent wallet first")
-        version = self.world.web.studio.skill(user, skill)["latest_version"]
+        version = self.world.web.skills.skill(user, skill)["latest_version"]
         [row] = self.world.query(
             "insert into public.deployments"
             " (user_id, skill_id, skill_version, broker_kind, hyperliquid_agent_id, status)"
@@ -50,6 +50,7 @@ class Deploying:
         Return its id; raise `Refusal` where Fly refuses.
         """
         environment = self.world.web.environment()
+        # the Marketplace integration sets the one name, an operator the other
         name = "SUPABASE_DB_PASSWORD" if "SUPABASE_DB_PASSWORD" in environment else "POSTGRES_PASSWORD"
         named = {"DEPLOYMENT_ID": deployment} if self.world.web.names_deployments else {}
         config = {
@@ -65,7 +66,7 @@ class Deploying:
         try:
             status, reply = self.world.call("fly", "POST", f"/v1/apps/{app}/machines", body=body, headers=headers)
         except OSError as problem:
-            status, reply = 504, {"error": str(problem)}
+            status, reply = 504, {"error": str(problem)}  # what a gateway makes of a vendor that is silent
         if status != 200:
             raise Refusal(502, f"fly: {status} {reply.get('error') if isinstance(reply, dict) else reply}")
         return str(reply["id"])
@@ -94,7 +95,7 @@ class Deploying:
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
-        if page["status"] in ("stopped", "error"):
+        if page["status"] in ("stopped", "error"):  # nobody listens any more
             raise Refusal(409, f"deployment is {page['status']}")
         return {"command_id": self._queue(deployment, kind, {"reason": reason} if reason else {})}
 

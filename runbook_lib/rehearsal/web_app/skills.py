@@ -25,7 +25,7 @@ STAGES = (("loading", 0), ("running", 5), ("computing_metrics", 95), ("complete"
 STAGE_TIME = 0.05  # seconds a stage is to be seen, at the least
 
 
-class Studio:
+class Skills:
     """What a signed-in user does with Skills."""
 
     def __init__(self, world: World) -> None:

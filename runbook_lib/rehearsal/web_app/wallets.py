@@ -77,7 +77,7 @@ class Wallets:
             " values (%(user)s, %(wallet)s, %(agent)s, %(name)s, %(key)s)",
             agent | {"key": stored["id"] if stored else None},
         )
-        nonce = time.time_ns() // 1_000_000
+        nonce = time.time_ns() // 1_000_000  # the venue takes a nonce near its own clock only
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:

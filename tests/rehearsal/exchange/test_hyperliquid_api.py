@@ -433,9 +433,9 @@ def test_an_address_that_has_spent_its_minute_gets_429_and_another_does_not(venu
     venue.limits.minute = 60
     try:
         question = {"type": "userRole", "user": "0x" + "ab" * 20}  # weighs 60
-        statuses_seen = [httpx.post(f"{url}/info", json=question, trust_env=False) for _ in range(21)]
-        assert [reply.status_code for reply in statuses_seen] == [200] * 20 + [429]
-        assert statuses_seen[-1].text == "null"
+        replies = [httpx.post(f"{url}/info", json=question, trust_env=False) for _ in range(21)]
+        assert [reply.status_code for reply in replies] == [200] * 20 + [429]
+        assert (replies[-1].text, replies[-1].headers["x-rehearsal-minute"]) == ("null", "60")
         with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9"), trust_env=False) as elsewhere:
             assert elsewhere.post(f"{url}/info", json=question).status_code == 200
         venue.now.ahead = 61  # type: ignore[attr-defined]

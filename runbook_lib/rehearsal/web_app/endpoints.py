@@ -10,8 +10,8 @@ from typing import Any, LiteralString
 import psycopg
 from starlette.applications import Starlette
 
-from runbook_lib.rehearsal.web_app.deployments import Deploying
-from runbook_lib.rehearsal.web_app.skills import Studio
+from runbook_lib.rehearsal.web_app.deployments import Deployments
+from runbook_lib.rehearsal.web_app.skills import Skills
 from runbook_lib.rehearsal.web_app.wallets import Wallets
 from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
 from runbook_lib.rehearsal.world.world import World
@@ -48,8 +48,8 @@ class Web:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.studio = Studio(world)
-        self.deploying = Deploying(world)
+        self.skills = Skills(world)
+        self.deployments = Deployments(world)
         self.wallets = Wallets(world)
         self.sweeps = True  # a fault's switch: the sweep answers, and marks nothing
         self.scanned = ["running", "paused", "halted"]  # statuses the sweep looks at
@@ -97,11 +97,11 @@ def _job(web: Web, do: Callable[[Web], Json]) -> Endpoint:
 def _pages(web: Web) -> dict[str, Endpoint]:
     """Make every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
     sessions: dict[str, str] = {}
-    studio, deploying, wallets = web.studio, web.deploying, web.wallets
+    skills, deployments, wallets = web.skills, web.deployments, web.wallets
 
     def sign_in(ask: Ask) -> Json:
         session = secrets.token_urlsafe(24)
-        sessions[session] = studio.sign_in(ask.body()["email"])
+        sessions[session] = skills.sign_in(ask.body()["email"])
         return {"session": session, "user_id": sessions[session]}
 
     def deploy(user: str, skill: str, *, confirmed: bool = False, **choice: Any) -> Json:
@@ -109,11 +109,11 @@ def _pages(web: Web) -> dict[str, Endpoint]:
             raise RuntimeError(web.broken)
         if not confirmed:
             raise Refusal(400, "check the confirmation box")
-        return deploying.create(user, skill, **choice)
+        return deployments.create(user, skill, **choice)
 
     def deploy_page(user: str, skill: str, wallet: str = "") -> Json:
-        shared = deploying.shares_margin(wallet)
-        return {"skill": studio.skill(user, skill), "agents": deploying.agents(user), "cross_margin_warning": shared}
+        shared = deployments.shares_margin(wallet)
+        return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
         """Call ``action(user, …)`` with the fields of the form, the query and the path."""
@@ -126,15 +126,15 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return act
 
     pages: dict[str, Callable[..., Json]] = {
-        "POST /skills": studio.create,
-        "GET /skills/{skill}": studio.skill,
-        "POST /skills/{skill}/versions": studio.save,
-        "POST /skills/{skill}/backtests": studio.backtest,
+        "POST /skills": skills.create,
+        "GET /skills/{skill}": skills.skill,
+        "POST /skills/{skill}/versions": skills.save,
+        "POST /skills/{skill}/backtests": skills.backtest,
         "GET /skills/{skill}/deploy": deploy_page,
         "POST /skills/{skill}/deploy": deploy,
-        "GET /deployments/{deployment}": deploying.page,
-        "POST /deployments/{deployment}/commands": deploying.command,
-        "POST /deployments/{deployment}/revoke": deploying.revoke,
+        "GET /deployments/{deployment}": deployments.page,
+        "POST /deployments/{deployment}/commands": deployments.command,
+        "POST /deployments/{deployment}/revoke": deployments.revoke,
         "GET /wallets/{address}/message": wallets.message,
         "POST /wallets": wallets.pair,
         "POST /wallets/{address}/agents": wallets.propose,
