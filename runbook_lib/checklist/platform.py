@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
-from runbook_lib.agentic_trading.machines import deployment_of
+from runbook_lib.agentic_trading.machines import DOWN, deployment_of
 from runbook_lib.checklist.web_app import in_production
 from runbook_lib.commands.command import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each, text
@@ -108,15 +108,27 @@ def _built(build: Reply) -> tuple[str, str]:
 
 
 def owned_machines() -> Expectation:
-    """Every machine belongs to a deployment (C38); before the first deployment there is none."""
+    """Every machine carries the id of a deployment that there is, and none that is up belongs to one that ended (C38).
 
-    def test(found: Reply) -> Finding:
-        strays = [str(row.get("id")) for row in found.rows if not deployment_of(row)]
-        number = len(found.rows)
-        complaint = f"machines of no deployment: {', '.join(strays)}" if strays else None
-        return Finding(f"{number} machines", complaint)
+    Replies: Fly's machines, rows ``id`` and ``status`` of every deployment.
+    """
 
-    return over_each("no machine but deployments' own", test)
+    def test(replies: Sequence[Reply]) -> Finding:
+        machines, deployments = replies
+        statuses = {str(row.get("id")): row.get("status") for row in deployments.rows}
+        bad = [why for machine in machines.rows if (why := _unowned(machine, statuses))]
+        return Finding(f"{len(machines.rows)} machines", "; ".join(bad) or None)
+
+    return over_all("no machine but deployments' own", test)
+
+
+def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | None:
+    owner = deployment_of(machine)
+    if not owner or str(owner) not in statuses:
+        return f"machine {machine.get('id')} is of no deployment" + (f": {owner} has no row" if owner else "")
+    if statuses[str(owner)] == "stopped" and machine.get("state") not in DOWN:
+        return f"machine {machine.get('id')} is {machine.get('state')}, and its deployment {owner} has stopped"
+    return None
 
 
 def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:

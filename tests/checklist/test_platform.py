@@ -193,11 +193,17 @@ def machine(name: str, **env: str) -> dict[str, Any]:
     return {"id": name, "state": "started", "config": {"env": env}}
 
 
+ROWS = Reply(({"id": "d1", "status": "running"}, {"id": "d2", "status": "stopped"}))
+
+
+def unowned(*machines: dict[str, Any]) -> str:
+    return owned_machines().judge([of(*machines), ROWS]).complaint or ""
+
+
 def test_machines_of_deployments_pass_and_so_does_none() -> None:
-    owned = machine("148e", DEPLOYMENT_ID="d1")
-    for found in (of(), of(owned), of(owned, machine("148f", DEPLOYMENT_ID="d2"))):
-        assert complaint(owned_machines(), found) == ""
-        assert can_fail(owned_machines(), found)
+    stopped = {**machine("148f", DEPLOYMENT_ID="d2"), "state": "stopped"}
+    for machines in ((), (machine("148e", DEPLOYMENT_ID="d1"),), (machine("148e", DEPLOYMENT_ID="d1"), stopped)):
+        assert unowned(*machines) == ""
 
 
 @pytest.mark.parametrize(
@@ -205,13 +211,18 @@ def test_machines_of_deployments_pass_and_so_does_none() -> None:
     [
         machine("x"),
         machine("x", DEPLOYMENT_ID=""),
+        machine("x", DEPLOYMENT_ID="d9"),  # it carries an id, and no row has it
         {"id": "x"},
         {"id": "x", "config": None},
         {"id": "x", "config": {"env": [1]}},
     ],
 )
 def test_a_machine_of_no_deployment_is_named(stray: dict[str, Any]) -> None:
-    assert complaint(owned_machines(), of(machine("148e", DEPLOYMENT_ID="d1"), stray)) == "machines of no deployment: x"
+    assert "machine x is of no deployment" in unowned(machine("148e", DEPLOYMENT_ID="d1"), stray)
+
+
+def test_a_machine_that_is_up_for_a_deployment_that_has_stopped_is_named() -> None:
+    assert "machine x is started, and its deployment d2 has stopped" in unowned(machine("x", DEPLOYMENT_ID="d2"))
 
 
 # --- variables
