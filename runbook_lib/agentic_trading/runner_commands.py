@@ -19,6 +19,7 @@ PAUSE, RESUME, CLEAR_HALT = "pause", "resume", "clear_halt"
 FLATTEN, STOP, KILL, SNAPSHOT, REVOKE = "flatten", "stop", "kill", "snapshot", "revoke"
 WORDS = (STOP, PAUSE, RESUME, FLATTEN, KILL, SNAPSHOT, CLEAR_HALT)  # what a runner listens to
 FENCED = ("paused", "halted", "stopped")  # statuses in which a runner places no new order
+ACTIVE = ("provisioning", "running", "paused", "halted")  # statuses in which a runner lives, or soon will
 ENDED = ("stopped", "error")  # statuses in which no runner is expected to live
 LIVE_BROKER = "hyperliquid-mainnet"
 

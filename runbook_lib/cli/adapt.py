@@ -28,7 +28,7 @@ def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
     listed = path.read_text(encoding="utf-8").split("\n") if path else []
     wanted = [*renames, *(line.strip() for line in listed if line.strip() and not line.startswith("#"))]
     if not wanted:
-        raise ConfigError("nothing to rename: write OLD=NEW, such as agent_logs.ts=logged_at")
+        raise ConfigError("nothing to rename: write OLD=NEW, as ./runbook adapt --help shows")
     adapted = adapting.adapt([adapting.Rename.read(text) for text in wanted])
     click.echo("\n".join(adapted.differences))
     for file, text in adapted.files.items() if not dry_run else ():

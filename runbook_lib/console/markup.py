@@ -95,6 +95,7 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
         "listens": listening.startswith("listens"),
         "listening": listening,
         "trouble": trouble,
+        "hung": f"{HUNG:g}",
     }
     return _part("bar", view)
 
@@ -112,6 +113,11 @@ def about(chosen: Sequence[str], where: str) -> str:
 def whom(chosen: Sequence[str]) -> str:
     """Name deployments as buttons do."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
+
+
+def heading(words: str) -> str:
+    """The title of a part that scrolls."""
+    return _part("heading", words)
 
 
 def remark(words: str, colour: str = "quiet") -> str:

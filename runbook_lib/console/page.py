@@ -88,8 +88,8 @@ class Page:
         self._bar, self._watchdog, self._presses, self._table, self._log = (_html() for _ in range(5))
         self._halted, self._ringing, self._about, self._armed = (_html() for _ in range(4))
         self._figures = [widgets.HTML(layout=widgets.Layout(flex="1 1 420px", min_width="0")) for _ in charts.DRAWN]
-        self._filter = widgets.Text(description="Filter", placeholder="id, Skill, broker", **_labelled("330px"))
-        self._picker = widgets.SelectMultiple(description="Deployments", rows=7, **_labelled("330px"))
+        self._filter = widgets.Text(description="Filter", placeholder="id, Skill, broker", **_labelled("98%"))
+        self._picker = widgets.SelectMultiple(description="Deployments", rows=7, **_labelled("98%"))
         self._level = widgets.Dropdown(
             description="Log", options=[(f"{level} and above", level) for level in LEVELS], value="info", **_labelled()
         )
@@ -130,11 +130,20 @@ class Page:
         halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
         typed = [self._field.box, self._armed] if production else []
         gestures = widgets.VBox([self._about, *typed, _flow(self._buttons.values()), self._presses], layout=_grow())
-        choosing = widgets.VBox([self._filter, self._picker], layout=widgets.Layout(flex="0 0 auto"))
+        choosing = widgets.VBox([self._filter, self._picker], layout=widgets.Layout(flex="1 1 340px", min_width="0"))
         self._armable = [halting, gestures]  # what turns grey when the kernel hangs
         top = widgets.HBox([choosing, gestures], layout=widgets.Layout(flex_flow="row wrap", width="99%"))
-        log = widgets.VBox([_flow([self._level, self._routine]), _scrolled(self._log, "300px")], layout=FULL)
-        shown = [self._ringing, self._halted, top, _scrolled(self._table, "420px"), _flow(self._figures), log]
+        log = widgets.VBox(
+            [_flow([self._level, self._routine]), _scrolled("Log, newest first", self._log, "300px")], layout=FULL
+        )
+        shown = [
+            self._ringing,
+            self._halted,
+            top,
+            _scrolled("Every deployment", self._table, "420px"),
+            _flow(self._figures),
+            log,
+        ]
         box = widgets.VBox([widgets.HTML(markup.style()), halting, self._watchdog, self._bar, *shown])
         box.add_class("rb-page")
         return box
@@ -360,5 +369,7 @@ def _flow(inside: Iterable[Any]) -> Any:
     return widgets.HBox(list(inside), layout=widgets.Layout(flex_flow="row wrap", width="99%"))
 
 
-def _scrolled(inside: Any, height: str) -> Any:
-    return widgets.VBox([inside], layout=widgets.Layout(max_height=height, overflow="auto", width="99%"))
+def _scrolled(title: str, inside: Any, height: str) -> Any:
+    """A part of the page that scrolls by itself; by keyboard, for its title takes the focus and is never drawn anew."""
+    layout = widgets.Layout(max_height=height, overflow="auto", width="99%")
+    return widgets.VBox([widgets.HTML(markup.heading(title)), inside], layout=layout)

@@ -39,7 +39,7 @@ def machines(services: Services, board: Board) -> None:
         return
     board.wait(lambda: board.database != "awaited", board.limits.pause + board.limits.answer)
     chosen = [row for row in rows if _chosen(board, row) and not is_down(row)]
-    turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stop")
+    turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stopping")
     with ThreadPoolExecutor(max(1, len(chosen)), thread_name_prefix="machine") as pool:
         decided = {str(row["id"]): pool.submit(_one, services, board, row, turns) for row in chosen}
         watch(services, board, decided, {str(row["id"]): _started(row) for row in chosen})

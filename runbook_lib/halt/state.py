@@ -10,14 +10,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.runner_commands import ACTIVE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runbook_lib.halt.halt_record import Book
     from runbook_lib.settings.profiles import Settings
-
-
-ACTIVE = ("provisioning", "running", "paused", "halted")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +15,15 @@ from tests.browser.driving import Tab
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
+AXE = (
+    os.environ.get("NODE_PATH", "node_modules"),
+    "node_modules",
+    "/usr/lib/node_modules",
+    "/usr/local/lib/node_modules",
+)
+GRAVE = ("serious", "critical")
 OPTIONS = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")
 
 
@@ -47,3 +55,22 @@ def tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[[
         if not one.page.is_closed():
             one.picture(f"{request.node.name}-{number}")
         one.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[[Page, str], list[str]]:
+    """Judges part of a page by WCAG AA: a line for each serious finding. Needs axe-core (npm install axe-core)."""
+    script = next((path for folder in AXE for path in [Path(folder, "axe-core", "axe.min.js")] if path.exists()), None)
+    if script is None:
+        missing = "axe-core is not installed: nothing was proven of contrast and labels (npm install axe-core)"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+
+    def judge(page: Page, selector: str) -> list[str]:
+        page.add_script_tag(path=script)
+        run = "(within) => axe.run(within, {runOnly: ['wcag2a', 'wcag2aa']})"
+        serious = [one for one in page.evaluate(run, selector)["violations"] if one["impact"] in GRAVE]
+        return [
+            f"{one['id']}: {node['html'][:160]} {node['failureSummary']}" for one in serious for node in one["nodes"]
+        ]
+
+    return judge

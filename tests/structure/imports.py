@@ -6,7 +6,8 @@ Every rule takes a `Library` and yields complaints; an empty list means the libr
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -40,9 +41,18 @@ OWNERS = {
     "jinja2": ("steps.display.pages", "console.markup"),
     "sqlglot": ("agentic_trading.sql_words",),
 }
+TABLE = re.compile(r"create table (?:if not exists )?public\.(\w+)")
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too
 FROM_THE_CORE = {"errors", "settings"}  # all that the rehearsal may import of it
 TO_THE_REHEARSAL = ("cli", "runs.rehearsals", "runs.drills.parallel")  # all of the core that may import the rehearsal
+# Rooms that know the platform by name; every other asks `agentic_trading`.
+KNOW_THE_PLATFORM = ("agentic_trading", "checklist", "rehearsal")
+# Words of the platform that mean something else in one place, and what.
+HOMONYMS = {
+    "halt": {"pause", "flatten"},  # parts of a halt, named for what each proves
+    "engine.outcome": {"running"},  # papermill's word for a cell
+    "runs.drills.drill": {"provisioning"},  # a budget of the profile
+}
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc"}
 
 
@@ -198,6 +208,53 @@ def circles_of_folders(library: Library) -> Iterator[str]:
 def _folder(module: str) -> str:
     """The folder of the rehearsal that a module stands in, or the module itself where it stands in none."""
     return ".".join(module.split(".")[:2])
+
+
+@dataclass(frozen=True)
+class PlatformWords:
+    """The names of the platform's tables, and the words of its statuses and commands."""
+
+    tables: frozenset[str]
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, migrations: str, words: Iterable[str]) -> PlatformWords:
+        return cls(frozenset(TABLE.findall(migrations)), frozenset(words))
+
+    def within(self, text: str) -> set[str]:
+        """The words a literal text consists of, and the tables it names; ``deployments`` alone is everybody's word."""
+        named = {table for table in self.tables if re.search(rf"\b{_written(table)}\b", text)}
+        return named | ({text} & self.words)
+
+
+def _written(table: str) -> str:
+    return table if "_" in table else rf"public\.{table}"
+
+
+def the_wall(library: Library, platform: PlatformWords) -> Iterator[str]:
+    """Only these rooms hold a table name, a status or a command of the platform: another platform replaces no other.
+
+    The stand-ins hold them too, but not by way of what they are to prove: one wrong word must not stand on both sides.
+    """
+    for module in library.sources:
+        meant_otherwise = {word for place, words in HOMONYMS.items() if belongs(module, place) for word in words}
+        for line, text in literals(library.sources[module]):
+            if belongs(module, REHEARSAL) and "agentic_trading" in text:
+                yield f"{module}:{line} knows the way to agentic_trading"
+            if room_of(module) not in KNOW_THE_PLATFORM:
+                for word in sorted(platform.within(text) - meant_otherwise):
+                    yield f"{module}:{line} holds {word!r} of the platform: agentic_trading knows it"
+
+
+def literals(source: str) -> Iterator[tuple[int, str]]:
+    """Every literal text with its line, docstrings left out."""
+    tree = ast.parse(source)
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, holders) and node.body]
+    docstrings = {id(body[0].value) for body in bodies if isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
 
 
 def vague_names(library: Library) -> Iterator[str]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import runbook_lib
+from runbook_lib.agentic_trading import deployments, runner_commands
 from tests.structure import imports
-from tests.structure.imports import Library
+from tests.structure.imports import Library, PlatformWords
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("IPython", "ipykernel", "ipywidgets", "jupyter_client", "matplotlib", "nbclient", "nbformat", "pandas")
@@ -38,6 +39,18 @@ def test_a_command_starts_without_pandas_and_jupyter(module):
     found = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
     assert found.stdout.split() == []
+
+
+def test_only_the_rooms_of_the_platform_hold_its_words(library):
+    migrations = "".join(path.read_text() for path in (ROOT / "runbook_lib" / "rehearsal").rglob("migrations/*.sql"))
+    everybodys = {"error"}
+    words = {*deployments.STATUSES, *runner_commands.WORDS} - everybodys
+    platform = PlatformWords.of(migrations, words)
+    assert {"agent_commands", "skills"} <= platform.tables and {"paused", "clear_halt"} <= platform.words
+
+    found = list(imports.the_wall(library, platform))
+
+    assert not found, "\n".join(["", *found])
 
 
 # --- the rules can fail -----------------------------------------------------------------------------------------------
@@ -136,6 +149,36 @@ def test_the_core_does_not_know_the_stand_ins():
     assert found == [
         "steps imports rehearsal.person: only cli, runs.rehearsals, runs.drills.parallel bring a rehearsal up"
     ]
+
+
+PLATFORM = PlatformWords.of("create table public.agent_logs (", {"paused"})
+
+
+def walls(**sources):
+    return list(
+        imports.the_wall(Library({"": "", **{name.replace("__", "."): t for name, t in sources.items()}}), PLATFORM)
+    )
+
+
+def test_a_word_of_the_platform_outside_its_rooms_is_found():
+    assert walls(console__page='"""Paused, in agent_logs."""\nX = "paused"\nY = "from public.agent_logs"') == [
+        "console.page:2 holds 'paused' of the platform: agentic_trading knows it",
+        "console.page:3 holds 'agent_logs' of the platform: agentic_trading knows it",
+    ]
+
+
+def test_words_of_the_platform_are_at_home_in_its_rooms_and_sentences_are_free():
+    assert walls(checklist__x='X = "paused"', agentic_trading__y='X = "agent_logs"', halt__z='X = "it is paused"') == []
+
+
+def test_a_word_with_a_meaning_of_its_own_is_allowed_where_it_has_it(monkeypatch):
+    monkeypatch.setitem(imports.HOMONYMS, "halt", {"paused"})
+    assert walls(halt__x='X = "paused"') == [] and len(walls(steps__x='X = "paused"')) == 1
+
+
+def test_a_stand_in_that_reads_the_contract_is_found():
+    found = walls(rehearsal__fly='X = "runbook_lib/agentic_trading/contract.yaml"')
+    assert found == ["rehearsal.fly:1 knows the way to agentic_trading"]
 
 
 def test_a_cycle_is_named_with_its_members():
