@@ -52,6 +52,7 @@ HOMONYMS = {
     "halt": {"pause", "flatten"},  # parts of a halt, named for what each proves
     "engine.outcome": {"running"},  # papermill's word for a cell
     "runs.drills.drill": {"provisioning"},  # a budget of the profile
+    "steps.slowness": {"provisioning"},
 }
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc"}
 
@@ -241,7 +242,7 @@ def the_wall(library: Library, platform: PlatformWords) -> Iterator[str]:
         for line, text in literals(library.sources[module]):
             if belongs(module, REHEARSAL) and "agentic_trading" in text:
                 yield f"{module}:{line} knows the way to agentic_trading"
-            if room_of(module) not in KNOW_THE_PLATFORM:
+            if module and room_of(module) not in KNOW_THE_PLATFORM:  # the face of the whole lists the rooms' names
                 for word in sorted(platform.within(text) - meant_otherwise):
                     yield f"{module}:{line} holds {word!r} of the platform: agentic_trading knows it"
 
