@@ -14,7 +14,7 @@ from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 from tests.venue import serving
 
 GTC = {"limit": {"tif": "Gtc"}}
-DEXES = ["", "xyz", "flx"]
+DEXES = ["xyz", "flx"]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ request to the stand-in, so that nothing leaves the machine and a signature has 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import requests
@@ -13,6 +14,8 @@ from hyperliquid.exchange import Exchange as Client
 from hyperliquid.info import Info
 from hyperliquid.utils.constants import MAINNET_API_URL
 from requests.adapters import HTTPAdapter
+
+from runbook_lib.rehearsal.exchange.market import BUILT, SPAN
 
 NOTHING: Any = {"universe": [], "tokens": []}
 
@@ -44,7 +47,7 @@ def mainnet_client(
     source: str | None = None,
     meta: Any = None,
     spot_meta: Any = None,
-    dexes: list[str] | None = None,
+    dexes: Collection[str] = (),
     timeout: float = 10,
 ) -> Client:
     """Return an SDK client that signs for mainnet and talks to the stand-in at ``address``.
@@ -53,10 +56,15 @@ def mainnet_client(
     ``dexes`` the exchanges whose coins it should know. Without ``meta`` or
     ``spot_meta`` the stand-in is asked for it.
     """
-    client = Client(wallet, MAINNET_API_URL, meta=NOTHING, spot_meta=NOTHING, account_address=account, timeout=timeout)
     redirect = Redirect(address, source)
+    client = Client(wallet, MAINNET_API_URL, meta=NOTHING, spot_meta=NOTHING, account_address=account, timeout=timeout)
     client.session.mount("https://", redirect)
-    # what is only read is not signed, and may name the stand-in
-    client.info = Info(address, skip_ws=True, meta=meta, spot_meta=spot_meta, perp_dexs=dexes, timeout=timeout)
-    client.info.session.mount("http://", redirect)
+    # its own Info asked nobody, for it was made before there was a way to the stand-in
+    meta = meta or client.post("/info", {"type": "meta"})
+    spot_meta = spot_meta or client.post("/info", {"type": "spotMeta"})
+    client.info = Info(MAINNET_API_URL, skip_ws=True, meta=meta, spot_meta=spot_meta, timeout=timeout)
+    client.info.session.mount("https://", redirect)
+    for place, dex in enumerate(client.info.perp_dexs()[1:] if dexes else ()):
+        if dex["name"] in dexes:
+            client.info.set_perp_meta(client.info.meta(dex["name"]), BUILT + place * SPAN)
     return client
