@@ -76,10 +76,10 @@ def resume(record: str, project: str | None, override: str | None) -> None:
 @cli.command()
 @click.argument("record")
 @click.argument("step")
-@click.option("--as", "name", required=True, help="Who vouches.")
+@click.option("--as", "name", required=True, help="Who vouches: in production whoever signs, and nobody else.")
 def confirm(record: str, step: str, name: str) -> None:
     """Vouch for a step that a sealed record waits for; then resume."""
-    from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.records import history, ledger, run_record, signing
 
     parent = run_record.latest(ledger.find(run_record.records_root(), record))
     outcomes = history.read(parent).outcomes()
@@ -92,15 +92,23 @@ def confirm(record: str, step: str, name: str) -> None:
     if waiting[step]["verb"] != "confirm":
         raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
     settings = profile_choice.settings_of(parent.opened()["profile"])
+    if settings.kind == "production" and name != signing.operator():
+        raise ConfigError(f"--as: who vouches is who signs, and that is {signing.operator()!r} here, not {name!r}")
     answer = run_record.vouch(settings, parent, waiting[step], name)
     click.echo(f"{name} vouched for {step}: {waiting[step]['title']}\ngo on with: ./runbook resume {answer.name}")
 
 
 @cli.command()
 @click.argument("record")
-def undo(record: str) -> None:
-    """Carry out the undos that a record owes, from what its ledger holds."""
+@click.option("--project", help="Production only: the project's ref, typed once.")
+def undo(record: str, project: str | None) -> None:
+    """Show the undos that a record owes, as they will be sent, and carry them out.
+
+    The record must verify, and its notebook must register what it owes.
+    """
+    from runbook_lib.commands.command import thawed
     from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.services.services import Services
     from runbook_lib.steps import acts
 
     parent = ledger.find(run_record.records_root(), record)
@@ -109,8 +117,40 @@ def undo(record: str) -> None:
     owed = history.read(parent).owed()
     if not owed:
         raise ConfigError(f"{parent.name} owes no undo")
+    acts.refuse_unregistered(settings, parent)
+    for step, event in reversed(owed.items()):
+        click.echo(f"{step}: {Services(settings).shown(thawed(event['command']))}")
+    profile_choice.show_fingerprint(settings, project)
     reversing = acts.carry_out_undos(settings, parent, click.echo)
     click.echo(f"{len(owed)} undone, on the record: {reversing.name}")
+
+
+@cli.command()
+@click.argument("record")
+@click.option("--project", help="Production only: the project's ref, typed once.")
+def adopt(record: str, project: str | None) -> None:
+    """Seal a run that was killed as interrupted, with your key: resume and undo then rest on it.
+
+    Its lines, its plan and each undo it owes are checked first, and shown.
+    """
+    from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.records.ledger import Record
+    from runbook_lib.steps import acts
+
+    killed = ledger.find(run_record.records_root(), record)
+    settings = profile_choice.settings_of(killed.opened()["profile"])
+    if killed.sealed() is not None:
+        raise ConfigError(f"{killed.name} is sealed: there is nothing to adopt")
+    run_record.refuse_unadoptable(killed, settings)
+    acts.refuse_unregistered(settings, killed)
+    told = history.read(killed)
+    for number, event in told.outcomes().items():
+        click.echo(f"{number:6} {event['outcome']:8} {event['title']}")
+    for number, event in told.owed().items():
+        click.echo(f"{number:6} owes an undo: {event['text']}")
+    profile_choice.show_fingerprint(settings, project)
+    seal = run_record.finish(Record(killed.folder, settings.redactor()), ended="interrupted: adopted")
+    click.echo(f"adopted as {seal['outcome']}: {killed.name}, seal {seal['hash']}")
 
 
 def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: Any) -> int:
@@ -124,9 +164,14 @@ def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: A
 
 
 def _seal_if_cut_off(record: Any, settings: Settings) -> None:
-    """A run that was killed left its record open: seal it as it stands, so that the next one can rest on it."""
+    """A run that was killed left its record open: seal it as it stands, so that the next one can rest on it.
+
+    In production nobody's key signs what nobody looked at.
+    """
     from runbook_lib.records import run_record
     from runbook_lib.records.ledger import Record
 
     if record.sealed() is None:
+        if settings.kind == "production":
+            raise ConfigError(f"{record.name} is not sealed: ./runbook adopt {record.name} shows it and seals it")
         run_record.finish(Record(record.folder, settings.redactor()), ended="cut off")

@@ -64,6 +64,11 @@ class Ledger:
             _, body = self._write(file, last, {"event": event, **facts})
         return body
 
+    def mend(self) -> None:
+        """Cut off a last line that a crash tore: it was never acknowledged to anybody."""
+        with _opened(self.path) as file:
+            self._tail(file)
+
     def events(self) -> list[Event]:
         """Every whole line, oldest first. A torn last line, left by a crash, is not an event."""
         if self.path.exists():
@@ -267,6 +272,7 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     `RecordError` naming file and offset if a secret is found; the record then stays unsealed.
     """
     _refuse_unsealable(record)
+    record.ledger.mend()
     told, problem = read(record.ledger.path)
     if problem:
         raise RecordError(f"{record.ledger.path}: {problem}; not sealed")

@@ -141,17 +141,25 @@ def _read(path: Path) -> dict[str, Any]:
     raise ConfigError(f"{path.name} is not a notebook: expected JSON with cells")
 
 
+def calls(source: str, number: str) -> list[ast.Call]:
+    """The calls of one step in a cell, for what they say beyond its number."""
+    return [call for call in _step_calls(source) if _argument(call, 0) == number]
+
+
 def _calls(source: str) -> list[tuple[str, str, str]]:
     """Number, verb and title of each step call in a cell."""
+    told = [(_argument(call, 0), _verb(call), _argument(call, 1)) for call in _step_calls(source)]
+    return [(number, verb, title) for number, verb, title in told if number is not None and title is not None]
+
+
+def _step_calls(source: str) -> list[ast.Call]:
     try:
         tree = ast.parse(source)
     except SyntaxError:
         return []  # the run will say so, in the cell
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _verb(node)]
     # The walk goes level by level; the steps count in the order they are written.
-    calls.sort(key=lambda node: (node.lineno, node.col_offset))
-    found = [(_argument(node, 0), _verb(node), _argument(node, 1)) for node in calls]
-    return [(number, verb, title) for number, verb, title in found if number is not None and title is not None]
+    step_calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _verb(node)]
+    return sorted(step_calls, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _verb(node: ast.Call) -> str:

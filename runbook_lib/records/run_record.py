@@ -95,11 +95,35 @@ def versions() -> dict[str, str]:
 
 
 def _sound_seal(parent: Record, settings: Settings) -> Event:
-    """The seal a new run rests on; raise `RecordError` if the record is open, damaged or not signed by who may."""
-    seal, problems = parent.sealed(), verify.verify(parent.folder, signing.signers(settings))
-    if seal is None or problems:
-        raise RecordError(f"nothing can rest on {parent.name}: {'; '.join(problems)}")
-    return seal
+    """The seal a new run rests on.
+
+    Raise `RecordError` if the record, or one it goes on from, is open, damaged or not signed by who may.
+    """
+    following: Event | None = None
+    for record in reversed((*parent.parents, parent)):
+        problems = verify.verify(record.folder, signing.signers(settings))
+        seal = record.sealed() if not problems else None
+        if seal is None or (following and following["seal"] != seal["hash"]):
+            why = "; ".join(problems) or "it is not the one that was gone on from"
+            raise RecordError(f"nothing can rest on {record.name}: {why}")
+        following = record.opened()["parent"]
+    return parent.ledger.events()[-1]
+
+
+def refuse_unadoptable(record: Record, settings: Settings) -> None:
+    """Raise `RecordError` if the lines of a run that was killed cannot be believed, or followed another plan."""
+    record.ledger.mend()
+    told, problem = verify.read(record.ledger.path)
+    opened = told.opened
+    if problem is None and opened["profile"] != settings.name:
+        problem = f"it is of profile {opened['profile']}"
+    if problem is None and settings.kind == "production" and opened["operator"] != operator():
+        problem = f"it is {opened['operator']}'s, and you are {operator()}"
+    planned = opened.get("plan")
+    if problem is None and settings.kind == "production" and planned != plan.accepted(opened["phase"]):
+        problem = f"it did not follow the plan of {opened['phase']} that {plan.ACCEPTED} holds"
+    if problem is not None:
+        raise RecordError(f"{record.name} cannot be adopted: {problem}")
 
 
 def latest(record: Record) -> Record:

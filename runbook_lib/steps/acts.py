@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from runbook_lib.commands.command import Command, Http, Reply, frozen, thawed
 from runbook_lib.commands.expectations import Expectation, Finding
-from runbook_lib.errors import ConfigError, ServiceError, StepFailed
-from runbook_lib.records import history, run_record
+from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepRefused
+from runbook_lib.records import history, run_record, undos
 from runbook_lib.services.services import Services
 from runbook_lib.steps.verdicts import Sent, Verdicts
 
@@ -130,13 +130,34 @@ def _gone(command: Command, found: Reply) -> bool:
     return isinstance(command, Http) and command.method == "DELETE" and found.status in GONE
 
 
+def refuse_unregistered(settings: Settings, record: Record) -> None:
+    """Raise `StepRefused` if a record owes what the notebook it ran does not register."""
+    makers = {step: _owing(record, step) for step in history.read(record).owed()}
+    complaints = [
+        why for maker, owed in makers.values() if (why := undos.unregistered(maker, owed, settings.repository))
+    ]
+    if complaints:
+        raise StepRefused(f"nothing was sent: {'; '.join(complaints)}")
+
+
+def _owing(record: Record, step: str) -> tuple[Record, Event]:
+    """The record of a chain that registered an undo, and its event."""
+    owed = history.read(record).owed()[step]
+    return next(maker for maker in (record, *reversed(record.parents)) if owed in maker.ledger.events()), owed
+
+
 def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """Reverse what ``parent`` owes, newest first, in a sealed record of its own; ``say`` is told each command."""
+    """Reverse what ``parent`` owes, newest first, in a sealed record of its own; ``say`` is told each command.
+
+    Raise `RecordError`, before anything is sent, if the parent does not verify, `StepRefused` if its notebook does not
+    register what it owes.
+    """
+    refuse_unregistered(settings, parent)
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
     services, verdicts = Services(settings), Verdicts(record, lambda _: None)
     try:
         for step, owed in reversed(history.read(record).owed().items()):
-            say(f"{step}: {owed['text']}")
+            say(f"{step}: {services.shown(thawed(owed['command']))}")
             undo(services, verdicts, owed)
     finally:
         services.close()
