@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, nearest
 
 
@@ -34,4 +35,4 @@ def _catch_up() -> None:
     from runbook_lib.records import archive, run_record
 
     for problem in archive.catch_up(run_record.records_root()):
-        sys.stderr.write(f"NOT DONE YET: {problem}\n")
+        sys.stderr.write(f"NOT DONE YET: {visible(problem)}\n")

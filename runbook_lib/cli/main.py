@@ -20,6 +20,7 @@ import runbook_lib.cli.records  # isort: skip
 import runbook_lib.cli.adapt  # isort: skip
 import runbook_lib.cli.develop  # noqa: F401  # isort: skip
 from runbook_lib.cli.group import cli
+from runbook_lib.cli.visible import visible
 from runbook_lib.errors import RunbookError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _clean(message: str) -> str:
     """``message`` without the secrets of any profile: a typed word may be one, before a profile is even read."""
     from runbook_lib.settings import profiles
 
-    return profiles.redactor_of_all().text(message)
+    return visible(profiles.redactor_of_all().text(message))
 
 
 def _interrupted(*_: object) -> NoReturn:

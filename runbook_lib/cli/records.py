@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook_lib.cli.group import cli
+from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, RunbookError, nearest
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
     problems = proof.report(
         folders,
         (lambda _: allowed) if allowed is not None else signing.signers_of,
-        click.echo,
+        lambda line: click.echo(visible(line)),
         heads=heads,
         whole=folders != named,
         tell=tell,

@@ -9,6 +9,7 @@ import click
 
 from runbook_lib.cli import parameters, profile_choice
 from runbook_lib.cli.group import cli
+from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def undo(record: str, project: str | None) -> None:
         raise ConfigError(f"{parent.name} owes no undo")
     acts.refuse_unregistered(settings, parent)
     for step, event in reversed(owed.items()):
-        click.echo(f"{step}: {Services(settings).shown(thawed(event['command']))}")
+        click.echo(visible(f"{step}: {Services(settings).shown(thawed(event['command']))}"))
     profile_choice.show_fingerprint(settings, project)
-    reversing = acts.carry_out_undos(settings, parent, click.echo)
+    reversing = acts.carry_out_undos(settings, parent, lambda line: click.echo(visible(line)))
     click.echo(f"{len(owed)} undone, on the record: {reversing.name}")
 
 
@@ -145,9 +146,9 @@ def adopt(record: str, project: str | None) -> None:
     acts.refuse_unregistered(settings, killed)
     told = history.read(killed)
     for number, event in told.outcomes().items():
-        click.echo(f"{number:6} {event['outcome']:8} {event['title']}")
+        click.echo(visible(f"{number:6} {event['outcome']:8} {event['title']}"))
     for number, event in told.owed().items():
-        click.echo(f"{number:6} owes an undo: {event['text']}")
+        click.echo(visible(f"{number:6} owes an undo: {event['text']}"))
     profile_choice.show_fingerprint(settings, project)
     seal = run_record.finish(Record(killed.folder, settings.redactor()), ended="interrupted: adopted")
     click.echo(f"adopted as {seal['outcome']}: {killed.name}, seal {seal['hash']}")

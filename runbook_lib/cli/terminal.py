@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from runbook_lib.cli.visible import visible
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from rich.console import ConsoleOptions, RenderableType
 
     from runbook_lib.records.alarms import Alarm
     from runbook_lib.records.gates import Gate
@@ -39,12 +44,20 @@ WATCHED = {
 PIPED = 160  # columns when the output is no terminal
 
 
+class _Visible(Console):
+    """A console whose only control characters are its own: a vendor's answer drew a passed line over a failed one."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
 def console() -> Console:
     """The terminal, or a wide page when the output is piped."""
     if sys.stdout.isatty():
-        return Console()
+        return _Visible()
     # In a kernel the environment asks for colours, and rich would draw what nobody sees being redrawn.
-    return Console(width=PIPED, force_terminal=False)
+    return _Visible(width=PIPED, force_terminal=False)
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:

@@ -6,6 +6,7 @@ import click
 
 from runbook_lib.cli import profile_choice
 from runbook_lib.cli.group import cli
+from runbook_lib.cli.visible import visible
 
 
 @cli.command()
@@ -25,7 +26,7 @@ def unlock(profile: str | None, project: str | None) -> None:
     if other is None:
         click.echo("the writing lock is free")
         return
-    click.echo(f"held by  {other.who}\nsince    {other.since}\nfrom     {other.address}, session {other.pid}")
+    click.echo(visible(f"held by  {other.who}\nsince    {other.since}\nfrom     {other.address}, session {other.pid}"))
     typed = project or click.prompt("type the project's ref to end that session", default="", show_default=False)
     if typed != settings.project:
         raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was ended")

@@ -30,6 +30,20 @@ BROKEN = 500  # HTTP, and above: the service is in trouble
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
+class Replied(str):
+    """Text that a service sent: a value and never a template, so that ``$NAME`` or ``{name}`` in it is not filled."""
+
+    __slots__ = ()
+
+
+def _replied(value: Any) -> Any:
+    if isinstance(value, str):
+        return Replied(value)
+    if isinstance(value, dict):
+        return {key: _replied(inner) for key, inner in value.items()}
+    return [_replied(inner) for inner in value] if isinstance(value, list) else value
+
+
 @dataclass(frozen=True)
 class Reply:
     """What came back, as JSON-plain values, so that a recorded reply equals a live one.
@@ -47,6 +61,9 @@ class Reply:
     at: float = 0.0
     seconds: float = 0.0
     again: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
         """The first row's ``column``, or its only column; None when there is no row."""
@@ -341,7 +358,9 @@ def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5
 
 
 def fill(value: Any, names: Callable[[str], str]) -> Any:
-    """Replace ``{dotted.name}`` in every text inside ``value``."""
+    """Replace ``{dotted.name}`` in every text inside ``value`` that no service sent."""
+    if isinstance(value, Replied):
+        return value
     if isinstance(value, str):
         return NAME.sub(lambda m: names(m[1]), value)
     if isinstance(value, dict):

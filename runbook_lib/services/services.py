@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Command, Http, Login, Reply, RoundTrip, Series, Shell, Sql, Subscribe, Trial
 from runbook_lib.errors import ServiceError, StepRefused
-from runbook_lib.services import shell
+from runbook_lib.services import shell, variables
 from runbook_lib.services.database import Database
 from runbook_lib.services.plain_rows import plain
 from runbook_lib.services.secret_fields import drop
@@ -131,7 +131,12 @@ class Services:
                 reply = self._web.request(self._scoped(command), seconds)
             case Shell():
                 self._prove(read_only=read_only)
-                reply = shell.run(command, self.settings.budgets.build, self._redact)
+                reply = shell.run(
+                    command,
+                    self.settings.budgets.build,
+                    self._redact,
+                    variables.of_a_child(command.line, self.settings),
+                )
             case RoundTrip():
                 reply = self.database.round_trip(command)
             case Login():

@@ -16,6 +16,8 @@ from runbook_lib.services.plain_rows import LAST, rows_of
 from runbook_lib.services.secret_fields import drop_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runbook_lib.commands.command import Shell
     from runbook_lib.settings.redaction import Redactor
 
@@ -23,16 +25,18 @@ if TYPE_CHECKING:
 OUTPUT = 20_000  # characters of a command's output that are kept
 
 
-def run(command: Shell, limit: float, redact: Redactor) -> Reply:
+def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str, str]) -> Reply:
     """Run the line in a process group of its own, which is ended as a whole with the line or at the time limit.
 
-    ``limit`` is in seconds. Output goes to files: a pipe would stay open as long as anything the line left behind.
+    ``limit`` is in seconds. The line finds what ``environment`` holds, and nothing else of ours. Output goes to files:
+    a pipe would stay open as long as anything the line left behind.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
                 ["sh", "-euc", command.line],
                 cwd=command.folder,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,

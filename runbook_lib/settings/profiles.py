@@ -34,6 +34,7 @@ PLACEHOLDER = re.compile(r"<[^<>]*>")
 # An operator and a public key, as ssh-keygen reads them; of its patterns for names none: each key is one person's.
 OPTION = r"[a-z-]+(?:=\"[^\"\n]*\")?"
 SIGNER = re.compile(rf"[^\s,\"*?!#]+ (?:{OPTION}(?:,{OPTION})* )?(?P<kind>\S+) AAAA[\w+/]+=*(?: .*)?")
+NAME_OF_A_SIGNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_+-]*")  # other scripts and invisible characters look like these
 KEYS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"),
     *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
@@ -368,6 +369,13 @@ def _refuse_wrong_signers(settings: Settings, source: str) -> None:
             raise ConfigError(f"{source}: allowed_signers: expected 'NAME ssh-ed25519 AAAA…', found {line[:SHOWN]!r}")
         if found["kind"] not in KEYS:
             raise ConfigError(f"{source}: allowed_signers: no key {found['kind']!r}: {nearest(found['kind'], KEYS)}")
+    names = {line.split()[0] for line in settings.allowed_signers}
+    for name in sorted(names):
+        if not NAME_OF_A_SIGNER.fullmatch(name):
+            shown = name.encode("ascii", "backslashreplace").decode()
+            raise ConfigError(f"{source}: allowed_signers: {shown} may only look like another name: write it in ASCII")
+        if alike := sorted(other for other in names - {name} if other.casefold() == name.casefold()):
+            raise ConfigError(f"{source}: allowed_signers: {name} and {alike[0]} look alike: they need other names")
 
 
 def _running_rehearsal() -> Path | None:

@@ -133,10 +133,8 @@ def _gone(command: Command, found: Reply) -> bool:
 def refuse_unregistered(settings: Settings, record: Record) -> None:
     """Raise `StepRefused` if a record owes what the notebook it ran does not register."""
     makers = {step: _owing(record, step) for step in history.read(record).owed()}
-    complaints = [
-        why for maker, owed in makers.values() if (why := undos.unregistered(maker, owed, settings.repository))
-    ]
-    if complaints:
+    judged = [undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
+    if complaints := [why for why in judged if why]:
         raise StepRefused(f"nothing was sent: {'; '.join(complaints)}")
 
 

@@ -555,3 +555,20 @@ def test_a_production_is_left_alone_by_a_running_rehearsal(tmp_path: Path) -> No
 )
 def test_a_host_is_shown_without_user_and_path(url: str, host: str) -> None:
     assert host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["\u0430da"], r"\\u0430da may only look like another name"),  # the first letter is Cyrillic
+        (["a\u200bda"], r"a\\u200bda may only look like another name"),
+        (["ada", "Ada"], "Ada and ada look alike"),
+    ],
+)
+def test_a_signer_whose_name_only_looks_like_anothers_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
+    lines = [f"{name} {KEY}" for name in names]
+    assert re.search(words, refusal(tmp_path, changed(PRODUCTION, "allowed_signers", lines)))
+
+
+def test_one_signer_may_have_several_keys(tmp_path: Path) -> None:
+    assert loaded(tmp_path, changed(PRODUCTION, "allowed_signers", [f"ada {KEY}", f"ada {KEY}"]))
