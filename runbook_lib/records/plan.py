@@ -141,6 +141,11 @@ def _read(path: Path) -> dict[str, Any]:
     raise ConfigError(f"{path.name} is not a notebook: expected JSON with cells")
 
 
+def declared(source: str) -> list[str]:
+    """The numbers of the steps that a cell declares."""
+    return [number for number, _, _ in _calls(source)]
+
+
 def calls(source: str, number: str) -> list[ast.Call]:
     """The calls of one step in a cell, for what they say beyond its number."""
     return [call for call in _step_calls(source) if _argument(call, 0) == number]

@@ -14,6 +14,7 @@ from runbook_lib.records import alarms
 from runbook_lib.records.ledger import Record
 from runbook_lib.records.run_record import MODE, RECORD
 from runbook_lib.records.verify import LEDGER
+from runbook_lib.runs import unplanned_cells
 from runbook_lib.runs.watched_phase import Lookout
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display import charts
@@ -41,6 +42,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
     shown = partial(display, display_id=True) if mode == "attended" else display  # a place that can be shown anew
     phase = Phase(name, settings, record, mode=mode, display=shown, when_closed=plain.close if plain else None)
     phase.head()
+    unplanned_cells.listen(record)
     if plain:
         plain.warn(shown)
     return phase

@@ -124,5 +124,6 @@ class Verdicts:
         )
         commands = [self.clean(text) for text in sent.commands]
         told = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
-        press = presses.press(self.record.ledger.events(), sent.number)
-        self.display(Card(sent.number, sent.title, outcome, commands, *told, press))
+        events = self.record.ledger.events()
+        title = run_status.titled(events, sent.number, sent.title)
+        self.display(Card(sent.number, title, outcome, commands, *told, presses.press(events, sent.number)))

@@ -36,6 +36,7 @@ def test_a_run_that_passes_leaves_a_sealed_record(chosen, tmp_path):
     told = []
     done = run(chosen, tmp_path, CHECK.format("1a", 1), CLOSE, on_event=told.append, parameters={"number": 7})
     assert done.outcome == "passed" and verify.verify(done.record.folder) == []
+    assert done.seal["edited"] == [] and done.seal["missing"] == []
     assert done.seal["steps"] == {"passed": 1, "failed": 0, "waiting": 0, "unknown": 0}
     assert done.seal["cells"] == ["0 passed", "1 passed", "2 passed", "3 passed", "4 passed"]
     assert [event["event"] for event in told] == ["opened", "sending", "outcome", "closed", "sealed"]

@@ -73,7 +73,13 @@ def card(found: History, number: str, *, busy: bool = False) -> Card | None:
         return Card(number, event["title"], "passed", (), taken_over(event), press=pressed)
     symptom = next((one for one in symptoms.known() if one.name == event.get("symptom")), None)
     told = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
-    return Card(number, event["title"], event["outcome"], commands, *told, press=pressed)
+    return Card(number, titled(found.own, number, event["title"]), event["outcome"], commands, *told, press=pressed)
+
+
+def titled(events: Sequence[Event], number: str, title: str) -> str:
+    """A step's title, and whether its cell was another than the planned one when it was run."""
+    edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
+    return f"{title} (its cell was edited)" if edited else title
 
 
 def taken_over(done: Event) -> str:

@@ -1,0 +1,72 @@
+"""Write down every cell that is run and that the plan does not hold: a notebook shows only what is left of it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from IPython import get_ipython
+
+from runbook_lib.errors import RecordError
+from runbook_lib.records import plan, verify
+
+if TYPE_CHECKING:
+    from runbook_lib.records.ledger import Record
+
+SHOWN = 4000  # characters of a cell that the ledger keeps
+
+_told: _Listener | None = None  # a kernel has one: a phase that is opened again listens for its new record
+
+
+class _Listener:
+    """Hears of every cell before it runs."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        planned = record.opened().get("plan") or {}
+        self._known = {*planned.get("cells", ()), *map(verify.cell_digest, _given(record))}
+
+    def __call__(self, info: Any) -> None:
+        self.hear(str(info.raw_cell))
+
+    def hear(self, source: str) -> None:
+        """Write a cell down, unless it was planned or holds nothing."""
+        digest = verify.cell_digest(source)
+        if source.strip() and digest not in self._known:
+            with suppress(RecordError):  # sealed: nothing that runs now is part of it
+                steps, text = plan.declared(source), source[:SHOWN]
+                self._record.ledger.append("edited", cell=digest, steps=steps, text=text)
+
+
+def listen(record: Record) -> None:
+    """Listen to this kernel for the record of a run that has a plan; the cell that asks for it is heard first."""
+    global _told  # noqa: PLW0603 - a kernel has one run at a time
+    shell: Any = get_ipython()
+    if shell is None or record.opened().get("plan") is None:
+        return
+    if _told is not None:
+        with suppress(ValueError):
+            shell.events.unregister("pre_run_cell", _told)
+    _told = _Listener(record)
+    shell.events.register("pre_run_cell", _told)
+    _told.hear(_asking(shell))
+
+
+def _asking(shell: Any) -> str:
+    """The cell that is being run, as the front end sent it."""
+    try:
+        return str(shell.get_parent()["content"]["code"])
+    except (AttributeError, LookupError, TypeError):
+        return ""
+
+
+def _given(record: Record) -> list[str]:
+    """The cells that hold the parameters a run was given: they are no edit."""
+    try:
+        cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, LookupError):
+        return []
+    return [
+        "".join(cell["source"]) for cell in cells if "injected-parameters" in cell.get("metadata", {}).get("tags", ())
+    ]
