@@ -9,8 +9,6 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["Symptom", "diagnose", "known"]
-
 
 @dataclass(frozen=True)
 class Symptom:
@@ -28,7 +26,8 @@ class Symptom:
 def known() -> tuple[Symptom, ...]:
     """Every symptom, most specific first, as the file lists them."""
     text = (Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8")
-    return tuple(Symptom(**{**one, "steps": tuple(one.get("steps", ()))}) for one in yaml.safe_load(text))
+    entries = yaml.safe_load(text)
+    return tuple(Symptom(**{**entry, "steps": tuple(entry.get("steps", ()))}) for entry in entries)
 
 
 def diagnose(text: str, step: str = "") -> Symptom | None:

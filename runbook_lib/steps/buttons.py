@@ -42,10 +42,10 @@ class Asking:
         apart = Record(self.record.folder)
 
         def now(busy: bool) -> Card:
-            found = run_status.card(history.read(apart), number, busy=busy)
-            if found is None:
+            card = run_status.card(history.read(apart), number, busy=busy)
+            if card is None:
                 raise AssertionError(f"step {number} was not offered")
-            return found
+            return card
 
         return now
 

@@ -1,6 +1,6 @@
-"""What a press has brought about, looked up once it was answered: acknowledged by whom, proven how, and at the venue.
+"""Look up what a press has brought about: whether it was acknowledged, whether it took effect, what the venue shows.
 
-Each finding is a line in the ledger, the four lamps of ``lamps``.
+Each is a line in the ledger, which `presses` reads as a lamp.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
     from runbook_lib.steps.acts import Act
 
-WATCH = 5.0  # seconds after which the next step has to look: a press must not hold the kernel
+LONGEST = 5.0  # seconds after which the next step has to look: a press must not hold the kernel
 PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
     """Write down what can be seen of an act that has passed; what cannot be seen is said, and decides nothing."""
-    found = Following(act, services, record)
+    following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
-        found.of_a_runner()
+        following.of_a_runner()
     else:
-        found.of_a_service()
+        following.of_a_service()
 
 
 class Following:
@@ -53,7 +53,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """A lamp that lights so many milliseconds after the sending."""
+        """Write a lamp that lit so many milliseconds after the sending."""
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:
@@ -69,18 +69,18 @@ class Following:
         if self.act.proof is None:
             self.write(Lamp("effect", False, note="the next step looks"))
         else:
-            found = self.look(self.act.proof)
-            shown = isinstance(found, Reply) and bool(found.rows)
-            self.write(_seen("effect", "the proof shows it" if shown else f"not proven: {_words(found)}", lit=shown))
+            proof = self.look(self.act.proof)
+            shown = isinstance(proof, Reply) and bool(proof.rows)
+            self.write(_seen("effect", "the proof shows it" if shown else f"not proven: {_why(proof)}", lit=shown))
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """The reply, or why there is none."""
+        """Return the reply, or why there is none."""
         try:
-            found = self.services.look(command)
+            reply = self.services.look(command)
         except ServiceError as error:
             return str(error)
-        return found.error or found
+        return reply.error or reply
 
     # --- a command to a runner ------------------------------------------------------------------------------------
 
@@ -91,13 +91,13 @@ class Following:
         if kind == runner_commands.KILL:
             self.write(Lamp("acknowledged", False, note="never: the process ends at once"))
         elif not row or not runner_commands.acknowledged(row):
-            self.write(Lamp("acknowledged", None, note=f"not within {WATCH:g} s{why}"))
+            self.write(Lamp("acknowledged", None, note=f"not within {LONGEST:g} s{why}"))
         else:
             self.lit("acknowledged", row["seconds"] * 1000)
         if row and runner_commands.took_effect(kind, row):
             self.lit("effect", row["age"] * 1000, runner_commands.effect(kind, row))
         else:
-            self.write(Lamp("effect", None, note=f"not within {WATCH:g} s, the next step looks"))
+            self.write(Lamp("effect", None, note=f"not within {LONGEST:g} s, the next step looks"))
         self._venue(row)
 
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
@@ -105,7 +105,7 @@ class Following:
         key = self.act.command.values["key"]  # type: ignore[union-attr]
         state = runner_commands.sent_state([kind], [deployment], keys=[key])
         row: dict[str, Any] = {}
-        deadline = time.monotonic() + WATCH
+        deadline = time.monotonic() + LONGEST
         while True:
             reply = self.look(state)
             if isinstance(reply, str):
@@ -123,11 +123,14 @@ class Following:
             self.write(Lamp("venue", None, note="wallet unknown"))
             return
         account = {"type": "clearinghouseState", "user": row["wallet"]}
-        found = self.look(Http("hyperliquid", "POST", "/info", json=account, reads=True))
-        if isinstance(found, str) or not found.rows:
-            self.write(Lamp("venue", None, note=f"cannot be read: {_words(found)}"))
+        answer = self.look(Http("hyperliquid", "POST", "/info", json=account, reads=True))
+        if isinstance(answer, str) or not answer.rows:
+            self.write(Lamp("venue", None, note=f"cannot be read: {_why(answer)}"))
             return
-        held = found.rows[0].get("assetPositions") or []
+        held = answer.rows[0].get("assetPositions")
+        if not isinstance(held, list):  # an answer without positions is not an answer that there are none
+            self.write(Lamp("venue", None, note="cannot be read: the answer tells of no positions"))
+            return
         self.write(_seen("venue", ", ".join(map(venue_answers.held, held)) or "flat"))
 
 
@@ -137,14 +140,14 @@ def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
     return Lamp(name, True, at, note=note) if lit else Lamp(name, None, note=note)
 
 
-def _words(found: Reply | str) -> str:
-    return found if isinstance(found, str) else "no row"
+def _why(reply: Reply | str) -> str:
+    return reply if isinstance(reply, str) else "no row"
 
 
 def _sent(record: Record, number: str) -> Event | None:
     """The sending that the newest press of a step has made."""
-    found: Event | None = None
+    sending: Event | None = None
     for event in record.ledger.events():
         if event.get("step") == number and event["event"] in ("pressed", "sending"):
-            found = event if event["event"] == "sending" else None
-    return found
+            sending = event if event["event"] == "sending" else None
+    return sending

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.agentic_trading.runner_commands import send_command
-from runbook_lib.commands.command import http, sql
+from runbook_lib.commands.command import Reply, http, sql
 from runbook_lib.commands.expectations import reply
 from runbook_lib.records import presses
 from runbook_lib.rehearsal.lifecycle import rehearse
@@ -62,12 +62,20 @@ def test_what_was_so_already_was_not_sent(phase, vendor):
 
 
 def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(phase, monkeypatch):
-    monkeypatch.setattr(effects, "WATCH", 0.01)
+    monkeypatch.setattr(effects, "LONGEST", 0.01)
     following = effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
     following.of_a_runner()
     notes = [event["note"] for event in phase.record.ledger.events() if event["event"] == "lamp"]
     assert any('relation "public.deployments" does not exist' in note for note in notes)
     assert any("the next step looks" in note for note in notes)
+
+
+def test_an_answer_without_positions_is_not_called_flat(phase):
+    following = effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
+    following.look = lambda _: Reply(({"time": 1},))
+    following._venue({"broker": "hyperliquid-mainnet", "wallet": "0x1"})
+    [lamp] = [event for event in phase.record.ledger.events() if event["event"] == "lamp"][-1:]
+    assert lamp["lit"] is None and "tells of no positions" in lamp["note"]
 
 
 def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
