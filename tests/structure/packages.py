@@ -11,7 +11,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-PYTHONS = ("3.11", "3.12", "3.13")  # those the lock is for; the bootstrap looks for them by name
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # those the lock is for; the bootstrap looks for them by name
 PLATFORMS = (  # sys_platform, platform_system, os_name, platform_machine
     ("linux", "Linux", "posix", "x86_64"),
     ("linux", "Linux", "posix", "aarch64"),

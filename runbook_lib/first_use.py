@@ -1,0 +1,162 @@
+"""Make the virtual environment of a first use, for the script ``runbook``; needs the standard library alone.
+
+The packages are those of requirements.lock, each checked by its hash, put in place by uv: the one on the PATH, else the
+one that the lock pins. Where uv cannot, pip does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# Of what is set for pip, only where it finds packages is taken over: PIP_TARGET, say, would put them elsewhere.
+PLACES = {"INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "FIND_LINKS", "TRUSTED_HOST", "PROXY", "CACHE_DIR", "CONFIG_FILE"}
+CERTIFICATES = {"CERT", "CLIENT_CERT", "DEFAULT_TIMEOUT", "RETRIES"}
+UV_KEEPS = {
+    "DEFAULT_INDEX",
+    "INDEX",
+    "INDEX_URL",
+    "EXTRA_INDEX_URL",
+    "NO_INDEX",
+    "FIND_LINKS",
+    "CACHE_DIR",
+    "CONFIG_FILE",
+}
+UV_NAMES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
+ALL = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", "requirements.lock")
+PROJECT = ("--no-deps", "--no-build-isolation", "--no-index", "--editable", ".")
+# What the first commands import; compiled before them, so that each of their processes need not.
+IMPORTED = (
+    "import ipykernel.kernelapp, ipywidgets, pandas, matplotlib.pyplot, papermill, nbclient, rich.live, click",
+    "import uvicorn, starlette.applications, psycopg, httpx, websockets, pydantic, eth_account, hyperliquid.exchange",
+)
+# A template that is no Python by itself does not compile: that is no failure.
+COMPILE = """
+import compileall, os, re
+os.nice(19)
+compileall.compile_dir({!r}, quiet=2, workers=0, rx=re.compile("/(pip|setuptools)/"))
+"""
+BEGAN = time.monotonic()
+
+
+def say(words: str) -> None:
+    sys.stderr.write(f"runbook: {words}\n")
+
+
+def clean(environment: dict[str, str]) -> dict[str, str]:
+    """The environment without what would change where packages go, or which Python modules are found."""
+    kept = {}
+    for name, value in environment.items():
+        tool, _, rest = name.partition("_")
+        if tool == "PIP" and rest not in PLACES | CERTIFICATES:
+            continue
+        if (tool == "UV" and rest not in UV_KEEPS) or name.startswith("PYTHON"):
+            continue
+        kept[name] = value
+    return kept
+
+
+class Environment:
+    """A virtual environment in the making."""
+
+    def __init__(self, base: str, venv: Path, uv: str | None) -> None:
+        self.base, self.venv, self.uv = base, venv, uv
+        self.python = str(venv / "bin" / "python")
+        self.variables = clean(dict(os.environ))
+
+    def make(self) -> None:
+        """Make the empty environment, and find a uv to fill it."""
+        if self.uv:
+            self._run(self.uv, "venv", "--quiet", "--no-project", "--python", self.base, str(self.venv))
+            return
+        self._run(self.base, "-I", "-m", "venv", str(self.venv))
+        if pinned := re.search(
+            r"^uv==.*(?:\\\n.*)*", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
+        ):
+            lines = self.venv / "uv.lock"
+            lines.write_text(pinned[0].rstrip("\\\n") + "\n", encoding="utf-8")
+            if self._pip("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(lines)):
+                self.uv = str(self.venv / "bin" / "uv")
+
+    def fill(self) -> None:
+        """Put the packages of the lock in place."""
+        if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
+            sys.exit(1)
+
+    def install_project(self) -> None:
+        """Put the project in place, editable."""
+        if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
+            sys.exit(1)
+
+    def compile(self) -> None:
+        """Compile what the first command imports, by importing it, and leave the rest to a process beside it.
+
+        -I: where bytecode is not written on import (many containers say so), every start would compile anew.
+        """
+        for process in [self._beside(names) for names in IMPORTED]:
+            process.wait()  # what fails here tells its own story later
+        self._beside(COMPILE.format(str(self.venv / "lib")))
+
+    def _beside(self, code: str) -> subprocess.Popen[bytes]:
+        quiet, command = subprocess.DEVNULL, [self.python, "-I", "-c", code]
+        return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+
+    def _uv(self, *arguments: str) -> bool:
+        return self._installed(str(self.uv), "pip", "install", "--quiet", "--python", self.python, *arguments)
+
+    def _pip(self, *arguments: str) -> bool:
+        if not (self.venv / "bin" / "pip").exists():
+            return False  # made by uv
+        pip = (self.python, "-I", "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check")
+        return self._installed(*pip, *arguments)
+
+    def _installed(self, *command: str) -> bool:
+        return subprocess.run(command, env=self._for_uv(), check=False).returncode == 0
+
+    def _for_uv(self) -> dict[str, str]:
+        """Tell uv where pip has been told to find packages, and which authority to trust."""
+        told = dict(self.variables)
+        told.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own authority is in the system's store
+        for name, value in self._pip_settings().items():
+            told.setdefault(name, value)
+        return told
+
+    def _pip_settings(self) -> dict[str, str]:
+        if not (self.venv / "bin" / "pip").exists():
+            return {}
+        listing = [self.python, "-I", "-m", "pip", "config", "list"]
+        settings = subprocess.run(listing, env=self.variables, check=False, capture_output=True, text=True).stdout
+        told = {}
+        for line in settings.splitlines():
+            key, _, value = line.partition("=")
+            if (name := key.rpartition(".")[2]) in UV_NAMES and value:
+                told[UV_NAMES[name]] = " ".join(shlex.split(value)).replace("\\n", " ")
+        return told
+
+    def _run(self, *command: str) -> None:
+        if subprocess.run(command, env=self.variables, check=False).returncode:
+            sys.exit(1)
+
+
+def main(base: str, venv: str, packages: str) -> None:
+    """Make the environment; with ``packages`` "kept", only the project is installed anew."""
+    environment = Environment(base, Path(venv), shutil.which("uv"))
+    if packages == "kept":
+        environment.install_project()
+        return
+    environment.make()
+    environment.fill()
+    say(f"the packages are in place, after {time.monotonic() - BEGAN:.0f} s")
+    environment.install_project()
+    environment.compile()
+    say(f"ready, after {time.monotonic() - BEGAN:.0f} s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
