@@ -77,7 +77,7 @@ class Environment:
             return
         self._run(self.base, "-I", "-m", "venv", str(self.venv))
         if pinned := re.search(
-            r"^uv==.*(?:\\\n.*)*", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
+            r"^uv==[^\\\n]*(?:\\\n[^\\\n]*)*", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
         ):
             lines = self.venv / "uv.lock"
             lines.write_text(pinned[0].rstrip("\\\n") + "\n", encoding="utf-8")

@@ -22,6 +22,7 @@ import runbook_lib.cli.develop  # noqa: F401  # isort: skip
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import RunbookError
+from runbook_lib.settings import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; errors of ours become one line and an exit code."""
+    surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         cli.main(list(arguments) if arguments is not None else None, prog_name="./runbook", standalone_mode=False)

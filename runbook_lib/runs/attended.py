@@ -37,7 +37,7 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
             url = served.url(record.notebook.name)
             say(url)
             if browser:
-                webbrowser.open(url)
+                webbrowser.open(served.page(record.notebook.name))
             served.process.wait()
     except KeyboardInterrupt:
         pass  # the way to end it

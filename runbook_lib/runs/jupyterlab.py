@@ -11,13 +11,16 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 import nbformat
 from nbformat.sign import NotebookNotary
 
-from runbook_lib.errors import ServiceError
+from runbook_lib.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +33,7 @@ OPTIONS = (
     "--ServerApp.contents_manager_class=runbook_lib.runs.atomic_saves.WholeFiles",
     *("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"),
 )
+REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0;url={}">'
 # What differs from JupyterLab's own settings: saves often, for a tab may close; asks nobody for news.
 SETTINGS = {
     "docmanager-extension/plugin": {"autosaveInterval": 3},
@@ -49,9 +53,18 @@ class Lab:
     address: str  # http://127.0.0.1:port/
     token: str
 
+    folder: Path  # of its own, for us alone
+
     def url(self, path: str) -> str:
         """Where a file of its folder is opened, alone in the window."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
+
+    def page(self, path: str) -> str:
+        """The address of a file that leads there: what a browser is started with, every user can read."""
+        page = self.folder / "open.html"
+        page.touch(mode=0o600)
+        page.write_text(REDIRECT.format(escape(self.url(path))), encoding="utf-8")
+        return page.as_uri()
 
 
 @contextmanager
@@ -65,7 +78,9 @@ def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
         _trust(root, folder / "data")
         process = _start(root, folder, {**environment, **_private(folder), "JUPYTER_TOKEN": token})
         try:
-            yield Lab(process, _address(process, folder), token)
+            address = _address(process, folder)
+            _refuse_an_open_door(process, address)
+            yield Lab(process, address, token, folder)
         finally:
             process.terminate()
             try:
@@ -75,15 +90,33 @@ def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
                 process.wait()
 
 
+def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None:
+    """Raise `ConfigError` if the server asks nobody for the token, whatever the reason."""
+    direct, deadline = build_opener(ProxyHandler({})), time.monotonic() + START
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            direct.open(f"{address}api/contents", timeout=START).close()
+        except HTTPError:
+            return  # 403, as it should be
+        except OSError:
+            time.sleep(0.02)  # it has written its address down and does not listen yet
+        else:
+            raise ConfigError(
+                "JupyterLab asks for no token here: a Jupyter setting opens it to every user of this machine"
+            )
+
+
 def _private(folder: Path) -> dict[str, str]:
     """Variables that keep Jupyter and IPython out of the operator's home: a run does not depend on what is there."""
     names = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
+    names["JUPYTER_CONFIG_PATH"] = "config"
     names |= {f"JUPYTERLAB_{name}_DIR": name.lower() for name in ("SETTINGS", "WORKSPACES")} | {"IPYTHONDIR": "ipython"}
     for name, settings in SETTINGS.items():
         path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings), encoding="utf-8")
-    return {variable: str(folder / place) for variable, place in names.items()}
+    # Not those of the machine or of the virtual environment either: one that empties the token would win over ours.
+    return {**{variable: str(folder / place) for variable, place in names.items()}, "JUPYTER_NO_CONFIG": "1"}
 
 
 def _trust(root: Path, data: Path) -> None:

@@ -104,8 +104,9 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
     """Run a notebook as ``./runbook run`` does: from a source file, into a record. Its exit code is that command's."""
     # Slow, and every papermill would pay for it.
     from runbook_lib.runs import headless, rehearsals  # noqa: PLC0415
-    from runbook_lib.settings import profiles  # noqa: PLC0415
+    from runbook_lib.settings import profiles, surroundings  # noqa: PLC0415
 
+    surroundings.settle()
     given = dict(nb.metadata.papermill.get("parameters", {}))
     defaults = default_parameters(nb, "the notebook")
     profile = given.pop("profile", defaults.get("profile"))

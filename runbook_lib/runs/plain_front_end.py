@@ -21,7 +21,7 @@ from runbook_lib.records import plan, run_record
 from runbook_lib.runs import keeper, recording, rehearsals, static_outputs
 from runbook_lib.runs.recording import refuse_wrong_parameters
 from runbook_lib.runs.transcript import Transcript
-from runbook_lib.settings import profiles
+from runbook_lib.settings import profiles, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +93,7 @@ def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
     """
     if run and run.record.sealed() is None and _is_of(run, name, profile):
         return run  # the opening cell was executed again
+    surroundings.settle()
     shell, notebook = _shell(), plan.notebook(name)
     mode = "headless" if shell is None else _mode(shell)
     given = _given(shell, notebook, headless=mode == "headless")

@@ -100,13 +100,17 @@ class Database:
                 keepalives_count=3,
                 tcp_user_timeout=int(1000 * (self.settings.budgets.answer + GRACE)),
                 application_name="launch-runbook",
+                client_encoding="utf8",
                 autocommit=True,
                 row_factory=dict_row,
             )
             # Set after connecting: poolers refuse startup options. One round trip for both: a database that is far
-            # away, or slow, takes its time for each. The month of a cost cap begins at UTC midnight.
+            # away, or slow, takes its time for each. The month of a cost cap begins at UTC midnight. What a shell or a
+            # role has set (PGDATESTYLE, alter role … set) would have dates read wrong, or not at all.
             connection.execute(
-                "select set_config('TimeZone', 'UTC', false), set_config('statement_timeout', %s, false)",
+                "select set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),"
+                " set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),"
+                " set_config('statement_timeout', %s, false)",
                 (str(int(self.settings.budgets.answer * 1000)),),
             )
         except psycopg.Error as error:

@@ -31,7 +31,7 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
     ``limit`` is in seconds. The line finds what ``environment`` holds, and nothing else of ours. Output goes to files:
     a pipe would stay open as long as anything the line left behind.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with _file() as output, _file() as errors:
         try:
             process = subprocess.Popen(
                 ["sh", "-euc", command.line],
@@ -54,6 +54,14 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
             _end_group(process.pid)
             process.wait()
         return _shell_reply(code, _written(output, redact), _written(errors, redact))
+
+
+def _file() -> IO[bytes]:
+    """A file without a name. Raise `ServiceError`, for nothing was sent, where no more files may be opened."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise ServiceError(f"shell: cannot start: {error.strerror}") from error
 
 
 def _shell_reply(code: int, output: str, errors: str) -> Reply:

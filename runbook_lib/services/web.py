@@ -10,6 +10,7 @@ import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -22,6 +23,7 @@ from runbook_lib.services.freshness import ServiceClock
 from runbook_lib.services.plain_rows import LAST, picked, rows_of
 from runbook_lib.services.secret_fields import drop_text
 from runbook_lib.services.variables import expanded
+from runbook_lib.settings.addresses import is_loopback
 from runbook_lib.settings.profiles import host_of
 
 if TYPE_CHECKING:
@@ -132,7 +134,8 @@ class Web:
             # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
             headers = {"Accept-Encoding": "gzip, deflate"}
             headers |= {"Authorization": value} if (value := self._credential(service)) else {}
-            self._clients[name] = httpx.Client(base_url=service.url, headers=headers, trust_env=False)
+            # A vendor may be reached through a proxy, and a company's own authority vouch for it; a stand-in never.
+            self._clients[name] = httpx.Client(base_url=service.url, headers=headers, trust_env=_outside(service.url))
         return self._clients[name]
 
     def _credential(self, service: Service) -> str | None:
@@ -143,6 +146,11 @@ class Web:
         if service.scheme == "Basic":
             return "Basic " + base64.b64encode(f"x:{token}".encode()).decode()
         return f"{service.scheme} {token}"
+
+
+def _outside(url: str) -> bool:
+    """Whether an address leads off this machine."""
+    return not is_loopback(urlsplit(url).hostname or "")
 
 
 def authorization(service: Service) -> str:
@@ -157,7 +165,7 @@ def authorization(service: Service) -> str:
 def ping(url: str, within: float) -> None:
     """Call an address whose answer tells nothing but that it was called; raise `ServiceError` if it did not take it."""
     try:
-        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, timeout=within, trust_env=False))
+        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, timeout=within, trust_env=_outside(url)))
     except (httpx.HTTPError, TimeoutError) as error:
         raise ServiceError(f"{host_of(url)}: {_words(error)}") from None
     if not answer.is_success:

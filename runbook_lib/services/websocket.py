@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from runbook_lib.errors import ServiceError
+from runbook_lib.settings.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +27,10 @@ def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> l
     does not open. A subscription that is not answered in time is not accepted.
     """
     address = f"ws{url.removeprefix('http')}/ws"
+    # True: the proxy that the environment names.
+    proxy: Literal[True] | None = None if is_loopback(urlsplit(address).hostname or "") else True
     try:
-        with connect(address, open_timeout=within, close_timeout=1, proxy=None) as socket:
+        with connect(address, open_timeout=within, close_timeout=1, proxy=proxy) as socket:
             return [_row(one, _answer(socket, one, time.monotonic() + within / len(wanted))) for one in wanted]
     except (OSError, WebSocketException, TimeoutError) as error:
         raise ServiceError(f"venue socket {address}: {str(error) or type(error).__name__}") from None

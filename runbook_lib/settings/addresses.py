@@ -41,7 +41,7 @@ def _refuse_wrong_address(kind: str, place: str, url: str) -> None:
         raise ConfigError(f"{place}: holds a password; secrets belong into the environment")
     if parts.scheme not in schemes or not parts.hostname:
         raise ConfigError(f"{place}: expected an address such as {schemes[-1]}://host, found {url!r}")
-    if _loopback(parts.hostname) != (kind == "rehearsal"):
+    if is_loopback(parts.hostname) != (kind == "rehearsal"):
         wanted = "a loopback address" if kind == "rehearsal" else "an outside address"
         raise ConfigError(f"{place}: a {kind} profile needs {wanted}, found {url!r}")
     if kind == "production" and parts.scheme == "http":
@@ -107,7 +107,7 @@ def _split(place: str, url: str) -> SplitResult:
     return parts
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_notebook
 
-from runbook_lib.errors import ServiceError
+from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.runs import jupyterlab
 from tests.core_fixtures import eventually
 
@@ -39,12 +39,31 @@ def test_it_serves_the_folder_to_whoever_has_the_token_and_leaves_nothing(tmp_pa
         assert httpx.get(contents).status_code == 403
         listed = httpx.get(contents, headers={"Authorization": f"token {served.token}"}).json()
         assert [one["name"] for one in listed["content"]] == ["notebook.ipynb"]
+        page = Path(urlsplit(served.page("notebook.ipynb")).path)
+        assert served.token in page.read_text() and page.stat().st_mode & 0o077 == 0
+        assert page.parent.stat().st_mode & 0o077 == 0 and served.token not in page.as_uri()
         command = subprocess.run(["ps", "-o", "args=", "-p", str(served.process.pid)], capture_output=True, check=True)
         assert served.token.encode() not in command.stdout
     assert served.process.returncode is not None
     assert [path.name for path in folder.iterdir()] == ["notebook.ipynb"], "no checkpoints"
     at_home = {path.name for path in (tmp_path / "home").glob("*")}
     assert not {".jupyter", ".ipython", ".local"} & at_home, "what the operator has set up is neither read nor changed"
+
+
+@pytest.mark.parametrize("variable", ["JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR"])
+def test_a_setting_that_empties_the_token_is_not_read(tmp_path, variable):
+    (tmp_path / "jupyter_server_config.json").write_text('{"IdentityProvider": {"token": ""}}')
+    with jupyterlab.serving(tmp_path, {**os.environ, variable: str(tmp_path)}) as served:
+        assert httpx.get(f"{served.address}api/contents").status_code == 403
+
+
+def test_a_server_that_asks_for_no_token_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(jupyterlab, "OPTIONS", (*jupyterlab.OPTIONS, "--IdentityProvider.token="))
+    with (
+        pytest.raises(ConfigError, match="asks for no token here"),
+        jupyterlab.serving(tmp_path, dict(os.environ)),
+    ):
+        pass
 
 
 def test_it_does_not_outlive_a_command_that_is_killed(tmp_path, processes):

@@ -81,12 +81,22 @@ def _programs() -> Path:
 def _installed_copy(package: Path) -> Path:
     # A virtual environment in a home folder is closed to the account that Postgres runs as when we are root.
     cached = _cache() / f"postgres-{version(PACKAGE)}"
+    if cached.exists() and not account().can_enter(cached / MODULE / "pginstall" / "bin"):
+        shutil.rmtree(cached)  # made under a umask that closed it to the server's account
     if not cached.exists():
         with _appearing(cached) as partial:
             for name in (MODULE, f"{MODULE}.libs"):  # the programs look for their libraries next door
                 if (source := package.with_name(name)).exists():
                     shutil.copytree(source, partial / name, symlinks=True, ignore=shutil.ignore_patterns("include"))
+            _open_to_all(partial)
     return cached / MODULE
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let every account read a folder and run what is in it, whatever the umask it was installed under."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _cache() -> Path:
@@ -97,6 +107,9 @@ def _cache() -> Path:
         with suppress(OSError):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             state = folder.stat()
+            if state.st_uid == os.geteuid() and state.st_mode & 0o777 == 0o700:
+                folder.chmod(0o755)  # a umask closed it
+                state = folder.stat()
             # A cluster somebody else could have written to is not one to trust with a superuser's password.
             if state.st_uid == os.geteuid() and not state.st_mode & 0o022 and account().can_enter(folder):
                 return folder

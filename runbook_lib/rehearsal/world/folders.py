@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,13 +17,24 @@ from runbook_lib.errors import ConfigError
 
 def root() -> Path:
     """Return this user's folder of rehearsals; raise `ConfigError` when it is somebody else's."""
-    path = Path(tempfile.gettempdir()) / f"launch-runbook-{os.getuid()}"
+    path = _above() / f"launch-runbook-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     # Anybody may make a folder of this name in /tmp before us, or a link to one of theirs.
     if path.is_symlink() or path.stat().st_uid != os.getuid():
         raise ConfigError(f"{path} belongs to another user: remove it, or set TMPDIR to a folder of your own")
     path.chmod(0o700)
     return path
+
+
+def _above() -> Path:
+    """Return the folder of temporary files, or another one where programs in it may not be run (noexec)."""
+    places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home()]  # noqa: S108 - our folder in it is our own
+    for place in places:
+        with suppress(OSError):
+            if not os.statvfs(place).f_flag & os.ST_NOEXEC and os.access(place, os.W_OK):
+                return place
+    tried = ", ".join(map(str, places))
+    raise ConfigError(f"programs cannot be run in {tried}: set TMPDIR to a folder in which they can")
 
 
 @contextmanager
