@@ -27,7 +27,7 @@ def test_what_libpq_and_python_read_is_gone(monkeypatch, name):
     assert name not in os.environ
 
 
-@pytest.mark.parametrize("name", ["PGTZ", "PG_COLOR", "PATH", "FLY_API_TOKEN", "PYTHONDONTWRITEBYTECODE"])
+@pytest.mark.parametrize("name", ["PGTZ", "PAGER", "PATH", "FLY_API_TOKEN", "PYTHONDONTWRITEBYTECODE"])
 def test_the_rest_is_left_alone(monkeypatch, name):
     monkeypatch.setenv(name, "x")
     surroundings.settle()
