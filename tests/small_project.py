@@ -61,9 +61,11 @@ class SmallProject:
         (project.folder / "pyproject.toml").write_text(PYPROJECT)
         (project.folder / "backend.py").write_text(BACKEND)
         shutil.copy(ROOT / "tests" / "small_wheel.py", project.folder)
-        shutil.copy(ROOT / "runbook_lib" / "first_use.py", project.folder / "runbook_lib")
         (project.folder / "runbook_lib" / "__init__.py").write_text("")
-        (project.folder / "runbook_lib" / "cli.py").write_text(CLI)
+        (folder := project.folder / "runbook_lib" / "cli").mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "__main__.py").write_text(CLI)
+        shutil.copy(ROOT / "runbook_lib" / "cli" / "first_use.py", folder)
         (project.folder / "uv.toml").write_text(f'no-index = true\nfind-links = ["{project.wheels}"]\n')
         for tool in TOOLS:
             (project.bin / tool).symlink_to(str(shutil.which(tool)))
