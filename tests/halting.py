@@ -17,7 +17,7 @@ from runbook_lib.settings import profiles
 APP = "agentic-live-runner"
 OPERATOR_KEY = "HYPERLIQUID_OPERATOR_KEY"
 # Seconds. Generous where nothing should expire: the machine may be busy.
-LIMITS = {"answer": 5.0, "pause": 10.0, "flat": 15.0, "stop": 20.0, "stays_stopped": 0.7}
+LIMITS = {"answer": 5.0, "pause": 10.0, "flat": 15.0, "stop": 20.0}
 # A runner that was killed is still "running" in its row: only an answer tells that it is there again.
 HEARD = "select 1 from public.agent_commands where deployment_id = %s and created_at > %s and acked_at is not null"
 AGENT = """
@@ -176,13 +176,19 @@ class Platform:
     def switch(self, disabled, live):
         """Set both variables, redeploy, and wait until that serves."""
         wanted = {"DEPLOYMENTS_DISABLED": disabled, "HYPERLIQUID_LIVE_ENABLED": live}
-        body = [{"key": k, "value": v, "type": "plain", "target": ["production"]} for k, v in wanted.items()]
         project = "agentic-trading"
-        self.vercel.post(f"/v10/projects/{project}/env?upsert=true", json=body).raise_for_status()
-        newest = self.vercel.get("/v7/deployments?limit=1").json()["deployments"][0]["uid"]
+        known = {row["key"]: row["type"] for row in self.vercel.get(f"/v10/projects/{project}/env").json()["envs"]}
+        body = [
+            {"key": key, "value": value, "type": known.get(key, "plain"), "target": ["production"]}
+            for key, value in wanted.items()
+        ]
+        stored = self.vercel.post(f"/v10/projects/{project}/env", params={"upsert": "true"}, json=body)
+        assert stored.status_code == 201 and not stored.json()["failed"], stored.text
+        newest = self.vercel.get("/v7/deployments", params={"limit": 1}).json()["deployments"][0]["uid"]
         body = {"name": project, "deploymentId": newest, "target": "production"}
         made = self.vercel.post("/v13/deployments", json=body).json()["id"]
-        eventually(lambda: self.vercel.get(f"/v13/deployments/{made}").json()["readyState"] == "READY", "the build")
+        serving = lambda: self.vercel.get(f"/v9/projects/{project}").json()["targets"]["production"]  # noqa: E731
+        eventually(lambda: (found := serving())["id"] == made and found["readyState"] == "READY", "the build serves")
         self.fly.post(f"/v1/apps/{APP}/secrets", json={"values": {"HYPERLIQUID_LIVE_ENABLED": live}})
 
     def ticks(self, deployment, number):
@@ -223,6 +229,16 @@ class Platform:
         wrong += [f"{d} has resting {found}" for d in deployments if (found := self.orders(d))]
         wrong += [f"{d} is {found}" for d in deployments if (found := self.state(d)) != "stopped"]
         return wrong + ([] if self.refuses() else ["a new deployment is not refused"])
+
+    @contextlib.contextmanager
+    def http_fault(self, **what):
+        """An HTTP fault of a stand-in, for the length of a block."""
+        made = self.person.post("/http-faults", json=what)
+        assert made.status_code == 201, made.text
+        try:
+            yield
+        finally:
+            self.person.delete(f"/http-faults/{made.json()['id']}")
 
     @contextlib.contextmanager
     def named_fault(self, name):

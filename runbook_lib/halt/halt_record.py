@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import queue
+import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,9 @@ class Book:
         self.record: Record | None = None
         self.complaint: str | None = None
         self._sent: set[str] = set()  # parts that changed something: the others only looked
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="record")
+        self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        # A daemon: a disk that hangs must not hold the process when everything else is over.
+        threading.Thread(target=self._write, name="record", daemon=True).start()
         ran_with = {**parameters, "key": self.key}
         self._do(lambda: self._begin(ran_with, parent, mode))
 
@@ -85,8 +89,16 @@ class Book:
         """Seal the record; None if it cannot be, and ``complaint`` says why."""
         sealed: list[Event] = []
         self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
-        self._writer.shutdown(wait=False)
         return sealed[0] if sealed else None
+
+    def _write(self) -> None:
+        """Write what waits, in order, as long as the process lives."""
+        while True:
+            write, done = self._waiting.get()
+            try:
+                done.set_result(write())
+            except Exception as error:  # noqa: BLE001 - who waits hears of it, and the next line is tried
+                done.set_exception(error)
 
     def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
         facts: dict[str, Any] = {"within": within} if (within := _within()) else {}
@@ -105,7 +117,8 @@ class Book:
     def _do(self, write: Callable[[], Any], patience: float = PATIENCE) -> None:
         waits = self.complaint is None  # once is enough: a disk that hangs is not asked to be quick again
         try:
-            done = self._writer.submit(write)
+            done: Future[Any] = Future()
+            self._waiting.put((write, done))
             if waits:
                 done.result(patience)
         except TimeoutError:

@@ -1,13 +1,13 @@
-"""Stopping machines through Fly's API, and the proof that each stays stopped.
+"""Stopping machines through Fly's API, and the proof that every one is stopped, seen twice.
 
 A machine that stops by itself may be started again by its restart policy (C13); one that is told to stop through the
-API is not. Names and order are no identity: a machine belongs to the deployment in its environment (C38).
+API is not. Whether one that comes back later trades is for the watch and the incident notebook to see.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,51 +15,60 @@ from runbook_lib.agentic_trading.machines import deployment_of, is_down
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.sending import insist, look
+from runbook_lib.halt.state import LOOKS
+from runbook_lib.services import deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
 
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
+    Decided = Mapping[str, Future[str | None]]  # machine -> why it was left, or could not be stopped; None if it was
 
-FIRST, MOST = 0.25, 2.0  # seconds between two lists, at first and at most
+FIRST, MOST = 0.25, 0.5  # seconds between two lists, at first and at most
 AT_ONCE = 8  # machines that are told to stop at the same time
 ANSWER = 1.0  # seconds to acknowledge once flat: what a runner leaves undone it would do at its next start
-
+RUNS = "started"  # Fly's word
+NOBODY = "no deployment"
 Row = dict[str, Any]
 
 
 def machines(services: Services, board: Board) -> None:
-    """Stop each machine when its deployment is flat, or cannot be commanded; prove that it stays so."""
+    """Stop each machine when its deployment is flat, or cannot be commanded; prove that every one is stopped."""
     try:
         rows = listed(services, board, board.limits.stop)
     except ServiceError as error:
         board.end("machines", "unknown", complaint=f"Fly does not list the machines: {error}")
         return
-    board.wait(lambda: board.database != "awaited", board.limits.pause + board.limits.answer)
+    board.wait_for_database()
     chosen = [row for row in rows if _chosen(board, row) and not is_down(row)]
-    turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stopping")
-    with ThreadPoolExecutor(max(1, len(chosen)), thread_name_prefix="machine") as pool:
-        decided = {str(row["id"]): pool.submit(_one, services, board, row, turns) for row in chosen}
-        watch(services, board, decided, {str(row["id"]): _started(row) for row in chosen})
-    turns.shutdown()
+    turns = threading.Semaphore(AT_ONCE)
+    decided = {str(row["id"]): deadlines.start(_decision(services, board, row, turns)) for row in chosen}
+    _watch(services, board, decided, {str(row["id"]): _started(row) for row in chosen})
 
 
-def _one(services: Services, board: Board, row: Row, turns: ThreadPoolExecutor) -> str | None:
-    """Decide on one machine and stop it; else why it was left, or could not be stopped."""
-    deployment, machine = _deployment(row), str(row["id"])
-    why = _left_running(board, deployment)
-    if why:
-        return f"{machine} of {deployment} is left running and paused: {why}"
-    return turns.submit(_stop, services, board, machine).result()
+def _decision(services: Services, board: Board, row: Row, turns: threading.Semaphore) -> Any:
+    """A call that decides on one machine and stops it; it returns why it was left, or could not be stopped."""
+    deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
+
+    def decide() -> str | None:
+        why = _left_running(board, deployment)
+        if why:
+            return f"{machine} of {deployment} is left running and paused: {why}"
+        with turns:
+            return _stop(services, board, machine)
+
+    return decide
 
 
 def _stop(services: Services, board: Board, machine: str) -> str | None:
+    """Tell a machine to stop until Fly takes it; a lease or an update that is under way is no answer."""
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(board.limits.stop, board.now() + board.limits.answer)
     try:
-        error = insist(services, board, "machines", stop, until).error
+        error = insist(services, board, "machines", stop, until, whole=until).error
     except ServiceError as problem:
         error = str(problem)
     return f"{machine} was not stopped: {error}" if error else None
@@ -71,7 +80,9 @@ def _left_running(board: Board, deployment: str) -> str | None:
     limits = board.limits
     if known is None:  # nobody can tell it anything
         return None
-    if not board.wait(lambda: board.deployments[deployment].paused, limits.pause):
+    # It may take its time from when it was told, which a slow database makes later than the press.
+    heard = min((board.told_at or 0.0) + limits.pause, limits.flat)
+    if not board.wait(lambda: board.deployments[deployment].paused, heard):
         return None  # it does not listen, and would go on trading
     flat = board.wait(lambda: board.settled(board.deployments[deployment]), limits.flat)
     if flat and not known.others:
@@ -84,90 +95,90 @@ def _left_running(board: Board, deployment: str) -> str | None:
 
 
 @dataclass
-class Watch:
-    """What was seen of machines since they went down; times are seconds after the press."""
+class Sightings:
+    """What was seen of the machines that are to be stopped, look by look."""
 
-    starts: dict[str, str]  # machine -> its newest start, as last seen
-    since: dict[str, float] = field(default_factory=dict)  # machine -> when it was first seen down
+    starts: dict[str, str] = field(default_factory=dict)  # machine -> its newest start, as last seen
+    stopped: set[str] = field(default_factory=set)  # seen down at least once
     came_back: set[str] = field(default_factory=set)
+    good: int = 0  # looks in a row that saw every one down, and none started since the look before
 
-    def see(self, machine: str, row: Row, now: float, *, told: bool) -> None:
-        """``told``: it has been told to stop, so that a new start since the last look means that it came back."""
-        down, start = is_down(row), _started(row)
-        restarted = start != self.starts.get(machine, start)
-        if (told and restarted) or (machine in self.since and not down):
-            self.came_back.add(machine)
-            self.since.pop(machine, None)
-        if down:
-            self.since.setdefault(machine, now)
-        self.starts[machine] = start
+    def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
+        """Take in a list; return the machines that run and are not left running on purpose.
 
-    def calm(self, now: float) -> float | None:
-        """Seconds that every machine seen down has been so; None when none was."""
-        return min((now - at for at in self.since.values()), default=None)
+        A new start since the look before means that a machine came back, unless it is ``pending``: not told to stop.
+        """
+        up = [machine for machine, row in rows.items() if not is_down(row) and machine not in left]
+        starts = {machine: _started(row) for machine, row in rows.items()}
+        restarted = {machine for machine, start in starts.items() if start != self.starts.get(machine, start)}
+        self.came_back |= (restarted | (set(up) & self.stopped)) - set(pending) - left.keys()
+        self.stopped |= {machine for machine, row in rows.items() if is_down(row)}
+        quiet = not pending and not up and not restarted - left.keys()
+        self.good = self.good + 1 if quiet else 0
+        self.starts = starts
+        return up
 
 
-def watch(services: Services, board: Board, decided: Mapping[str, Future[str | None]], starts: dict[str, str]) -> None:
-    """Look at the list until every machine is down and has stayed down for its time; end the part.
+def _watch(services: Services, board: Board, decided: Decided, starts: dict[str, str]) -> None:
+    """Look at the list until two looks in a row saw every machine down; end the part.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts``: machine -> its newest start
     before anything was decided.
     """
-    seen, delay, window, until = Watch(starts), FIRST, board.limits.stays_stopped, None
+    seen, delay, until = Sightings(starts), FIRST, None
     while True:
         try:
-            rows = listed(services, board, board.now() + window)
+            rows = listed(services, board, board.now() + board.limits.stop)
         except ServiceError as error:
             board.end("machines", "unknown", complaint=f"Fly does not list the machines any more: {error}")
             return
         known = {str(row["id"]): row for row in rows if _chosen(board, row)}
         pending = [machine for machine, future in decided.items() if not future.done()]
-        kept = {m: words for m, future in decided.items() if future.done() and (words := future.result())}
-        for machine, row in known.items():
-            seen.see(machine, row, board.now(), told=machine not in pending and machine not in kept)
-        up = [m for m, row in known.items() if not is_down(row) and m not in kept]
+        left = {machine: words for machine, words in _left(decided).items() if not is_down(known.get(machine, {}))}
+        up = seen.see(known, left, pending)
         for machine in up:
-            if machine in seen.came_back or machine not in decided:
+            # One that is still on its way down needs no second word; one that runs after it was told came back.
+            if machine not in pending and known[machine].get("state") == RUNS:
                 _stop(services, board, machine)
-        calm = seen.calm(board.now())
-        board.tell("machines", f"{len(seen.since)} stopped, {len(up)} to go; quiet for {calm or 0:.0f} s")
+        board.tell("machines", f"{len(seen.stopped)} stopped, {len(up)} to go")
         if not pending and until is None:
-            until = board.now() + board.limits.stop + window
-        quiet = not up and (calm is None or calm >= window)
-        if not pending and (quiet or board.now() >= (until or 0)):
-            _judge(board, seen, up, kept, quiet=quiet)
+            until = board.now() + board.limits.stop
+        # Where one is left running the part has failed: no second look makes it good.
+        if seen.good >= (1 if left else LOOKS) or (until is not None and board.now() >= until):
+            _judge(board, seen, up, left)
             return
         time.sleep(delay)
         delay = min(delay * 1.3, MOST)
 
 
-def _judge(board: Board, seen: Watch, up: Sequence[str], kept: Mapping[str, str], *, quiet: bool) -> None:
-    window = board.limits.stays_stopped
-    late = [] if quiet or up else [f"they did not stay stopped for {window:g} s"]
-    wrong = [*kept.values(), *(f"{machine} still runs" for machine in up), *late]
-    words = f"{len(seen.since)} stopped and stayed so for {window:g} s" if seen.since else "no machine runs"
+def _left(decided: Decided) -> dict[str, str]:
+    """The machines that were left running, or could not be stopped, and why."""
+    return {m: words for m, future in decided.items() if future.done() and (words := future.result())}
+
+
+def _judge(board: Board, seen: Sightings, up: Sequence[str], left: Mapping[str, str]) -> None:
+    late = [] if seen.good or up else ["they did not stay stopped from one look to the next"]
+    wrong = [*left.values(), *(f"{machine} still runs" for machine in up), *late]
+    words = f"{len(seen.stopped)} stopped, seen twice" if seen.stopped else "no machine to stop, seen twice"
+    if wrong:
+        words = f"{len(seen.stopped)} stopped"
     if seen.came_back:
         words = f"{words}; stopped again after it had come back: {', '.join(sorted(seen.came_back))}"
+    if not wrong:
+        words = f"{words}; that they stay so is for the watch to see"
     board.end("machines", "failed" if wrong else "passed", words, "; ".join(wrong) or None)
 
 
 def listed(services: Services, board: Board, until: float) -> list[Row]:
     """Every machine of the app; the board learns which deployments have one that runs."""
-    reply = look(services, board, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until)
-    if reply.error:
-        raise ServiceError(reply.error)
-    rows = [row for row in reply.rows if row.get("id")]
-    board.update(running={_deployment(row) for row in rows if not is_down(row)})
+    rows = list(look(services, board, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
+    board.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
 
 
 def _chosen(board: Board, row: Row) -> bool:
     request = board.request
-    return request.everything or _deployment(row) in {request.deployment, *board.deployments}
-
-
-def _deployment(row: Row) -> str:
-    return deployment_of(row) or "no deployment"
+    return request.everything or deployment_of(row) in {request.deployment, *board.deployments}
 
 
 def _started(row: Row) -> str:

@@ -40,7 +40,8 @@ def runners(services: Services, board: Board) -> None:
     key = board.book.key
     try:
         _learn(services, board, [key], board.limits.pause)
-        told(services, board, "pause", _first(board, key), board.limits.pause)
+        _tell(services, board, "pause", _first(board, key), board.limits.pause)
+        board.update(told_at=board.now())
         _learn(services, board, [key], board.limits.pause)
         board.update(addresses=_addresses(services, board))
     except ServiceError as error:
@@ -49,12 +50,12 @@ def runners(services: Services, board: Board) -> None:
     board.update(database="answered")
     if not _asked_for(board):
         return
-    follow(services, board, key)
+    _follow(services, board, key)
 
 
-def told(services: Services, board: Board, part: str, command: Sql, until: float) -> None:
+def _tell(services: Services, board: Board, part: str, command: Sql, until: float) -> None:
     """Queue commands for runners; raise `ServiceError` if the database does not take them."""
-    reply = insist(services, board, part, command, until)
+    reply = insist(services, board, part, command, until, whole=board.limits.flat)
     if reply.error:
         raise ServiceError(f"database: {reply.error}")
 
@@ -63,7 +64,7 @@ def _silent(board: Board, error: ServiceError) -> None:
     """The database commands nobody: the others know, and the parts say so."""
     board.update(database="silent")
     outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
-    if board.wait(lambda: board.running is not None and not board.running, board.limits.stop):
+    if board.wait(lambda: board.running is not None and not board.running, board.limits.flat):
         why += "; every machine that was listed is stopped instead"
     board.end("pause", outcome, complaint=why)
     board.end("flatten", outcome, complaint=f"the database commands no runner: {error}")
@@ -71,39 +72,44 @@ def _silent(board: Board, error: ServiceError) -> None:
 
 def _asked_for(board: Board) -> bool:
     """Whether the deployment that was named is there; without one, any number will do."""
-    one = board.request.deployment
-    if one is None or one in board.deployments:
+    asked = board.request.deployment
+    if asked is None or asked in board.deployments:
         return True
     for part in ("pause", "flatten"):
-        board.end(part, "failed", complaint=f"no deployment {one} that is not stopped already")
+        board.end(part, "failed", complaint=f"no deployment {asked} that is not stopped already")
     return False
 
 
-def follow(services: Services, board: Board, key: str) -> None:
+def _follow(services: Services, board: Board, key: str) -> None:
     """Look until every runner is paused and flat, or its time is over."""
-    keys, acknowledged, delay = [key], dict[str, float](), FIRST
-    until = board.limits.flat if board.request.mode == "halt" else board.limits.pause
+    keys, acknowledged_at, delay = [key], dict[str, float](), FIRST
+    until = board.limits.flat if board.request.mode == "halt" else _heard(board)
     while not _over(board, until):
         board.rest(delay)
         delay = min(delay * 1.2, MOST)
         try:
-            _learn(services, board, keys, min(until, board.now() + board.limits.answer))
+            _learn(services, board, keys, board.now())
         except ServiceError as error:
             board.tell("pause", f"waits: {error}")
             continue
         if board.request.mode == "reduce":  # nothing is stopped; whose machine does not run needs no pausing
             with suppress(ServiceError):
                 listed(services, board, board.now())
-        for one in board.deployments.values():
-            if one.flattened:
-                acknowledged.setdefault(one.id, board.now())
-        open_still = [i for i, at in acknowledged.items() if _holds_on(board, i, at)]
+        for deployment in board.deployments.values():
+            if deployment.flattened:
+                acknowledged_at.setdefault(deployment.id, board.now())
+        open_still = [name for name, at in acknowledged_at.items() if _holds_on(board, name, at)]
         if open_still and len(keys) < ROUNDS:
             keys.append(f"{key}:{len(keys) + 1}")
             with suppress(ServiceError):
-                told(services, board, "flatten", _again(board, keys[-1], open_still), until)
-            acknowledged.clear()
+                _tell(services, board, "flatten", _again(board, keys[-1], open_still), until)
+            acknowledged_at.clear()
     _judge(board)
+
+
+def _heard(board: Board) -> float:
+    """Until when a runner must have paused: its time counts from when it was told, not from the press."""
+    return min((board.told_at or 0.0) + board.limits.pause, board.limits.flat)
 
 
 def _over(board: Board, until: float) -> bool:
@@ -116,10 +122,10 @@ def _over(board: Board, until: float) -> bool:
 
 def _end_pause(board: Board) -> None:
     left = _unfenced(board)
-    paused = sum(one.paused for one in board.deployments.values())
+    paused = sum(deployment.paused for deployment in board.deployments.values())
     board.tell("pause", f"{paused} paused, {len(left)} to go")
     if not left:
-        others = sum(one.active and not one.paused for one in board.deployments.values())
+        others = sum(known.active and not known.paused for known in board.deployments.values())
         gone = f", {others} without a running machine" if others else ""
         board.end("pause", "passed", f"{paused} paused{gone}")
 
@@ -127,57 +133,53 @@ def _end_pause(board: Board) -> None:
 def _unfenced(board: Board) -> list[str]:
     """Deployments that may place orders: of those in error, the ones whose machine is known to run."""
     lively = board.running or set()
-    both = [one for one in board.deployments.values() if one.active or one.id in lively]
-    return [one.id for one in both if not board.fenced(one.id)]
+    both = [known.id for known in board.deployments.values() if known.active or known.id in lively]
+    return [deployment for deployment in both if not board.fenced(deployment)]
 
 
 def _end_flatten(board: Board) -> None:
-    left = [one.id for one in board.deployments.values() if _unflattened(board, one)]
+    left = [known.id for known in board.deployments.values() if _unflattened(board, known)]
     board.tell("flatten", f"{len(left)} to go")
     if not left and board.parts["pause"].outcome is not None:
-        done = sum(one.flattened for one in board.deployments.values())
+        done = sum(known.flattened for known in board.deployments.values())
         board.end("flatten", "passed", f"{done} runner{'s' * (done != 1)} said so")
 
 
-def _unflattened(board: Board, one: Deployment) -> bool:
+def _unflattened(board: Board, known: Deployment) -> bool:
     """Whether its runner has still to be heard of, and something of it may be open."""
-    if one.wallet is None:
-        return one.active and not (one.flattened and one.positions == 0) and not board.settled(one)
-    return one.active and not one.flattened and not board.settled(one)
+    lives = known.active or known.id in (board.running or set())
+    said = known.flattened and (known.wallet is not None or known.positions == 0)
+    return lives and not said and not board.settled(known)
 
 
 def _judge(board: Board) -> None:
     """Time is over: what is missing is named."""
     deaf = _unfenced(board)
     board.end("pause", "failed", complaint=f"not paused within {board.limits.pause:g} s: {', '.join(deaf)}")
-    left = [one for one in board.deployments.values() if _unflattened(board, one)]
-    words = [f"{one.id}{_why(one)}" for one in left]
+    words = [f"{known.id}{_why(known)}" for known in board.deployments.values() if _unflattened(board, known)]
     board.end("flatten", "failed", complaint=f"not flattened by its runner: {', '.join(words)}")
 
 
-def _why(one: Deployment) -> str:
-    if one.others:
-        return f" shares {one.wallet} with {', '.join(one.others)}: left alone; --wallet acts on it and on them"
-    if one.wallet is None and one.positions:
-        return f" holds {one.positions} paper positions"
+def _why(left: Deployment) -> str:
+    if left.others:
+        return f" shares {left.wallet} with {', '.join(left.others)}: left alone; --wallet acts on it and on them"
+    if left.wallet is None and left.positions:
+        return f" holds {left.positions} paper positions"
     return ""
 
 
-def _holds_on(board: Board, deployment: str, acknowledged: float) -> bool:
+def _holds_on(board: Board, deployment: str, acknowledged_at: float) -> bool:
     """Whether the venue shows a position or an order well after the runner said that it had flattened."""
-    one = board.deployments[deployment]
-    wallet = board.wallets.get(one.wallet or "")
-    if wallet is None or wallet.error is not None or wallet.at <= acknowledged + SETTLE:
+    account = board.account(board.deployments[deployment].wallet or "")
+    if account.error is not None or account.at <= acknowledged_at + SETTLE:
         return False
-    return bool(wallet.positions or wallet.orders)
+    return bool(account.positions or account.orders)
 
 
 def _learn(services: Services, board: Board, keys: Sequence[str], until: float) -> None:
     """Look at the deployments that were asked for, and at what became of what they were sent."""
     state = sent_state([PAUSE, FLATTEN], list(board.deployments), keys=keys, everyone=True)
-    reply = look(services, board, "pause", state, until)
-    if reply.error:
-        raise ServiceError(f"database: {reply.error}")
+    reply = look(services, board, "pause", state, until, whole=board.limits.flat)
     known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
     asked = _asked(board.request, {name: rows[0]["wallet"] for name, rows in known.items()})
     others = {name: rows[0] for name, rows in known.items() if name not in asked and rows[0]["status"] not in ENDED}
@@ -211,11 +213,11 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
 
 def _addresses(services: Services, board: Board) -> set[str]:
     """Wallets whose flatness is to be proven: those of the deployments asked for or, of everything, every one."""
-    own = {one.wallet for one in board.deployments.values() if one.wallet and not one.others}
+    own = {known.wallet for known in board.deployments.values() if known.wallet and not known.others}
     if not board.request.everything:
         return own
-    listed = look(services, board, "pause", live_wallets(), board.limits.pause)
-    return own | {str(wallet) for wallet in listed.column("wallet")} | named(services)
+    ever = look(services, board, "pause", live_wallets(), board.limits.pause, whole=board.limits.flat)
+    return own | {str(wallet) for wallet in ever.column("wallet")} | named(services)
 
 
 def named(services: Services) -> set[str]:

@@ -1,4 +1,4 @@
-"""Sending what a halt sends: once on the record, again while a service says 429 or nothing.
+"""Sending what a halt sends: once on the record, again while a service refuses for now or says nothing.
 
 Everything a halt sends leaves the same state however often it arrives (switches are set to a value, rows carry ids of
 their own, a stopped machine stays stopped, orders only reduce), so that a lost answer is no reason to wait.
@@ -10,66 +10,81 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from runbook_lib.commands.command import Command, Reply
 from runbook_lib.errors import ServiceError
 
 if TYPE_CHECKING:
+    from runbook_lib.commands.command import Command, Reply
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-
-TURN = 1.0  # seconds until a service that said 429 is asked again
-PAUSE = 0.3  # seconds until one that did not answer is
-TOO_MANY = 429
-BROKEN = 500  # and above: the service is in trouble, the request may be right
+TURN = 1.0  # seconds until a service that refused for now is asked again, unless it says how many
+PAUSE = 0.3  # seconds until one that did not answer, or is in trouble, is
+SHORTEST = 0.2  # seconds one answer may take at least, also when the time is nearly over
 
 
-def insist(services: Services, board: Board, part: str, command: Command, until: float) -> Reply:
+def insist(services: Services, board: Board, part: str, command: Command, until: float, *, whole: float) -> Reply:
     """Send a change until it is answered, at most until so many seconds after the press.
 
-    Raise the last `ServiceError` when nobody answered. A refusal is an answer.
+    The last answer is waited for until ``whole``: a late one is used. Raise the last `ServiceError` when nobody
+    answered. A refusal that is not for now is an answer.
     """
     filled = command.filled(services.settings.lookup)
     board.book.sending(part, services.shown(filled))
-    return again(services, board, part, filled, until, change=True)
+    return _again(services, board, part, filled, until, whole=whole, change=True)
 
 
-def look(services: Services, board: Board, part: str, command: Command, until: float) -> Reply:
-    """Send a look until it is answered; as `insist`, without a line in the record."""
-    return again(services, board, part, command.filled(services.settings.lookup), until, change=False)
+def look(
+    services: Services, board: Board, part: str, command: Command, until: float, *, whole: float | None = None
+) -> Reply:
+    """Send a look until it is answered; as `insist`, without a line in the record.
+
+    Raise `ServiceError` for a refusal too: a reply with an error has no rows, and would read as "none".
+    """
+    filled = command.filled(services.settings.lookup)
+    reply = _again(services, board, part, filled, until, whole=until if whole is None else whole, change=False)
+    if reply.error is not None:
+        raise ServiceError(reply.error)
+    return reply
 
 
-def again(services: Services, board: Board, part: str, command: Command, until: float, *, change: bool) -> Reply:
-    """Send a filled command until it is answered with anything but 429 and 5xx."""
+def _again(
+    services: Services, board: Board, part: str, command: Command, until: float, *, whole: float, change: bool
+) -> Reply:
+    """Send a filled command until it is answered with anything but a refusal for now, or trouble."""
+    send = services.change if change else services.look
     while True:
+        seconds = max(SHORTEST, min(board.limits.answer, whole - board.now()))
         try:
-            reply = services.change(command) if change else services.look(command)
-            status = reply.status or 0
-            trouble = reply.error if status == TOO_MANY or status >= BROKEN else None
+            reply = send(command, within=seconds, tries=1)
         except ServiceError as error:
             if board.now() >= until:
                 raise
-            reply, status, trouble = Reply(), 0, str(error)
-        if trouble is None or board.now() >= until:
-            return reply
+            trouble, spacing = str(error), PAUSE
+        else:
+            if not (reply.refused_for_now or reply.in_trouble) or board.now() >= until:
+                return reply
+            trouble, spacing = str(reply.error), max(TURN, reply.again) if reply.refused_for_now else PAUSE
         board.tell(part, f"waits: {trouble[:120]}")
-        time.sleep(min(TURN if status == TOO_MANY else PAUSE, max(0.01, until - board.now())))
+        time.sleep(min(spacing, max(0.01, until - board.now())))
 
 
 class Purse:
     """What the venue lets one address spend on looks: a weight per request (facts 4.5: 1200 a minute)."""
 
-    def __init__(self, full: float = 600.0, rate: float = 15.0) -> None:
+    def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:
         self._full, self._rate = full, rate
         self._left, self._at = full, time.monotonic()
         self._lock = threading.Lock()
+        self.spent = 0.0
 
-    def pay(self, weight: float) -> None:
-        """Wait until a request of this weight can be afforded."""
+    def pay(self, weight: float, within: float) -> None:
+        """Wait until a request of this weight can be afforded; raise `ServiceError` if that is not within seconds."""
         with self._lock:
             now = time.monotonic()
-            self._left = min(self._full, self._left + (now - self._at) * self._rate) - weight
-            self._at = now
-            debt = -self._left / self._rate
-        if debt > 0:
-            time.sleep(debt)
+            left = min(self._full, self._left + (now - self._at) * self._rate) - weight
+            debt = max(0.0, -left / self._rate)
+            if debt > within:
+                raise ServiceError(f"not asked: the venue's limit lets us ask again in {debt:.0f} s only")
+            self._left, self._at = left, now
+            self.spent += weight
+        time.sleep(debt)

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.runner_commands import ACTIVE
+from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from runbook_lib.halt.halt_record import Book
     from runbook_lib.settings.profiles import Settings
+
+LOOKS = 2  # good looks that prove something: one answer may be a cache's, or come from a moment before
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Request:
 
     @property
     def everything(self) -> bool:
+        """Whether it is for the whole platform."""
         return self.deployment is None
 
 
@@ -69,6 +73,7 @@ class Deployment:
 
     @property
     def active(self) -> bool:
+        """Whether a runner is expected to live."""
         return self.status in ACTIVE
 
 
@@ -83,15 +88,20 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Wallet:
-    """A wallet as the venue last told it; ``at`` is when we asked, in seconds after the press.
+class Account:
+    """A wallet in one book as the venue last told it.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until they were asked for.
+    ``moment`` is the answer's own time. ``flat`` and ``orderless`` count the good looks in a row, each of a later
+    moment; ``flat_at`` is when the first one was asked for, in seconds after the press.
     """
 
-    address: str
     positions: dict[str, str] = field(default_factory=dict)
     orders: tuple[Order, ...] | None = None
+    moment: int = 0
+    flat: int = 0
+    orderless: int = 0
+    flat_at: float | None = None
     at: float = -1.0
     error: str | None = "not asked yet"
 
@@ -107,11 +117,11 @@ class Board:
         self.press = press  # on the monotonic clock
         self.parts = {name: Part(name, title) for name, title in parts}
         self.database = "awaited"  # then "answered", or "silent" once the time for pausing is over
+        self.told_at: float | None = None  # seconds after the press when the database had taken the commands
         self.deployments: dict[str, Deployment] = {}
         self.addresses: set[str] = set()  # wallets whose flatness is to be proven
-        self.wallets: dict[str, Wallet] = {}
-        self.flat: dict[str, float] = {}  # wallet -> seconds after the press when its proof was asked for
-        self.orderless: set[str] = set()  # wallets without resting orders since nobody can place any
+        self.books: tuple[str, ...] | None = None  # every book of the venue; None until it listed them
+        self.accounts: dict[tuple[str, str], Account] = {}  # by wallet and book
         self.running: set[str] | None = None  # deployments whose machine runs; None until Fly listed the machines
         self._changed = threading.Condition()
 
@@ -130,6 +140,10 @@ class Board:
         """Wait a little, or until anything changes."""
         with self._changed:
             self._changed.wait(seconds)
+
+    def wait_for_database(self) -> None:
+        """Wait until the database has answered or is given up, which whoever asks it decides within the budget."""
+        self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
@@ -153,8 +167,8 @@ class Board:
     @property
     def outcome(self) -> str:
         """The worst outcome of any part; ``unknown`` while one has none."""
-        found = {part.outcome for part in self.parts.values()}
-        return next((word for word in (None, "unknown", "failed") if word in found), "passed") or "unknown"
+        outcomes = {part.outcome for part in self.parts.values()}
+        return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
     # --- what is known --------------------------------------------------------------------------------------------
 
@@ -165,15 +179,23 @@ class Board:
                 setattr(self, name, value)
             self._changed.notify_all()
 
-    def saw(self, wallet: Wallet, *, orderless: bool, flat: bool) -> None:
-        """Take in what the venue told of a wallet."""
+    def account(self, wallet: str, book: str = MAIN) -> Account:
+        """What the venue last told of a wallet in a book."""
+        return self.accounts.get((wallet, book), Account())
+
+    def saw(self, wallet: str, book: str, account: Account) -> None:
+        """Take in what the venue told of a wallet in a book."""
         with self._changed:
-            self.wallets[wallet.address] = wallet
-            if orderless:
-                self.orderless.add(wallet.address)
-            if flat:
-                self.flat.setdefault(wallet.address, wallet.at)
+            self.accounts[wallet, book] = account
             self._changed.notify_all()
+
+    def every_book(self) -> tuple[str, ...]:
+        """The books that are known of, the one that runners trade in first."""
+        return (MAIN, SPOT) if self.books is None else self.books
+
+    def flat(self, wallet: str) -> bool:
+        """Whether a wallet is proven flat in the book that runners trade in: in no other can one be of use."""
+        return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
         """Whether its machine runs, as far as Fly has told."""
@@ -188,8 +210,8 @@ class Board:
         """Whether nothing of it is open: its wallet is flat at the venue or, on paper, its book is empty."""
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
-        return deployment.wallet in self.flat
+        return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
         """The deployments to be halted that trade a wallet."""
-        return [one for one in list(self.deployments.values()) if one.wallet == wallet]
+        return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 EXIT = {"passed": 0, "failed": 1, "unknown": 4}
-GRACE = 5.0  # seconds beyond every budget after which a part that does not end is left behind
+GRACE = 0.5  # seconds beyond its time after which a part that does not end is ended
 LOOK = 0.1  # seconds between two pictures for ``watch``
 
 TITLES = {
@@ -43,7 +43,7 @@ TITLES = {
     "cancel": "No resting orders",
     "flatten": "Runners closed their positions",
     "flat": "Flat at the venue",
-    "machines": "Every machine stopped, and stays so",
+    "machines": "Every machine stopped",
     "refusal": "A new deployment is refused",
 }
 Work = Callable[[Services, Board], None]
@@ -102,16 +102,38 @@ def halt(
 
 
 def run_parts(board: Board, work: Mapping[Work, tuple[str, ...]], watch: Callable[[Board], None]) -> None:
-    """Run each piece of work that has a part on the board, side by side, to its end."""
-    started = [_start(board, one, parts) for one, parts in work.items() if set(parts) & board.parts.keys()]
-    _follow(board, started, watch)
+    """Run each piece of work that has a part on the board, side by side, until every part has ended.
+
+    A part whose time is over is ended here, whatever its work still waits for: its thread is left behind.
+    """
+    for piece, parts in work.items():
+        if set(parts) & board.parts.keys():
+            _start(board, piece, parts)
+    while any(part.outcome is None for part in board.parts.values()):
+        watch(board)
+        board.rest(LOOK)
+        for name in board.parts:
+            if board.now() > (limit := time_of(board, name)) + GRACE:
+                board.end(name, "unknown", complaint=f"no verdict within {limit:g} s")
+    watch(board)
 
 
-def _start(board: Board, work: Work, parts: tuple[str, ...]) -> threading.Thread:
+def time_of(board: Board, part: str) -> float:
+    """Seconds after the press that a part may take."""
+    limits = board.limits
+    times = {
+        "switches": board.settings.budgets.redeploy,
+        "refusal": board.settings.budgets.redeploy + limits.answer,
+        "fly": limits.stop,
+        # A machine is stopped once its wallet is flat, or late.
+        "machines": max(limits.flat, limits.stop) + limits.stop,
+    }
+    return times.get(part, limits.flat)
+
+
+def _start(board: Board, work: Work, parts: tuple[str, ...]) -> None:
     """Run one piece of work in a thread with connections of its own."""
-    thread = threading.Thread(target=_guarded, args=(board, work, parts), name=parts[0], daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=_guarded, args=(board, work, parts), name=parts[0], daemon=True).start()
 
 
 def _guarded(board: Board, work: Work, parts: tuple[str, ...]) -> None:
@@ -128,18 +150,6 @@ def _guarded(board: Board, work: Work, parts: tuple[str, ...]) -> None:
         services.close()
     for part in parts:
         board.end(part, "unknown", complaint=words)
-
-
-def _follow(board: Board, started: list[threading.Thread], watch: Callable[[Board], None]) -> None:
-    """Show the board until every part has ended, or has had all the time there is."""
-    limits = board.settings.budgets
-    longest = max(limits.redeploy, limits.halt.flat + 2 * limits.halt.stop + limits.halt.stays_stopped) + GRACE
-    while (alive := [thread for thread in started if thread.is_alive()]) and board.now() < longest:
-        watch(board)
-        alive[0].join(LOOK)
-    for part in board.parts:
-        board.end(part, "unknown", complaint=f"no verdict within {longest:g} s")
-    watch(board)
 
 
 def _finish(board: Board, held: int | None) -> Done:

@@ -1,14 +1,11 @@
-"""The platform's two switches, the redeploy that makes them live, and the proof that a deployment is refused.
-
-``DEPLOYMENTS_DISABLED`` and ``HYPERLIQUID_LIVE_ENABLED`` do nothing until the web app is deployed anew (C26), and
-nothing at all to machines that run (C25): they fence what comes after.
-"""
+"""Throw the platform's two switches, make them live by a redeploy, and prove that a deployment is refused."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.switches import DISABLED, LIVE, NOTHING_TO_DEPLOY, stopped
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.sending import insist, look
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
 
 
-DISABLED, LIVE = "DEPLOYMENTS_DISABLED", "HYPERLIQUID_LIVE_ENABLED"
 COMING = ("READY", "BUILDING", "QUEUED", "INITIALIZING")  # states of a deployment that is, or will be, live
 Row = dict[str, Any]
 POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
@@ -28,7 +24,7 @@ POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 def switches(services: Services, board: Board) -> None:
     """The web app's switches, redeployed, and the proof (parts ``switches`` and ``refusal``)."""
-    wanted = {DISABLED: "true"} | ({LIVE: "false"} if board.request.mode == "halt" else {})
+    wanted = stopped(positions_stay=board.request.mode == "reduce")
     try:
         live = throw(services, board, "switches", wanted)
     except ServiceError as error:
@@ -43,16 +39,17 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
     What is so already is not sent again. All times are Vercel's own clock, in milliseconds.
     """
     until = services.settings.budgets.redeploy
-    found = variables(services, board, part)
-    since = so_since(found, wanted)
+    known = variables(services, board, part)
+    since = so_since(known, wanted)
     if since is None:
-        reply = insist(services, board, part, upsert(wanted, found), until)
-        created = [row for row in _items(reply, "created") if row.get("updatedAt")]
+        reply = insist(services, board, part, upsert(wanted, known), until, whole=until)
+        created = {str(row.get("key")): row for row in _items(reply, "created") if row.get("updatedAt")}
         failed = [str(row.get("error")) for row in _items(reply, "failed")]
-        if reply.error or failed or not created:
-            board.end(part, "failed", complaint=reply.error or "; ".join(failed) or "Vercel's answer names no variable")
+        missing = [f"Vercel's answer does not name {key}" for key in wanted if key not in created]
+        if reply.error or failed or missing:
+            board.end(part, "failed", complaint=reply.error or "; ".join(failed or missing))
             return None
-        since = max(int(row["updatedAt"]) for row in created)
+        since = max(int(row["updatedAt"]) for row in created.values())
     board.tell(part, "set; the redeploy is under way")
     made = redeploy(services, board, part, since, until)
     live = await_live(services, board, part, since, made=made, until=until)
@@ -64,25 +61,26 @@ def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]
 
 def variables(services: Services, board: Board, part: str) -> dict[str, Row]:
     """What is set for production, by name; nothing if Vercel does not tell: then it is set anew."""
-    listed = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
+    asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
+    whole = services.settings.budgets.redeploy
     try:
-        reply = look(services, board, part, listed, board.now())  # once: setting them is what matters
+        reply = look(services, board, part, asked, board.now(), whole=whole)  # once: setting them is what matters
     except ServiceError:
         return {}
     return {str(row.get("key")): row for row in reply.rows if "production" in _listed(row.get("target"))}
 
 
-def so_since(found: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
+def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
     """Since when every variable has its value; None if one has not, or does not show it."""
-    if any(str(found.get(key, {}).get("value")) != value for key, value in wanted.items()):
+    if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
-    return max(int(found[key].get("updatedAt") or 0) for key in wanted)
+    return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
-def upsert(wanted: Mapping[str, str], found: Mapping[str, Row]) -> Http:
+def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
     """The request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
     body = [
-        {"key": key, "value": value, "type": found.get(key, {}).get("type") or "plain", "target": ["production"]}
+        {"key": key, "value": value, "type": known.get(key, {}).get("type") or "plain", "target": ["production"]}
         for key, value in wanted.items()
     ]
     return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
@@ -105,61 +103,73 @@ def redeploy(services: Services, board: Board, part: str, since: int, until: flo
     if any(_created(row) > since and state(row) in COMING for row in (serving, *listed.rows)):
         return None
     if not serving.get("id"):
-        raise ServiceError(f"no deployment serves production that could be built again: {listed.error or 'none named'}")
+        raise ServiceError("no deployment serves production that could be built again: none is named")
     body = {"name": project, "deploymentId": serving["id"], "target": "production"}
-    made = insist(services, board, part, http("vercel", "POST /v13/deployments", json=body), until)
+    made = insist(services, board, part, http("vercel", "POST /v13/deployments", json=body), until, whole=until)
     if made.error:
         raise ServiceError(f"the redeploy was refused: {made.error}")
-    return str(made.rows[0].get("id") or made.rows[0].get("uid")) if made.rows else None
+    return str(made.rows[0]["id"])
 
 
 def serves(services: Services, board: Board, part: str, until: float) -> Row:
     """The deployment that serves production; nothing if Vercel does not tell."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
-    found = look(services, board, part, project, until)
-    return found.rows[0] if found.rows else {}
+    reply = look(services, board, part, project, until)
+    return reply.rows[0] if reply.rows else {}
 
 
 def await_live(
     services: Services, board: Board, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
     """Wait until the deployment that serves production is younger than the variables; its id. Ends the part if not."""
-    delay, found = POLL[0], Row()
+    delay, serving = POLL[0], Row()
     while board.now() < until:
-        found = serves(services, board, part, until)
-        young = found.get("id") == made or _created(found) > since
-        if young and state(found) == "READY":
-            return str(found.get("id") or found.get("uid"))
+        serving = serves(services, board, part, until)
+        young = bool(serving.get("id")) and (serving.get("id") == made or _created(serving) > since)
+        if young and state(serving) == "READY":
+            return str(serving["id"])
         if made and (ended := _ended(services, board, part, made, until)):
             board.end(part, "failed", complaint=f"the redeploy {made} ended {ended}; the switches are set and not live")
             return None
         time.sleep(delay)
         delay = min(delay * 1.5, POLL[1])
     board.end(
-        part, "failed", complaint=f"set, and not live within {until:g} s: production is served by {found.get('id')}"
+        part, "failed", complaint=f"set, and not live within {until:g} s: production is served by {serving.get('id')}"
     )
     return None
 
 
 def _ended(services: Services, board: Board, part: str, made: str, until: float) -> str | None:
     """How a build ended that will not be live."""
-    found = look(services, board, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
-    word = state(found.rows[0]) if found.rows else ""
+    reply = look(services, board, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
+    word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None
 
 
 def fly_switch(services: Services, board: Board, value: str = "false", part: str = "fly") -> None:
     """The runners' own switch, as an app secret: machines made or updated from now on get it (part ``fly``)."""
     command = http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": {LIVE: value}})
+    until = board.limits.stop
     try:
-        reply = insist(services, board, part, command, board.limits.stop)
+        reply = insist(services, board, part, command, until, whole=until)
+        if reply.error:
+            board.end(part, "failed", complaint=reply.error)
+            return
+        told = _digest(reply)
+        listed = look(services, board, part, http("fly", "GET /v1/apps/{fly.app}/secrets"), until)
     except ServiceError as error:
         board.end(part, "unknown" if error.sent else "failed", complaint=str(error))
         return
-    if reply.error:
-        board.end(part, "failed", complaint=reply.error)
-    else:
+    if told and _digest(listed) == told:
         board.end(part, "passed", f"{LIVE}={value} for every machine made from now on")
+    else:
+        board.end(part, "unknown", complaint=f"{LIVE} was sent, and Fly does not list it as it was sent")
+
+
+def _digest(reply: Reply) -> str | None:
+    """The digest of the runners' switch among an app's secrets; None if it is not there."""
+    secrets = {str(row.get("name")): row.get("digest") for row in _items(reply, "secrets")}
+    return secrets.get(LIVE)
 
 
 def refused(services: Services, board: Board, live: str | None) -> None:
@@ -174,7 +184,7 @@ def refused(services: Services, board: Board, live: str | None) -> None:
     words = reply.error or ""
     if DISABLED in words:
         board.end("refusal", "passed", f"a person tried: {words}")
-    elif "there is no Skill" in words:  # nothing a person could try to deploy yet
+    elif NOTHING_TO_DEPLOY in words:
         by_environment(services, board, live)
     elif not words:
         made = reply.rows[0] if reply.rows else {}
@@ -187,7 +197,7 @@ def _tried(services: Services, board: Board) -> Reply:
     trial = http("person", "POST /gestures/deploy_paper")
     board.book.sending("refusal", services.shown(trial))
     try:
-        return services.change(trial)
+        return services.change(trial, within=board.limits.answer)
     except ServiceError as error:
         return Reply(error=str(error))
 
@@ -196,7 +206,7 @@ def by_environment(services: Services, board: Board, live: str) -> None:
     """Nobody tries in production: the live deployment was made after the switch was set, and the web app answers."""
     proof = f"proven by the environment: {live}, which serves production, was made after {DISABLED} was set"
     try:
-        reply = services.look(http("web", "GET /"))
+        reply = services.look(http("web", "GET /"), within=services.settings.budgets.halt.answer)
     except ServiceError as error:
         board.end("refusal", "unknown", complaint=f"{proof}; the web app itself does not answer: {error}")
         return
@@ -217,8 +227,8 @@ def _created(row: Mapping[str, Any]) -> int:
 
 def _items(reply: Reply, name: str) -> list[dict[str, Any]]:
     """The objects under a key of the answer, which may be one or a list."""
-    found = reply.rows[0].get(name) if reply.rows else None
-    return [found] if isinstance(found, dict) else [one for one in found or () if isinstance(one, dict)]
+    inside = reply.rows[0].get(name) if reply.rows else None
+    return [inside] if isinstance(inside, dict) else [item for item in inside or () if isinstance(item, dict)]
 
 
 def _listed(value: Any) -> list[Any]:

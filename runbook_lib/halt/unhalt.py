@@ -10,11 +10,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runbook_lib.agentic_trading.switches import LIVE, running
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
 from runbook_lib.halt.halt_record import PHASE, UNDO, Book, close, hold
 from runbook_lib.halt.state import Board, Request
 from runbook_lib.halt.stop import Done, run_parts
-from runbook_lib.halt.switches import DISABLED, LIVE, fly_switch, throw
+from runbook_lib.halt.switches import fly_switch, throw
 from runbook_lib.records import gates, history, ledger, run_record
 from runbook_lib.records.alarms import open_alarms
 from runbook_lib.records.ledger import Record
@@ -98,9 +99,8 @@ def _restore(settings: Settings, root: Path, owing: list[Record], watch: Callabl
 
 def restore_web(services: Services, board: Board) -> None:
     """The values phase 0 sets, live."""
-    wanted = {DISABLED: "false", LIVE: _live(services)}
     try:
-        throw(services, board, "switches", wanted)
+        throw(services, board, "switches", running(_live(services)))
     except ServiceError as error:
         board.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
 

@@ -1,151 +1,199 @@
 """What the venue itself says of every wallet, and what an operator's key can do about it.
 
-Flat means: asked after nobody could place an order any more, the venue showed no position and no resting order. A
-venue that does not answer is never flat.
+Flat means: asked after nobody could place an order any more, the venue showed no position and no resting order in any
+book, and did so again at a later moment. A venue that does not answer is never flat.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.commands.command import http
+from runbook_lib.agentic_trading import venue_books
+from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.halt.operator_key import acting
 from runbook_lib.halt.runners import named
-from runbook_lib.halt.sending import Purse
-from runbook_lib.halt.state import Order, Wallet
+from runbook_lib.halt.sending import Purse, look
+from runbook_lib.halt.state import LOOKS, Account, Order
+from runbook_lib.services.deadlines import side_by_side
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.commands.command import Http, Reply
     from runbook_lib.halt.operator_key import Key
     from runbook_lib.halt.state import Board
     from runbook_lib.services.services import Services
 
-
 PAGE = "https://app.hyperliquid.xyz/portfolio"
 AT_ONCE = 8  # wallets that are looked at at the same time
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at a wallet, at first and at most
-STATE, ORDERS = 2, 20  # weights of the two questions (facts 4.5)
 BY_KEY = 3  # times the key is used for one wallet
 
 
 def venue(services: Services, board: Board) -> None:
     """Follow every wallet until it is flat or the time is over (parts ``cancel`` and ``flat``)."""
-    board.wait(lambda: board.database != "awaited", board.limits.pause + board.limits.answer)
+    board.wait_for_database()
     if board.database != "answered":
         board.update(addresses=named(services))
     if not board.addresses:
         _no_wallet(board)
         return
-    purse, hand, delay = Purse(), Hand(services), FIRST
-    until = board.limits.flat
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="venue") as pool:
-        while not _over(board) and board.now() < until:
-            left = sorted(board.addresses - board.flat.keys())
-            list(pool.map(lambda wallet: _look(services, board, purse, wallet), left))
-            if _over(board) or (not hand.ready and _nobody(board)):
-                break
-            _act(services, board, hand)
-            board.rest(delay)
-            delay = min(delay * 1.2, MOST)
-    _judge(board)
-
-
-class Hand:
-    """The operator's key, taken up only when there is something for it to do; ``used`` counts how often it acted."""
-
-    def __init__(self, services: Services) -> None:
-        self.services, self.used = services, 0
-        self.ready = services.settings.hyperliquid.operator_key is not None
-        self._key: Key | None = None
-
-    def key(self) -> Key | None:
-        """The key; None if the environment has none, or the venue does not know it. What remains is named anyhow."""
-        if self._key is None and self.ready:
-            with suppress(ConfigError, ValueError):
-                self._key = acting(self.services)
-            self.used += 1
-            self.ready = self._key is not None or self.used < BY_KEY
-            self.used = 0 if self._key is not None else self.used
-        return self._key
+    follower, hand, delay = Follower(services, board), Hand(services), FIRST
+    while not follower.over() and board.now() < board.limits.flat:
+        follower.look_around()
+        if follower.over() or (not hand.ready and _nobody(board)):
+            break
+        _act(services, board, hand)
+        board.rest(delay)
+        delay = min(delay * 1.2, MOST)
+    _judge(board, hand)
 
 
 def _no_wallet(board: Board) -> None:
-    shared = [one for one in board.deployments.values() if one.others]
     for part in ("cancel", "flat"):
         if board.database != "answered":
             why = "no wallet is known: the database does not answer, and the profile names none"
             board.end(part, "unknown", complaint=why)
-        elif shared:
-            board.end(part, "failed", complaint=_shared(board))
+        elif shared := _shared(board):
+            board.end(part, "failed", complaint=shared)
         else:
             board.end(part, "passed", "no wallet trades: nothing is live")
 
 
-def _look(services: Services, board: Board, purse: Purse, address: str) -> None:
-    """Ask for positions and, once nobody can place any, for resting orders."""
-    fenced, at = _fenced(board, address), board.now()
-    before = board.wallets.get(address)
-    try:
-        purse.pay(STATE)
-        positions = _positions(_ask(services, "clearinghouseState", address))
-        orders = before.orders if before and address in board.orderless else None
-        if fenced and address not in board.orderless:
-            purse.pay(ORDERS)
-            orders = _orders(_ask(services, "frontendOpenOrders", address))
-    except (ServiceError, KeyError, TypeError, ValueError) as error:
-        known = before or Wallet(address)
-        said = str(error) if isinstance(error, ServiceError) else f"the answer reads strangely: {error!r}"
-        board.saw(Wallet(address, known.positions, known.orders, known.at, said), orderless=False, flat=False)
-        return
-    clean = fenced and orders is not None and not _to_cancel(board, orders)
-    found = Wallet(address, positions, orders, at, None)
-    board.saw(found, orderless=clean, flat=clean and not positions)
+# --- looking --------------------------------------------------------------------------------------------------------
 
 
-def _ask(services: Services, kind: str, address: str) -> list[dict[str, Any]]:
-    reply = services.look(http("hyperliquid", "POST /info", json={"type": kind, "user": address}, reads=True))
-    if reply.error:
-        raise ServiceError(f"{kind}: {reply.error}")
-    return list(reply.rows)
+class Follower:
+    """Asks the venue about every wallet, the book that runners trade in first, as far as its limit allows."""
+
+    def __init__(self, services: Services, board: Board) -> None:
+        self.services, self.board, self.purse = services, board, Purse()
+        self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its orders in spot, as told with the main book's
+
+    def look_around(self) -> None:
+        """Look at each wallet in the books in which it is not proven flat."""
+        if self.board.books is None and any(map(self._read, self.board.addresses)):
+            self._list_books()  # once, and not before the main book: nobody must wait for it
+        due = [(wallet, book) for wallet in sorted(self.board.addresses) for book in self._due(wallet)]
+        due.sort(key=lambda place: place[1] != MAIN)
+        side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
+
+    def _due(self, wallet: str) -> list[str]:
+        """The books that are not proven; the others only once the main one was read to the end."""
+        books = self.board.every_book() if self._read(wallet) else (MAIN,)
+        return [book for book in books if not _proven(self.board, wallet, book)]
+
+    def _read(self, wallet: str) -> bool:
+        return self.board.account(wallet).orders is not None
+
+    def _list_books(self) -> None:
+        """Ask which books there are; until that is known, nothing is flat everywhere."""
+        with suppress(ServiceError):
+            reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
+            self.board.update(books=(MAIN, SPOT, *venue_books.names(reply)))
+
+    def _ask(self, question: Http, weight: float) -> Reply:
+        """Ask once, within the time that is left: the next round asks again."""
+        board = self.board
+        left = board.limits.flat - board.now()
+        self.purse.pay(weight, left)
+        return look(self.services, board, "flat", question, board.now(), whole=board.limits.flat)
+
+    def _look(self, wallet: str, book: str) -> None:
+        """Ask for positions and, once nobody can place any, for resting orders."""
+        before, fenced, at = self.board.account(wallet, book), _fenced(self.board, wallet), self.board.now()
+        try:
+            answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT).rows[0]
+            # Orders that were seen to be gone stay gone: nobody is left who could place one. Where runners trade they
+            # are seen to be gone twice; in each other book once, for the question is dear (facts 4.5).
+            known = not fenced or before.orderless >= (LOOKS if book == MAIN else 1)
+            orders = before.orders if known else self._orders(wallet, book)
+        except ServiceError as error:
+            self.board.saw(wallet, book, replace(before, error=str(error), flat=0, orderless=0))
+            return
+        # An answer without a time of its own is as new as the question.
+        moment = int(answer.get("time") or before.moment + 1)
+        account = Account(venue_books.held(answer), orders, moment, at=at, error=None)
+        self.board.saw(wallet, book, _counted(self.board, before, account, fenced=fenced))
+
+    def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
+        """The orders that rest in a book; those in spot are told with the main book's, and no runner trades there."""
+        if book == SPOT and not self.in_spot.get(wallet):
+            return ()
+        asked = MAIN if book == SPOT else book
+        rows = self._ask(venue_books.orders(wallet, asked), venue_books.ORDERS_WEIGHT).rows
+        orders = tuple(map(_order, rows))
+        if asked == MAIN:
+            self.in_spot[wallet] = tuple(order for order in orders if venue_books.book_of(order.coin) == SPOT)
+        return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
+
+    def over(self) -> bool:
+        """End what is proven; tell whether everything is."""
+        board = self.board
+        _end(board, "cancel", {w for w in board.addresses if _everywhere(board, w, "orderless")}, "no resting order")
+        _end(board, "flat", {w for w in board.addresses if _everywhere(board, w, "flat")}, self._flat_words())
+        return all(board.parts[name].outcome is not None for name in ("cancel", "flat") if name in board.parts)
+
+    def _flat_words(self) -> str:
+        """When the venue was flat, which is not when that was proven, and what the proof cost."""
+        board = self.board
+        moments = [board.account(wallet).flat_at for wallet in board.addresses]
+        known = [at for at in moments if at is not None]
+        if len(known) < len(moments):
+            return "flat"
+        weight = self.purse.spent / len(moments)
+        return f"flat at {max(known):.2f} s, proven at {board.now():.2f} s, for a weight of {weight:.0f} each"
 
 
-def _positions(rows: list[dict[str, Any]]) -> dict[str, str]:
-    held = [row["position"] for row in rows[0]["assetPositions"]] if rows else None
-    if held is None:
-        raise ValueError("no account state")
-    return {one["coin"]: str(one["szi"]) for one in held if float(one["szi"])}
-
-
-def _orders(rows: list[dict[str, Any]]) -> tuple[Order, ...]:
-    return tuple(_order(row) for row in rows)
+def _counted(board: Board, before: Account, account: Account, *, fenced: bool) -> Account:
+    """The account with its good looks in a row: one counts if its moment is later than that of the one before."""
+    if account.moment <= before.moment:
+        return replace(account, flat=before.flat, orderless=before.orderless, flat_at=before.flat_at)
+    orderless = fenced and account.orders is not None and not _to_cancel(board, account.orders)
+    flat = orderless and not account.positions
+    return replace(
+        account,
+        orderless=before.orderless + 1 if orderless else 0,
+        flat=before.flat + 1 if flat else 0,
+        flat_at=(before.flat_at if before.flat else account.at) if flat else None,
+    )
 
 
 def _order(row: dict[str, Any]) -> Order:
     side = "buy" if row["side"] == "B" else "sell"
     protective = bool(row.get("reduceOnly") or row.get("isPositionTpsl"))
-    text = f"{side} {row['sz']} {row['coin']} at {row['limitPx']} (order {row['oid']})"
+    text = f"{side} {row['sz']} {row['coin']} at {row.get('limitPx')} (order {row['oid']})"
     return Order(str(row["coin"]), int(row["oid"]), text, protective)
 
 
-def _to_cancel(board: Board, orders: tuple[Order, ...]) -> list[Order]:
+# --- what is proven -------------------------------------------------------------------------------------------------
+
+
+def _proven(board: Board, wallet: str, book: str) -> bool:
+    """Whether a wallet is flat in a book, or without the orders that would add risk where positions stay."""
+    account = board.account(wallet, book)
+    return (account.orderless if board.request.mode == "reduce" else account.flat) >= LOOKS
+
+
+def _everywhere(board: Board, wallet: str, what: str) -> bool:
+    """Whether every book of the venue was seen to be good twice; false while the books are not listed."""
+    return board.books is not None and all(getattr(board.account(wallet, b), what) >= LOOKS for b in board.books)
+
+
+def _to_cancel(board: Board, orders: Sequence[Order]) -> list[Order]:
     """All of them or, to reduce only, those that would add risk."""
-    return [one for one in orders if board.request.mode == "halt" or not one.protective]
+    return [order for order in orders if board.request.mode == "halt" or not order.protective]
 
 
-def _fenced(board: Board, address: str) -> bool:
+def _fenced(board: Board, wallet: str) -> bool:
     """Whether no deployment of the wallet can place an order any more; unknown ones cannot be told."""
     if board.database != "answered":
         return board.running is not None and not board.running
-    return all(board.fenced(one.id) for one in board.users(address))
-
-
-def _over(board: Board) -> bool:
-    """End what is proven; whether everything is."""
-    _end(board, "cancel", board.orderless, "without resting orders")
-    _end(board, "flat", set(board.flat), "flat")
-    return all(board.parts[name].outcome is not None for name in ("cancel", "flat") if name in board.parts)
+    return all(board.fenced(deployment.id) for deployment in board.users(wallet))
 
 
 def _end(board: Board, part: str, proven: set[str], word: str) -> None:
@@ -155,64 +203,124 @@ def _end(board: Board, part: str, proven: set[str], word: str) -> None:
             board.end(part, "failed", f"{len(proven)} wallets {word}", shared)
             return
         only = "" if board.database == "answered" else "; the profile's own, others are not known"
-        board.end(part, "passed", f"{len(board.addresses)} wallets {word}{only}")
+        books = ", ".join(board.every_book())
+        board.end(part, "passed", f"{len(board.addresses)} wallets in {books}: {word}{only}")
 
 
 def _shared(board: Board) -> str | None:
     """Wallets that were left alone because other deployments use them (C37)."""
-    shared = [one for one in board.deployments.values() if one.others]
+    shared = [deployment for deployment in board.deployments.values() if deployment.others]
     words = [f"{one.wallet} of {one.id} is also used by {', '.join(one.others)}" for one in shared]
     return f"left alone: {'; '.join(words)}; --wallet acts on it and halts them too" if words else None
 
 
 def _nobody(board: Board) -> bool:
     """Whether nothing is left that could change anything: no machine runs (or no runner cancels by choice)."""
-    asked = all(wallet in board.wallets and board.wallets[wallet].error is None for wallet in board.addresses)
-    idle = board.running is not None and not any(board.alive(one.id) for one in board.deployments.values())
-    seen = all(board.wallets[w].orders is not None for w in board.addresses if w in board.wallets)
-    return asked and seen and (idle or board.request.mode == "reduce")
+    known = [board.account(wallet, book) for wallet in board.addresses for book in board.every_book()]
+    # What was asked for and showed nothing is asked once more, so long as there is time.
+    open_still = [account for account in known if account.positions or _to_cancel(board, account.orders or ())]
+    seen = board.books is not None and all(account.error is None and account.orders is not None for account in known)
+    idle = board.running is not None and not any(board.alive(name) for name in board.deployments)
+    return bool(open_still) and seen and (idle or board.request.mode == "reduce")
+
+
+# --- what an operator's key can do ----------------------------------------------------------------------------------
+
+
+class Hand:
+    """The operator's key, taken up only when there is something for it to do; ``used`` counts how often it acted."""
+
+    def __init__(self, services: Services) -> None:
+        self.services, self.used = services, 0
+        self.said: list[str] = []  # what came of what it did last
+        self.ready = services.settings.hyperliquid.operator_key is not None
+        self._key: Key | None = None
+
+    def key(self) -> Key | None:
+        """The key; None if the environment has none, or the venue does not know it. What remains is named anyhow."""
+        if self._key is None and self.ready:
+            with suppress(ConfigError, ServiceError, ValueError):
+                self._key = acting(self.services)
+            self.used += 1
+            self.ready = self._key is not None or self.used < BY_KEY
+            self.used = 0 if self._key is not None else self.used
+        return self._key
 
 
 def _act(services: Services, board: Board, hand: Hand) -> None:
     """Let the operator's key cancel, and close what no runner closes, in the one wallet it acts for."""
-    to_do = {address: _by_hand(board, address) for address in board.addresses - board.flat.keys()}
+    to_do = {wallet: _by_hand(board, wallet) for wallet in board.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
     orders, positions = to_do.get(key.master, ([], {}))
     if not (orders or positions) or hand.used >= BY_KEY:
         return
     hand.used += 1
+    hand.said.clear()
     for part, words in key.reduce(services, board, orders, positions):
+        hand.said.append(words)
         board.tell(part, words)
 
 
-def _by_hand(board: Board, address: str) -> tuple[list[Order], dict[str, str]]:
-    """The orders and positions of a wallet that nobody else will see to."""
-    found = board.wallets.get(address)
-    if found is None or found.error or not _fenced(board, address) or _in_hand(board, address):
+def _by_hand(board: Board, wallet: str) -> tuple[list[Order], dict[str, str]]:
+    """The orders and positions of a wallet that nobody else will see to, in every book."""
+    accounts = [board.account(wallet, book) for book in board.every_book()]
+    if not _fenced(board, wallet) or _in_hand(board, wallet):
         return [], {}
-    return _to_cancel(board, found.orders or ()), found.positions if board.request.mode == "halt" else {}
+    known = [account for account in accounts if account.error is None]
+    orders = [order for account in known for order in _to_cancel(board, account.orders or ())]
+    # What is held in spot has no position that could be closed: it is named, and a person sells it.
+    perpetual = [account for account in known if account is not board.accounts.get((wallet, SPOT))]
+    positions = {coin: size for account in perpetual for coin, size in account.positions.items()}
+    return orders, positions if board.request.mode == "halt" else {}
 
 
-def _in_hand(board: Board, address: str) -> bool:
+def _in_hand(board: Board, wallet: str) -> bool:
     """Whether a runner may still close the position, and cancel, itself."""
     if board.now() >= board.limits.pause or board.request.mode == "reduce":
         return False
-    return any(board.alive(one.id) and not one.flattened for one in board.users(address))
+    return any(board.alive(deployment.id) and not deployment.flattened for deployment in board.users(wallet))
 
 
-def _judge(board: Board) -> None:
-    """Time is over, or nobody is left: what remains is named, with the page to remove it on."""
-    silent = {a: w.error for a in board.addresses if (w := board.wallets.get(a, Wallet(a))).error}
-    if silent:
-        words = "; ".join(f"{address}: {why}" for address, why in sorted(silent.items())[:3])
-        for part in ("cancel", "flat"):
-            board.end(part, "unknown", complaint=f"the venue does not tell of {len(silent)} wallets: {words}")
-    holding = [board.wallets[address] for address in sorted(board.addresses - board.flat.keys())]
-    resting = [f"{w.address}: {o.text}" for w in holding for o in _to_cancel(board, w.orders or ())]
-    unasked = [w.address for w in holding if w.orders is None]
-    unasked_words = [f"not proven for {', '.join(unasked)}: its runner may still place orders"] if unasked else []
-    board.end("cancel", "failed", complaint="; ".join([*resting, *unasked_words, f"remove them at {PAGE}"]))
-    held = [f"{w.address} holds {szi} {coin}" for w in holding for coin, szi in w.positions.items()]
-    why = "; ".join([*held, *resting, *unasked_words]) or "flat when last seen, but a runner may still place orders"
-    board.end("flat", "failed", complaint=f"{why}; close it at {PAGE}")
+# --- when the time is over ------------------------------------------------------------------------------------------
+
+
+def _judge(board: Board, hand: Hand) -> None:
+    """Name what remains, with the page to remove it on; what was not read in time is unknown, unless more is known."""
+    places = [(wallet, book) for wallet in sorted(board.addresses) for book in board.every_book()]
+    accounts = {place: board.account(*place) for place in places}
+    resting = [
+        f"{wallet}: {order.text}" for (wallet, _), a in accounts.items() for order in _to_cancel(board, a.orders or ())
+    ]
+    held = [
+        f"{wallet} holds {size} {coin}" for (wallet, _), a in accounts.items() for coin, size in a.positions.items()
+    ]
+    unread = _unread(board)
+    known = unread is None
+    unproven = [
+        wallet for (wallet, book), a in accounts.items() if book == MAIN and a.error is None and a.orders is None
+    ]
+    waiting = [f"not proven for {', '.join(unproven)}: its runner may still place orders"] if unproven else []
+    _end_open(board, "cancel", [*resting, *waiting], unread, "; ".join([*hand.said, f"remove them at {PAGE}"]))
+    if not held and not resting and not waiting and known:
+        waiting = ["flat when last seen, but not seen twice while no runner could place orders"]
+    _end_open(board, "flat", [*held, *resting, *waiting], unread, "; ".join([*hand.said, f"close it at {PAGE}"]))
+
+
+def _end_open(board: Board, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:
+    """End a part that is not proven: failed for what is known to be open, unknown for what could not be read."""
+    words = "; ".join([*open_still, *([unread] if unread else []), todo])
+    board.end(part, "unknown" if unread and not open_still else "failed", complaint=words)
+
+
+def _unread(board: Board) -> str | None:
+    """What the venue did not tell, in words; None if it told everything."""
+    silent: dict[str, list[str]] = {}
+    for wallet in sorted(board.addresses):
+        for book in board.every_book():
+            if error := board.account(wallet, book).error:
+                silent.setdefault(f"{book}: {error}", []).append(wallet)
+    words = [f"{why} ({', '.join(wallets[:3])})" for why, wallets in list(silent.items())[:3]]
+    if board.books is None:
+        words.append("which other books there are")
+    return f"the venue does not tell of {len(board.addresses)} wallets: {'; '.join(words)}" if words else None

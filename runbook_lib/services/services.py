@@ -100,8 +100,8 @@ class Services:
         while True:
             tries -= 1
             reply = self._send(command, until - time.monotonic(), read_only=False)
-            # What stands for several commands may have been carried out in part.
-            refused = reply.refused_for_now and isinstance(command, Http)
+            # What stands for several commands may have been carried out in part; a person who declines means it.
+            refused = reply.refused_for_now and isinstance(command, Http) and command.service != "person"
             if not (refused and self._again(max(SPACING, reply.again), tries, until)):
                 return reply
 

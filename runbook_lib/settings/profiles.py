@@ -92,7 +92,6 @@ class Halt(Part):
     pause: Seconds = 6.0  # until a runner has paused; the machine of one that has not is stopped
     flat: Seconds = 30.0  # until the venue shows nothing; the machine of one that is not flat goes on, paused
     stop: Seconds = 60.0  # until Fly shows a machine stopped
-    stays_stopped: Seconds = 330.0  # restart policies start a machine again for five minutes (facts 1.3)
 
 
 class Budgets(Part):

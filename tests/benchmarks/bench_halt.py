@@ -125,7 +125,7 @@ def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iter
 
 def _press(platform: Platform, name: str, first: str, folder: Path) -> tuple[float, Done]:
     """Halt everything in a situation; the moment of the press (epoch seconds) and how it ended."""
-    changes: dict[str, Any] = {"limits": {"pause": 3.0, "flat": 15.0, "stays_stopped": 1.0}}
+    changes: dict[str, Any] = {"limits": {"pause": 3.0, "flat": 15.0}}
     if name in ("database down", "one machine deaf"):
         changes |= {"key": platform.key(first), "wallet": platform.wallet(first)}
     if name == "database down":

@@ -142,6 +142,8 @@ class Faults:
             fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""), asks)
             if fault is None:
                 return await app(scope, receive, send)
+            if fault.kind == "drip":
+                return await _drip(send, fault.seconds or DRIP, lambda: fault.id in self.active)
             return await _play(fault, service, partial(app, scope, receive), scope, send)
 
         return faulty
@@ -162,8 +164,6 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
         await answers(_discard)
     if fault.kind in ("lose", "drop"):
         _hang_up(send)
-    elif fault.kind == "drip":
-        await _drip(send, fault.seconds or DRIP)
     elif fault.kind in ("cut", "stale"):
         await _spoil(fault, answers, send)
     else:
@@ -192,12 +192,13 @@ async def _asked(receive: Receive) -> tuple[str, Receive]:
     return f"{question.get('type')} {question.get('dex') or ''}".rstrip(), replay
 
 
-async def _drip(send: Send, seconds: float) -> None:
-    """Answer one byte at a time, as long as the client listens."""
+async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
+    """Answer one byte at a time, as long as the client listens and the fault lasts."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    while not send.__self__.disconnected:  # type: ignore[attr-defined]
+    while lasts() and not send.__self__.disconnected:  # type: ignore[attr-defined]
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
         await asyncio.sleep(seconds)
+    _hang_up(send)
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:

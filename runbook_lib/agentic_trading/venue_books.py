@@ -1,0 +1,84 @@
+"""What a wallet has at the venue, book by book: how it is asked for, and how the answers read.
+
+A wallet can hold positions and orders in several books: the main one, those that builders opened, which are asked for
+by name, and spot. A question without a name sees the main book only; its orders include those in spot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands.command import Http, http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runbook_lib.commands.command import Reply
+
+MAIN, SPOT = "main", "spot"
+MONEY = ("USDC", "USDT0", "USDH", "USDE")  # tokens that pay for positions; every other one in spot is held
+FULL = 2000  # rows of the lists that hold only the newest: what is older, a full one does not tell
+# What the venue counts for each question (facts 4.5).
+STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
+
+
+def ask(kind: str, **fields: Any) -> Http:
+    """An unsigned question to the venue; it changes nothing."""
+    return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
+
+
+def books() -> Http:
+    """Ask for the books that builders opened."""
+    return ask("perpDexs")
+
+
+def names(reply: Reply) -> tuple[str, ...]:
+    """The names of the builders' books; the main one is listed without a name."""
+    return tuple(str(row["name"]) for row in reply.rows if row.get("name"))
+
+
+def state(wallet: str, book: str) -> Http:
+    """Ask what a wallet holds in a book."""
+    if book == SPOT:
+        return ask("spotClearinghouseState", user=wallet)
+    return ask("clearinghouseState", user=wallet, **_named(book))
+
+
+def orders(wallet: str, book: str) -> Http:
+    """Ask which orders of a wallet rest in a book; those in spot are told with the main book's."""
+    return ask("frontendOpenOrders", user=wallet, **_named(book))
+
+
+def market(book: str) -> Http:
+    """Ask for the coins of a book."""
+    return ask("meta", **_named(book))
+
+
+def mids(book: str) -> Http:
+    """Ask for the prices of a book."""
+    return ask("allMids", **_named(book))
+
+
+def _named(book: str) -> dict[str, str]:
+    return {} if book == MAIN else {"dex": book}
+
+
+def book_of(coin: str) -> str:
+    """The book a coin is traded in: builders' coins bear its name, those of spot a number or a pair."""
+    if ":" in coin:
+        return coin.partition(":")[0]
+    return SPOT if coin.startswith("@") or "/" in coin else MAIN
+
+
+def held(account: Mapping[str, Any]) -> dict[str, str]:
+    """What is held by the answer to `state`: coin -> signed size as the venue writes it; money is not held."""
+    if "balances" in account:
+        tokens = ((row["coin"], row["total"]) for row in account["balances"] if row["coin"] not in MONEY)
+    else:
+        tokens = ((row["position"]["coin"], row["position"]["szi"]) for row in account["assetPositions"])
+    return {str(coin): str(size) for coin, size in tokens if float(size)}
+
+
+def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list of the newest fills or orders tells of all there are."""
+    return len(rows) < FULL
