@@ -45,6 +45,7 @@ DATE = re.compile(r"\d{4}-\d\d-\d\d")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")  # UTC, the only zone there is
 DIGEST = re.compile(r"[0-9a-f]{64}")
 GONE = "is not here: it is gone, or its record is damaged"
+UNASKED = "whether a date lies in the future was not judged: no database was asked for its time"
 HEADLESS = "newer ones were removed, or it is not theirs, or its record is damaged"
 SHOWN = 200  # characters of a reply that a story shows
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
@@ -736,7 +737,7 @@ def report(
     words = [f"problems: {problems}" if problems else "all sound"]
     words += [f"not signed: {unsigned}"] if unsigned else []
     words += [] if whole else ["whether any is gone was not judged: name the folder of all records"]
-    words += ["whether a date lies in the future was not judged: no database was asked for its time"]
+    words.append(UNASKED)
     say(f"records: {count}, {', '.join(words)}")
     return problems
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Command, Http, Reply
@@ -59,6 +60,7 @@ class Phase:
         self.services = Services(settings)
         self.steps = plan.of(record)
         self._numbers = [step.number for step in self.steps]
+        self._looks: dict[str, Callable[[], None]] = {}  # the checks that this kernel has made, to be made again
         self._stage = Stage(display, self.bar)
         attended = mode == "attended"
         self._verdicts = Verdicts(record, self._stage, self._stage.live) if attended else Verdicts(record, display)
@@ -107,8 +109,21 @@ class Phase:
         has not passed; `StepRefused`, before anything is sent, if a command might change something.
         """
         self._require_earlier(number)
-        if self._overtaken(number):
-            return
+        look = partial(self._look, number, title, commands, expect=expect, fix=fix, within=within)
+        self._looks[number] = look
+        if not self._overtaken(number):
+            look()
+
+    def _look(
+        self,
+        number: str,
+        title: str,
+        commands: Sequence[Command],
+        *,
+        expect: Expectation | Sequence[Expectation],
+        fix: str,
+        within: float,
+    ) -> None:
         filled = tuple(self._filled(command, number) for command in commands)
         for command in filled:
             self.services.refuse_change(command)
@@ -167,10 +182,13 @@ class Phase:
             how = f"add {number!r} to allow in parameters/{self.settings.name}.yaml"
             self._verdicts.waiting(Sent(number, "act", title, (self.services.shown(act.command),), how))
 
-    def confirm(self, number: str, statement: str, gesture: str | None = None, **facts: Any) -> None:
+    def confirm(
+        self, number: str, statement: str, gesture: str | None = None, *, rests_on: Sequence[str] = (), **facts: Any
+    ) -> None:
         """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
 
-        Headless in production it ends the run waiting: no program vouches for a person.
+        Before anybody is asked, the checks it ``rests_on`` are looked at again: what they saw may be past. Headless in
+        production it ends the run waiting: no program vouches for a person.
         """
         self._require_earlier(number)
         if self._recalled(number):
@@ -179,7 +197,9 @@ class Phase:
         if vouched:
             finding = Finding(f"vouched by {vouched['by']} at {vouched['at']}")
             self._verdicts.judged(Sent(number, "confirm", statement), finding)
-        elif self.mode == "attended":
+            return
+        self._look_again(number, rests_on)
+        if self.mode == "attended":
             self._ask(number, statement, gesture, facts)
         elif self.settings.kind == "rehearsal" and gesture:
             self._gesture(self._verdicts, number, statement, gesture, facts)
@@ -227,6 +247,13 @@ class Phase:
         return str(uuid.uuid5(KEYS, f"{history.read(self.record).root['id']}:{number}"))
 
     # --- inner workings -------------------------------------------------------------------------------------------
+
+    def _look_again(self, number: str, earlier: Sequence[str]) -> None:
+        """Look again at the checks that a step rests on; their newest outcome is what stands from then on."""
+        for check in earlier:
+            if check not in self._looks:
+                raise StepPending(f"{number} rests on what {check} sees: run its cell again in this kernel, then this")
+            self._looks[check]()
 
     def _require_earlier(self, number: str) -> None:
         if number not in self._numbers:
@@ -301,6 +328,8 @@ class Phase:
             if self.settings.kind == "rehearsal" and gesture:
                 self._gesture(verdicts, number, statement, gesture, facts)
             else:
+                # Who vouches is who signs: initials that somebody typed are nobody's key.
+                name = self.record.opened()["operator"] if self.settings.kind == "production" else name
                 self.record.ledger.append("vouched", step=number, statement=statement, by=name)
                 verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
 

@@ -216,7 +216,7 @@ def test_sound_records_are_praised_with_who_signed_and_the_seal(three, tmp_path,
     assert all("signed by ada with ED25519 key SHA256:" in line for line in lines)
     assert [line.rpartition(" ")[2] for line in lines] == seals
     assert newest == f"newest seal of production: {seals[-1]} ({three[-1].folder.name})"
-    assert last == "records: 3, all sound"
+    assert last == f"records: 3, all sound, {verify.UNASKED}"
 
 
 @pytest.mark.parametrize("gone", [0, 1])
@@ -474,7 +474,7 @@ def test_an_empty_list_of_signers_lets_nobody_sign_and_one_that_is_missing_is_sa
 def test_records_that_nobody_signed_are_counted_and_their_operator_is_a_claim(rehearsed, tmp_path):
     said = judged(tmp_path / "records", None)[1]
     assert said.count("not signed, says it is by ada") == 3
-    assert said.splitlines()[-1] == "records: 3, all sound, not signed: 3"
+    assert said.splitlines()[-1] == f"records: 3, all sound, not signed: 3, {verify.UNASKED}"
 
 
 def test_what_is_owed_is_told_with_where_it_was_undone(tmp_path):
@@ -595,7 +595,7 @@ def test_a_stranger_verifies_a_copy_with_python_alone(three, tmp_path, signers):
     head = three[-1].sealed()["hash"]
     (archive / "production" / SIGNERS).write_text(signers)
     code, said = alone(archive, "--head", head, cwd=tmp_path)
-    assert (code, said.splitlines()[-1]) == (0, "records: 3, all sound")
+    assert (code, said.splitlines()[-1]) == (0, f"records: 3, all sound, {verify.UNASKED}")
     (tmp_path / "mine").write_text("eve ssh-ed25519 AAAA")
     code, said = alone(archive, "--signers", "mine", cwd=tmp_path)
     assert code == 1 and said.count("not signed by ada") == 3

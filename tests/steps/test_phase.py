@@ -559,3 +559,24 @@ def test_at_least_one_thing_of_the_platform_answers(chosen, tmp_path):
         http("hyperliquid", "POST /info", json={"type": "exchangeStatus"}, reads=True),
         reply(200, time=at_least(1)),
     )
+
+
+def test_what_a_gesture_rests_on_is_looked_at_again_before_anybody_is_asked(chosen, tmp_path, running, table):
+    """What a check saw may be past by the time a person clicks."""
+    phase = phase_of(chosen, tmp_path, "check 1a", "confirm 1b")
+    phase.check("1a", "empty", sql(f"select count(*) as n from public.{table}"), expect=value(0), fix="empty it")
+    with connect(running) as connection:
+        connection.execute(f"insert into public.{table} values (gen_random_uuid(), 'late')")
+    with pytest.raises(StepFailed, match="1a failed"):
+        phase.confirm("1b", "It was clicked", gesture="deploy_live", rests_on=("1a",))
+    assert not [event for event in phase.record.ledger.events() if event["event"] == "vouched"]
+    looks = [event["outcome"] for event in phase.record.ledger.events() if event["event"] == "outcome"]
+    assert looks == ["passed", "failed"]
+
+
+def test_a_gesture_that_rests_on_what_this_kernel_never_saw_waits(chosen, tmp_path):
+    phase = phase_of(chosen, tmp_path, "check 1a", "confirm 1b")
+    phase.check("1a", "looks", sql("select 1 as n"), expect=value(1), fix="x")
+    again = reopened(chosen, phase.record.folder)
+    with pytest.raises(StepPending, match="1b rests on what 1a sees: run its cell again"):
+        again.confirm("1b", "It was clicked", gesture="deploy_live", rests_on=("1a",))
