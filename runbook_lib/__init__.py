@@ -46,7 +46,7 @@ PUBLIC = {
         "freshness",
         "month_to_date",
     ),
-    "agentic_trading.contract_proof": ("contract_kept", "spoken_words", "words_proven"),
+    "agentic_trading.contract_proof": ("contract_kept", "named_columns", "spoken_words", "words_proven"),
     "checklist.deployments": (
         "band",
         "boot_lines",

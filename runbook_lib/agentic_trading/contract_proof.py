@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 SHOWN = 4  # names that are offered beside the nearest one
 QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
+# Every table with its columns, and the words that a column's own limits allow: a check of one column, or an enum type.
+NAMED = """
+    select case n.nspname when 'public' then '' else n.nspname || '.' end || c.relname as place,
+           array_agg(a.attname::text order by a.attnum) as columns,
+           array(select b.attname || ': ' || pg_get_constraintdef(k.oid) from pg_constraint k
+                 join pg_attribute b on b.attrelid = k.conrelid and b.attnum = k.conkey[1]
+                 where k.conrelid = c.oid and k.contype = 'c' and cardinality(k.conkey) = 1
+                 union all select b.attname || ': ' || string_agg(quote_literal(e.enumlabel), ', ')
+                 from pg_attribute b join pg_enum e on e.enumtypid = b.atttypid
+                 where b.attrelid = c.oid group by b.attname) as limits
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    where n.nspname in ('public', 'auth', 'vault', 'supabase_migrations') and c.relkind in ('r', 'p', 'v')
+    group by n.nspname, c.relname, c.oid order by place
+"""
 # The newest rows of each table, and one for each event, which may be rare. `to_jsonb` names no column, so that one
 # that is called otherwise here takes nothing else with it.
 SPOKEN = """
@@ -53,6 +68,11 @@ SPOKEN = """
 """
 
 
+def named_columns() -> Sql:
+    """What the catalogues name: ``place`` (the table), ``columns``, ``limits`` ("column: definition")."""
+    return sql(NAMED)
+
+
 def spoken_words() -> Sql:
     """Which JSON keys the platform's newest rows hold, and which words: ``place``, ``about``, ``times``, ``words``."""
     tables = contract().tables
@@ -68,7 +88,7 @@ def spoken_words() -> Sql:
 def contract_kept() -> Expectation:
     """The platform names everything as the contract does, as far as catalogues and rows tell.
 
-    Replies: a row for each table (``place``, ``columns``, ``limits`` as "column: definition"), then `spoken_words`.
+    Replies: `named_columns`, then `spoken_words`.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -76,6 +96,8 @@ def contract_kept() -> Expectation:
         if not catalogue.rows:
             return Finding("", "the catalogues show no table")
         platform = _Platform.read(catalogue, None if spoken.error else spoken)
+        if not any(table in platform.columns for table in contract().tables if "." not in table):
+            return Finding("", "none of the platform's tables is there: push the migrations (0.1g)")
         wrong = [*_unlike_catalogue(platform), *_unlike_rows(platform, _due(platform))]
         lacking = {lack.address for lack in wrong}
         unseen = [address for address in _open(platform) if address not in lacking]

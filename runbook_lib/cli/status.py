@@ -58,21 +58,17 @@ def status(profile: str | None, html: bool) -> None:
 @cli.command()
 @profile_choice.profile_option
 def doctor(profile: str | None) -> None:
-    """Prove every address, credential and clock of a profile, read-only, and say which steps each failure breaks."""
-    from rich.table import Table
-
+    """Prove by looking, within 20 seconds, all of a profile that looking can prove; and say what it cannot."""
+    from runbook_lib.checklist import platform_probes
     from runbook_lib.cli import terminal
     from runbook_lib.services import doctor as probes
 
     settings = profile_choice.chosen_settings(profile)
     settings.require_variables()
-    verdicts = probes.examine(settings)
-    table = Table("probe", "verdict", "found", "breaks", "fix", show_lines=True)
-    for verdict in verdicts:
-        word = "[green]passed[/]" if verdict.good else "[red]failed[/]"
-        table.add_row(verdict.name, word, verdict.seen, verdict.breaks, "" if verdict.good else verdict.fix)
-    terminal.console().print(table)
-    sys.exit(0 if all(verdict.good for verdict in verdicts) else 1)
+    verdicts = probes.examine(settings, platform_probes.probes(settings))
+    terminal.verdicts(terminal.console(), verdicts)
+    terminal.unproven(terminal.console(), platform_probes.UNPROVEN)
+    sys.exit(0 if all(verdict.good or verdict.made_by for verdict in verdicts) else 1)
 
 
 def _lock(settings: Settings) -> str:

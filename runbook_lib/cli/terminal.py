@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.runs.headless import Run
     from runbook_lib.runs.watch import Done
+    from runbook_lib.services.doctor import Verdict
 
 DRILLED = {"caught": "green", "missed": "red", "false alarm": "magenta"}
 STYLES = {"passed": "green", "failed": "red", "waiting": "yellow", "unknown": "magenta", "interrupted": "yellow"}
@@ -183,3 +184,22 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
         style = "green" if numbers[0] == len(own) else "red"
         table.add_row(name, str(len(own)), *map(str, numbers), f"{taken:.1f}", style=style)
     out.print(table)
+
+
+def verdicts(out: Console, found: Sequence[Verdict]) -> None:
+    """A line for each probe of the doctor; one that did not pass is told whole, with what it breaks and what to do."""
+    width = max(len(verdict.name) for verdict in found)
+    styles = {True: "green", False: "red"}
+    for verdict in sorted(found, key=lambda verdict: verdict.good, reverse=True):
+        style = "yellow" if verdict.made_by and not verdict.good else styles[verdict.good]
+        line = Text.assemble((f"{verdict.word:<7}", style), f"  {verdict.name:<{width}}  {verdict.seen}")
+        out.print(line, soft_wrap=not verdict.good, no_wrap=verdict.good, overflow="ellipsis", crop=verdict.good)
+        if not verdict.good:
+            out.print(Text(f"         breaks: {verdict.breaks}\n         fix: {verdict.fix}"), soft_wrap=True)
+
+
+def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
+    """What no look can prove: the step that does, and what to assume until then."""
+    out.print("Not proven by looking; until the step named has passed, take it that")
+    for step, claim, until in claims:
+        out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

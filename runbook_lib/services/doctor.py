@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 
+WHOLE = 18.0  # seconds that all probes may take together
 NOBODY = "0x0000000000000000000000000000000000000000"
 ENOUGH = Matcher("not named, or at least 10", lambda left: left is None or float(left) >= 10)
 SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs to see (C19)
@@ -44,24 +46,46 @@ class Probe:
     expect: Expectation | Sequence[Expectation]
     breaks: str
     fix: str
+    made_by: str = ""  # the step that makes it so, where that is no fault before
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a probe found."""
+    """What a probe found; what a step has yet to make is no fault."""
 
     name: str
     good: bool
     seen: str
     breaks: str
     fix: str
+    made_by: str = ""
+
+    @property
+    def word(self) -> str:
+        return "passed" if self.good else f"not before {self.made_by}" if self.made_by else "failed"
 
 
-def examine(settings: Settings) -> list[Verdict]:
-    """Run every probe, all at once, each on connections of its own."""
-    chosen = probes(settings)
-    with ThreadPoolExecutor(len(chosen)) as pool:
-        return list(pool.map(lambda probe: _verdict(settings, probe), chosen))
+def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
+    """Run every probe, all at once, each on connections of its own; what has not answered within `WHOLE` has failed."""
+    chosen = [*probes(settings), *more]
+    answers: dict[int, Verdict] = {}
+    # Threads that nobody waits for: a service that sends a byte a second holds no command up.
+    threads = [
+        threading.Thread(
+            target=lambda n, p: answers.update({n: _verdict(settings, p)}), args=(number, probe), daemon=True
+        )
+        for number, probe in enumerate(chosen)
+    ]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + WHOLE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return [answers.get(number) or _late(probe) for number, probe in enumerate(chosen)]
+
+
+def _late(probe: Probe) -> Verdict:
+    return Verdict(probe.name, False, f"no answer within {WHOLE:g} s", probe.breaks, probe.fix)
 
 
 def _verdict(settings: Settings, probe: Probe) -> Verdict:
@@ -74,7 +98,7 @@ def _verdict(settings: Settings, probe: Probe) -> Verdict:
         seen, good = str(error), False
     finally:
         services.close()
-    return Verdict(probe.name, good, settings.redactor().text(seen), probe.breaks, probe.fix)
+    return Verdict(probe.name, good, settings.redactor().text(seen), probe.breaks, probe.fix, probe.made_by)
 
 
 def probes(settings: Settings) -> list[Probe]:

@@ -5,14 +5,18 @@ from dataclasses import replace
 import pytest
 
 from runbook_lib.agentic_trading.contract import contract
-from runbook_lib.agentic_trading.contract_proof import contract_kept, misnamed, spoken_words, users, words_proven
-from runbook_lib.agentic_trading.statements import statements
+from runbook_lib.agentic_trading.contract_proof import (
+    contract_kept,
+    misnamed,
+    named_columns,
+    spoken_words,
+    users,
+    words_proven,
+)
 from runbook_lib.commands.command import Reply, sql
 from runbook_lib.services.services import Services
 from runbook_lib.settings.profiles import ROOT
 from tests.core_fixtures import eventually
-
-CATALOGUE = next(each.text for each in statements() if each.place == "0.1ha")
 
 
 @pytest.fixture
@@ -21,7 +25,7 @@ def replies(on_paper):
     services = Services(on_paper)
     ticked = sql("select id from public.agent_logs where event = 'tick' limit 1")
     eventually(lambda: services.look(ticked).rows, "a tick of the paper deployment")
-    yield [services.look(sql(CATALOGUE)), services.look(spoken_words())]
+    yield [services.look(named_columns()), services.look(spoken_words())]
     services.close()
 
 
@@ -108,6 +112,14 @@ def test_a_word_that_a_columns_own_limits_exclude_is_told(replies):
     complaint = contract_kept().judge([Reply(tuple(rows)), replies[1]]).complaint
 
     assert "expected word deployments.status:halted, found nearest suspended" in complaint
+
+
+def test_a_platform_without_migrations_is_told_in_one_line(replies):
+    empty = Reply(tuple(row for row in replies[0].rows if "." in row["place"]))
+
+    assert contract_kept().judge([empty, Reply(error="no such table")]).complaint == (
+        "none of the platform's tables is there: push the migrations (0.1g)"
+    )
 
 
 @pytest.mark.parametrize("catalogue", [Reply(), Reply(({"place": None, "columns": None, "limits": None},))])

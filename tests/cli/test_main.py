@@ -310,7 +310,8 @@ def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, 
     assert runbook("doctor")[0] == 0
     monkeypatch.setenv("VERCEL_TOKEN", "wrong-0123456789")
     code, said = runbook("doctor")
-    assert code == 1 and "vercel project" in said and "make a new token" in said
+    assert code == 1 and "failed   vercel project" in said and "make a new token" in said
+    assert "Not proven by looking" in said and "1.8ha  that a paused deployment stays paused over a restart" in said
 
 
 def test_help_lists_the_commands_in_the_order_of_use(runbook):

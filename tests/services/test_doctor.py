@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from runbook_lib.commands.command import sql
+from runbook_lib.commands.expectations import rows
 from runbook_lib.services import doctor
 
 
@@ -47,3 +51,21 @@ def test_a_service_that_is_down_a_missing_tool_and_checkout_are_found(chosen, mo
         *("command line tools", "platform repository"),
     }
     assert "cannot connect" in found["venue markets"].seen
+
+
+def test_what_a_step_has_yet_to_make_is_no_fault(chosen):
+    probe = doctor.Probe("rows", (sql("select 1 as n where false"),), rows(), "nothing", "make it", made_by="0.1g")
+    [*_, verdict] = doctor.examine(chosen, [probe])
+
+    assert (verdict.good, verdict.word) == (False, "not before 0.1g")
+
+
+def test_what_does_not_answer_in_time_has_failed_and_holds_nobody_up(chosen, monkeypatch):
+    monkeypatch.setattr(doctor, "probes", lambda _: [])
+    monkeypatch.setattr(doctor, "WHOLE", 0.5)
+    slow = doctor.Probe("slow", (sql("select pg_sleep(5)"),), rows(), "everything", "wait")
+    began = time.monotonic()
+    [verdict] = doctor.examine(chosen, [slow])
+
+    assert verdict.word == "failed" and "no answer within 0.5 s" in verdict.seen
+    assert time.monotonic() - began < 4

@@ -16,7 +16,6 @@ IN_A_ROW = 2  # code cells without a word between them
 CODE_CELLS = 30  # in a notebook; guidance
 # Cells that may be longer, by notebook and step: how many lines, and why. Long SQL is the only good reason.
 LONGER: dict[tuple[str, str], tuple[int, str]] = {
-    ("phase_0_platform_prep", "0.1ha"): (22, "one statement: every table, its columns, and the words its limits allow"),
     ("phase_0_platform_prep", "0.2c"): (18, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
     ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
