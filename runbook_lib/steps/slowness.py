@@ -42,7 +42,7 @@ def advice(settings: Settings, record: Record, cell: str, complaint: str, *, wai
 
     ``cell`` is the step's source; ``waited`` says that the whole of its ``within`` was waited for.
     """
-    missed = [line for line in _lines(cell) if f"at most {_seconds(settings, line)}," in f"{complaint},"]
+    missed = [line for line in _lines(cell) if f" to {_seconds(settings, line):g}, found" in complaint]
     if waited:
         missed += [line for words in WAITS.findall(cell) for line in _lines(words)]
     goes_on = "open " + record.opened()["phase"] if record.opened()["mode"] == "attended" else "resume " + record.name

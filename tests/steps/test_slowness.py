@@ -5,7 +5,7 @@ import re
 import pytest
 
 from runbook_lib.commands.command import sql
-from runbook_lib.commands.expectations import at_most, each, never, reply
+from runbook_lib.commands.expectations import between, each, never, reply
 from runbook_lib.errors import StepFailed
 from runbook_lib.records import run_record
 from runbook_lib.settings.profiles import Budgets
@@ -13,7 +13,8 @@ from runbook_lib.steps import slowness
 from tests.core_fixtures import phase_of, reopened, write_notebook
 
 CELL = """phase.check("1a", "In time", sql("select 1"),
-    expect=reply(seconds=at_most(phase.settings.budgets.acknowledge)), within=phase.settings.budgets.answer, fix="f")"""
+    expect=reply(seconds=between(0, phase.settings.budgets.acknowledge)),
+    within=phase.settings.budgets.answer, fix="f")"""
 TOOK = sql("select 1.7 as seconds")
 
 
@@ -28,7 +29,7 @@ def begun(chosen, root, **facts):
 
 
 def look(phase, command=TOOK, within=0.0, expect=None):
-    wanted = expect or reply(seconds=at_most(phase.settings.budgets.acknowledge))
+    wanted = expect or reply(seconds=between(0, phase.settings.budgets.acknowledge))
     phase.check("1a", "In time", command, expect=wanted, within=within, fix="f")
 
 
@@ -38,7 +39,7 @@ def test_the_line_its_cost_and_the_way_on_are_told(chosen, tmp_path):
     with pytest.raises(StepFailed) as failed:
         look(phase)
 
-    assert "seconds: expected at most 1.5, found 1.7\n" in str(failed.value)
+    assert "seconds: expected 0 to 1.5, found 1.7\n" in str(failed.value)
     assert "raise budgets.acknowledge (1.5 s) in parameters/rehearsal.yaml, which means that a Pause may take" in str(
         failed.value
     )
