@@ -21,16 +21,27 @@ SHOWN = 60  # characters of a value in a verdict line
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a step could not prove, why, and the number of the step that must."""
+
+    claim: str
+    why: str
+    due: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use.
 
-    ``unsure``: the complaint is that nothing tells; the step then ends unknown, not failed.
+    ``unsure``: the complaint is that nothing tells; the step then ends unknown, not failed. ``unproven``: what passes
+    without having been seen, and is carried until the step that must prove it.
     """
 
     seen: str
     complaint: str | None = None
     final: bool = False  # no waiting mends it
     unsure: bool = False
+    unproven: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -363,7 +374,8 @@ def _joined(findings: Sequence[Finding]) -> Finding:
     complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
     # Unknown only if all that is complained of is unknown: what is known to be wrong is wrong.
     unsure = bool(complaints) and all(f.unsure for f in findings if f.complaint)
-    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings), unsure)
+    unproven = tuple(claim for f in findings for claim in f.unproven)
+    return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings), unsure, unproven)
 
 
 def _exactly(count: int, replies: Sequence[Reply]) -> Sequence[Reply]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runbook_lib.agentic_trading.symptoms import diagnose
@@ -69,6 +69,8 @@ class Verdicts:
             raise StepUnknown(self.clean(words)).told(f"{sent.number} is unknown, {ABOVE}")
         if finding.complaint is not None:
             self.failed(sent, finding, replies)
+        for claim in finding.unproven:
+            self.record.ledger.append("unproven", step=sent.number, **asdict(claim))
         self._conclude(sent, "passed", finding, replies)
 
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:

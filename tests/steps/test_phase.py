@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -12,7 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runbook_lib.commands.command import http, shell, sql, trial
-from runbook_lib.commands.expectations import at_least, each, never, no_rows, reply, rows, value
+from runbook_lib.commands.expectations import (
+    Claim,
+    Expectation,
+    Finding,
+    at_least,
+    each,
+    never,
+    no_rows,
+    reply,
+    rows,
+    value,
+)
 from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepFailed, StepPending, StepRefused, StepUnknown
 from runbook_lib.records import history, ledger, run_record
 from tests.core_fixtures import at, connect, eventually, phase_of, reopened
@@ -580,3 +592,12 @@ def test_a_gesture_that_rests_on_what_this_kernel_never_saw_waits(chosen, tmp_pa
     again = reopened(chosen, phase.record.folder)
     with pytest.raises(StepPending, match="1b rests on what 1a sees: run its cell again"):
         again.confirm("1b", "It was clicked", gesture="deploy_live", rests_on=("1a",))
+
+
+def test_what_a_check_could_not_prove_is_carried_in_the_seal(chosen, tmp_path):
+    phase = phase_of(chosen, tmp_path, "check 1a")
+    claim = Claim("the sweep wakes a runner", "no runner yet", "2.1a")
+    lenient = Expectation("looks", lambda found: Finding("1 row", None if found[0].rows else "none", unproven=(claim,)))
+    phase.check("1a", "looks", sql("select 1 as n"), expect=lenient, fix="x")
+    phase.close()
+    assert run_record.finish(phase.record)["unproven"] == [{"step": "1a", **dataclasses.asdict(claim)}]
