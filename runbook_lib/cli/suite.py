@@ -13,9 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runbook_lib.records import run_record
-from runbook_lib.records.plan import NOTEBOOKS, start
-from runbook_lib.rehearsal import lifecycle
+from runbook_lib.records.plan import NOTEBOOKS
 from runbook_lib.settings.profiles import ROOT
 
 # The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
@@ -48,16 +46,9 @@ def run_notebooks() -> int:
 
 
 def _notebook(notebook: Path) -> int:
-    """Compare a notebook's closing cell with what is stored, on the platform as the notebook expects it."""
-    with lifecycle.rehearse(state=start(notebook)) as running, tempfile.TemporaryDirectory() as records:
-        environment = {
-            **running.environment,
-            "PATH": f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "RUNBOOK_RECORDS": records,
-            run_record.MODE: "headless",
-            run_record.OVERRIDE: f"rehearsed alone, from {start(notebook)}",
-            "PGTZ": WEST,
-        }
+    """Compare a notebook's closing cell with what is stored; its kernel brings up the rehearsal it starts from."""
+    with tempfile.TemporaryDirectory() as records:
+        environment = {"RUNBOOK_RECORDS": records, "PGTZ": WEST}
         return _run(f"nbval {notebook.name}", _nbval(notebook), environment, together=True)
 
 
