@@ -15,6 +15,7 @@ from runbook_lib.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runbook_lib.records.ledger import Record
     from runbook_lib.settings.profiles import Settings
 
 
@@ -109,21 +110,38 @@ def undo(record: str, project: str | None) -> None:
     """
     from runbook_lib.commands.command import thawed
     from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.runs import rehearsals
     from runbook_lib.services.services import Services
     from runbook_lib.steps import acts
 
     parent = ledger.find(run_record.records_root(), record)
-    settings = profile_choice.settings_of(parent.opened()["profile"])
+    gone = rehearsals.is_gone(parent)
+    settings = profile_choice.settings_of(parent.opened()["profile"], must_run=not gone)
     _seal_if_cut_off(parent, settings)
     owed = history.read(parent).owed()
     if not owed:
         raise ConfigError(f"{parent.name} owes no undo")
+    if gone:
+        closing = _close_as_gone(settings, parent)
+        click.echo(f"{len(owed)} closed, for their rehearsal is gone, on the record: {closing.name}")
+        return
     acts.refuse_unregistered(settings, parent)
     for step, event in reversed(owed.items()):
         click.echo(visible(f"{step}: {Services(settings).shown(thawed(event['command']))}"))
     profile_choice.show_fingerprint(settings, project)
     reversing = acts.carry_out_undos(settings, parent, lambda line: click.echo(visible(line)))
     click.echo(f"{len(owed)} undone, on the record: {reversing.name}")
+
+
+def _close_as_gone(settings: Settings, parent: Record) -> Record:
+    """Close what a record owes to a rehearsal that is gone: nothing is sent, least of all to another one."""
+    from runbook_lib.records import history, run_record
+
+    record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
+    for step in history.read(record).owed():
+        record.ledger.append("undone", step=step, how="platform gone")
+    run_record.finish(record)
+    return record
 
 
 @cli.command()

@@ -10,6 +10,7 @@ from runbook_lib.rehearsal import lifecycle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runbook_lib.records.ledger import Record
     from runbook_lib.rehearsal.lifecycle import Running
 
 PROFILE = "rehearsal"  # the profile whose platform is brought up where it is not there
@@ -30,6 +31,13 @@ def joined() -> bool:
     if FOLDER not in os.environ and (kept := lifecycle.find(kept=True)):
         join(kept[-1])
     return FOLDER in os.environ
+
+
+def is_gone(record: Record) -> bool:
+    """Whether a record is of a rehearsal that no longer runs."""
+    opened = record.opened()
+    up = {running.folder.name for running in lifecycle.find(everywhere=True)}
+    return opened["kind"] == PROFILE and opened["platform"] not in up
 
 
 def alone(state: str) -> str | None:

@@ -314,6 +314,22 @@ def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, 
     assert "Not proven by looking" in said and "1.8ha  that a paused deployment stays paused over a restart" in said
 
 
+UNDO = """phase.act("1b", "change", sql("select 1, %(key)s::text", key="{key}"), undo=sql("select 2"))"""
+
+
+def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(runbook, tmp_path, monkeypatch):
+    runbook.write("phase_small", CHECK.format("1a", 1), UNDO, CLOSE)
+    assert runbook("run", "phase_small")[0] == 1  # it cannot close: it owes an undo
+    [owing] = runbook.records
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "elsewhere"))  # where no rehearsal is up
+    code, said = runbook("undo", owing.name)
+    assert code == 0 and "1 closed, for their rehearsal is gone" in said, said
+    closing = runbook.records[-1].ledger.events()
+    assert [e["event"] for e in closing[1:-1]] == ["undone"] and closing[1]["how"] == "platform gone"
+    assert runbook("verify")[0] == 0
+
+
 def test_help_lists_the_commands_in_the_order_of_use(runbook):
     code, said = runbook("--help")
     assert code == 0 and said.index("rehearse") < said.index("run ") < said.index("resume") < said.index("verify")
