@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading import venue_answers, venue_books
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runbook_lib.steps.phase import Phase
 
 LONGEST = 181.0  # days: the venue's own limit of 180, and a day for clocks
+STALE = 60.0  # seconds between an answer's own time and when it came, of which a clock's error may be the most
 AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner would lose the venue in the first weeks
 
 
@@ -81,6 +82,8 @@ def fresh_wallet() -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         ours, perp, resting, fills, agents = replies
+        if unreadable := _unreadable(perp, resting, fills, agents):
+            return Finding("", unreadable, unsure=True)
         cloids = {cloid for cloid in ours.column("cloid") if cloid}
         known = {str(address).lower() for address in ours.column("agent_address") if address}
         strange = [
@@ -124,18 +127,36 @@ def _dicts(found: Any) -> list[Mapping[str, Any]]:
 
 
 def flat() -> Expectation:
-    """No position and no resting order. Replies: ``clearinghouseState``, ``frontendOpenOrders``."""
+    """No position in the main book, and no order that rests there or in spot; builders' books are not read.
+
+    Replies: ``clearinghouseState``, ``frontendOpenOrders``.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         perp, resting = replies
         held = _first(perp).get("assetPositions")
         if not isinstance(held, list):
             return Finding("", "the venue's answer has no assetPositions")
+        if unreadable := _unreadable(perp, resting):
+            return Finding("", unreadable, unsure=True)
         left = [f"position {venue_answers.held(one)}" for one in held]
         left += [f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows]
-        return Finding("flat", f"not flat: {', '.join(left)}" if left else None)
+        return Finding("flat in the main book", f"not flat: {', '.join(left)}" if left else None)
 
-    return over_all("no position and no resting order", test)
+    return over_all("no position and no resting order in the main book", test)
+
+
+def _unreadable(perp: Reply, *listed: Reply) -> str | None:
+    """Why nothing can be said to be absent: an old state, a list of something else, or one that is cut off."""
+    moment = venue_answers.number(_first(perp).get("time"))
+    if perp.at and (moment is None or abs(perp.at - moment / 1000) > STALE):
+        return "the venue's answer is not about now"
+    for reply in listed:
+        if any(row.keys().isdisjoint(("coin", "oid", "tid", "address")) for row in reply.rows):
+            return "the venue's list holds something that is none of its rows"
+        if not venue_books.complete(reply.rows):
+            return f"the venue lists the newest {len(reply.rows)}, and there may be more"
+    return None
 
 
 def approval_of(typed: Any) -> Expectation:

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponenti
 from runbook_lib.commands.command import Command, Reply
 from runbook_lib.commands.expectations import Expectation, Finding, judge
 from runbook_lib.errors import ServiceError
-from runbook_lib.steps.spoiling import spoiled
+from runbook_lib.steps.spoiling import outages, spoiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +26,7 @@ class Look:
 
     replies: tuple[Reply, ...]
     finding: Finding
+    commands: tuple[Command, ...] = ()
 
 
 def look(
@@ -51,7 +52,13 @@ def look(
 
 
 def provable(seen: Look, expect: Expect) -> Finding:
-    """The look's finding, or a complaint: a check that accepts every spoiled copy of its replies proves nothing."""
+    """The look's finding, or a complaint: a check that accepts every spoiled copy of its replies proves nothing.
+
+    Nor does one that accepts what a broken service sends in place of an answer.
+    """
+    for what, bad in outages(seen.commands, seen.replies):
+        if judge(expect, bad).complaint is None:
+            return Finding(seen.finding.seen, f"this check takes an outage for an answer: {what}")
     if any(judge(expect, bad).complaint for _, bad in spoiled(seen.replies)):
         return seen.finding
     return Finding(seen.finding.seen, "this check cannot fail: it accepts every spoiled copy of the replies")
@@ -73,4 +80,4 @@ def _once(services: Services, commands: Sequence[Command], expect: Expect) -> Lo
         replies = tuple(services.look(command) for command in commands)
     except ServiceError as error:
         return Look((), Finding("", str(error)))
-    return Look(replies, judge(expect, replies))
+    return Look(replies, judge(expect, replies), tuple(commands))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from runbook_lib.commands.command import Http
+from runbook_lib.commands.vendor_answers import shape_of
+from runbook_lib.errors import ServiceError
+from runbook_lib.services.web import Answer, reply_of
+from runbook_lib.settings.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runbook_lib.commands.command import Reply
+    from runbook_lib.commands.command import Command, Reply
+
+# What comes with a good status in place of an answer: a gateway's error, nothing, a page, half a list.
+BODIES = {"an error": b'{"error": "upstream timed out"}', "null": b"null", "a page": b"<html>", "half": b'[{"id": "1"'}
 
 ROWS = 50  # rows of a reply whose values are spoiled one by one
 
@@ -18,6 +28,18 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
     for place, original in enumerate(replies):
         for what, bad in _spoiled(original):
             yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
+
+
+def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
+    """Copies of ``replies`` with what a broken service sends in place of an answer, where that is taken for one."""
+    for place, command in enumerate(commands):
+        if not isinstance(command, Http) or shape_of(command).form is None:
+            continue
+        for what, body in BODIES.items():
+            with suppress(ServiceError):  # as it should be: the command takes no such answer
+                bad = reply_of(command, Answer(200, "OK", {}, body), Redactor({}))
+                bad = replace(bad, at=replies[place].at)
+                yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
 def _spoiled(one: Reply) -> Iterator[tuple[str, Reply]]:

@@ -192,3 +192,23 @@ def test_no_spoiled_answer_raises_and_one_at_least_is_complained_of(expect, bodi
     assert expect.judge(whole).complaint is None
     complaints = [expect.judge(bad).complaint for _, bad in spoiling.spoiled(whole)]
     assert any(complaints)
+
+
+def received(body, at=1_800_000_000.0):
+    return Reply(tuple(body) if isinstance(body, list) else (body,), 200, at=at)
+
+
+@pytest.mark.parametrize("time", [1_799_999_400_000, None, "yesterday"])
+def test_an_account_of_another_time_is_not_flat_now_and_not_fresh(time):
+    perp = received({"time": time, "assetPositions": []})
+    for found in (flat().judge([perp, received([])]), fresh_wallet().judge([received([]), perp, *[received([])] * 3])):
+        assert (found.complaint, found.unsure) == ("the venue's answer is not about now", True)
+
+
+def test_a_list_of_something_else_and_one_that_is_cut_off_prove_no_absence():
+    perp = received({"time": 1_800_000_000_000, "assetPositions": []})
+    assert flat().judge([perp, received([])]).complaint is None
+    assert "none of its rows" in flat().judge([perp, received([{"error": "timed out"}])]).complaint
+    fills = received([{"coin": "BTC", "tid": number, "cloid": "0x1"} for number in range(2000)])
+    ours = received([{"cloid": "0x1", "agent_address": None}])
+    assert "there may be more" in fresh_wallet().judge([ours, perp, received([]), fills, received([])]).complaint

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from runbook_lib.commands.command import Reply
+from runbook_lib.commands.answer_shapes import Shape
+from runbook_lib.commands.command import Reply, http
 from runbook_lib.commands.expectations import (
     Expectation,
+    Finding,
     at_least,
     between,
     clocks,
@@ -24,12 +26,15 @@ from runbook_lib.commands.expectations import (
     no_rows,
     not_null,
     one_of,
+    over_each,
     reply,
     rows,
     same,
     text,
     value,
 )
+from runbook_lib.services import web
+from runbook_lib.steps import checks, spoiling
 from runbook_lib.steps.spoiling import spoiled
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5)
@@ -131,3 +136,15 @@ def test_a_long_reply_is_spoiled_lazily_and_within_bounds() -> None:
     long = Reply(tuple({"n": n} for n in range(20_000)))
     assert len(list(islice(spoiled([long]), 5))) == 5
     assert len(list(spoiled([long]))) < 200
+
+
+def test_a_check_that_takes_an_outage_for_an_answer_is_found(monkeypatch):
+    machines, registry = http("fly", "GET /v1/apps/app/machines"), http("registry", "GET /v2/")
+    good = (Reply((), 200),)
+    for command in (machines, registry):  # the shape of the one lets none in, of the other anything may come
+        assert list(spoiling.outages([command], good)) == []
+    monkeypatch.setattr(spoiling, "shape_of", lambda _: Shape("anything", object))
+    monkeypatch.setattr(web, "shape_of", lambda _: Shape("anything", object))
+    nobody = over_each("nobody is there", lambda reply: Finding("nobody", "somebody" if len(reply.rows) > 1 else None))
+    found = checks.provable(checks.Look(good, Finding("nobody"), (machines,)), nobody)
+    assert found.complaint == "this check takes an outage for an answer: command 1: an error"
