@@ -33,7 +33,6 @@ COSTS = {
     "halt.pause": "a runner that does not pause may trade for so long after the press",
     "halt.flat": "positions may stay open for so long after the press",
     "halt.stop": "a machine that is not stopped is told so much later",
-    "halt.stays_stopped": "a halt's last proof takes so much longer",
 }
 
 
