@@ -49,8 +49,8 @@ def halt_command(
     from runbook_lib.halt.stop import halt
 
     request = Request(deployment, mode, wallet, stop_anyway)
-    with _picture() as watch:
-        ended = halt(settings, request, press=press, watch=watch)
+    with _picture() as show:
+        ended = halt(settings, request, press=press, show=show)
     sys.exit(_exit_code(ended))
 
 
@@ -64,8 +64,8 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
         profile_choice.confirmed(settings.name)
     from runbook_lib.halt.unhalt import unhalt
 
-    with _picture() as watch:
-        ended = unhalt(settings, watch=watch)
+    with _picture() as show:
+        ended = unhalt(settings, show=show)
     sys.exit(_exit_code(ended))
 
 
@@ -75,15 +75,15 @@ def _picture() -> Iterator[Callable[[Any], None]]:
     with ExitStack() as drawn:
         picture: list[Any] = []
 
-        def watch(board: Any) -> None:
+        def show(halting: Any) -> None:
             if not picture:
                 from runbook_lib.cli import terminal
                 from runbook_lib.cli.halt_table import Picture
 
                 picture.append(drawn.enter_context(Picture(terminal.console())))
-            picture[0](board)
+            picture[0](halting)
 
-        yield watch
+        yield show
 
 
 def _exit_code(ended: Any) -> int:

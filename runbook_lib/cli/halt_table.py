@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from runbook_lib.halt.state import Board, Part
+    from runbook_lib.halt.state import Halting, Part
     from runbook_lib.halt.stop import Done
 
 
 class Picture:
-    """Follows the board: a table drawn in place on a terminal, a line per proof as it ends anywhere else."""
+    """Shows a halt under way: a table drawn in place on a terminal, a line per proof as it ends anywhere else."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -36,10 +36,10 @@ class Picture:
         if self._live is not None:
             self._live.stop()
 
-    def __call__(self, board: Board) -> None:
-        parts = list(board.parts.values())
+    def __call__(self, halting: Halting) -> None:
+        parts = list(halting.parts.values())
         if self._live is not None:
-            self._live.update(table(parts, board.now()), refresh=True)
+            self._live.update(table(parts, halting.now()), refresh=True)
             return
         fresh = [part for part in parts if part.outcome is not None and part.name not in self._printed]
         for part in sorted(fresh, key=lambda part: part.ended or 0):

@@ -28,7 +28,7 @@ async def follow(settings: Settings, root: Path, press: float, at: str, display:
         loop.call_soon_threadsafe(show, list(halting.parts.values()))
 
     try:
-        done = await aside(lambda: halt(settings, Request(), root=root, press=press, watch=picture))
+        done = await aside(lambda: halt(settings, Request(), root=root, press=press, show=picture))
     except BaseException as error:
         mistake = settings.redactor().text(f"a mistake in this program: {error!r}")
         show((), "unknown", f"{mistake}; in a terminal: ./runbook halt --all")

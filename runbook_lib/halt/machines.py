@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
 
-    from runbook_lib.halt.state import Board
+    from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
     Decided = Mapping[str, Future[str | None]]  # machine -> why it was left, or could not be stopped; None if it was
@@ -35,59 +35,59 @@ NOBODY = "no deployment"
 Row = dict[str, Any]
 
 
-def machines(services: Services, board: Board) -> None:
+def machines(services: Services, halting: Halting) -> None:
     """Stop each machine when its deployment is flat, or cannot be commanded; prove that every one is stopped."""
     try:
-        rows = listed(services, board, board.limits.stop)
+        rows = listed(services, halting, halting.limits.stop)
     except ServiceError as error:
-        board.end("machines", "unknown", complaint=f"Fly does not list the machines: {error}")
+        halting.end("machines", "unknown", complaint=f"Fly does not list the machines: {error}")
         return
-    board.wait_for_database()
-    chosen = [row for row in rows if _chosen(board, row) and not is_down(row)]
+    halting.wait_for_database()
+    chosen = [row for row in rows if _chosen(halting, row) and not is_down(row)]
     turns = threading.Semaphore(AT_ONCE)
-    decided = {str(row["id"]): deadlines.start(_decision(services, board, row, turns)) for row in chosen}
-    _watch(services, board, decided, {str(row["id"]): _started(row) for row in chosen})
+    decided = {str(row["id"]): deadlines.start(_decision(services, halting, row, turns)) for row in chosen}
+    _watch(services, halting, decided, {str(row["id"]): _started(row) for row in chosen})
 
 
-def _decision(services: Services, board: Board, row: Row, turns: threading.Semaphore) -> Any:
+def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
     """A call that decides on one machine and stops it; it returns why it was left, or could not be stopped."""
     deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
 
     def decide() -> str | None:
-        why = _left_running(board, deployment)
+        why = _left_running(halting, deployment)
         if why:
             return f"{machine} of {deployment} is left running and paused: {why}"
         with turns:
-            return _stop(services, board, machine)
+            return _stop(services, halting, machine)
 
     return decide
 
 
-def _stop(services: Services, board: Board, machine: str) -> str | None:
+def _stop(services: Services, halting: Halting, machine: str) -> str | None:
     """Tell a machine to stop until Fly takes it; a lease or an update that is under way is no answer."""
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
-    until = max(board.limits.stop, board.now() + board.limits.answer)
+    until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
-        error = insist(services, board, "machines", stop, until, whole=until).error
+        error = insist(services, halting, "machines", stop, until, whole=until).error
     except ServiceError as problem:
         error = str(problem)
     return f"{machine} was not stopped: {error}" if error else None
 
 
-def _left_running(board: Board, deployment: str) -> str | None:
+def _left_running(halting: Halting, deployment: str) -> str | None:
     """Why a machine must go on running: it is paused, and may still be needed to get flat. None: stop it."""
-    known = board.deployments.get(deployment)
-    limits = board.limits
+    known = halting.deployments.get(deployment)
+    limits = halting.limits
     if known is None:  # nobody can tell it anything
         return None
     # It may take its time from when it was told, which a slow database makes later than the press.
-    heard = min((board.told_at or 0.0) + limits.pause, limits.flat)
-    if not board.wait(lambda: board.deployments[deployment].paused, heard):
+    heard = min((halting.told_at or 0.0) + limits.pause, limits.flat)
+    if not halting.wait(lambda: halting.deployments[deployment].paused, heard):
         return None  # it does not listen, and would go on trading
-    flat = board.wait(lambda: board.settled(board.deployments[deployment]), limits.flat)
+    flat = halting.wait(lambda: halting.settled(halting.deployments[deployment]), limits.flat)
     if flat and not known.others:
-        board.wait(lambda: board.deployments[deployment].flattened, board.now() + ANSWER)
-    if flat or board.request.stop_anyway:
+        halting.wait(lambda: halting.deployments[deployment].flattened, halting.now() + ANSWER)
+    if flat or halting.request.stop_anyway:
         return None
     if known.others:
         return f"{known.wallet} is shared with {', '.join(known.others)} and was left alone"
@@ -119,7 +119,7 @@ class Sightings:
         return up
 
 
-def _watch(services: Services, board: Board, decided: Decided, starts: dict[str, str]) -> None:
+def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
     """Look at the list until two looks in a row saw every machine down; end the part.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts``: machine -> its newest start
@@ -128,24 +128,24 @@ def _watch(services: Services, board: Board, decided: Decided, starts: dict[str,
     seen, delay, until = Sightings(starts), FIRST, None
     while True:
         try:
-            rows = listed(services, board, board.now() + board.limits.stop)
+            rows = listed(services, halting, halting.now() + halting.limits.stop)
         except ServiceError as error:
-            board.end("machines", "unknown", complaint=f"Fly does not list the machines any more: {error}")
+            halting.end("machines", "unknown", complaint=f"Fly does not list the machines any more: {error}")
             return
-        known = {str(row["id"]): row for row in rows if _chosen(board, row)}
+        known = {str(row["id"]): row for row in rows if _chosen(halting, row)}
         pending = [machine for machine, future in decided.items() if not future.done()]
         left = {machine: words for machine, words in _left(decided).items() if not is_down(known.get(machine, {}))}
         up = seen.see(known, left, pending)
         for machine in up:
             # One that is still on its way down needs no second word; one that runs after it was told came back.
             if machine not in pending and known[machine].get("state") == RUNS:
-                _stop(services, board, machine)
-        board.tell("machines", f"{len(seen.stopped)} stopped, {len(up)} to go")
+                _stop(services, halting, machine)
+        halting.tell("machines", f"{len(seen.stopped)} stopped, {len(up)} to go")
         if not pending and until is None:
-            until = board.now() + board.limits.stop
+            until = halting.now() + halting.limits.stop
         # Where one is left running the part has failed: no second look makes it good.
-        if seen.good >= (1 if left else LOOKS) or (until is not None and board.now() >= until):
-            _judge(board, seen, up, left)
+        if seen.good >= (1 if left else LOOKS) or (until is not None and halting.now() >= until):
+            _judge(halting, seen, up, left)
             return
         time.sleep(delay)
         delay = min(delay * 1.3, MOST)
@@ -156,7 +156,7 @@ def _left(decided: Decided) -> dict[str, str]:
     return {m: words for m, future in decided.items() if future.done() and (words := future.result())}
 
 
-def _judge(board: Board, seen: Sightings, up: Sequence[str], left: Mapping[str, str]) -> None:
+def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[str, str]) -> None:
     late = [] if seen.good or up else ["they did not stay stopped from one look to the next"]
     wrong = [*left.values(), *(f"{machine} still runs" for machine in up), *late]
     words = f"{len(seen.stopped)} stopped, seen twice" if seen.stopped else "no machine to stop, seen twice"
@@ -166,19 +166,19 @@ def _judge(board: Board, seen: Sightings, up: Sequence[str], left: Mapping[str, 
         words = f"{words}; stopped again after it had come back: {', '.join(sorted(seen.came_back))}"
     if not wrong:
         words = f"{words}; that they stay so is for the watch to see"
-    board.end("machines", "failed" if wrong else "passed", words, "; ".join(wrong) or None)
+    halting.end("machines", "failed" if wrong else "passed", words, "; ".join(wrong) or None)
 
 
-def listed(services: Services, board: Board, until: float) -> list[Row]:
-    """Every machine of the app; the board learns which deployments have one that runs."""
-    rows = list(look(services, board, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
-    board.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
+def listed(services: Services, halting: Halting, until: float) -> list[Row]:
+    """Every machine of the app; the halt under way learns which deployments have one that runs."""
+    rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
+    halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
 
 
-def _chosen(board: Board, row: Row) -> bool:
-    request = board.request
-    return request.everything or deployment_of(row) in {request.deployment, *board.deployments}
+def _chosen(halting: Halting, row: Row) -> bool:
+    request = halting.request
+    return request.everything or deployment_of(row) in {request.deployment, *halting.deployments}
 
 
 def _started(row: Row) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from runbook_lib.commands.command import Http
-    from runbook_lib.halt.state import Board, Order
+    from runbook_lib.halt.state import Halting, Order
     from runbook_lib.services.services import Services
 
 
@@ -39,7 +39,7 @@ class Key:
     master: str
 
     def reduce(
-        self, services: Services, board: Board, orders: Sequence[Order], positions: Mapping[str, str]
+        self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
         """Cancel ``orders`` and close ``positions`` (coin -> signed size); which part, and what the venue said.
 
@@ -49,16 +49,16 @@ class Key:
         for book in dict.fromkeys(map(book_of, [*(order.coin for order in orders), *positions])):
             resting = [order for order in orders if book_of(order.coin) == book]
             held = {coin: size for coin, size in positions.items() if book_of(coin) == book}
-            market = Market(services, board, book)
+            market = Market(services, halting, book)
             cancels = [(order.text, market.cancelling(order)) for order in resting]
-            yield from self._each(services, board, "cancel", cancels, cancel)
+            yield from self._each(services, halting, "cancel", cancels, cancel)
             closings = [(f"{size} {coin}", market.closing(coin, size)) for coin, size in held.items()]
-            yield from self._each(services, board, "flat", closings, close)
+            yield from self._each(services, halting, "flat", closings, close)
 
     def _each(
         self,
         services: Services,
-        board: Board,
+        halting: Halting,
         part: str,
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
@@ -70,18 +70,18 @@ class Key:
                 yield part, f"by key: {text}: {problem}"
         if not good:
             return
-        words, taken = self.send(services, board, part, action(good))
+        words, taken = self.send(services, halting, part, action(good))
         yield part, words
         if not taken and len(good) > 1:
             for item in good:
-                yield part, self.send(services, board, part, action([item]))[0]
+                yield part, self.send(services, halting, part, action([item]))[0]
 
-    def send(self, services: Services, board: Board, part: str, action: dict[str, Any]) -> tuple[str, bool]:
+    def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
         """Sign and send one action; the record holds the action without its signature. Tell whether it was taken."""
-        board.book.sending(part, f"operator key for {self.master}: {action}")
+        halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
-            reply = services.change(http("hyperliquid", "POST /exchange", json=body), within=board.limits.answer)
+            reply = services.change(http("hyperliquid", "POST /exchange", json=body), within=halting.limits.answer)
         except ServiceError as error:
             return f"by key: {error}", False
         answer = reply.rows[0] if reply.rows else {}
@@ -118,8 +118,8 @@ def acting(services: Services) -> Key | None:
 class Market:
     """What is known of a book's coins: the numbers that stand for them in actions, and their prices."""
 
-    def __init__(self, services: Services, board: Board, book: str) -> None:
-        self.services, self.board, self.book = services, board, book
+    def __init__(self, services: Services, halting: Halting, book: str) -> None:
+        self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
         """One item of a cancelling action; else why there is none."""
@@ -159,10 +159,10 @@ class Market:
     @property
     def _place(self) -> int:
         """The place of a builder's book in the venue's list, which begins with the main one."""
-        return 1 + [book for book in self.board.every_book() if book not in (MAIN, SPOT)].index(self.book)
+        return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 
     def _asked(self, question: Http) -> dict[str, Any]:
-        reply = self.services.look(question, within=self.board.limits.answer)
+        reply = self.services.look(question, within=self.halting.limits.answer)
         if reply.error:
             raise ServiceError(reply.error)
         return reply.rows[0]

@@ -14,7 +14,7 @@ from runbook_lib.errors import ServiceError
 
 if TYPE_CHECKING:
     from runbook_lib.commands.command import Command, Reply
-    from runbook_lib.halt.state import Board
+    from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
 TURN = 1.0  # seconds until a service that refused for now is asked again, unless it says how many
@@ -22,50 +22,50 @@ PAUSE = 0.3  # seconds until one that did not answer, or is in trouble, is
 SHORTEST = 0.2  # seconds one answer may take at least, also when the time is nearly over
 
 
-def insist(services: Services, board: Board, part: str, command: Command, until: float, *, whole: float) -> Reply:
+def insist(services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float) -> Reply:
     """Send a change until it is answered, at most until so many seconds after the press.
 
     The last answer is waited for until ``whole``: a late one is used. Raise the last `ServiceError` when nobody
     answered. A refusal that is not for now is an answer.
     """
     filled = command.filled(services.settings.lookup)
-    board.book.sending(part, services.shown(filled))
-    return _again(services, board, part, filled, until, whole=whole, change=True)
+    halting.book.sending(part, services.shown(filled))
+    return _again(services, halting, part, filled, until, whole=whole, change=True)
 
 
 def look(
-    services: Services, board: Board, part: str, command: Command, until: float, *, whole: float | None = None
+    services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float | None = None
 ) -> Reply:
     """Send a look until it is answered; as `insist`, without a line in the record.
 
     Raise `ServiceError` for a refusal too: a reply with an error has no rows, and would read as "none".
     """
     filled = command.filled(services.settings.lookup)
-    reply = _again(services, board, part, filled, until, whole=until if whole is None else whole, change=False)
+    reply = _again(services, halting, part, filled, until, whole=until if whole is None else whole, change=False)
     if reply.error is not None:
         raise ServiceError(reply.error)
     return reply
 
 
 def _again(
-    services: Services, board: Board, part: str, command: Command, until: float, *, whole: float, change: bool
+    services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float, change: bool
 ) -> Reply:
     """Send a filled command until it is answered with anything but a refusal for now, or trouble."""
     send = services.change if change else services.look
     while True:
-        seconds = max(SHORTEST, min(board.limits.answer, whole - board.now()))
+        seconds = max(SHORTEST, min(halting.limits.answer, whole - halting.now()))
         try:
             reply = send(command, within=seconds, tries=1)
         except ServiceError as error:
-            if board.now() >= until:
+            if halting.now() >= until:
                 raise
             trouble, spacing = str(error), PAUSE
         else:
-            if not (reply.refused_for_now or reply.in_trouble) or board.now() >= until:
+            if not (reply.refused_for_now or reply.in_trouble) or halting.now() >= until:
                 return reply
             trouble, spacing = str(reply.error), max(TURN, reply.again) if reply.refused_for_now else PAUSE
-        board.tell(part, f"waits: {trouble[:120]}")
-        time.sleep(min(spacing, max(0.01, until - board.now())))
+        halting.tell(part, f"waits: {trouble[:120]}")
+        time.sleep(min(spacing, max(0.01, until - halting.now())))
 
 
 class Purse:

@@ -106,7 +106,7 @@ class Account:
     error: str | None = "not asked yet"
 
 
-class Board:
+class Halting:
     """The state of one halt. Every method may be called from any thread."""
 
     def __init__(

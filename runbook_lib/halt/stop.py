@@ -1,7 +1,7 @@
 """Stop everything: the safety action that works without a kernel, a browser, or half of the platform.
 
 Parts run side by side and each has its own outcome: what one service does not answer stops no other part. The order
-that safety needs is kept by what the parts know of each other (`board`): pause, cancel, flatten, prove flat at
+that safety needs is kept by what the parts know of each other (`state.Halting`): pause, cancel, flatten, prove flat at
 the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
 """
 
@@ -18,7 +18,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.halt.halt_record import Book, hold
 from runbook_lib.halt.machines import machines
 from runbook_lib.halt.runners import runners
-from runbook_lib.halt.state import Board, Part, Request
+from runbook_lib.halt.state import Halting, Part, Request
 from runbook_lib.halt.switches import fly_switch, switches
 from runbook_lib.halt.venue import venue
 from runbook_lib.records import run_record
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXIT = {"passed": 0, "failed": 1, "unknown": 4}
 GRACE = 0.5  # seconds beyond its time after which a part that does not end is ended
-LOOK = 0.1  # seconds between two pictures for ``watch``
+LOOK = 0.1  # seconds between two pictures for ``show``
 
 TITLES = {
     "switches": "No new deployments: switch set, redeployed",
@@ -46,7 +46,7 @@ TITLES = {
     "machines": "Every machine stopped",
     "refusal": "A new deployment is refused",
 }
-Work = Callable[[Services, Board], None]
+Work = Callable[[Services, Halting], None]
 WORK: dict[Work, tuple[str, ...]] = {
     switches: ("switches", "refusal"),
     fly_switch: ("fly",),
@@ -81,9 +81,9 @@ def halt(
     *,
     root: Path | None = None,
     press: float | None = None,
-    watch: Callable[[Board], None] = lambda _: None,
+    show: Callable[[Halting], None] = lambda _: None,
 ) -> Done:
-    """Stop what the request names; ``watch`` is shown the board ten times a second.
+    """Stop what the request names; ``show`` is given its state ten times a second.
 
     ``press`` is the moment of the command, on the monotonic clock. Nothing is raised for a service that fails: each
     part says what became of it.
@@ -94,36 +94,36 @@ def halt(
         update={"budgets": settings.budgets.model_copy(update={"answer": settings.budgets.halt.answer})}
     )
     book = Book(hurried, root, asdict(request))
-    board = Board(hurried, request, parts_of(request), book, press)
+    halting = Halting(hurried, request, parts_of(request), book, press)
     if request.everything:
         book.owe()
-    run_parts(board, WORK, watch)
-    return _finish(board, held)
+    run_parts(halting, WORK, show)
+    return _finish(halting, held)
 
 
-def run_parts(board: Board, work: Mapping[Work, tuple[str, ...]], watch: Callable[[Board], None]) -> None:
-    """Run each piece of work that has a part on the board, side by side, until every part has ended.
+def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
+    """Run each piece of work that has a part in the halt, side by side, until every part has ended.
 
     A part whose time is over is ended here, whatever its work still waits for: its thread is left behind.
     """
     for piece, parts in work.items():
-        if set(parts) & board.parts.keys():
-            _start(board, piece, parts)
-    while any(part.outcome is None for part in board.parts.values()):
-        watch(board)
-        board.rest(LOOK)
-        for name in board.parts:
-            if board.now() > (limit := time_of(board, name)) + GRACE:
-                board.end(name, "unknown", complaint=f"no verdict within {limit:g} s")
-    watch(board)
+        if set(parts) & halting.parts.keys():
+            _start(halting, piece, parts)
+    while any(part.outcome is None for part in halting.parts.values()):
+        show(halting)
+        halting.rest(LOOK)
+        for name in halting.parts:
+            if halting.now() > (limit := time_of(halting, name)) + GRACE:
+                halting.end(name, "unknown", complaint=f"no verdict within {limit:g} s")
+    show(halting)
 
 
-def time_of(board: Board, part: str) -> float:
+def time_of(halting: Halting, part: str) -> float:
     """Seconds after the press that a part may take."""
-    limits = board.limits
+    limits = halting.limits
     times = {
-        "switches": board.settings.budgets.redeploy,
-        "refusal": board.settings.budgets.redeploy + limits.answer,
+        "switches": halting.settings.budgets.redeploy,
+        "refusal": halting.settings.budgets.redeploy + limits.answer,
         "fly": limits.stop,
         # A machine is stopped once its wallet is flat, or late.
         "machines": max(limits.flat, limits.stop) + limits.stop,
@@ -131,16 +131,16 @@ def time_of(board: Board, part: str) -> float:
     return times.get(part, limits.flat)
 
 
-def _start(board: Board, work: Work, parts: tuple[str, ...]) -> None:
+def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
     """Run one piece of work in a thread with connections of its own."""
-    threading.Thread(target=_guarded, args=(board, work, parts), name=parts[0], daemon=True).start()
+    threading.Thread(target=_guarded, args=(halting, work, parts), name=parts[0], daemon=True).start()
 
 
-def _guarded(board: Board, work: Work, parts: tuple[str, ...]) -> None:
+def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
     """Whatever goes wrong in one part ends that part, and nothing else."""
-    services = Services(board.settings)
+    services = Services(halting.settings)
     try:
-        work(services, board)
+        work(services, halting)
         words = "it ended without a verdict"
     except RunbookError as error:
         words = str(error)
@@ -149,12 +149,12 @@ def _guarded(board: Board, work: Work, parts: tuple[str, ...]) -> None:
     finally:
         services.close()
     for part in parts:
-        board.end(part, "unknown", complaint=words)
+        halting.end(part, "unknown", complaint=words)
 
 
-def _finish(board: Board, held: int | None) -> Done:
-    outcome = board.outcome
-    seal = board.book.finish(outcome, **({} if held is not None else {"beside": "an undoing of a halt was running"}))
+def _finish(halting: Halting, held: int | None) -> Done:
+    outcome = halting.outcome
+    seal = halting.book.finish(outcome, **({} if held is not None else {"beside": "an undoing of a halt was running"}))
     if held is not None:
         os.close(held)
-    return Done(outcome, tuple(board.parts.values()), board.book.record, seal, board.book.complaint)
+    return Done(outcome, tuple(halting.parts.values()), halting.book.record, seal, halting.book.complaint)

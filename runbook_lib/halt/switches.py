@@ -13,7 +13,7 @@ from runbook_lib.halt.sending import insist, look
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runbook_lib.halt.state import Board
+    from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
 
@@ -22,49 +22,49 @@ Row = dict[str, Any]
 POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 
-def switches(services: Services, board: Board) -> None:
+def switches(services: Services, halting: Halting) -> None:
     """The web app's switches, redeployed, and the proof (parts ``switches`` and ``refusal``)."""
-    wanted = stopped(positions_stay=board.request.mode == "reduce")
+    wanted = stopped(positions_stay=halting.request.mode == "reduce")
     try:
-        live = throw(services, board, "switches", wanted)
+        live = throw(services, halting, "switches", wanted)
     except ServiceError as error:
-        board.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
+        halting.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
         live = None
-    refused(services, board, live)
+    refused(services, halting, live)
 
 
-def throw(services: Services, board: Board, part: str, wanted: Mapping[str, str]) -> str | None:
+def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, str]) -> str | None:
     """Set production variables, redeploy, and wait until that is live; its id. Ends the part; None when not live.
 
     What is so already is not sent again. All times are Vercel's own clock, in milliseconds.
     """
     until = services.settings.budgets.redeploy
-    known = variables(services, board, part)
+    known = variables(services, halting, part)
     since = so_since(known, wanted)
     if since is None:
-        reply = insist(services, board, part, upsert(wanted, known), until, whole=until)
+        reply = insist(services, halting, part, upsert(wanted, known), until, whole=until)
         created = {str(row.get("key")): row for row in _items(reply, "created") if row.get("updatedAt")}
         failed = [str(row.get("error")) for row in _items(reply, "failed")]
         missing = [f"Vercel's answer does not name {key}" for key in wanted if key not in created]
         if reply.error or failed or missing:
-            board.end(part, "failed", complaint=reply.error or "; ".join(failed or missing))
+            halting.end(part, "failed", complaint=reply.error or "; ".join(failed or missing))
             return None
         since = max(int(row["updatedAt"]) for row in created.values())
-    board.tell(part, "set; the redeploy is under way")
-    made = redeploy(services, board, part, since, until)
-    live = await_live(services, board, part, since, made=made, until=until)
+    halting.tell(part, "set; the redeploy is under way")
+    made = redeploy(services, halting, part, since, until)
+    live = await_live(services, halting, part, since, made=made, until=until)
     if live is not None:
         values = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        board.end(part, "passed", f"{values}, live in {live}")
+        halting.end(part, "passed", f"{values}, live in {live}")
     return live
 
 
-def variables(services: Services, board: Board, part: str) -> dict[str, Row]:
+def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
     """What is set for production, by name; nothing if Vercel does not tell: then it is set anew."""
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     whole = services.settings.budgets.redeploy
     try:
-        reply = look(services, board, part, asked, board.now(), whole=whole)  # once: setting them is what matters
+        reply = look(services, halting, part, asked, halting.now(), whole=whole)  # once: setting them is what matters
     except ServiceError:
         return {}
     return {str(row.get("key")): row for row in reply.rows if "production" in _listed(row.get("target"))}
@@ -86,84 +86,86 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
     return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
-def redeploy(services: Services, board: Board, part: str, since: int, until: float) -> str | None:
+def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
     """Build what serves production again, unless a younger one than the variables does or is coming; its id.
 
     Not the newest deployment: production may have been rolled back from it.
     """
     project = services.settings.vercel.project
-    serving = serves(services, board, part, until)
+    serving = serves(services, halting, part, until)
     asked = http(
         "vercel",
         "GET /v7/deployments",
         query={"projectId": project, "target": "production", "limit": 20},
         pick="deployments",
     )
-    listed = look(services, board, part, asked, until)
+    listed = look(services, halting, part, asked, until)
     if any(_created(row) > since and state(row) in COMING for row in (serving, *listed.rows)):
         return None
     if not serving.get("id"):
         raise ServiceError("no deployment serves production that could be built again: none is named")
     body = {"name": project, "deploymentId": serving["id"], "target": "production"}
-    made = insist(services, board, part, http("vercel", "POST /v13/deployments", json=body), until, whole=until)
+    made = insist(services, halting, part, http("vercel", "POST /v13/deployments", json=body), until, whole=until)
     if made.error:
         raise ServiceError(f"the redeploy was refused: {made.error}")
     return str(made.rows[0]["id"])
 
 
-def serves(services: Services, board: Board, part: str, until: float) -> Row:
+def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
     """The deployment that serves production; nothing if Vercel does not tell."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
-    reply = look(services, board, part, project, until)
+    reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
 
 
 def await_live(
-    services: Services, board: Board, part: str, since: int, *, made: str | None, until: float
+    services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
     """Wait until the deployment that serves production is younger than the variables; its id. Ends the part if not."""
     delay, serving = POLL[0], Row()
-    while board.now() < until:
-        serving = serves(services, board, part, until)
+    while halting.now() < until:
+        serving = serves(services, halting, part, until)
         young = bool(serving.get("id")) and (serving.get("id") == made or _created(serving) > since)
         if young and state(serving) == "READY":
             return str(serving["id"])
-        if made and (ended := _ended(services, board, part, made, until)):
-            board.end(part, "failed", complaint=f"the redeploy {made} ended {ended}; the switches are set and not live")
+        if made and (ended := _ended(services, halting, part, made, until)):
+            halting.end(
+                part, "failed", complaint=f"the redeploy {made} ended {ended}; the switches are set and not live"
+            )
             return None
         time.sleep(delay)
         delay = min(delay * 1.5, POLL[1])
-    board.end(
+    halting.end(
         part, "failed", complaint=f"set, and not live within {until:g} s: production is served by {serving.get('id')}"
     )
     return None
 
 
-def _ended(services: Services, board: Board, part: str, made: str, until: float) -> str | None:
+def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
     """How a build ended that will not be live."""
-    reply = look(services, board, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
+    reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None
 
 
-def fly_switch(services: Services, board: Board, value: str = "false", part: str = "fly") -> None:
+def fly_switch(services: Services, halting: Halting, value: str = "false", part: str = "fly") -> None:
     """The runners' own switch, as an app secret: machines made or updated from now on get it (part ``fly``)."""
     command = http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": {LIVE: value}})
-    until = board.limits.stop
+    until = halting.limits.stop
     try:
-        reply = insist(services, board, part, command, until, whole=until)
+        reply = insist(services, halting, part, command, until, whole=until)
         if reply.error:
-            board.end(part, "failed", complaint=reply.error)
+            halting.end(part, "failed", complaint=reply.error)
             return
         told = _digest(reply)
-        listed = look(services, board, part, http("fly", "GET /v1/apps/{fly.app}/secrets"), until)
+        listed = look(services, halting, part, http("fly", "GET /v1/apps/{fly.app}/secrets"), until)
     except ServiceError as error:
-        board.end(part, "unknown" if error.sent else "failed", complaint=str(error))
+        halting.end(part, "unknown" if error.sent else "failed", complaint=str(error))
         return
     if told and _digest(listed) == told:
-        board.end(part, "passed", f"{LIVE}={value} for every machine made from now on")
+        halting.end(part, "passed", f"{LIVE}={value} for every machine made from now on")
     else:
-        board.end(part, "unknown", complaint=f"{LIVE} was sent, and Fly does not list it as it was sent")
+        halting.end(part, "unknown", complaint=f"{LIVE} was sent, and Fly does not list it as it was sent")
 
 
 def _digest(reply: Reply) -> str | None:
@@ -172,48 +174,48 @@ def _digest(reply: Reply) -> str | None:
     return secrets.get(LIVE)
 
 
-def refused(services: Services, board: Board, live: str | None) -> None:
+def refused(services: Services, halting: Halting, live: str | None) -> None:
     """Prove that a new deployment is refused: by a person's try in rehearsal, else by the environment that is live."""
     if live is None:
-        board.end("refusal", "unknown", complaint="not proven: the switch is not known to be live")
+        halting.end("refusal", "unknown", complaint="not proven: the switch is not known to be live")
         return
     if services.settings.person is None:
-        by_environment(services, board, live)
+        by_environment(services, halting, live)
         return
-    reply = _tried(services, board)
+    reply = _tried(services, halting)
     words = reply.error or ""
     if DISABLED in words:
-        board.end("refusal", "passed", f"a person tried: {words}")
+        halting.end("refusal", "passed", f"a person tried: {words}")
     elif NOTHING_TO_DEPLOY in words:
-        by_environment(services, board, live)
+        by_environment(services, halting, live)
     elif not words:
         made = reply.rows[0] if reply.rows else {}
-        board.end("refusal", "failed", complaint=f"a deployment was made: {made.get('deployment_id')}; halt again")
+        halting.end("refusal", "failed", complaint=f"a deployment was made: {made.get('deployment_id')}; halt again")
     else:
-        board.end("refusal", "unknown", complaint=f"the web app's refusal is not proven: {words}")
+        halting.end("refusal", "unknown", complaint=f"the web app's refusal is not proven: {words}")
 
 
-def _tried(services: Services, board: Board) -> Reply:
+def _tried(services: Services, halting: Halting) -> Reply:
     trial = http("person", "POST /gestures/deploy_paper")
-    board.book.sending("refusal", services.shown(trial))
+    halting.book.sending("refusal", services.shown(trial))
     try:
-        return services.change(trial, within=board.limits.answer)
+        return services.change(trial, within=halting.limits.answer)
     except ServiceError as error:
         return Reply(error=str(error))
 
 
-def by_environment(services: Services, board: Board, live: str) -> None:
+def by_environment(services: Services, halting: Halting, live: str) -> None:
     """Nobody tries in production: the live deployment was made after the switch was set, and the web app answers."""
     proof = f"proven by the environment: {live}, which serves production, was made after {DISABLED} was set"
     try:
         reply = services.look(http("web", "GET /"), within=services.settings.budgets.halt.answer)
     except ServiceError as error:
-        board.end("refusal", "unknown", complaint=f"{proof}; the web app itself does not answer: {error}")
+        halting.end("refusal", "unknown", complaint=f"{proof}; the web app itself does not answer: {error}")
         return
     if (reply.status or 0) >= 500:
-        board.end("refusal", "unknown", complaint=f"{proof}; the web app itself answers {reply.error}")
+        halting.end("refusal", "unknown", complaint=f"{proof}; the web app itself answers {reply.error}")
     else:
-        board.end("refusal", "passed", proof)
+        halting.end("refusal", "passed", proof)
 
 
 def state(row: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.agentic_trading.switches import LIVE, running
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
 from runbook_lib.halt.halt_record import PHASE, UNDO, Book, close, hold
-from runbook_lib.halt.state import Board, Request
+from runbook_lib.halt.state import Halting, Request
 from runbook_lib.halt.stop import Done, run_parts
 from runbook_lib.halt.switches import fly_switch, throw
 from runbook_lib.records import gates, history, ledger, run_record
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "New machines may trade live"}
 
 
-def unhalt(settings: Settings, *, root: Path | None = None, watch: Callable[[Board], None] = lambda _: None) -> Done:
+def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halting], None] = lambda _: None) -> Done:
     """Restore both switches, on the record.
 
     Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, while
@@ -43,7 +43,7 @@ def unhalt(settings: Settings, *, root: Path | None = None, watch: Callable[[Boa
         raise StepRefused("a halt runs: wait for its end; nothing was sent")
     try:
         owing = _owing(settings, root)
-        return _restore(settings, root, owing, watch)
+        return _restore(settings, root, owing, show)
     finally:
         os.close(held)
 
@@ -80,34 +80,34 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
     return found
 
 
-def _restore(settings: Settings, root: Path, owing: list[Record], watch: Callable[[Board], None]) -> Done:
+def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
     """Throw the switches back, then say so in a record that rests on each halt."""
     parents = [_sealed(record, settings) for record in owing]
     book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
     if book.complaint:
         raise RecordError(f"nothing was sent: {book.complaint}")
-    board = Board(settings, Request(mode="unhalt"), TITLES.items(), book, time.monotonic())
-    run_parts(board, {restore_web: ("switches",), restore_fly: ("fly",)}, watch)
-    outcome = board.outcome
+    halting = Halting(settings, Request(mode="unhalt"), TITLES.items(), book, time.monotonic())
+    run_parts(halting, {restore_web: ("switches",), restore_fly: ("fly",)}, show)
+    outcome = halting.outcome
     if outcome == "passed":
         book.undone(UNDO)
     seal = book.finish(outcome)
     if outcome == "passed" and book.record is not None:
         _settle(settings, parents[:-1], book.record)
-    return Done(outcome, tuple(board.parts.values()), book.record, seal, book.complaint)
+    return Done(outcome, tuple(halting.parts.values()), book.record, seal, book.complaint)
 
 
-def restore_web(services: Services, board: Board) -> None:
+def restore_web(services: Services, halting: Halting) -> None:
     """The values phase 0 sets, live."""
     try:
-        throw(services, board, "switches", running(_live(services)))
+        throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
-        board.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
+        halting.end("switches", "unknown" if error.sent else "failed", complaint=str(error))
 
 
-def restore_fly(services: Services, board: Board) -> None:
+def restore_fly(services: Services, halting: Halting) -> None:
     """The same for machines made from now on."""
-    fly_switch(services, board, _live(services))
+    fly_switch(services, halting, _live(services))
 
 
 def _live(services: Services) -> str:

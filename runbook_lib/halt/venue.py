@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.command import Http, Reply
     from runbook_lib.halt.operator_key import Key
-    from runbook_lib.halt.state import Board
+    from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
 PAGE = "https://app.hyperliquid.xyz/portfolio"
@@ -34,34 +34,34 @@ FIRST, MOST = 0.05, 1.0  # seconds between two looks at a wallet, at first and a
 BY_KEY = 3  # times the key is used for one wallet
 
 
-def venue(services: Services, board: Board) -> None:
+def venue(services: Services, halting: Halting) -> None:
     """Follow every wallet until it is flat or the time is over (parts ``cancel`` and ``flat``)."""
-    board.wait_for_database()
-    if board.database != "answered":
-        board.update(addresses=named(services))
-    if not board.addresses:
-        _no_wallet(board)
+    halting.wait_for_database()
+    if halting.database != "answered":
+        halting.update(addresses=named(services))
+    if not halting.addresses:
+        _no_wallet(halting)
         return
-    follower, hand, delay = Follower(services, board), Hand(services), FIRST
-    while not follower.over() and board.now() < board.limits.flat:
+    follower, hand, delay = Follower(services, halting), Hand(services), FIRST
+    while not follower.over() and halting.now() < halting.limits.flat:
         follower.look_around()
-        if follower.over() or (not hand.ready and _nobody(board)):
+        if follower.over() or (not hand.ready and _nobody(halting)):
             break
-        _act(services, board, hand)
-        board.rest(delay)
+        _act(services, halting, hand)
+        halting.rest(delay)
         delay = min(delay * 1.2, MOST)
-    _judge(board, hand)
+    _judge(halting, hand)
 
 
-def _no_wallet(board: Board) -> None:
+def _no_wallet(halting: Halting) -> None:
     for part in ("cancel", "flat"):
-        if board.database != "answered":
+        if halting.database != "answered":
             why = "no wallet is known: the database does not answer, and the profile names none"
-            board.end(part, "unknown", complaint=why)
-        elif shared := _shared(board):
-            board.end(part, "failed", complaint=shared)
+            halting.end(part, "unknown", complaint=why)
+        elif shared := _shared(halting):
+            halting.end(part, "failed", complaint=shared)
         else:
-            board.end(part, "passed", "no wallet trades: nothing is live")
+            halting.end(part, "passed", "no wallet trades: nothing is live")
 
 
 # --- looking --------------------------------------------------------------------------------------------------------
@@ -70,42 +70,42 @@ def _no_wallet(board: Board) -> None:
 class Follower:
     """Asks the venue about every wallet, the book that runners trade in first, as far as its limit allows."""
 
-    def __init__(self, services: Services, board: Board) -> None:
-        self.services, self.board, self.purse = services, board, Purse()
+    def __init__(self, services: Services, halting: Halting) -> None:
+        self.services, self.halting, self.purse = services, halting, Purse()
         self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its orders in spot, as told with the main book's
 
     def look_around(self) -> None:
         """Look at each wallet in the books in which it is not proven flat."""
-        if self.board.books is None and any(map(self._read, self.board.addresses)):
+        if self.halting.books is None and any(map(self._read, self.halting.addresses)):
             self._list_books()  # once, and not before the main book: nobody must wait for it
-        due = [(wallet, book) for wallet in sorted(self.board.addresses) for book in self._due(wallet)]
+        due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
         due.sort(key=lambda place: place[1] != MAIN)
         side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
 
     def _due(self, wallet: str) -> list[str]:
         """The books that are not proven; the others only once the main one was read to the end."""
-        books = self.board.every_book() if self._read(wallet) else (MAIN,)
-        return [book for book in books if not _proven(self.board, wallet, book)]
+        books = self.halting.every_book() if self._read(wallet) else (MAIN,)
+        return [book for book in books if not _proven(self.halting, wallet, book)]
 
     def _read(self, wallet: str) -> bool:
-        return self.board.account(wallet).orders is not None
+        return self.halting.account(wallet).orders is not None
 
     def _list_books(self) -> None:
         """Ask which books there are; until that is known, nothing is flat everywhere."""
         with suppress(ServiceError):
             reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
-            self.board.update(books=(MAIN, SPOT, *venue_books.names(reply)))
+            self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _ask(self, question: Http, weight: float) -> Reply:
         """Ask once, within the time that is left: the next round asks again."""
-        board = self.board
-        left = board.limits.flat - board.now()
+        halting = self.halting
+        left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left)
-        return look(self.services, board, "flat", question, board.now(), whole=board.limits.flat)
+        return look(self.services, halting, "flat", question, halting.now(), whole=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
         """Ask for positions and, once nobody can place any, for resting orders."""
-        before, fenced, at = self.board.account(wallet, book), _fenced(self.board, wallet), self.board.now()
+        before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT).rows[0]
             # Orders that were seen to be gone stay gone: nobody is left who could place one. Where runners trade they
@@ -113,12 +113,12 @@ class Follower:
             known = not fenced or before.orderless >= (LOOKS if book == MAIN else 1)
             orders = before.orders if known else self._orders(wallet, book)
         except ServiceError as error:
-            self.board.saw(wallet, book, replace(before, error=str(error), flat=0, orderless=0))
+            self.halting.saw(wallet, book, replace(before, error=str(error), flat=0, orderless=0))
             return
         # An answer without a time of its own is as new as the question.
         moment = int(answer.get("time") or before.moment + 1)
         account = Account(venue_books.held(answer), orders, moment, at=at, error=None)
-        self.board.saw(wallet, book, _counted(self.board, before, account, fenced=fenced))
+        self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
         """The orders that rest in a book; those in spot are told with the main book's, and no runner trades there."""
@@ -133,27 +133,32 @@ class Follower:
 
     def over(self) -> bool:
         """End what is proven; tell whether everything is."""
-        board = self.board
-        _end(board, "cancel", {w for w in board.addresses if _everywhere(board, w, "orderless")}, "no resting order")
-        _end(board, "flat", {w for w in board.addresses if _everywhere(board, w, "flat")}, self._flat_words())
-        return all(board.parts[name].outcome is not None for name in ("cancel", "flat") if name in board.parts)
+        halting = self.halting
+        _end(
+            halting,
+            "cancel",
+            {w for w in halting.addresses if _everywhere(halting, w, "orderless")},
+            "no resting order",
+        )
+        _end(halting, "flat", {w for w in halting.addresses if _everywhere(halting, w, "flat")}, self._flat_words())
+        return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
         """When the venue was flat, which is not when that was proven, and what the proof cost."""
-        board = self.board
-        moments = [board.account(wallet).flat_at for wallet in board.addresses]
+        halting = self.halting
+        moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
         if len(known) < len(moments):
             return "flat"
         weight = self.purse.spent / len(moments)
-        return f"flat at {max(known):.2f} s, proven at {board.now():.2f} s, for a weight of {weight:.0f} each"
+        return f"flat at {max(known):.2f} s, proven at {halting.now():.2f} s, for a weight of {weight:.0f} each"
 
 
-def _counted(board: Board, before: Account, account: Account, *, fenced: bool) -> Account:
+def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
     """The account with its good looks in a row: one counts if its moment is later than that of the one before."""
     if account.moment <= before.moment:
         return replace(account, flat=before.flat, orderless=before.orderless, flat_at=before.flat_at)
-    orderless = fenced and account.orders is not None and not _to_cancel(board, account.orders)
+    orderless = fenced and account.orders is not None and not _to_cancel(halting, account.orders)
     flat = orderless and not account.positions
     return replace(
         account,
@@ -173,55 +178,55 @@ def _order(row: dict[str, Any]) -> Order:
 # --- what is proven -------------------------------------------------------------------------------------------------
 
 
-def _proven(board: Board, wallet: str, book: str) -> bool:
+def _proven(halting: Halting, wallet: str, book: str) -> bool:
     """Whether a wallet is flat in a book, or without the orders that would add risk where positions stay."""
-    account = board.account(wallet, book)
-    return (account.orderless if board.request.mode == "reduce" else account.flat) >= LOOKS
+    account = halting.account(wallet, book)
+    return (account.orderless if halting.request.mode == "reduce" else account.flat) >= LOOKS
 
 
-def _everywhere(board: Board, wallet: str, what: str) -> bool:
+def _everywhere(halting: Halting, wallet: str, what: str) -> bool:
     """Whether every book of the venue was seen to be good twice; false while the books are not listed."""
-    return board.books is not None and all(getattr(board.account(wallet, b), what) >= LOOKS for b in board.books)
+    return halting.books is not None and all(getattr(halting.account(wallet, b), what) >= LOOKS for b in halting.books)
 
 
-def _to_cancel(board: Board, orders: Sequence[Order]) -> list[Order]:
+def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
     """All of them or, to reduce only, those that would add risk."""
-    return [order for order in orders if board.request.mode == "halt" or not order.protective]
+    return [order for order in orders if halting.request.mode == "halt" or not order.protective]
 
 
-def _fenced(board: Board, wallet: str) -> bool:
+def _fenced(halting: Halting, wallet: str) -> bool:
     """Whether no deployment of the wallet can place an order any more; unknown ones cannot be told."""
-    if board.database != "answered":
-        return board.running is not None and not board.running
-    return all(board.fenced(deployment.id) for deployment in board.users(wallet))
+    if halting.database != "answered":
+        return halting.running is not None and not halting.running
+    return all(halting.fenced(deployment.id) for deployment in halting.users(wallet))
 
 
-def _end(board: Board, part: str, proven: set[str], word: str) -> None:
-    board.tell(part, f"{len(proven)} of {len(board.addresses)} wallets {word}")
-    if board.addresses <= proven:
-        if shared := _shared(board):
-            board.end(part, "failed", f"{len(proven)} wallets {word}", shared)
+def _end(halting: Halting, part: str, proven: set[str], word: str) -> None:
+    halting.tell(part, f"{len(proven)} of {len(halting.addresses)} wallets {word}")
+    if halting.addresses <= proven:
+        if shared := _shared(halting):
+            halting.end(part, "failed", f"{len(proven)} wallets {word}", shared)
             return
-        only = "" if board.database == "answered" else "; the profile's own, others are not known"
-        books = ", ".join(board.every_book())
-        board.end(part, "passed", f"{len(board.addresses)} wallets in {books}: {word}{only}")
+        only = "" if halting.database == "answered" else "; the profile's own, others are not known"
+        books = ", ".join(halting.every_book())
+        halting.end(part, "passed", f"{len(halting.addresses)} wallets in {books}: {word}{only}")
 
 
-def _shared(board: Board) -> str | None:
+def _shared(halting: Halting) -> str | None:
     """Wallets that were left alone because other deployments use them (C37)."""
-    shared = [deployment for deployment in board.deployments.values() if deployment.others]
+    shared = [deployment for deployment in halting.deployments.values() if deployment.others]
     words = [f"{one.wallet} of {one.id} is also used by {', '.join(one.others)}" for one in shared]
     return f"left alone: {'; '.join(words)}; --wallet acts on it and halts them too" if words else None
 
 
-def _nobody(board: Board) -> bool:
+def _nobody(halting: Halting) -> bool:
     """Whether nothing is left that could change anything: no machine runs (or no runner cancels by choice)."""
-    known = [board.account(wallet, book) for wallet in board.addresses for book in board.every_book()]
+    known = [halting.account(wallet, book) for wallet in halting.addresses for book in halting.every_book()]
     # What was asked for and showed nothing is asked once more, so long as there is time.
-    open_still = [account for account in known if account.positions or _to_cancel(board, account.orders or ())]
-    seen = board.books is not None and all(account.error is None and account.orders is not None for account in known)
-    idle = board.running is not None and not any(board.alive(name) for name in board.deployments)
-    return bool(open_still) and seen and (idle or board.request.mode == "reduce")
+    open_still = [account for account in known if account.positions or _to_cancel(halting, account.orders or ())]
+    seen = halting.books is not None and all(account.error is None and account.orders is not None for account in known)
+    idle = halting.running is not None and not any(halting.alive(name) for name in halting.deployments)
+    return bool(open_still) and seen and (idle or halting.request.mode == "reduce")
 
 
 # --- what an operator's key can do ----------------------------------------------------------------------------------
@@ -247,9 +252,9 @@ class Hand:
         return self._key
 
 
-def _act(services: Services, board: Board, hand: Hand) -> None:
+def _act(services: Services, halting: Halting, hand: Hand) -> None:
     """Let the operator's key cancel, and close what no runner closes, in the one wallet it acts for."""
-    to_do = {wallet: _by_hand(board, wallet) for wallet in board.addresses}
+    to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
     orders, positions = to_do.get(key.master, ([], {}))
@@ -257,70 +262,72 @@ def _act(services: Services, board: Board, hand: Hand) -> None:
         return
     hand.used += 1
     hand.said.clear()
-    for part, words in key.reduce(services, board, orders, positions):
+    for part, words in key.reduce(services, halting, orders, positions):
         hand.said.append(words)
-        board.tell(part, words)
+        halting.tell(part, words)
 
 
-def _by_hand(board: Board, wallet: str) -> tuple[list[Order], dict[str, str]]:
+def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]]:
     """The orders and positions of a wallet that nobody else will see to, in every book."""
-    accounts = [board.account(wallet, book) for book in board.every_book()]
-    if not _fenced(board, wallet) or _in_hand(board, wallet):
+    accounts = [halting.account(wallet, book) for book in halting.every_book()]
+    if not _fenced(halting, wallet) or _in_hand(halting, wallet):
         return [], {}
     known = [account for account in accounts if account.error is None]
-    orders = [order for account in known for order in _to_cancel(board, account.orders or ())]
+    orders = [order for account in known for order in _to_cancel(halting, account.orders or ())]
     # What is held in spot has no position that could be closed: it is named, and a person sells it.
-    perpetual = [account for account in known if account is not board.accounts.get((wallet, SPOT))]
+    perpetual = [account for account in known if account is not halting.accounts.get((wallet, SPOT))]
     positions = {coin: size for account in perpetual for coin, size in account.positions.items()}
-    return orders, positions if board.request.mode == "halt" else {}
+    return orders, positions if halting.request.mode == "halt" else {}
 
 
-def _in_hand(board: Board, wallet: str) -> bool:
+def _in_hand(halting: Halting, wallet: str) -> bool:
     """Whether a runner may still close the position, and cancel, itself."""
-    if board.now() >= board.limits.pause or board.request.mode == "reduce":
+    if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
-    return any(board.alive(deployment.id) and not deployment.flattened for deployment in board.users(wallet))
+    return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))
 
 
 # --- when the time is over ------------------------------------------------------------------------------------------
 
 
-def _judge(board: Board, hand: Hand) -> None:
+def _judge(halting: Halting, hand: Hand) -> None:
     """Name what remains, with the page to remove it on; what was not read in time is unknown, unless more is known."""
-    places = [(wallet, book) for wallet in sorted(board.addresses) for book in board.every_book()]
-    accounts = {place: board.account(*place) for place in places}
+    places = [(wallet, book) for wallet in sorted(halting.addresses) for book in halting.every_book()]
+    accounts = {place: halting.account(*place) for place in places}
     resting = [
-        f"{wallet}: {order.text}" for (wallet, _), a in accounts.items() for order in _to_cancel(board, a.orders or ())
+        f"{wallet}: {order.text}"
+        for (wallet, _), a in accounts.items()
+        for order in _to_cancel(halting, a.orders or ())
     ]
     held = [
         f"{wallet} holds {size} {coin}" for (wallet, _), a in accounts.items() for coin, size in a.positions.items()
     ]
-    unread = _unread(board)
+    unread = _unread(halting)
     known = unread is None
     unproven = [
         wallet for (wallet, book), a in accounts.items() if book == MAIN and a.error is None and a.orders is None
     ]
     waiting = [f"not proven for {', '.join(unproven)}: its runner may still place orders"] if unproven else []
-    _end_open(board, "cancel", [*resting, *waiting], unread, "; ".join([*hand.said, f"remove them at {PAGE}"]))
+    _end_open(halting, "cancel", [*resting, *waiting], unread, "; ".join([*hand.said, f"remove them at {PAGE}"]))
     if not held and not resting and not waiting and known:
         waiting = ["flat when last seen, but not seen twice while no runner could place orders"]
-    _end_open(board, "flat", [*held, *resting, *waiting], unread, "; ".join([*hand.said, f"close it at {PAGE}"]))
+    _end_open(halting, "flat", [*held, *resting, *waiting], unread, "; ".join([*hand.said, f"close it at {PAGE}"]))
 
 
-def _end_open(board: Board, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:
+def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:
     """End a part that is not proven: failed for what is known to be open, unknown for what could not be read."""
     words = "; ".join([*open_still, *([unread] if unread else []), todo])
-    board.end(part, "unknown" if unread and not open_still else "failed", complaint=words)
+    halting.end(part, "unknown" if unread and not open_still else "failed", complaint=words)
 
 
-def _unread(board: Board) -> str | None:
+def _unread(halting: Halting) -> str | None:
     """What the venue did not tell, in words; None if it told everything."""
     silent: dict[str, list[str]] = {}
-    for wallet in sorted(board.addresses):
-        for book in board.every_book():
-            if error := board.account(wallet, book).error:
+    for wallet in sorted(halting.addresses):
+        for book in halting.every_book():
+            if error := halting.account(wallet, book).error:
                 silent.setdefault(f"{book}: {error}", []).append(wallet)
     words = [f"{why} ({', '.join(wallets[:3])})" for why, wallets in list(silent.items())[:3]]
-    if board.books is None:
+    if halting.books is None:
         words.append("which other books there are")
-    return f"the venue does not tell of {len(board.addresses)} wallets: {'; '.join(words)}" if words else None
+    return f"the venue does not tell of {len(halting.addresses)} wallets: {'; '.join(words)}" if words else None
