@@ -168,8 +168,7 @@ async def serve(
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
-        port = scope["server"][1]
-        await (ports[port] if _is_addressed(scope, port) else MISDIRECTED)(scope, receive, send)
+        await (ports[scope["server"][1]] if _is_addressed(scope) else MISDIRECTED)(scope, receive, send)
 
     config = uvicorn.Config(
         by_port, lifespan="off", log_config=None, access_log=False, proxy_headers=False, server_header=False,
@@ -188,13 +187,12 @@ async def serve(
 MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address only, and no page of another"}, 421)
 
 
-def _is_addressed(scope: Scope, port: int) -> bool:
-    """Tell whether a request was meant for us: by the name of its Host, and by no page of somebody else's.
+def _is_addressed(scope: Scope) -> bool:
+    """Tell whether a request was meant for us: by a name of this machine, and by no page but our own.
 
-    A page in the operator's browser can send requests to loopback, under a name of its own that leads there.
+    A page in the operator's browser can send requests to loopback, under a name of its own that leads there. The port
+    may be another: somebody of ours may stand in between.
     """
-    ours = {f"127.0.0.1:{port}", f"localhost:{port}"}
     headers = Headers(scope=scope)
-    return headers.get("host", "") in ours and headers.get("origin", f"http://127.0.0.1:{port}") in {
-        f"http://{host}" for host in ours
-    }
+    host = headers.get("host", "")
+    return host.partition(":")[0] in ("127.0.0.1", "localhost") and headers.get("origin") in (None, f"http://{host}")
