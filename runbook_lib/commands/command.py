@@ -82,7 +82,7 @@ class Reply:
 
     @property
     def refused_for_now(self) -> bool:
-        """Whether it proves that nothing was done, and says that it may be done later."""
+        """Whether the reply proves that nothing was done, and says that it may be done later."""
         return self.status in FOR_NOW
 
     @property
@@ -280,10 +280,15 @@ class Subscribe:
     within: float = 5.0  # seconds
 
     def filled(self, names: Callable[[str], str]) -> Subscribe:
-        return replace(self, subscriptions=tuple(fill(dict(one), names) for one in self.subscriptions))
+        return replace(
+            self, subscriptions=tuple(fill(dict(subscription), names) for subscription in self.subscriptions)
+        )
 
     def text(self) -> str:
-        frames = (json.dumps({"method": "subscribe", "subscription": dict(one)}) for one in self.subscriptions)
+        frames = (
+            json.dumps({"method": "subscribe", "subscription": dict(subscription)})
+            for subscription in self.subscriptions
+        )
         return "\n".join([f"# on the WebSocket of {self.service}, path /ws:", *frames])
 
 
@@ -385,7 +390,7 @@ def frozen(command: Command) -> dict[str, Any]:
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
     if isinstance(command, Series):
-        return {"kind": "Series", "commands": [frozen(one) for one in command.commands]}
+        return {"kind": "Series", "commands": [frozen(part) for part in command.commands]}
     return {"kind": type(command).__name__, **asdict(command)}
 
 
@@ -396,9 +401,9 @@ def thawed(facts: Mapping[str, Any]) -> Command:
         raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")
     values = {k: v for k, v in facts.items() if k != "kind"}
     if facts["kind"] == "Trial":
-        return Trial(tuple(Sql(**one) for one in values["statements"]))
+        return Trial(tuple(Sql(**statement) for statement in values["statements"]))
     if facts["kind"] == "Series":
-        return Series(tuple(thawed(one) for one in values["commands"]))  # type: ignore[misc]
+        return Series(tuple(thawed(part) for part in values["commands"]))  # type: ignore[misc]
     if facts["kind"] == "Subscribe":
         values["subscriptions"] = tuple(values["subscriptions"])
     made: Command = kinds[facts["kind"]](**values)

@@ -80,13 +80,13 @@ def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply])
 
 def at_least(bound: float) -> Matcher:
     """At least ``bound``; numbers written as text are compared as numbers."""
-    return Matcher(f"at least {bound}", lambda v: (found := _number(v)) is not None and found >= bound)
+    return Matcher(f"at least {bound}", lambda v: (number := _number(v)) is not None and number >= bound)
 
 
 def between(low: float, high: float) -> Matcher:
     """At least ``low`` and at most ``high``; a duration or an amount below zero is as wrong as one too large."""
     phrase = f"{low:g} to {high:g}"
-    return Matcher(phrase, lambda v: (found := _number(v)) is not None and low <= found <= high)
+    return Matcher(phrase, lambda v: (number := _number(v)) is not None and low <= number <= high)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:
@@ -117,10 +117,10 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
     """Exactly ``count`` rows, or at least ``minimum``."""
     phrase = _counted(count) if count is not None else f"at least {_counted(minimum)}"
 
-    def test(found: Reply) -> Finding:
-        number = len(found.rows)
+    def test(answer: Reply) -> Finding:
+        number = len(answer.rows)
         good = number == count if count is not None else number >= minimum
-        return Finding(_counted(number), None if good else f"expected {phrase}, found {number}{_listed(found)}")
+        return Finding(_counted(number), None if good else f"expected {phrase}, found {number}{_listed(answer)}")
 
     return over_each(phrase, test)
 
@@ -128,8 +128,8 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
 def no_rows(what: str) -> Expectation:
     """No row: the command asks for the offending ones, and ``what`` names them."""
 
-    def test(found: Reply) -> Finding:
-        return Finding("none", f"{what}: {len(found.rows)}{_listed(found)}" if found.rows else None)
+    def test(answer: Reply) -> Finding:
+        return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
 
     return over_each(f"none: {what}", test)
 
@@ -139,10 +139,10 @@ def never(**unwanted: Any) -> Expectation:
     matchers = {name: _matcher(w) for name, w in unwanted.items()}
     phrase = "never " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
-    def test(found: Reply) -> Finding:
+    def test(answer: Reply) -> Finding:
         bad = [
             f"{name} is {_short(row[name])} and stays so"
-            for row in found.rows
+            for row in answer.rows
             for name, m in matchers.items()
             if name in row and m.test(row[name])
         ]
@@ -155,10 +155,10 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
     """The first row's only column (or ``column``) is ``wanted``, a value or a matcher."""
     matcher = _matcher(wanted)
 
-    def test(found: Reply) -> Finding:
-        if not found.rows:
+    def test(answer: Reply) -> Finding:
+        if not answer.rows:
             return Finding("no row", f"expected {matcher.phrase}, found no row")
-        row = found.rows[0]
+        row = answer.rows[0]
         if column is None and len(row) != 1:
             return Finding("", f"expected one column, found {', '.join(row) or 'none'}: name the one that is meant")
         name = column or next(iter(row))
@@ -176,17 +176,17 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
-    def test(found: Reply) -> Finding:
+    def test(answer: Reply) -> Finding:
         bad = [
             f"{name}={_short(row.get(name))} (expected {m.phrase}) in {_row(row)}"
-            for row in found.rows
+            for row in answer.rows
             for name, m in matchers.items()
             if not m.test(row.get(name))
         ]
-        if len(found.rows) < minimum:
-            bad.insert(0, f"expected at least {_counted(minimum)}, found {len(found.rows)}")
+        if len(answer.rows) < minimum:
+            bad.insert(0, f"expected at least {_counted(minimum)}, found {len(answer.rows)}")
         more = [f"and {len(bad) - 3} more"] if len(bad) > 3 else []
-        return Finding(_counted(len(found.rows)), "; ".join([*bad[:3], *more]) or None)
+        return Finding(_counted(len(answer.rows)), "; ".join([*bad[:3], *more]) or None)
 
     return over_each(phrase, test)
 
@@ -198,11 +198,11 @@ def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) 
     """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
 
-    def test(found: Reply) -> Finding:
-        there = {str(row.get(key)) for row in found.rows}
+    def test(answer: Reply) -> Finding:
+        there = {str(row.get(key)) for row in answer.rows}
         missing = [n for n in (*names, *matchers) if n not in there]
         bad = [f"{n} is missing" for n in missing]
-        for row in found.rows:
+        for row in answer.rows:
             name, got = str(row.get(key)), row.get(column or "value")
             if name in matchers and not matchers[name].test(got):
                 bad.append(f"{name}: expected {matchers[name].phrase}, found {_short(got)}")
@@ -218,14 +218,14 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
     words = [f"status {status}"] if status is not None else []
     phrase = ", ".join([*words, *(f"{n} {m.phrase}" for n, m in matchers.items())])
 
-    def test(found: Reply) -> Finding:
-        seen = [f"status={found.status}"] if found.status is not None else []
-        if status is not None and found.status != status:
-            said = _short(found.error or found.text)
-            return Finding(", ".join(seen), f"expected status {status}, found {found.status}: {said}")
-        if matchers and not found.rows:
-            return Finding(", ".join(seen), f"expected {phrase}, found no object: {_short(found.text.strip())!r}")
-        row = found.rows[0] if found.rows else {}
+    def test(answer: Reply) -> Finding:
+        seen = [f"status={answer.status}"] if answer.status is not None else []
+        if status is not None and answer.status != status:
+            said = _short(answer.error or answer.text)
+            return Finding(", ".join(seen), f"expected status {status}, found {answer.status}: {said}")
+        if matchers and not answer.rows:
+            return Finding(", ".join(seen), f"expected {phrase}, found no object: {_short(answer.text.strip())!r}")
+        row = answer.rows[0] if answer.rows else {}
         bad = [
             f"{n}: expected {m.phrase}, found {_short(row.get(n))}"
             for n, m in matchers.items()
@@ -243,12 +243,12 @@ def turned_away() -> Expectation:
     A page with that status is of something in front of it, such as deployment protection: the service was never asked.
     """
 
-    def test(found: Reply) -> Finding:
-        seen = f"status={found.status}"
-        if found.text.lstrip().startswith("<"):
-            return Finding(seen, f"{seen} with a page: deployment protection answered, not the service: {found.error}")
-        said = _short(found.error or found.text)
-        return Finding(seen, None if found.status == 401 else f"expected status 401, found {found.status}: {said}")
+    def test(answer: Reply) -> Finding:
+        seen = f"status={answer.status}"
+        if answer.text.lstrip().startswith("<"):
+            return Finding(seen, f"{seen} with a page: deployment protection answered, not the service: {answer.error}")
+        said = _short(answer.error or answer.text)
+        return Finding(seen, None if answer.status == 401 else f"expected status 401, found {answer.status}: {said}")
 
     return over_each("turned away", test, errors_allowed=True)
 
@@ -256,10 +256,10 @@ def turned_away() -> Expectation:
 def text(pattern: str, phrase: str | None = None) -> Expectation:
     """Output or body that the regular expression matches."""
 
-    def test(found: Reply) -> Finding:
-        hit = re.search(pattern, found.text, re.MULTILINE)
+    def test(answer: Reply) -> Finding:
+        hit = re.search(pattern, answer.text, re.MULTILINE)
         if hit is None:
-            return Finding("", f"expected {phrase or pattern!r} in the output, found {_short(found.text.strip())!r}")
+            return Finding("", f"expected {phrase or pattern!r} in the output, found {_short(answer.text.strip())!r}")
         return Finding(_short(hit[0].strip()))
 
     return over_each(phrase or f"output like {pattern}", test)
@@ -293,8 +293,8 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
         newest = first.rows[0].get(column) if first.rows else None
         limit = _epoch(newest)
         if math.isnan(limit) or not second.rows:
-            found = f"{_short(newest)} and {len(second.rows)} rows"
-            return Finding("", f"expected a time in {column} and at least one {than} to compare, found {found}")
+            seen = f"{_short(newest)} and {len(second.rows)} rows"
+            return Finding("", f"expected a time in {column} and at least one {than} to compare, found {seen}")
         late = [_short(row.get(name)) for row in second.rows if not _epoch(row.get(than)) < limit]
         when = _moment(limit)
         return Finding(f"{column}={when}", f"changed after {when}: {', '.join(late)}" if late else None)
@@ -332,11 +332,11 @@ def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str 
 
 
 def over_each(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
-    def one(found: Reply) -> Finding:
-        refused = None if errors_allowed else _refusal(found)
-        return Finding("", refused) if refused else test(found)
+    def judged(answer: Reply) -> Finding:
+        refused = None if errors_allowed else _refusal(answer)
+        return Finding("", refused) if refused else test(answer)
 
-    return Expectation(phrase, lambda replies: _of_each([one(r) for r in replies]))
+    return Expectation(phrase, lambda replies: _of_each([judged(r) for r in replies]))
 
 
 def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
@@ -347,9 +347,9 @@ def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expecta
     return Expectation(phrase, over)
 
 
-def _refusal(found: Reply) -> str | None:
+def _refusal(answer: Reply) -> str | None:
     """The service's words when it refused; an empty one is a refusal too."""
-    return None if found.error is None else found.error or "refused without a word"
+    return None if answer.error is None else answer.error or "refused without a word"
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
@@ -390,27 +390,27 @@ def _matcher(wanted: Any) -> Matcher:
     return Matcher(_short(wanted), lambda v: _equal(v, wanted))
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return found is wanted
-    if isinstance(wanted, int | float) and isinstance(found, str):
-        return bool(_number(found) == wanted)
-    return bool(found == wanted)
+def _equal(got: Any, wanted: Any) -> bool:
+    if isinstance(wanted, bool) or isinstance(got, bool):
+        return got is wanted
+    if isinstance(wanted, int | float) and isinstance(got, str):
+        return bool(_number(got) == wanted)
+    return bool(got == wanted)
 
 
-def _number(found: Any) -> float | None:
+def _number(got: Any) -> float | None:
     """A finite number, or a text that is one."""
-    if isinstance(found, bool) or not isinstance(found, int | float | str):
+    if isinstance(got, bool) or not isinstance(got, int | float | str):
         return None
     try:
-        number = float(found)
+        number = float(got)
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
-def _version(found: str) -> tuple[int, ...]:
-    hit = re.search(r"[0-9]{1,18}(?:\.[0-9]{1,18})*", found)
+def _version(dotted: str) -> tuple[int, ...]:
+    hit = re.search(r"[0-9]{1,18}(?:\.[0-9]{1,18})*", dotted)
     parts = [int(part) for part in hit[0].split(".")] if hit else []
     while len(parts) > 1 and parts[-1] == 0:
         parts.pop()
@@ -423,8 +423,8 @@ def _epoch(moment: Any) -> float:
         number = math.nan if isinstance(moment, bool) else _number(moment)
         return math.nan if number is None else number / 1000
     try:
-        found = datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        when = datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return math.nan
 
@@ -436,8 +436,8 @@ def _moment(epoch: float) -> str:
         return f"{epoch:.0f} s after 1970"
 
 
-def _short(found: Any) -> str:
-    shown = "null" if found is None else str(found)
+def _short(got: Any) -> str:
+    shown = "null" if got is None else str(got)
     return shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"
 
 
@@ -445,5 +445,5 @@ def _row(row: Mapping[str, Any]) -> str:
     return _short(", ".join(f"{k}={v}" for k, v in row.items()))
 
 
-def _listed(found: Reply) -> str:
-    return "".join(f"\n  {_row(row)}" for row in found.rows[:5])
+def _listed(answer: Reply) -> str:
+    return "".join(f"\n  {_row(row)}" for row in answer.rows[:5])

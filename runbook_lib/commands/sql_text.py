@@ -38,15 +38,15 @@ NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 def statements(text: str) -> list[str]:
     """Each statement in ``text``, with blanks in place of comments, texts and quoted names; empty ones left out."""
-    pieces = (one.strip() for one in _without(text, "comment", "text", "name").split(";"))
-    return [one for one in pieces if one]
+    pieces = (piece.strip() for piece in _without(text, "comment", "text", "name").split(";"))
+    return [piece for piece in pieces if piece]
 
 
 def control(text: str) -> str | None:
     """The words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
-    starts = (CONTROL.match(one.lstrip("( \t\r\n")) for one in statements(text))
-    found = next(filter(None, starts), None)
-    return found[0].strip() if found else None
+    starts = (CONTROL.match(statement.lstrip("( \t\r\n")) for statement in statements(text))
+    match = next(filter(None, starts), None)
+    return match[0].strip() if match else None
 
 
 def notifies(text: str) -> bool:
@@ -109,10 +109,10 @@ def _without(statement: str, *kinds: str) -> str:
     """``statement`` with a blank in place of each comment, text or quoted name."""
     kept: list[str] = []
     at = 0
-    while found := PIECE.search(statement, at):
-        kind = str(found.lastgroup) if found.lastgroup != "tag" else "text"
-        end = _comment_end(statement, found.end()) if found[0] == "/*" else found.end()
-        kept += [statement[at : found.start()], " " if kind in kinds else statement[found.start() : end]]
+    while match := PIECE.search(statement, at):
+        kind = str(match.lastgroup) if match.lastgroup != "tag" else "text"
+        end = _comment_end(statement, match.end()) if match[0] == "/*" else match.end()
+        kept += [statement[at : match.start()], " " if kind in kinds else statement[match.start() : end]]
         at = end
     return "".join([*kept, statement[at:]])
 

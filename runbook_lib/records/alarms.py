@@ -54,21 +54,21 @@ class Alarm:
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
     """The state of every alarm that ever rang, after ``events``."""
-    found = dict(known or {})
+    alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
         match event["event"]:
             case "raised":
                 said = {key: event[key] for key in SAID}
-                found[name] = Alarm(name, raised=event["detected_at"], at=event["event_at"], **said)
+                alarms[name] = Alarm(name, raised=event["detected_at"], at=event["event_at"], **said)
             case "recurred":
                 said = {key: event[key] for key in ("complaint", "lasts")}
-                found[name] = replace(found[name], at=event["event_at"], acked_by=None, **said)
-            case "acked" if name in found:
-                found[name] = replace(found[name], acked_by=event["by"])
+                alarms[name] = replace(alarms[name], at=event["event_at"], acked_by=None, **said)
+            case "acked" if name in alarms:
+                alarms[name] = replace(alarms[name], acked_by=event["by"])
             case "cleared":
-                found[name] = replace(found[name], cleared=event["detected_at"], lasts=False)
-    return found
+                alarms[name] = replace(alarms[name], cleared=event["detected_at"], lasts=False)
+    return alarms
 
 
 def changes(
@@ -106,7 +106,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """What a verdict does to an alarm; ``None``: nothing."""
+    """Return the event that a verdict adds to an alarm's; None where it changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -115,7 +115,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """An alarm that has rung before rings again: something new, or what everybody knows."""
+    """Return the event that a verdict adds to an alarm that has rung before; None where it says nothing new."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -185,11 +185,11 @@ def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
     """Write down who has taken an open alarm over; the record it stands in. Raise `ConfigError` if it is not open."""
     if not by.strip():
         raise ConfigError("--as: expected a name, found none")
-    found = {alarm.name: record for record, alarm in open_alarms(settings, root)}
-    if name not in found:
-        choice = nearest(name, found) if found else "no alarm is open"
+    records = {alarm.name: record for record, alarm in open_alarms(settings, root)}
+    if name not in records:
+        choice = nearest(name, records) if records else "no alarm is open"
         raise ConfigError(f"no open alarm {name!r} on profile {settings.name}: {choice}")
-    record = found[name]
+    record = records[name]
     if record.sealed() is None:
         ledger.Record(record.folder, settings.redactor()).ledger.append("acked", alarm=name, by=by)
         return record

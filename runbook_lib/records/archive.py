@@ -60,8 +60,8 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
     """Complete the record of one note; what keeps it from being complete."""
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
-        record, complaint = Record(root / told["record"]), told["complaint"]
+        facts = json.loads(note.read_text(encoding="utf-8"))
+        record, complaint = Record(root / facts["record"]), facts["complaint"]
     except FileNotFoundError:
         return  # another command has done it
     except (OSError, ValueError, LookupError, TypeError):
@@ -76,7 +76,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """A damaged note is made again for the record that its name tells; one that tells of none is taken away."""
+    """Make a damaged note again for the record that it is named after; remove one that is named after none."""
     note.unlink(missing_ok=True)
     named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
@@ -92,14 +92,14 @@ def _note(record: Record, complaint: str | None = None) -> None:
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
         make_folder(folder)
-        told = {"record": record.name, "complaint": complaint}
-        write_whole(folder / record.name.replace("/", "_"), json.dumps(told).encode())
+        facts = {"record": record.name, "complaint": complaint}
+        write_whole(folder / record.name.replace("/", "_"), json.dumps(facts).encode())
 
 
 def _profile(record: Record) -> dict[str, Any]:
     """The profile as the record was made with."""
-    told = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
-    profile = told.get("profile") if isinstance(told, dict) else None
+    parameters = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
+    profile = parameters.get("profile") if isinstance(parameters, dict) else None
     return profile if isinstance(profile, dict) else {}
 
 

@@ -39,19 +39,19 @@ def differences(first: Record, second: Record) -> list[Difference]:
 
 
 def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
-    told = [_told(record) for record in (first, second)]
-    yield from _pairs("run", *told)
+    runs = [_told(record) for record in (first, second)]
+    yield from _pairs("run", *runs)
 
 
 def _told(record: Record) -> dict[str, Any]:
     """What a run was: by whom, how it ended, its versions and everything it was given."""
     opened, seal = record.opened(), record.sealed() or {}
     given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
-    told = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
-    told |= {name: opened.get(name) for name in ("profile", "project", "operator", "mode", "override")}
-    told |= {"missing steps": seal.get("missing"), "owed undos": seal.get("owed")}
+    run = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
+    run |= {name: opened.get(name) for name in ("profile", "project", "operator", "mode", "override")}
+    run |= {"missing steps": seal.get("missing"), "owed undos": seal.get("owed")}
     flat = {"parameter": given.get("parameters"), "profile": given.get("profile"), "version": opened.get("versions")}
-    return {**told, **{key: value for name, part in flat.items() for key, value in _flat(name, part)}}
+    return {**run, **{key: value for name, part in flat.items() for key, value in _flat(name, part)}}
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -65,27 +65,27 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _of_steps(first: Record, second: Record) -> Iterator[Difference]:
     ours, theirs = (_steps(record) for record in (first, second))
     for number in dict.fromkeys([*ours, *theirs]):
-        one, other = ours.get(number), theirs.get(number)
-        if one is None or other is None:
-            yield Difference(number, "step", _verdict(one), _verdict(other))
+        step, other = ours.get(number), theirs.get(number)
+        if step is None or other is None:
+            yield Difference(number, "step", _verdict(step), _verdict(other))
         else:
-            yield from _pairs(number, _facts(one), _facts(other))
-            yield from _values(number, one, other)
-            yield from _timing(number, one["seconds"], other["seconds"])
+            yield from _pairs(number, _facts(step), _facts(other))
+            yield from _values(number, step, other)
+            yield from _timing(number, step["seconds"], other["seconds"])
 
 
 def _steps(record: Record) -> dict[str, Event]:
     """The newest outcome of each step, with what was sent and how long it took."""
     sent: dict[str, Event] = {}
-    found = {}
+    steps = {}
     for event in history.read(record).own:
         if event["event"] == "sending":
             sent[event["step"]] = event
     for number, event in history.read(record).outcomes().items():
         before = sent.get(number)
         seconds = (_moment(event) - _moment(before)).total_seconds() if before else 0.0
-        found[number] = {**event, "seconds": seconds, "commands": before["commands"] if before else []}
-    return found
+        steps[number] = {**event, "seconds": seconds, "commands": before["commands"] if before else []}
+    return steps
 
 
 def _moment(event: Event) -> datetime:
@@ -103,11 +103,11 @@ def _facts(event: Event) -> dict[str, Any]:
     return {**kept, "sent": "\n".join(event["commands"])}
 
 
-def _values(number: str, one: Event, other: Event) -> Iterator[Difference]:
+def _values(number: str, step: Event, other: Event) -> Iterator[Difference]:
     """Values of the replies: of each row where both have as many, else how many rows there are."""
-    pairs = zip(one.get("replies", ()), other.get("replies", ()), strict=False)
+    pairs = zip(step.get("replies", ()), other.get("replies", ()), strict=False)
     for index, (ours, theirs) in enumerate(pairs, 1):
-        place = f"reply {index}" if len(one["replies"]) > 1 else "reply"
+        place = f"reply {index}" if len(step["replies"]) > 1 else "reply"
         yield from _pairs(number, {f"{place} status": ours["status"]}, {f"{place} status": theirs["status"]})
         rows = list(zip(ours["rows"], theirs["rows"], strict=False))
         if len(ours["rows"]) != len(theirs["rows"]):
@@ -118,17 +118,17 @@ def _values(number: str, one: Event, other: Event) -> Iterator[Difference]:
             yield from _pairs(number, *(dict(_flat(f"{where} ", row)) for row in (mine, yours)))
 
 
-def _timing(number: str, one: float, other: float) -> Iterator[Difference]:
-    shorter, longer = sorted((one, other))
+def _timing(number: str, seconds: float, other: float) -> Iterator[Difference]:
+    shorter, longer = sorted((seconds, other))
     if longer > LONGER * shorter and longer - shorter > AT_LEAST:
-        yield Difference(number, "seconds", f"{one:.2f}", f"{other:.2f}")
+        yield Difference(number, "seconds", f"{seconds:.2f}", f"{other:.2f}")
 
 
 def _pairs(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Difference]:
     for what in dict.fromkeys([*ours, *theirs]):
-        one, other = _text(ours.get(what)), _text(theirs.get(what))
-        if OWN.sub("…", one) != OWN.sub("…", other):
-            yield Difference(where, " ".join(what.replace(" .", " ").split()), one, other)
+        text, other = _text(ours.get(what)), _text(theirs.get(what))
+        if OWN.sub("…", text) != OWN.sub("…", other):
+            yield Difference(where, " ".join(what.replace(" .", " ").split()), text, other)
 
 
 def _text(value: Any) -> str:

@@ -124,11 +124,11 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
     """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
-        told = history.read(record)
-        before, after = newest.get(told.root["id"], (record, {}))[1], told.owed()
+        run = history.read(record)
+        before, after = newest.get(run.root["id"], (record, {}))[1], run.owed()
         if before.keys() - after.keys() and verify.verify(record.folder, signing.signers(settings)):
             after = before | after
-        newest[told.root["id"]] = (record, after)
+        newest[run.root["id"]] = (record, after)
     for record, events in newest.values():
         for event in events.values():
             yield record, event
@@ -163,22 +163,22 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Each rehearsal is a platform of its own: what another one owed, or passed, is gone with it."""
+    """Whether a record is of this platform: what another rehearsal owed, or passed, is gone with it."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
-    """A phase without rules of its own."""
+    """Give no reasons: the phase has no rules of its own."""
     yield from ()
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Real money needs a sweep that notices a dead machine in time (C9), and a stop that was seen to stop."""
-    told = history.read(paper)
-    passed = {number for number, event in told.outcomes().items() if event["outcome"] == "passed"}
+    """Say what a paper run did not prove: the halt, or that the sweep notices a dead machine in time (C9)."""
+    run = history.read(paper)
+    passed = {number for number, event in run.outcomes().items() if event["outcome"] == "passed"}
     if not any(number.startswith(HALT_STEP) for number in passed):
         yield f"{paper.name} does not prove the halt on the paper deployment ({HALT_STEP})"
-    sweep = told.reply(SWEEP_STEP) if settings.web.sweep == "vercel" else None
+    sweep = run.reply(SWEEP_STEP) if settings.web.sweep == "vercel" else None
     if settings.web.sweep == "vercel":
         schedules = [row["schedule"] for row in (sweep.rows if sweep else ()) if row.get("path") == SWEEP_PATH]
         gaps = [longest_gap(schedule, datetime.now(UTC)) for schedule in schedules]
@@ -250,7 +250,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """What earlier phases could not prove, and a step that should have been made by now was to."""
+    """Name each unproven claim of an earlier phase whose proving step should have been made by now."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"

@@ -108,14 +108,14 @@ def _changes(event: Event) -> bool:
 
 
 def _outcomes(events: Iterable[Event]) -> dict[str, Event]:
-    found: dict[str, Event] = {}
+    newest: dict[str, Event] = {}
     for event in events:
         if event["event"] == "outcome":
-            found[event["step"]] = event
+            newest[event["step"]] = event
         elif event["event"] == "sending" and event["verb"] == "act":
             # Until an outcome follows: killed between the two, nobody knows.
             unsure: dict[str, Any] = {**event, "event": "outcome", "outcome": "unknown", "replies": []}
             unsure["complaint"] = f"sent at {event['at']}, and no answer was recorded"
             unsure["fix"] = "Send it again: what took effect is not done twice."
-            found[event["step"]] = unsure
-    return found
+            newest[event["step"]] = unsure
+    return newest

@@ -258,9 +258,9 @@ def create(
     except OSError as error:
         raise RecordError(f"{folder}: cannot make the record: {error.strerror}") from error
     record = Record(folder, redact)
-    told = {"phase": phase, "profile": profile, "record": record.name, "kind": kind, "operator": operator, "mode": mode}
+    run = {"phase": phase, "profile": profile, "record": record.name, "kind": kind, "operator": operator, "mode": mode}
     record.ledger.append(
-        "opened", **told, id=id or str(uuid.uuid4()), parent=parent, after=head(root / profile), **facts
+        "opened", **run, id=id or str(uuid.uuid4()), parent=parent, after=head(root / profile), **facts
     )
     return record
 
@@ -273,11 +273,11 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     """
     _refuse_unsealable(record)
     record.ledger.mend()
-    told, problem = read(record.ledger.path)
+    lines, problem = read(record.ledger.path)
     if problem:
         raise RecordError(f"{record.ledger.path}: {problem}; not sealed")
-    claims = told.claims(edits(record.folder, told.opened.get("plan")))
-    word = told.outcome(facts.get("ended")) or outcome
+    claims = lines.claims(edits(record.folder, lines.opened.get("plan")))
+    word = lines.outcome(facts.get("ended")) or outcome
     if word is None or outcome not in (None, word):
         raise RecordError(f"{record.name}: cannot be sealed as {outcome}, its lines say {word}")
     profile = record.root / record.profile

@@ -153,8 +153,8 @@ def calls(source: str, number: str) -> list[ast.Call]:
 
 def _calls(source: str) -> list[tuple[str, str, str]]:
     """Number, verb and title of each step call in a cell."""
-    told = [(_argument(call, 0), _verb(call), _argument(call, 1)) for call in _step_calls(source)]
-    return [(number, verb, title) for number, verb, title in told if number is not None and title is not None]
+    described = [(_argument(call, 0), _verb(call), _argument(call, 1)) for call in _step_calls(source)]
+    return [(number, verb, title) for number, verb, title in described if number is not None and title is not None]
 
 
 def _step_calls(source: str) -> list[ast.Call]:

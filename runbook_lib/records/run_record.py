@@ -113,8 +113,8 @@ def _sound_seal(parent: Record, settings: Settings) -> Event:
 def refuse_unadoptable(record: Record, settings: Settings) -> None:
     """Raise `RecordError` if the lines of a run that was killed cannot be believed, or followed another plan."""
     record.ledger.mend()
-    told, problem = verify.read(record.ledger.path)
-    opened = told.opened
+    lines, problem = verify.read(record.ledger.path)
+    opened = lines.opened
     if problem is None and opened["profile"] != settings.name:
         problem = f"it is of profile {opened['profile']}"
     if problem is None and settings.kind == "production" and opened["operator"] != operator():

@@ -79,23 +79,23 @@ def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    """What a cell writes out; a mark for what only the run knows."""
+    """Return the value that a cell writes out, or a mark where only the run knows the value."""
     try:
         return ast.literal_eval(node)
     except ValueError:
         return VALUE
 
 
-def _fits(made: Any, found: Any, name: str = "") -> bool:
-    """Whether a part of a command is what was written, a value of the run where the cell leaves it to the run."""
+def _fits(made: Any, part: Any, name: str = "") -> bool:
+    """Whether a part of a command matches what the cell makes; where that has a mark, a value of the run may stand."""
     if made == VALUE and name not in FIXED:
         return True
-    if isinstance(made, dict) and isinstance(found, dict):
-        return made.keys() == found.keys() and all(_fits(made[key], found[key]) for key in made)
-    if not isinstance(made, str) or not isinstance(found, str):
-        return bool(made == found)
+    if isinstance(made, dict) and isinstance(part, dict):
+        return made.keys() == part.keys() and all(_fits(made[key], part[key]) for key in made)
+    if not isinstance(made, str) or not isinstance(part, str):
+        return bool(made == part)
     # What a value fills holds nothing that would lead elsewhere in a path, and nothing that a shell would not quote.
     mark = quote(VALUE) if name == "path" else shlex.quote(VALUE)
     pieces = re.split(rf"({PLACE}|{re.escape(mark)})", made)
     pattern = "".join(FILLED if at % 2 else re.escape(piece) for at, piece in enumerate(pieces))
-    return re.fullmatch(pattern, found) is not None
+    return re.fullmatch(pattern, part) is not None

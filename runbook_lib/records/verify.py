@@ -197,9 +197,9 @@ class Told:
 
     def claims(self, edits: Iterable[str]) -> Event:
         """What a seal says of these lines, and of the notebook that has these edits."""
-        found = Counter(outcome for outcome, _ in self.ends.values())
+        counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
-            "steps": {word: found[word] for word in OUTCOMES},
+            "steps": {word: counts[word] for word in OUTCOMES},
             "missing": [step for step in self.planned if step not in self.ends],
             "owed": list(self.owed),
             "edited": list(self.edited | dict.fromkeys(edits)),
@@ -238,17 +238,17 @@ def judged(folder: Path, signers: str | None) -> Found:
     try:
         if folder.is_symlink() or not folder.is_dir():
             return Found(folder, (f"{folder}: not a folder of its own: links are not followed",))
-        told, problem = read(path)
-        problem = problem or _unsealed(told)
+        lines, problem = read(path)
+        problem = problem or _unsealed(lines)
         if problem:
             return Found(folder, (f"{path}: {problem}",))  # nothing after it, the seal included, is to be believed
-        opened, seal = told.opened, told.last
+        opened, seal = lines.opened, lines.last
         problems = [*_misplaced(folder, opened), *_changed(folder, seal["files"])]
-        problems += [f"{path}: {words}" for words in _contradictions(told, edits(folder, opened.get("plan")))]
+        problems += [f"{path}: {words}" for words in _contradictions(lines, edits(folder, opened.get("plan")))]
         signer, complaint = _signed(folder, opened, seal, signers)
     except OSError as error:
         return Found(folder, (f"{error.filename or path}: cannot be read: {error.strerror}",))
-    return Found(folder, (*problems, *complaint), linked(opened, seal) | {"steps": len(told.ends)}, signer)
+    return Found(folder, (*problems, *complaint), linked(opened, seal) | {"steps": len(lines.ends)}, signer)
 
 
 def linked(opened: Event, seal: Event) -> Event:
@@ -261,43 +261,43 @@ def linked(opened: Event, seal: Event) -> Event:
 
 def read(path: Path) -> tuple[Told, str | None]:
     """What a ledger's lines come to, up to the first bad one, on which every later one rests; what is wrong with it."""
-    told, previous = Told(), ""
+    lines, previous = Told(), ""
     if path.exists() and not plain(path):
-        return told, "not a plain file"
+        return lines, "not a plain file"
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             complaint, event = _read_line(line, previous, number)
-            complaint = complaint or _misfit(event, told, number)
-            if told.last.get("event") == "sealed":
+            complaint = complaint or _misfit(event, lines, number)
+            if lines.last.get("event") == "sealed":
                 complaint = "something stands after the seal"
             if complaint:
-                return told, f"line {number}: {complaint}"
-            told.take(event)
+                return lines, f"line {number}: {complaint}"
+            lines.take(event)
             previous = event["hash"]
-    return told, None
+    return lines, None
 
 
-def _unsealed(told: Told) -> str | None:
+def _unsealed(lines: Told) -> str | None:
     """Why a ledger has no seal."""
-    if told.last.get("event") != "sealed":
+    if lines.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
     return None
 
 
-def _contradictions(told: Told, edited: Iterable[str]) -> Iterator[str]:
-    """What a seal says otherwise than the lines before it and the notebook beside it."""
-    opened, seal = told.opened, told.last
-    for name, value in told.claims(edited).items():
+def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
+    """Say where a seal contradicts the lines before it, or the notebook beside it."""
+    opened, seal = lines.opened, lines.last
+    for name, value in lines.claims(edited).items():
         if seal.get(name) != value:
             yield f"the seal says {name} {_facts(seal.get(name))}, its lines say {_facts(value)}"
-    told_so = told.outcome(seal.get("ended"))
-    bad = [step for step, (outcome, _) in told.ends.items() if outcome != "passed"]
-    if told_so not in (None, seal["outcome"]):
-        yield f"sealed as {seal['outcome']}, its lines say {told_so}{f': {_facts(bad)}' if bad else ''}"
+    word = lines.outcome(seal.get("ended"))
+    bad = [step for step, (outcome, _) in lines.ends.items() if outcome != "passed"]
+    if word not in (None, seal["outcome"]):
+        yield f"sealed as {seal['outcome']}, its lines say {word}{f': {_facts(bad)}' if bad else ''}"
     elif seal["outcome"] == "passed" and bad:
         yield f"sealed as passed, and these steps did not pass: {', '.join(bad)}"
-    elif seal["outcome"] == "passed" and opened["mode"] == "undo" and told.owed:
-        yield f"sealed as passed, and an undo is owed: {', '.join(told.owed)}"
+    elif seal["outcome"] == "passed" and opened["mode"] == "undo" and lines.owed:
+        yield f"sealed as passed, and an undo is owed: {', '.join(lines.owed)}"
     if opened["profile"] in KINDS and opened["profile"] != opened["kind"]:
         yield f"of profile {opened['profile']}, and says that it is of kind {opened['kind']}"
 
@@ -339,18 +339,18 @@ def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Eve
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    event = dict(pairs)
+    if len(event) != len(pairs):
         raise ValueError("a key is there twice")
-    return found
+    return event
 
 
-def _misfit(event: Event, told: Told, number: int) -> str | None:
-    """Why an event cannot stand here, if it cannot: its words, its types, its time."""
+def _misfit(event: Event, lines: Told, number: int) -> str | None:
+    """Say why an event cannot stand here, by its time or its words; None if it can."""
     moment = _moment(event.get("at"))
     if moment is None:
         return f"its time is {_brief(event.get('at'))!r}, not one as in 2026-11-22T14:53:57.000001Z"
-    if told.last and event["at"] < told.last["at"]:
+    if lines.last and event["at"] < lines.last["at"]:
         return f"its time, {event['at']}, is before that of the line above"
     if (event["event"] == "opened") != (number == 1):
         return "the first line, and no other, says what was opened"
@@ -358,7 +358,7 @@ def _misfit(event: Event, told: Told, number: int) -> str | None:
 
 
 def misworded(event: Event) -> str | None:
-    """What an event says that no event says; None for a good one."""
+    """Say what is wrong with an event's kind, names or values; None for a good one."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in EVENTS:
         return f"there is no event {_brief(kind)!r}"
@@ -389,7 +389,7 @@ def _wrong_value(kind: str, name: str, value: Any) -> str | None:
 
 
 def _wrong_reference(event: Event) -> str | None:
-    """What the first line, or the seal, says of other files and seals in a form that nothing has."""
+    """Say which reference of the first line, or the seal, to files and other seals has a wrong form."""
     for name in RESTS:
         other = event.get(name)
         if other is not None and (sorted(other) != ["record", "seal"] or not _is_digest(other["seal"])):
@@ -492,24 +492,24 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """A record in a place of another record's name: swapped, an old one in a newer one's place, or another profile's.
+    """Complain of a record that lies in another one's place: swapped, older, or of another profile.
 
     Of a record that was copied out of its folders only the name is judged.
     """
     if not opened["record"].startswith(f"{opened['profile']}/"):
         yield f"{folder}: of profile {opened['profile']}, and says that it is the record {opened['record']}"
-    told = str(opened.get("record", "")).split("/")
+    named = str(opened.get("record", "")).split("/")
     here = list(folder.parts[-3:])
-    if not DATE.fullmatch(folder.parent.name) and told[:1] != here[:1]:
-        told, here = told[-1:], here[-1:]
-    if told != here:
-        yield f"{folder}: holds the record {'/'.join(told)}"
+    if not DATE.fullmatch(folder.parent.name) and named[:1] != here[:1]:
+        named, here = named[-1:], here[-1:]
+    if named != here:
+        yield f"{folder}: holds the record {'/'.join(named)}"
 
 
 def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
-    found = {below(folder, path): path for path in files_of(folder)}
-    yield from (f"{folder / name}: missing" for name in files if name not in found)
-    for name, path in found.items():
+    present = {below(folder, path): path for path in files_of(folder)}
+    yield from (f"{folder / name}: missing" for name in files if name not in present)
+    for name, path in present.items():
         if name not in files:
             yield f"{path}: not in the seal"
         elif not plain(path) or digest(path) != files[name]:
@@ -621,7 +621,7 @@ def every(folder: Path) -> Iterator[Path]:
                 yield from every(inner)
 
 
-def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
+def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
     """What the seals of a profile tell of records that are gone, or were put in: each names the one before it.
 
     ``known`` is what the runbook itself remembers, where records are made: the newest seal, and the record that was
@@ -629,7 +629,7 @@ def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None =
     """
     seals: dict[str, tuple[Path, str | None, str]] = {}
     followers: dict[str | None, Path] = {}
-    for folder, seal in found:
+    for folder, seal in records:
         own, previous = seal["hash"], seal["previous"]
         if own in seals:
             yield f"{folder}: has the seal of {seals[own][0]}"
@@ -642,17 +642,17 @@ def chain(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None =
             yield f"{folder}: the seal before it, {previous}, {GONE}"
         elif previous is not None and datetime.fromisoformat(at) < datetime.fromisoformat(seals[previous][2]) - SKEW:
             yield f"{folder}: sealed at {at}, before the seal it follows, of {seals[previous][2]}"
-    kinds = dict.fromkeys(str(seal.get("kind")) for _, seal in found)
+    kinds = dict.fromkeys(str(seal.get("kind")) for _, seal in records)
     if len(kinds) > 1:
         yield f"records of several kinds are in one profile: {', '.join(kinds)}"
-    whole = {seal["hash"]: seal for _, seal in found}
-    for folder, seal in found:
+    whole = {seal["hash"]: seal for _, seal in records}
+    for folder, seal in records:
         yield from (f"{folder}: {words}" for words in (*_made_up(seal, seals), *_forgiven(seal, whole)))
-    yield from _forgotten(found, known or {})
+    yield from _forgotten(records, known or {})
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Records that a record says it goes on from, or rests on, and that are not there."""
+    """Name the records that a record goes on from, or rests on, and that are not there."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -661,7 +661,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """What the record that this one goes on from owed, or left unproven, and this one does not begin with."""
+    """Complain of what earlier records owed, or left unproven, and this one does not begin with."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -673,19 +673,19 @@ def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
                 yield f"does not carry what a record before it left unproven: {claim['claim']}"
 
 
-def _forgotten(found: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
-    """What the newest seal is not that the runbook remembers."""
+def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
+    """Complain where the newest seal is not the one that the runbook remembers."""
     newest = str(known["hash"]) if known.get("hash") else None
-    if newest and not any(seal["hash"] == newest for _, seal in found):
+    if newest and not any(seal["hash"] == newest for _, seal in records):
         yield f"the newest seal, {newest}, {GONE}"
     else:
-        after = [folder for folder in after_it(found, newest) if not str(known.get("pending")).endswith(folder.name)]
+        after = [folder for folder in after_it(records, newest) if not str(known.get("pending")).endswith(folder.name)]
         yield from (f"{folder}: sealed after the newest seal that is known here, {newest}" for folder in after if known)
 
 
-def after_it(found: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
+def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
     """The records that were sealed after the one with this seal, oldest first."""
-    following = {one["previous"]: (folder, one["hash"]) for folder, one in found}
+    following = {other["previous"]: (folder, other["hash"]) for folder, other in records}
     after: list[Path] = []
     while seal in following:
         folder, seal = following.pop(seal)
@@ -718,17 +718,17 @@ def report(
     """
     seals: dict[Path, list[tuple[Path, Event]]] = {}
     problems = unsigned = count = 0
-    for one in _in_batches(folders, signers_of):
-        complaints = one.problems or unjudged(one)
-        for line in complaints or (praise(one),):
+    for judgement in _in_batches(folders, signers_of):
+        complaints = judgement.problems or unjudged(judgement)
+        for line in complaints or (praise(judgement),):
             say(line)
-        for line in _story(one, complaints) if tell else ():
+        for line in _story(judgement, complaints) if tell else ():
             say(line)
-        count, problems, unsigned = count + 1, problems + len(complaints), unsigned + (not one.signer)
-        if one.seal:
-            seals.setdefault(one.folder.parent.parent, []).append((one.folder, one.seal))
-    found = [one for profile in seals.values() for one in profile]
-    gone = [f"no record has the seal {head}: {HEADLESS}" for head in heads if head not in _hashes(found)]
+        count, problems, unsigned = count + 1, problems + len(complaints), unsigned + (not judgement.signer)
+        if judgement.seal:
+            seals.setdefault(judgement.folder.parent.parent, []).append((judgement.folder, judgement.seal))
+    records = [record for profile in seals.values() for record in profile]
+    gone = [f"no record has the seal {head}: {HEADLESS}" for head in heads if head not in _hashes(records)]
     for profile, own in seals.items() if whole else ():
         gone += [line if line.startswith("/") else f"{profile}: {line}" for line in chain(own, _known(profile))]
     for line in (*gone, *_closing(seals, heads, whole=whole)):
@@ -742,32 +742,32 @@ def report(
     return problems
 
 
-def _hashes(found: Iterable[tuple[Path, Event]]) -> set[str]:
-    return {seal["hash"] for _, seal in found}
+def _hashes(records: Iterable[tuple[Path, Event]]) -> set[str]:
+    return {seal["hash"] for _, seal in records}
 
 
 def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable[str], *, whole: bool) -> Iterator[str]:
     """What became of what is owed, what was sealed after a head, and the newest seal of each profile."""
-    for profile, found in seals.items() if whole else ():
-        for folder, seal in found:
-            yield from _owing(folder, seal, found)
+    for profile, records in seals.items() if whole else ():
+        for folder, seal in records:
+            yield from _owing(folder, seal, records)
         for head in heads:
-            if head in _hashes(found) and (after := after_it(found, head)):
+            if head in _hashes(records) and (after := after_it(records, head)):
                 yield f"sealed after {head}: {', '.join(folder.name for folder in after)}"
-        followed = {seal["previous"] for _, seal in found}
+        followed = {seal["previous"] for _, seal in records}
         tips = [
             (datetime.fromisoformat(seal["at"]), seal["hash"], folder)
-            for folder, seal in found
+            for folder, seal in records
             if seal["hash"] not in followed
         ]
         yield from (f"newest seal of {profile.name}: {own} ({folder.name})" for _, own, folder in sorted(tips)[-1:])
 
 
-def _owing(folder: Path, seal: Event, found: Sequence[tuple[Path, Event]]) -> Iterator[str]:
-    """In which record what one owed was undone: its seal follows on, and owes it no more."""
+def _owing(folder: Path, seal: Event, records: Sequence[tuple[Path, Event]]) -> Iterator[str]:
+    """Name the records in which each owed step was undone: they resume this one, and owe it no more."""
     for step in seal.get("owed", ()):
-        after = [(f, s) for f, s in found if (s.get("parent") or {}).get("seal") == seal["hash"]]
-        undone = [other.name for other, one in after if step not in one.get("owed", ())]
+        after = [(f, s) for f, s in records if (s.get("parent") or {}).get("seal") == seal["hash"]]
+        undone = [other.name for other, later in after if step not in later.get("owed", ())]
         if undone:
             yield f"{folder.name}: {step} was undone in {', '.join(undone)}"
         elif not after:
@@ -781,16 +781,18 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
             yield from pool.map(lambda folder: judged(folder, signers_of(folder)), batch)
 
 
-def unjudged(one: Found) -> tuple[str, ...]:
-    """That nobody looked at a signature is no success."""
-    if one.signer or (one.seal or {}).get("kind") != "production":
+def unjudged(judgement: Found) -> tuple[str, ...]:
+    """Complain of a production's record whose signature nobody judged."""
+    if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
-    return (f"{one.folder}: undamaged, but whose signature it has was not judged: name who may sign (--signers FILE)",)
+    return (
+        f"{judgement.folder}: undamaged, but whose signature it has was not judged: name who may sign (--signers FILE)",
+    )
 
 
-def praise(one: Found) -> str:
+def praise(judgement: Found) -> str:
     """The line of a sound record: how it ended, what of it was taken over, what it owes, who signed, its seal."""
-    seal = one.seal or {}
+    seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):
         words.append(f"steps: {seal['steps'] - taken} made here, {taken} taken over")
@@ -798,8 +800,10 @@ def praise(one: Found) -> str:
     words += [f"edited: {', '.join(map(str, seal['edited']))}"] if seal.get("edited") else []
     words += [f"not proven: {', '.join(claim['claim'] for claim in seal['unproven'])}"] if seal.get("unproven") else []
     words.append(f"sealed {seal['at']}")
-    words.append(f"signed by {one.signer}" if one.signer else f"not signed, says it is by {seal.get('operator')}")
-    return f"{one.folder.name}: {', '.join(words)}, seal {seal['hash']}"
+    words.append(
+        f"signed by {judgement.signer}" if judgement.signer else f"not signed, says it is by {seal.get('operator')}"
+    )
+    return f"{judgement.folder.name}: {', '.join(words)}, seal {seal['hash']}"
 
 
 def _known(profile: Path) -> Mapping[str, Any]:
@@ -814,11 +818,11 @@ def _known(profile: Path) -> Mapping[str, Any]:
 # --- a record's story -------------------------------------------------------------------------------------------------
 
 
-def _story(one: Found, complaints: Sequence[str]) -> Iterator[str]:
+def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
     if complaints:
         yield "    NOT TO BE BELIEVED: this is what is there, and it is not as it was sealed"
     try:
-        yield from (f"    {line}" for line in story(one.folder))
+        yield from (f"    {line}" for line in story(judgement.folder))
     except OSError as error:
         yield f"    nothing can be told: {error.strerror}"
 
@@ -858,7 +862,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _facts(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_facts(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_facts(part)}" for name, part in value.items())
     return ", ".join(map(_facts, value)) if isinstance(value, list) else " ".join(str(value).split())
 
 
@@ -896,13 +900,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tell", action="store_true", help="tell what happened, when and by whom, event by event")
     given = parser.parse_args(arguments)
     roots = [folder.resolve() for folder in given.folders]
-    found = list(dict.fromkeys(folder for root in roots for folder in every(root)))
-    if not found:
+    folders = list(dict.fromkeys(folder for root in roots for folder in every(root)))
+    if not folders:
         sys.stderr.write(f"no records in {', '.join(map(str, roots))}\n")
         return 2
-    said, whole = given.signers, found != roots
+    said, whole = given.signers, folders != roots
     problems = report(
-        found,
+        folders,
         lambda folder: signers_beside(folder) if said is None else said,
         _print,
         heads=given.head,
@@ -920,7 +924,7 @@ def _list(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """What a record holds is not this program's own words: no control character of it reaches the terminal."""
+    """Print a line with its control characters replaced: no text of a record may steer the terminal."""
     sys.stdout.write("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) + "\n")
 
 

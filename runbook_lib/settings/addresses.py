@@ -66,7 +66,7 @@ def _refuse_unsafe_database(settings: Settings, place: str) -> None:
 
 
 def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, str]) -> None:
-    """A server that is only encrypted may be anybody: an impostor was given the password."""
+    """Raise `ConfigError` if nothing proves whose server it is: encrypted alone, an impostor was given the password."""
     if options.get("sslmode") == "verify-full":
         if settings.database.ca is None:
             raise ConfigError(
@@ -84,7 +84,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
     """Raise `ConfigError`, naming both, if a database's address or user is of another project than the profile."""
     parts = _split(place, settings.database.url)
     host, users = parts.hostname or "", [parts.username or "", settings.database.read_only_user]
-    refs = [found["ref"]] if (found := OF_A_PROJECT.fullmatch(host)) else []
+    refs = [match["ref"]] if (match := OF_A_PROJECT.fullmatch(host)) else []
     if host.endswith(POOLER):
         refs += [user.rpartition(".")[2] for user in users if user is not None]
     for ref in refs:
@@ -94,8 +94,8 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 def other_project(settings: Settings, url: str) -> str | None:
     """The ref of another project in an address at Supabase, if it is one's."""
-    found = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
-    return found["ref"] if found and found["ref"] != settings.project else None
+    match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
+    return match["ref"] if match and match["ref"] != settings.project else None
 
 
 def _split(place: str, url: str) -> SplitResult:

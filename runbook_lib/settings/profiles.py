@@ -163,16 +163,16 @@ class Settings(Part):
 
     def lookup(self, dotted: str) -> str:
         """The text of ``fly.app``, ``project`` and so on, for a command's ``{placeholder}``."""
-        found: Any = self
+        value: Any = self
         for key in dotted.split("."):
-            known = type(found).model_fields if isinstance(found, BaseModel) else {}
+            known = type(value).model_fields if isinstance(value, BaseModel) else {}
             if key not in known:
                 raise ConfigError(f"a command names {{{dotted}}}: {nearest(key, known)}")
-            found = getattr(found, key)
-        if not isinstance(found, str):
-            what = "has no value" if found is None else "is no text"
+            value = getattr(value, key)
+        if not isinstance(value, str):
+            what = "has no value" if value is None else "is no text"
             raise ConfigError(f"a command names {{{dotted}}}, which {what} in profile {self.name!r}")
-        return found
+        return value
 
     def service(self, name: str) -> Service:
         """The HTTP service called ``name``."""
@@ -291,8 +291,8 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
         return Settings.model_validate(raw)
     except ValidationError as error:
         # "allow" is one of two types and is complained of as both: once is enough.
-        found = [e for e in error.errors() if e["loc"][:2] != ("allow", "list[str]")]
-        complaints = [_complaint(e, source) for e in found]
+        errors = [e for e in error.errors() if e["loc"][:2] != ("allow", "list[str]")]
+        complaints = [_complaint(e, source) for e in errors]
         raise ConfigError("; ".join(complaints)) from None
 
 
@@ -315,8 +315,8 @@ def _complaint(error: Any, source: str) -> str:
         return f"{source}: unknown key {key!r}: {nearest(path[-1], _keys(path[:-1]))}"
     if error["type"] == "missing":
         return f"{source}: key {key!r} is missing"
-    found = repr(error["input"])
-    shown = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+    value = repr(error["input"])
+    shown = value if len(value) <= SHOWN else f"{value[:SHOWN]}…"
     if path[0] == "allow":
         return f"{source}: allow: expected 'all' or a list of step numbers in quotes, found {shown}"
     said = error["msg"][:1].lower() + error["msg"][1:]
@@ -327,8 +327,8 @@ def _keys(path: list[str]) -> list[str]:
     """Valid keys of the part of the profile at ``path``."""
     part: type[BaseModel] = Settings
     for key in path:
-        found = part.model_fields[key].annotation
-        candidates = [found, *getattr(found, "__args__", ())]
+        annotation = part.model_fields[key].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
         part = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return [name for name in part.model_fields if name not in ("name", "platform")]
 
@@ -363,11 +363,11 @@ def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
 def _refuse_wrong_signers(settings: Settings, source: str) -> None:
     """Raise `ConfigError` on a line that is no operator's name and public key."""
     for line in settings.allowed_signers:
-        found = SIGNER.fullmatch(line)
-        if not found:
+        match = SIGNER.fullmatch(line)
+        if not match:
             raise ConfigError(f"{source}: allowed_signers: expected 'NAME ssh-ed25519 AAAA…', found {line[:SHOWN]!r}")
-        if found["kind"] not in KEYS:
-            raise ConfigError(f"{source}: allowed_signers: no key {found['kind']!r}: {nearest(found['kind'], KEYS)}")
+        if match["kind"] not in KEYS:
+            raise ConfigError(f"{source}: allowed_signers: no key {match['kind']!r}: {nearest(match['kind'], KEYS)}")
     names = {line.split()[0] for line in settings.allowed_signers}
     for name in sorted(names):
         if not NAME_OF_A_SIGNER.fullmatch(name):
@@ -384,10 +384,10 @@ def _running_rehearsal() -> Path | None:
 
 def _rehearsal_addresses(folder: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
+        by_name: dict[str, str] = json.loads((folder / "addresses.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(f"no rehearsal runs in {folder}: start one with ./runbook rehearse --keep") from None
-    return found
+    return by_name
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:

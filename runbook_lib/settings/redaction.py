@@ -38,29 +38,29 @@ NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 def forms(value: str) -> dict[str, str]:
     """Every spelling of ``value`` that is looked for: name of the form -> text."""
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
-    found = {"plain": value, **_json(value), **_python(value), **_url(raw)}
-    found |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
+    spellings = {"plain": value, **_json(value), **_python(value), **_url(raw)}
+    spellings |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
     if key := KEY.fullmatch(value):
-        found |= {"key as it is": key[1], "key": key[1].lower(), "KEY": key[1].upper()}
+        spellings |= {"key as it is": key[1], "key": key[1].lower(), "KEY": key[1].upper()}
     for shift in range(3):
         text = _aligned(raw, shift)
-        found[f"base64+{shift}"] = text
-        found[f"base64url+{shift}"] = text.replace("+", "-").replace("/", "_")
-    return {form: text for form, text in found.items() if text}
+        spellings[f"base64+{shift}"] = text
+        spellings[f"base64url+{shift}"] = text.replace("+", "-").replace("/", "_")
+    return {form: text for form, text in spellings.items() if text}
 
 
 def _json(value: str) -> dict[str, str]:
-    """As JSON writes it: escaped both ways, as Go does (fly prints so), and inside JSON that is a text of JSON."""
-    found = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
-    go = found["json unicode"]
+    """Spell a value as JSON does: escaped both ways, as Go does (fly prints so), and as a text inside other JSON."""
+    spellings = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
+    go = spellings["json unicode"]
     for character in "<>&\u2028\u2029":
         go = go.replace(character, f"\\u{ord(character):04x}")
-    twice = {f"{form} twice": json.dumps(text, ensure_ascii=False)[1:-1] for form, text in found.items()}
-    return {**found, "json go": go, **twice}
+    twice = {f"{form} twice": json.dumps(text, ensure_ascii=False)[1:-1] for form, text in spellings.items()}
+    return {**spellings, "json go": go, **twice}
 
 
 def _python(value: str) -> dict[str, str]:
-    """As repr writes it: alone, and in a longer text, where the other quote may be the one that is escaped."""
+    """Spell a value as repr does: alone, and in a longer text, where the other quote may be the one that is escaped."""
     bare = repr(f"{value}'\"")[1:-4].replace("\\'", "'")  # with both quotes in it, repr escapes the single one
     return {
         "python": repr(value)[1:-1],
@@ -72,15 +72,15 @@ def _python(value: str) -> dict[str, str]:
 
 
 def _url(raw: bytes) -> dict[str, str]:
-    """As URLs and forms write it; browsers leave !'()* alone, and some write the digits small."""
-    found = {
+    """Spell a value as URLs and forms do; browsers leave !'()* alone, and some write the digits small."""
+    spellings = {
         "url": quote_from_bytes(raw, safe=""),
         "url path": quote_from_bytes(raw),
         "url browser": quote_from_bytes(raw, safe="!'()*"),
     }
-    found["url plus"] = found["url"].replace("%20", "+")
-    small = {f"{form} small": re.sub("%..", lambda m: m[0].lower(), text) for form, text in found.items()}
-    return {**found, **small}
+    spellings["url plus"] = spellings["url"].replace("%20", "+")
+    small = {f"{form} small": re.sub("%..", lambda m: m[0].lower(), text) for form, text in spellings.items()}
+    return {**spellings, **small}
 
 
 class Redactor:
@@ -95,8 +95,8 @@ class Redactor:
         # Longest first: a secret that contains another one must go as a whole. Plain searches, one after another,
         # are faster than one pattern of alternatives on anything larger than a line.
         self._texts = sorted(spelled.items(), key=lambda item: len(item[0]), reverse=True)
-        bare = {_bare(text.encode(errors="surrogateescape")): found for text, found in self._texts}
-        self._bare = [(text, *found) for text, found in bare.items() if len(text) >= SHORTEST]
+        bare = {_bare(text.encode(errors="surrogateescape")): origin for text, origin in self._texts}
+        self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
         """``text`` without any secret."""
@@ -119,14 +119,14 @@ class Redactor:
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
         """Each secret left in ``text``: its name, the form it was found in, the character offset."""
-        told = set()
+        named = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)
             if offset >= 0:
-                told.add(name)
+                named.add(name)
                 yield name, form, offset
         for start, _, name, form in self._hidden(text):
-            if name not in told:
+            if name not in named:
                 yield name, form, start
 
     def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
@@ -188,7 +188,9 @@ def _utf8(code: int) -> bytes:
 
 def _places(text: str) -> list[tuple[int, int, int]]:
     """Each byte of the bare text, with where in ``text`` it starts and ends."""
-    places = [(byte, at, at + 1) for at, one in enumerate(text) for byte in one.encode(errors="surrogatepass")]
+    places = [
+        (byte, at, at + 1) for at, character in enumerate(text) for byte in character.encode(errors="surrogatepass")
+    ]
     for _ in range(LEVELS):
         undone: list[tuple[int, int, int]] = []
         last = 0
