@@ -62,8 +62,8 @@ class _Trails:
             for row in logged[:1]:
                 yield from _against_log(order, row)
             yield from _against_ends(order, ended)
-            for one in placed[:1]:
-                yield from _against_venue(order, inner(one, "order"), one.get("status"))
+            for update in placed[:1]:
+                yield from _against_venue(order, inner(update, "order"), update.get("status"))
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
@@ -79,7 +79,7 @@ class _Trails:
 
 
 def _newest(updates: Sequence[Row]) -> list[Row]:
-    """The last status update of each order, in whatever order they come; of two at one time, the one that is an end."""
+    """Return each order's last status update, however they are sorted; of two at one time, the one that ends it."""
     newest: dict[str, Row] = {}
     for update in updates:
         oid = repr(inner(update, "order").get("oid"))
@@ -94,10 +94,10 @@ def _age(update: Row) -> tuple[float, bool]:
 
 
 def _by_cloid(rows: Iterable[Row], order_of: Callable[[Row], Row]) -> defaultdict[str, list[Row]]:
-    found: defaultdict[str, list[Row]] = defaultdict(list)
+    by_cloid: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        found[str(order_of(row).get("cloid"))].append(row)
-    return found
+        by_cloid[str(order_of(row).get("cloid"))].append(row)
+    return by_cloid
 
 
 def _counted(what: str, count: int) -> Iterator[str]:
@@ -113,11 +113,11 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
     """Compare how an order ended in its row and in the log, which says it once; an order that rests has not ended."""
-    found = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
+    endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []
-    if found != wanted and (status, found) != ("rejected", []):  # the documents name no event for a refusal
-        yield f"status: {status} in the row, {', '.join(found) or 'no end'} in the log"
+    if endings != wanted and (status, endings) != ("rejected", []):  # the documents name no event for a refusal
+        yield f"status: {status} in the row, {', '.join(endings) or 'no end'} in the log"
     for row in ended:
         for name, own in (("size_base", "filled_size_base"), ("price", "avg_fill_price")):
             if row.get(name) is not None and not _same_number(order.get(own), row[name]):
@@ -138,7 +138,7 @@ def _against_venue(order: Row, placed: Row, status: Any) -> Iterator[str]:
 
 
 def _venue_end(status: str) -> str:
-    """The row's word for a status of the venue: iocCancelRejected is no fill, as are all its kinds of canceled."""
+    """Return the row's word for a venue's status: iocCancelRejected and every kind of Canceled are ``cancelled``."""
     if status in ENDS_AT_VENUE:
         return ENDS_AT_VENUE[status]
     if status.endswith("Canceled") or status == "iocCancelRejected":
@@ -180,11 +180,11 @@ def _same_fee(here: Any, there: float) -> bool:
 
     A tiny order's fee is under a cent: to the cent alone, a fee that is missing would look right.
     """
-    found = number(here)
-    if found is None:
+    fee = number(here)
+    if fee is None:
         return False
-    cents = abs(found - round(found, 2)) < CLOSE
-    return abs(found - there) < 1.5e-6 or (cents and found != 0 and round(found, 2) == round(there, 2))
+    cents = abs(fee - round(fee, 2)) < CLOSE
+    return abs(fee - there) < 1.5e-6 or (cents and fee != 0 and round(fee, 2) == round(there, 2))
 
 
 def _equal(here: Any, there: Any) -> bool:

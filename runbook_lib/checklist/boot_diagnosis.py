@@ -61,10 +61,10 @@ def machines_named(deployment: Reply) -> Expectation:
     ``deployment`` is one row: its ``id``, the ``machine`` that its row names, when it was ``created_at``.
     """
 
-    def test(found: Reply) -> Finding:
-        if not all(map(is_machine, found.rows)):
+    def test(reply: Reply) -> Finding:
+        if not all(map(is_machine, reply.rows)):
             return Finding("", "the list holds something that is no machine")
-        words = [f"{row['id']} {row.get('state')}{_ended(row)}" for row in found.rows if _is_of(row, deployment)]
+        words = [f"{row['id']} {row.get('state')}{_ended(row)}" for row in reply.rows if _is_of(row, deployment)]
         return Finding(", ".join(words) or "no machine was made for it")
 
     return over_each("machines of the deployment", test)
@@ -111,7 +111,7 @@ def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
     log, or an answer of Vercel's request log.
     """
     since = _moment(deployment.value("created_at")) - BEFORE
-    return sorted(line for one in replies for row in one.rows for line in _lines(row, deployment, since))
+    return sorted(line for reply in replies for row in reply.rows for line in _lines(row, deployment, since))
 
 
 def _lines(row: Mapping[str, Any], deployment: Reply, since: datetime) -> Iterator[Line]:
@@ -160,8 +160,8 @@ def _exit(event: Mapping[str, Any]) -> str:
 
 
 def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = machine.get("events")
-    return [event for event in found if isinstance(event, dict)] if isinstance(found, list | tuple) else []
+    events = machine.get("events")
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list | tuple) else []
 
 
 def _inside(value: Any, *path: str) -> Any:
@@ -174,10 +174,10 @@ def _inside(value: Any, *path: str) -> Any:
 def _moment(text: Any) -> datetime:
     """Read a time written as ISO 8601; the year 1 stands for a missing one."""
     try:
-        found = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:
         return datetime(1970, 1, 2, tzinfo=UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _of_milliseconds(number: Any) -> datetime:

@@ -19,18 +19,18 @@ IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
 
 def band(model: str) -> tuple[float, float]:
     """The lowest and highest usual cost of a tick, in US dollars. Raise `ConfigError` for a model not measured yet."""
-    for word, found in BANDS.items():
+    for word, costs in BANDS.items():
         if word in model.lower():
-            return found
+            return costs
     raise ConfigError(f"no usual cost is known for model {model!r}: there is one for {', '.join(BANDS)}")
 
 
 def machine_id(machines: Reply, deployment: str) -> str:
     """The id of the one machine whose environment carries the deployment's id (C38)."""
-    found = [str(machine["id"]) for machine in machines_of(machines.rows, deployment)]
-    if len(found) != 1:
-        raise ConfigError(f"deployment {deployment} has {len(found)} machines, expected exactly 1")
-    return found[0]
+    ids = [str(machine["id"]) for machine in machines_of(machines.rows, deployment)]
+    if len(ids) != 1:
+        raise ConfigError(f"deployment {deployment} has {len(ids)} machines, expected exactly 1")
+    return ids[0]
 
 
 def machine_of(deployment: str) -> Expectation:
@@ -38,14 +38,14 @@ def machine_of(deployment: str) -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         machines, variables = replies
-        found = machines_of(machines.rows, deployment)
-        if len(found) != 1:
-            return Finding(f"{len(found)} machines", f"expected exactly 1 machine of {deployment}, found {len(found)}")
+        mine = machines_of(machines.rows, deployment)
+        if len(mine) != 1:
+            return Finding(f"{len(mine)} machines", f"expected exactly 1 machine of {deployment}, found {len(mine)}")
         pinned = str({row.get("key"): row.get("value") for row in variables.rows}.get(IMAGE_VARIABLE))
-        digest = str((found[0].get("image_ref") or {}).get("digest"))
-        seen = f"{found[0]['id']} {found[0].get('state')} {digest[:19]}…"
-        if found[0].get("state") != "started":
-            return Finding(seen, f"machine {found[0]['id']} is {found[0].get('state')}, expected started")
+        digest = str((mine[0].get("image_ref") or {}).get("digest"))
+        seen = f"{mine[0]['id']} {mine[0].get('state')} {digest[:19]}…"
+        if mine[0].get("state") != "started":
+            return Finding(seen, f"machine {mine[0]['id']} is {mine[0].get('state')}, expected started")
         if not digest.startswith("sha256:") or not pinned.endswith(f"@{digest}"):
             return Finding(seen, f"machine runs {digest}, {IMAGE_VARIABLE} names {pinned}")
         return Finding(seen)
@@ -56,10 +56,10 @@ def machine_of(deployment: str) -> Expectation:
 def machine_gone(deployment: str) -> Expectation:
     """No machine of the deployment is left but destroyed ones: a stopped one can start again (C14)."""
 
-    def test(found: Reply) -> Finding:
-        if not all(map(is_machine, found.rows)):
+    def test(reply: Reply) -> Finding:
+        if not all(map(is_machine, reply.rows)):
             return Finding("", "the list holds something that is no machine")
-        mine = machines_of(found.rows, deployment)
+        mine = machines_of(reply.rows, deployment)
         left = [f"{machine['id']} is {machine.get('state')}" for machine in mine if not is_gone(machine)]
         return Finding("gone", f"still there: {', '.join(left)}" if left else None)
 
@@ -73,8 +73,8 @@ def machine_gone(deployment: str) -> Expectation:
 def boot_lines(*lines: str) -> Expectation:
     """The log's messages contain these texts, in this order."""
 
-    def test(found: Reply) -> Finding:
-        messages = [str((row.get("attributes") or {}).get("message", "")) for row in found.rows]
+    def test(reply: Reply) -> Finding:
+        messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
         place = 0
         for line in lines:
             while place < len(messages) and line not in messages[place]:

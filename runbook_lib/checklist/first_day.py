@@ -26,7 +26,7 @@ LEAST = 0.50  # US dollars they may always differ by
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """The ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, and nothing that rang on purpose.
+    """The ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, without the dry runs' alarms.
 
     ``until`` is ``now``, by the database's clock, but where a watch looks at the past.
     """
@@ -143,7 +143,7 @@ def unusual_costs(since: str, until: str) -> Sql:
             or ds.cost_usd not between (b.value ->> 0)::numeric and (b.value ->> 1)::numeric)
         order by ds.tick_at desc
         """,
-        bands={word: list(found) for word, found in BANDS.items()},
+        bands={word: list(costs) for word, costs in BANDS.items()},
         since=since,
         until=until,
     )
@@ -225,20 +225,20 @@ def fills_have_rows(settled: float) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         orders, *fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        strange = [row for found in fills for row in found.rows if _due(row, found.at, settled, known)]
+        strange = [row for reply in fills for row in reply.rows if _due(row, reply.at, settled, known)]
         named = [
             venue_answers.of_no_order(row)
             or f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})"
             for row in strange
         ]
-        count = sum(len(found.rows) for found in fills)
+        count = sum(len(reply.rows) for reply in fills)
         return Finding(f"{count} fills", f"fills without a row: {', '.join(named)}" if named else None)
 
     return over_all("a row for every fill", test)
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Whether no row tells of a fill and one should: only what is just now may still be on its way."""
+    """Whether a fill lacks a row that it should have: the row of a fill of just now may still be on its way."""
     age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
     return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 
@@ -264,5 +264,5 @@ def alarms_of(since: str, until: str) -> Sql:
     )
 
 
-def _first(found: Reply) -> Mapping[str, Any]:
-    return found.rows[0] if found.rows else {}
+def _first(reply: Reply) -> Mapping[str, Any]:
+    return reply.rows[0] if reply.rows else {}

@@ -28,8 +28,8 @@ def wait_advice(wait: float) -> Expectation:
     Reply: a row ``fills``, ``slow`` (over the wait), ``median``, ``p99`` and ``slowest``, in seconds.
     """
 
-    def test(found: Reply) -> Finding:
-        row = found.rows[0] if found.rows else {}
+    def test(reply: Reply) -> Finding:
+        row = reply.rows[0] if reply.rows else {}
         fills, slow, median, late = (venue_answers.number(row.get(name)) for name in ("fills", "slow", "median", "p99"))
         if fills is None or slow is None or (fills > 0 and (median is None or late is None)):
             return Finding("", f"expected fills, slow, median and p99, found {dict(row)}")
@@ -74,12 +74,12 @@ def outages(since: str) -> Sql:
 def holds_up() -> Expectation:
     """Expect that every outage has ended. Reply: rows of `outages`."""
 
-    def test(found: Reply) -> Finding:
-        lasting = [str(row.get("began")) for row in found.rows if not row.get("recovered")]
-        seconds = [venue_answers.number(row.get("seconds")) for row in found.rows]
+    def test(reply: Reply) -> Finding:
+        lasting = [str(row.get("began")) for row in reply.rows if not row.get("recovered")]
+        seconds = [venue_answers.number(row.get("seconds")) for row in reply.rows]
         if any(length is None or length < 0 for length in seconds):
-            return Finding("", f"an outage whose length is no number, or below zero: {list(found.rows)}")
-        seen = f"{len(found.rows)} outages" + (
+            return Finding("", f"an outage whose length is no number, or below zero: {list(reply.rows)}")
+        seen = f"{len(reply.rows)} outages" + (
             f", the longest {max(filter(None, seconds), default=0):.0f} s" if seconds else ""
         )
         return Finding(seen, f"not over: since {', '.join(lasting)}" if lasting else None)
@@ -131,11 +131,11 @@ def _projected(took: float, rows: float, every: float) -> str:
     return ", ".join(words) + (": " + PROPOSAL if worst > SHARE else ": it can stay as it is")
 
 
-def _plan(found: Reply) -> Mapping[str, Any]:
+def _plan(reply: Reply) -> Mapping[str, Any]:
     """The plan in the only value of the only row, a list of one."""
-    value = next(iter(found.rows[0].values()), None) if found.rows else None
-    one = value[0] if isinstance(value, list | tuple) and value else None
-    return one if isinstance(one, dict) else {}
+    value = next(iter(reply.rows[0].values()), None) if reply.rows else None
+    plan = value[0] if isinstance(value, list | tuple) and value else None
+    return plan if isinstance(plan, dict) else {}
 
 
 def _scans(node: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 
 
 def concerned(symptom: str) -> Expectation:
-    """The incident concerns one deployment, which is named or the only one; or the whole platform, and no one alone.
+    """Expect exactly one deployment, named or the only one, unless the symptom concerns the whole platform.
 
     Acting on the newest could stop somebody else's deployment while the one that is meant goes on.
     """
@@ -72,7 +72,7 @@ def paused(kind: str) -> Expectation:
 
 
 def _rapid_orders(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
-    one = str(deployment["id"])
+    deployment_id = str(deployment["id"])
     orders = sql(
         """
         select date_trunc('hour', o.placed_at, 'UTC') as hour, count(*) as orders, sum(o.fee_usd) as fees_usd,
@@ -81,22 +81,22 @@ def _rapid_orders(words: str, deployment: Mapping[str, Any], _: Settings) -> Inc
         join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
         where d.id = %(deployment)s and o.placed_at > now() - interval '24 hours' group by 1 order by 1 desc
         """,
-        deployment=one,
+        deployment=deployment_id,
     )
     return Incident(
         words,
         "Pause",
         "More orders a day than maxOrdersPerDay: the engine should have caught it, it is a bug; keep it paused. Fewer: "
         "the Skill asks for them; tighten the cap in a new version.",
-        send_command("pause", one),
-        command_state("pause", one),
+        send_command("pause", deployment_id),
+        command_state("pause", deployment_id),
         paused("pause"),
-        (orders, _decisions(one)),
+        (orders, _decisions(deployment_id)),
     )
 
 
 def _wrong_size(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
-    one = str(deployment["id"])
+    deployment_id = str(deployment["id"])
     sizes = sql(
         """
         select o.placed_at, o.symbol, o.side, o.size_base, o.size_base * o.avg_fill_price as ordered_usd,
@@ -106,26 +106,26 @@ def _wrong_size(words: str, deployment: Mapping[str, Any], _: Settings) -> Incid
           order by abs(extract(epoch from ds.tick_at - o.placed_at)) limit 1) said on true
         where o.deployment_id = %(deployment)s order by o.placed_at desc limit 20
         """,
-        deployment=one,
+        deployment=deployment_id,
     )
     held = sql(
         "select positions, equity_usd, updated_at from public.agent_state where deployment_id = %(deployment)s",
-        deployment=one,
+        deployment=deployment_id,
     )
     return Incident(
         words,
         "Pause, do NOT flatten yet",
         "decided_usd beside ordered_usd: they differ, the broker sized it wrongly; they agree, the Skill asked for it "
         "and a cap is too loose. Neither explains the position: somebody else trades on this wallet (agent key).",
-        send_command("pause", one),
-        command_state("pause", one),
+        send_command("pause", deployment_id),
+        command_state("pause", deployment_id),
         paused("pause"),
         (sizes, held),
     )
 
 
 def _big_loss(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
-    one = str(deployment["id"])
+    deployment_id = str(deployment["id"])
     loss = sql(
         """
         select min(found.usd) as lowest_usd, max(found.usd) as highest_usd, (array_agg(found.usd order by found.ts))[1]
@@ -138,29 +138,29 @@ def _big_loss(words: str, deployment: Mapping[str, Any], _: Settings) -> Inciden
           on true
         where d.id = %(deployment)s group by s.equity_usd, sv.payload
         """,
-        deployment=one,
+        deployment=deployment_id,
     )
     return Incident(
         words,
         "Flatten",
         "lost_pct over halt_pct and no daily_loss_halt: the halt failed, a bug. Under it: dailyLossHaltPct was set "
         "high; lower it in a new version.",
-        send_command("flatten", one),
-        command_state("flatten", one),
+        send_command("flatten", deployment_id),
+        command_state("flatten", deployment_id),
         paused("flatten") & reply(positions=0),
-        (loss, _lines(one, "daily_loss_halt", "liquidation", "order_filled")),
+        (loss, _lines(deployment_id, "daily_loss_halt", "liquidation", "order_filled")),
     )
 
 
 def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
-    one = str(deployment["id"])
+    deployment_id = str(deployment["id"])
     state = sql(
         """
         select d.status, extract(epoch from now() - max(l.ts)) as seconds_since_reconciled
         from public.deployments d join public.agent_logs l on l.deployment_id = d.id and l.event = 'reconciled'
         where d.id = %(deployment)s group by d.id
         """,
-        deployment=one,
+        deployment=deployment_id,
     )
     return Incident(
         words,
@@ -171,7 +171,7 @@ def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
         http("fly_logs", "GET /api/v1/apps/{fly.app}/logs", pick="data"),
         state,
         rows(1) & each(seconds_since_reconciled=not_null, status=not_null),
-        (_lines(one, "webdata2_apply_failed", "all_mids_fetch_failed", "state_drift", "tick_failed"), state),
+        (_lines(deployment_id, "webdata2_apply_failed", "all_mids_fetch_failed", "state_drift", "tick_failed"), state),
     )
 
 

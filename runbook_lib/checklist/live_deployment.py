@@ -31,19 +31,19 @@ def one_image(built: str | None = None) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         variables, config, machines = replies
         named = {str(row.get("key")): row.get("value") for row in (*variables.rows, *config.rows)}
-        found = {name: _digest(named[name]) for name in IMAGE if name in named}
-        if IMAGE[0] not in found:
+        digests = {name: _digest(named[name]) for name in IMAGE if name in named}
+        if IMAGE[0] not in digests:
             return Finding("", f"{IMAGE[0]} is not set for production")
         for row in machines.rows:
             if row.get("state") in ACTIVE:
-                found[f"machine {row.get('id')}"] = str(venue_answers.inner(row, "image_ref").get("digest"))
-        pinned = found[IMAGE[0]]
+                digests[f"machine {row.get('id')}"] = str(venue_answers.inner(row, "image_ref").get("digest"))
+        pinned = digests[IMAGE[0]]
         if not pinned.startswith("sha256:"):
             return Finding(pinned, f"{IMAGE[0]} is {named[IMAGE[0]]}, which is no digest: a tag can be moved")
         if built is not None and pinned != built:
             return Finding(pinned, f"{IMAGE[0]} names {pinned}, phase 0 has built and recorded {built}")
-        bad = [f"{name}: {digest}" for name, digest in found.items() if digest != pinned]
-        return Finding(f"{pinned[:19]}… in {', '.join(found)}", f"not {pinned}: {'; '.join(bad)}" if bad else None)
+        bad = [f"{name}: {digest}" for name, digest in digests.items() if digest != pinned]
+        return Finding(f"{pinned[:19]}… in {', '.join(digests)}", f"not {pinned}: {'; '.join(bad)}" if bad else None)
 
     return over_all("one image everywhere", test)
 
@@ -59,8 +59,8 @@ def _digest(image: Any) -> str:
 def limits(**sheet: Any) -> Expectation:
     """No cap of the Skill's ``risk`` is looser than the sheet; one may be tighter. Reply: a row ``risk``."""
 
-    def test(found: Reply) -> Finding:
-        caps = _object(_first(found), "risk")
+    def test(reply: Reply) -> Finding:
+        caps = _object(_first(reply), "risk")
         bad = venue_answers.looser(sheet, caps)
         seen = ", ".join(f"{name}={caps.get(name)}" for name in sheet)
         return Finding(seen, "; ".join(bad) or None)
@@ -76,7 +76,7 @@ def can_trade(balance: float) -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         caps, meta, mids = _object(_first(replies[0]), "risk"), _first(replies[1]), _first(replies[2])
-        markets = {name: one for name in _names(caps.get("allowedSymbols")) if (one := _market(name, meta, mids))}
+        markets = {name: market for name in _names(caps.get("allowedSymbols")) if (market := _market(name, meta, mids))}
         rooms = {name: venue_answers.order_room(name, caps, balance, *market) for name, market in markets.items()}
         seen = ", ".join(f"{name}: largest order ${room.largest:.2f}" for name, room in rooms.items())
         if any(room.enough for room in rooms.values()):
@@ -90,36 +90,36 @@ def can_trade(balance: float) -> Expectation:
 
 
 def _cure(name: str, caps: Mapping[str, Any], balance: float, market: tuple[float, int]) -> str:
-    found = venue_answers.remedy(caps, balance, *market)
+    remedy = venue_answers.remedy(caps, balance, *market)
     percent = (
         None
-        if found.percent is None
-        else (f"maxPositionPct and maxTotalExposurePct of at least {found.percent:g} at ${balance:.2f}")
+        if remedy.percent is None
+        else (f"maxPositionPct and maxTotalExposurePct of at least {remedy.percent:g} at ${balance:.2f}")
     )
-    dollars = f"a balance of at least ${found.balance:.0f} with these caps" if found.balance else None
+    dollars = f"a balance of at least ${remedy.balance:.0f} with these caps" if remedy.balance else None
     return f"{name} would trade with {' or '.join(filter(None, (percent, dollars))) or 'other caps'}"
 
 
 def _market(name: str, meta: Mapping[str, Any], mids: Mapping[str, Any]) -> tuple[float, int] | None:
     """Price and szDecimals of a symbol, None if the venue does not trade it."""
     listed = meta.get("universe")
-    rows = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    found: Mapping[str, Any] = next((one for one in rows if one.get("name") == name), {})
-    price, decimals = venue_answers.number(mids.get(name)), venue_answers.number(found.get("szDecimals"))
-    if price is None or price <= 0 or decimals is None or found.get("isDelisted") or not 0 <= decimals <= 8:
+    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    market: Mapping[str, Any] = next((row for row in rows if row.get("name") == name), {})
+    price, decimals = venue_answers.number(mids.get(name)), venue_answers.number(market.get("szDecimals"))
+    if price is None or price <= 0 or decimals is None or market.get("isDelisted") or not 0 <= decimals <= 8:
         return None
     return price, int(decimals)
 
 
 def _names(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
+    return [str(name) for name in value] if isinstance(value, list) else []
 
 
 def lasts(ticks: int) -> Expectation:
     """The monthly cost cap pays for so many ticks (C18). Reply: ``cap_usd``, ``usd_per_tick``, ``tick_seconds``."""
 
-    def test(found: Reply) -> Finding:
-        row = _first(found)
+    def test(reply: Reply) -> Finding:
+        row = _first(reply)
         numbers = [venue_answers.number(row.get(name)) for name in ("cap_usd", "usd_per_tick", "tick_seconds")]
         cap, cost, interval = (number or 0.0 for number in numbers)
         if min(cap, cost, interval) <= 0:
@@ -142,8 +142,8 @@ def started_flat(balance: float) -> Expectation:
     Reply: a row ``broker_started_at``, ``reconciled_at`` (ISO 8601), ``positions``, ``equity_usd``.
     """
 
-    def test(found: Reply) -> Finding:
-        row = _first(found)
+    def test(reply: Reply) -> Finding:
+        row = _first(reply)
         started, done = row.get("broker_started_at"), row.get("reconciled_at")
         if not started or not done or str(done) < str(started):
             return Finding("", f"expected broker_started, then reconciled; found {started} and {done}")
@@ -180,7 +180,7 @@ def trails_agree() -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        orders, logs, placed, fills = (found.rows for found in replies)
+        orders, logs, placed, fills = (reply.rows for reply in replies)
         bad = differing_trails(orders, logs, placed, fills)
         shown = "".join(f"\n  {line}" for line in bad[:SHOWN]) + (
             f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
@@ -191,8 +191,8 @@ def trails_agree() -> Expectation:
     return over_all("rows, log and venue tell the same of every order", test)
 
 
-def _first(found: Reply) -> Mapping[str, Any]:
-    return found.rows[0] if found.rows else {}
+def _first(reply: Reply) -> Mapping[str, Any]:
+    return reply.rows[0] if reply.rows else {}
 
 
 def _object(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:

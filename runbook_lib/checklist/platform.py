@@ -32,10 +32,10 @@ def push_migrations(version: str) -> Shell:
 
     Version 2 pushes to the linked project; version 3 pushes to the local stack unless told otherwise, and looks green.
     """
-    found = re.search(r"(\d+)\.\d+", version)
-    if found is None:
+    digits = re.search(r"(\d+)\.\d+", version)
+    if digits is None:
         raise ConfigError(f"supabase --version printed no version: {version!r}")
-    target = "--remote --yes" if int(found[1]) >= 3 else "--linked --yes"
+    target = "--remote --yes" if int(digits[1]) >= 3 else "--linked --yes"
     return shell(f"supabase db push --workdir packages/db {target}")
 
 
@@ -45,9 +45,9 @@ def pushed(version: str) -> Expectation:
     if "--linked" in push_migrations(version).line:
         return ended
 
-    def test(found: Reply) -> Finding:
-        targets = re.findall(r"^Target: *(.*)$", found.text, re.MULTILINE)
-        local = [one for one in targets if re.search(r"\blocal(host)?\b", one)]
+    def test(reply: Reply) -> Finding:
+        targets = re.findall(r"^Target: *(.*)$", reply.text, re.MULTILINE)
+        local = [target for target in targets if re.search(r"\blocal(host)?\b", target)]
         if not targets or local:
             said = f"Target: {local[0]}" if local else "no Target: line"
             return Finding("", f"expected a Target: line that names the remote project, found {said}")
@@ -62,15 +62,15 @@ def migration_files(repository: str) -> list[str]:
     Like the supabase CLI, pass over files that are not named ``<digits>_<name>.sql``.
     """
     folder = Path(repository) / "packages/db/supabase/migrations"
-    found = (MIGRATION.fullmatch(path.name) for path in folder.glob("*.sql"))
-    return sorted(name[1] for name in found if name)
+    matches = (MIGRATION.fullmatch(path.name) for path in folder.glob("*.sql"))
+    return sorted(match[1] for match in matches if match)
 
 
 def applied(repository: str) -> Expectation:
     """The rows' ``version`` are exactly the migration files': nothing pending, nothing unknown."""
 
-    def test(found: Reply) -> Finding:
-        wanted, got = migration_files(repository), [str(v) for v in found.column("version")]
+    def test(reply: Reply) -> Finding:
+        wanted, got = migration_files(repository), [str(v) for v in reply.column("version")]
         pending = [v for v in wanted if v not in got]
         unknown = [v for v in got if v not in wanted]
         complaints = [f"pending: {', '.join(pending)}"] if pending else []
@@ -131,14 +131,14 @@ def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | N
     return None
 
 
-def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
+def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
     """The request that sets production variables: those whose value is public always, secret ones where missing.
 
     A variable that is there for preview only is missing.
 
-    ``found`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
+    ``variables`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
     """
-    there = in_production(found)
+    there = in_production(variables)
     body = [
         {"key": name, "value": value, "type": _kind_of(there.get(name), value), "target": ["production"]}
         for name, value in wanted.items()
@@ -150,9 +150,9 @@ def set_variables(found: Reply, wanted: Mapping[str, str]) -> Http:
 def production_variables(*names: str, **readable: str) -> Expectation:
     """Each name is set for production, and each readable one has this value. ``A|B`` means either name."""
 
-    def test(found: Reply) -> Finding:
-        live = in_production(found)
-        missing = [n for n in names if not any(one in live for one in n.split("|"))]
+    def test(reply: Reply) -> Finding:
+        live = in_production(reply)
+        missing = [n for n in names if not any(name in live for name in n.split("|"))]
         bad = [f"{n} is missing for production" for n in [*missing, *(n for n in readable if n not in live)]]
         for name, value in readable.items():
             got = live[name].get("value") if name in live else value
@@ -174,15 +174,15 @@ def halt_line(settings: Settings) -> Shell:
 
 
 def halted() -> Expectation:
-    """A halt, or its undoing, ended well and names its record; else each part that failed or is unknown is told."""
+    """A halt, or its undoing, ended well and names its record; else each part that failed or is unknown is named."""
 
-    def test(found: Reply) -> Finding:
-        record = HALT_RECORD.search(found.text)
-        if found.error is None and found.status == 0 and record:
+    def test(reply: Reply) -> Finding:
+        record = HALT_RECORD.search(reply.text)
+        if reply.error is None and reply.status == 0 and record:
             return Finding(record[0])
-        open_parts = [" ".join(line.split()) for line in found.text.splitlines() if OPEN_PART.match(line)]
-        said = "; ".join(open_parts) or found.error or f"no record of the halt is named in {found.text[-200:]!r}"
-        return Finding(record[0] if record else "", f"exit {found.status}: {said}")
+        open_parts = [" ".join(line.split()) for line in reply.text.splitlines() if OPEN_PART.match(line)]
+        said = "; ".join(open_parts) or reply.error or f"no record of the halt is named in {reply.text[-200:]!r}"
+        return Finding(record[0] if record else "", f"exit {reply.status}: {said}")
 
     return over_each("every part of the halt passed, and its record is named", test, errors_allowed=True)
 

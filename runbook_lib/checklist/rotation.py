@@ -37,7 +37,7 @@ def held(secret: str) -> Expectation:
             "Vercel": list(_among(vercel.rows, "key", secret)),
             "machines": [str(row["id"]) for row in holding(fly, machines, secret)],
         }
-        seen = "; ".join(f"{place}: {', '.join(found)}" for place, found in places.items() if found)
+        seen = "; ".join(f"{place}: {', '.join(holders)}" for place, holders in places.items() if holders)
         if secret in OWN:
             return Finding(seen, f"{secret} is the operator's own: make another one in the vendor's dashboard")
         return Finding(seen, None if seen else f"neither Fly nor Vercel holds {secret}: is it spelled right?")
@@ -126,7 +126,7 @@ def changed(secret: str, noted: Reply) -> Expectation:
     before = _marks(noted.rows, secret)
 
     def test(replies: Sequence[Reply]) -> Finding:
-        now = _marks([row for one in replies for row in one.rows], secret)
+        now = _marks([row for reply in replies for row in reply.rows], secret)
         old = [place for place, mark in now.items() if mark is None or mark == before.get(place)]
         lost = [place for place in before if place not in now]
         bad = [f"not changed since this run began: {', '.join(old)}"] if old else []

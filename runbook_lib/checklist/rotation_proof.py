@@ -50,10 +50,10 @@ def answered() -> Expectation:
     """Every machine answered `asked` with a hash; how many have the new value is said, not judged."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        found, here = _hashes(replies)
-        words = f"{found.count(here)} of {len(found)} machines have the new value"
-        silent = found.count("") + (not here)
-        return Finding(words, f"{silent} of {len(found) + 1} gave no hash" if silent else None)
+        hashes, here = _hashes(replies)
+        words = f"{hashes.count(here)} of {len(hashes)} machines have the new value"
+        silent = hashes.count("") + (not here)
+        return Finding(words, f"{silent} of {len(hashes) + 1} gave no hash" if silent else None)
 
     return over_all("a hash from every machine", test)
 
@@ -62,9 +62,9 @@ def arrived() -> Expectation:
     """Every machine answered `asked` with the hash that this machine computes for the new value."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        found, here = _hashes(replies)
-        words = f"{found.count(here)} of {len(found)} machines have the new value"
-        return Finding(words, None if here and found.count(here) == len(found) else words)
+        hashes, here = _hashes(replies)
+        words = f"{hashes.count(here)} of {len(hashes)} machines have the new value"
+        return Finding(words, None if here and hashes.count(here) == len(hashes) else words)
 
     return over_all("the new value in every machine", test)
 
@@ -72,13 +72,13 @@ def arrived() -> Expectation:
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
     """What each machine answered, and what this one did; empty where it is no hash."""
     there, here = replies
-    found = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in there.rows]
-    return [_hash(text) for text in found], _hash(here.text)
+    answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in there.rows]
+    return [_hash(text) for text in answers], _hash(here.text)
 
 
 def _hash(text: str) -> str:
-    found = HASH.match(text)
-    return found[0] if found else ""
+    match = HASH.match(text)
+    return match[0] if match else ""
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
@@ -88,9 +88,9 @@ def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequen
     where the platform put the value into the machine's own environment, it is replaced there too. One at rest stays so.
     """
     fly, machines = holders
-    found, here = _hashes(answers)
+    hashes, here = _hashes(answers)
     running = awake(fly, machines, secret)
-    right = {row["id"] for row, answer in zip(running, found, strict=True) if answer == here}
+    right = {row["id"] for row, answer in zip(running, hashes, strict=True) if answer == here}
     lacking = [row for row in holding(fly, machines, secret) if row["id"] not in right]
     ids = {row["id"] for row in running}
     return Series(tuple(_update(settings, row, secret, rests=row["id"] not in ids) for row in lacking))
@@ -112,7 +112,7 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
     """A variable of a machine, to be sent back: the new value, a known secret by its name, or as it was."""
     if name in names(secret):
         return NEW
-    known = next((one for one, others in NAMES.items() if name in others), name)
+    known = next((variable for variable, others in NAMES.items() if name in others), name)
     return f"${known}" if value == DROPPED and settings.has(known) else value
 
 
@@ -136,47 +136,47 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
     """Every deployment is in the status it had, and reconciled after it started: anew, where it was restarted."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        found = {str(row.get("id")): row for row in replies[0].rows}
+        rows = {str(row.get("id")): row for row in replies[0].rows}
         since = _moment(noted.value("noted_at")) if awake(fly, machines, secret) else _moment(None)
-        bad = [f"{one} is not in the database" for one in _noted(noted) if one not in found]
-        bad += [f"{one} was not running before" for one in found if one not in _noted(noted)]
-        for one, before in _noted(noted).items():
-            bad += [] if one not in found else _differs(found[one], before, since)
-        return Finding(f"{len(found)} as before", "; ".join(bad) or None)
+        bad = [f"{deployment} is not in the database" for deployment in _noted(noted) if deployment not in rows]
+        bad += [f"{deployment} was not running before" for deployment in rows if deployment not in _noted(noted)]
+        for deployment, before in _noted(noted).items():
+            bad += [] if deployment not in rows else _differs(rows[deployment], before, since)
+        return Finding(f"{len(rows)} as before", "; ".join(bad) or None)
 
     return over_all("every deployment as it was before", test)
 
 
 def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
     """Say how one deployment differs from what was noted of it."""
-    one, started = row.get("id"), _moment(row.get("started"))
+    deployment, started = row.get("id"), _moment(row.get("started"))
     if row.get("status") != before:
-        return [f"{one} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
+        return [f"{deployment} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
     if started < since:
-        return [f"{one} has not started again"]
-    return [] if _moment(row.get("compared")) > started else [f"{one} has not reconciled since it started"]
+        return [f"{deployment} has not started again"]
+    return [] if _moment(row.get("compared")) > started else [f"{deployment} has not reconciled since it started"]
 
 
 def snapshot_each(noted: Reply) -> Series:
     """Ask the runner of every deployment that ran for a snapshot: it hears of it over the connection that logs in."""
-    return Series(tuple(send_command("snapshot", one) for one in _noted(noted)))
+    return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def snapshots_of(noted: Reply) -> Series:
     """Read what became of the snapshots that `snapshot_each` asked for."""
-    return Series(tuple(command_state("snapshot", one) for one in _noted(noted)))
+    return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def _noted(noted: Reply) -> dict[str, str]:
     """Deployments that ran when the rotation began, with their status."""
-    found: dict[str, str] = noted.value("running") or {}
-    return found
+    running: dict[str, str] = noted.value("running") or {}
+    return running
 
 
 def _moment(at: Any) -> datetime:
     """A time as the database gives it, ISO 8601 in UTC; long ago where there is none."""
     try:
-        found = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
     except ValueError:
         return datetime(1970, 1, 2, tzinfo=UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

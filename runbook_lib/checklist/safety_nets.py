@@ -63,10 +63,10 @@ def _not_tripped(ticks: float | None) -> Finding:
 def machine_down(deployment: str) -> Expectation:
     """No machine of the deployment runs, or is on its way to or from it."""
 
-    def test(found: Reply) -> Finding:
-        if not all(map(is_machine, found.rows)):
+    def test(reply: Reply) -> Finding:
+        if not all(map(is_machine, reply.rows)):
             return Finding("", "the list holds something that is no machine")
-        mine = machines_of(found.rows, deployment)
+        mine = machines_of(reply.rows, deployment)
         up = [f"{row.get('id')} is {row.get('state')}" for row in mine if not is_down(row)]
         seen = ", ".join(f"{row.get('id')} {row.get('state')}" for row in mine) or "no machine left"
         return Finding(seen, f"not down: {', '.join(up)}" if up else None)

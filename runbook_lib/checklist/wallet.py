@@ -34,12 +34,12 @@ def wallet_of(phase: Phase, number: str, given: str = "") -> str:
 
     Raise `ConfigError` where nobody named one: a wallet is never guessed.
     """
-    found = given or phase.settings.hyperliquid.wallet or told(phase, number, "address")
-    if not found:
+    address = given or phase.settings.hyperliquid.wallet or told(phase, number, "address")
+    if not address:
         raise ConfigError(
             "no wallet is named: write its address into hyperliquid.wallet in the profile, or give -p wallet"
         )
-    return str(found).lower()
+    return str(address).lower()
 
 
 def funded(usd: float, within: float = 1.0) -> Expectation:
@@ -49,11 +49,11 @@ def funded(usd: float, within: float = 1.0) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        mode, found = _equity(replies)
-        if found is None:
+        mode, equity = _equity(replies)
+        if equity is None:
             return Finding(mode, f"no rule for an account of mode {mode!r}, or its balances cannot be read")
-        seen = f"{mode} account, equity ${found:.2f}"
-        good = abs(found - usd) <= within
+        seen = f"{mode} account, equity ${equity:.2f}"
+        good = abs(equity - usd) <= within
         return Finding(seen, None if good else f"{seen}: expected ${usd:.2f}, give or take ${within:.2f}")
 
     return over_all(f"equity of ${usd:g} by the account's mode", test)
@@ -67,10 +67,10 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 def equity_before(phase: Phase, number: str) -> float:
     """The equity a `funded` step saw: before the first order, also in a run that is resumed after it."""
-    found = _equity([phase.reply(number, index) for index in range(3)])[1]
-    if found is None:
+    equity = _equity([phase.reply(number, index) for index in range(3)])[1]
+    if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
-    return found
+    return equity
 
 
 def fresh_wallet() -> Expectation:
@@ -106,10 +106,11 @@ def fresh_wallet() -> Expectation:
 def holds_at_most(usd: float) -> Expectation:
     """The positions of the wallet are worth at most ``usd`` together. Reply: ``clearinghouseState``."""
 
-    def test(found: Reply) -> Finding:
-        held = _first(found).get("assetPositions")
+    def test(reply: Reply) -> Finding:
+        held = _first(reply).get("assetPositions")
         values = [
-            venue_answers.number(venue_answers.inner(one, "position").get("positionValue")) for one in _dicts(held)
+            venue_answers.number(venue_answers.inner(position, "position").get("positionValue"))
+            for position in _dicts(held)
         ]
         worth = venue_answers.total(values)
         if not isinstance(held, list) or worth is None:
@@ -122,8 +123,8 @@ def holds_at_most(usd: float) -> Expectation:
     return over_each(f"positions worth at most ${usd:g}", test)
 
 
-def _dicts(found: Any) -> list[Mapping[str, Any]]:
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def flat() -> Expectation:
@@ -139,7 +140,7 @@ def flat() -> Expectation:
             return Finding("", "the venue's answer has no assetPositions")
         if unreadable := _unreadable(perp, resting):
             return Finding("", unreadable, unsure=True)
-        left = [f"position {venue_answers.held(one)}" for one in held]
+        left = [f"position {venue_answers.held(position)}" for position in held]
         left += [f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows]
         return Finding("flat in the main book", f"not flat: {', '.join(left)}" if left else None)
 
@@ -165,10 +166,10 @@ def approval_of(typed: Any) -> Expectation:
     In production no program sees the wallet's window: the person compares it with the row that is shown.
     """
 
-    def test(found: Reply) -> Finding:
-        if len(found.rows) != 1:
-            return Finding("", f"expected exactly 1 agent that was made now, found {len(found.rows)}")
-        row = found.rows[0]
+    def test(reply: Reply) -> Finding:
+        if len(reply.rows) != 1:
+            return Finding("", f"expected exactly 1 agent that was made now, found {len(reply.rows)}")
+        row = reply.rows[0]
         if not str(row.get("agent_address")).startswith("0x") or venue_answers.number(row.get("created_ms")) is None:
             return Finding("", f"expected an agent's address and time, found {dict(row)}")
         seen = f"agent {row.get('agent_address')}, named {row.get('agent_name') or '(no name)'}"
@@ -219,9 +220,9 @@ def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
 
 
 def _master(role: Reply) -> str | None:
-    found = _first(role)
-    return str(venue_answers.inner(found, "data").get("user")).lower() if found.get("role") == "agent" else None
+    answer = _first(role)
+    return str(venue_answers.inner(answer, "data").get("user")).lower() if answer.get("role") == "agent" else None
 
 
-def _first(found: Reply) -> Mapping[str, Any]:
-    return found.rows[0] if found.rows else {}
+def _first(reply: Reply) -> Mapping[str, Any]:
+    return reply.rows[0] if reply.rows else {}

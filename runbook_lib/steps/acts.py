@@ -48,11 +48,11 @@ def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
 
     Raise `StepFailed` if it was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
     """
-    found = history.read(verdicts.record)
-    if found.settled(act.number):
+    past = history.read(verdicts.record)
+    if past.settled(act.number):
         return  # a second button for the same act
     sent = Sent(act.number, "act", act.title, (services.shown(act.command),), act.fix)
-    if not _settled(act, sent, services, verdicts, unsure=found.unsettled(act.number)):
+    if not _settled(act, sent, services, verdicts, unsure=past.unsettled(act.number)):
         _send(act, sent, services, verdicts)
 
 
@@ -60,14 +60,14 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
     """Send the reverse of an act, as the ledger holds it; it stays owed unless it is answered without an error."""
     command, ledger = thawed(owed["command"]), verdicts.record.ledger
     ledger.append("undoing", step=owed["step"], command=services.shown(command))
-    found = services.change(command)
-    if found.error and not _gone(command, found):
-        raise StepFailed(verdicts.clean(f"undo of {owed['step']} failed: {found.error}; it is still owed"))
-    ledger.append("undone", step=owed["step"], replies=[found.facts()])
+    reply = services.change(command)
+    if reply.error and not _gone(command, reply):
+        raise StepFailed(verdicts.clean(f"undo of {owed['step']} failed: {reply.error}; it is still owed"))
+    ledger.append("undone", step=owed["step"], replies=[reply.facts()])
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
-    """Whether the act is so already. An act with a proof is sent only when the proof says that it is not."""
+    """Whether the act has taken effect already; an act with a proof is sent only if the proof says that it has not."""
     if act.proof is None:
         if unsure and not act.repeatable:
             verdicts.unknown(sent, "an earlier sending was never answered, and the act has no proof")
@@ -91,7 +91,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
     writing = services.database.writing
     verdicts.announce(sent, writing.fence if writing else None)
     try:
-        found = services.change(act.command)
+        reply = services.change(act.command)
     except ServiceError as error:
         if error.sent:
             _unanswered(act, sent, services, verdicts, error)
@@ -99,7 +99,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
         if act.undo is not None:
             ledger.append("undone", step=act.number, why="the act was never sent")
         verdicts.failed(sent, Finding("", f"not sent: {error}"))
-    verdicts.judged(sent, act.expect.judge([found]), (found,))
+    verdicts.judged(sent, act.expect.judge([reply]), (reply,))
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
@@ -117,17 +117,17 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 def _proof(command: Command, services: Services) -> Reply | None:
     """The proof's reply if its rows say that the act took effect; raise `ServiceError` if it does not tell."""
-    found = services.look(command)
-    if found.error is None:
-        return found if found.rows else None
-    if found.status in GONE:
+    reply = services.look(command)
+    if reply.error is None:
+        return reply if reply.rows else None
+    if reply.status in GONE:
         return None
-    raise ServiceError(found.error)
+    raise ServiceError(reply.error)
 
 
-def _gone(command: Command, found: Reply) -> bool:
+def _gone(command: Command, reply: Reply) -> bool:
     """Whether what was to be deleted is not there any more."""
-    return isinstance(command, Http) and command.method == "DELETE" and found.status in GONE
+    return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
 
 
 def refuse_unregistered(settings: Settings, record: Record) -> None:

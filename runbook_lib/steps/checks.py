@@ -47,8 +47,8 @@ def look(
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         before_sleep=lambda state: heard(state.outcome.result().finding) if state.outcome else None,
     )
-    found: Look = looks(_once, services, commands, expect)
-    return found
+    last: Look = looks(_once, services, commands, expect)
+    return last
 
 
 def provable(seen: Look, expect: Expect) -> Finding:

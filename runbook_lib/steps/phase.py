@@ -83,10 +83,10 @@ class Phase:
         from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
-        found = self.services.look(command)
-        if found.error:
-            raise ServiceError(self._verdicts.clean(found.error))
-        rows = self.record.redact.value(list(found.rows)) if self.record.redact else list(found.rows)
+        answer = self.services.look(command)
+        if answer.error:
+            raise ServiceError(self._verdicts.clean(answer.error))
+        rows = self.record.redact.value(list(answer.rows)) if self.record.redact else list(answer.rows)
         shown = self.services.shown(command)
         self.record.ledger.append("shown", commands=[shown], rows=len(rows))
         frame = Frame(rows)
@@ -215,11 +215,11 @@ class Phase:
 
     def close(self) -> None:
         """End the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
-        found = history.read(self.record)
-        summary = run_status.summary(self.name, found, self.steps)
+        past = history.read(self.record)
+        summary = run_status.summary(self.name, past, self.steps)
         self._verdicts.display(summary)
         bad = [f"{number} {outcome}" for number, outcome, _ in summary.lines if outcome != "passed"]
-        bad += [f"{number} owes an undo" for number in found.owed()]
+        bad += [f"{number} owes an undo" for number in past.owed()]
         if bad:
             raise StepFailed(f"{self.name} cannot close: {', '.join(bad)}")
         self.record.ledger.append("closed", steps=len(self.steps))
@@ -233,10 +233,10 @@ class Phase:
         """The recorded reply of an earlier step's command; it survives a kernel restart."""
         if number not in self._numbers:
             raise ConfigError(f"no step {number!r} in {self.name}: {nearest(number, self._numbers)}")
-        found = history.read(self.record).reply(number, index)
-        if found is None:
+        answer = history.read(self.record).reply(number, index)
+        if answer is None:
             raise StepPending(f"step {number} has no reply yet: run it first")
-        return found
+        return answer
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
         """Return one column of the first row of an earlier step's reply; ``index`` counts the step's commands."""
@@ -277,18 +277,18 @@ class Phase:
 
     def _recalled(self, number: str) -> bool:
         """Whether an act or confirm passed earlier in the chain: its outcome is taken over, nothing is sent."""
-        found = history.read(self.record)
-        done = found.settled(number)
+        past = history.read(self.record)
+        done = past.settled(number)
         if done is not None:
-            self._verdicts.recalled(number, done, known=number in found.outcomes())
+            self._verdicts.recalled(number, done, known=number in past.outcomes())
         return done is not None
 
     def _overtaken(self, number: str) -> bool:
         """Whether a check passed earlier in the chain, and the run has changed the platform since."""
-        found = history.read(self.record)
-        done = None if self.record.opened().get("recheck") else found.overtaken(number)
+        past = history.read(self.record)
+        done = None if self.record.opened().get("recheck") else past.overtaken(number)
         if done is not None:
-            self._verdicts.recalled(number, done, known=number in found.outcomes())
+            self._verdicts.recalled(number, done, known=number in past.outcomes())
         return done is not None
 
     def _gesture(self, verdicts: Verdicts, number: str, statement: str, gesture: str, facts: dict[str, Any]) -> None:
@@ -296,14 +296,14 @@ class Phase:
         sent = Sent(number, "confirm", statement, (self.services.shown(command),))
         verdicts.announce(sent)
         try:
-            found = self.services.change(command)
+            answer = self.services.change(command)
         except ServiceError as error:
-            found = Reply(error=str(error))
-        finding = reply().judge([found])
+            answer = Reply(error=str(error))
+        finding = reply().judge([answer])
         if finding.complaint is None:
             self.record.ledger.append("vouched", step=number, statement=statement, by="person stand-in")
-            finding = Finding(f"the person stand-in did it: {found.value('performed')}")
-        verdicts.judged(sent, finding, (found,))
+            finding = Finding(f"the person stand-in did it: {answer.value('performed')}")
+        verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
         """Send an act as the one writer; what stops things waits for nobody."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def told(phase: Phase, number: str, column: str) -> Any:
     """What the person's gesture said in rehearsal; None where a person vouched and no program heard more."""
-    found = history.read(phase.record).reply(number)
-    return found.rows[0].get(column) if found and found.rows else None
+    reply = history.read(phase.record).reply(number)
+    return reply.rows[0].get(column) if reply and reply.rows else None
 
 
 def began(phase: Phase) -> str:
@@ -25,8 +25,8 @@ def began(phase: Phase) -> str:
 def rests_on(phase: Phase) -> Sheet:
     """The record this run's gate was opened by, its seal, and every override below it."""
     opened = phase.record.opened()
-    found = opened.get("rests_on") or {"record": None, "seal": None}
-    return Sheet(found, override=opened.get("override"), amber=opened.get("amber", []))
+    opener = opened.get("rests_on") or {"record": None, "seal": None}
+    return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
@@ -34,6 +34,6 @@ def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
 
     None where there is no such record, as in a rehearsal of one phase alone.
     """
-    found = gates.evidence(phase.settings, phase.record.root, earlier)
-    answer = history.read(found).reply(number) if found else None
+    record = gates.evidence(phase.settings, phase.record.root, earlier)
+    answer = history.read(record).reply(number) if record else None
     return answer.value(column) if answer else None

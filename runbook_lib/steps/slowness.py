@@ -56,9 +56,9 @@ def cell(notebook: Path, number: str) -> str:
     """The source of the cell that declares a step; empty where the notebook does not tell."""
     with suppress(OSError, ValueError, LookupError):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        found = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")
+        sources = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")
         declares = re.compile(rf"""phase\.check\(\s*["']{re.escape(number)}["']""")
-        return next((source for source in found if declares.search(source)), "")
+        return next((source for source in sources if declares.search(source)), "")
     return ""
 
 
@@ -68,5 +68,5 @@ def _lines(words: str) -> Iterable[str]:
 
 def _seconds(settings: Settings, line: str) -> float:
     outer, _, inner = line.partition(".")
-    found = getattr(settings.budgets, outer)
-    return float(getattr(found, inner) if inner else found)
+    budget = getattr(settings.budgets, outer)
+    return float(getattr(budget, inner) if inner else budget)

@@ -42,23 +42,23 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
                 yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
-def _spoiled(one: Reply) -> Iterator[tuple[str, Reply]]:
-    found = list(one.rows)
-    yield "no output", replace(one, text="")
-    yield "other output", replace(one, text="something else")
-    yield "none at all", replace(one, rows=())
-    if found:
-        yield "a row fewer", replace(one, rows=tuple(found[:-1]))
-        yield "a row more", replace(one, rows=(*found, dict.fromkeys(found[0])))
+def _spoiled(reply: Reply) -> Iterator[tuple[str, Reply]]:
+    rows = list(reply.rows)
+    yield "no output", replace(reply, text="")
+    yield "other output", replace(reply, text="something else")
+    yield "none at all", replace(reply, rows=())
+    if rows:
+        yield "a row fewer", replace(reply, rows=tuple(rows[:-1]))
+        yield "a row more", replace(reply, rows=(*rows, dict.fromkeys(rows[0])))
     else:
-        yield "one where none is expected", replace(one, rows=({"unexpected": "row"},))
-    if one.status is not None:
-        yield "another status", replace(one, status=one.status + 1)
-    for number, row in enumerate(found[:ROWS]):
+        yield "one where none is expected", replace(reply, rows=({"unexpected": "row"},))
+    if reply.status is not None:
+        yield "another status", replace(reply, status=reply.status + 1)
+    for number, row in enumerate(rows[:ROWS]):
         for column, old in row.items():
             for word, new in (("null", None), ("changed", _changed(old))):
-                rest = (*found[:number], {**row, column: new}, *found[number + 1 :])
-                yield f"{column} {word}", replace(one, rows=rest)
+                rest = (*rows[:number], {**row, column: new}, *rows[number + 1 :])
+                yield f"{column} {word}", replace(reply, rows=rest)
 
 
 def _changed(old: Any) -> Any:

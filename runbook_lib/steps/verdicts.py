@@ -104,7 +104,7 @@ class Verdicts:
     def _maker(self, done: Event) -> str:
         """The record of the chain that holds an event."""
         chain = (self.record, *reversed(self.record.parents))
-        return next(one.name for one in chain if done in one.ledger.events())
+        return next(record.name for record in chain if done in record.ledger.events())
 
     def clean(self, text: str) -> str:
         """``text`` without any secret."""
@@ -125,7 +125,7 @@ class Verdicts:
             replies=[reply.facts() for reply in replies],
         )
         commands = [self.clean(text) for text in sent.commands]
-        told = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
+        details = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
         events = self.record.ledger.events()
         title = run_status.titled(events, sent.number, sent.title)
-        self.display(Card(sent.number, title, outcome, commands, *told, presses.press(events, sent.number)))
+        self.display(Card(sent.number, title, outcome, commands, *details, presses.press(events, sent.number)))

@@ -72,12 +72,12 @@ def cases_of(notebook: str) -> list[Case]:
     """A notebook's cases. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
     every, listed = _written(notebook)
     known = [step.number for step in plan.steps(plan.notebook(notebook))]
-    found = [_case(notebook, {**every, **one}, known) for one in listed]
-    names = [one.name for one in found]
+    cases = [_case(notebook, {**every, **entry}, known) for entry in listed]
+    names = [case.name for case in cases]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"{notebook}: two cases are named {name!r}")
-    return found
+    return cases
 
 
 def undisturbed(notebook: str) -> list[Case]:
@@ -97,26 +97,26 @@ def chosen(names: Sequence[str]) -> list[Case]:
     """
     known = {name: [*undisturbed(name), *cases_of(name)] for name in notebooks()}
     if not names:
-        return [one for listed in known.values() for one in listed]
-    found = [one for name in names for one in _named(name, known)]
-    return [one for place, one in enumerate(found) if one not in found[:place]]
+        return [case for listed in known.values() for case in listed]
+    picked = [case for name in names for case in _named(name, known)]
+    return [case for place, case in enumerate(picked) if case not in picked[:place]]
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
     """A notebook's cases, by its name or its beginning; else every case of that name."""
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
-        return [one for listed in of_notebooks for one in listed]
-    every = [one for listed in known.values() for one in listed]
-    found = [one for one in every if one.name.casefold() == name.casefold()]
-    if not found:
-        choices = [*known, *dict.fromkeys(one.name for one in every)]
+        return [case for listed in of_notebooks for case in listed]
+    every = [case for listed in known.values() for case in listed]
+    cases = [case for case in every if case.name.casefold() == name.casefold()]
+    if not cases:
+        choices = [*known, *dict.fromkeys(case.name for case in every)]
         raise ConfigError(f"no notebook or case {name!r}: {nearest(name, choices)}")
-    return found
+    return cases
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What holds for every case of a notebook, and what each says."""
+    """Read a notebook's case file: the keys that every case has, and each case's own keys."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
     return written.get("every", {}), written["cases"]
 

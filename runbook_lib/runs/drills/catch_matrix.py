@@ -37,20 +37,20 @@ def keep(record: Record, row: Row) -> None:
 def finish(record: Record, seconds: float) -> Event:
     """Draw the page and seal the record, which has passed if every fault was caught and no alarm was false."""
     rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
-    found = counts(row["verdict"] for row in rows)
-    bad = len(rows) - found["caught"]
+    tally = counts(row["verdict"] for row in rows)
+    bad = len(rows) - tally["caught"]
     if rows and not bad:
         record.ledger.append("closed", steps=len(rows))
     pages.save(record.folder / PAGE, pages.page("matrix.html", _view(record, rows, seconds)))
     return run_record.finish(
-        record, ended=f"{bad} not caught" if bad else None, drills=found, seconds=round(seconds, 1)
+        record, ended=f"{bad} not caught" if bad else None, drills=tally, seconds=round(seconds, 1)
     )
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
     """Count each verdict; one that did not occur counts zero."""
-    found = Counter(verdicts)
-    return {word: found[word] for word in VERDICTS}
+    tally = Counter(verdicts)
+    return {word: tally[word] for word in VERDICTS}
 
 
 def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, Any]:

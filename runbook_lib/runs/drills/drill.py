@@ -42,13 +42,13 @@ class Caught:
     case: Case
     record: Record
     step: str | None  # the first step that did not pass or was not reached, None if all passed
-    told: Event | None  # the outcome of the step that noticed, None if none did
+    outcome: Event | None  # the outcome of the step that noticed, None if none did
     seconds: float
 
     @property
     def words(self) -> str:
         """What that step saw, what it complained of, what that is known as, and what it says to do."""
-        return " ".join(str(self.told[key]) for key in WORDS if self.told[key]) if self.told else ""
+        return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
     def good(self) -> bool:
@@ -68,18 +68,17 @@ class Caught:
 
 
 def prepared(notebook: str) -> Record | None:
-    """What a notebook's cases rest on in the rehearsal of this environment: the platform as it is now is kept, and
-    where any of them resumes a clean run, that is made; its record.
+    """Prepare this environment's rehearsal for a notebook's cases; return the clean run that they resume, if any do.
 
-    Nothing is kept that nobody comes back to: whoever uses a database is disconnected while it is copied.
+    A copy of the platform is kept only where a case comes back to it: copying a database disconnects its users.
     """
-    found = cases_of(notebook)
-    if any(one.anew for one in found):
+    cases = cases_of(notebook)
+    if any(case.anew for case in cases):
         _ask(http("person", f"PUT /snapshots/{notebook}-before"))
-    if all(one.anew for one in found):
+    if all(case.anew for case in cases):
         return None
     record = clean(notebook)
-    if any(one.restored for one in found):
+    if any(case.restored for case in cases):
         _ask(http("person", f"PUT /snapshots/{notebook}-after"))
     return record
 
@@ -109,9 +108,9 @@ def drill(case: Case, parent: Record | None) -> Caught:
     ends = history.read(record).outcomes()
     bad = next((event for event in ends.values() if event["outcome"] != "passed"), None)
     missing = [step.number for step in plan.steps(record.notebook) if step.number not in ends]
-    told = ends.get(case.step) if case.passes else bad
+    outcome = ends.get(case.step) if case.passes else bad
     stopped = bad["step"] if bad else next(iter(missing), None)
-    return Caught(case, record, stopped, told, monotonic() - started)
+    return Caught(case, record, stopped, outcome, monotonic() - started)
 
 
 def _begun(case: Case, parent: Record | None) -> Record:
@@ -180,14 +179,14 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Let the step that must notice not wait for what will not come."""
+    """Cut the waits of the step that must notice, for what it waits for will not come."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
 def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
-    """Put the case's fault in force; what cannot be is told in the ledger, and nothing more is run."""
+    """Put the case's fault in force; return false, and say why in the ledger, if that cannot be done."""
     try:
         _break(case, stack)
     except RunbookError as problem:
@@ -209,8 +208,8 @@ def _break(case: Case, stack: ExitStack) -> None:
     stack.callback(become, before)
     for name, content in case.files.items():
         _put(_repository() / name, content)
-    for one in case.requests:
-        _ask(_requested(one))
+    for change in case.requests:
+        _ask(_requested(change))
 
 
 def become(environment: dict[str, str]) -> None:
@@ -236,14 +235,14 @@ def _set_stage(case: Case) -> None:
 
 
 def _gestured(gesture: str | dict[str, Any]) -> str | None:
-    """Let the person do a gesture; what they were refused, which may be what the notebook is to find."""
+    """Let the person do a gesture; return why it was refused, if it was: the refusal may be the fault to notice."""
     [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
     return _answer(http("person", "POST /gestures/{name}", name=name, json=facts)).error
 
 
 @contextmanager
 def _mended(case: Case) -> Iterator[None]:
-    """Whatever the case breaks is whole again afterwards, also when the drill itself fails."""
+    """Mend whatever the case has broken when the block ends, also when the drill itself fails."""
     kept = {name: _kept(_repository() / name) for name in case.files}
     try:
         yield
@@ -253,26 +252,26 @@ def _mended(case: Case) -> Iterator[None]:
             _put(_repository() / name, content)
         if case.fault:
             _ask(http("person", "DELETE /faults/{name}", name=case.fault))
-        for one in case.mend:
-            found = _answer(_requested(one))
-            if found.error and found.status != 404:  # what was not reached was not changed
-                raise ConfigError(f"the drill's {one['request']}: {found.error}")
+        for change in case.mend:
+            reply = _answer(_requested(change))
+            if reply.error and reply.status != 404:  # what was not reached was not changed
+                raise ConfigError(f"the drill's {change['request']}: {reply.error}")
         if case.restored:
             _ask(http("person", f"POST /snapshots/{case.notebook}-after"))
 
 
-def _requested(one: dict[str, Any]) -> Http:
+def _requested(change: dict[str, Any]) -> Http:
     """A change of a stand-in through its own API, as somebody else would make it."""
-    options = {k: v for k, v in one.items() if k not in ("service", "request")}
-    return http(one["service"], one["request"], **options)
+    options = {k: v for k, v in change.items() if k not in ("service", "request")}
+    return http(change["service"], change["request"], **options)
 
 
 def _ask(command: Http) -> Reply:
     """Send a command to a stand-in; a drill that cannot break something is no drill."""
-    found = _answer(command)
-    if found.error:
-        raise ConfigError(f"the drill's {command.method} {command.path}: {found.error}")
-    return found
+    reply = _answer(command)
+    if reply.error:
+        raise ConfigError(f"the drill's {command.method} {command.path}: {reply.error}")
+    return reply
 
 
 def _answer(command: Http) -> Reply:

@@ -57,7 +57,7 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
                     row = _heard(pipe, work, lanes)
                     if row:
                         yield row
-        yield from (_broken(one, "no process was left to run it") for one in work.rest())
+        yield from (_broken(case, "no process was left to run it") for case in work.rest())
     finally:
         for pipe, process in lanes.items():
             pipe.close()
@@ -77,7 +77,7 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """What is left to do, by notebook, in the order it is written; and which lane is at what."""
+    """Hold the cases that no lane has begun, by notebook and in written order, and the case that each lane is at."""
 
     def __init__(self, chosen: Sequence[Case]) -> None:
         self.left: dict[str, list[Case]] = {}
@@ -88,7 +88,7 @@ class _Work:
     def next(self, lane: Connection) -> Case | None:
         """Return a case of the notebook that the lane has up, else of the one with most left to do per lane."""
         before = self.done(lane)
-        busy = [one.notebook for one in self.at.values()]
+        busy = [case.notebook for case in self.at.values()]
         here = before.notebook if before and self.left[before.notebook] else None
         notebook = here or max(self.left, key=lambda name: sum(map(_length, self.left[name])) / (1 + busy.count(name)))
         if not self.left[notebook]:
@@ -102,11 +102,11 @@ class _Work:
 
     def rest(self) -> list[Case]:
         """Return the cases that no lane has begun."""
-        return [one for listed in self.left.values() for one in listed]
+        return [case for listed in self.left.values() for case in listed]
 
 
 def _length(case: Case) -> int:
-    """How long a drill takes, more or less: how many steps it goes through."""
+    """Estimate how long a drill takes by the number of steps it goes through."""
     order = [step.number for step in plan.steps(plan.notebook(case.notebook))]
     return order.index(case.step) + 1 if case.step and not case.passes else len(order)
 
@@ -157,7 +157,7 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """A rehearsal in the starting state of a notebook, in this environment, and what its drills rest on."""
+    """Start a rehearsal in a notebook's starting state; yield the clean run that its drills resume, if any do."""
     with _brought_up(notebook):
         yield drill.prepared(notebook)
 
@@ -180,16 +180,16 @@ def _row(case: Case, parent: Record | None) -> Row:
         caught = drill.drill(case, parent)
     except RunbookError as problem:  # what could not be broken was not noticed by anybody
         return _broken(case, f"not drilled: {problem}", monotonic() - started)
-    told = caught.told or {}
+    outcome = caught.outcome or {}
     return Row(
         case.notebook,
         case.name,
         case.step,
-        caught.step or (case.step if case.passes and told else ""),
+        caught.step or (case.step if case.passes and outcome else ""),
         caught.verdict,
         case.says,
         caught.words,
-        str(told.get("fix") or caught.words.partition(" Fix: ")[2]),
+        str(outcome.get("fix") or caught.words.partition(" Fix: ")[2]),
         round(caught.seconds, 2),
         str(caught.record.folder),
     )

@@ -137,7 +137,7 @@ class StepButton:
             self.handle.update(self if again else self._card(False))
 
     def _typed(self) -> None:
-        """Follow what is typed, and the end of its time."""
+        """Enable the button while what was typed arms it, and show the field's note."""
         if self.field and not self._busy:
             self.button.disabled = not self.field.counts
             self.say(self.field.note)

@@ -49,14 +49,14 @@ class Card:
         return part("card", self, self._advice(), [_view(reply) for reply in self.replies])
 
     def _advice(self) -> list[tuple[str, str]]:
-        found = []
+        advice = []
         if self.complaint:
-            found.append(("found", self.complaint))
+            advice.append(("found", self.complaint))
         if self.symptom:
-            found += [("cause", self.symptom.cause), ("mend", self.symptom.fix)]
+            advice += [("cause", self.symptom.cause), ("mend", self.symptom.fix)]
         if self.fix and self.outcome != "passed":
-            found.append(("fix", self.fix))
-        return found
+            advice.append(("fix", self.fix))
+        return advice
 
     def _tables(self) -> list[str]:
         return [text for text in map(_lines_of, self.replies) if text]
@@ -171,8 +171,8 @@ def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
     return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 
-def _cell(found: Any) -> str:
-    shown = "" if found is None else str(found)
+def _cell(value: Any) -> str:
+    shown = "" if value is None else str(value)
     return shown if len(shown) <= 120 else shown[:119] + "…"
 
 

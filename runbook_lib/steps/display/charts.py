@@ -114,9 +114,9 @@ def freshness(beats: pd.DataFrame) -> Figure:
     figure, axes = _axes("Seconds since the last heartbeat", "", times=False)
     if _empty(axes, beats, "no deployment"):
         return figure
-    told = beats.assign(stale=_numbers(beats["seconds_stale"]), limit=_numbers(beats["limit_seconds"]).fillna(0))
-    told["share"] = (told["stale"] / told["limit"]).where(told["stale"] >= 0).fillna(float("inf"))
-    shown = told.sort_values("share", ascending=False).head(MOST_BARS).iloc[::-1]
+    ages = beats.assign(stale=_numbers(beats["seconds_stale"]), limit=_numbers(beats["limit_seconds"]).fillna(0))
+    ages["share"] = (ages["stale"] / ages["limit"]).where(ages["stale"] >= 0).fillna(float("inf"))
+    shown = ages.sort_values("share", ascending=False).head(MOST_BARS).iloc[::-1]
     places = list(range(len(shown)))
     late = (~shown["stale"].between(0, shown["limit"])).tolist()
     axes.barh(places, shown["stale"].fillna(shown["limit"]), color=[RED if bad else BLUE for bad in late], height=0.6)
@@ -125,8 +125,8 @@ def freshness(beats: pd.DataFrame) -> Figure:
         why = "" if not bad else ", in the future" if stale < 0 else ", late"
         words = "never" if pd.isna(stale) else f"{stale:.0f} of {limit:.0f} s{why}"
         axes.annotate(words, (limit if pd.isna(stale) else max(stale, limit), place), **_BESIDE)
-    axes.set_yticks(places, [str(one)[:8] for one in shown["id"]])
-    more = len(told) - len(shown)
+    axes.set_yticks(places, [str(deployment)[:8] for deployment in shown["id"]])
+    more = len(ages) - len(shown)
     axes.set_xlabel("seconds" + (f"; {more} fresher ones are not shown" if more else ""))
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.3)
@@ -220,14 +220,14 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
 
 def _numbers(values: pd.Series) -> pd.Series:
     """Values as finite numbers; null where one is none, such as NaN or infinity: a chart must not fall over one."""
-    found = pd.to_numeric(values, errors="coerce").astype(float)
-    return found.where(found.abs() < float("inf"))
+    numbers = pd.to_numeric(values, errors="coerce").astype(float)
+    return numbers.where(numbers.abs() < float("inf"))
 
 
 def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
     """How many values are there and are no numbers, or lie under the lowest that can be."""
-    found = _numbers(values)
-    return int((values.notna() & found.isna()).sum() + (found < lowest).sum())
+    numbers = _numbers(values)
+    return int((values.notna() & numbers.isna()).sum() + (numbers < lowest).sum())
 
 
 def _times(values: pd.Series) -> pd.Series:
@@ -248,10 +248,10 @@ def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colo
 def _crowd(axes: Axes, times: pd.Series, values: pd.Series, colour: str, label: str) -> None:
     """Draw points that are too many to be told apart as the lowest, middle and highest of each stretch of time."""
     stretch = (times.max() - times.min()) / STRETCHES
-    told = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
+    spread = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
     words = f"{len(times)} {label}, lowest to highest"
-    axes.fill_between(told.index, told["min"], told["max"], step="post", color=colour, alpha=0.3, label=words)
-    axes.step(told.index, told["median"], where="post", color=colour, linewidth=1.0)
+    axes.fill_between(spread.index, spread["min"], spread["max"], step="post", color=colour, alpha=0.3, label=words)
+    axes.step(spread.index, spread["median"], where="post", color=colour, linewidth=1.0)
 
 
 def _threshold(axes: Axes, at: float, label: str, colour: str = RED) -> None:

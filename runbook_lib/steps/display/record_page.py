@@ -33,13 +33,13 @@ def view(record: Record) -> Block:
     """Everything the page shows. Raise `RecordError` if the ledger cannot be read at all."""
     opened, events, seal = record.opened(), record.ledger.events(), record.sealed()
     blocks = list(_without_empty(_blocks(record, _steps(events))))
-    found = verify.judged(record.folder, signing.signers_of(record.folder))
-    problems = list(found.problems or verify.unjudged(found)) if seal else []
+    judgement = verify.judged(record.folder, signing.signers_of(record.folder))
+    problems = list(judgement.problems or verify.unjudged(judgement)) if seal else []
     return {
         "title": f"{opened['phase']} on {opened['profile']}",
         "outcome": seal["outcome"] if seal else "not sealed",
         "problems": problems,
-        "sound": "" if problems or not seal else verify.praise(found),
+        "sound": "" if problems or not seal else verify.praise(judgement),
         "facts": list(_facts(record, opened, events, seal)),
         "steps": [block for block in blocks if block["kind"] == "step"],
         "blocks": blocks,
@@ -90,20 +90,20 @@ def _endings(seal: Event) -> Iterator[tuple[str, str]]:
 
 def _steps(events: Sequence[Event]) -> dict[str, Block]:
     """Each step's block, in the order they were first sent; the newest outcome counts, earlier ones are told."""
-    found: dict[str, Block] = {}
+    blocks: dict[str, Block] = {}
     for event in events:
         number = str(event.get("step"))
         if event["event"] == "sending":
-            found[number] = {**_sent(event), "earlier": _ended_before(found.get(number))}
+            blocks[number] = {**_sent(event), "earlier": _ended_before(blocks.get(number))}
         elif event["event"] == "outcome":
-            before = found.get(number) or {**_sent({**event, "commands": []}), "earlier": []}
-            found[number] = {**before, **_ended(event, before)}
-        elif event["event"] == "vouched" and number in found:
-            found[number]["by"] = f"{event['by']} vouched at {pages.moment(event['at'])}"
+            before = blocks.get(number) or {**_sent({**event, "commands": []}), "earlier": []}
+            blocks[number] = {**before, **_ended(event, before)}
+        elif event["event"] == "vouched" and number in blocks:
+            blocks[number]["by"] = f"{event['by']} vouched at {pages.moment(event['at'])}"
         elif event["event"] == "vouched":
-            found[number] = {**_sent({**event, "verb": "confirm", "title": event["statement"], "commands": []})}
-            found[number] |= {"earlier": [], "by": f"{event['by']} vouched at {pages.moment(event['at'])}"}
-    return {number: {**block, "lamps": _lamps(events, number)} for number, block in found.items()}
+            blocks[number] = {**_sent({**event, "verb": "confirm", "title": event["statement"], "commands": []})}
+            blocks[number] |= {"earlier": [], "by": f"{event['by']} vouched at {pages.moment(event['at'])}"}
+    return {number: {**block, "lamps": _lamps(events, number)} for number, block in blocks.items()}
 
 
 def _lamps(events: Sequence[Event], number: str) -> list[str]:

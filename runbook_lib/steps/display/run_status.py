@@ -25,9 +25,9 @@ NOT_AGAIN = {
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
     """The bar of a record whose notebook has these steps."""
-    opened, found = record.opened(), history.read(record)
-    ends = found.outcomes()
-    after = following(found, steps)
+    opened, past = record.opened(), history.read(record)
+    ends = past.outcomes()
+    after = following(past, steps)
     return Bar(
         opened["phase"],
         opened["profile"],
@@ -39,13 +39,13 @@ def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
         sum(event["outcome"] == "passed" for event in ends.values()),
         len(steps),
         f"{after.number} {after.title}" if after else "",
-        tuple(found.owed()),
+        tuple(past.owed()),
     )
 
 
-def following(found: History, steps: Sequence[Step]) -> Step | None:
+def following(past: History, steps: Sequence[Step]) -> Step | None:
     """The first step that has not passed in this record."""
-    ends = found.outcomes()
+    ends = past.outcomes()
     return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
 
 
@@ -57,10 +57,10 @@ def _gate(opened: Event) -> str:
     return f"amber, {words}: {'; '.join(opened['amber'])}" if opened.get("amber") else words
 
 
-def card(found: History, number: str, *, busy: bool = False) -> Card | None:
+def card(past: History, number: str, *, busy: bool = False) -> Card | None:
     """The card of a step as its newest events tell it; None if it was never begun. ``busy``: an answer is awaited."""
-    event, pressed = found.outcomes().get(number), presses.press(found.own, number, busy=busy)
-    begun = [e for e in found.own if e.get("step") == number and e["event"] in ("offered", "sending")]
+    event, pressed = past.outcomes().get(number), presses.press(past.own, number, busy=busy)
+    begun = [e for e in past.own if e.get("step") == number and e["event"] in ("offered", "sending")]
     if event is None and not begun:
         return None
     commands = tuple(begun[-1]["commands"]) if begun else ()
@@ -71,9 +71,9 @@ def card(found: History, number: str, *, busy: bool = False) -> Card | None:
         )
     if event.get("recalled"):
         return Card(number, event["title"], "passed", (), taken_over(event), press=pressed)
-    symptom = next((one for one in symptoms.known() if one.name == event.get("symptom")), None)
-    told = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
-    return Card(number, titled(found.own, number, event["title"]), event["outcome"], commands, *told, press=pressed)
+    symptom = next((known for known in symptoms.known() if known.name == event.get("symptom")), None)
+    details = (event.get("seen") or "", event.get("complaint"), event.get("fix"), symptom, event.get("replies", ()))
+    return Card(number, titled(past.own, number, event["title"]), event["outcome"], commands, *details, press=pressed)
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
@@ -88,8 +88,8 @@ def taken_over(done: Event) -> str:
     return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
 
-def summary(phase: str, found: History, steps: Sequence[Step]) -> Summary:
+def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
     """One line per step of the notebook."""
-    ends = found.outcomes()
+    ends = past.outcomes()
     lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
-    return Summary(phase, lines, history.taken_over(found))
+    return Summary(phase, lines, history.taken_over(past))
