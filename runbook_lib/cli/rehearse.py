@@ -131,25 +131,32 @@ def fault(name: str | None, off: bool) -> None:
 def drill(names: tuple[str, ...], at_once: int | None) -> None:
     """Inject every known fault, one at a time, and print which step noticed, in which words.
 
-    Each notebook is also run with nothing wrong. Without names, every case. Leaves a sealed record with a page.
+    Each notebook is also run with nothing wrong. "halt" is the matrix of bad answers that halt, console and steps must
+    take for no good news. Without names, every case. Leaves a sealed record with a page.
     """
     import tempfile
     import time
+    from itertools import chain
 
-    from runbook_lib.cli import terminal
+    from runbook_lib.cli import bad_answers, terminal
     from runbook_lib.runs.drills import cases, catch_matrix, parallel
     from runbook_lib.settings import profiles
 
-    chosen, out, started = cases.chosen(names), terminal.console(), time.monotonic()
+    asked = [name for name in names if name != catch_matrix.THE_HALT]
+    chosen = cases.chosen(asked) if asked or not names else []
+    out, started = terminal.console(), time.monotonic()
     at_once = at_once or 2 * (os.cpu_count() or 1)
     record, rows = catch_matrix.begin(profiles.load("rehearsal"), names, at_once), []
     with tempfile.TemporaryDirectory() as folder:
-        for row in parallel.rows(chosen, at_once, Path(folder)):
+        matrix = bad_answers.rows() if len(asked) < len(names) or not names else iter(())
+        for row in chain(parallel.rows(chosen, at_once, Path(folder)), matrix):
             rows.append(row)
             catch_matrix.keep(record, row)
             terminal.drilled(out, row)
     seconds = time.monotonic() - started
     seal = catch_matrix.finish(record, seconds)
     terminal.matrix(out, rows, seconds)
+    if cells := [row for row in rows if row.notebook == catch_matrix.THE_HALT]:
+        out.print(bad_answers.false_good_news(cells), highlight=False)
     out.print(f"page   {record.folder / catch_matrix.PAGE}\nseal   {seal['hash']}", highlight=False, soft_wrap=True)
     sys.exit(0 if seal["outcome"] == "passed" else 1)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 TRIES = 3  # times a command is sent while a service refuses it for now
+SHORTEST = 0.05  # seconds one answer may take at least: a pause may end later than it should
 SPACING = 0.3  # seconds between two of them, unless the service names more
 
 
@@ -56,7 +57,7 @@ class Services:
         while True:
             tries -= 1
             try:
-                reply = self._send(command, until - time.monotonic(), read_only=True)
+                reply = self._send(command, max(SHORTEST, until - time.monotonic()), read_only=True)
             except ServiceError:
                 if not isinstance(command, Http | Sql) or not self._again(SPACING, tries, until):
                     raise
@@ -99,7 +100,7 @@ class Services:
         until = time.monotonic() + (within or self.settings.budgets.answer)
         while True:
             tries -= 1
-            reply = self._send(command, until - time.monotonic(), read_only=False)
+            reply = self._send(command, max(SHORTEST, until - time.monotonic()), read_only=False)
             # What stands for several commands may have been carried out in part; a person who declines means it.
             refused = reply.refused_for_now and isinstance(command, Http) and command.service != "person"
             if not (refused and self._again(max(SPACING, reply.again), tries, until)):

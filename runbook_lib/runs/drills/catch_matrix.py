@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 PAGE = "matrix.html"
+THE_HALT = "halt"  # in the place of a notebook: the cells of bad answers, each named by who was asked
 VERDICTS = ("caught", "missed", "false alarm")
 
 
@@ -69,7 +70,8 @@ def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, An
 
 def _notebook(name: str, rows: Sequence[Event]) -> dict[str, Any]:
     """A notebook's rows in the order of its steps, each with the title of the step expected."""
-    titles = {step.number: step.title for step in plan.steps(plan.notebook(name))}
+    drilled = {row["expected"]: row["says"] for row in rows}  # who is asked, where there is no notebook
+    titles = drilled if name == THE_HALT else {s.number: s.title for s in plan.steps(plan.notebook(name))}
     order = ["", *titles]
     inside = sorted(rows, key=lambda row: (order.index(row["expected"]), row["fault"]))
     return {
