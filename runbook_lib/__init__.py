@@ -50,6 +50,7 @@ PUBLIC = {
     "checklist.deployments": (
         "band",
         "boot_lines",
+        "each_machine",
         "machine_gone",
         "machine_id",
         "machine_of",
@@ -64,6 +65,8 @@ PUBLIC = {
         "fills_have_rows",
         "gaps",
         "most_lost",
+        "position_questions",
+        "positions_agree",
         "spending_confirmed",
         "unusual_costs",
         "window",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.machines import is_gone, is_machine, machines_of
+from runbook_lib.checklist.web_app import in_production
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
@@ -41,7 +42,7 @@ def machine_of(deployment: str) -> Expectation:
         mine = machines_of(machines.rows, deployment)
         if len(mine) != 1:
             return Finding(f"{len(mine)} machines", f"expected exactly 1 machine of {deployment}, found {len(mine)}")
-        pinned = str({row.get("key"): row.get("value") for row in variables.rows}.get(IMAGE_VARIABLE))
+        pinned = str(in_production(variables).get(IMAGE_VARIABLE, {}).get("value"))  # not a preview's
         digest = str((mine[0].get("image_ref") or {}).get("digest"))
         seen = f"{mine[0]['id']} {mine[0].get('state')} {digest[:19]}…"
         if mine[0].get("state") != "started":
@@ -51,6 +52,18 @@ def machine_of(deployment: str) -> Expectation:
         return Finding(seen)
 
     return over_all("exactly one started machine, on the pinned image", test)
+
+
+def each_machine(live: Reply) -> Expectation:
+    """As `machine_of`, for every deployment of ``live`` (``id``, ``status``) that is not booting just now."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]
+        findings = [machine_of(deployment).judge(replies) for deployment in up]
+        bad = [finding.complaint for finding in findings if finding.complaint]
+        return Finding(f"{len(up)} deployments, a machine each", "; ".join(bad) or None)
+
+    return over_all("exactly one machine for every live deployment", test)
 
 
 def machine_gone(deployment: str) -> Expectation:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 DAY = timedelta(hours=24)
 NOW = "now"  # as Postgres takes it for a time: the moment its transaction began
 CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be on its way, prices are rounded
+NEARLY = 0.1  # share of the key's limit under which it is nearly spent
+KEY_LIFE = timedelta(days=3)  # a key that expires sooner stops every decision before somebody has made another
 LEAST = 0.50  # US dollars they may always differ by
 
 
@@ -171,13 +173,24 @@ def spending_confirmed() -> Expectation:
                 "", f"amounts that cannot be: ${live:.2f} live of ${total:.2f} in all, OpenRouter ${used:.2f}"
             )
         seen = f"OpenRouter ${used:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
-        if not live - _leeway(live) <= used <= total + _leeway(total):
-            return Finding(seen, f"{seen}: they disagree")
-        return Finding(
-            seen, "the key has no limit at OpenRouter" if venue_answers.number(key.get("limit")) is None else None
-        )
+        agree = live - _leeway(live) <= used <= total + _leeway(total)
+        bad = [None if agree else f"{seen}: they disagree", _short_lived(key)]
+        return Finding(seen, "; ".join(filter(None, bad)) or None)
 
     return over_all("spending as OpenRouter counts it", test)
+
+
+def _short_lived(key: Mapping[str, Any]) -> str | None:
+    """Why the key will soon refuse, or has nothing that would ever stop it."""
+    limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
+    if limit is None:
+        return "the key has no limit at OpenRouter"
+    if left is not None and left < NEARLY * limit:
+        return f"the key is nearly spent: ${left:.2f} of ${limit:.2f} are left"
+    expires = key.get("expires_at")
+    if expires and datetime.fromisoformat(str(expires).replace("Z", "+00:00")) < datetime.now(UTC) + KEY_LIFE:
+        return f"the key expires at {expires}"
+    return None
 
 
 def _leeway(amount: float) -> float:
@@ -206,9 +219,39 @@ def agents_known(live: Reply) -> Expectation:
     return over_all("the venue knows every live agent", test)
 
 
+def position_questions(live: Reply) -> list[Http]:
+    """What the venue says each wallet holds that a live deployment trades with."""
+    return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
+
+
+def positions_agree(live: Reply) -> Expectation:
+    """Every wallet holds what ``agent_state`` says, unless one of its orders is on its way.
+
+    Replies: rows ``wallet``, ``positions``, ``moving``, then those of `position_questions`. Deployments that share a
+    wallet hold what is in it together, so such a wallet is compared by nobody: that it is shared is a complaint.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        states, *held = replies
+        bad = []
+        for wallet, there in zip(_wallets(live), held, strict=True):
+            here = [row for row in states.rows if row.get("wallet") == wallet]
+            if len(here) != 1:
+                bad.append(f"{wallet}: expected one deployment with a state, found {len(here)}")
+            elif not here[0].get("moving"):
+                bad += [f"{wallet} {e}" for e in venue_answers.differing_sizes(_first(there), here[0].get("positions"))]
+        return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
+
+    return over_all("every wallet as agent_state says", test)
+
+
 def fill_questions(live: Reply) -> list[Http]:
     """The fills of every wallet that a live deployment trades with."""
-    return [info("userFills", user=wallet) for wallet in dict.fromkeys(wallet for wallet, _ in _pairs(live))]
+    return [info("userFills", user=wallet) for wallet in _wallets(live)]
+
+
+def _wallets(live: Reply) -> list[str]:
+    return list(dict.fromkeys(wallet for wallet, _ in _pairs(live)))
 
 
 def _pairs(live: Reply) -> list[tuple[str, str]]:

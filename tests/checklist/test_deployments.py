@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from runbook_lib.checklist.deployments import (
     band,
     boot_lines,
+    each_machine,
     machine_gone,
     machine_id,
     machine_of,
@@ -20,7 +21,7 @@ from runbook_lib.commands.expectations import Expectation, judge
 from runbook_lib.errors import ConfigError
 
 DIGEST = "sha256:" + "a" * 64
-PINNED = Reply(({"key": "FLY_LIVE_RUNNER_IMAGE", "value": f"registry.fly.io/app@{DIGEST}"},))
+PINNED = Reply(({"key": "FLY_LIVE_RUNNER_IMAGE", "target": ["production"], "value": f"registry.fly.io/app@{DIGEST}"},))
 OURS = "7eff8d84-e69a-43a3-9302-1851bc1eae35"
 
 
@@ -117,3 +118,13 @@ def test_what_a_tick_costs_is_known_by_model() -> None:
     assert band("anthropic/claude-Haiku-4.5") == (0.01, 0.10)
     with pytest.raises(ConfigError, match="no usual cost is known for model 'gpt'"):
         band("gpt")
+
+
+def test_every_live_deployment_that_is_not_booting_needs_its_machine_and_a_previews_image_counts_for_nothing():
+    preview = {"key": "FLY_LIVE_RUNNER_IMAGE", "target": ["preview"], "value": "registry.fly.io/app@sha256:00"}
+    variables = Reply((*PINNED.rows, preview))
+    live = Reply(({"id": OURS, "status": "running"}, {"id": "d9", "status": "provisioning"}))
+    assert each_machine(live).judge([Reply((machine(),)), variables]).complaint is None
+
+    live = Reply(({"id": OURS, "status": "running"}, {"id": "d9", "status": "paused"}))
+    assert "machine of d9, found 0" in each_machine(live).judge([Reply((machine(),)), variables]).complaint

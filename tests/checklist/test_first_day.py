@@ -111,3 +111,34 @@ def test_spending_below_zero_is_complained_of():
     for live, total, used in ((-0.1, 1, 0), (1, 0.9, 1), (0.1, 0.1, -0.1)):
         rows, key = answer({"live_usd": live, "all_usd": total}), answer({"usage_monthly": used, "limit": 10})
         assert "cannot be" in judged(first_day.spending_confirmed(), rows, key).complaint
+
+
+def held(size):
+    return answer({"assetPositions": [{"position": {"coin": "SOL", "szi": size}}]})
+
+
+def test_a_wallet_that_holds_what_agent_state_does_not_know_is_named_unless_an_order_is_on_its_way():
+    live = answer(LIVE.rows[0])
+    state = {"wallet": "0xw1", "positions": [{"symbol": "SOL", "sizeBase": 0.5}], "moving": False}
+    assert [question.json["user"] for question in first_day.position_questions(live)] == ["0xw1"]
+
+    agree = first_day.positions_agree(live)
+    assert judged(agree, answer(state), held("0.5")).complaint is None
+    assert "0xw1 SOL: 0.7 at the venue, 0.5 in agent_state" in judged(agree, answer(state), held("0.7")).complaint
+    assert judged(agree, answer({**state, "moving": True}), held("0.7")).complaint is None
+    assert "found 0" in judged(agree, answer(), held("0.5")).complaint
+    assert "found 2" in judged(agree, answer(state, state), held("0.5")).complaint
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ({"limit_remaining": 5}, "nearly spent: $5.00 of $100.00"),
+        ({"expires_at": "2026-01-01T00:00:00Z"}, "expires at 2026-01-01"),
+        ({"limit_remaining": 50, "expires_at": "2099-01-01T00:00:00Z"}, None),
+    ],
+)
+def test_a_key_that_will_soon_refuse_is_told_before_it_does(key, says):
+    data = {"usage_monthly": 10, "limit": 100, "limit_remaining": 90, "expires_at": None, **key}
+    complaint = judged(first_day.spending_confirmed(), answer({"live_usd": 10, "all_usd": 10}), answer(data)).complaint
+    assert complaint is None if says is None else says in complaint
