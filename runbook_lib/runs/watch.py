@@ -292,7 +292,7 @@ class Watch:
                     self.say(event)
 
     def _line(self, until: datetime, seconds: float, words: Mapping[str, list[str]]) -> None:
-        facts = {"quiet": len(words["quiet"]), "alarm": words["alarm"], "unknown": words["unknown"]}
+        facts = {"quiet": len(words["quiet"]), "alarms": words["alarm"], "unknown": words["unknown"]}
         since = self.seen.isoformat()
         self._note("round", **{"from": since}, until=until.isoformat(), seconds=seconds, **facts)
         self.seen = until
