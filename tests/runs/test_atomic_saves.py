@@ -50,7 +50,7 @@ def test_bytes_are_saved_too_and_what_cannot_be_written_is_said(tmp_path):
         file.write(b"\x00\x01")
     assert (tmp_path / "data").read_bytes() == b"\x00\x01"
     with (
-        pytest.raises(RecordError, match="cannot write"),
+        pytest.raises(RecordError, match="cannot be written"),
         files.atomic_writing(str(tmp_path / "nowhere" / "data")) as file,
     ):
         file.write("x")
