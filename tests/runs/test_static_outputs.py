@@ -65,7 +65,7 @@ def test_failures_vouchings_and_what_was_sent_without_an_answer_are_told(phase):
     assert "found: n: expected 2, found 1" in text(rewritten(phase)[2])
     check(phase, "1b")
     phase.confirm("1c", "a backup exists")
-    offered(phase).typed.value = "AL"
+    offered(phase).field.box.value = "AL"
     offered(phase).button.click()
     cells = rewritten(phase)
     assert "1b  passed" in text(cells[2]) and "vouched by AL" in text(cells[3])
