@@ -17,7 +17,7 @@ import pytest
 
 from runbook_lib.commands.command import http, sql
 from runbook_lib.commands.expectations import value
-from runbook_lib.errors import RunbookError, ServiceError, StepRefused
+from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services import write_lock as module
 from runbook_lib.services import writing_session
 from runbook_lib.services.services import Services
@@ -206,7 +206,7 @@ def test_no_change_is_made_after_somebody_else_has_the_lock(chosen, running, tab
             first.database.writing = session
 
             def changes(first=first):
-                with contextlib.suppress(RunbookError):
+                with contextlib.suppress(ServiceError):
                     while not first.change(change).error:
                         pass
 
