@@ -47,15 +47,14 @@ PUBLIC = {
         "month_to_date",
     ),
     "agentic_trading.contract_proof": ("contract_kept", "named_columns", "spoken_words", "words_proven"),
-    "checklist.deployments": (
-        "band",
-        "boot_lines",
+    "checklist.deployment_machines": (
         "each_machine",
         "machine_gone",
         "machine_id",
         "machine_of",
     ),
-    "checklist.boot_diagnosis": ("known_cause", "machines_named", "written_down"),
+    "checklist.tick_costs": ("band", "unusual_costs"),
+    "checklist.boot_diagnosis": ("boot_lines", "known_cause", "machines_named", "written_down"),
     "steps.run_facts": ("began", "recorded", "rests_on", "told"),
     "checklist.first_day": (
         "agent_questions",
@@ -68,7 +67,6 @@ PUBLIC = {
         "position_questions",
         "positions_agree",
         "spending_confirmed",
-        "unusual_costs",
         "window",
     ),
     "checklist.follow_up": ("guard_plan", "guard_projection", "holds_up", "outages", "wait_advice"),
@@ -95,7 +93,7 @@ PUBLIC = {
         "wallet_of",
     ),
     "checklist.safety_nets": ("guard_tripped", "machine_down"),
-    "checklist.rotation": (
+    "checklist.rotation_places": (
         "changed",
         "cron_key",
         "held",
@@ -106,7 +104,7 @@ PUBLIC = {
         "reset",
         "stage",
     ),
-    "checklist.rotation_proof": (
+    "checklist.rotation_machines": (
         "answered",
         "arrived",
         "as_noted",

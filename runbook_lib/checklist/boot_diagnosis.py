@@ -70,6 +70,23 @@ def machines_named(deployment: Reply) -> Expectation:
     return over_each("machines of the deployment", test)
 
 
+def boot_lines(*lines: str) -> Expectation:
+    """The log's messages contain these texts, in this order."""
+
+    def test(reply: Reply) -> Finding:
+        messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
+        place = 0
+        for line in lines:
+            while place < len(messages) and line not in messages[place]:
+                place += 1
+            if place == len(messages):
+                last = messages[-1] if messages else "no line at all"
+                return Finding("", f"{line!r} did not come, or not in order; the last line is {last!r}")
+        return Finding(f"{len(lines)} lines in order")
+
+    return over_each("boot lines in order", test)
+
+
 def known_cause(deployment: Reply) -> Expectation:
     """The newest decisive line is a known symptom, or a later line is; else all are shown, and it is unknown.
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
-from runbook_lib.checklist.deployments import BANDS
 from runbook_lib.checklist.wallet import agent_known, info
 from runbook_lib.commands.command import Http, Reply, Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
@@ -123,29 +122,6 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
         """,
         kind=kind,
         slack=slack,
-        since=since,
-        until=until,
-    )
-
-
-def unusual_costs(since: str, until: str) -> Sql:
-    """Ticks of live deployments that have no price, or one outside their model's usual band (checklist, phase 4)."""
-    return sql(
-        """
-        select case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'
-                    when b.key is null then 'no usual cost is known for this model'
-                    else concat('usual are $', b.value ->> 0, ' to $', b.value ->> 1) end as why,
-               ds.cost_usd, ds.tick_at as at, m.model, ds.deployment_id
-        from public.decision_snapshots ds join public.deployments d on d.id = ds.deployment_id
-        join public.skill_versions sv on sv.skill_id = d.skill_id and sv.version = d.skill_version
-        cross join lateral (select sv.payload #>> '{model}' as model) m
-        left join jsonb_each(%(bands)s) b on strpos(lower(m.model), b.key) > 0
-        where d.broker_kind = 'hyperliquid-mainnet' and ds.tick_at between %(since)s and %(until)s
-          and (ds.prompt_tokens = 0) is not true and (coalesce(ds.cost_usd, 0) = 0 or b.key is null
-            or ds.cost_usd not between (b.value ->> 0)::numeric and (b.value ->> 1)::numeric)
-        order by ds.tick_at desc
-        """,
-        bands={word: list(costs) for word, costs in BANDS.items()},
         since=since,
         until=until,
     )

@@ -18,9 +18,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import deployments, runner_commands, venue_books
+from runbook_lib.agentic_trading import deployment_health, runner_commands, venue_books
 from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
-from runbook_lib.checklist.deployments import machine_gone
+from runbook_lib.checklist.deployment_machines import machine_gone
 from runbook_lib.checklist.safety_nets import machine_down
 from runbook_lib.checklist.wallet import flat, fresh_wallet
 from runbook_lib.commands.command import Command, Http, http, sql
@@ -247,7 +247,7 @@ def _of_sql(stage: Stage) -> Iterator[Row]:
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
-    overview = deployments.every_deployment(1.0)
+    overview = deployment_health.every_deployment(1.0)
     for what, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
         for kind in OF_SQL:
             with _broken(stage, statement, kind):

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runbook_lib.agentic_trading import runner_commands
-from runbook_lib.agentic_trading.deployments import STATUSES, has_ended, is_live, worries
+from runbook_lib.agentic_trading.deployment_health import STATUSES, has_ended, is_live, worries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

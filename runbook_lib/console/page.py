@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runbook_lib.agentic_trading.deployments import LEVELS, channel
+from runbook_lib.agentic_trading.deployment_health import LEVELS, channel
 from runbook_lib.agentic_trading.runner_commands import GESTURES, Target
-from runbook_lib.console import charts, halt_button, markup, sent_commands
+from runbook_lib.console import halt_button, markup, overview_charts, sent_commands
 from runbook_lib.console.background import Tasks, aside
 from runbook_lib.console.markup import EVERY
 from runbook_lib.console.overview import Overview, Reader
@@ -87,7 +87,9 @@ class Page:
     def _make(self) -> None:
         self._bar, self._watchdog, self._presses, self._table, self._log = (_html() for _ in range(5))
         self._halted, self._ringing, self._about, self._armed = (_html() for _ in range(4))
-        self._figures = [widgets.HTML(layout=widgets.Layout(flex="1 1 420px", min_width="0")) for _ in charts.DRAWN]
+        self._figures = [
+            widgets.HTML(layout=widgets.Layout(flex="1 1 420px", min_width="0")) for _ in overview_charts.DRAWN
+        ]
         self._filter = widgets.Text(description="Filter", placeholder="id, Skill, broker", **_labelled("98%"))
         self._picker = widgets.SelectMultiple(description="Deployments", rows=7, **_labelled("98%"))
         self._level = widgets.Dropdown(
@@ -193,11 +195,11 @@ class Page:
     async def _draw(self) -> None:
         """Draw each chart in turn; each is made on the loop, for pyplot has no threads, and painted beside it."""
         while True:
-            for shown, chart in zip(self._figures, charts.DRAWN, strict=True):
+            for shown, chart in zip(self._figures, overview_charts.DRAWN, strict=True):
                 if self.overview is not None and not self.trouble:
                     at, drawn = datetime.now(UTC), chart(self.overview)
-                    data = await aside(partial(charts.png, drawn))
-                    shown.value = markup.figure(data, charts.words(drawn), CHARTS, at)
+                    data = await aside(partial(overview_charts.png, drawn))
+                    shown.value = markup.figure(data, overview_charts.words(drawn), CHARTS, at)
                 await asyncio.sleep(LEAST)
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import history, plan, run_record
 from runbook_lib.runs import jupyterlab, static_outputs
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def standing_of(record: Record) -> Iterator[str]:
     """Where an unfinished run stands, and how to go on."""
     steps, story = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
-    following = run_status.following(story, steps)
+    following = run_progress.following(story, steps)
     after = f"; next is {following.number} {following.title}" if following else ""
     yield f"{passed} of {len(steps)} steps passed{after}"
     for number in story.owed():

@@ -11,7 +11,7 @@ from nbformat.v4 import new_output
 
 from runbook_lib.engine.notebook import merge_streams, read, redacted, write
 from runbook_lib.records import history, plan
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 
 if TYPE_CHECKING:
     from runbook_lib.records.ledger import Record
@@ -37,12 +37,12 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
             continue
         cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data", {}))]
         if index in numbers:
-            cards = (run_status.card(story, number) for number in numbers[index])
+            cards = (run_progress.card(story, number) for number in numbers[index])
             cell.outputs = [_output(card) for card in cards if card]
         elif OPENING in cell.source and story.own:
-            cell.outputs = [_output(run_status.bar(record, steps, production=production))]
+            cell.outputs = [_output(run_progress.bar(record, steps, production=production))]
         elif CLOSING in cell.source and story.closed():
-            cell.outputs = [_output(run_status.summary(record.opened()["phase"], story, steps))]
+            cell.outputs = [_output(run_progress.summary(record.opened()["phase"], story, steps))]
         if anew:
             cell.execution_count = None
     notebook.metadata.pop("widgets", None)

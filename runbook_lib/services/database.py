@@ -20,10 +20,10 @@ from psycopg.types.json import Jsonb
 
 from runbook_lib.commands.command import Reply, sql
 from runbook_lib.errors import ServiceError, StepRefused
-from runbook_lib.services import writing_session
+from runbook_lib.services import advisory_lock
+from runbook_lib.services.advisory_lock import Holder, WritingSession
 from runbook_lib.services.refusals import REFUSALS, REFUSED
 from runbook_lib.services.variables import expanded
-from runbook_lib.services.writing_session import Holder, WritingSession
 from runbook_lib.settings.profiles import INCOMING, host_of
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ class Database:
         connection, kept = self.connect(), False
         try:
             with self.limited(connection):
-                session = writing_session.take(connection, name, label)
+                session = advisory_lock.take(connection, name, label)
                 if session is None:
-                    return writing_session.holder(connection, name)
+                    return advisory_lock.holder(connection, name)
                 self._refuse_pooled(session)
             kept = True
             return session
@@ -140,14 +140,14 @@ class Database:
 
     def _refuse_pooled(self, session: WritingSession) -> None:
         with contextlib.closing(self.connect()) as second, self.limited(second):
-            if writing_session.pooled(session, second):
-                raise StepRefused(writing_session.POOLED)
+            if advisory_lock.pooled(session, second):
+                raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
         """Whose session holds the advisory lock ``name``; None if nobody's does."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
-                return writing_session.holder(connection, name)
+                return advisory_lock.holder(connection, name)
         except psycopg.Error as error:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
@@ -155,7 +155,7 @@ class Database:
         """End a session of the same role; whether there was one."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
-                return writing_session.end(connection, pid)
+                return advisory_lock.end(connection, pid)
         except psycopg.Error as error:
             raise ServiceError(f"session {pid} cannot be ended: {self._said(error)}") from None
 
@@ -166,7 +166,7 @@ class Database:
                 with self.limited(self.writing.connection):
                     self.writing.prove()
             except (psycopg.Error, OSError):  # a connection that was closed has no line to be limited
-                raise ServiceError(writing_session.LOST) from None
+                raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
         """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
@@ -209,7 +209,7 @@ class Database:
         except psycopg.Error as error:
             if connection.broken or connection.closed or TEMPORARY.match(error.sqlstate or ""):
                 connection.close()
-                words = f"database: {self._said(error)}" if proven else writing_session.LOST
+                words = f"database: {self._said(error)}" if proven else advisory_lock.LOST
                 raise ServiceError(words, sent=keep and proven) from None
             return Reply(error=self._said(error))
         return Reply(tuple(rows))

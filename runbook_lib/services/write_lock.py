@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from runbook_lib.errors import ServiceError, StepRefused
+from runbook_lib.services.advisory_lock import Holder, WritingSession
 from runbook_lib.services.services import Services
-from runbook_lib.services.writing_session import Holder, WritingSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable

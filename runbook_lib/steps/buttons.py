@@ -11,7 +11,7 @@ from runbook_lib.commands.command import Http
 from runbook_lib.records import history
 from runbook_lib.records.ledger import Record
 from runbook_lib.steps import effects
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.arming import ARMED, Word
 from runbook_lib.steps.display.button import StepButton
 from runbook_lib.steps.verdicts import Verdicts
@@ -42,7 +42,7 @@ class Asking:
         apart = Record(self.record.folder)
 
         def now(busy: bool) -> Card:
-            card = run_status.card(history.read(apart), number, busy=busy)
+            card = run_progress.card(history.read(apart), number, busy=busy)
             if card is None:
                 raise AssertionError(f"step {number} was not offered")
             return card

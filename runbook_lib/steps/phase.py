@@ -19,7 +19,7 @@ from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
 from runbook_lib.steps import acts, checks, slowness
 from runbook_lib.steps.acts import Act
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Bar, Card
 from runbook_lib.steps.display.live_card import Stage
 from runbook_lib.steps.verdicts import Sent, Verdicts
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from runbook_lib.records.ledger import Record
-    from runbook_lib.services.writing_session import Holder
+    from runbook_lib.services.advisory_lock import Holder
     from runbook_lib.settings.profiles import Settings
 
 ALWAYS_ALLOWED = ("respond_to_incident", "console")  # notebooks of safety actions
@@ -74,7 +74,7 @@ class Phase:
     def bar(self) -> Bar:
         """Where this run stands; of a headless one, which nobody watches, how it began."""
         steps = self.steps if self.mode == "attended" else ()
-        return run_status.bar(self.record, steps, production=self.settings.kind == "production")
+        return run_progress.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ class Phase:
     def close(self) -> None:
         """End the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
         past = history.read(self.record)
-        summary = run_status.summary(self.name, past, self.steps)
+        summary = run_progress.summary(self.name, past, self.steps)
         self._verdicts.display(summary)
         bad = [f"{number} {outcome}" for number, outcome, _ in summary.lines if outcome != "passed"]
         bad += [f"{number} owes an undo" for number in past.owed()]

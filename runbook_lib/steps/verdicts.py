@@ -11,7 +11,7 @@ from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.expectations import Finding
 from runbook_lib.errors import StepFailed, StepPending, StepUnknown
 from runbook_lib.records import presses
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Card
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ class Verdicts:
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
-            why = run_status.NOT_AGAIN[done["verb"]]
+            why = run_progress.NOT_AGAIN[done["verb"]]
             self.record.ledger.append("outcome", **{**whence, "why": why, **taken})
         press = presses.press(self.record.ledger.events(), number)
-        self.display(Card(number, done["title"], "passed", (), run_status.taken_over(done), press=press))
+        self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
         """The record of the chain that holds an event."""
@@ -127,5 +127,5 @@ class Verdicts:
         commands = [self.clean(text) for text in sent.commands]
         details = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
         events = self.record.ledger.events()
-        title = run_status.titled(events, sent.number, sent.title)
+        title = run_progress.titled(events, sent.number, sent.title)
         self.display(Card(sent.number, title, outcome, commands, *details, presses.press(events, sent.number)))

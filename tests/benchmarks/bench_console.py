@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.console import charts, markup
+from runbook_lib.console import markup, overview_charts
 from runbook_lib.console.overview import Reader
 from runbook_lib.console.page import Page
 from runbook_lib.records import ledger
@@ -147,11 +147,11 @@ async def _drawn(chosen: Settings, folder: Path) -> list[Row]:
     await _until(lambda: console.overview)
     longest, before = [], 0
     for number in range(DRAWINGS):
-        for image, maker in zip(console._figures, charts.DRAWN, strict=True):
+        for image, maker in zip(console._figures, overview_charts.DRAWN, strict=True):
             started = time.perf_counter()
             figure = maker(console.overview)
             longest.append(time.perf_counter() - started)
-            image.value = markup.figure(charts.png(figure), "", 10.0, datetime.now(UTC))
+            image.value = markup.figure(overview_charts.png(figure), "", 10.0, datetime.now(UTC))
         console._paint()
         if number == DRAWINGS // 4:
             before = _resident()

@@ -21,7 +21,8 @@ from typing import Any
 
 import psycopg
 
-from runbook_lib.checklist.first_day import NOW, gaps, unusual_costs
+from runbook_lib.checklist.first_day import NOW, gaps
+from runbook_lib.checklist.tick_costs import unusual_costs
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.records import plan
 from runbook_lib.rehearsal import lifecycle

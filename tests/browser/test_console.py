@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from runbook_lib.records import ledger, plan, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
@@ -208,8 +209,8 @@ def test_a_database_that_was_killed_leaves_nothing_that_looks_alive(page, live):
     page.get_by_text("What is shown below is old").wait_for()
     page.locator(".rb-page .rb-old").first.wait_for()
     assert "STALE" in page.locator(".rb-page .rb-old").first.inner_text()
-    grey = "node => getComputedStyle(node.closest('.rb-picture')).filter"
-    assert "grayscale" in page.locator(age).first.evaluate(grey)
+    grey = re.compile("grayscale")
+    expect(page.locator(".rb-page .rb-picture", has=page.locator("td .rb-age")).first).to_have_css("filter", grey)
     first = counts(page, age)
     eventually(lambda: counts(page, age) > first + 2, "the age of the heartbeat counts on")
     assert not page.locator(".rb-hung").is_visible(), "the kernel answers: it is the database that does not"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.checklist.boot_diagnosis import gathered, known_cause, machines_named, written_down
+from runbook_lib.checklist.boot_diagnosis import boot_lines, gathered, known_cause, machines_named, written_down
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import judge
+from runbook_lib.commands.expectations import Expectation, judge
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 DEPLOYMENT = Reply(({"id": "d1", "machine": "m1", "created_at": "2026-11-22T10:00:00Z"},))
@@ -174,3 +174,37 @@ def test_the_machines_of_a_deployment_are_named_with_how_they_ended() -> None:
     assert seen == "m1 stopped (exit 137), m3 stopped (exit 137)"
     assert judge(machines_named(DEPLOYMENT), [Reply()]).seen == "no machine was made for it"
     assert judge(machines_named(DEPLOYMENT), [Reply(({"id": None, "config": {}},))]).complaint
+
+
+# --- boot lines
+
+
+def complaint(expect: Expectation, *replies: Reply) -> str:
+    return judge(expect, replies).complaint or ""
+
+
+def log(*messages: str) -> Reply:
+    return Reply(tuple({"attributes": {"message": message}} for message in messages))
+
+
+WORDS = st.text("abc ", max_size=4)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(st.lists(WORDS, max_size=2), min_size=5, max_size=5))
+def test_lines_in_order_are_found_whatever_stands_between(wanted: list[str], between: list[list[str]]) -> None:
+    messages = [*between[0]]
+    for line, after in zip(wanted, between[1:], strict=False):
+        messages += [f"[{line}]", *after]
+    assert complaint(boot_lines(*wanted), log(*messages)) == ""
+
+
+@given(st.lists(st.sampled_from("xyz"), unique=True, min_size=2), st.data())
+def test_lines_out_of_order_or_missing_are_named(wanted: list[str], data: Any) -> None:
+    lost = data.draw(st.sampled_from(wanted))
+    found = complaint(boot_lines(*wanted), log(*(line for line in wanted if line != lost)))
+    assert f"{lost!r} did not come" in found
+    assert complaint(boot_lines(*wanted), log(*reversed(wanted))) != ""
+
+
+def test_an_empty_log_says_so() -> None:
+    assert complaint(boot_lines("a"), Reply()) == "'a' did not come, or not in order; the last line is 'no line at all'"

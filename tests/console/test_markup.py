@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runbook_lib.agentic_trading.deployments import worries
+from runbook_lib.agentic_trading.deployment_health import worries
 from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.console import markup
 from runbook_lib.console.markup import Age

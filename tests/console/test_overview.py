@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.agentic_trading.deployments import LEVELS, worries
+from runbook_lib.agentic_trading.deployment_health import LEVELS, worries
 from runbook_lib.commands.command import sql
 from runbook_lib.console.overview import Reader
 from runbook_lib.errors import ServiceError

@@ -7,7 +7,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from runbook_lib.records import ledger, plan, verify
 from runbook_lib.runs import unplanned_cells
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 from tests.core_fixtures import write_notebook
 
 CHECK = "phase = None\n0 and phase.check('1a', 'looks')"
@@ -49,8 +49,8 @@ def test_an_edited_cell_is_written_down_with_its_steps_before_it_runs(record, sh
     seal = ledger.seal(record)
     assert seal["edited"] == ["1a", verify.cell_digest("extra = 2")]
     assert verify.verify(record.folder) == []
-    assert run_status.titled(record.ledger.events(), "1a", "looks") == "looks (its cell was edited)"
-    assert run_status.titled(record.ledger.events(), "1b", "acts") == "acts"
+    assert run_progress.titled(record.ledger.events(), "1a", "looks") == "looks (its cell was edited)"
+    assert run_progress.titled(record.ledger.events(), "1b", "acts") == "acts"
 
 
 def test_a_phase_that_is_opened_again_is_heard_once(record, shell):

@@ -18,11 +18,11 @@ import pytest
 from runbook_lib.commands.command import http, sql
 from runbook_lib.commands.expectations import value
 from runbook_lib.errors import ServiceError, StepRefused
+from runbook_lib.services import advisory_lock
 from runbook_lib.services import write_lock as module
-from runbook_lib.services import writing_session
+from runbook_lib.services.advisory_lock import WritingSession
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
-from runbook_lib.services.writing_session import WritingSession
 from tests.core_fixtures import at, connect, eventually, phase_of
 from tests.structure.imports import Library
 
@@ -237,16 +237,16 @@ def _session(taken):
 
 def test_two_connections_of_a_direct_address_do_not_share_a_session(chosen):
     with Services(chosen).database.connect() as first, Services(chosen).database.connect() as second:
-        session = writing_session.take(first, NAME, "first")
-        assert not writing_session.pooled(session, second)
-        assert writing_session.take(second, NAME, "second") is None
-        assert writing_session.holder(second, NAME).who == "first"
+        session = advisory_lock.take(first, NAME, "first")
+        assert not advisory_lock.pooled(session, second)
+        assert advisory_lock.take(second, NAME, "second") is None
+        assert advisory_lock.holder(second, NAME).who == "first"
 
 
 def test_two_connections_that_share_a_session_are_told(chosen):
     """As a pooler by transaction gives them out: the lock is taken again on the same session, and held by both."""
     with Services(chosen).database.connect() as shared:
-        assert writing_session.pooled(writing_session.take(shared, NAME, "first"), shared)
+        assert advisory_lock.pooled(advisory_lock.take(shared, NAME, "first"), shared)
 
 
 def test_ones_own_dead_session_is_ended_and_told(chosen, running):

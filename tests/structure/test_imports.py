@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import runbook_lib
-from runbook_lib.agentic_trading import deployments, runner_commands
+from runbook_lib.agentic_trading import deployment_health, runner_commands
 from tests.structure import imports
 from tests.structure.imports import Library, PlatformWords
 
@@ -44,7 +44,7 @@ def test_a_command_starts_without_pandas_and_jupyter(module):
 def test_only_the_rooms_of_the_platform_hold_its_words(library):
     migrations = "".join(path.read_text() for path in (ROOT / "runbook_lib" / "rehearsal").rglob("migrations/*.sql"))
     everybodys = {"error"}
-    words = {*deployments.STATUSES, *runner_commands.WORDS} - everybodys
+    words = {*deployment_health.STATUSES, *runner_commands.WORDS} - everybodys
     platform = PlatformWords.of(migrations, words)
     assert {"agent_commands", "skills"} <= platform.tables and {"paused", "clear_halt"} <= platform.words
 

@@ -174,8 +174,3 @@ def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     shown = "" if value is None else str(value)
     return shown if len(shown) <= 120 else shown[:119] + "…"
-
-
-def progress(share: float) -> str:
-    """Draw a bar filled by ``share`` (0 to 1); nothing where there is no end to reach."""
-    return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.steps.display.cards import Bar, Card, progress
+from runbook_lib.steps.display.cards import Bar, Card
+from runbook_lib.steps.display.run_progress import progress
 from runbook_lib.steps.display.ticker import ticking
 
 if TYPE_CHECKING:

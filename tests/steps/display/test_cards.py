@@ -21,7 +21,6 @@ from runbook_lib.steps.display.cards import (
     Sheet,
     Summary,
     looked,
-    progress,
     table,
 )
 from runbook_lib.steps.display.pages import COLOURS, RED
@@ -213,8 +212,3 @@ def test_a_look_shows_its_command_and_how_many_rows_are_left_out() -> None:
 def test_a_sheet_tells_what_there_is_none_of() -> None:
     page = Tags(Sheet(record="r/1", override=None, amber=["a", HOSTILE])._repr_html_())
     assert page.words == f"recordr/1overridenoneambera; {HOSTILE}" and "script" not in page.tags
-
-
-def test_progress_is_drawn_only_towards_an_end() -> None:
-    assert progress(0) == ""
-    assert "width:40%" in progress(0.4) and "width:100%" in progress(1.7)

@@ -32,12 +32,14 @@ HELD = """
     left join pg_stat_activity a on a.pid = l.pid
 """
 # The transaction's number only grows: whoever takes the lock later has a larger one. The keepalives end the session
-# within half a minute when the machine at its other end is gone.
+# within half a minute when the machine at its other end is gone, and the check of the connection ends a statement that
+# still runs for a process that was killed: without it the lock stays as long as the statement takes.
 TAKE = """
     select pg_try_advisory_lock(hashtextextended(%(name)s, 0)) as taken, pg_backend_pid() as pid,
            pg_current_xact_id()::text::bigint as fence,
            set_config('application_name', %(label)s, false), set_config('tcp_keepalives_idle', '15', false),
-           set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false)
+           set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false),
+           (select set_config(name, '500', false) from pg_settings where name = 'client_connection_check_interval')
 """
 
 

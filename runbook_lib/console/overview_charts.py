@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from runbook_lib.agentic_trading.deployments import is_beating
-from runbook_lib.checklist.deployments import band
+from runbook_lib.agentic_trading.deployment_health import is_beating
+from runbook_lib.checklist.tick_costs import band
 from runbook_lib.errors import ConfigError
 from runbook_lib.steps.display import charts
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.checklist import rotation, rotation_proof
+from runbook_lib.checklist import rotation_machines, rotation_places
 from runbook_lib.commands.command import Http, Login, Reply, Series
 from runbook_lib.commands.expectations import judge
 from runbook_lib.errors import ConfigError
@@ -60,7 +60,7 @@ def requests(series: Series) -> list[Http]:
 
 def test_a_secret_is_found_under_every_name_and_in_every_place() -> None:
     machines = Reply((machine("m1", POSTGRES_PASSWORD=DROPPED),))
-    seen = judge(rotation.held(PASSWORD), [FLY, VERCEL, machines]).seen
+    seen = judge(rotation_places.held(PASSWORD), [FLY, VERCEL, machines]).seen
     assert seen == f"Fly: {PASSWORD}; Vercel: {PASSWORD}, POSTGRES_PASSWORD; machines: m1"
 
 
@@ -69,7 +69,7 @@ def test_a_secret_is_found_under_every_name_and_in_every_place() -> None:
     [("SUPABASE_DB_PASSWROD", "is it spelled right"), ("VERCEL_TOKEN", "operator's own"), ("CRON_SECRET", "")],
 )
 def test_a_secret_must_be_held_by_the_platform(secret: str, words: str) -> None:
-    found = complaint(rotation.held(secret), FLY, VERCEL, Reply())
+    found = complaint(rotation_places.held(secret), FLY, VERCEL, Reply())
     assert words in found and bool(words) == bool(found)
 
 
@@ -77,37 +77,37 @@ def test_a_secret_must_be_held_by_the_platform(secret: str, words: str) -> None:
 
 
 def test_only_the_database_password_is_reset() -> None:
-    [sent] = requests(rotation.reset(PASSWORD))
+    [sent] = requests(rotation_places.reset(PASSWORD))
     assert (sent.method, sent.json) == ("PATCH", {"password": "$NEW_SECRET"})
-    assert rotation.reset("OPENROUTER_API_KEY") == Series()
+    assert rotation_places.reset("OPENROUTER_API_KEY") == Series()
 
 
 def test_every_name_is_set_where_it_is_held_and_nowhere_else() -> None:
-    [staged] = requests(rotation.stage(FLY, PASSWORD))
-    [mirrored] = requests(rotation.mirror(VERCEL, PASSWORD))
+    [staged] = requests(rotation_places.stage(FLY, PASSWORD))
+    [mirrored] = requests(rotation_places.mirror(VERCEL, PASSWORD))
     assert staged.json == {"values": {PASSWORD: "$NEW_SECRET"}}
     assert {(one["key"], one["type"], one["value"]) for one in mirrored.json} == {
         (PASSWORD, "sensitive", "$NEW_SECRET"),
         ("POSTGRES_PASSWORD", "encrypted", "$NEW_SECRET"),
     }
-    assert rotation.stage(FLY, "CRON_SECRET") == Series()
-    assert rotation.mirror(Reply(), PASSWORD) == Series()
+    assert rotation_places.stage(FLY, "CRON_SECRET") == Series()
+    assert rotation_places.mirror(Reply(), PASSWORD) == Series()
 
 
 def test_both_sides_of_the_door_are_tried() -> None:
-    assert rotation.logins(PASSWORD) == (Login("NEW_SECRET"), Login(PASSWORD))
+    assert rotation_places.logins(PASSWORD) == (Login("NEW_SECRET"), Login(PASSWORD))
     yes, no = (Reply(({"variable": "V", "accepted": accepted},)) for accepted in (True, False))
-    assert complaint(rotation.let_in(PASSWORD), yes, no) == ""
+    assert complaint(rotation_places.let_in(PASSWORD), yes, no) == ""
     for wrong in ([yes, yes], [no, no], [no, yes], [yes, Reply()]):
-        assert "the old one refused" in complaint(rotation.let_in(PASSWORD), *wrong)
-    assert complaint(rotation.let_in("CRON_SECRET"), yes) == ""
+        assert "the old one refused" in complaint(rotation_places.let_in(PASSWORD), *wrong)
+    assert complaint(rotation_places.let_in("CRON_SECRET"), yes) == ""
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, "CRON_SECRET"])
 def test_a_place_that_was_passed_over_is_named(secret: str) -> None:
     fly = Reply(tuple({**row, "digest": "new"} for row in FLY.rows))
     vercel = Reply(tuple({**row, "updatedAt": 2} for row in VERCEL.rows))
-    expect = rotation.changed(secret, NOTED)
+    expect = rotation_places.changed(secret, NOTED)
     assert complaint(expect, fly, vercel) == ""
     assert f"not changed since this run began: Vercel's {secret}" in complaint(expect, fly, VERCEL)
     assert "gone since this run began: " in complaint(expect, Reply(), Reply())
@@ -122,25 +122,25 @@ STATES = st.sampled_from(["started", "starting", "stopped", "destroyed", "failed
 @given(st.dictionaries(NAMES, STATES, max_size=5), st.data())
 def test_every_machine_that_lacks_the_value_is_updated_once_and_no_other(there: dict[str, str], data: Any) -> None:
     machines = Reply(tuple(machine(name, state) for name, state in there.items()))
-    running = [one.path.split("/")[-2] for one in requests(rotation_proof.restart(FLY, machines, PASSWORD))]
+    running = [one.path.split("/")[-2] for one in requests(rotation_machines.restart(FLY, machines, PASSWORD))]
     assert running == [name for name, state in there.items() if state in ("started", "starting", "replacing")]
 
     right = {name for name in running if data.draw(st.booleans())}
     rows = tuple({"exit_code": 0, "stdout": f"{HASH if name in right else OLD}  -\n"} for name in running)
     answers = (Reply(rows), Reply(text=f"{HASH}  -\n"))
-    updates = requests(rotation_proof.update_lacking(PROFILE, (FLY, machines), answers, PASSWORD))
+    updates = requests(rotation_machines.update_lacking(PROFILE, (FLY, machines), answers, PASSWORD))
     assert {one.path.split("/")[-1] for one in updates} == {n for n, s in there.items() if s != "destroyed"} - right
     assert all(("skip_launch" in one.json) == (one.path.split("/")[-1] not in running) for one in updates)
-    assert judge(rotation_proof.answered(), answers).complaint is None
-    assert (judge(rotation_proof.arrived(), answers).complaint is None) == (right == set(running))
+    assert judge(rotation_machines.answered(), answers).complaint is None
+    assert (judge(rotation_machines.arrived(), answers).complaint is None) == (right == set(running))
 
 
 def test_a_machine_without_a_hash_is_no_answer() -> None:
     here = Reply(text=f"{HASH}  -\n")
     for row in ({"exit_code": 127, "stdout": HASH}, {"exit_code": 0, "stdout": DROPPED}, {"exit_code": 0}):
-        assert complaint(rotation_proof.answered(), Reply((row,)), here) == "1 of 2 gave no hash"
+        assert complaint(rotation_machines.answered(), Reply((row,)), here) == "1 of 2 gave no hash"
     assert (
-        complaint(rotation_proof.arrived(), Reply(({"exit_code": 0, "stdout": ""},)), Reply())
+        complaint(rotation_machines.arrived(), Reply(({"exit_code": 0, "stdout": ""},)), Reply())
         == "1 of 1 machines have the new value"
     )
 
@@ -148,7 +148,7 @@ def test_a_machine_without_a_hash_is_no_answer() -> None:
 def test_an_update_replaces_the_value_and_sends_back_what_it_knows(chosen: profiles.Settings) -> None:
     there = machine("m1", POSTGRES_PASSWORD=DROPPED, CRON_SECRET=DROPPED, FLY_LIVE_RUNNER_APP="app")
     answers = (Reply(({"exit_code": 0, "stdout": OLD},)), Reply(text=HASH))
-    [sent] = requests(rotation_proof.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD))
+    [sent] = requests(rotation_machines.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD))
     assert sent.json["config"]["image"] == "i"
     assert sent.json["config"]["env"] == {
         "DEPLOYMENT_ID": "of m1",
@@ -162,12 +162,12 @@ def test_a_machine_with_a_value_nobody_here_knows_is_not_updated(chosen: profile
     there = machine("m1", SOMEBODY_ELSES_KEY=DROPPED)
     answers = (Reply(({"exit_code": 0, "stdout": OLD},)), Reply(text=HASH))
     with pytest.raises(ConfigError, match="machine m1 was made with values that this run does not know"):
-        rotation_proof.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD)
+        rotation_machines.update_lacking(chosen, (FLY, Reply((there,))), answers, PASSWORD)
 
 
 @pytest.mark.parametrize("name", ["SUPABASE_DB_PASSWORD", "POSTGRES_PASSWORD"])
 def test_a_machine_and_this_one_hash_the_same_value_alike(name: str) -> None:
-    inside, here = rotation_proof.asked(FLY, Reply((machine("m1"),)), PASSWORD)
+    inside, here = rotation_machines.asked(FLY, Reply((machine("m1"),)), PASSWORD)
     [asked] = requests(inside)  # type: ignore[arg-type]
     value, nonce = "S3cret-of.today~", "0b5c"
     body = json.loads(json.dumps(asked.filled(lambda _: nonce).json))
@@ -206,25 +206,28 @@ def up(name: str, status: str, started: str = "10:00:05", reconciled: str = "10:
     ],
 )
 def test_deployments_must_be_as_they_were(rows: tuple[dict[str, Any], ...], words: str) -> None:
-    expect = rotation_proof.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
+    expect = rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
     assert complaint(expect, Reply(rows)).startswith(words)
     assert bool(complaint(expect, Reply(rows))) == bool(words)
 
 
 def test_runners_that_were_not_restarted_need_not_start_again() -> None:
     rows = (up("d1", "running", "09:00:00", "09:59:59"), up("d2", "paused", "09:00:00", "09:59:59"))
-    assert complaint(rotation_proof.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows)) == ""
+    assert complaint(rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows)) == ""
 
 
 def test_each_deployment_gets_a_command_of_its_own() -> None:
-    sent = rotation_proof.snapshot_each(NOTED).commands
+    sent = rotation_machines.snapshot_each(NOTED).commands
     assert [one.values["deployments"] for one in sent] == [["d1"], ["d2"]]  # type: ignore[union-attr]
-    assert len(rotation_proof.snapshots_of(NOTED).commands) == 2
-    assert rotation_proof.snapshot_each(Reply(({"running": {}},))) == Series()
+    assert len(rotation_machines.snapshots_of(NOTED).commands) == 2
+    assert rotation_machines.snapshot_each(Reply(({"running": {}},))) == Series()
 
 
 def test_the_cron_endpoints_are_tried_with_the_old_secret_or_a_wrong_one() -> None:
-    keys = {secret: (rotation.cron_key(secret), rotation.old_cron_key(secret)) for secret in ("CRON_SECRET", PASSWORD)}
+    keys = {
+        secret: (rotation_places.cron_key(secret), rotation_places.old_cron_key(secret))
+        for secret in ("CRON_SECRET", PASSWORD)
+    }
     assert keys == {
         "CRON_SECRET": ("Bearer $NEW_SECRET", "Bearer $CRON_SECRET"),
         PASSWORD: ("Bearer $CRON_SECRET", "Bearer not-the-secret"),

@@ -1,16 +1,12 @@
-"""What the runbook knows of deployments: machines by the id they carry, boot lines in order."""
+"""Machines of a deployment: found by the id they carry, exactly one that runs, or none that is left."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from runbook_lib.checklist.deployments import (
-    band,
-    boot_lines,
+from runbook_lib.checklist.deployment_machines import (
     each_machine,
     machine_gone,
     machine_id,
@@ -34,9 +30,6 @@ def machine(
 
 def complaint(expect: Expectation, *replies: Reply) -> str:
     return judge(expect, replies).complaint or ""
-
-
-# --- machines
 
 
 @pytest.mark.parametrize(
@@ -79,45 +72,6 @@ def test_a_machine_is_found_by_the_id_it_carries_whatever_its_place() -> None:
 def test_only_a_destroyed_machine_is_gone(machines: tuple[dict[str, Any], ...], words: str) -> None:
     found = complaint(machine_gone(OURS), Reply(machines))
     assert words in found and bool(words) == bool(found)
-
-
-# --- boot lines
-
-
-def log(*messages: str) -> Reply:
-    return Reply(tuple({"attributes": {"message": message}} for message in messages))
-
-
-WORDS = st.text("abc ", max_size=4)
-
-
-@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(st.lists(WORDS, max_size=2), min_size=5, max_size=5))
-def test_lines_in_order_are_found_whatever_stands_between(wanted: list[str], between: list[list[str]]) -> None:
-    messages = [*between[0]]
-    for line, after in zip(wanted, between[1:], strict=False):
-        messages += [f"[{line}]", *after]
-    assert complaint(boot_lines(*wanted), log(*messages)) == ""
-
-
-@given(st.lists(st.sampled_from("xyz"), unique=True, min_size=2), st.data())
-def test_lines_out_of_order_or_missing_are_named(wanted: list[str], data: Any) -> None:
-    lost = data.draw(st.sampled_from(wanted))
-    found = complaint(boot_lines(*wanted), log(*(line for line in wanted if line != lost)))
-    assert f"{lost!r} did not come" in found
-    assert complaint(boot_lines(*wanted), log(*reversed(wanted))) != ""
-
-
-def test_an_empty_log_says_so() -> None:
-    assert complaint(boot_lines("a"), Reply()) == "'a' did not come, or not in order; the last line is 'no line at all'"
-
-
-# --- costs
-
-
-def test_what_a_tick_costs_is_known_by_model() -> None:
-    assert band("anthropic/claude-Haiku-4.5") == (0.01, 0.10)
-    with pytest.raises(ConfigError, match="no usual cost is known for model 'gpt'"):
-        band("gpt")
 
 
 def test_every_live_deployment_that_is_not_booting_needs_its_machine_and_a_previews_image_counts_for_nothing():

@@ -6,7 +6,7 @@ import pytest
 
 from runbook_lib.records import history, ledger
 from runbook_lib.records.plan import Step
-from runbook_lib.steps.display import run_status
+from runbook_lib.steps.display import run_progress
 
 STEPS = [Step("1a", "act", "make a", 1), Step("1b", "check", "look", 2)]
 
@@ -43,7 +43,7 @@ OFFERED = ("offered", {"step": "1a", "title": "make a", "commands": ["select 1;"
 
 
 def card(record, **options):
-    return run_status.card(history.read(record), "1a", **options)
+    return run_progress.card(history.read(record), "1a", **options)
 
 
 def test_a_step_that_was_never_begun_has_no_card(made):
@@ -77,14 +77,14 @@ def test_the_symptom_is_told_again_by_its_name(made):
 
 
 def test_the_bar_counts_what_has_passed_and_names_what_comes_next(made):
-    shown = run_status.bar(made(ended("1a", "passed"), ended("1b", "failed")), STEPS, production=False)
+    shown = run_progress.bar(made(ended("1a", "passed"), ended("1b", "failed")), STEPS, production=False)
     assert (shown.done, shown.steps, shown.following) == (1, 2, "1b look")
-    assert run_status.bar(made(ended("1a", "passed"), ended("1b", "passed")), STEPS, production=False).following == ""
+    assert run_progress.bar(made(ended("1a", "passed"), ended("1b", "passed")), STEPS, production=False).following == ""
 
 
 def test_the_bar_says_what_opened_the_gate(made):
     def gate(**facts):
-        return run_status.bar(made(**facts), STEPS, production=False).gate
+        return run_progress.bar(made(**facts), STEPS, production=False).gate
 
     assert gate() == "open"
     assert gate(rests_on={"record": "r/1", "seal": "0" * 64}) == "open, rests on r/1"
@@ -93,14 +93,19 @@ def test_the_bar_says_what_opened_the_gate(made):
 
 
 def test_the_bar_names_undos_that_are_owed(made):
-    shown = run_status.bar(made(("owed", {"step": "3.1b", "command": {}, "text": ""})), STEPS, production=False)
+    shown = run_progress.bar(made(("owed", {"step": "3.1b", "command": {}, "text": ""})), STEPS, production=False)
     assert shown.owed == ("3.1b",)
 
 
 def test_a_summary_has_a_line_for_every_step_of_the_notebook(made):
     found = history.read(made(ended("1a", "passed")))
-    assert repr(run_status.summary("phase_try", found, STEPS)).splitlines() == [
+    assert repr(run_progress.summary("phase_try", found, STEPS)).splitlines() == [
         "phase_try: 1 passed, 1 missing",
         "1a  passed  make a",
         "1b  missing  look",
     ]
+
+
+def test_progress_is_drawn_only_towards_an_end() -> None:
+    assert run_progress.progress(0) == ""
+    assert "width:40%" in run_progress.progress(0.4) and "width:100%" in run_progress.progress(1.7)

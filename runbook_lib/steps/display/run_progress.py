@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.agentic_trading import symptoms
 from runbook_lib.records import history, presses
 from runbook_lib.steps.display.cards import Bar, Card, Summary
+from runbook_lib.steps.display.pages import part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,3 +94,8 @@ def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
     ends = past.outcomes()
     lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
     return Summary(phase, lines, history.taken_over(past))
+
+
+def progress(share: float) -> str:
+    """Draw a bar filled by ``share`` (0 to 1); nothing where there is no end to reach."""
+    return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

@@ -1,4 +1,4 @@
-"""What the runbook knows of deployments: their machines, their boot, what a tick usually costs."""
+"""Judge the machines of deployments at Fly: exactly one that runs, on the pinned image, or none that is left."""
 
 from __future__ import annotations
 
@@ -13,17 +13,7 @@ from runbook_lib.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# US dollars a tick usually costs, by a word of the model's id (checklist, phase 4).
-BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
 IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
-
-
-def band(model: str) -> tuple[float, float]:
-    """The lowest and highest usual cost of a tick, in US dollars. Raise `ConfigError` for a model not measured yet."""
-    for word, costs in BANDS.items():
-        if word in model.lower():
-            return costs
-    raise ConfigError(f"no usual cost is known for model {model!r}: there is one for {', '.join(BANDS)}")
 
 
 def machine_id(machines: Reply, deployment: str) -> str:
@@ -81,20 +71,3 @@ def machine_gone(deployment: str) -> Expectation:
         "no machine of the deployment is left",
         test,
     )
-
-
-def boot_lines(*lines: str) -> Expectation:
-    """The log's messages contain these texts, in this order."""
-
-    def test(reply: Reply) -> Finding:
-        messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
-        place = 0
-        for line in lines:
-            while place < len(messages) and line not in messages[place]:
-                place += 1
-            if place == len(messages):
-                last = messages[-1] if messages else "no line at all"
-                return Finding("", f"{line!r} did not come, or not in order; the last line is {last!r}")
-        return Finding(f"{len(lines)} lines in order")
-
-    return over_each("boot lines in order", test)
