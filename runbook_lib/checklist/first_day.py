@@ -196,7 +196,7 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """What the venue says each wallet holds that a live deployment trades with."""
+    """Ask what each wallet that a live deployment trades with holds in the main book, where runners trade."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
@@ -218,7 +218,7 @@ def positions_agree(live: Reply) -> Expectation:
                 bad += [f"{wallet} {e}" for e in venue_answers.differing_sizes(_first(there), here[0].get("positions"))]
         return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
 
-    return over_all("every wallet as agent_state says", test)
+    return over_all("every wallet in the main book as agent_state says", test)
 
 
 def fill_questions(live: Reply) -> list[Http]:

@@ -167,10 +167,10 @@ def same_positions() -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         bad = venue_answers.differing_sizes(_first(replies[0]), _first(replies[1]).get("positions"))
         held = _first(replies[0]).get("assetPositions")
-        seen = ", ".join(map(venue_answers.held, held)) if isinstance(held, list) and held else "flat"
+        seen = ", ".join(map(venue_answers.held, held)) if isinstance(held, list) and held else "flat in the main book"
         return Finding(seen, "; ".join(bad) or None)
 
-    return over_all("the same positions at the venue and in agent_state", test)
+    return over_all("the same positions in the venue's main book and in agent_state", test)
 
 
 def trails_agree() -> Expectation:

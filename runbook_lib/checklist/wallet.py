@@ -6,16 +6,18 @@ The arithmetic is in ``venue``; here are the commands and the expectations over 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers, venue_books
+from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
 from runbook_lib.steps.run_facts import told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from runbook_lib.steps.phase import Phase
 
@@ -73,91 +75,181 @@ def equity_before(phase: Phase, number: str) -> float:
     return equity
 
 
-def fresh_wallet() -> Expectation:
+# --- every book -----------------------------------------------------------------------------------------------------
+
+
+def state_questions(wallet: str, listed: Reply) -> list[Http]:
+    """Ask which books there are now, and what a wallet holds in spot and in each one that was ``listed``."""
+    return [venue_books.books(), *(venue_books.state(wallet, book) for book in (SPOT, *_perpetual(listed)))]
+
+
+def book_questions(wallet: str, listed: Reply) -> list[Http]:
+    """Ask as `state_questions` does, and which orders rest in each book; those in spot are told with the main one's."""
+    return [*state_questions(wallet, listed), *(venue_books.orders(wallet, book) for book in _perpetual(listed))]
+
+
+def _perpetual(listed: Reply) -> list[str]:
+    return [MAIN, *venue_books.names(listed)]
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the venue told of a wallet: the books there are now, the tokens in spot, and each book of perpetuals."""
+
+    books: Reply
+    spot: Reply
+    states: Mapping[str, Reply]
+    orders: Mapping[str, Reply]
+
+    @classmethod
+    def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Told:
+        """Sort the replies of `book_questions` or, without ``orders``, of `state_questions` by their books."""
+        names, (books, spot, *rest) = _perpetual(listed), replies
+        states, resting = rest[: len(names)], rest[len(names) :]
+        by_book = zip(names if orders else (), resting, strict=True)
+        return cls(books, spot, dict(zip(names, states, strict=True)), dict(by_book))
+
+    @property
+    def words(self) -> str:
+        """The books that were read."""
+        return ", ".join([*self.states, SPOT])
+
+    def held(self, book: str) -> list[Any]:
+        """The positions in a book."""
+        positions = _first(self.states[book]).get("assetPositions")
+        return positions if isinstance(positions, list) else []
+
+    def positions(self, but: Collection[str] = ()) -> list[str]:
+        """Every position of the wallet, ``but`` those in some books, and what it has in spot; in words."""
+        read = [book for book in self.states if book not in but]
+        named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
+        return named + self.tokens()
+
+    def tokens(self) -> list[str]:
+        """What it has in spot that is no money, in words."""
+        there = [row for row in _dicts(_first(self.spot).get("balances")) if row.get("coin") not in venue_books.MONEY]
+        some = [row for row in there if venue_answers.number(row.get("total")) != 0]
+        return [f"{row.get('total')} {row.get('coin')} in spot" for row in some]
+
+    def resting(self, but: Collection[Any] = ()) -> list[str]:
+        """Every order of the wallet, ``but`` those of some cloids, in words."""
+        rows = [(book, row) for book, reply in self.orders.items() for row in _known(reply)]
+        others = [(book, row) for book, row in rows if row.get("cloid") not in but]
+        return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in others]
+
+    def unknown(self) -> str | None:
+        """Why nothing can be said to be absent: an old state, a list of something else, a book that was not read."""
+        if sorted(venue_books.names(self.books)) != sorted(book for book in self.states if book != MAIN):
+            there = ", ".join(venue_books.names(self.books)) or "none but its own"
+            return f"the venue's books are now {there}: these are not the books that were read ({self.words})"
+        balances = _first(self.spot).get("balances")
+        if not isinstance(balances, list) or len(_dicts(balances)) < len(balances):
+            return "the venue's answer has no balances for spot"
+        for book, state in self.states.items():
+            if not isinstance(_first(state).get("assetPositions"), list):
+                return f"the venue's answer has no assetPositions for {book}"
+            if _old(state):
+                return "the venue's answer is not about now"
+        return _partial(*self.orders.values())
+
+
+def _judged(told: _Told, good: str, wrong: str, left: Sequence[str], *others: Reply) -> Finding:
+    """What is left is wrong; where nothing is, ``good`` so far as everything was read."""
+    if left:
+        return Finding("", f"{wrong}: {', '.join(left)}")
+    if unknown := told.unknown() or _partial(*others):
+        return Finding("", unknown, unsure=True)
+    return Finding(f"{good} in {told.words}")
+
+
+def fresh_wallet(listed: Reply) -> Expectation:
     """Nothing is on the wallet but what this run did: no position, order, fill or agent of anybody else's.
 
-    Replies: rows of ``cloid`` and ``agent_address`` that this run made, ``clearinghouseState``, ``frontendOpenOrders``,
-    ``userFills``, ``extraAgents``.
+    Replies: rows of ``cloid`` and ``agent_address`` that this run made, ``userFills``, ``extraAgents``, and those of
+    `book_questions` about the books that were ``listed``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        ours, perp, resting, fills, agents = replies
-        if unreadable := _unreadable(perp, resting, fills, agents):
-            return Finding("", unreadable, unsure=True)
+        ours, fills, agents, *books = replies
+        told = _Told.of(listed, books)
         cloids = {cloid for cloid in ours.column("cloid") if cloid}
         known = {str(address).lower() for address in ours.column("agent_address") if address}
-        strange = [
-            f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows if row.get("cloid") not in cloids
+        # In the main book this run itself may hold something: its runner trades there, and each fill is looked at here.
+        strange = [*told.positions(but=[MAIN] if fills.rows else []), *told.resting(but=cloids)]
+        strange += [
+            f"fill {row.get('tid')} {row.get('coin')}" for row in _known(fills) if row.get("cloid") not in cloids
         ]
-        strange += [f"fill {row.get('tid')} {row.get('coin')}" for row in fills.rows if row.get("cloid") not in cloids]
         strange += [
             f"agent {row.get('name')} {row.get('address')}"
-            for row in agents.rows
+            for row in _known(agents)
             if str(row.get("address")).lower() not in known
         ]
-        held = _first(perp).get("assetPositions")
-        if not isinstance(held, list) or (held and not fills.rows):
-            strange.append(f"positions: {held}")
-        return Finding("nothing of anybody else's", f"not a fresh wallet: {', '.join(strange)}" if strange else None)
+        return _judged(told, "nothing of anybody else's", "not a fresh wallet", strange, fills, agents)
 
-    return over_all("a fresh wallet", test)
+    return over_all("a fresh wallet in every book", test)
 
 
-def holds_at_most(usd: float) -> Expectation:
-    """The positions of the wallet are worth at most ``usd`` together. Reply: ``clearinghouseState``."""
+def holds_at_most(usd: float, listed: Reply) -> Expectation:
+    """The positions of the wallet, in all books, are worth at most ``usd`` together. Replies: of `state_questions`."""
 
-    def test(reply: Reply) -> Finding:
-        held = _first(reply).get("assetPositions")
-        values = [
-            venue_answers.number(venue_answers.inner(position, "position").get("positionValue"))
-            for position in _dicts(held)
-        ]
-        worth = venue_answers.total(values)
-        if not isinstance(held, list) or worth is None:
-            return Finding("", f"expected assetPositions with their value, found {held}")
+    def test(replies: Sequence[Reply]) -> Finding:
+        told = _Told.of(listed, replies, orders=False)
+        held = [position for book in told.states for position in told.held(book)]
+        worth = venue_answers.total([_worth(position) for position in held])
+        if worth is None:
+            return Finding("", f"expected positions with their value, found {held}")
         seen = f"positions worth ${worth:.2f}"
         if worth < 0:
             return Finding(seen, f"{seen}: a value below zero cannot be")
-        return Finding(seen, None if worth <= usd else f"{seen}, at most ${usd:g} for an experiment")
+        if worth > usd:
+            return Finding(seen, f"{seen}, at most ${usd:g} for an experiment")
+        # Of what is held in spot the venue tells no value.
+        return _judged(told, seen, "of unknown worth", told.tokens())
 
-    return over_each(f"positions worth at most ${usd:g}", test)
+    return over_all(f"positions worth at most ${usd:g} in all books", test)
+
+
+def _worth(position: Any) -> float | None:
+    inside = venue_answers.inner(position, "position") if isinstance(position, dict) else {}
+    return venue_answers.number(inside.get("positionValue"))
+
+
+def flat(listed: Reply) -> Expectation:
+    """No position and no resting order in any book that was ``listed``. Replies: those of `book_questions`."""
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        told = _Told.of(listed, replies)
+        return _judged(told, "flat", "not flat", [*told.positions(), *told.resting()])
+
+    return over_all("no position and no resting order in any book", test)
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
-def flat() -> Expectation:
-    """No position in the main book, and no order that rests there or in spot; builders' books are not read.
-
-    Replies: ``clearinghouseState``, ``frontendOpenOrders``.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        perp, resting = replies
-        held = _first(perp).get("assetPositions")
-        if not isinstance(held, list):
-            return Finding("", "the venue's answer has no assetPositions")
-        if unreadable := _unreadable(perp, resting):
-            return Finding("", unreadable, unsure=True)
-        left = [f"position {venue_answers.held(position)}" for position in held]
-        left += [f"order {row.get('oid')} {row.get('coin')}" for row in resting.rows]
-        return Finding("flat in the main book", f"not flat: {', '.join(left)}" if left else None)
-
-    return over_all("no position and no resting order in the main book", test)
+def _old(state: Reply) -> bool:
+    """Whether a state is not about now, by its own time."""
+    moment = venue_answers.number(_first(state).get("time"))
+    return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
 
-def _unreadable(perp: Reply, *listed: Reply) -> str | None:
-    """Why nothing can be said to be absent: an old state, a list of something else, or one that is cut off."""
-    moment = venue_answers.number(_first(perp).get("time"))
-    if perp.at and (moment is None or abs(perp.at - moment / 1000) > STALE):
-        return "the venue's answer is not about now"
+def _known(reply: Reply) -> list[Mapping[str, Any]]:
+    """The rows of a list that are orders, fills or agents."""
+    return [row for row in reply.rows if not row.keys().isdisjoint(("coin", "oid", "tid", "address"))]
+
+
+def _partial(*listed: Reply) -> str | None:
+    """Why lists prove no absence: one holds something else, or is cut off."""
     for reply in listed:
-        if any(row.keys().isdisjoint(("coin", "oid", "tid", "address")) for row in reply.rows):
+        if len(_known(reply)) < len(reply.rows):
             return "the venue's list holds something that is none of its rows"
         if not venue_books.complete(reply.rows):
             return f"the venue lists the newest {len(reply.rows)}, and there may be more"
     return None
+
+
+# --- agents ---------------------------------------------------------------------------------------------------------
 
 
 def approval_of(typed: Any) -> Expectation:

@@ -19,10 +19,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import deployment_health, runner_commands, venue_books
-from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
+from runbook_lib.agentic_trading.venue_books import SPOT
 from runbook_lib.checklist.deployment_machines import machine_gone
 from runbook_lib.checklist.safety_nets import machine_down
-from runbook_lib.checklist.wallet import flat, fresh_wallet
+from runbook_lib.checklist.wallet import book_questions, flat, fresh_wallet
 from runbook_lib.commands.command import Command, Http, http, sql
 from runbook_lib.commands.expectations import Expectation, no_rows
 from runbook_lib.console.overview import Reader
@@ -325,16 +325,17 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 def _claims(stage: Stage) -> list[Claim]:
     """What steps say of machines, of the wallet, and of lists that ought to be empty; none of it is so."""
     wallet, settings = stage.wallet, stage.settings
-    listed = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
-    perp, orders = venue_books.state(wallet, MAIN), venue_books.orders(wallet, MAIN)
+    machines = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
+    listed = stage.services.look(venue_books.books())
+    books = tuple(book_questions(wallet, listed))
     fills, agents = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
     ours = sql("select null as cloid, null as agent_address where false")  # what this run did there: nothing
     made = [
-        Claim("machine gone", (listed,), machine_gone(stage.deployment), MACHINES),
-        Claim("machine down", (listed,), machine_down(stage.deployment), MACHINES),
-        *(Claim(f"flat, {kind}", (perp, orders), flat(), _venue(kind)) for kind in FLAT_RESTS_ON),
+        Claim("machine gone", (machines,), machine_gone(stage.deployment), MACHINES),
+        Claim("machine down", (machines,), machine_down(stage.deployment), MACHINES),
+        *(Claim(f"flat, {kind}", books, flat(listed), _venue(kind)) for kind in FLAT_RESTS_ON),
         *(
-            Claim(f"fresh wallet, {kind}", (ours, perp, orders, fills, agents), fresh_wallet(), _venue(kind))
+            Claim(f"fresh wallet, {kind}", (ours, fills, agents, *books), fresh_wallet(listed), _venue(kind))
             for kind in (*FLAT_RESTS_ON, "userFills", "extraAgents")
         ),
     ]

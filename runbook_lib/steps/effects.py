@@ -131,7 +131,7 @@ class Following:
         if not isinstance(held, list):  # an answer without positions is not an answer that there are none
             self.write(Lamp("venue", None, note="cannot be read: the answer tells of no positions"))
             return
-        self.write(_seen("venue", ", ".join(map(venue_answers.held, held)) or "flat"))
+        self.write(_seen("venue", ", ".join(map(venue_answers.held, held)) or "flat in the main book"))
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:

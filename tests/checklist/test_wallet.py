@@ -9,11 +9,13 @@ from runbook_lib.checklist.wallet import (
     agent_gone,
     agent_known,
     approval_of,
+    book_questions,
     flat,
     fresh_wallet,
     funded,
     holds_at_most,
     info,
+    state_questions,
     wallet_of,
 )
 from runbook_lib.commands.command import Reply
@@ -37,6 +39,16 @@ def replies(*bodies):
 
 def complaint(expect, *bodies):
     return expect.judge(replies(*bodies)).complaint
+
+
+BOOKS = [{"value": None}, {"name": "xyz"}]
+LISTED = replies(BOOKS)[0]
+DUST = {"balances": [{"coin": "HYPE", "total": "0.5"}]}
+
+
+def in_books(main=PERP, *, builders=PERP, spot=NO_SPOT, orders=(), theirs=(), now=BOOKS):
+    """What the venue answers to `book_questions`."""
+    return [now, spot, main, builders, list(orders), list(theirs)]
 
 
 def test_a_question_to_the_venue_changes_nothing():
@@ -89,44 +101,81 @@ NAMED = {"name": "seyra-1", "address": AGENT}
 OURS = [{"cloid": "0x1", "agent_address": AGENT}]
 
 
-def test_a_wallet_is_fresh_but_for_what_this_run_did():
-    held = {**PERP, "assetPositions": [{"position": {"coin": "BTC"}}]}
+HELD = {**PERP, "assetPositions": [{"position": {"coin": "BTC", "szi": "-0.0002", "positionValue": "14.2"}}]}
+GOLD = {**PERP, "assetPositions": [{"position": {"coin": "xyz:GOLD", "szi": "0.01", "positionValue": "40.0"}}]}
+STRANGE = [{"coin": "xyz:GOLD", "oid": 9}]
 
-    assert complaint(fresh_wallet(), [], PERP, [], [], []) is None
-    assert complaint(fresh_wallet(), OURS, held, [RESTING], [FILL], [NAMED]) is None
+
+def test_every_book_is_asked_for_the_wallet_and_which_books_there_are():
+    asked = [question.json for question in book_questions(MASTER, LISTED)]
+
+    assert asked == [
+        {"type": "perpDexs"},
+        {"type": "spotClearinghouseState", "user": MASTER},
+        {"type": "clearinghouseState", "user": MASTER},
+        {"type": "clearinghouseState", "user": MASTER, "dex": "xyz"},
+        {"type": "frontendOpenOrders", "user": MASTER},
+        {"type": "frontendOpenOrders", "user": MASTER, "dex": "xyz"},
+    ]
+    assert [question.json for question in state_questions(MASTER, LISTED)] == asked[:4]
+
+
+def test_a_wallet_is_fresh_but_for_what_this_run_did():
+    fresh = fresh_wallet(LISTED)
+
+    assert complaint(fresh, [], [], [], *in_books()) is None
+    assert complaint(fresh, OURS, [FILL], [NAMED], *in_books(HELD, orders=[RESTING])) is None
 
 
 @pytest.mark.parametrize(
     ("bodies", "words"),
     [
-        ([[], PERP, [RESTING], [], []], "order 7"),
-        ([[], PERP, [], [FILL], []], "fill 5"),
-        ([[], PERP, [], [], [NAMED]], "agent seyra-1"),
-        ([[], {**PERP, "assetPositions": [{"position": {}}]}, [], [], []], "positions"),
-        ([[], {}, [], [], []], "positions"),
-        ([OURS, PERP, [{**RESTING, "cloid": None}], [], []], "order 7"),
+        ([[], [], [], *in_books(orders=[RESTING])], "order 7 BTC in main"),
+        ([[], [], [], *in_books(theirs=STRANGE)], "order 9 xyz:GOLD in xyz"),
+        ([[], [FILL], [], *in_books()], "fill 5"),
+        ([[], [], [NAMED], *in_books()], "agent seyra-1"),
+        ([[], [], [], *in_books(HELD)], "position -0.0002 BTC in main"),
+        ([OURS, [FILL], [], *in_books(builders=GOLD)], "position 0.01 xyz:GOLD in xyz"),
+        ([OURS, [FILL], [], *in_books(spot=DUST)], "0.5 HYPE in spot"),
+        ([[], [], [], *in_books({})], "no assetPositions"),
+        ([OURS, [], [], *in_books(orders=[{**RESTING, "cloid": None}])], "order 7"),
     ],
 )
 def test_whatever_somebody_else_did_is_named(bodies, words):
-    assert words in complaint(fresh_wallet(), *bodies)
+    assert words in complaint(fresh_wallet(LISTED), *bodies)
 
 
-def test_flat_means_no_position_and_no_resting_order():
-    held = {"assetPositions": [{"position": {"coin": "BTC", "szi": "-0.0002"}}]}
+def test_flat_means_no_position_and_no_resting_order_in_any_book_and_names_the_books():
+    assert flat(LISTED).judge(replies(*in_books())).seen == "flat in main, xyz, spot"
+    assert complaint(flat(LISTED), *in_books(spot=UNIFIED)) is None  # money is not held
+    assert complaint(flat(LISTED), *in_books(HELD)) == "not flat: position -0.0002 BTC in main"
+    assert complaint(flat(LISTED), *in_books(builders=GOLD)) == "not flat: position 0.01 xyz:GOLD in xyz"
+    assert complaint(flat(LISTED), *in_books(spot=DUST)) == "not flat: 0.5 HYPE in spot"
+    assert complaint(flat(LISTED), *in_books(orders=[RESTING])) == "not flat: order 7 BTC in main"
+    assert complaint(flat(LISTED), *in_books(theirs=STRANGE)) == "not flat: order 9 xyz:GOLD in xyz"
+    for bad in (in_books({}), in_books(builders={}), in_books(spot={}), in_books(spot={"balances": ["?"]})):
+        assert flat(LISTED).judge(replies(*bad)).unsure
 
-    assert complaint(flat(), PERP, []) is None
-    assert "position -0.0002 BTC" in complaint(flat(), held, [])
-    assert "order 7 BTC" in complaint(flat(), PERP, [RESTING])
-    assert complaint(flat(), {}, [])
+
+@pytest.mark.parametrize("now", [[*BOOKS, {"name": "flx"}], [{"value": None}], []])
+def test_a_book_that_was_not_read_leaves_all_of_it_unknown(now):
+    finding = flat(LISTED).judge(replies(*in_books(now=now)))
+    assert "not the books that were read" in finding.complaint
+    assert (finding.unsure, finding.seen) == (True, "")  # nothing good is told beside it
+    assert fresh_wallet(LISTED).judge(replies([], [], [], *in_books(now=now))).unsure
+    assert holds_at_most(25, LISTED).judge(replies(*in_books(now=now)[:4])).unsure
 
 
-def test_an_experiment_needs_a_tiny_position():
-    held = {"assetPositions": [{"position": {"coin": "BTC", "positionValue": "14.2"}}]}
+def test_an_experiment_needs_tiny_positions_in_all_books_together():
+    def at_most(usd, **books):
+        return complaint(holds_at_most(usd, LISTED), *in_books(**books)[:4])
 
-    assert complaint(holds_at_most(25), held) is None
-    assert "$14.20, at most $10" in complaint(holds_at_most(10), held)
-    assert complaint(holds_at_most(25), {"assetPositions": [{"position": {}}]})
-    assert complaint(holds_at_most(25), {})
+    assert at_most(25, main=HELD) is None
+    assert "$14.20, at most $10" in at_most(10, main=HELD)
+    assert "$54.20, at most $25" in at_most(25, main=HELD, builders=GOLD)
+    assert "0.5 HYPE in spot" in at_most(25, spot=DUST)
+    assert at_most(25, main={"assetPositions": [{"position": {}}]})
+    assert at_most(25, builders={})
 
 
 # --- agents
@@ -177,10 +226,10 @@ def test_what_the_window_shows_is_compared_with_the_row():
     ("expect", "bodies"),
     [
         (funded(100), ['"default"', PERP, NO_SPOT]),
-        (fresh_wallet(), [OURS, PERP, [RESTING], [FILL], [NAMED]]),
-        (fresh_wallet(), [[], PERP, [], [], []]),
-        (flat(), [PERP, []]),
-        (holds_at_most(25), [PERP]),
+        (fresh_wallet(LISTED), [OURS, [FILL], [NAMED], *in_books(orders=[RESTING])]),
+        (fresh_wallet(LISTED), [[], [], [], *in_books()]),
+        (flat(LISTED), in_books()),
+        (holds_at_most(25, LISTED), in_books()[:4]),
         (agent_known(AGENT, MASTER), [[listed(AGENT)], ROLE]),
         (agent_gone(AGENT, OTHER, MASTER), [[listed(OTHER)], {"role": "missing"}, ROLE]),
         (approval_of(None), [[PENDING]]),
@@ -198,17 +247,29 @@ def received(body, at=1_800_000_000.0):
     return Reply(tuple(body) if isinstance(body, list) else (body,), 200, at=at)
 
 
-@pytest.mark.parametrize("time", [1_799_999_400_000, None, "yesterday"])
-def test_an_account_of_another_time_is_not_flat_now_and_not_fresh(time):
-    perp = received({"time": time, "assetPositions": []})
-    for found in (flat().judge([perp, received([])]), fresh_wallet().judge([received([]), perp, *[received([])] * 3])):
-        assert (found.complaint, found.unsure) == ("the venue's answer is not about now", True)
+NOW = 1_800_000_000_000
+STATE = {"time": NOW, "assetPositions": []}
+
+
+def heard(**bodies):
+    """Received answers to `book_questions`."""
+    return [received(body) for body in in_books(**{"main": STATE, "builders": STATE} | bodies)]
+
+
+@pytest.mark.parametrize("time", [NOW - 600_000, None, "yesterday"])
+@pytest.mark.parametrize("book", ["main", "builders"])
+def test_an_account_of_another_time_is_not_flat_now_and_not_fresh(time, book):
+    old = heard(**{book: {"time": time, "assetPositions": []}})
+    nothing = [received([])] * 3
+    judged = [flat(LISTED).judge(old), fresh_wallet(LISTED).judge([*nothing, *old])]
+    judged.append(holds_at_most(25, LISTED).judge(old[:4]))
+    for finding in judged:
+        assert (finding.complaint, finding.unsure) == ("the venue's answer is not about now", True)
 
 
 def test_a_list_of_something_else_and_one_that_is_cut_off_prove_no_absence():
-    perp = received({"time": 1_800_000_000_000, "assetPositions": []})
-    assert flat().judge([perp, received([])]).complaint is None
-    assert "none of its rows" in flat().judge([perp, received([{"error": "timed out"}])]).complaint
+    assert flat(LISTED).judge(heard()).complaint is None
+    assert "none of its rows" in flat(LISTED).judge(heard(theirs=[{"error": "timed out"}])).complaint
     fills = received([{"coin": "BTC", "tid": number, "cloid": "0x1"} for number in range(2000)])
     ours = received([{"cloid": "0x1", "agent_address": None}])
-    assert "there may be more" in fresh_wallet().judge([ours, perp, received([]), fills, received([])]).complaint
+    assert "there may be more" in fresh_wallet(LISTED).judge([ours, fills, received([]), *heard()]).complaint

@@ -93,7 +93,7 @@ def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
         platform.buy(deployment)
         [(coin, size)] = platform.positions(deployment).items()
         assert told("snapshot") == ([True] * 4, f"{size} {coin}")
-        assert told("flatten") == ([True] * 4, "flat")
+        assert told("flatten") == ([True] * 4, "flat in the main book")
         platform.close()
 
 

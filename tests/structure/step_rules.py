@@ -18,6 +18,7 @@ CODE_CELLS = 30  # in a notebook; guidance
 LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2c"): (18, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
+    ("phase_1_paper", "1.8h"): (16, "one statement: the halt, the start after it, the heartbeat after that"),
     ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
     ("phase_3_dry_runs", "3.0a"): (17, "one statement: deployment, Skill, agent, and who shares the wallet"),
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
@@ -32,7 +33,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_0_platform_prep": (46, "five sections of the checklist, each short"),
     "phase_1_paper": (52, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
-    "phase_3_dry_runs": (56, "four dry runs, each a bracket of looks around its changes"),
+    "phase_3_dry_runs": (57, "four dry runs, each a bracket of looks around its changes"),
     "phase_4_first_day": (54, "the upgrade, then one cell for each alarm and each chart"),
 }
 
