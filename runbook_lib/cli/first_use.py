@@ -108,7 +108,9 @@ class Environment:
         return subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
     def _uv(self, *arguments: str) -> bool:
-        return self._installed(str(self.uv), "pip", "install", "--quiet", "--python", self.python, *arguments)
+        install = (str(self.uv), "pip", "install", "--quiet", "--python", self.python)
+        # Any index may have the file: the lock's hash decides whether it is the right one, not who serves it.
+        return self._installed(*install, "--index-strategy", "unsafe-best-match", *arguments)
 
     def _pip(self, *arguments: str) -> bool:
         if not (self.venv / "bin" / "pip").exists():

@@ -376,12 +376,20 @@ phase.act("1a", "insert slowly", insert_slowly)
 """
 
 
-def test_killed_between_sending_and_outcome_is_unknown_until_it_is_settled(chosen, tmp_path, table, count, processes):
+RUNS = "select 1 from pg_stat_activity where state = 'active' and query like %s and pid <> pg_backend_pid()"
+
+
+def test_killed_between_sending_and_outcome_is_unknown_until_it_is_settled(
+    chosen, tmp_path, table, count, processes, running
+):
     phase = phase_of(chosen, tmp_path, "act 1a")
     command = [sys.executable, "-c", KILLED, str(phase.record.folder), table]
     processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     eventually(lambda: events(phase, "sending"), "the act was announced")
-    processes[0].send_signal(signal.SIGKILL)
+    with connect(running) as looking:
+        sleeps = f"insert into public.{table} %pg_sleep%"
+        eventually(lambda: looking.execute(RUNS, [sleeps]).fetchone(), "the server works on it")
+    processes[0].send_signal(signal.SIGKILL)  # the session ends with its process, though its statement would go on
     processes[0].wait()
     assert history.read(phase.record).outcomes()["1a"]["outcome"] == "unknown"
     assert run_record.finish(phase.record, ended="cut off")["outcome"] == "unknown"
