@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from runbook_lib.rehearsal.exchange.mainnet_client import NOTHING, mainnet_client
 from runbook_lib.settings import profiles
+from tests.core_fixtures import NOBODY
 
 APP = "agentic-live-runner"
 OPERATOR_KEY = "HYPERLIQUID_OPERATOR_KEY"
@@ -62,7 +63,9 @@ class Platform:
         headers = {"authorization": f"Bearer {self.running.environment[token]}"} if token else {}
         address = self.running.addresses[service]
         params = {"teamId": "team_rehearsal"} if service == "vercel" else {}
-        return httpx.Client(base_url=address, headers=headers, params=params, timeout=timeout, trust_env=False)
+        return httpx.Client(
+            base_url=address, headers=headers, params=params, timeout=timeout, trust_env=False, verify=NOBODY
+        )
 
     def close(self):
         for opened in (self.database, self.person, self.fly, self.vercel, self.venue):

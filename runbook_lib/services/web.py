@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import re
+import ssl
 import time
 import zlib
 from dataclasses import dataclass, field
@@ -135,7 +137,9 @@ class Web:
             headers = {"Accept-Encoding": "gzip, deflate"}
             headers |= {"Authorization": value} if (value := self._credential(service)) else {}
             # A vendor may be reached through a proxy, and a company's own authority vouch for it; a stand-in never.
-            self._clients[name] = httpx.Client(base_url=service.url, headers=headers, trust_env=_outside(service.url))
+            self._clients[name] = httpx.Client(
+                base_url=service.url, headers=headers, trust_env=_outside(service.url), verify=_trusted(service.url)
+            )
         return self._clients[name]
 
     def _credential(self, service: Service) -> str | None:
@@ -153,6 +157,17 @@ def _outside(url: str) -> bool:
     return not is_loopback(urlsplit(url).hostname or "")
 
 
+def _trusted(url: str) -> ssl.SSLContext:
+    """Choose whose word counts for the identity of an address: nobody's where nothing is encrypted."""
+    return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Read the certificate authorities once a process, as that takes 40 ms: ``SSL_CERT_FILE``'s, else certifi's."""
+    return httpx.create_ssl_context()
+
+
 def authorization(service: Service) -> str:
     """The header that lets us in, with the variable's name in place of the token."""
     if service.token is None:
@@ -165,7 +180,8 @@ def authorization(service: Service) -> str:
 def ping(url: str, within: float) -> None:
     """Call an address whose answer tells nothing but that it was called; raise `ServiceError` if it did not take it."""
     try:
-        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, timeout=within, trust_env=_outside(url)))
+        options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
+        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
     except (httpx.HTTPError, TimeoutError) as error:
         raise ServiceError(f"{host_of(url)}: {_words(error)}") from None
     if not answer.is_success:

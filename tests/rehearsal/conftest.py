@@ -13,6 +13,7 @@ import pytest
 
 from runbook_lib.rehearsal import platform_repository
 from runbook_lib.rehearsal.lifecycle import Running, rehearse
+from tests.core_fixtures import NOBODY
 
 Found = TypeVar("Found")
 
@@ -60,7 +61,7 @@ def client(running: Running, service: str, token: str | None = None) -> httpx.Cl
     headers = {"authorization": f"Bearer {running.environment[token]}"} if token else {}
     params = {"teamId": "team_rehearsal"} if service.startswith("vercel") else {}
     return httpx.Client(
-        base_url=running.addresses[service], headers=headers, params=params, timeout=30, trust_env=False
+        base_url=running.addresses[service], headers=headers, params=params, timeout=30, trust_env=False, verify=NOBODY
     )
 
 

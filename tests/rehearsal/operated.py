@@ -17,6 +17,7 @@ from runbook_lib.rehearsal.exchange import hyperliquid_api
 from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 from runbook_lib.rehearsal.world import http_server
+from tests.core_fixtures import NOBODY
 from tests.rehearsal.conftest import eventually, fault
 
 FIVE = (
@@ -51,7 +52,7 @@ class Operated:
         self.app = f"runner-{uuid.uuid4().hex[:8]}"
         token = running.environment["FLY_API_TOKEN"]
         self.api = httpx.Client(
-            base_url=running.addresses["fly"], headers={"Authorization": f"Bearer {token}"}, timeout=30
+            base_url=running.addresses["fly"], headers={"Authorization": f"Bearer {token}"}, timeout=30, verify=NOBODY
         )
         self.database = psycopg.connect(
             running.addresses["database"],
@@ -168,7 +169,7 @@ class Operated:
         return self.api.get(f"/v1/apps/{self.app}/machines/{machine}").json()["state"]
 
     def console(self, machine):
-        page = httpx.get(
+        page = self.api.get(
             f"{self.running.addresses['fly_logs']}/api/v1/apps/{self.app}/logs",
             params={"instance": machine},
             headers={"Authorization": f"FlyV1 {self.running.environment['FLY_API_TOKEN']}"},

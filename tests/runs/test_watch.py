@@ -117,10 +117,20 @@ class Platform:
         return profiles.load("rehearsal")
 
 
+RICH = "update public.skill_versions set payload = jsonb_set(payload, '{risk,maxMonthlyCostUsd}', '100000')"
+
+
 @pytest.fixture(scope="module")
 def day():
-    """One platform with a day behind it for the module; each test finds it as it was."""
+    """One platform with a day behind it for the module; each test finds it as it was.
+
+    Its ticks cost no more than the cap for as long as the module takes: at a tick a second the Skill's $10 last ten
+    minutes, and then the cost guard trips, and rings.
+    """
     with lifecycle.rehearse(state="first_day") as running:
+        password = running.environment["SUPABASE_DB_PASSWORD"]
+        with psycopg.connect(running.addresses["database"], password=password, autocommit=True) as database:
+            database.execute(RICH)
         yield running
 
 
@@ -327,8 +337,6 @@ def lost(platform, watching, what):
 
 def test_everything_is_lost_twice_and_the_watch_goes_on(platform):
     """Kernel, database and network, each twice, spread over the time; a drift meanwhile is told afterwards."""
-    # At a tick a second the Skill's $10 last ten minutes: then the cost guard trips, and rings.
-    platform.does("update public.skill_versions set payload = jsonb_set(payload, '{risk,maxMonthlyCostUsd}', '100000')")
     watching = platform.watch("--hours", str((SPAN + 3600) / 3600))
     platform.rounds(3)
     began = time.monotonic()

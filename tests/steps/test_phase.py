@@ -379,7 +379,7 @@ phase.act("1a", "insert slowly", insert_slowly)
 RUNS = "select 1 from pg_stat_activity where state = 'active' and query like %s and pid <> pg_backend_pid()"
 
 
-def test_killed_between_sending_and_outcome_is_unknown_until_it_is_settled(
+def test_killed_between_sending_and_outcome_is_unknown_until_it_is_settled(  # noqa: PLR0917 - each is a fixture
     chosen, tmp_path, table, count, processes, running
 ):
     phase = phase_of(chosen, tmp_path, "act 1a")

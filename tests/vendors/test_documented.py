@@ -101,11 +101,12 @@ def test_a_request_without_the_team_is_found() -> None:
 
 def test_each_host_of_the_rehearsal_knows_its_own_paths_and_nobody_elses(running) -> None:
     bases = {name: address.rstrip("/") for name, address in running.addresses.items() if name in HOSTS}
-    for row in ROWS:
-        method, _, path = row.request.partition(" ")
-        for name, base in bases.items():
-            own = row.host == (WEB if name == "web" else HOSTS[name])
-            reply = httpx.request("GET" if method == "HEAD" else method, base + path.replace("*", "x"), timeout=30)
-            known = "knows no" not in reply.text
-            # The roots of two hosts look alike; nothing is asked of the web app's but that it answers.
-            assert known == own or row.request == "GET /", f"{row}, asked of {name}: {reply.text[:200]}"
+    with httpx.Client(timeout=30) as client:
+        for row in ROWS:
+            method, _, path = row.request.partition(" ")
+            for name, base in bases.items():
+                own = row.host == (WEB if name == "web" else HOSTS[name])
+                reply = client.request("GET" if method == "HEAD" else method, base + path.replace("*", "x"))
+                known = "knows no" not in reply.text
+                # The roots of two hosts look alike; nothing is asked of the web app's but that it answers.
+                assert known == own or row.request == "GET /", f"{row}, asked of {name}: {reply.text[:200]}"

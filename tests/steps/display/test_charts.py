@@ -130,7 +130,7 @@ def test_marks_of_time_tell_apart_and_name_the_day(every):
     assert any("11-0" in mark for mark in marks) or "2026" in axis.get_major_formatter().get_offset() or every == "30D"
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.lists(st.one_of(st.none(), st.floats(0, 50, allow_subnormal=False)), min_size=1, max_size=30))
 def test_any_costs_can_be_drawn(costs):
     rows = pd.DataFrame({"tick_at": times(len(costs)), "cost_usd": pd.Series(costs, dtype=object)})
