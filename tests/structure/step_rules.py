@@ -18,7 +18,6 @@ CODE_CELLS = 30  # in a notebook; guidance
 LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2c"): (18, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
-    ("phase_1_paper", "1.8h"): (16, "one statement: the halt, the start after it, the heartbeat after that"),
     ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
     ("phase_3_dry_runs", "3.0a"): (17, "one statement: deployment, Skill, agent, and who shares the wallet"),
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
