@@ -23,15 +23,17 @@ SCHEME = re.compile(r"(?:FlyV1|Bearer|Basic|Token|token)\s+")  # what a token ma
 SHORTEST = 8  # characters of what is looked for beside the whole value: anything shorter stands in ordinary text
 KEY = re.compile(r"(?:0[xX])?([0-9a-fA-F]{16,})")  # a value that is itself written in hex
 LEVELS = 4  # of escapes inside escapes
+READINGS = 2  # of a text: as it is, and once its lines were joined
 BLANKS = b" \t\r\n\v\f"
 # Escapes, each of which stands for one character: \u00e9 and its pairs, \U000000e9, \xe9, &#233; &#xe9; &amp; and %C3;
 # a quote as shells and SQL double it; white space and marks behind a backslash.
 ESCAPE = re.compile(
     rb"\\+u([dD][89abAB][0-9a-fA-F]{2})\\+u([dD][c-fC-F][0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})|\\+U([0-9a-fA-F]{8})"
     rb"|\\+x([0-9a-fA-F]{2})|&#0*(\d{1,7});?|&#[xX]0*([0-9a-fA-F]{1,6});?|&(amp|lt|gt|quot|apos);|%([0-9a-fA-F]{2})"
-    rb"""|'\\''|'"'"'|''|\\+([nrtvf])|\\+([^A-Za-z0-9\s])"""
+    rb"""|'\\''|'"'"'|''+|\\+([nrtvf])|\\+([^A-Za-z0-9\s])"""
 )
 MARKS = re.compile(r"""[\s\\&%]|''|'"'""")  # without any of these a text has no escape and no white space
+Place = tuple[int, int, int]  # a byte, and where in a text the characters it came from start and end
 NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
@@ -95,7 +97,9 @@ class Redactor:
         # Longest first: a secret that contains another one must go as a whole. Plain searches, one after another,
         # are faster than one pattern of alternatives on anything larger than a line.
         self._texts = sorted(spelled.items(), key=lambda item: len(item[0]), reverse=True)
-        bare = {_bare(text.encode(errors="surrogateescape")): origin for text, origin in self._texts}
+        bare = {
+            read: origin for text, origin in self._texts for read in _readings(text.encode(errors="surrogateescape"))
+        }
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
@@ -133,20 +137,20 @@ class Redactor:
         """Secrets that show only without white space and escapes: start, end, name and form; none overlaps another."""
         if len(text) < SHORTEST or not MARKS.search(text):
             return []
-        bare = _bare(text.encode(errors="surrogatepass"))
-        if not any(secret in bare for secret, _, _ in self._bare):
+        readings = list(_readings(text.encode(errors="surrogatepass")))
+        if not any(secret in reading for reading in readings for secret, _, _ in self._bare):
             return []
         # Only now, for it is slow: which characters of the text each byte came from.
-        places = _places(text)
         hidden: list[tuple[int, int, str, str]] = []
-        whole = bytes(byte for byte, _, _ in places)
-        for secret, name, form in self._bare:
-            at = whole.find(secret)
-            while at >= 0:
-                start, end = places[at][1], places[at + len(secret) - 1][2]
-                if all(end <= other[0] or start >= other[1] for other in hidden):
-                    hidden.append((start, end, name, form))
-                at = whole.find(secret, at + 1)
+        for places in _placed_readings(text):
+            whole = bytes(byte for byte, _, _ in places)
+            for secret, name, form in self._bare:
+                at = whole.find(secret)
+                while at >= 0:
+                    start, end = places[at][1], places[at + len(secret) - 1][2]
+                    if all(end <= other[0] or start >= other[1] for other in hidden):
+                        hidden.append((start, end, name, form))
+                    at = whole.find(secret, at + 1)
         return hidden
 
 
@@ -157,14 +161,20 @@ def _sent(value: str) -> list[str]:
     return list(dict.fromkeys([value, *(part for part in parts if len(part) >= SHORTEST)]))
 
 
-def _bare(data: bytes) -> bytes:
-    """Bytes without white space, and with every escape undone."""
+def _readings(data: bytes) -> Iterator[bytes]:
+    """Bytes with every escape undone and without white space; then once more, for that joins the parts of others."""
+    for _ in range(READINGS):
+        data = _unescaped(data).translate(None, BLANKS)
+        yield data
+
+
+def _unescaped(data: bytes) -> bytes:
     for _ in range(LEVELS):
         undone = ESCAPE.sub(_undone, data)
         if undone == data:
             break
         data = undone
-    return data.translate(None, BLANKS)
+    return data
 
 
 def _undone(match: re.Match[bytes]) -> bytes:
@@ -186,13 +196,19 @@ def _utf8(code: int) -> bytes:
     return chr(code).encode(errors="replace") if code < 0x110000 else b"?"
 
 
-def _places(text: str) -> list[tuple[int, int, int]]:
-    """Each byte of the bare text, with where in ``text`` it starts and ends."""
+def _placed_readings(text: str) -> Iterator[list[Place]]:
+    """The readings of a text, each byte with where in ``text`` it starts and ends."""
     places = [
         (byte, at, at + 1) for at, character in enumerate(text) for byte in character.encode(errors="surrogatepass")
     ]
+    for _ in range(READINGS):
+        places = [place for place in _placed_unescaped(places) if place[0] not in BLANKS]
+        yield places
+
+
+def _placed_unescaped(places: list[Place]) -> list[Place]:
     for _ in range(LEVELS):
-        undone: list[tuple[int, int, int]] = []
+        undone: list[Place] = []
         last = 0
         for match in ESCAPE.finditer(bytes(byte for byte, _, _ in places)):
             undone += places[last : match.start()]
@@ -202,7 +218,7 @@ def _places(text: str) -> list[tuple[int, int, int]]:
         if not last:
             break
         places = [*undone, *places[last:]]
-    return [place for place in places if place[0] not in BLANKS]
+    return places
 
 
 def _aligned(raw: bytes, shift: int) -> str:
