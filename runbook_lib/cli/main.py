@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
+    except Exception:  # noqa: BLE001 - a mistake in this program: its traceback may quote a secret
+        click.echo(_clean(traceback.format_exc()), err=True)
+        sys.exit(RunbookError.exit_code)
     sys.exit(0)
 
 

@@ -37,6 +37,10 @@ class Asking:
     settings: Settings
     display: Stage
 
+    def clean(self, text: str) -> str:
+        """``text`` without any secret."""
+        return self.record.redact.text(text) if self.record.redact else text
+
     def card(self, number: str) -> Callable[[bool], Card]:
         """The step's card as the ledger tells it now; read apart, for it is asked for from other threads too."""
         apart = Record(self.record.folder)
@@ -76,7 +80,7 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
     kind, name = target(act, asking.settings)
     does = (aimed_at(act.command) or ("",))[0]
     what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
-    label = f"{what} {name[:SHOWN]}… on {asking.settings.name}"
+    label = asking.clean(f"{what} {name[:SHOWN]}… on {asking.settings.name}")
     armed = asking.settings.kind == "production"
 
     def work(verdicts: Verdicts) -> None:
@@ -93,6 +97,7 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
         hint=Word(name).hint if armed else "",
         accepts=Word(name).opens if armed else None,
         lasts=ARMED if armed else None,
+        clean=asking.clean,
     )
     button.handle = asking.display(button)
 
@@ -112,6 +117,7 @@ def ask(
         lambda typed: asking.press(number, "confirm", label, typed, lambda verdicts: vouch(verdicts, typed)),
         hint="your initials",
         accepts=bool,
+        clean=asking.clean,
     )
     button.handle = asking.display(button)
 

@@ -20,7 +20,7 @@ from runbook_lib.services.write_lock import Writer
 from runbook_lib.steps import acts, checks, slowness
 from runbook_lib.steps.acts import Act
 from runbook_lib.steps.display import run_progress
-from runbook_lib.steps.display.cards import Bar, Card
+from runbook_lib.steps.display.cards import Bar
 from runbook_lib.steps.display.live_card import Stage
 from runbook_lib.steps.verdicts import Sent, Verdicts
 
@@ -129,8 +129,7 @@ class Phase:
             self.services.refuse_change(command)
         sent = Sent(number, "check", title, tuple(self.services.shown(command) for command in filled), fix)
         self._verdicts.announce(sent)
-        shown = Card(number, title, "asking", [self._verdicts.clean(text) for text in sent.commands])
-        with self._verdicts.live(shown, within) as heard:
+        with self._verdicts.looking(sent, within) as heard:
             seen = checks.look(self.services, filled, expect, within, heard)
         finding = seen.finding
         if finding.complaint is None and self.settings.kind == "rehearsal":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runbook_lib.agentic_trading.symptoms import diagnose
@@ -15,7 +15,7 @@ from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Card
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from runbook_lib.commands.command import Reply
     from runbook_lib.records.ledger import Event, Record
@@ -60,6 +60,14 @@ class Verdicts:
         self.record.ledger.append(
             "sending", step=sent.number, verb=sent.verb, title=sent.title, commands=list(sent.commands), **held
         )
+
+    @contextmanager
+    def looking(self, sent: Sent, within: float) -> Iterator[Heard]:
+        """Show that a step is being looked at, and what the block says that each look found."""
+        clean = self.clean
+        card = Card(sent.number, clean(sent.title), "asking", [clean(text) for text in sent.commands])
+        with self.live(card, within) as heard:
+            yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
         """End as passed, or raise `StepFailed` with the complaint and the fix; `StepUnknown` if nothing tells."""
@@ -125,7 +133,7 @@ class Verdicts:
             replies=[reply.facts() for reply in replies],
         )
         commands = [self.clean(text) for text in sent.commands]
-        details = (event["seen"], event["complaint"], sent.fix, symptom, event["replies"])
+        details = (event["seen"], event["complaint"], event["fix"], symptom, event["replies"])
         events = self.record.ledger.events()
-        title = run_progress.titled(events, sent.number, sent.title)
+        title = run_progress.titled(events, sent.number, event["title"])
         self.display(Card(sent.number, title, outcome, commands, *details, presses.press(events, sent.number)))

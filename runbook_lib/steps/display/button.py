@@ -44,7 +44,7 @@ class StepButton:
 
     ``card()`` is the step as the ledger tells it now, with whether it is busy. ``press(typed)`` does the work and
     raises if that fails. ``accepts`` judges what is typed, None where nothing need be; what is typed counts for
-    ``lasts`` seconds.
+    ``lasts`` seconds. ``clean`` takes secrets out of what an error says.
     """
 
     def __init__(
@@ -56,8 +56,9 @@ class StepButton:
         hint: str = "",
         accepts: Callable[[str], bool] | None = None,
         lasts: float | None = None,
+        clean: Callable[[str], str] = str,
     ) -> None:
-        self._card, self._work = card, press
+        self._card, self._work, self._clean = card, press, clean
         self._pressing, self._busy = threading.Lock(), False
         self.shown = widgets.HTML()
         self.button = widgets.Button(
@@ -116,9 +117,9 @@ class StepButton:
             with ticking(tick):
                 self._work(typed)
         except RunbookError as error:  # a callback has no cell to fail in: the ledger has it, the next step refuses
-            self._ended(again=True, words=str(error).splitlines()[0])
+            self._ended(again=True, words=self._clean(str(error)).splitlines()[0])
         except BaseException as error:
-            self._ended(again=True, words=f"{type(error).__name__}: {error}")
+            self._ended(again=True, words=self._clean(f"{type(error).__name__}: {error}"))
             raise
         else:
             self._ended(again=False, words="")

@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.records import plan, presses, signing, verify
+from runbook_lib.settings import profiles
 from runbook_lib.steps.display import pages
 from runbook_lib.steps.display.cards import OUTPUT, ROWS, standing
 
@@ -31,7 +32,8 @@ def show(record: Record) -> Path:
 
 def view(record: Record) -> Block:
     """Everything the page shows. Raise `RecordError` if the ledger cannot be read at all."""
-    opened, events, seal = record.opened(), record.ledger.events(), record.sealed()
+    opened, seal = record.opened(), record.sealed()
+    events = profiles.redactor_of_all().value(record.ledger.events())  # before anything is cut to length
     blocks = list(_without_empty(_blocks(record, _steps(events))))
     judgement = verify.judged(record.folder, signing.signers_of(record.folder))
     problems = list(judgement.problems or verify.unjudged(judgement)) if seal else []

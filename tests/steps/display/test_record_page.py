@@ -181,5 +181,16 @@ def test_a_secret_that_got_into_a_record_does_not_get_onto_its_page(record, monk
     assert "secret&gt;" not in text and "value" not in text and "$FLY_API_TOKEN" in text
 
 
+@pytest.mark.parametrize("around", [("x" * (record_page.LONGEST - 8), ""), ("", "x" * (record_page.OUTPUT - 8))])
+def test_a_secret_is_taken_out_of_a_value_before_it_is_cut_to_length(record, monkeypatch, around):
+    """Half a secret is no secret that would be known as one."""
+    before, after = around
+    monkeypatch.setenv("FLY_API_TOKEN", "first-half-second-half")
+    long = f"{before}first-half-second-half{after}"
+    outcome(record, "9.9a", "passed", reply(*([{"env": long}] if before else []), text=long))
+    text = page_of(record)
+    assert "first-ha" not in text and "ond-half" not in text
+
+
 def test_times_are_read_in_utc_whatever_wrote_them():
     assert pages.moment("2026-11-22T20:24:33.123+02:00") == "2026-11-22 18:24:33 UTC"
