@@ -1,4 +1,4 @@
-"""Runs a notebook's cells in a kernel, one after another, and knows how each one ended."""
+"""Run a notebook's cells in a kernel, one after another, and tell how each of them ended."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ START = 60.0  # seconds a kernel may take to answer
 
 
 class Stop:
-    """The wish to stop, by SIGINT or SIGTERM; the second one wants it at once."""
+    """A request to stop, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
 
     def __init__(self) -> None:
         self.asked, self.insisted = asyncio.Event(), asyncio.Event()
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note a signal."""
+        """Note that a signal came."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 
 
 class Cells(NotebookClient):
-    """nbclient, with our kernel, and with eyes for when a cell really begins and when outputs last came."""
+    """An nbclient that uses our kernel and notes when a cell really begins and when outputs last came."""
 
     def __init__(self, notebook: Any, kernel: Kernel, client: Client) -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class Cells(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
-        """`exit()` raises nothing in IPython: it asks the front end to end the kernel, and nbclient goes on."""
+        """Note that a cell called `exit()`: IPython raises nothing, it asks the front end to end the kernel."""
         asked = [payload.get("source") for payload in execute_reply["content"].get("payload", [])]
         self.exited = "ask_exit" in asked
 
@@ -77,13 +77,13 @@ SILENT.propagate = False
 
 
 async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
-    """Wait for any of ``waits``, for at most ``within`` seconds; say whether one came."""
+    """Wait until any of ``waits`` is done, for at most ``within`` seconds; return whether one is."""
     done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 
 class Supervisor:
-    """Watches a run: its kernel's death, the wish to stop, and the time left."""
+    """The watcher of a run: it sees the kernel's death, a request to stop, and the end of the time allowed."""
 
     def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
         self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout
@@ -92,16 +92,16 @@ class Supervisor:
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         for wait in (self._asked, self._insisted, self._death):
             wait.cancel()
 
     def left(self) -> float | None:
-        """Seconds until the run's deadline."""
+        """Return the seconds until the run's deadline; None without a deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Why no further cell may start, if so."""
+        """Return the outcome for which no further cell may start; None if cells may."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -109,7 +109,7 @@ class Supervisor:
         return Outcome.TIMED_OUT if self.left() == 0 else None
 
     async def start(self, kernel: Kernel, environment: Mapping[str, str], folder: Path) -> Client | Outcome:
-        """Connect to ``kernel``; if that does not come to pass, say why."""
+        """Connect to ``kernel`` and return the client, or the outcome that kept it from connecting."""
         self._death = asyncio.ensure_future(kernel.death())
         task = asyncio.ensure_future(kernel.connect(environment, folder))
         limit = START if (left := self.left()) is None else min(START, left)
@@ -120,7 +120,7 @@ class Supervisor:
         return self.verdict() or Outcome.KERNEL_DIED
 
     async def execute(self, cells: Cells, cell: Cell) -> Cell:
-        """Run one cell that began, and say how it ended."""
+        """Run one cell that was marked as begun, and return it as it ended."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
         left, limit = self.left(), self._cell_timeout
@@ -139,7 +139,7 @@ class Supervisor:
         return cell.ended(Outcome.TIMED_OUT, "TimedOut", message)
 
     async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
-        """Keep what the kernel said before it died."""
+        """Wait for the last outputs of a dead kernel, and return the cell as ended by its death."""
         while time.monotonic() - cells.heard < QUIET:
             await asyncio.sleep(QUIET / 5)
         await _abandon(task)
@@ -159,7 +159,7 @@ class Supervisor:
 
 
 async def _abandon(task: asyncio.Future[Any]) -> None:
-    """Wait no longer for ``task``. Its exception is read, or asyncio would print it, secrets and all."""
+    """Cancel ``task`` and read its exception, or asyncio would print it, secrets and all."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
@@ -167,7 +167,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """How a cell ended that ended by itself."""
+    """Return a cell that ended by itself, with how it ended."""
     match task.exception():
         case None if exited:
             return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")
@@ -184,7 +184,7 @@ def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
 
 
 async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tell: Callable[[Cell], None]) -> Outcome:
-    """Run the cells in order until one does not pass; keep ``known`` up to date, and say the word for all."""
+    """Run the cells in order until one does not pass, keep ``known`` up to date, and return the notebook's outcome."""
     for position, cell in enumerate(known):
         if verdict := supervisor.verdict():
             return verdict
@@ -199,7 +199,7 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
 
 
 def _explain(node: Any, cell: Cell) -> None:
-    """Leave a word in the outputs of a cell that did not pass, where the kernel left none of its own."""
+    """Add an error to the outputs of a cell that did not pass, where the kernel left none of its own."""
     if cell.outcome is not Outcome.PASSED and not (
         cell.outcome is Outcome.FAILED and any(output.output_type == "error" for output in node.outputs)
     ):

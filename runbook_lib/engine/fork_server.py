@@ -1,4 +1,4 @@
-"""The processes behind kernels: started one by one, or forked from a warm server."""
+"""Start the processes of kernels, one by one or by forking a server that has imported everything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = Path(__file__).with_name("kernel_process.py")
 
 
 class Process(Protocol):
-    """A kernel's process; its pid is its process group's too, and 0 until it is known."""
+    """The process of a kernel; its pid is also its process group's, and 0 until it is known."""
 
     @property
     def pid(self) -> int: ...
@@ -32,7 +32,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Pipes:
-    """Our ends of a kernel's pipes, and its log: what it says outside its channels."""
+    """Our ends of a kernel's pipes, and its log, which holds what it prints outside its channels."""
 
     orders: IO[bytes]
     report: IO[bytes]
@@ -48,7 +48,7 @@ class Pipes:
 
 
 class Ends:
-    """Both ends of a new kernel's pipes. The kernel's are closed here when the ``with`` ends."""
+    """Both ends of a new kernel's pipes; the ``with`` block closes our copies of the kernel's ends when it ends."""
 
     def __init__(self) -> None:
         (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
@@ -65,25 +65,25 @@ class Ends:
 
 
 def unbuffered(descriptor: int) -> IO[bytes]:
-    """A pipe to read from, of which nothing is read ahead."""
+    """Open a pipe for reading without reading ahead."""
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _log() -> IO[bytes]:
-    """A file that is never on a disk: it may hold secrets."""
+    """Open a log file that is kept in memory where the system can, for it may hold secrets."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("kernel log"), "r+b")
     return tempfile.TemporaryFile()
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment a process is started with."""
+    """Return the environment that a kernel process is started with."""
     # With this variable ipykernel does not show what commands print: tests would not see what runs show.
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
-    """Start a kernel."""
+    """Start a kernel's process."""
     log = ends.ours.log.fileno()
     return _python(["kernel", str(ends.report)], environment, ends.orders, log, ends.report)
 
@@ -106,7 +106,7 @@ def _python(
 
 
 class ForkServer:
-    """A process that has imported ``modules`` and forks kernels, with the ``environment`` it was started with."""
+    """A process that has imported ``modules`` and forks kernels, which have the ``environment`` it was started with."""
 
     def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
         self.environment = dict(environment)
@@ -118,7 +118,7 @@ class ForkServer:
             )
 
     def fork(self, ends: Ends) -> Process:
-        """Ask for a kernel; it comes when the server has imported everything."""
+        """Ask the server for a kernel, which starts once the server has imported everything."""
         descriptors = [ends.orders, ends.report, ends.ours.log.fileno(), ends.status]
         try:
             socket.send_fds(self._requests, [b"k"], descriptors)
@@ -134,7 +134,7 @@ class ForkServer:
 
 
 class Forked:
-    """A kernel that is not our child: the server tells its pid and, in the end, its exit code."""
+    """The process of a kernel that the server forked; the server reports its pid and, in the end, its exit code."""
 
     def __init__(self, status: IO[bytes]) -> None:
         self._status, self._said = status, b""
@@ -147,7 +147,7 @@ class Forked:
         return int(self._said.split()[0]) if b"\n" in self._said else 0
 
     def poll(self) -> int | None:
-        """The exit code, once it has ended. One that nobody tells means that the server was killed, and it too."""
+        """Return the exit code once the kernel has ended; SIGKILL's if the server died, for that kills its kernels."""
         self._listen()
         words = self._said.split()
         if len(words) == 2:

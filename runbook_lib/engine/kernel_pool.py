@@ -1,4 +1,4 @@
-"""Starting kernels, before they are needed where possible, and ending them."""
+"""Start kernels, if possible before they are needed, and end them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Client(AsyncKernelClient):
                 heard = bool(await self.get_iopub_msg(timeout=DEAF))
 
     async def _stay_awake(self) -> None:
-        """Look at the channels now and then.
+        """Look at the channels every ``LOOK`` seconds.
 
         ZeroMQ announces a message once, and under load pyzmq 27.3 may miss it: a reply was seen lying in its queue
         while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events has pyzmq look again.
@@ -89,7 +89,7 @@ class Kernel:
     keys: dict[str, str]
 
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
-        """Give the kernel its notebook's environment and folder, and a client whose channels are open.
+        """Give the kernel its notebook's environment and folder, and return a client whose channels are open.
 
         Raise `KernelDied` if it does not come up.
         """
@@ -119,7 +119,7 @@ class Kernel:
         return client
 
     async def _ports(self) -> dict[str, int]:
-        """Wait for the kernel to say where it listens."""
+        """Wait for the kernel to report the ports it listens on."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self.pipes.report, ready.set)
         try:
@@ -145,7 +145,7 @@ class Kernel:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how the process ended, with its last words if it had any."""
+        """Say how the process ended, with the last lines of its log if there are any."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"
@@ -170,7 +170,7 @@ class Kernel:
             self.pipes.orders.close()  # not forked yet; without orders it will end by itself
 
     def close(self) -> None:
-        """Kill the kernel and let go of its pipes and its log."""
+        """Kill the kernel and close its pipes and its log."""
         self.kill()
         self.pipes.close()
 
@@ -193,10 +193,10 @@ def start(environment: Mapping[str, str] | None = None, *, server: ForkServer | 
 
 
 class Kernels:
-    """Fresh kernels for ``count`` notebooks, ready before they are needed.
+    """A pool of fresh kernels for ``count`` notebooks, each started before it is needed.
 
-    Use in a ``with``: what is left over at its end is killed. On Linux the kernels are forked from one process
-    that has imported ``warm``; each is a process of its own, as fresh as a started one but for these imports.
+    Use it in a ``with``, whose end kills the kernels that nobody took. On Linux the kernels are forked from one
+    process that has imported ``warm``; each is a process of its own, as fresh as a started one but for these imports.
     """
 
     def __init__(self, count: int, *, warm: Iterable[str] = WARM) -> None:
@@ -218,7 +218,7 @@ class Kernels:
             kernel.close()
 
     def take(self) -> Kernel:
-        """A kernel that nobody used; the caller closes it."""
+        """Return a kernel that nobody has used; the caller must close it."""
         kernel = self._waiting.pop() if self._waiting else start(server=self._server)
         self._start_next()
         return kernel

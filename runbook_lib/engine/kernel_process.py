@@ -1,13 +1,13 @@
-"""The process that runs the cells: an IPython kernel that cannot outlive its command.
+"""Run the cells of a notebook in this process: an IPython kernel that cannot outlive the command that started it.
 
-Or, as a server, the process that forks such kernels, with everything the cells will import already there.
+As a server, the process imports everything the cells will need and then forks such kernels.
 
-Started by path, not as a module, so that nothing of this package is imported before IPython is set up.
+It is started by path, not as a module, so that nothing of this package is imported before IPython is set up.
 
-The parent speaks to a kernel over two pipes, so no connection file and no environment with secrets lies about:
+The parent speaks to a kernel over two pipes, so that no connection file and no environment with secrets is on disk:
 
     stdin, line 1    {"key", "public", "secret", "warm"}: keys of the channels, modules to import ahead
-    report, line 1   {"shell_port": ...}: where it listens, once everything is ready
+    report, line 1   {"shell_port": ...}: the ports it listens on, once everything is ready
     stdin, line 2    {"environment", "without", "folder"}: what the notebook runs with; the cells come after it
 """
 
@@ -55,17 +55,17 @@ class NoProfile(ProfileDir):
     """A profile that reads and writes nothing: a run must not depend on the operator's IPython settings."""
 
     def check_dirs(self) -> None:
-        """Make no folders."""
+        """Make no profile folders."""
 
     def check_startup_dir(self) -> None:
-        """Make no folder, and no README in it."""
+        """Make no startup folder and no README in it."""
 
 
 class Stream(OutStream):
-    """A stdout or stderr that can tell when all that commands printed has been passed on.
+    """A stdout or stderr that knows when everything that commands printed has been passed on.
 
-    ipykernel passes it on in a thread, and a cell counts as ended whether or not the thread came to it: one in a
-    hundred commands lost its output.
+    ipykernel passes output on in a thread, and a cell counts as ended whether or not the thread has read everything:
+    one in a hundred commands lost its output.
     """
 
     def _watch_pipe_fd(self) -> None:
@@ -79,7 +79,7 @@ class Stream(OutStream):
                 os.write(self._original_stdstream_copy, chunk)  # for the parent, if the kernel dies
 
     def drain(self) -> None:
-        """Return when nothing is on its way from the pipe."""
+        """Return once everything in the pipe has been passed on."""
         waiting = array.array("i", [1])
         while waiting[0]:
             with PASSING:
@@ -103,16 +103,16 @@ class Kernel(IPKernelApp):
         self.profile_dir.location = str(Path(__file__).parent)
 
     def load_config_file(self, *_: Any, **__: Any) -> None:
-        """Read no settings."""
+        """Read no configuration file."""
 
     def _run_startup_files(self) -> None:
-        """Run no cells but the notebook's."""
+        """Run no startup files: only the notebook's cells may run."""
 
     def init_connection_file(self) -> None:
-        """Take the keys from the parent: they came through the pipe."""
+        """Read no connection file: the keys came from the parent through the pipe."""
 
     def write_connection_file(self, **_: Any) -> None:
-        """Write none: the ports go back through the pipe."""
+        """Write no connection file: the ports go back through the pipe."""
 
     def _bind_socket(self, s: Any, port: int) -> int:
         # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
@@ -129,7 +129,8 @@ class Kernel(IPKernelApp):
 def die_with(parent: int) -> None:
     """Have the operating system kill this process when its parent dies.
 
-    ipykernel's own watch looks once a second, and a cell runs on meanwhile; it remains for systems without prctl.
+    ipykernel checks for the parent only once a second, while a cell runs on; that check remains for systems without
+    prctl.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -138,7 +139,7 @@ def die_with(parent: int) -> None:
 
 
 def warm(modules: list[str]) -> None:
-    """Import what the cells will ask for."""
+    """Import the modules that the cells will need."""
     for module in modules:
         # A missing module is the notebook's to report, in the cell that imports it.
         with contextlib.suppress(Exception):
@@ -146,7 +147,7 @@ def warm(modules: list[str]) -> None:
 
 
 def listen(keys: dict[str, Any]) -> Kernel:
-    """Set the kernel up, bind its channels on loopback, and import what is to be warm."""
+    """Set the kernel up, bind its channels on loopback, and import the modules in ``keys["warm"]``."""
     os.environ["MPLBACKEND"] = INLINE  # an operator's own choice would keep the charts out of the record
     app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
@@ -174,7 +175,7 @@ def enter(setting: dict[str, Any]) -> None:
 
 
 def run(report: int) -> None:
-    """Be a kernel for the process that writes our stdin and reads ``report``."""
+    """Run a kernel for the process that writes our stdin and reads ``report``."""
     faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         keys = orders.readline()
@@ -193,7 +194,7 @@ def run(report: int) -> None:
 
 
 def serve(requests: socket.socket, modules: list[str]) -> None:
-    """Fork a kernel for each request: with everything imported, that takes a fifth of a start.
+    """Fork a kernel for each request: as everything is imported, that takes a fifth of the time of a start.
 
     A request brings four descriptors: orders, report, log and status. A kernel writes its pid to ``status``; its
     exit code follows when it has ended.
@@ -234,7 +235,7 @@ def reap(kernels: dict[int, int]) -> None:
 
 
 def be_kernel(server: int, orders: int, report: int, log: int, status: int) -> None:
-    """In a fork: become a kernel. Never return."""
+    """Turn a forked process into a kernel, and never return."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -260,7 +261,7 @@ def close(*descriptors: int) -> None:
 
 
 def main(parent: str, job: str, descriptor: str, *modules: str) -> None:
-    """``kernel REPORT``: run one kernel. ``server SOCKET MODULE...``: fork kernels from a warm process."""
+    """Run one kernel (``kernel REPORT``) or fork kernels from a warm process (``server SOCKET MODULE...``)."""
     die_with(int(parent))
     if job == "kernel":
         run(int(descriptor))

@@ -1,4 +1,4 @@
-"""A kernel that has run a notebook's opening cells and then answers expressions, for as long as it lives."""
+"""Keep a kernel that has run a notebook's opening cells, and ask it for the values of expressions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """Cells and expressions in one kernel. Whatever goes wrong is a `KernelDied`: close it and open another."""
+    """A kernel that runs cells and evaluates expressions. A failure raises `KernelDied`: then open another session."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -42,7 +42,7 @@ class Session:
         return self.kernel.process.pid
 
     async def ask(self, expression: str, within: float) -> Any:
-        """The value of an expression made of texts, numbers and lists of them; it may take ``within`` seconds."""
+        """Return an expression's value, made of texts, numbers and lists; it may take ``within`` seconds."""
         content = await self._execute("", {"answer": expression}, within)
         answer = content["user_expressions"]["answer"]
         if answer["status"] != "ok":
@@ -66,7 +66,7 @@ class Session:
         return content
 
     async def _within(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
-        """What ``work`` brings, if the kernel lives so long."""
+        """Return the result of ``work``; raise `KernelDied` if the kernel dies first or the seconds are over."""
         task, death = asyncio.ensure_future(work), asyncio.ensure_future(self.kernel.death())
         try:
             await first(task, death, within=seconds)
@@ -82,7 +82,7 @@ class Session:
 
 
 async def _answered(client: Client, sent: str) -> dict[str, Any]:
-    """The reply to a message. What the kernel says besides is read too, so that it does not pile up."""
+    """Return the reply to the message ``sent``; read all outputs too, so that they do not pile up."""
     while True:
         reply = await client.get_shell_msg()
         if reply["parent_header"].get("msg_id") == sent:

@@ -1,4 +1,4 @@
-"""Notebooks as files: prepared copies, checked parameters, whole writes, redacted text."""
+"""Prepare copies of notebooks, check their parameters, redact their text, and write them whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRUCTURE = frozenset(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A copy of a notebook that is ready to run: where, with which parameters, how many code cells."""
+    """A copy of a notebook that is ready to run: its path, its parameters, its number of code cells."""
 
     path: Path
     parameters: dict[str, Any]  # the notebook's defaults under the given ones
@@ -56,7 +56,7 @@ def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepar
 
 
 def read(path: Path) -> Any:
-    """Read a notebook. Raise `ConfigError` if there is none, or if it is not one."""
+    """Read a notebook. Raise `ConfigError` if the file cannot be read or is no notebook."""
     try:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except OSError as error:
@@ -66,12 +66,12 @@ def read(path: Path) -> Any:
 
 
 def runs(cell: Any) -> bool:
-    """Whether the cell holds something to run."""
+    """Return whether the cell is a code cell that is not empty."""
     return bool(cell.cell_type == "code" and cell.source.strip())
 
 
 def default_parameters(notebook: Any, name: str) -> dict[str, Any]:
-    """The defaults of the cell tagged ``parameters``; raise `ConfigError` if they are not plain assignments.
+    """Return the defaults in the cell tagged ``parameters``; raise `ConfigError` if they are not plain assignments.
 
     papermill's own inspector overlooks annotated assignments, and then only warns of unknown names.
     """
@@ -124,7 +124,7 @@ def refuse_other_language(notebook: Any, name: str) -> None:
 
 
 def _clear(notebook: Any, source: Path, target: Path) -> None:
-    """Forget everything an earlier run left: a prepared copy must not look like an executed one."""
+    """Remove everything that an earlier run left: a prepared copy must not look like an executed one."""
     notebook.metadata.pop("runbook", None)
     notebook.metadata["papermill"] = {
         "default_parameters": {},
@@ -141,7 +141,7 @@ def _clear(notebook: Any, source: Path, target: Path) -> None:
 
 
 def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
-    """Add the cell of parameters, in papermill's words."""
+    """Add the cell with the given parameters, in the form that papermill writes."""
     from papermill.parameterize import parameterize_notebook  # noqa: PLC0415 - slow, and it imports this package
 
     for cell in notebook.cells:
@@ -150,7 +150,7 @@ def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """The same JSON with every text redacted, names included; pictures and other binary data are left alone."""
+    """Return the same JSON with every text redacted, names included; pictures and other binary data are kept."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -164,7 +164,7 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> str:
-    """The redacted name, apart from others that now look the same."""
+    """Return the redacted name, with a number added if another name is redacted to the same text."""
     if key in STRUCTURE:
         return key
     name, number = redact(key), 2
@@ -174,18 +174,18 @@ def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> s
 
 
 def _binary(kind: str) -> bool:
-    """Whether a MIME type's payload is base64 of bytes."""
+    """Return whether the data of a MIME type is bytes in base64."""
     return (kind.startswith(("image/", "audio/", "video/")) and "xml" not in kind) or kind == "application/pdf"
 
 
 def write(notebook: Any, path: Path) -> None:
-    """Write a notebook whole or not at all. Raise `RecordError` if that cannot be done."""
+    """Write a notebook whole or not at all. Raise `RecordError` if it cannot be written."""
     text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
     write_whole(path, f"{text}\n".encode())
 
 
 def merge_streams(notebook: Any) -> None:
-    """Join what one stream printed without interruption: a secret could be split over two messages."""
+    """Join adjacent outputs of the same stream: a secret could be split over two of them."""
     for cell in notebook.cells:
         merged: list[Any] = []
         for output in cell.get("outputs", []):

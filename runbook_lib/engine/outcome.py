@@ -1,4 +1,4 @@
-"""What became of each cell, and how a notebook says so."""
+"""Name the outcome of each cell, and write it into the notebook's metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """The word for a cell and, by its first cell that did not pass, for the notebook."""
+    """The outcome of a cell; a notebook has that of its first cell that did not pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell and what became of it; ``index`` counts all cells of the notebook from 0."""
+    """A code cell and its outcome; ``index`` counts all cells of the notebook from 0."""
 
     index: int
     outcome: Outcome = Outcome.NOT_RUN
@@ -37,11 +37,11 @@ class Cell:
     message: str | None = None
 
     def began(self) -> Cell:
-        """The cell, running from now on."""
+        """Return the cell as running from now on."""
         return replace(self, outcome=Outcome.RUNNING, started=datetime.now(UTC))
 
     def ended(self, outcome: Outcome, error: str | None = None, message: str | None = None) -> Cell:
-        """The cell as it ended now."""
+        """Return the cell as ended now."""
         assert self.started is not None  # noqa: S101 - for mypy: only a cell that began can end
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return replace(self, outcome=outcome, seconds=seconds, error=error, message=message)
@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a notebook: every code cell's outcome, one word for all, and where it is written."""
+    """The result of running a notebook: the outcome of each code cell and of the whole, and its path."""
 
     notebook: Path
     outcome: Outcome
@@ -60,17 +60,17 @@ class Result:
 
     @property
     def stopped_at(self) -> Cell | None:
-        """The first cell that did not pass."""
+        """Return the first cell that did not pass."""
         return next((cell for cell in self.cells if cell.outcome is not Outcome.PASSED), None)
 
 
 def code_cells(notebook: Any) -> list[Cell]:
-    """The cells that are to run; blank ones are none of them."""
+    """Return the code cells that will be run, which leaves out blank ones."""
     return [Cell(index) for index, cell in enumerate(notebook.cells) if runs(cell)]
 
 
 def stamp(notebook: Any, cells: list[Cell], outcome: Outcome, began: datetime, reason: str | None) -> None:
-    """Write the truth into the notebook's metadata, under our key and corrected under papermill's."""
+    """Write what really happened into the notebook's metadata, under our key and, corrected, under papermill's."""
     ended = datetime.now(UTC)
     spent = {
         "start_time": began.isoformat(),
@@ -103,7 +103,7 @@ def _ours(cell: Cell) -> dict[str, Any]:
 
 
 def _papermills(cell: Cell) -> dict[str, Any]:
-    """papermill knows pending, completed and failed; what was cut short is failed."""
+    """Return a cell's metadata for papermill, which knows pending, completed and failed; a cell cut short is failed."""
     if cell.started is None or cell.seconds is None:
         return NEVER
     passed = cell.outcome is Outcome.PASSED

@@ -1,4 +1,4 @@
-"""Run a prepared notebook in a kernel of its own and write what came of it once, in its place."""
+"""Run a prepared notebook in a kernel of its own and write the executed notebook once, in its place."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 
 def unchanged(text: str) -> str:
-    """Redact nothing."""
+    """Return the text unchanged, as the redaction of a run without secrets."""
     return text
 
 
 def unheard(cell: Cell) -> None:
-    """Tell nobody."""
+    """Do nothing when a cell starts or ends, as nobody listens."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A prepared notebook and what it runs with.
+    """A prepared notebook with the settings it runs with.
 
     ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` for the notebook, starting the
     kernel included, ``cell_timeout`` for each cell. ``redact`` is applied to all text before it is written or
-    told. ``on_cell`` hears of each cell twice, as it starts (`Outcome.RUNNING`) and as it ends.
+    reported. ``on_cell`` is called twice for each cell, as it starts (`Outcome.RUNNING`) and as it ends.
     """
 
     notebook: Path
@@ -69,10 +69,10 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Result:
-    """Run a prepared notebook and write what came of it in its place; see `Job` for what it runs with.
+    """Run a prepared notebook and write the executed notebook in its place; `Job` explains the arguments.
 
-    SIGINT and SIGTERM interrupt the running cell, and end the run when it has ended; a second one kills the
-    kernel. Raise `ConfigError` if ``notebook`` is none, `RecordError` if it cannot be written.
+    SIGINT and SIGTERM interrupt the running cell, and end the run when that cell has ended; a second signal kills the
+    kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it cannot be written.
     """
     job = Job(notebook, env, cwd, redact, timeout, cell_timeout, on_cell or unheard)
 
@@ -89,7 +89,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook without reading or writing ``job.notebook``: the outputs are in ``notebook``, not redacted."""
+    """Run a notebook without reading or writing ``job.notebook``; leave the outputs in ``notebook``, not redacted."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -99,7 +99,7 @@ def run_in_memory(notebook: Any, job: Job) -> Result:
 
 
 def _in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run ``work`` to its end, in a thread of its own when this one has a loop (a notebook's kernel, say)."""
+    """Run ``work`` to its end, in a thread of its own if this one already has an event loop (in a kernel, say)."""
     if not _loop_runs():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as executor:
@@ -115,7 +115,7 @@ def _loop_runs() -> bool:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask to stop; they can be caught in the main thread only."""
+    """Let SIGINT and SIGTERM ask ``stop`` to stop while the block runs; only the main thread can catch them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -132,7 +132,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook and, whatever happens, write what came of it."""
+    """Run one notebook and, whatever happens, write it with its outputs."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
     refuse_other_language(notebook, job.notebook.name)
@@ -185,7 +185,7 @@ def _redacted(cell: Cell, redact: Callable[[str], str]) -> Cell:
 
 
 def _reason(known: list[Cell], outcome: Outcome, kernel: Kernel, stop: Stop) -> str:
-    """Why the run ended early, in words."""
+    """Say in words why the run ended early."""
     stopped = next((cell for cell in known if cell.outcome not in {Outcome.PASSED, Outcome.NOT_RUN}), None)
     if stopped:
         return f"{stopped.error}: {stopped.message}"

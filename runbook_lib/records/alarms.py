@@ -1,7 +1,7 @@
-"""Alarms, as the ledger of a watch tells them: raised, recurred, acknowledged, cleared.
+"""Follow each alarm of a watch through its ledger: raised, recurred, acknowledged, cleared.
 
-An alarm stays open until a round judges it quiet, or until somebody has acknowledged what happened and is over. A round
-that could not judge changes nothing: it opens the alarm called `unknown`.
+An alarm stays open until a round judges it quiet, or until somebody acknowledges an event that is over. A round that
+cannot judge an alarm leaves it as it is and opens the alarm called `unknown`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """One alarm's state. Times are ISO 8601, UTC; ``at`` is the newest event's, null where nothing dates it."""
+    """The state of one alarm. Times are ISO 8601, UTC; ``at`` is that of its newest event, null if nothing dates it."""
 
     name: str
     title: str
@@ -53,7 +53,7 @@ class Alarm:
 
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
-    """The state of every alarm that ever rang, after ``events``."""
+    """Return the state of every alarm that was ever raised, after ``events``."""
     alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
@@ -74,9 +74,9 @@ def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> d
 def changes(
     known: Mapping[str, Alarm], verdicts: Mapping[str, Verdict], now: datetime, before: datetime
 ) -> Iterator[Event]:
-    """The ledger lines of one round's verdicts: what rings, rings again, or is over.
+    """Yield the ledger line of each alarm that one round's verdicts raise, repeat or clear.
 
-    ``now`` is when they came, ``before`` the round before: what nothing dates happened between the two.
+    ``now`` is the time of this round, ``before`` that of the previous one: an event without a date happened between.
     """
     for name, verdict in verdicts.items():
         alarm = known.get(name)
@@ -90,7 +90,7 @@ def changes(
 
 
 def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """The verdict on whether everything could be judged."""
+    """Return the verdict of the alarm `unknown`: whether every other alarm could be judged."""
     unsure = {n: v.get("complaint", "") for n, v in verdicts.items() if v["verdict"] == "unknown"}
     if not unsure:
         return {"verdict": "quiet"}
@@ -106,7 +106,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """Return the event that a verdict adds to an alarm's; None where it changes nothing."""
+    """Return the name of the event that a verdict adds to an alarm; None where it changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -115,7 +115,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the event that a verdict adds to an alarm that has rung before; None where it says nothing new."""
+    """Return the name of the event that a verdict adds to a known alarm; None where the verdict says nothing new."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -129,7 +129,7 @@ def _time(text: str) -> datetime:
 
 
 def _dated(at: str | None, now: datetime) -> dict[str, Any]:
-    """When it happened, when we noticed, and the seconds between."""
+    """Return when an event happened, when it was detected, and the seconds between the two."""
     latency = round((now - _time(at)).total_seconds(), 3) if at else None
     return {"event_at": at, "detected_at": now.isoformat(), "latency": latency}
 
@@ -138,7 +138,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """The record of a profile's newest watch, or of an acknowledgement that rests on it; of its own platform only."""
+    """Return the record of a profile's newest watch on its platform, or of an acknowledgement of that watch."""
     for record in reversed([r for r in ledger.every(root) if r.profile == settings.name]):
         try:
             opened = record.opened()
@@ -151,7 +151,7 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
 
 
 def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Every alarm of a profile's newest watch, oldest first; that it fell silent before its time is one of them."""
+    """Return every alarm of a profile's newest watch, oldest first; one of them is that the watch fell silent early."""
     record = newest(settings, root)
     if record is None:
         return []
@@ -163,12 +163,12 @@ def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> 
 
 
 def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Every alarm that is open in a profile, oldest first."""
+    """Return every open alarm of a profile, oldest first, each with its record."""
     return [(record, alarm) for record, alarm in every_alarm(settings, root, now) if alarm.open]
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:
-    """The alarm of a watch that was cut off: it is not sealed, its time is not over, and it writes no more."""
+    """Return the alarm for a watch that was cut off: it is not sealed, its time is not over, and it writes no more."""
     events = record.ledger.events()
     begun = next((event for event in events if event["event"] == "watching"), None)
     if record.sealed() is not None or begun is None:
@@ -182,7 +182,10 @@ def _silence(record: Record, now: datetime) -> Alarm | None:
 
 
 def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
-    """Write down who has taken an open alarm over; the record it stands in. Raise `ConfigError` if it is not open."""
+    """Write down who has taken over an open alarm, and return the record that says so.
+
+    Raise `ConfigError` if no such alarm is open.
+    """
     if not by.strip():
         raise ConfigError("--as: expected a name, found none")
     records = {alarm.name: record for record, alarm in open_alarms(settings, root)}

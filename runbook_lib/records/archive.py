@@ -1,7 +1,7 @@
-"""The archive: a copy of each sealed record in the folder the profile names, read back and compared.
+"""Copy each sealed record to the archive, the folder that the profile names, and compare the copy.
 
-A record is noted before it is sealed. Every command ends by copying what is noted, so that neither a crash nor an
-archive that is away loses a copy; and none of it fails a run.
+A note is written for each record before it is sealed. Every command ends by copying the records that have a note, so
+that neither a crash nor an absent archive loses a copy. None of this fails a run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PENDING = ".pending"  # folder of a profile: one note for each record that is no
 def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     """Seal a record and, in production, sign the seal. Raise `RecordError` if it cannot be sealed.
 
-    A seal that could not be signed is told of by every command until `sign` has done it: gates take no such record.
+    Every command reports a seal that could not be signed, until `sign` has signed it: gates refuse its record.
     """
     _note(record)
     event = ledger.seal(record, outcome, **facts)
@@ -47,7 +47,7 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
-    """Copy every noted record to its archive; what could not be done, a line each. It stays noted."""
+    """Copy every record that has a note to its archive; return a line for each failure, whose note then stays."""
     problems: list[str] = []
     for profile in (folder for folder in sorted(root.glob("*/")) if (folder / ledger.HEAD).exists()):
         with suppress(RecordError):
@@ -58,7 +58,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Complete the record of one note; what keeps it from being complete."""
+    """Archive the record that one note names; yield what prevents that."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -76,7 +76,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Make a damaged note again for the record that it is named after; remove one that is named after none."""
+    """Write a damaged note again for the record that it is named after; remove it if there is no such record."""
     note.unlink(missing_ok=True)
     named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
@@ -87,7 +87,7 @@ def _noted_again(root: Path, note: Path) -> Iterator[str]:
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
-    """Note a record whose profile names an archive, or wants it signed."""
+    """Write the note of a record whose profile names an archive or requires signatures."""
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
@@ -97,14 +97,14 @@ def _note(record: Record, complaint: str | None = None) -> None:
 
 
 def _profile(record: Record) -> dict[str, Any]:
-    """The profile as the record was made with."""
+    """Return the profile that a record was made with; empty if its parameters hold none."""
     parameters = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
     profile = parameters.get("profile") if isinstance(parameters, dict) else None
     return profile if isinstance(profile, dict) else {}
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record that is whole. Raise `RecordError` if it is not signed, or the copy is not the same."""
+    """Copy a record to its archive. Raise `RecordError` if a signature it needs is missing or the copy differs."""
     allowed = signing.signers(chosen)
     if allowed is not None and not (record.folder / SIGNATURE).exists():
         raise RecordError(f"{complaint or 'not signed'}; then ./runbook sign {record.name}")

@@ -1,4 +1,4 @@
-"""What differs between two records, in the words of an operator: steps, verdicts, values, timings, versions."""
+"""Compare two records in the words of an operator: steps, verdicts, values, timings, versions."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs. ``where`` is a step's number, or "run"; ``what`` names the value; then both, as text."""
+    """A value that differs between two records, with both texts. ``where`` is a step's number, or "run"."""
 
     where: str
-    what: str
+    what: str  # the name of the value
     first: str
     second: str
 
 
 def differences(first: Record, second: Record) -> list[Difference]:
-    """Everything that differs, the run as a whole first, then step by step in the order of the notebook."""
+    """Return every difference: first of the run as a whole, then step by step in the order of the notebook."""
     return [*_of_runs(first, second), *_of_steps(first, second)]
 
 
 def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
-    runs = [_told(record) for record in (first, second)]
+    runs = [_run_facts(record) for record in (first, second)]
     yield from _pairs("run", *runs)
 
 
-def _told(record: Record) -> dict[str, Any]:
-    """What a run was: by whom, how it ended, its versions and everything it was given."""
+def _run_facts(record: Record) -> dict[str, Any]:
+    """Return who made a run, how it ended, its versions and every parameter it was given."""
     opened, seal = record.opened(), record.sealed() or {}
     given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
     run = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
@@ -75,7 +75,7 @@ def _of_steps(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _steps(record: Record) -> dict[str, Event]:
-    """The newest outcome of each step, with what was sent and how long it took."""
+    """Return the newest outcome of each step, with the commands sent and the seconds it took."""
     sent: dict[str, Event] = {}
     steps = {}
     for event in history.read(record).own:
@@ -104,7 +104,7 @@ def _facts(event: Event) -> dict[str, Any]:
 
 
 def _values(number: str, step: Event, other: Event) -> Iterator[Difference]:
-    """Values of the replies: of each row where both have as many, else how many rows there are."""
+    """Yield the values that differ in the replies, row by row; if their numbers of rows differ, only these."""
     pairs = zip(step.get("replies", ()), other.get("replies", ()), strict=False)
     for index, (ours, theirs) in enumerate(pairs, 1):
         place = f"reply {index}" if len(step["replies"]) > 1 else "reply"
@@ -125,10 +125,10 @@ def _timing(number: str, seconds: float, other: float) -> Iterator[Difference]:
 
 
 def _pairs(where: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Difference]:
-    for what in dict.fromkeys([*ours, *theirs]):
-        text, other = _text(ours.get(what)), _text(theirs.get(what))
+    for name in dict.fromkeys([*ours, *theirs]):
+        text, other = _text(ours.get(name)), _text(theirs.get(name))
         if OWN.sub("…", text) != OWN.sub("…", other):
-            yield Difference(where, " ".join(what.replace(" .", " ").split()), text, other)
+            yield Difference(where, " ".join(name.replace(" .", " ").split()), text, other)
 
 
 def _text(value: Any) -> str:

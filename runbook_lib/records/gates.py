@@ -1,7 +1,7 @@
-"""What must be true before a phase may open, told from records that verify, and the lock of the one who writes.
+"""Judge from verified records and the write lock whether a phase may open.
 
-Which record is the newest is told by the chain of seals, how old it is by the database's clock: neither a folder's name
-nor this machine's clock opens a gate.
+The chain of seals tells which record is the newest, the database's clock how old it is: neither a folder's name nor
+this machine's clock opens a gate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a phase may open, and every reason why not. ``amber``: it rests on an override somewhere below."""
+    """The gate of a phase, open if no ``reasons`` are against it. ``amber``: overrides of the records it rests on."""
 
     phase: str
     reasons: tuple[str, ...] = ()
@@ -79,10 +79,10 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """What a run's first event says of its gate; ``override`` is the break-glass reason.
+    """Return what a run's first event says of its gate; ``override`` is a reason for passing a closed gate.
 
-    Raise `StepRefused` with every reason while the gate is closed and nobody breaks the glass, and while somebody
-    else holds the writing lock: no reason breaks that.
+    Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it also while
+    somebody else holds the write lock, which no ``override`` passes.
     """
     _refuse_second_writer(settings, phase)
     now = _database_time(settings) if phase in ORDER else None
@@ -106,21 +106,21 @@ def _refuse_second_writer(settings: Settings, phase: str) -> None:
 
 
 def _database_time(settings: Settings) -> datetime | None:
-    """What time it is for the database; None if it does not tell."""
+    """Return the time by the database's clock; None if the database does not tell."""
     with suppress(ServiceError, ConfigError):
         return database_time(settings)
     return None
 
 
 def board(settings: Settings, root: Path, now: datetime | None = None) -> list[Gate]:
-    """Every phase's gate, in order: what ``./runbook status`` prints and what each phase asks."""
+    """Return every phase's gate, in order: ``./runbook status`` prints them and each phase asks its own."""
     return [gate(settings, phase, root, now) for phase in ORDER]
 
 
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]]:
-    """Every undo that is owed in the records of a profile, with the newest record that owes it.
+    """Yield every undo that is owed in the records of a profile, with the newest record that owes it.
 
-    That it was carried out is believed of a record that verifies, and of no other.
+    Only a record that verifies is believed when it says that an undo was carried out.
     """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
@@ -135,25 +135,25 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """The newest record of a phase that passed and is sound, for what later phases read from it."""
+    """Return the newest record of a phase that passed and is sound; later phases read values from it."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
-    """Every record of a profile that can be read, oldest first; of a rehearsal that is up, only its own."""
+    """Return every readable record of a profile, oldest first; while a rehearsal is up, only the records made in it."""
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
     return ledger.in_order(ours, readable)
 
 
 def _all(settings: Settings, root: Path) -> list[Record]:
-    here = (record for record in ledger.every(root) if record.profile == settings.name)
-    return [record for record in here if record.ledger.path.exists()]
+    of_profile = (record for record in ledger.every(root) if record.profile == settings.name)
+    return [record for record in of_profile if record.ledger.path.exists()]
 
 
 def _read(record: Record) -> str | None:
-    """Why a record cannot be read, if it cannot."""
+    """Return why a record cannot be read; None if it can."""
     try:
         record.opened()
         record.ledger.events()
@@ -163,17 +163,17 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Whether a record is of this platform: what another rehearsal owed, or passed, is gone with it."""
+    """Return whether a record was made on this platform: what an earlier rehearsal owed or passed ended with it."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
-    """Give no reasons: the phase has no rules of its own."""
+    """Yield no reasons: the phase has no rules of its own."""
     yield from ()
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Say what a paper run did not prove: the halt, or that the sweep notices a dead machine in time (C9)."""
+    """Yield what a paper run did not prove: the halt, or that the sweep notices a dead machine in time (C9)."""
     run = history.read(paper)
     passed = {number for number, event in run.outcomes().items() if event["outcome"] == "passed"}
     if not any(number.startswith(HALT_STEP) for number in passed):
@@ -191,7 +191,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
-    """The newest record of a phase on this profile and platform."""
+    """Return the newest record of a phase on this profile and platform."""
     runs = [record for record in of(settings, root) if _is(record, phase)]
     return ledger.in_order(runs, of(settings, root))[-1] if runs else None
 
@@ -202,7 +202,7 @@ def _is(record: Record, phase: str) -> bool:
 
 
 def _record_reasons(settings: Settings, phase: str, record: Record | None, now: datetime) -> Iterator[str]:
-    """Why a phase's newest record does not carry the next phase."""
+    """Yield the reasons why a phase's newest record does not let the next phase open."""
     if record is None:
         yield f"{phase} has no record on profile {settings.name}: run it first"
         return
@@ -225,7 +225,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Why what a record ran is not the phase that was accepted."""
+    """Yield the reasons why a record did not run the accepted plan of its phase."""
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
         yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
@@ -250,7 +250,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """Name each unproven claim of an earlier phase whose proving step should have been made by now."""
+    """Yield each unproven claim of an earlier phase whose proving step should have run by now."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
@@ -263,7 +263,7 @@ def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
-    """What the seals of a production tell of records that are gone, or were put in."""
+    """Yield what the seals of a production profile tell of records that were removed or inserted."""
     if settings.kind == "production":
         readable = [record for record in _all(settings, root) if _read(record) is None]
         sealed = [(record, seal) for record in readable if (seal := record.sealed())]
@@ -276,7 +276,7 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Overrides that this record, or one below it, was opened with."""
+    """Yield the overrides with which this record, or one that it rests on, was opened."""
     for earlier in history.chain(record):
         opened = earlier.opened()
         if opened.get("override"):

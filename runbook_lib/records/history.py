@@ -1,4 +1,4 @@
-"""What a ledger says happened: outcomes by step, owed undos, the run as a whole."""
+"""Read from a ledger what happened: outcomes by step, owed undos, the run as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANGING = ("act", "confirm")  # verbs
 
 @dataclass(frozen=True)
 class History:
-    """Events of one record, and of the parents it resumes, oldest first."""
+    """The events of one record (``own``) and of the parents that it resumes (``before``), oldest first."""
 
     own: list[Event]
     before: list[Event]
@@ -28,25 +28,25 @@ class History:
 
     @property
     def root(self) -> Event:
-        """The ``opened`` event of the first record of the chain."""
+        """Return the ``opened`` event of the first record of the chain."""
         return self.all[0]
 
     def outcomes(self) -> dict[str, Event]:
-        """The newest outcome of each step in this record; an act sent without one is ``unknown``."""
+        """Return the newest outcome of each step in this record; ``unknown`` for an act that was sent without one."""
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """The passing outcome of an act or a confirm anywhere in the chain, if that is its newest."""
+        """Return the newest outcome of an act or a confirm in the whole chain if it passed; else None."""
         newest = _outcomes(self.all).get(number)
         return newest if newest and newest["outcome"] == "passed" else None
 
     def unsettled(self, number: str) -> bool:
-        """Whether an act was sent somewhere in the chain and nothing tells whether it took effect."""
+        """Return whether an act was sent somewhere in the chain and no event tells whether it took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """The passing outcome of a check after which something was sent or vouched for: what it saw may be past."""
+        """Return a check's passing outcome if a later change or vouching may have made it out of date; else None."""
         made = [event for event in self.all if "recalled" not in event]
         places = [at for at, e in enumerate(made) if (e["event"], e.get("step")) == ("outcome", number)]
         if not places or made[places[-1]]["outcome"] != "passed":
@@ -54,19 +54,19 @@ class History:
         return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
 
     def vouched(self, number: str, statement: str) -> Event | None:
-        """Who vouched for a step's statement, word for word, if anybody did."""
+        """Return the newest event in which somebody vouched for exactly this statement of a step; else None."""
         said = ("vouched", number, statement)
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """The recorded reply of a step's command."""
+        """Return the recorded reply of a step's command; None if there is none."""
         newest = self.settled(number) or self.outcomes().get(number)
         if newest is None or len(newest.get("replies", ())) <= index:
             return None
         return Reply.from_facts(newest["replies"][index])
 
     def owed(self) -> dict[str, Event]:
-        """Undos registered and not carried out yet: step -> ``owed`` event, which holds the command."""
+        """Return the undos that are not carried out yet: step -> ``owed`` event, which holds the command."""
         owed: dict[str, Event] = {}
         for event in self.all:
             if event["event"] == "owed":
@@ -80,28 +80,28 @@ class History:
 
 
 def read(record: Record) -> History:
-    """The history of a record, with its parents'."""
+    """Return the history of a record, with that of its parents."""
     return History(record.ledger.events(), [e for parent in record.parents for e in parent.ledger.events()])
 
 
 def chain(record: Record) -> list[Record]:
-    """The records a record resumes, oldest first, itself last."""
+    """Return the records that a record resumes, oldest first, and the record itself last."""
     return [*record.parents, record]
 
 
 def counts(history: History) -> dict[str, int]:
-    """How many steps ended how."""
+    """Return how many steps ended in each outcome."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
 
 
 def taken_over(history: History) -> int:
-    """How many steps of this record were not made here: their outcome stands as a parent made it."""
+    """Return how many outcomes of this record were taken over from a parent."""
     return sum("recalled" in event for event in history.outcomes().values())
 
 
 def _changes(event: Event) -> bool:
-    """Whether an event says that the platform was, or may have been, changed."""
+    """Return whether an event says that the platform was, or may have been, changed."""
     if event["event"] == "sending":
         return bool(event["verb"] in CHANGING)
     return event["event"] in ("vouched", "undoing")

@@ -1,9 +1,8 @@
-"""The ledger of a run and its seal: append, read back, verify, list.
+"""Write, read and list the ledgers of runs, and seal them.
 
 A ledger is a file of one JSON object per line. Each line ends in the SHA-256 of the previous line's hash and its own
 bytes, so any change, insertion or removal breaks the chain from that line on. The last line is the seal: it holds the
-hashes of the record's other files and the previous seal of the profile. The module
-`verify` proves a sealed record.
+hashes of the record's other files and the previous seal of the profile. The module `verify` proves a sealed record.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Ledger:
     def append(self, event: str, **facts: Any) -> Event:
         """Write one line and fsync it.
 
-        Raise `RecordError` if it cannot be kept, leaving what was there before, or if verifying would not take it.
+        Raise `RecordError` if the line cannot be written, which leaves the file as it was, or if it would not verify.
         """
         if self._redact is not None:
             facts = self._redact.value(facts)
@@ -65,19 +64,19 @@ class Ledger:
         return body
 
     def mend(self) -> None:
-        """Cut off a last line that a crash tore: it was never acknowledged to anybody."""
+        """Cut off a last line that a crash left incomplete: it was never acknowledged to anybody."""
         with _opened(self.path) as file:
             self._tail(file)
 
     def events(self) -> list[Event]:
-        """Every whole line, oldest first. A torn last line, left by a crash, is not an event."""
+        """Return the event of every whole line, oldest first. A last line left incomplete by a crash is no event."""
         if self.path.exists():
             fresh, self._read = self.follow(self._read)
             self._events += fresh
         return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
-        """Whole lines from byte ``start`` on, and the byte after them."""
+        """Return the events of the whole lines from byte ``start`` on, and the offset after them."""
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read()
@@ -94,7 +93,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """The last line, as far as the next one depends on it."""
+        """Return the facts of the last line that the next line depends on; cut off an incomplete line."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -105,7 +104,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write the line that follows the last one; it as the next one sees it, and as an event."""
+        """Write the line that follows ``last``; return its facts that the next line depends on, and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -126,7 +125,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """What the next line of a ledger depends on."""
+    """The facts of a ledger's last line that the next line depends on."""
 
     hash: str = ""
     number: int = 0
@@ -139,7 +138,7 @@ class _Tail:
 
 
 class _Clock:
-    """One reading of the wall clock, and the seconds since: a clock that is set back moves no line before another."""
+    """A clock that reads the wall clock once and then counts seconds: setting the wall clock back reorders no line."""
 
     def __init__(self) -> None:
         self._start = datetime.now(UTC)
@@ -150,7 +149,7 @@ class _Clock:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def behind(self, last: str) -> float:
-        """How many seconds this clock was behind another process's last line; from then on it goes on from there."""
+        """Return how many seconds this clock is behind another process's last line, and move it up to that line."""
         if last <= (now := self.now()):
             return 0.0
         behind = (datetime.fromisoformat(last) - datetime.fromisoformat(now)).total_seconds()
@@ -159,7 +158,7 @@ class _Clock:
 
 
 def _seconds() -> float:
-    """Seconds that no setting of a clock changes, those of a machine asleep among them where the system counts them."""
+    """Return seconds that setting the clock does not change; they include sleep where the system counts it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -180,27 +179,27 @@ class Record:
 
     @property
     def root(self) -> Path:
-        """The folder of all records: records/<profile>/<date>/<time>_<phase>."""
+        """Return the folder of all records: records/<profile>/<date>/<time>_<phase>."""
         return self.folder.parent.parent.parent
 
     @property
     def name(self) -> str:
-        """Path below the folder of all records."""
+        """Return the record's path below the folder of all records."""
         return str(self.folder.relative_to(self.root))
 
     @property
     def path(self) -> Path:
-        """Where it lies, as short as it can be typed from here."""
-        here = Path.cwd()
-        return self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder
+        """Return the record's folder, relative to the current folder if it lies below that."""
+        current = Path.cwd()
+        return self.folder.relative_to(current) if self.folder.is_relative_to(current) else self.folder
 
     @property
     def profile(self) -> str:
-        """The profile's name, which is the folder's."""
+        """Return the profile's name, which is that of the folder its records lie in."""
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """The first event: phase, profile, project, operator, parent. Raise `RecordError` if there is none."""
+        """Return the first event: phase, profile, project, operator, parent. Raise `RecordError` if there is none."""
         try:
             with self.ledger.path.open("rb") as file:
                 event: Event = json.loads(file.readline())
@@ -213,7 +212,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """The records this one resumes, oldest first. Each is sealed, so that its events are read once."""
+        """Return the records that this one resumes, oldest first. Each is sealed, so its events are read once."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()
@@ -221,7 +220,7 @@ class Record:
         return (*record.parents, record)
 
     def sealed(self) -> Event | None:
-        """The seal, or None while the run is open (or was cut off)."""
+        """Return the seal; None while the run is open, or if it was cut off."""
         events = self.ledger.events()
         return events[-1] if events and events[-1]["event"] == "sealed" else None
 
@@ -268,8 +267,8 @@ def create(
 def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     """Close the record: scan its files for secrets, then chain the seal to the profile's previous one.
 
-    The seal says what the lines come to; ``outcome`` only where that does not follow from them (a halt, a watch). Raise
-    `RecordError` naming file and offset if a secret is found; the record then stays unsealed.
+    The ledger's lines tell the outcome; pass ``outcome`` only where they do not (a halt, a watch). Raise `RecordError`
+    naming file and offset if a secret is found; the record then stays unsealed.
     """
     _refuse_unsealable(record)
     record.ledger.mend()
@@ -294,7 +293,7 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def head(profile: Path) -> str | None:
-    """The newest seal of a profile's folder. A seal written just before a crash is found through ``pending``."""
+    """Return the hash of a profile's newest seal. A seal written just before a crash is found through ``pending``."""
     hint = _hint(profile)
     if hint is None:
         return _newest_seal(profile)
@@ -307,7 +306,7 @@ def head(profile: Path) -> str | None:
 
 
 def mend_head(profile: Path) -> str | None:
-    """Write a profile's newest seal down again where that note is damaged; what was wrong, None if nothing was."""
+    """Rewrite a profile's note of its newest seal if it is damaged; return what was wrong, None if nothing was."""
     path = profile / HEAD
     with _opened(profile / ".lock"):
         if _hint(profile) is not None or not path.exists():
@@ -317,7 +316,7 @@ def mend_head(profile: Path) -> str | None:
 
 
 def _hint(profile: Path) -> Event | None:
-    """What the note beside the records says of the newest seal; None if it is not there, or damaged."""
+    """Return what the note beside the records says of the newest seal; None if it is missing or damaged."""
     try:
         hint = json.loads((profile / HEAD).read_text(encoding="utf-8"))
         good = sorted(hint) == ["hash", "pending"] and all(isinstance(value, str | None) for value in hint.values())
@@ -327,7 +326,7 @@ def _hint(profile: Path) -> Event | None:
 
 
 def _newest_seal(profile: Path) -> str | None:
-    """The newest seal that no other follows, from the records themselves."""
+    """Find in the records themselves the newest seal that no other seal follows, and return its hash."""
     seals = [seal for record in every(profile.parent) if record.profile == profile.name and (seal := _seal_of(record))]
     followed = {seal["previous"] for seal in seals}
     tips = sorted((seal["at"], seal["hash"]) for seal in seals if seal["hash"] not in followed)
@@ -342,10 +341,10 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Records that can be read, oldest first, by the chain of seals and by no clock or name.
+    """Sort readable records, oldest first, by the chain of seals and not by any clock or name.
 
-    One that is not sealed is as old as the seal that was the newest when it was opened. ``known``: all the records of
-    the profile, where ``records`` are some of them.
+    A record without a seal is as old as the seal that was the newest when the record was opened. ``known`` are all the
+    records of the profile, if ``records`` are only some of them.
     """
     records = list(records)
     place = _places(_seal_of(record) for record in (records if known is None else known))
@@ -363,13 +362,13 @@ def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -
 
 
 def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
-    """The place of each seal in the chain, counted from the first that follows none that is here."""
+    """Return the position of each seal in the chain, counted from a seal that follows none of ``seals``."""
     following: dict[str | None, list[Event]] = {}
-    here = [seal for seal in seals if seal]
-    for seal in here:
+    present = [seal for seal in seals if seal]
+    for seal in present:
         following.setdefault(seal["previous"], []).append(seal)
-    own = {seal["hash"] for seal in here}
-    waiting = deque(sorted((seal for seal in here if seal["previous"] not in own), key=lambda seal: str(seal["at"])))
+    own = {seal["hash"] for seal in present}
+    waiting = deque(sorted((seal for seal in present if seal["previous"] not in own), key=lambda seal: str(seal["at"])))
     place: dict[str | None, int] = {}
     while waiting:
         seal = waiting.popleft()
@@ -380,7 +379,7 @@ def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
 
 
 def every(root: Path) -> Iterator[Record]:
-    """Every record below a folder, by profile and name; links are not followed."""
+    """Yield every record below a folder, by profile and name; links are not followed."""
     folders = [root]
     for _ in range(3):
         folders = [inner for folder in folders for inner in _folders_in(folder)]
@@ -397,7 +396,7 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def find(root: Path, name: str) -> Record:
-    """The record at path ``name``, or the newest whose folder name contains it."""
+    """Return the record at the path ``name``, or the newest record whose name contains ``name``."""
     for folder in (Path(name), root / name):
         if (folder / LEDGER).exists():
             return Record(folder.resolve())
@@ -419,7 +418,7 @@ def _refuse_unsealable(record: Record) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A file opened for appending, locked against other processes until left."""
+    """Open a file for appending and lock it against other processes while the block runs."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE)
     except OSError as error:

@@ -16,7 +16,7 @@ NAMES = ("sent", "acknowledged", "effect", "venue")
 
 @dataclass(frozen=True)
 class Lamp:
-    """One thing to be seen after a press. ``lit`` is None while it is awaited, False where there is nothing to see."""
+    """One stage of a press. ``lit`` is True once it was seen, None while it is awaited, False if it was not seen."""
 
     name: str
     lit: bool | None = None
@@ -26,7 +26,7 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Name, time, how long after the sending, and what was seen."""
+        """Describe the lamp: its name, its time, milliseconds since the sending, and what was seen."""
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
@@ -35,7 +35,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Press:
-    """A button that was pressed: what it said, who pressed it, when, and its lamps."""
+    """A button that was pressed: its label, who pressed it, when, and its lamps."""
 
     label: str
     by: str
@@ -44,16 +44,16 @@ class Press:
 
     @property
     def words(self) -> str:
-        """``pressed by ana at 14:53:07.120Z, acknowledged in 240 ms``."""
+        """Describe the press, as in ``pressed by ana at 14:53:07.120Z, acknowledged in 240 ms``."""
         answered = next((lamp for lamp in self.lamps if lamp.name == "acknowledged" and lamp.lit), None)
         quick = f", acknowledged in {answered.milliseconds:.0f} ms" if answered and answered.milliseconds else ""
         return f"pressed by {self.by} at {clock(self.at)}{quick}"
 
 
 def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
-    """The newest press of a step's button, from the ledger's events; None if it was never pressed.
+    """Return the newest press of a step's button, from the ledger's events; None if it was never pressed.
 
-    ``busy``: it is under way, so that what was not seen is awaited still.
+    ``busy`` means that the press is under way: a stage that was not seen yet is then awaited.
     """
     pressed: Event | None = None
     lamps: dict[str, Lamp] = {}
@@ -77,10 +77,10 @@ def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press 
 
 
 def clock(at: str) -> str:
-    """The time of day of a ledger's timestamp, to the millisecond."""
+    """Return the time of day of a ledger's timestamp, to the millisecond."""
     return f"{at[11:23]}Z" if at else ""
 
 
 def later(at: str, milliseconds: float) -> str:
-    """The moment so many milliseconds after another one."""
+    """Return the moment that lies ``milliseconds`` after ``at``."""
     return (datetime.fromisoformat(at) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

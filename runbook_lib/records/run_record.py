@@ -1,4 +1,4 @@
-"""The life of a run: its record is begun, filled by the verbs, and finished with a seal."""
+"""Begin the record of a run, which the verbs then fill, and finish it with a seal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERSIONS = ("launch-runbook", "ipykernel", "nbclient", "papermill", "psycopg", "
 
 
 def records_root() -> Path:
-    """The folder of all records; RUNBOOK_RECORDS puts it elsewhere."""
+    """Return the folder of all records; RUNBOOK_RECORDS puts it elsewhere."""
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 
 
@@ -48,7 +48,7 @@ def begin(
 ) -> Record:
     """Open a new record; ``source`` is the notebook whose plan it follows.
 
-    Raise `RecordError` if it cannot be written: then nothing is sent.
+    Raise `RecordError` if the record cannot be written: then nothing is sent.
     """
     root = root or records_root()
     ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
@@ -75,12 +75,12 @@ def begin(
 
 
 def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
-    """The seal of the record that a gate was opened by."""
+    """Return the seal of the record that opened a gate."""
     return Record(root / rests_on["record"]).sealed() if rests_on else None
 
 
 def _merged(claims: Iterable[Event]) -> list[Event]:
-    """Claims, each once."""
+    """Return the claims in order, each only once."""
     merged: list[Event] = []
     for claim in claims:
         if claim not in merged:
@@ -90,14 +90,14 @@ def _merged(claims: Iterable[Event]) -> list[Event]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that matter; looked up once, for it takes as long as all the rest."""
+    """Return the versions of Python and the packages that matter; they are cached because the look-up is slow."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
 def _sound_seal(parent: Record, settings: Settings) -> Event:
-    """The seal a new run rests on.
+    """Return the seal of the record that a new run resumes.
 
-    Raise `RecordError` if the record, or one it goes on from, is open, damaged or not signed by who may.
+    Raise `RecordError` if that record, or one that it resumes, is open, damaged or not signed by an allowed signer.
     """
     following: Event | None = None
     for record in reversed((*parent.parents, parent)):
@@ -111,7 +111,10 @@ def _sound_seal(parent: Record, settings: Settings) -> Event:
 
 
 def refuse_unadoptable(record: Record, settings: Settings) -> None:
-    """Raise `RecordError` if the lines of a run that was killed cannot be believed, or followed another plan."""
+    """Raise `RecordError` unless a killed run's ledger is sound and of this profile.
+
+    In production it must also be of this operator and follow the accepted plan.
+    """
     record.ledger.mend()
     lines, problem = verify.read(record.ledger.path)
     opened = lines.opened
@@ -127,7 +130,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 
 def latest(record: Record) -> Record:
-    """The newest record that rests on this one, directly or through others; itself if none does."""
+    """Return the newest record that resumes this one, directly or through others; the record itself if none does."""
     resting = [r for r in ledger.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record
 
@@ -140,7 +143,7 @@ def _parent(record: Record) -> str | None:
 
 
 def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
-    """Seal a record with the outcome its ledger shows; ``ended`` says how a run ended that did not end by itself.
+    """Seal a record with the outcome its ledger shows; ``ended`` says what ended a run that did not end by itself.
 
     Raise `RecordError` if a file of the record holds a secret.
     """
@@ -148,7 +151,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """A sealed record of its own that says who vouched for what a sealed record waits for; it waits to be resumed."""
+    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run may then resume it."""
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
     write_whole(answer.folder / "parameters.yaml", (parent.folder / "parameters.yaml").read_bytes())
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)

@@ -1,4 +1,4 @@
-"""Sign seals, with ssh-keygen: keys of files, of an agent and of hardware all work."""
+"""Sign seals with ssh-keygen; keys in files, in an agent and in hardware all work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
 
 
 def operator() -> str:
-    """Who runs this: RUNBOOK_OPERATOR, or the login name."""
+    """Return the operator's name: RUNBOOK_OPERATOR, or the login name."""
     try:
         return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
@@ -33,13 +33,13 @@ def operator() -> str:
 
 
 def signers(settings: Settings) -> str | None:
-    """Who may sign the records of a profile, one a line; None where they need not be signed."""
+    """Return the allowed signers of a profile's records, one a line; None where records need not be signed."""
     return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
 
 
 @cache
 def of_profile(name: str) -> str | None:
-    """Who may sign a profile's records, if that profile is here and filled in."""
+    """Return the allowed signers of the profile called ``name``; None if that profile is missing or incomplete."""
     try:
         return signers(profiles.load(name))
     except ConfigError:
@@ -47,17 +47,17 @@ def of_profile(name: str) -> str | None:
 
 
 def signers_of(folder: Path) -> str | None:
-    """Who may sign the record in a folder, by its profile here, else by its archive; None where neither tells."""
+    """Return the allowed signers of the record in a folder: its profile's, else its archive's; None without either."""
     return of_profile(Record(folder).profile) or signers_beside(folder)
 
 
 def sign(record: Record) -> None:
-    """Write the signature of a record's seal beside it. Raise `RecordError` if it cannot be made."""
+    """Sign a record's seal and write the signature beside it. Raise `RecordError` if it cannot be signed."""
     write_whole(record.folder / SIGNATURE, _signature(last_line(record.folder)))
 
 
 def unable(settings: Settings) -> list[str]:
-    """Why this operator could not sign a seal, found by signing something else; nothing where none is needed."""
+    """Try a signature and return why this operator could not sign a seal; empty if they could or need not."""
     allowed, who = signers(settings), operator()
     if allowed is None:
         return []

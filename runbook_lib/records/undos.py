@@ -1,7 +1,7 @@
-"""Which undos a record may owe: those that its source notebook registers, and no other command in their place.
+"""Check that an undo owed by a record is the one its source notebook registers, and no other command in its place.
 
-A record's ledger is a file, and what stands in it is sent with every credential of the operator. So an undo is compared
-with the cell that registers it, and that cell with the plan the record began with.
+A ledger is only a file, and its undos are sent with every credential of the operator. So an undo is compared with the
+cell that registers it, and that cell with the plan the record began with.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HALT_STEP = "switches"  # what a halt owes, which no notebook registers
 
 
 def unregistered(record: Record, owed: Event, repository: str) -> str | None:
-    """Why a record's source notebook does not register an undo it owes; None if it does.
+    """Return why the source notebook of a record does not register an undo that the record owes; None if it does.
 
     ``repository`` is the checkout of the platform, where shell lines run.
     """
@@ -49,7 +49,7 @@ def unregistered(record: Record, owed: Event, repository: str) -> str | None:
 
 
 def _registered(record: Record, number: str) -> Iterator[ast.Call]:
-    """The undo commands that the planned cells of a record's notebook register for a step."""
+    """Yield the undo commands that the planned cells of a record's notebook register for a step."""
     planned = record.opened().get("plan") or {"cells": []}
     try:
         sources = verify.code_cells(json.loads(record.notebook.read_text(encoding="utf-8")))
@@ -64,7 +64,7 @@ def _registered(record: Record, number: str) -> Iterator[ast.Call]:
 
 
 def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
-    """Whether a command is what a call in a cell makes, whatever the values of the run."""
+    """Return whether a call in a cell makes this command, whatever values the run filled in."""
     maker = MAKERS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if maker is None or not isinstance(command, dict) or any(word.arg is None for word in call.keywords):
         return False
@@ -87,7 +87,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _fits(made: Any, part: Any, name: str = "") -> bool:
-    """Whether a part of a command matches what the cell makes; where that has a mark, a value of the run may stand."""
+    """Return whether part of a command matches what the cell makes, in which a mark stands for any value of the run."""
     if made == VALUE and name not in FIXED:
         return True
     if isinstance(made, dict) and isinstance(part, dict):

@@ -132,17 +132,17 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """What verifying one record found; ``seal`` is what others need of its seal, ``signer`` who signed."""
+    """The result of verifying one record; ``seal`` holds the facts of its seal that other checks need."""
 
     folder: Path
     problems: tuple[str, ...]
     seal: Event | None = None
-    signer: str = ""
+    signer: str = ""  # who signed, in words
 
 
 @dataclass
 class Told:
-    """What the lines of a ledger come to, taken one after another."""
+    """The summary of a ledger's lines, which are added one after another."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Told:
     closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Take the next line, which has the form of one."""
+        """Add the next line to the summary; its form must have been checked."""
         kind, step = event["event"], str(event.get("step"))
         if not self.opened:
             self.opened = event
@@ -188,7 +188,7 @@ class Told:
 
     @property
     def planned(self) -> list[str]:
-        """The numbers of the steps that were planned."""
+        """Return the numbers of the steps that were planned."""
         return [str(step[0]) for step in (self.opened.get("plan") or {}).get("steps", ())]
 
     @property
@@ -196,7 +196,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """What a seal says of these lines, and of the notebook that has these edits."""
+        """Return what a seal must say of these lines and of a notebook with these edits."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -208,7 +208,7 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """How a run ended; None where its maker judges that. ``ended``: why it did not end by itself."""
+        """Return how a run ended; None where its maker judges that. ``ended`` says why it did not end by itself."""
         mode, words = self.opened["mode"], {outcome for outcome, _ in self.ends.values()}
         if mode in JUDGED or self.opened["phase"] == "halt":
             return None
@@ -225,10 +225,10 @@ class Told:
 
 
 def verify(folder: Path, signers: str | None = None) -> list[str]:
-    """Everything wrong with a record, each naming the file and, in the ledger, the line. Needs only the folder.
+    """Return everything wrong with a record, each with its file and, in the ledger, its line. Needs only the folder.
 
     ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator it
-    names, with a key that was valid when it was sealed. Without, only damage is found.
+    names, with a key that was valid when it was sealed. Without ``signers``, only damage is found.
     """
     return list(judged(folder, signers).problems)
 
@@ -252,7 +252,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """What the chain and a report tell of a seal: a record's list of files may be long, and there are many records."""
+    """Return the facts of a seal that the chain and a report need, without its list of files, which may be long."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -260,7 +260,10 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """What a ledger's lines come to, up to the first bad one, on which every later one rests; what is wrong with it."""
+    """Summarize a ledger's lines up to the first bad one, and say what is wrong with that line.
+
+    No line after a bad one is read, for each rests on the one before it.
+    """
     lines, previous = Told(), ""
     if path.exists() and not plain(path):
         return lines, "not a plain file"
@@ -278,7 +281,7 @@ def read(path: Path) -> tuple[Told, str | None]:
 
 
 def _unsealed(lines: Told) -> str | None:
-    """Why a ledger has no seal."""
+    """Say why a ledger has no seal; None if it has one."""
     if lines.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
     return None
@@ -306,7 +309,7 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """A line as it is written, after the one with the hash ``previous``, and its own hash.
+    """Return the bytes of the line that follows the one with the hash ``previous``, and its own hash.
 
     Raise `ValueError` for what JSON cannot hold, such as NaN.
     """
@@ -321,7 +324,7 @@ def _dumped(event: Event) -> str:
 
 
 def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
-    """What is wrong with the form of a line, and the event it holds."""
+    """Return what is wrong with the form of a line, and the event that the line holds."""
     try:
         text = line.decode()
         event = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -426,7 +429,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """The hash of a line: of the line before it, and its own text up to the hash."""
+    """Return the hash of a line, made from the hash of the line before it and its own text up to the hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
@@ -434,28 +437,31 @@ def digest_of(previous: str, text: str) -> str:
 
 
 def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
-    """Where a record's notebook is not the one that was planned: steps by their numbers, other cells by their place."""
+    """Return where a record's notebook differs from its plan: steps by their numbers, other cells by their position."""
     if plan is None:
         return []
     try:
         sources = code_cells(json.loads((folder / NOTEBOOK).read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return [NOTEBOOK]
-    here, planned = [cell_digest(source) for source in sources], list(plan["cells"])
-    if here == planned:
+    present, planned = [cell_digest(source) for source in sources], list(plan["cells"])
+    if present == planned:
         return []
     steps: dict[int, list[str]] = {}
     for number, _, _, cell in plan["steps"]:
         steps.setdefault(cell, []).append(number)
     changed = [
-        word for at, cell in enumerate(planned) if cell not in here for word in steps.get(at, [f"cell {at + 1}"])
+        word for at, cell in enumerate(planned) if cell not in present for word in steps.get(at, [f"cell {at + 1}"])
     ]
-    added = [f"added cell {at + 1}" for at, cell in enumerate(here) if cell not in planned]
+    added = [f"added cell {at + 1}" for at, cell in enumerate(present) if cell not in planned]
     return [*changed, *added] or ["the order of the cells"]
 
 
 def code_cells(notebook: Any) -> list[str]:
-    """The code cells of a notebook that hold anything, without the parameters a run was given: its record has them."""
+    """Return the sources of a notebook's code cells, without empty cells and the parameters that a run was given.
+
+    The record holds those parameters in a file of their own.
+    """
     sources, before = [], ""
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
@@ -472,7 +478,7 @@ def cell_digest(source: str) -> str:
 
 
 def _plain_values(source: str) -> bool:
-    """Whether a cell does nothing but give names to literal values."""
+    """Return whether a cell does nothing but give names to literal values."""
     try:
         for line in ast.parse(source).body:
             if not isinstance(line, ast.Assign) or not all(isinstance(name, ast.Name) for name in line.targets):
@@ -492,17 +498,17 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Complain of a record that lies in another one's place: swapped, older, or of another profile.
+    """Complain of a record that lies in the folder of another record: swapped, older, or of another profile.
 
-    Of a record that was copied out of its folders only the name is judged.
+    If a record was copied out of its profile's folders, only its name is judged.
     """
     if not opened["record"].startswith(f"{opened['profile']}/"):
         yield f"{folder}: of profile {opened['profile']}, and says that it is the record {opened['record']}"
     named = str(opened.get("record", "")).split("/")
-    here = list(folder.parts[-3:])
-    if not DATE.fullmatch(folder.parent.name) and named[:1] != here[:1]:
-        named, here = named[-1:], here[-1:]
-    if named != here:
+    actual = list(folder.parts[-3:])
+    if not DATE.fullmatch(folder.parent.name) and named[:1] != actual[:1]:
+        named, actual = named[-1:], actual[-1:]
+    if named != actual:
         yield f"{folder}: holds the record {'/'.join(named)}"
 
 
@@ -517,7 +523,7 @@ def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """What a seal covers: every file of the record but the ledger and the seal's own signature."""
+    """Return the files that a seal covers: all of the record's but the ledger and the seal's own signature."""
     own = {folder / LEDGER, folder / SIGNATURE}
     return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
@@ -534,13 +540,13 @@ def plain(path: Path) -> bool:
 
 
 def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tuple[str, list[str]]:
-    """Who signed, in words, and what is wrong with the signature."""
+    """Return who signed, in words, and what is wrong with the signature."""
     path = folder / SIGNATURE
-    there = path.exists() or path.is_symlink()
+    exists = path.exists() or path.is_symlink()
     if signers is None:
-        stray = there and opened.get("kind") != "production"
+        stray = exists and opened.get("kind") != "production"
         return "", [f"{path}: not in the seal"] if stray else []
-    if not there:
+    if not exists:
         return "", [f"{path}: missing: the seal is not signed"]
     if not plain(path) or (armour := path.read_bytes()) != _armoured(armour):
         return "", [f"{path}: not a signature as ssh-keygen writes it"]
@@ -550,7 +556,9 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
 
 
 def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: datetime) -> tuple[bool, str]:
-    """Whether ``armour`` is a signature of ``data`` by a key that ``signers`` gave ``operator`` at that time; words.
+    """Return whether ``armour`` is a signature of ``data`` by ``operator``, and what ssh-keygen says of it.
+
+    ``signers`` says which keys the operator had at the time ``when``.
 
     The signature and the signers are passed through pipes: no file is written.
     """
@@ -582,7 +590,7 @@ def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: dat
 
 
 def _pipe(data: bytes) -> int:
-    """The reading end of a pipe that holds ``data``."""
+    """Return the reading end of a pipe that holds ``data``."""
     reading, writing = os.pipe()
     os.write(writing, data)
     os.close(writing)
@@ -590,7 +598,7 @@ def _pipe(data: bytes) -> int:
 
 
 def _armoured(data: bytes) -> bytes:
-    """A signature as ssh-keygen writes it: it reads others too, and then not every byte would count."""
+    """Return a signature as ssh-keygen writes it; it also reads looser forms, in which some bytes do not count."""
     body = data.decode(errors="replace").removeprefix(f"{BEGIN}\n").removesuffix(f"\n{END}\n")
     try:
         text = base64.b64encode(base64.b64decode(body.replace("\n", ""), validate=True)).decode()
@@ -601,7 +609,7 @@ def _armoured(data: bytes) -> bytes:
 
 
 def last_line(folder: Path) -> bytes:
-    """The seal, as it is signed: the ledger's last line, with its line feed."""
+    """Return the bytes of the seal that are signed: the ledger's last line, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
         return deque(file, maxlen=1).pop()
 
@@ -610,7 +618,10 @@ def last_line(folder: Path) -> bytes:
 
 
 def every(folder: Path) -> Iterator[Path]:
-    """The records in a folder, oldest first: itself, or what lies below it and looks like one or has a date's place."""
+    """Yield the records in a folder, oldest first: the folder itself, or those below it.
+
+    A folder counts as a record by its ledger, its name, or its place in a date's folder.
+    """
     if (folder / LEDGER).exists() or NAME.match(folder.name) or DATE.fullmatch(folder.parent.name):
         yield folder
     elif folder.is_dir():
@@ -622,10 +633,10 @@ def every(folder: Path) -> Iterator[Path]:
 
 
 def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """What the seals of a profile tell of records that are gone, or were put in: each names the one before it.
+    """Yield what the seals of a profile, each naming the one before it, tell of records that were removed or inserted.
 
-    ``known`` is what the runbook itself remembers, where records are made: the newest seal, and the record that was
-    being sealed.
+    ``known`` is what the runbook remembers where it makes records: the newest seal, and the record that was being
+    sealed.
     """
     seals: dict[str, tuple[Path, str | None, str]] = {}
     followers: dict[str | None, Path] = {}
@@ -652,7 +663,7 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Name the records that a record goes on from, or rests on, and that are not there."""
+    """Complain of each record that this one goes on from, or rests on, and that is missing."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -661,7 +672,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Complain of what earlier records owed, or left unproven, and this one does not begin with."""
+    """Complain of each debt and unproven claim of the records before this one that it does not begin with."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -684,7 +695,7 @@ def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) 
 
 
 def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
-    """The records that were sealed after the one with this seal, oldest first."""
+    """Return the records that were sealed after the one with this seal, oldest first."""
     following = {other["previous"]: (folder, other["hash"]) for folder, other in records}
     after: list[Path] = []
     while seal in following:
@@ -694,7 +705,7 @@ def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Pa
 
 
 def _moment(text: Any) -> datetime | None:
-    """A time of the one form that a line has; None for anything else."""
+    """Parse a time of the one form that a ledger's lines have; None for anything else."""
     try:
         return datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except (ValueError, TypeError):
@@ -710,11 +721,11 @@ def report(
     whole: bool = True,
     tell: bool = False,
 ) -> int:
-    """Verify records, saying a line of each, every problem, and what it comes to; return how many problems there are.
+    """Verify records: say a line about each, every problem and the totals, and return the number of problems.
 
-    ``signers_of`` gives the allowed signers for a record, None where it need not be signed. ``whole``: these are all
-    the records there are, so that one that is gone can be told. ``heads`` are seals that are known to have been.
-    ``tell``: tell each record's story below its line.
+    ``signers_of`` returns the allowed signers of a record, None where it need not be signed. ``whole`` says that these
+    are all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
+    have existed. ``tell`` adds each record's story below its line.
     """
     seals: dict[Path, list[tuple[Path, Event]]] = {}
     problems = unsigned = count = 0
@@ -747,7 +758,7 @@ def _hashes(records: Iterable[tuple[Path, Event]]) -> set[str]:
 
 
 def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable[str], *, whole: bool) -> Iterator[str]:
-    """What became of what is owed, what was sealed after a head, and the newest seal of each profile."""
+    """Yield what became of each owed undo, what was sealed after a head, and the newest seal of each profile."""
     for profile, records in seals.items() if whole else ():
         for folder, seal in records:
             yield from _owing(folder, seal, records)
@@ -764,7 +775,7 @@ def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable
 
 
 def _owing(folder: Path, seal: Event, records: Sequence[tuple[Path, Event]]) -> Iterator[str]:
-    """Name the records in which each owed step was undone: they resume this one, and owe it no more."""
+    """Yield for each owed step the records that undid it, which are those that resume this one and no longer owe it."""
     for step in seal.get("owed", ()):
         after = [(f, s) for f, s in records if (s.get("parent") or {}).get("seal") == seal["hash"]]
         undone = [other.name for other, later in after if step not in later.get("owed", ())]
@@ -782,7 +793,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Complain of a production's record whose signature nobody judged."""
+    """Complain of a record of production whose signature was not judged."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -791,7 +802,7 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """The line of a sound record: how it ended, what of it was taken over, what it owes, who signed, its seal."""
+    """Return the line of a sound record: how it ended, the steps it took over, what it owes, who signed, its seal."""
     seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):
@@ -807,7 +818,7 @@ def praise(judgement: Found) -> str:
 
 
 def _known(profile: Path) -> Mapping[str, Any]:
-    """The newest seal that the runbook itself remembers, where records are made."""
+    """Return what the runbook remembers of a profile's newest seal where it makes records; empty if nothing."""
     try:
         known = json.loads((profile / "head.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -828,7 +839,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """What a record says happened, when and by whom: a line for each event of its ledger, its facts below it."""
+    """Yield what a record says happened, when and by whom: a line for each event, with its facts below."""
     mode = ""
     with (folder / LEDGER).open("rb") as file:
         for line in file:
@@ -845,7 +856,7 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """The other facts of an event: short ones on a line, texts as texts, replies in brief."""
+    """Yield an event's facts below its first line: short ones on one line, texts as texts, replies in brief."""
     facts = {name: value for name, value in event.items() if name not in (*HEAD, *UNTOLD) and value}
     texts = [text for name in ("commands", "text") for text in _listed(facts.pop(name, []))]
     replies = _listed(facts.pop("replies", []))
@@ -867,7 +878,7 @@ def _facts(value: Any) -> str:
 
 
 def _brief(reply: Any) -> str:
-    """Status, how many rows and the first of them, or the end of the text; at most so much of each."""
+    """Describe a reply: its status, number of rows and first row, or the end of its text (``SHOWN`` characters)."""
     if not isinstance(reply, dict):
         return str(reply)[:SHOWN]
     rows = reply.get("rows") or []
@@ -882,18 +893,18 @@ def _brief(reply: Any) -> str:
 
 
 def signers_beside(folder: Path) -> str | None:
-    """The allowed signers an archive keeps in the folder of a record's profile."""
+    """Return the allowed signers that an archive keeps in the folder of a record's profile."""
     path = folder.parent.parent / SIGNERS
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify the records in the folders named; 0 if all are sound, 1 if not, 2 if there is nothing to verify."""
+    """Verify the records in the named folders; return 0 if all are sound, 1 if not, 2 if there is nothing to verify."""
     described = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser("verify", description=described)
     usual = [Path(os.environ.get("RUNBOOK_RECORDS", "records"))]
-    what = "a record, or a folder of records; else records"
-    parser.add_argument("folders", nargs="*", default=usual, metavar="FOLDER", type=Path, help=what)
+    folders_help = "a record, or a folder of records; else records"
+    parser.add_argument("folders", nargs="*", default=usual, metavar="FOLDER", type=Path, help=folders_help)
     parser.add_argument("--signers", type=_list, help=f"who may sign; else the file {SIGNERS} beside the records")
     heads = "a seal that you know of, may be given again: finds the removal of the newest"
     parser.add_argument("--head", action="append", default=[], metavar="HASH", help=heads)

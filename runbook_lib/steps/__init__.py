@@ -1,1 +1,1 @@
-"""What a notebook cell calls: show, check, act, confirm."""
+"""Provide the step verbs that a notebook cell calls: show, check, act, confirm."""

@@ -1,4 +1,4 @@
-"""Changes: sent once, settled by their proof when no answer came, reversed when their undo is carried out."""
+"""Send each change once, settle it by its proof if no answer came, and reverse it by its undo."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
 
 @dataclass(frozen=True)
 class Act:
-    """A change, ready to be sent."""
+    """A change that is ready to be sent."""
 
     number: str
     title: str
@@ -35,7 +35,7 @@ class Act:
     fix: str | None = None
 
     def require_settleable(self) -> None:
-        """Raise `ConfigError` if a lost answer would leave nobody able to tell what to do."""
+        """Raise `ConfigError` if after a lost answer nothing would tell whether to send the act again."""
         if self.proof is None and not self.repeatable:
             raise ConfigError(
                 f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
@@ -44,9 +44,9 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act, unless it took effect before; settle first what an earlier, interrupted sending left.
+    """Send an act, unless it took effect before, which is settled first if an earlier sending was interrupted.
 
-    Raise `StepFailed` if it was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
+    Raise `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
     """
     past = history.read(verdicts.record)
     if past.settled(act.number):
@@ -57,7 +57,7 @@ def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
 
 
 def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Send the reverse of an act, as the ledger holds it; it stays owed unless it is answered without an error."""
+    """Send an act's undo as the ledger holds it; the undo stays owed unless it is answered without an error."""
     command, ledger = thawed(owed["command"]), verdicts.record.ledger
     ledger.append("undoing", step=owed["step"], command=services.shown(command))
     reply = services.change(command)
@@ -67,7 +67,7 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
-    """Whether the act has taken effect already; an act with a proof is sent only if the proof says that it has not."""
+    """Return whether the act has taken effect already, by its proof; an act without a proof counts as not yet made."""
     if act.proof is None:
         if unsure and not act.repeatable:
             verdicts.unknown(sent, "an earlier sending was never answered, and the act has no proof")
@@ -103,7 +103,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """End an act whose answer was lost: passed if its proof says so, else unknown, for it may still be on its way."""
+    """End an act whose answer was lost: as passed if its proof says so, else as unknown, for it may still arrive."""
     proof = None
     if act.proof is not None:
         try:
@@ -116,7 +116,7 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 
 def _proof(command: Command, services: Services) -> Reply | None:
-    """The proof's reply if its rows say that the act took effect; raise `ServiceError` if it does not tell."""
+    """Return the proof's reply if it has rows: then the act took effect. Raise `ServiceError` if it does not tell."""
     reply = services.look(command)
     if reply.error is None:
         return reply if reply.rows else None
@@ -126,12 +126,12 @@ def _proof(command: Command, services: Services) -> Reply | None:
 
 
 def _gone(command: Command, reply: Reply) -> bool:
-    """Whether what was to be deleted is not there any more."""
+    """Return whether the thing that a DELETE should remove no longer exists."""
     return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
 
 
 def refuse_unregistered(settings: Settings, record: Record) -> None:
-    """Raise `StepRefused` if a record owes what the notebook it ran does not register."""
+    """Raise `StepRefused` if a record owes an undo that the notebook it ran does not register."""
     makers = {step: _owing(record, step) for step in history.read(record).owed()}
     judged = [undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
     if complaints := [why for why in judged if why]:
@@ -139,16 +139,16 @@ def refuse_unregistered(settings: Settings, record: Record) -> None:
 
 
 def _owing(record: Record, step: str) -> tuple[Record, Event]:
-    """The record of a chain that registered an undo, and its event."""
+    """Return the record of a chain that registered the undo of ``step``, and its ``owed`` event."""
     owed = history.read(record).owed()[step]
     return next(maker for maker in (record, *reversed(record.parents)) if owed in maker.ledger.events()), owed
 
 
 def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """Reverse what ``parent`` owes, newest first, in a sealed record of its own; ``say`` is told each command.
+    """Carry out the undos that ``parent`` owes, newest first, in a sealed record of its own; ``say`` gets each command.
 
     Raise `RecordError`, before anything is sent, if the parent does not verify, `StepRefused` if its notebook does not
-    register what it owes.
+    register an undo that it owes.
     """
     refuse_unregistered(settings, parent)
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")

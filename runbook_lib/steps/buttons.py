@@ -1,4 +1,4 @@
-"""Steps that need a person: what the button says and asks for, and what a press writes, before and after."""
+"""Offer the buttons of steps that need a person, and write to the ledger before and after a press."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MACHINE = re.compile(r"/machines/(\w+)")
 
 @dataclass(frozen=True)
 class Asking:
-    """Where a person is asked: the record that is written, and the notebook it is shown in."""
+    """The place where a person is asked: the record that is written, and the notebook that shows the button."""
 
     record: Record
     settings: Settings
@@ -42,7 +42,7 @@ class Asking:
         return self.record.redact.text(text) if self.record.redact else text
 
     def card(self, number: str) -> Callable[[bool], Card]:
-        """The step's card as the ledger tells it now; read apart, for it is asked for from other threads too."""
+        """Return a function that reads the step's card from the ledger, on its own, as other threads call it too."""
         apart = Record(self.record.folder)
 
         def now(busy: bool) -> Card:
@@ -54,7 +54,7 @@ class Asking:
         return now
 
     def press(self, number: str, verb: str, label: str, by: str, work: Callable[[Verdicts], None]) -> None:
-        """Write that the button was pressed, then do its work; whatever goes wrong is written too."""
+        """Write that the button was pressed, do its work, and write any error that it raises."""
         ledger = self.record.ledger
         ledger.append("pressed", step=number, verb=verb, label=label, by=by)
         try:
@@ -67,7 +67,7 @@ class Asking:
 
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
-    """What an act is aimed at, in a word, and its id: the deployment, the machine, else the project."""
+    """Return the kind and the id of what an act is aimed at: the deployment, the machine, else the project."""
     if aim := aimed_at(act.command):
         return "deployment", aim[1]
     if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):
@@ -76,11 +76,11 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 
 
 def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdicts], None]) -> None:
-    """Show an act with one button that names what will happen and where; in production it must be armed first."""
+    """Show an act with a button that names what will happen and where; in production the button must be armed first."""
     kind, name = target(act, asking.settings)
     does = (aimed_at(act.command) or ("",))[0]
-    what = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
-    label = asking.clean(f"{what} {name[:SHOWN]}… on {asking.settings.name}")
+    deed = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
+    label = asking.clean(f"{deed} {name[:SHOWN]}… on {asking.settings.name}")
     armed = asking.settings.kind == "production"
 
     def work(verdicts: Verdicts) -> None:
@@ -105,7 +105,7 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
 def ask(
     number: str, statement: str, gesture: str | None, asking: Asking, vouch: Callable[[Verdicts, str], None]
 ) -> None:
-    """Ask a person to vouch with their initials; ``gesture``: what the person stand-in then does in a rehearsal."""
+    """Ask a person to vouch with their initials; ``gesture`` names what the person stand-in does in a rehearsal."""
     label = f"{number}: I vouch for it"
     seen = "your initials say that it is so"
     if gesture:

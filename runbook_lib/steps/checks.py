@@ -1,4 +1,4 @@
-"""Send reading commands until an expectation holds, and prove that it could have failed."""
+"""Send reading commands until an expectation holds, and prove that the expectation could have failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """One look: what came back, and the judgement."""
+    """One sending of a check's commands: the replies, and the finding about them."""
 
     replies: tuple[Reply, ...]
     finding: Finding
@@ -36,9 +36,9 @@ def look(
     within: float,
     heard: Callable[[Finding], None],
 ) -> Look:
-    """The first look that draws no complaint or one that stays, or the last one of ``within`` seconds.
+    """Look until there is no complaint, or a final one, for at most ``within`` seconds; return the last look.
 
-    ``heard`` is told what each look found that another one will follow.
+    ``heard`` gets the finding of each look that another look will follow.
     """
     looks = Retrying(
         stop=stop_after_delay(within),
@@ -52,20 +52,20 @@ def look(
 
 
 def provable(seen: Look, expect: Expect) -> Finding:
-    """The look's finding, or a complaint: a check that accepts every spoiled copy of its replies proves nothing.
+    """Return the look's finding, or a complaint if the check accepts every spoiled copy of its replies.
 
-    Nor does one that accepts what a broken service sends in place of an answer.
+    Complain also if it accepts what a broken service sends in place of an answer: such a check proves nothing.
     """
-    for what, bad in outages(seen.commands, seen.replies):
+    for outage, bad in outages(seen.commands, seen.replies):
         if judge(expect, bad).complaint is None:
-            return Finding(seen.finding.seen, f"this check takes an outage for an answer: {what}")
+            return Finding(seen.finding.seen, f"this check takes an outage for an answer: {outage}")
     if any(judge(expect, bad).complaint for _, bad in spoiled(seen.replies)):
         return seen.finding
     return Finding(seen.finding.seen, "this check cannot fail: it accepts every spoiled copy of the replies")
 
 
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
-    """The complaint, and what the commands look for under another name than the platform's."""
+    """Add to a complaint the names in the commands that the platform spells differently."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
 
     try:

@@ -1,6 +1,6 @@
-"""Look up what a press has brought about: whether it was acknowledged, whether it took effect, what the venue shows.
+"""Look up the effects of a press: whether it was acknowledged, whether it took effect, what the venue shows.
 
-Each is a line in the ledger, which `presses` reads as a lamp.
+Each effect is a line in the ledger, which `presses` reads as a lamp.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
-    """Write down what can be seen of an act that has passed; what cannot be seen is said, and decides nothing."""
+    """Write down which effects of a passed act can be seen and which cannot; neither changes its outcome."""
     following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
         following.of_a_runner()
@@ -33,7 +33,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The lamps of one act, written into the ledger as they light."""
+    """The writer of one act's lamps into the ledger, as they light."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -53,7 +53,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write a lamp that lit so many milliseconds after the sending."""
+        """Write a lamp that lit ``milliseconds`` after the sending; unlit if nothing was sent or seen."""
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:
@@ -62,7 +62,7 @@ class Following:
     # --- an act that a service carries out ------------------------------------------------------------------------
 
     def of_a_service(self) -> None:
-        """Acknowledged by the answer; the effect is what the act's own proof shows."""
+        """Write the lamps of a service's act: the answer acknowledges it, the act's own proof shows its effect."""
         replies = history.read(self.record).outcomes()[self.act.number].get("replies", ())
         answered = replies[0]["seconds"] * 1000 if self.sent and replies else None
         self.lit("acknowledged", answered, "" if answered is not None else "no answer was needed")
@@ -75,7 +75,7 @@ class Following:
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """Return the reply, or why there is none."""
+        """Return the reply to a command, or why there is none."""
         try:
             reply = self.services.look(command)
         except ServiceError as error:
@@ -85,7 +85,7 @@ class Following:
     # --- a command to a runner ------------------------------------------------------------------------------------
 
     def of_a_runner(self) -> None:
-        """Acknowledged by the runner, on the database's clock; the effect is its status or what it holds."""
+        """Write the lamps of a runner command: acknowledged by the runner, on the database's clock, then its effect."""
         kind, deployment = runner_commands.aimed_at(self.act.command) or ("", "")
         row, why = self._until_done(kind, deployment)
         if kind == runner_commands.KILL:
@@ -101,7 +101,7 @@ class Following:
         self._venue(row)
 
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
-        """Look until the command took effect; return the last row seen, and why there is no newer one."""
+        """Look until the command took effect; return the last row seen, and why no newer row could be read."""
         key = self.act.command.values["key"]  # type: ignore[union-attr]
         state = runner_commands.sent_state([kind], [deployment], keys=[key])
         row: dict[str, Any] = {}
@@ -135,7 +135,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """A lamp for what is seen now."""
+    """Return a lamp for what is seen now."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}Z"
     return Lamp(name, True, at, note=note) if lit else Lamp(name, None, note=note)
 
@@ -145,7 +145,7 @@ def _why(reply: Reply | str) -> str:
 
 
 def _sent(record: Record, number: str) -> Event | None:
-    """The sending that the newest press of a step has made."""
+    """Return the ``sending`` event of a step's newest press; None if it sent nothing."""
     sending: Event | None = None
     for event in record.ledger.events():
         if event.get("step") == number and event["event"] in ("pressed", "sending"):

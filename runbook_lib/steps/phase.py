@@ -1,4 +1,4 @@
-"""The step verbs: show looks, check looks and judges, act changes, confirm asks a person.
+"""Define the step verbs: show looks, check looks and judges, act changes, confirm asks a person.
 
 A step is one call in one cell. Each verb writes the ledger before and after it sends, enforces the order of the
 notebook, and ends in one of four outcomes: passed, failed, waiting, unknown.
@@ -38,7 +38,7 @@ KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempot
 
 
 class Phase:
-    """One notebook in one record."""
+    """A phase that is open: one notebook that writes one record."""
 
     until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
 
@@ -68,18 +68,18 @@ class Phase:
         self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
-        """Show where this run goes, how far it is and where it writes."""
+        """Show the bar of this run: its profile, its progress and its record."""
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
-        """Where this run stands; of a headless one, which nobody watches, how it began."""
+        """Return the bar of this run; a headless run's bar shows no progress, for nobody watches it."""
         steps = self.steps if self.mode == "attended" else ()
         return run_progress.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
     def show(self, command: Command) -> pd.DataFrame:
-        """Send a command that only looks and return its rows, judged by nobody; the cell displays them."""
+        """Send a command that only looks and return its rows without judging them; the cell displays them."""
         from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
@@ -104,7 +104,7 @@ class Phase:
     ) -> None:
         """Look until ``expect`` holds for all the replies, for at most ``within`` seconds.
 
-        What passed before a later step changed something is not looked at again: its outcome and its replies stand.
+        A check that passed before a later step changed something is not made again: its outcome and replies stand.
         Raise `StepFailed` with the complaint, the fix and the matching symptom; `StepPending` while an earlier step
         has not passed; `StepRefused`, before anything is sent, if a command might change something.
         """
@@ -155,7 +155,8 @@ class Phase:
 
         The command carries the step's ``{key}``, or ``proof`` (a read whose rows tell that it took effect), or is
         ``repeatable`` because sending it twice leaves the same state. An act that passed in a parent record is not
-        sent again. Raise `StepPending` where nobody allowed it, `StepUnknown` when no answer came and no proof tells.
+        sent again. Raise `StepPending` if the profile does not allow it, `StepUnknown` if neither an answer nor a proof
+        tells whether it took effect.
         """
         self._require_earlier(number)
         act = Act(
@@ -186,8 +187,8 @@ class Phase:
     ) -> None:
         """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
 
-        Before anybody is asked, the checks it ``rests_on`` are looked at again: what they saw may be past. Headless in
-        production it ends the run waiting: no program vouches for a person.
+        Before anybody is asked, the checks it ``rests_on`` are made again: what they saw may be out of date. In a
+        headless production run it ends the run as waiting: no program vouches for a person.
         """
         self._require_earlier(number)
         if self._recalled(number):
@@ -207,13 +208,13 @@ class Phase:
             self._verdicts.waiting(Sent(number, "confirm", statement, fix=how))
 
     def undo(self, number: str) -> None:
-        """Carry out the reverse that an act registered; nothing to do if it is not owed."""
+        """Carry out the undo that an act registered; do nothing if it is not owed."""
         owed = history.read(self.record).owed().get(number)
         if owed is not None:
             acts.undo(self.services, self._verdicts, owed)
 
     def close(self) -> None:
-        """End the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
+        """Close the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
         past = history.read(self.record)
         summary = run_progress.summary(self.name, past, self.steps)
         self._verdicts.display(summary)
@@ -229,7 +230,7 @@ class Phase:
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """The recorded reply of an earlier step's command; it survives a kernel restart."""
+        """Return the recorded reply of an earlier step's command, which survives a kernel restart."""
         if number not in self._numbers:
             raise ConfigError(f"no step {number!r} in {self.name}: {nearest(number, self._numbers)}")
         answer = history.read(self.record).reply(number, index)
@@ -242,13 +243,13 @@ class Phase:
         return self.reply(number, index).value(column)
 
     def key(self, number: str) -> str:
-        """The idempotency key of a step: the same in every record that resumes this run."""
+        """Return the idempotency key of a step, which is the same in every record that resumes this run."""
         return str(uuid.uuid5(KEYS, f"{history.read(self.record).root['id']}:{number}"))
 
     # --- inner workings -------------------------------------------------------------------------------------------
 
     def _look_again(self, number: str, earlier: Sequence[str]) -> None:
-        """Look again at the checks that a step rests on; their newest outcome is what stands from then on."""
+        """Make the checks that a step rests on again; their new outcomes replace the earlier ones."""
         for check in earlier:
             if check not in self._looks:
                 raise StepPending(f"{number} rests on what {check} sees: run its cell again in this kernel, then this")
@@ -264,18 +265,18 @@ class Phase:
                 raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
 
     def _with_budgets(self, finding: Finding, number: str, *, waited: bool) -> Finding:
-        """The complaint, and which budgets of the profile the platform has missed."""
+        """Add to a complaint the budgets of the profile that the platform has missed."""
         cell = slowness.cell(self.record.notebook, number)
         lines = slowness.advice(self.settings, self.record, cell, finding.complaint or "", waited=waited)
         return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:
-        """What a person has yet to do for a step whose button is shown."""
+        """Say what a person must do for a step whose button is shown; None if there is no button."""
         offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
         return "not pressed: press its button above, then run on from here" if offered else None
 
     def _recalled(self, number: str) -> bool:
-        """Whether an act or confirm passed earlier in the chain: its outcome is taken over, nothing is sent."""
+        """Return whether an act or confirm passed earlier in the chain, and take its outcome over if so."""
         past = history.read(self.record)
         done = past.settled(number)
         if done is not None:
@@ -283,7 +284,7 @@ class Phase:
         return done is not None
 
     def _overtaken(self, number: str) -> bool:
-        """Whether a check passed earlier in the chain, and the run has changed the platform since."""
+        """Return whether the run has changed the platform since a check passed, and take its outcome over if so."""
         past = history.read(self.record)
         done = None if self.record.opened().get("recheck") else past.overtaken(number)
         if done is not None:
@@ -305,13 +306,13 @@ class Phase:
         verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
-        """Send an act as the one writer; what stops things waits for nobody."""
+        """Send an act while holding the write lock; notebooks of safety actions do not wait for the lock."""
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write down that a session of ours, which was lost and still held the writing lock, was ended."""
+        """Write down that a lost session of ours, which still held the write lock, was ended."""
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act) -> None:

@@ -1,4 +1,4 @@
-"""What a run knows of itself: when it began, what opened its gate, what earlier phases saw, what the person told it."""
+"""Look up facts of a run: when it began, what opened its gate, what earlier phases saw, what the person replied."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
-    """What the person's gesture said in rehearsal; None where a person vouched and no program heard more."""
+    """Return a value that the person stand-in's gesture replied; None where a real person only vouched."""
     reply = history.read(phase.record).reply(number)
     return reply.rows[0].get(column) if reply and reply.rows else None
 
 
 def began(phase: Phase) -> str:
-    """When this run began, however often it was resumed since: ISO 8601, UTC."""
+    """Return when this run began, before it was resumed by any record: ISO 8601, UTC."""
     return str(history.read(phase.record).root["at"])
 
 
 def rests_on(phase: Phase) -> Sheet:
-    """The record this run's gate was opened by, its seal, and every override below it."""
+    """Return the record that opened this run's gate, its seal, and every override it rests on."""
     opened = phase.record.opened()
     opener = opened.get("rests_on") or {"record": None, "seal": None}
     return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
-    """What a step of an earlier phase saw, in the newest record of it that passed on this platform.
+    """Return what a step of an earlier phase saw, from that phase's newest passed record on this platform.
 
-    None where there is no such record, as in a rehearsal of one phase alone.
+    Return None if there is no such record, as in a rehearsal of one phase alone.
     """
     record = gates.evidence(phase.settings, phase.record.root, earlier)
     answer = history.read(record).reply(number) if record else None

@@ -1,4 +1,4 @@
-"""A time budget that was missed: which line of the profile holds it, what raising it costs, and how to go on."""
+"""Explain a missed time budget: which line of the profile holds it, what raising it costs, how to go on."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ COSTS = {
 
 
 def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
-    """A line for each budget of the step that the platform has missed; none where time is not what is wrong.
+    """Return a line for each time budget of the step that the platform has missed; none if time is not the problem.
 
-    ``cell`` is the step's source; ``waited`` says that the whole of its ``within`` was waited for.
+    ``cell`` is the step's source; ``waited`` says that the step waited for the whole of its ``within``.
     """
     missed = [line for line in _lines(cell) if f" to {_seconds(settings, line):g}, found" in complaint]
     if waited:
@@ -53,7 +53,7 @@ def advice(settings: Settings, record: Record, cell: str, complaint: str, *, wai
 
 
 def cell(notebook: Path, number: str) -> str:
-    """The source of the cell that declares a step; empty where the notebook does not tell."""
+    """Return the source of the cell that declares a step; empty if the notebook has none."""
     with suppress(OSError, ValueError, LookupError):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         sources = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")

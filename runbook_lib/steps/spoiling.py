@@ -1,4 +1,4 @@
-"""Spoiled copies of replies: an expectation that accepts all of them is a check that cannot fail."""
+"""Make spoiled copies of replies: a check whose expectation accepts all of them cannot fail."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
 def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Copies of ``replies`` with one thing wrong: an honest expectation complains about at least one."""
+    """Yield copies of ``replies`` with one thing wrong; a sound expectation complains about at least one of them."""
     for place, original in enumerate(replies):
-        for what, bad in _spoiled(original):
-            yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
+        for flaw, bad in _spoiled(original):
+            yield f"command {place + 1}: {flaw}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Copies of ``replies`` with what a broken service sends in place of an answer, where that is taken for one."""
+    """Yield copies of ``replies`` in which a body that a broken service sends has been taken for an answer."""
     for place, command in enumerate(commands):
         if not isinstance(command, Http) or shape_of(command).form is None:
             continue
-        for what, body in BODIES.items():
+        for flaw, body in BODIES.items():
             with suppress(ServiceError):  # as it should be: the command takes no such answer
                 bad = reply_of(command, Answer(200, "OK", {}, body), Redactor({}))
                 bad = replace(bad, at=replies[place].at)
-                yield f"command {place + 1}: {what}", [*replies[:place], bad, *replies[place + 1 :]]
+                yield f"command {place + 1}: {flaw}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
 def _spoiled(reply: Reply) -> Iterator[tuple[str, Reply]]:

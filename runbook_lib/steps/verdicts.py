@@ -1,4 +1,4 @@
-"""How a step ends: the ledger line is written first, then the card shows what the ledger holds."""
+"""End a step: write its ledger line first, then show the card, which holds what the ledger holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOVE = "the card above says why and what to do"
 
 @dataclass(frozen=True)
 class Sent:
-    """A step that was begun: what the ledger and the card say of it whatever came back."""
+    """A step that was begun, with the facts that the ledger and the card show whatever the reply is."""
 
     number: str
     verb: str
@@ -39,12 +39,12 @@ Live = Callable[[Card, float], AbstractContextManager[Heard]]
 
 
 def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
-    """Show nothing while a step waits: nobody is there."""
+    """Show nothing while a step waits, for nobody watches."""
     return nullcontext(lambda _: None)
 
 
 class Verdicts:
-    """Where the steps of a run write and show how they end."""
+    """The writer of a run's verdicts: it writes how each step ends to the ledger and shows its card."""
 
     def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
         self.record = record
@@ -52,9 +52,9 @@ class Verdicts:
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent, fence: int | None = None) -> None:
-        """Write the ledger before anything is sent; what cannot be written is not sent.
+        """Write to the ledger that commands are about to be sent; if that fails, nothing is sent.
 
-        ``fence`` is the number under which the writing lock is held: of two writers the later has the larger one.
+        ``fence`` is the number under which the write lock is held: of two writers the later has the larger number.
         """
         held = {} if fence is None else {"fence": fence}
         self.record.ledger.append(
@@ -70,7 +70,7 @@ class Verdicts:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End as passed, or raise `StepFailed` with the complaint and the fix; `StepUnknown` if nothing tells."""
+        """End the step as passed; raise `StepFailed` with complaint and fix, `StepUnknown` if the finding is unsure."""
         if finding.complaint is not None and finding.unsure:
             self._conclude(sent, "unknown", finding, replies)
             words = f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"
@@ -82,25 +82,25 @@ class Verdicts:
         self._conclude(sent, "passed", finding, replies)
 
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
-        """End as failed."""
+        """End the step as failed: raise `StepFailed`."""
         self._conclude(sent, "failed", finding, replies)
         words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
         raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
 
     def waiting(self, sent: Sent) -> NoReturn:
-        """End as waiting for a person."""
+        """End the step as waiting for a person: raise `StepPending`."""
         self._conclude(sent, "waiting", Finding(""))
         words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
         raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
 
     def unknown(self, sent: Sent, why: str) -> NoReturn:
-        """End as unknown: it was sent, and no answer tells whether it took effect."""
+        """End the step as unknown, for no answer tells whether it took effect: raise `StepUnknown`."""
         finding = Finding("", f"{why}; nothing tells whether it took effect")
         self._conclude(sent, "unknown", finding)
         raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
 
     def recalled(self, number: str, done: Event, *, known: bool) -> None:
-        """Take over a passed outcome of this chain; nothing is sent. ``known``: this record holds it already."""
+        """Take over a passed outcome of this chain; send nothing. ``known`` says that this record holds it already."""
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
@@ -110,12 +110,12 @@ class Verdicts:
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
-        """The record of the chain that holds an event."""
+        """Return the name of the record in the chain that holds an event."""
         chain = (self.record, *reversed(self.record.parents))
         return next(record.name for record in chain if done in record.ledger.events())
 
     def clean(self, text: str) -> str:
-        """``text`` without any secret."""
+        """Return ``text`` without any secret."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:

@@ -1,1 +1,1 @@
-"""What a step shows: cards, tables, charts, buttons, and the pages of a record."""
+"""Draw what a step shows: cards, tables, charts, buttons, and the pages of a record."""

@@ -1,4 +1,4 @@
-"""Arming: a button that changes production is typed for first, with the name of what it acts on, and not for ever."""
+"""Arm a button that changes production: the name of its target must be typed first, and counts for a limited time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPED = 4  # first characters of the name that must be typed; of a shorter name 
 
 @dataclass(frozen=True)
 class Word:
-    """What must be typed: the beginning of ``name``, or all of it where ``whole``."""
+    """A word that must be typed to arm a button: the beginning of ``name``, or all of it if ``whole``."""
 
     name: str
     whole: bool = False
@@ -28,7 +28,7 @@ class Word:
         return f"to arm it, type {self.name if self.whole else f'{self.name[:TYPED]}…'}"
 
     def opens(self, typed: str) -> bool:
-        """Whether what was typed arms the button."""
+        """Return whether what was typed arms the button."""
         long_enough = len(typed) >= min(TYPED, len(self.name))
         return typed == self.name if self.whole else long_enough and self.name.startswith(typed)
 
@@ -36,8 +36,8 @@ class Word:
 class Field:
     """A text field that must be filled in before a button can be pressed.
 
-    ``accepts`` judges what is typed; what it accepted counts for ``lasts`` seconds, without them for ever. ``changed``
-    is called whenever `counts` may have changed, in the kernel's thread or in a timer's.
+    ``accepts`` judges the text; an accepted text counts for ``lasts`` seconds, or without limit if that is None.
+    ``changed`` is called whenever `counts` may have changed, in the kernel's thread or in a timer's.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Field:
 
     @property
     def counts(self) -> bool:
-        """Whether what was typed is accepted, and its time not over."""
+        """Return whether the text was accepted and its time is not over."""
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for something else from now on; what was typed for the old no longer counts."""
+        """Ask for another text from now on; a text typed for the earlier hint no longer counts."""
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
 
     def clear(self, note: str = "") -> None:
-        """Forget what was typed."""
+        """Empty the field, forget what was typed, and set a note."""
         self._armed_at, self.note = 0.0, note
         self.box.value = ""
 
@@ -102,7 +102,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Call ``work`` in a thread, so many seconds later."""
+    """Call ``work`` in a thread after ``seconds``, and return the timer."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""The button of a step. A press writes the ledger; the widgets only show what it holds."""
+"""Show the button of a step: a press writes the ledger, and the widgets only show what the ledger holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Live:
-    """Something shown in every tab as it is now: a widget where its kernel lives, its static twin everywhere else."""
+    """A display that can be updated: a widget where its kernel runs, static HTML of the same content elsewhere."""
 
     def __init__(self, shown: Any) -> None:
         self._shown, self.box = shown, widgets.HTML(shown._repr_html_())
@@ -35,16 +35,16 @@ class Live:
         return _twinned(self.box, self._shown)
 
     def update(self, shown: Any) -> None:
-        """Show this from now on."""
+        """Show ``shown`` from now on."""
         self._shown, self.box.value = shown, shown._repr_html_()
 
 
 class StepButton:
-    """A step's card with one button below it, and a field that must be filled in before it can be pressed.
+    """A step's card with one button below it and, if needed, a field that must be filled in before a press.
 
-    ``card()`` is the step as the ledger tells it now, with whether it is busy. ``press(typed)`` does the work and
-    raises if that fails. ``accepts`` judges what is typed, None where nothing need be; what is typed counts for
-    ``lasts`` seconds. ``clean`` takes secrets out of what an error says.
+    ``card(busy)`` returns the step's card as the ledger tells it now. ``press(typed)`` does the work and raises if it
+    fails. ``accepts`` judges the typed text, None if none is needed; an accepted text counts for ``lasts`` seconds.
+    ``clean`` takes secrets out of what an error says.
     """
 
     def __init__(
@@ -78,19 +78,19 @@ class StepButton:
         self.draw()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """The widget where its kernel lives; its static twin everywhere else."""
+        """Return the widget, for where its kernel runs, and static HTML of the same content, for everywhere else."""
         return _twinned(self.box, self._card(self._busy))
 
     def draw(self) -> None:
-        """Show the step as the ledger tells it now."""
+        """Redraw the step's card from the ledger."""
         self.shown.value = self._card(self._busy)._repr_html_()
 
     def say(self, words: str) -> None:
-        """Put a remark beside the button."""
+        """Show a remark beside the button."""
         self.note.value = f"<div style='font-size:13px;line-height:1.4'>{escape(words)}</div>" if words else ""
 
     def press(self) -> None:
-        """Do the work, once at a time; after a failure the button may be pressed again, after a success not."""
+        """Do the work, one press at a time; allow another press after a failure, but not after a success."""
         if self.button.disabled or not self._pressing.acquire(blocking=False):
             return
         try:
@@ -106,7 +106,7 @@ class StepButton:
             self._pressing.release()
 
     def _timed(self, typed: str) -> None:
-        """Do the work and show the seconds it takes."""
+        """Do the work and show the passing seconds meanwhile."""
         started = time.monotonic()
 
         def tick() -> None:
@@ -148,7 +148,7 @@ class StepButton:
 
 
 def _row() -> Any:
-    """A row that breaks into lines where the page is narrow."""
+    """Return the layout of a row that breaks into lines where the page is narrow."""
     return widgets.Layout(align_items="center", flex_flow="row wrap")
 
 

@@ -1,4 +1,4 @@
-"""How a step looks: the command, one verdict line, then the rows. As text and as HTML, from the same parts."""
+"""Show a step as text and as HTML from the same parts: the command, one verdict line, then the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUT = 1500  # characters of a shell command's output that a card shows
 
 @dataclass(frozen=True)
 class Card:
-    """One step's output."""
+    """The output of one step: its commands, its verdict, advice, and replies."""
 
     number: str
     title: str
@@ -36,7 +36,7 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        """The one line: number, outcome, title, what was seen."""
+        """Return the verdict line: number, outcome, title, what was seen."""
         parts = (" ".join(part.split()) for part in (self.number, self.outcome, self.title, self.seen))
         return "  ".join(filter(None, parts))
 
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The closing cell: one line per step, the same for every run that ends the same way."""
+    """The output of the closing cell: one line per step, the same for every run that ends the same way."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Bar:
-    """The first output of a run: where it goes, who runs it, what opened its gate, how far it is, where it writes."""
+    """The first output of a run: its profile, its operator, what opened its gate, its progress, and its record."""
 
     phase: str
     profile: str
@@ -117,7 +117,7 @@ class Bar:
 
 
 class Sheet(dict[str, Any]):
-    """Facts by their names, one below the other."""
+    """A table of named facts, one below the other."""
 
     def _repr_html_(self) -> str:
         return part("sheet", [(name, _words(value)) for name, value in self.items()])
@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
 
 
 def _view(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card shows of a reply: the first rows, else the end of its output."""
+    """Return what a card shows of a reply: its first rows, or the end of its output if it has no rows."""
     return {
         **_cells(reply["rows"][:ROWS]),
         "left_out": _left_out(reply),
@@ -147,13 +147,13 @@ def _left_out(reply: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as an HTML table."""
+    """Return rows as an HTML table."""
     view = _cells(rows)
     return part("table", view["columns"], view["rows"])
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The columns of rows, and what is shown of each value."""
+    """Return the columns of rows, and the text that is shown for each value."""
     shown = standing(rows)
     columns = list(dict.fromkeys(name for row in shown for name in row))
     return {"columns": columns, "rows": [[_cell(row.get(name)) for name in columns] for row in shown]}
@@ -167,7 +167,7 @@ def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 
 def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A command that only looked, and what it saw."""
+    """Return the HTML of a command that only looked, with the rows it saw."""
     return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 

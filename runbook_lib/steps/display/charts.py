@@ -1,4 +1,4 @@
-"""Charts: a DataFrame in, a Figure out, one style, every threshold drawn and named.
+"""Draw charts: each function takes a DataFrame, returns a Figure, and draws and names every threshold.
 
 Each function says which columns it needs and their units. Times are UTC. A figure is closed before it is returned, so
 that a notebook shows it once and a record holds its PNG.
@@ -44,8 +44,9 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """Apply ``clean`` to every text drawn in this process from now on, by us or by a cell: in a picture it could
-    be found by nobody who scans a record.
+    """Apply ``clean`` to every text drawn in this process from now on, by us or by a cell.
+
+    A scan of a record for secrets cannot see text in a picture.
     """
     original = Text.set_text
 
@@ -56,7 +57,7 @@ def redact(clean: Callable[[str], str]) -> None:
 
 
 def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("inf")) -> Figure:
-    """What each decision cost, against the model's usual band, where one is known.
+    """Chart the cost of each decision against the model's usual band, if it is known.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` are in
     US dollars: checklist phase 4.
@@ -81,7 +82,7 @@ def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("in
 
 
 def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
-    """Spending since the start of the UTC month against the Skill's monthly cap.
+    """Chart the spending since the start of the UTC month against the Skill's monthly cap.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars), this month's rows. ``cap`` is in US dollars, None
     for a Skill without one.
@@ -106,7 +107,7 @@ def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
 
 
 def freshness(beats: pd.DataFrame) -> Figure:
-    """Seconds since each deployment's last heartbeat, stalest on top, each against its own limit.
+    """Chart the seconds since each deployment's last heartbeat against its own limit, stalest on top.
 
     ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if it never beat) and ``limit_seconds``
     (max(3 ticks, 15 minutes): checklist 3.2).
@@ -134,7 +135,7 @@ def freshness(beats: pd.DataFrame) -> Figure:
 
 
 def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
-    """Seconds between one tick and the next; gaps stand out.
+    """Chart the seconds between one tick and the next, so that gaps stand out.
 
     ``ticks`` needs ``tick_at`` (time). ``interval`` is in seconds.
     """
@@ -153,7 +154,7 @@ def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
 
 
 def equity(states: pd.DataFrame) -> Figure:
-    """Account value over time. ``states`` needs ``at`` (time) and ``equity_usd`` (US dollars)."""
+    """Chart the account value over time. ``states`` needs ``at`` (time) and ``equity_usd`` (US dollars)."""
     figure, axes = _axes("Equity", "US dollars")
     if _empty(axes, states):
         return figure
@@ -167,7 +168,7 @@ def equity(states: pd.DataFrame) -> Figure:
 
 
 def alarms(raised: pd.DataFrame) -> Figure:
-    """When each alarm rang. ``raised`` needs ``at`` (time) and ``alarm`` (its name)."""
+    """Chart when each alarm was raised. ``raised`` needs ``at`` (time) and ``alarm`` (its name)."""
     figure, axes = _axes("Alarms", "")
     if _empty(axes, raised, "no alarm in this window"):
         return figure
@@ -179,7 +180,7 @@ def alarms(raised: pd.DataFrame) -> Figure:
 
 
 def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
-    """How long fills took, against the runner's wait. ``fills`` needs ``seconds``; ``wait`` is in seconds (2 s)."""
+    """Chart how long fills took against the runner's wait. ``fills`` needs ``seconds``; ``wait`` is seconds (2)."""
     figure, axes = _axes("Fill latency", "fills", times=False)
     if _empty(axes, fills):
         return figure
@@ -210,7 +211,7 @@ def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
 
 
 def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window") -> bool:
-    """Say that there is nothing to draw instead of showing an empty frame."""
+    """Return whether there are no rows, and then write that into the chart instead of showing an empty frame."""
     if len(rows):
         return False
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
@@ -219,13 +220,13 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Values as finite numbers; null where one is none, such as NaN or infinity: a chart must not fall over one."""
+    """Return values as finite numbers, null for anything else (NaN, infinity, text), which would break a chart."""
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
     return numbers.where(numbers.abs() < float("inf"))
 
 
 def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
-    """How many values are there and are no numbers, or lie under the lowest that can be."""
+    """Count the values that are present and are no numbers, or are below ``lowest``, the lowest that is possible."""
     numbers = _numbers(values)
     return int((values.notna() & numbers.isna()).sum() + (numbers < lowest).sum())
 
@@ -235,7 +236,7 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
-    """Draw one kind of mark and say in the legend how many there are; a kind without marks has no entry."""
+    """Draw one kind of mark and say in the legend how many there are; leave out a kind without marks."""
     if len(times) < CROWD and len(times):
         size = 14 if marker == "o" else 40  # what is wrong is larger
         axes.scatter(

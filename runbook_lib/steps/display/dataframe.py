@@ -1,4 +1,4 @@
-"""A DataFrame that shows its command and every row whole; nobody judges it."""
+"""Show a DataFrame with the command that it answers and every row whole; nobody judges it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands in colours: SQL as psql takes it, everything else as a shell line."""
+"""Colour commands: SQL as psql takes it, everything else as a shell line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|begin|listen|notif
 
 
 def coloured(command: str) -> str:
-    """``command`` as HTML, with colours in the tags themselves, so that any viewer has them."""
+    """Return ``command`` as HTML with the colours in the tags themselves, so that any viewer shows them."""
     return _painter()(command, sql=bool(STATEMENT.match(command)))
 
 

@@ -1,4 +1,4 @@
-"""Cards of a notebook that is stepped through: each replaces the card that said its step was awaited."""
+"""Show the cards of a notebook that a person steps through: a step's card replaces the one that said it is awaited."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """A step that is being looked at: for how long, of at most how long, and what the last look found."""
+    """A step that is being looked at: its card, the seconds so far and at most, and the last look's complaint."""
 
     card: Card
     seconds: float
@@ -41,9 +41,9 @@ class Awaited:
 
 
 class Stage:
-    """A display on which a card replaces what was shown for it, and the bar at the top follows.
+    """A display on which a card replaces what was shown for its step, and the bar at the top is kept up to date.
 
-    ``display`` shows something and returns its handle, which has ``update``; or returns None, then it is shown anew.
+    ``display`` shows something and returns a handle with ``update``, or None, in which case updates are shown anew.
     """
 
     def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
@@ -71,13 +71,13 @@ class Stage:
         return self._top
 
     def refresh(self) -> None:
-        """Bring the bar up to the ledger."""
+        """Redraw the bar from the ledger."""
         if self._top is not None:
             self._top.update(self._bar())
 
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
-        """Show the time that passes while the block looks; it is told what each look found."""
+        """Show the passing time while the block looks; yield a function that takes the finding of each look."""
         complaint, started = "", time.monotonic()
 
         def awaited() -> Awaited:

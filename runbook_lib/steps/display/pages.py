@@ -1,4 +1,4 @@
-"""HTML for people, from jinja2 templates: pages and parts of a cell; everything is escaped, nothing is fetched."""
+"""Render HTML for people from jinja2 templates, whole pages and parts of a cell, escaped and without fetched files."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """``view`` (JSON-like) in a template of ours, without the secrets of any profile."""
+    """Render ``view`` (JSON-like) with one of our templates, without the secrets of any profile."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
 
 
 def part(macro: str, *values: Any) -> str:
-    """What one macro of ``cell.html`` makes of ``values``, from which secrets were taken out already."""
+    """Render ``values``, from which secrets were already removed, with one macro of ``cell.html``."""
     return str(getattr(_cell(), macro)(*values))
 
 
 def save(path: Path, text: str) -> Path:
-    """Write a page as a whole; raise `RecordError` if it cannot be."""
+    """Write a page whole or not at all; raise `RecordError` if it cannot be written."""
     write_whole(path, text.encode())
     return path
 
 
 def moment(at: str) -> str:
-    """A ledger's time as people read it: ``2026-11-22 20:24:33 UTC``."""
+    """Format a ledger's time for people: ``2026-11-22 20:24:33 UTC``."""
     return instant(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def instant(at: str) -> datetime:
-    """A ledger's time, in UTC."""
+    """Parse a ledger's time, in UTC."""
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
@@ -82,5 +82,5 @@ def _environment() -> Environment:
 
 
 def _png(data: str) -> str:
-    """The address of an image inside the page. Only what base64 consists of gets through."""
+    """Return a data URL of an image, in which only characters of base64 are let through."""
     return "data:image/png;base64," + "".join(c for c in data if c.isalnum() or c in "+/=")

@@ -1,6 +1,6 @@
-"""A record as one HTML page: what ran, when, by whom, every step with its commands, verdicts, replies and charts.
+"""Show a record as one HTML page: what ran, when, by whom, each step with commands, verdict, replies and charts.
 
-The ledger is what is told; the notebook gives the order of reading, the headings and the charts.
+The facts come from the ledger; the notebook only gives the order of reading, the headings and the charts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def show(record: Record) -> Path:
 
 
 def view(record: Record) -> Block:
-    """Everything the page shows. Raise `RecordError` if the ledger cannot be read at all."""
+    """Return everything that the page shows. Raise `RecordError` if the ledger cannot be read at all."""
     opened, seal = record.opened(), record.sealed()
     events = profiles.redactor_of_all().value(record.ledger.events())  # before anything is cut to length
     blocks = list(_without_empty(_blocks(record, _steps(events))))
@@ -51,7 +51,7 @@ def view(record: Record) -> Block:
 
 
 def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event | None) -> Iterator[tuple[str, str]]:
-    """The head of the page, label and value."""
+    """Yield the facts at the head of the page, each as label and value."""
     yield "record", record.name
     yield "when", f"{pages.moment(opened['at'])} to {pages.moment(events[-1]['at'])}"
     yield "by", f"{opened['operator']}, {opened['mode']}"
@@ -77,7 +77,7 @@ def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event |
 
 
 def _endings(seal: Event) -> Iterator[tuple[str, str]]:
-    """Say why a run did not simply pass."""
+    """Yield what kept a run from simply passing, each as label and value."""
     if seal.get("ended"):
         yield "ended", seal["ended"]
     bad = [cell for cell in seal.get("cells", []) if not str(cell).endswith(" passed")]
@@ -91,7 +91,7 @@ def _endings(seal: Event) -> Iterator[tuple[str, str]]:
 
 
 def _steps(events: Sequence[Event]) -> dict[str, Block]:
-    """Each step's block, in the order they were first sent; the newest outcome counts, earlier ones are told."""
+    """Return each step's block in the order of first sending; the newest outcome counts, earlier ones are listed."""
     blocks: dict[str, Block] = {}
     for event in events:
         number = str(event.get("step"))
@@ -109,7 +109,7 @@ def _steps(events: Sequence[Event]) -> dict[str, Block]:
 
 
 def _lamps(events: Sequence[Event], number: str) -> list[str]:
-    """Who pressed a step's button and when, and what was seen of it after."""
+    """Say who pressed a step's button and when, and what was seen afterwards."""
     pressed = presses.press(events, number)
     if pressed is None:
         return []
@@ -158,7 +158,7 @@ def _took(before: Block, event: Event) -> str:
 
 
 def _ended_before(block: Block | None) -> list[str]:
-    """Earlier tries of a step, oldest first."""
+    """Describe the earlier tries of a step, oldest first."""
     if block is None:
         return []
     why = "; ".join(text for label, text in block["advice"] if label == "found")
@@ -187,7 +187,7 @@ def _cell(value: Any) -> str:
 
 
 def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
-    """Headings, steps and charts as the notebook has them; then steps that no notebook names (a halt's, a press)."""
+    """Yield headings, steps and charts in the notebook's order, then steps of no notebook (of a halt or a press)."""
     left = dict(steps)
     if record.notebook.exists():
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
@@ -220,7 +220,7 @@ def _headings(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
-    """Every image a cell left, below the line that drew it."""
+    """Yield every image that a cell left, each with the source that drew it."""
     for output in cell.get("outputs", []):
         image = output.get("data", {}).get("image/png")
         if image:
