@@ -1,1 +1,1 @@
-"""Every live deployment on one page, with the buttons that command it."""
+"""Show every live deployment on one page, with the buttons that command it."""

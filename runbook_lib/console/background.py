@@ -1,4 +1,4 @@
-"""Work beside the kernel's loop: whatever waits does so in a thread of its own."""
+"""Run work beside the kernel's event loop, and blocking work in a thread of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Work on the running loop; ``failed`` is given each mistake it ends with: a task has no cell to fail in."""
+    """The tasks on the running loop; ``failed`` gets the error of each that fails, as a task has no cell to fail in."""
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self._failed = failed
@@ -22,13 +22,13 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a piece of work, and hold it: a task nobody holds may be collected."""
+        """Start a task and keep a reference to it, without which it might be garbage-collected."""
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
 
     def end(self) -> None:
-        """Cancel whatever runs."""
+        """Cancel every running task."""
         for task in self._running:
             task.cancel()
 
@@ -40,7 +40,7 @@ class Tasks:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread of its own: a pool could be full of waiting when somebody presses Pause."""
+    """Run ``work`` in a thread of its own: a pool could be full of waiting work when somebody presses Pause."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

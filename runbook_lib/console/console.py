@@ -1,4 +1,4 @@
-"""Open the console: what every deployment does, and buttons that stop it. Looking takes no lock."""
+"""Open the console, which shows every deployment and the buttons that stop it; looking takes no lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPEN: list[Any] = []  # the page of this kernel: its cell may be run again
 
 
 class Still:
-    """A console where nobody can press: what it showed at one moment."""
+    """A picture of the console at one moment, without buttons."""
 
     def __init__(self, html: str, words: str) -> None:
         self._html, self._words = html, words
@@ -31,9 +31,9 @@ class Still:
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
-    """Open a live console for a person, a still picture in a headless run. ``deployments``: ids chosen from the start.
+    """Open a live console for a person, or a still picture in a headless run. ``deployments`` are ids chosen at first.
 
-    Raise `ServiceError` if, headless, the database does not answer.
+    Raise `ServiceError` if the database does not answer in a headless run.
     """
     if phase.mode == "headless":
         return _still(phase, deployments)

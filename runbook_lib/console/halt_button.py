@@ -1,4 +1,4 @@
-"""Halt from the console: the same code, and record, as ``./runbook halt --all``; shown as it goes."""
+"""Halt from the console with the code and the record of ``./runbook halt --all``, and show its progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
-    """Halt everything; ``display`` gets each picture, on the loop. ``press`` is its moment on the monotonic clock."""
+    """Halt everything; ``display`` gets HTML of each stage, on the loop. ``press`` is when, on the monotonic clock."""
     loop = asyncio.get_running_loop()
 
     def show(parts: Iterable[Any], outcome: str | None = None, words: str = "") -> None:

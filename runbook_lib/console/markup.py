@@ -1,7 +1,7 @@
-"""How the console looks: HTML of what was read, from templates that escape every word.
+"""Render the console as HTML, from templates that escape every word.
 
-Ages are given once and count on in the browser; what gets too old turns grey there and says so, with or without a
-kernel.
+Ages are written once and go on counting in the browser, where a part that gets too old turns grey and says so, with or
+without a kernel.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """How long ago something was, as the browser counts it on; without ``counts`` as it was when it was written."""
+    """The age of something, which the browser goes on counting; if not ``counts``, it stays as it was written."""
 
     seconds: float
     counts: bool = True
@@ -62,7 +62,7 @@ class Age:
 
     @property
     def delay(self) -> str:
-        """Seconds after which the count of the animation begins: negative, for it began before. It counts rounded."""
+        """Return the animation's delay in seconds: negative, as the count began earlier, plus half a unit to round."""
         return f"{self._unit[1] / 2 - max(self.seconds, 0):.2f}"
 
     @property
@@ -74,17 +74,17 @@ class Age:
 
 
 def style() -> str:
-    """The style sheet of everything below."""
+    """Return the style sheet of the whole console."""
     return _part("style", STALE, f"{HUNG:g}")
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """Name a deployment as the picker does: nothing in it changes while the deployment lives."""
+    """Name a deployment as the picker does, in words that do not change while the deployment lives."""
     return f"{row['id'][:8]}  {row['broker']}  {row['skill']} v{row['version']}"
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Where this console leads, when its picture was taken, and whether the line that wakes it is up."""
+    """Return the bar: the profile, when the data was read, and whether notifications arrive."""
     view = {
         "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
         "profile": settings.name,
@@ -101,27 +101,27 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """A line that turns red by itself when it is not written again."""
+    """Return a line that turns red in the browser if it is not written again in time."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
 def about(chosen: Sequence[str], where: str) -> str:
-    """Whom a press is for."""
+    """Return the line that says which deployments a press is for."""
     return _part("about", whom(chosen) or "nothing: choose deployments", where)
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Name deployments as buttons do."""
+    """Name deployments as the buttons do."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
 def heading(words: str) -> str:
-    """The title of a part that scrolls."""
+    """Return the title of a part that scrolls."""
     return _part("heading", words)
 
 
 def remark(words: str, colour: str = "quiet") -> str:
-    """A line of words."""
+    """Return a line of words; nothing if there are none."""
     return _part("remark", words, colour) if words else ""
 
 
@@ -129,12 +129,12 @@ def remark(words: str, colour: str = "quiet") -> str:
 
 
 def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "", still: bool = False) -> str:
-    """The tables: live money first, then paper, then what has ended; in each whoever has an alarm first."""
+    """Return the tables: live money, then paper, then ended deployments; in each, those with an alarm come first."""
     return _picture(overview, _part("deployments", _groups(overview, chosen, still=still)), trouble, still=still)
 
 
 def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
-    """The newest entries, newest first."""
+    """Return the newest log entries, newest first."""
     entries = [
         {
             "at": f"{row['ts'][:10]} {row['ts'][11:19]}",
@@ -150,7 +150,7 @@ def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """How many there are of each status, and how many have an alarm."""
+    """Say how many deployments have each status, and how many have an alarm."""
     rows = list(rows)
     statuses = [row["status"] for row in rows]
     counted = ", ".join(f"{statuses.count(word)} {word}" for word in STATUSES if word in statuses)
@@ -159,13 +159,13 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
-    """A chart, which is old after three drawings that did not come."""
+    """Return a chart, which turns grey when three drawings in a row were missed."""
     drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
     return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """What was read, in a frame that is grey once it is old; at once where the newest look has failed."""
+    """Return ``body`` in a frame that turns grey when it is old, or at once if the newest look has failed."""
     if still:
         return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
     view = {
@@ -248,7 +248,7 @@ def _decision(row: Mapping[str, Any]) -> str:
 
 
 def alarms(known: Iterable[Alarm]) -> str:
-    """Alarms of the watch: open ones until somebody has taken each over, and after; then those that were cleared."""
+    """Return the alarms of the watch: open ones first, whether or not they are acknowledged, then cleared ones."""
     lines = []
     for alarm in sorted(known, key=lambda alarm: (not alarm.open, alarm.raised)):
         if alarm.open:
@@ -271,7 +271,7 @@ def alarms(known: Iterable[Alarm]) -> str:
 
 
 def presses(newest: Iterable[tuple[str, SentCommand]]) -> str:
-    """Each press with its lamps."""
+    """Return the list of presses, each with its lamps."""
     return _part("presses", [_press(at, command) for at, command in newest])
 
 
@@ -297,7 +297,7 @@ def _press(at: str, command: SentCommand) -> Row:
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """A halt under way, or how it ended."""
+    """Return the parts of a halt that is under way, or how it ended."""
     view = {
         "at": at,
         "outcome": outcome or "under way",

@@ -1,6 +1,6 @@
-"""What the console looks at: every deployment in one statement, the log of some, the ticks of one.
+"""Read what the console shows: every deployment in one statement, the log of some, the ticks of one.
 
-Nothing here changes anything; the profile's read-only role is used where it names one.
+It changes nothing, and uses the profile's read-only role where there is one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """One look: a row per deployment, the newest log entries, the ticks of one deployment.
+    """The data of one look: a row per deployment, the newest log entries, the ticks of one deployment.
 
     ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is the beginning of
-    the look on the monotonic clock: what was read is at least as old.
+    the look on the monotonic clock: the data is at most as old as that.
     """
 
     rows: Sequence[Row]
@@ -44,13 +44,13 @@ class Overview:
 
     @property
     def age(self) -> float:
-        """Seconds since the look began."""
+        """Return the seconds since the look began."""
         return time.monotonic() - self.began
 
 
 @dataclass
 class Reader:
-    """Looks on one connection of its own, one look at a time."""
+    """A reader that looks on one connection of its own, one look at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -62,7 +62,7 @@ class Reader:
         self._services = Services(self.settings)
 
     def read(self, chosen: Iterable[str] = (), level: str = "info", *, routine: bool = True) -> Overview:
-        """Look once. ``chosen`` are ids: the log is theirs, and the ticks the first one's; without any, everybody's.
+        """Look once. The log is that of the ``chosen`` ids, or of all without any; the ticks are those of the first id.
 
         Raise `ServiceError` if the database does not answer, or refuses.
         """
@@ -70,7 +70,7 @@ class Reader:
             return self._read(list(chosen), level, routine=routine)
 
     def close(self) -> None:
-        """Close the connection, once the look that is under way has ended."""
+        """Close the connection when the look that is under way has ended."""
         with self._reading:
             self._services.close()
 
@@ -103,6 +103,6 @@ class Reader:
 
 
 def _newest(rows: Sequence[Row]) -> list[str]:
-    """The deployment that ticked last, as a list of one."""
+    """Return a list of one id, that of the deployment that ticked last; empty if none has."""
     ticked = [row for row in rows if row["tick_at"]]
     return [max(ticked, key=lambda row: row["tick_at"])["id"]] if ticked else []

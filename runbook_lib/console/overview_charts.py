@@ -1,4 +1,4 @@
-"""The console's charts: what of an overview each one draws, its PNG, and its words."""
+"""Draw the console's charts from an overview, each as PNG with a text alternative."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def _frame(overview: Overview) -> pd.DataFrame:
 
 
 def _titled(figure: Any, overview: Overview) -> Any:
-    """Add whose ticks they are to a figure's title."""
+    """Add the deployment whose ticks are drawn to a figure's title."""
     words = f"{figure.get_suptitle()}: {overview.focus[:8] or 'nobody'}"
     figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
     return figure
 
 
 def png(figure: Any) -> bytes:
-    """Paint a figure as PNG. It is closed, so that a thread may paint it: nothing of pyplot knows it any more."""
+    """Paint a figure as PNG. A thread may do so, because the figure is closed and pyplot no longer knows it."""
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return data.getvalue()
 
 
 def words(figure: Any) -> str:
-    """What a figure shows, for those who do not see it: its title and the texts in it."""
+    """Return a text alternative of a figure: its title and the texts in it."""
     texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
     return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 

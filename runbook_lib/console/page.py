@@ -1,7 +1,7 @@
-"""The console's widgets: they show what was read, and hand what is pressed to `sent_commands` and `halt`.
+"""Build the console's widgets, which show what was read and hand presses to `sent_commands` and `halt`.
 
-Nothing here blocks the kernel: reading, sending and halting run in threads, and come back to the kernel's own loop,
-which alone touches widgets.
+Nothing in this module blocks the kernel: reading, sending and halting run in threads and return to the kernel's own
+loop, which alone touches widgets.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """One console on the screen. It lives on the running loop until `close`."""
+    """A console on the screen. It runs on the current event loop until `close`."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
@@ -77,7 +77,7 @@ class Page:
             self._tasks.spawn(work)
 
     def close(self) -> None:
-        """End what runs; the widgets stay as they are. Commands under way go on to their end."""
+        """End the console's tasks; the widgets stay as they are, and commands under way go on to their end."""
         self._tasks.end()
         self._listener.close()
         threading.Thread(target=self._reader.close, daemon=True).start()  # a look may be under way
@@ -112,7 +112,7 @@ class Page:
         self._paint()
 
     def _guard(self, label: str, word: Word) -> Field:
-        """The field that arms buttons in production."""
+        """Return the field that arms buttons in production."""
 
         def changed() -> None:  # also called by a timer
             with suppress(RuntimeError):  # the loop has ended
@@ -127,7 +127,7 @@ class Page:
         return button
 
     def _laid_out(self) -> Any:
-        """Halt comes first and alone: nothing that grows stands above it."""
+        """Return the page's layout, in which Halt comes first, so that nothing that grows can move it."""
         production = self.settings.kind == "production"
         halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
         typed = [self._field.box, self._armed] if production else []
@@ -156,7 +156,7 @@ class Page:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Start the watchdog of the page anew, again and again: what it waits for is that nobody does."""
+        """Restart the page's watchdog every few seconds; it turns red when this stops."""
         while True:
             self._pulse.beat()
             self.beats += 1
@@ -166,7 +166,7 @@ class Page:
             await asyncio.sleep(EVERY)
 
     async def _live(self) -> None:
-        """Look, show, wait for a word or for the time; a look that fails is told, and made again."""
+        """Look, show, and wait for a notification or the time, in a loop; a look that fails is shown and made again."""
         while True:
             self._wake.clear()
             read = partial(self._reader.read, self.chosen, self._level.value, routine=not self._routine.value)
@@ -186,14 +186,14 @@ class Page:
                 await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def _patiently(self, look: asyncio.Future[Overview]) -> None:
-        """Wait for a look, and say so when it takes long: a picture that stands still must not look alive."""
+        """Wait for a look, and show when it takes long: old data must not look live."""
         begun = time.monotonic()
         while not (await asyncio.wait([look], timeout=SLOW))[0]:
             self.trouble = f"the database has not answered for {time.monotonic() - begun:.0f} s"
             self._paint()
 
     async def _draw(self) -> None:
-        """Draw each chart in turn; each is made on the loop, for pyplot has no threads, and painted beside it."""
+        """Draw each chart in turn: made on the loop, as pyplot is not thread-safe, but painted in a thread."""
         while True:
             for shown, chart in zip(self._figures, overview_charts.DRAWN, strict=True):
                 if self.overview is not None and not self.trouble:
@@ -204,7 +204,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show what the watch has found; it writes it down, whatever it judges."""
+        """Show the alarms of the watch, which it has written into its ledger."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))
@@ -214,7 +214,7 @@ class Page:
             await asyncio.sleep(ALARMS)
 
     def _heard(self, _: str) -> None:
-        """Something was notified, or the line was made or lost; called in the listener's thread."""
+        """Wake the loop, as a notification came or the connection was made or lost; called in the listener's thread."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -233,7 +233,7 @@ class Page:
         self._presses.value = markup.presses(tuple(line) for line in self.pressed)
 
     def _paint_picker(self) -> None:
-        """Offer what the filter lets through, and whatever is chosen: the choice is a person's, and stays in sight."""
+        """Offer the deployments that match the filter, and always the chosen ones: a person's choice stays in sight."""
         words = self._filter.value.lower().split()
         rows = self.overview.rows if self.overview else ()
         named = [(markup.label(row), row["id"]) for row in rows]
@@ -250,7 +250,7 @@ class Page:
             self._choosing = False
 
     def _picked(self) -> None:
-        """A person has chosen, of what the picker offers."""
+        """Take over the choice that a person has made in the picker."""
         if self._choosing:
             return
         self.chosen = tuple(self._picker.value)
@@ -272,7 +272,7 @@ class Page:
         self._halt.disabled = HALTING in self._busy or not self._opened(self._halt_field)
 
     def _may(self, gesture: Gesture, chosen: tuple[Target, ...]) -> bool:
-        """Whether a button may be pressed now: for somebody, who is not busy with it, and armed where it must be."""
+        """Return whether a button may be pressed now: deployments are chosen and not busy with it, and it is armed."""
         busy = any((gesture.kind, target.id) in self._busy for target in chosen)
         agentless = gesture.needs_agent and not all(target.agent for target in chosen)
         return bool(chosen) and not busy and not agentless and (not gesture.armed or self._opened(self._field))
@@ -287,7 +287,7 @@ class Page:
         return tuple(Target(name, agents[name]) for name in self.chosen if name in agents)
 
     def _press(self, gesture: Gesture) -> None:
-        """A click: what is under way already for one of these, or is not armed, is not sent again."""
+        """Send a button's command to the chosen deployments, unless it is under way for one of them or not armed."""
         at, chosen = time.monotonic(), self._targets()
         if not self._may(gesture, chosen):
             return
@@ -327,7 +327,7 @@ class Page:
             self._wake.set()
 
     def _press_halt(self) -> None:
-        """The same code as ``./runbook halt --all``, with a record of its own."""
+        """Halt everything with the code of ``./runbook halt --all``, in a record of its own."""
         if HALTING in self._busy or not self._opened(self._halt_field):
             return
         self._halt_field.clear()
@@ -350,7 +350,7 @@ class Page:
             self._wake.set()
 
     def _failed(self, error: BaseException) -> None:
-        """Show a mistake of ours on the screen, where it stays."""
+        """Show an error in the console itself on the screen, where it stays."""
         self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 
@@ -372,6 +372,6 @@ def _flow(inside: Iterable[Any]) -> Any:
 
 
 def _scrolled(title: str, inside: Any, height: str) -> Any:
-    """A part of the page that scrolls by itself; by keyboard, for its title takes the focus and is never drawn anew."""
+    """Return a part of the page that scrolls by itself; its title, never redrawn, takes the focus of the keyboard."""
     layout = widgets.Layout(max_height=height, overflow="auto", width="99%")
     return widgets.VBox([widgets.HTML(markup.heading(title)), inside], layout=layout)

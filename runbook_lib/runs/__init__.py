@@ -1,1 +1,1 @@
-"""The ways to run a notebook: headless, stepped through, watched."""
+"""Run a notebook: headless, stepped through by a person, or watched."""

@@ -1,4 +1,4 @@
-"""Tells people: alarms through apprise to whatever the profile names, and a dead man's ping that all is well."""
+"""Send alarms to the profile's targets through apprise, and tell a dead man's service that the watch is well."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ logging.getLogger("apprise").propagate = False
 
 
 class Alerts:
-    """The targets of a profile whose variables are set. Its calls block: make them from a thread."""
+    """The alert targets of a profile whose variables are set. Its calls block: make them from a thread."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raise `ConfigError` naming the variable if apprise cannot take its address, or a rehearsal would leak out."""
+        """Raise `ConfigError` naming the variable if apprise refuses its address, or a rehearsal would alert others."""
         self._clean = settings.redactor().text
         self._deadman = settings.deadman.url if settings.deadman else None
         self.targets = {name: settings.variable(name) for name in settings.alerts.targets if settings.has(name)}
@@ -34,13 +34,13 @@ class Alerts:
             _opened(name, address)
 
     def send(self, title: str, body: str) -> str | None:
-        """Tell every target; None, or the names of those that did not take it."""
+        """Send an alert to every target; return which targets did not take it, None if all did."""
         title, body = self._clean(title), self._clean(body)
         failed = [name for name, address in self.targets.items() if not _opened(name, address).notify(body, title)]
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Tell the dead man's service, if the profile names one, that this round was good; None, or what went wrong."""
+        """Tell the dead man's service, if there is one, that a round was good; return what went wrong, else None."""
         try:
             if self._deadman:
                 ping(self._deadman, PING)

@@ -1,6 +1,6 @@
-"""Save JupyterLab's files whole: whoever reads a notebook, or kills the server, finds the old one or the new one.
+"""Save JupyterLab's files whole: at any moment, a reader or a kill finds the old notebook or the new one.
 
-Its own manager empties the file first and then writes it, every few seconds, while kernels and commands read it.
+JupyterLab's own manager empties a file before it writes it, every few seconds, while kernels and commands read it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class WholeFiles(AsyncLargeFileManager):
-    """Replaces each of JupyterLab's files as a whole."""
+    """A contents manager that replaces each of JupyterLab's files as a whole."""
 
     @contextmanager
     def atomic_writing(
         self, os_path: str, text: bool = True, encoding: str = "utf-8", **_: Any
     ) -> Iterator[io.StringIO | io.BytesIO]:
-        """Take what is to be in a file, and put it there at the end. Raise `RecordError` if it cannot be written."""
+        """Yield a buffer and write it to the file when the block ends. Raise `RecordError` if that fails."""
         if text:
             words = io.StringIO()
             yield words

@@ -1,4 +1,4 @@
-"""Step through a notebook in JupyterLab: the same prepared copy as a headless run, and in the end the same record."""
+"""Let a person step through a notebook in JupyterLab, with the prepared copy and the record of a headless run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
 
 
 def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
-    """JupyterLab on a record's notebook, which shows where the run stands."""
+    """Start JupyterLab on a record's notebook, which shows how far the run is."""
     if record.sealed():
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
     static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
@@ -31,7 +31,7 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterl
 
 
 def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:
-    """Serve until JupyterLab ends or is interrupted; then leave the record true. Its seal, None if it is unfinished."""
+    """Serve until JupyterLab ends or is interrupted, then close the record; return its seal, None if unfinished."""
     try:
         with serve(record, settings) as served:
             url = served.url(record.notebook.name)
@@ -45,7 +45,7 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
 
 
 def close(record: Record, settings: Settings) -> Event | None:
-    """Write what the notebook shows from the ledger; seal the record if its phase was closed."""
+    """Rewrite the notebook's outputs from the ledger, and seal the record if its phase was closed."""
     for pattern in LEFT_OVER:
         for path in record.folder.glob(pattern):
             path.unlink()
@@ -54,7 +54,7 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 
 def standing_of(record: Record) -> Iterator[str]:
-    """Where an unfinished run stands, and how to go on."""
+    """Yield lines that say how far an unfinished run is, and how to go on."""
     steps, story = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
     following = run_progress.following(story, steps)

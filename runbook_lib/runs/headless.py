@@ -1,4 +1,4 @@
-"""Run notebooks without a person: from a source notebook and a profile to a sealed record."""
+"""Run notebooks without a person, each from a source notebook and a profile to a sealed record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOOK = 0.05  # seconds between two looks at the ledger for live lines
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its record, its seal, how long it took in seconds."""
+    """A finished run: its record, its seal, and the engine's result."""
 
     record: Record
     seal: Event
@@ -56,9 +56,9 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Run:
-    """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` hears every ledger line as it comes.
+    """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` gets every ledger line as it is written.
 
-    Timeouts are in seconds, for the whole run and for each cell. See `prepared` for what is refused before it starts.
+    Timeouts are in seconds, for the whole run and for each cell. `prepared` lists what is refused before the start.
     """
     record = prepared(settings, notebook, parameters, parent=parent, override=override, mode="headless")
     with _followed(record, on_event):
@@ -78,7 +78,7 @@ def run(
 
 @contextmanager
 def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
-    """Pass on each ledger line while the block runs, and what is left when it ends."""
+    """Pass each ledger line to ``on_event`` while the block runs, and the remaining lines when it ends."""
     if on_event is None:
         yield
         return
@@ -104,7 +104,7 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """The notebooks to rehearse: those named, or every phase there is, in order, and then a rotation."""
+    """Return the notebooks to rehearse: the named ones, or every phase in order and then a rotation."""
     known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [plan.notebook(name) for name in chosen]

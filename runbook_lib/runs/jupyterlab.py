@@ -1,4 +1,4 @@
-"""JupyterLab for one folder: on loopback, behind a token, with settings of its own; it ends with its command."""
+"""Serve one folder with JupyterLab on loopback, behind a token, with its own settings, until the command ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab that answers."""
+    """A JupyterLab that is up and answers."""
 
     process: subprocess.Popen[bytes]
     address: str  # http://127.0.0.1:port/
@@ -56,11 +56,11 @@ class Lab:
     folder: Path  # of its own, for us alone
 
     def url(self, path: str) -> str:
-        """Where a file of its folder is opened, alone in the window."""
+        """Return the address that opens a file of the served folder, alone in the window."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
 
     def page(self, path: str) -> str:
-        """The address of a file that leads there: what a browser is started with, every user can read."""
+        """Return the address of a private page that redirects to `url`: every user can read a browser's arguments."""
         page = self.folder / "open.html"
         page.touch(mode=0o600)
         page.write_text(REDIRECT.format(escape(self.url(path))), encoding="utf-8")
@@ -69,9 +69,9 @@ class Lab:
 
 @contextmanager
 def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
-    """A JupyterLab on the files of ``root``; its kernels get ``environment``. It and they end with the block.
+    """Serve the files of ``root`` with a JupyterLab whose kernels get ``environment``; end it and them with the block.
 
-    Raise `ServiceError` with the end of its log if it does not come up.
+    Raise `ServiceError` with the end of the server's log if it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="launch-runbook-lab-") as place:
         folder, token = Path(place), secrets.token_urlsafe(24)
@@ -91,7 +91,7 @@ def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
 
 
 def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None:
-    """Raise `ConfigError` if the server asks nobody for the token, whatever the reason."""
+    """Raise `ConfigError` if the server answers without asking for the token, whatever the reason."""
     direct, deadline = build_opener(ProxyHandler({})), time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -107,7 +107,7 @@ def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None
 
 
 def _private(folder: Path) -> dict[str, str]:
-    """Variables that keep Jupyter and IPython out of the operator's home: a run does not depend on what is there."""
+    """Return variables that keep Jupyter and IPython out of the operator's home, on which no run may depend."""
     names = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
     names["JUPYTER_CONFIG_PATH"] = "config"
     names |= {f"JUPYTERLAB_{name}_DIR": name.lower() for name in ("SETTINGS", "WORKSPACES")} | {"IPYTHONDIR": "ipython"}
@@ -142,7 +142,7 @@ def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subproce
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Where it listens, as it writes down itself once it does."""
+    """Wait for the server to write down the address it listens on, and return that."""
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         for path in (folder / "runtime").glob("jpserver-*.json"):

@@ -1,10 +1,10 @@
-"""Be papermill's engine: `papermill --engine runbook in.ipynb out.ipynb`.
+"""Provide an engine for papermill: `papermill --engine runbook in.ipynb out.ipynb`.
 
-A notebook that opens a phase runs as `./runbook run` runs it, into a record of its own; any other one in memory. Where
-papermill's own engine would raise, this one writes the notebook and raises the same, so the exit codes hold. It raises
-for `sys.exit(0)` too, which papermill calls a success.
+A notebook that opens a phase runs as `./runbook run` runs it, into a record of its own; any other notebook runs in
+memory. Where papermill's own engine would raise, this one writes the notebook and raises the same, so that the exit
+codes hold. It raises for `sys.exit(0)` too, which papermill calls a success.
 
-papermill is imported in the functions only: it imports this module while it is being imported itself.
+Only functions import papermill, because it imports this module while it is being imported itself.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNSUPPORTED = ("log_output", "stdout_file", "stderr_file")
 
 
 class Ended(click.ClickException):
-    """What papermill's command prints as one line, with an exit code of ours."""
+    """An error that papermill's command prints as one line, with an exit code of ours."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Ended(click.ClickException):
 
 
 class PapermillEngine:
-    """What papermill looks up under the entry point ``papermill.engine``."""
+    """The engine that papermill looks up under the entry point ``papermill.engine``."""
 
     @classmethod
     def execute_notebook(
@@ -54,7 +54,7 @@ class PapermillEngine:
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
-        """Run ``nb`` in this process's Python; write it to ``output_path`` once, whole.
+        """Run ``nb`` in this process's Python and write it to ``output_path`` once, as a whole.
 
         ``execution_timeout`` is in seconds for each cell, ``timeout`` for the notebook.
         """
@@ -77,7 +77,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Name the kernel: there is one, this Python; another one that is asked for is refused."""
+        """Return the kernel's name; the only kernel is this Python, and running refuses any other language."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
@@ -85,7 +85,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_language(cls, nb: Any, language: str | None = None) -> str:
-        """Name the language papermill writes the parameters in."""
+        """Return the language in which papermill writes the parameters."""
         return language or "python"
 
 
@@ -94,14 +94,14 @@ def _opens_a_phase(nb: Any) -> bool:
 
 
 def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook that opens no phase: it leaves no record."""
+    """Run a notebook that opens no phase, which leaves no record."""
     redact = _redactor(nb)
     result = run_in_memory(nb, Job(Path(), redact=redact, **limits))
     return redacted(nb, redact), result, 0
 
 
 def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook as ``./runbook run`` does: from a source file, into a record. Its exit code is that command's."""
+    """Run a notebook as ``./runbook run`` does, from a source file into a record; return that command's exit code."""
     # Slow, and every papermill would pay for it.
     from runbook_lib.runs import headless, rehearsals  # noqa: PLC0415
     from runbook_lib.settings import profiles, surroundings  # noqa: PLC0415
@@ -125,13 +125,13 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
 
 
 def _ended(executed: Any) -> dict[str, Any]:
-    """When and how the run ended, as our stamp tells it in papermill's words."""
+    """Return when and how the run ended, in the papermill metadata that our engine has written."""
     stamped = executed.metadata["papermill"]
     return {name: stamped[name] for name in ("start_time", "end_time", "duration", "exception", "parameters")}
 
 
 def _redactor(nb: Any) -> Callable[[str], str]:
-    """What redacts the secrets of the profile the notebook runs with, if it names one."""
+    """Return a function that redacts the secrets of the profile that the notebook names, if it names one."""
     try:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
@@ -143,7 +143,7 @@ def _redactor(nb: Any) -> Callable[[str], str]:
 
 
 def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
-    """papermill's progress bar."""
+    """Return a function that moves papermill's progress bar."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped] # noqa: PLC0415 - slow
 
     bar = tqdm(total=len(nb.cells), unit="cell", desc="Executing", disable=not wanted)
@@ -156,7 +156,7 @@ def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
 
 
 def _write_atomically(path: str) -> None:
-    """Have papermill, too, write ``path`` whole or not at all; other places (s3, http) are not ours."""
+    """Make papermill write ``path`` whole or not at all, if it is a local file (not s3 or http)."""
     from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
 
     handler = papermill_io.get_handler(path)
@@ -179,7 +179,7 @@ def _write(executed: Any, output_path: str | None) -> None:
 
 
 def _raise(result: Result, executed: Any, output_path: str | None) -> None:
-    """Write the notebook and raise what papermill would; a plain failure it finds and raises itself."""
+    """Write the notebook and raise the error that papermill would; leave a plain failure for papermill to raise."""
     from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415 - see above
 
     stopped = result.stopped_at

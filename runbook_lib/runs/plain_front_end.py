@@ -1,7 +1,7 @@
 """Open a phase where no command of ours started the kernel: in papermill, nbconvert, nbval, JupyterLab or the like.
 
-The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins a record or goes on
-with one, and seals it when the phase is closed or, truthfully, when the kernel ends.
+The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins or continues a record,
+and seals that when the phase is closed or, with the truthful outcome, when the kernel ends.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PlainRun:
             run_record.finish(self.record)
 
     def warn(self, display: Callable[[Any], object]) -> None:
-        """Tell a person that what is open is the source."""
+        """Tell a person that the open notebook is the source."""
         if self.mode == "attended":
             display(Notice(self.record))
 
@@ -69,7 +69,7 @@ class PlainRun:
 
 
 class Notice:
-    """Tells whoever opened the source notebook that saving it changes the source."""
+    """A notice to the person who opened the source notebook: saving it changes the source."""
 
     def __init__(self, record: Record) -> None:
         phase = record.opened()["phase"]
@@ -86,10 +86,10 @@ class Notice:
 
 
 def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
-    """Begin the run of this kernel, or go on with ``run``; its environment names the record from then on.
+    """Begin the run of this kernel, or continue ``run``; the environment variables name the record from then on.
 
-    None where Python is no kernel, and nothing seals the record. Raise `ConfigError` for a parameter that the notebook
-    does not have, `StepRefused` while its gate is closed.
+    Return None if this Python is no kernel; then nothing seals the record. Raise `ConfigError` for a parameter that the
+    notebook does not have, `StepRefused` while its gate is closed.
     """
     if run and run.record.sealed() is None and _is_of(run, name, profile):
         return run  # the opening cell was executed again
@@ -112,7 +112,7 @@ def _is_of(run: PlainRun, name: str, profile: str) -> bool:
 
 
 def _terminal() -> int:
-    """The descriptor on which the kernel was given the standard error of its front end."""
+    """Return the descriptor of the front end's standard error, as the kernel was given it."""
     try:
         return sys.stderr.fileno()  # ipykernel keeps it, and puts a pipe to the cell in its place
     except OSError:
@@ -120,7 +120,7 @@ def _terminal() -> int:
 
 
 def _shell() -> Any:
-    """The kernel's shell; None in a Python that is no kernel."""
+    """Return the kernel's shell; None in a Python that is no kernel."""
     from IPython import get_ipython  # noqa: PLC0415 - a halt, which may ask for a record, has no time for it
 
     shell = get_ipython()
@@ -128,7 +128,7 @@ def _shell() -> Any:
 
 
 def _mode(shell: Any) -> str:
-    """Whether somebody is there to press buttons: a front end for people can answer a question of the kernel."""
+    """Return ``attended`` if the front end can answer a question of the kernel, for then a person is there."""
     if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
         return "attended"  # it runs every cell by itself, and then shows the buttons
     asks = shell.kernel.get_parent("shell")["content"].get("allow_stdin", False)
@@ -136,14 +136,14 @@ def _mode(shell: Any) -> str:
 
 
 def _compared() -> bool:
-    """Whether nbval runs us: then each notebook starts from its own state, as its stored outputs did."""
+    """Return whether nbval runs us, for then each notebook starts from its own state, as its stored outputs did."""
     return ".ipynb::" in os.environ.get("PYTEST_CURRENT_TEST", "")
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or bring up the rehearsal this run goes to; why the gate may be passed on it.
+    """Join or bring up the rehearsal that this run uses; return the reason for passing its gate, if there is one.
 
-    One that a person steps through stays up, over restarts of the kernel; any other ends with the kernel.
+    A rehearsal that a person steps through stays up over restarts of the kernel; any other ends with the kernel.
     """
     state = plan.start(notebook)
     if mode == "attended":
@@ -153,7 +153,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
-    """The record that a kernel before this one left, if it ran with the same parameters."""
+    """Return the unfinished record that an earlier kernel left, if it ran with the same parameters."""
     record = recording.unfinished(settings, name)
     if record is None:
         return None
@@ -162,7 +162,7 @@ def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record 
 
 
 def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
-    """The parameters that differ from the notebook's defaults, as the cells above have left them."""
+    """Return the parameters that differ from the notebook's defaults, as the cells run so far have set them."""
     if shell is None:
         return {}
     defaults, names = default_parameters(read(notebook), notebook.name), shell.user_ns
@@ -174,7 +174,7 @@ def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
 
 
 def _assigned(sources: list[str]) -> Iterator[str]:
-    """Names that cells assign to, at their top level."""
+    """Yield the names that cells assign to at their top level."""
     for source in sources:
         for line in ast.parse(source).body:
             if isinstance(line, ast.Assign):

@@ -1,4 +1,4 @@
-"""Find the rehearsal that belongs to this checkout, bring one up where none is, and take on its environment."""
+"""Find this checkout's rehearsal, or bring one up, and take over its environment variables."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose enviro
 
 
 def join(running: Running) -> None:
-    """Take on the environment of a rehearsal: its secrets, and its stand-in executables first on the PATH."""
+    """Take over the environment of a rehearsal: its secrets, and its stand-in executables first on the PATH."""
     os.environ.update(running.environment)
     os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def joined() -> bool:
-    """Whether this process goes to a rehearsal: it has joined one, or joins now the newest kept up for this checkout.
+    """Join the newest rehearsal kept up for this checkout, unless one was joined; return whether one is joined now.
 
-    Every command asks here, so that no two of them answer differently.
+    Every command calls this, so that no two of them decide differently.
     """
     if FOLDER not in os.environ and (kept := lifecycle.find(kept=True)):
         join(kept[-1])
@@ -34,21 +34,21 @@ def joined() -> bool:
 
 
 def is_gone(record: Record) -> bool:
-    """Whether a record is of a rehearsal that no longer runs."""
+    """Return whether a record was made in a rehearsal that no longer runs."""
     opened = record.opened()
     up = {running.folder.name for running in lifecycle.find(everywhere=True)}
     return opened["kind"] == PROFILE and opened["platform"] not in up
 
 
 def alone(state: str) -> str | None:
-    """Why a phase's gate is passed on a rehearsal that began in ``state``; None where nothing comes before it."""
+    """Return the reason for passing a gate in a rehearsal that began in ``state``; None for the state ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
-    """Join the rehearsal that is kept up, else keep one up from ``state``; why its gates may be passed.
+    """Join the rehearsal that is kept up, else keep one up from ``state``; return the reason for passing its gates.
 
-    ``named`` is the state somebody asked for: in it, or with ``faults``, a new one is kept up in any case.
+    ``named`` is a state that somebody asked for: with it, or with ``faults``, a new rehearsal is kept up in any case.
     """
     if named is None and not faults and joined():
         return None
@@ -57,11 +57,11 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join the rehearsal that is kept up, else bring one up that ends with this process; why its gate may be passed."""
+    """Join the rehearsal that is kept up, else `begin` one; return the reason for passing its gates."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Bring up a rehearsal that ends with this process, and join it; why its gates may be passed."""
+    """Bring up a rehearsal that ends with this process, and join it; return the reason for passing its gates."""
     join(lifecycle.begin(state=state))
     return alone(state)

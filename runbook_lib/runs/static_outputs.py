@@ -1,6 +1,6 @@
-"""Write what a record's notebook shows anew from its ledger, so that no output in it is a dead widget.
+"""Rewrite the outputs of a record's notebook from its ledger, so that none of them is a dead widget.
 
-A browser saves a notebook when it likes, or never. The ledger holds what happened.
+A browser saves a notebook at any time or never, but the ledger holds everything that happened.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
 def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
-    """Give each step's cell the card the ledger tells of, the opening cell the bar; charts stay as they were saved.
+    """Write each step's card and the opening cell's bar from the ledger into the notebook; keep charts as saved.
 
-    ``anew``: no kernel has run any of it yet.
+    ``anew`` says that no kernel has run any cell yet.
     Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
     """
     notebook, steps, story = read(record.notebook), plan.steps(record.notebook), history.read(record)
@@ -51,7 +51,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
 
 
 def _lives_on(data: dict[str, Any]) -> bool:
-    """Take the widget out of an output; whether something is left to be read without its kernel."""
+    """Take the widget out of an output; return whether something is left that can be read without its kernel."""
     return data.pop(VIEW, None) is None or "text/html" in data
 
 

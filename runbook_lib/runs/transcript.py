@@ -1,4 +1,4 @@
-"""Keep what the cells of a plainly opened notebook did: the front end writes its own file, the record needs one too."""
+"""Write into a record's notebook what the cells of a plain front end did, as that only writes its own file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Executed:
     seconds: float | None = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Note how it ended."""
+        """Note how the execution ended."""
         self.seconds = (datetime.now(UTC) - self.started).total_seconds()
         self.outcome = Outcome.PASSED
         if error is not None:
@@ -43,12 +43,12 @@ class Executed:
             self.outputs.append(new_output("error", **shown))  # type: ignore[no-untyped-call]
 
     def as_cell(self, index: int) -> Cell:
-        """How the engine would tell of it."""
+        """Return the execution as a cell of the engine."""
         return Cell(index, self.outcome, self.started, self.seconds, self.error, self.message)
 
 
 class Transcript:
-    """What ran in this kernel, from the cell that opens the phase."""
+    """The executions of cells in this kernel, from the cell that opens the phase."""
 
     def __init__(self, shell: Any) -> None:
         self._began = datetime.now(UTC)
@@ -68,7 +68,7 @@ class Transcript:
         self._executed[-1].end(result.error_before_exec or result.error_in_exec)
 
     def _keep(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep an output on its way to the front end."""
+        """Keep a copy of an output that goes to the front end."""
         kind = message["header"]["msg_type"]
         if kind in RESULT:
             content = {name: message["content"][name] for name in RESULT[kind]}
@@ -76,7 +76,7 @@ class Transcript:
         return message
 
     def result(self, record: Record) -> Result:
-        """Write what ran into the record's notebook, and say what became of each cell."""
+        """Write the executed cells into the record's notebook, and return the outcome of each cell."""
         notebook = self._filled(record)
         latest = {executed.source.strip(): executed for executed in self._executed}
         opening, cells = _find(notebook, self._executed[0].source) or 0, []
@@ -91,15 +91,15 @@ class Transcript:
         return Result(record.notebook, outcome, tuple(cells), seconds, reason=reason)
 
     def keep_outputs(self, record: Record) -> None:
-        """Write the outputs of what ran here into the record's notebook, beside those of earlier kernels."""
+        """Write this kernel's outputs into the record's notebook, beside those of earlier kernels."""
         _write(self._filled(record), record)
 
     def end_cell(self) -> None:
-        """Count the running cell as passed: it is the closing one, and the record is sealed within it."""
+        """End the running cell as passed: it is the closing cell, in which the record is sealed."""
         self._executed[-1].end()
 
     def _filled(self, record: Record) -> Any:
-        """The record's notebook with the outputs; a cell that was changed comes after the one before it."""
+        """Return the record's notebook with the outputs; insert a changed cell after the one that ran before it."""
         notebook = read(record.notebook)
         place = 0
         for executed in self._executed:
@@ -119,7 +119,7 @@ def _find(notebook: Any, source: str) -> int | None:
 
 
 def _whole(cells: Sequence[Cell]) -> tuple[Outcome, str | None]:
-    """The word for the notebook, and why it did not pass."""
+    """Return the notebook's outcome, and why it did not pass."""
     stopped = next((cell for cell in cells if cell.outcome is not Outcome.PASSED), None)
     if stopped is None:
         return Outcome.PASSED, None

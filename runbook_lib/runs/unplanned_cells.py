@@ -1,4 +1,4 @@
-"""Write down every cell that is run and that the plan does not hold: a notebook shows only what is left of it."""
+"""Write to the ledger every executed cell that is not in the plan, as a notebook shows only its latest cells."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 SHOWN = 4000  # characters of a cell that the ledger keeps
 
-_told: _Listener | None = None  # a kernel has one: a phase that is opened again listens for its new record
+_listener: _Listener | None = None  # a kernel has one: a phase that is opened again listens for its new record
 
 
 class _Listener:
-    """Hears of every cell before it runs."""
+    """The callback that gets every cell before it runs."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -31,7 +31,7 @@ class _Listener:
         self.hear(str(info.raw_cell))
 
     def hear(self, source: str) -> None:
-        """Write a cell down, unless it was planned or holds nothing."""
+        """Write a cell down, unless it was planned or is empty."""
         digest = verify.cell_digest(source)
         if source.strip() and digest not in self._known:
             with suppress(RecordError):  # sealed: nothing that runs now is part of it
@@ -40,21 +40,21 @@ class _Listener:
 
 
 def listen(record: Record) -> None:
-    """Listen to this kernel for the record of a run that has a plan; the cell that asks for it is heard first."""
-    global _told  # noqa: PLW0603 - a kernel has one run at a time
+    """Write down this kernel's unplanned cells, from the running one on, if the record has a plan."""
+    global _listener  # noqa: PLW0603 - a kernel has one run at a time
     shell: Any = get_ipython()
     if shell is None or record.opened().get("plan") is None:
         return
-    if _told is not None:
+    if _listener is not None:
         with suppress(ValueError):
-            shell.events.unregister("pre_run_cell", _told)
-    _told = _Listener(record)
-    shell.events.register("pre_run_cell", _told)
-    _told.hear(_asking(shell))
+            shell.events.unregister("pre_run_cell", _listener)
+    _listener = _Listener(record)
+    shell.events.register("pre_run_cell", _listener)
+    _listener.hear(_asking(shell))
 
 
 def _asking(shell: Any) -> str:
-    """The cell that is being run, as the front end sent it."""
+    """Return the source of the running cell, as the front end sent it."""
     try:
         return str(shell.get_parent()["content"]["code"])
     except (AttributeError, LookupError, TypeError):
@@ -62,7 +62,7 @@ def _asking(shell: Any) -> str:
 
 
 def _given(record: Record) -> list[str]:
-    """The cells that hold the parameters a run was given: they are no edit."""
+    """Return the cells that hold the parameters a run was given, which are no edits."""
     try:
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, LookupError):

@@ -1,8 +1,8 @@
-"""Judge a notebook's tagged cells on schedule, in a process of its own, and tell who must know.
+"""Judge a notebook's tagged cells on schedule, in a process of its own, and alert people to alarms.
 
-It lives through the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
-alarm of its own. Its ledger has a line for every round, which says from when to when it answers for what it saw; where
-one ends the next begins, also over a restart.
+A watch survives the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
+alarm of its own. Its ledger has a line for every round, which says what span of time the round covers; each span begins
+where the one before it ended, also over a restart.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ LOCK = ".watching"
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is watched and how long. ``hours`` ahead, ``replay`` hours of the past first, ``every`` in seconds."""
+    """A schedule: which notebook is watched, for how many ``hours``, and how often.
+
+    ``every`` is in seconds; ``replay`` is how many hours of the past are judged first.
+    """
 
     notebook: Path
     hours: float = 24.0
@@ -54,7 +57,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Done:
-    """A watch that ended: its record, its seal, what is open."""
+    """A watch that has ended: its record, its seal, its open alarms."""
 
     record: Record
     seal: Event
@@ -66,10 +69,10 @@ class Done:
 
 
 def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
-    """Watch until the time is over, or SIGINT or SIGTERM; ``say`` hears every ledger line but those of quiet rounds.
+    """Watch until the time is over, or SIGINT or SIGTERM; ``say`` gets every ledger line but those of quiet rounds.
 
-    A watch that was interrupted is gone on with: in a record of its own, from where the last line ended, until the end
-    that was planned. Raise `ConfigError` if the notebook has nothing to watch, or another process watches it.
+    An interrupted watch is continued in a new record, from where its last round ended until the end that was planned.
+    Raise `ConfigError` if the notebook has nothing to watch, or another process watches it.
     """
     settings.require_variables()
     if not any(TAG in step.tags for step in plan.steps(schedule.notebook)):
@@ -83,7 +86,7 @@ def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, s
 
 @contextlib.contextmanager
 def _alone(folder: Path, notebook: str) -> Iterator[None]:
-    """One process watches a notebook of a profile; the mark is released with the process, however it ends."""
+    """Hold a lock so that one process watches a profile's notebook; the lock ends with the process, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{LOCK}-{notebook}").open("w") as file:
         try:
@@ -94,7 +97,7 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
 
 
 def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, list[Event]]:
-    """A record for this watch, on the newest one of the same notebook; the events of all before it."""
+    """Begin a record that resumes the notebook's newest watch; return it, and the events of the records before it."""
     name = schedule.notebook.stem
     parent = alarms.newest(settings, root, name)
     if parent is not None and parent.sealed() is None:
@@ -114,7 +117,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
 
 
 class Watch:
-    """One watch: the state of its alarms, folded from its ledger, and what it does about them."""
+    """A running watch: the state of its alarms, read from its ledger, and the alerts it sends."""
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ class Watch:
         self._mute: str | None = None  # why the ledger cannot be written
 
     async def run(self, kernels: Kernels) -> Done:
-        """Watch, and seal whatever happens."""
+        """Watch, and seal the record whatever happens."""
         stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.press, number)
@@ -183,7 +186,7 @@ class Watch:
             await asyncio.sleep(max(0.0, min(self.schedule.every - late, left)))
 
     async def _round(self, kernels: Kernels) -> None:
-        """Judge every cell once, now; tell what came of it."""
+        """Judge every cell once, now; write the outcome and alert people."""
         started = datetime.now(UTC)
         verdicts = await self._look(kernels)
         came = datetime.now(UTC)
@@ -198,7 +201,7 @@ class Watch:
             self._pinging = asyncio.create_task(self._ping())
 
     async def _look(self, kernels: Kernels) -> dict[str, alarms.Verdict]:
-        """The verdict on every cell; where kernel after kernel dies, that nothing is known."""
+        """Return the verdict on every cell; ``unknown`` for all if kernel after kernel dies."""
         how = ""
         for _ in range(ATTEMPTS):
             try:
@@ -221,11 +224,11 @@ class Watch:
 
     @property
     def _limit(self) -> float:
-        """Seconds a round may take: each service once, in vain."""
+        """Return the seconds that a round may take if every service in turn fails to answer."""
         return PATIENCE + 8 * self.settings.budgets.answer
 
     async def _replay(self, kernels: Kernels) -> None:
-        """Judge the past as it would have been seen, round by round; the line of a chunk of rounds is one."""
+        """Judge the past round by round, as it would have been seen; write one line per chunk of rounds."""
         step, now = timedelta(seconds=self.schedule.every), datetime.now(UTC)
         rounds = int((now - self.seen) / step)
         moments = [self.seen + number * step for number in range(1, rounds + 1)]
@@ -247,7 +250,7 @@ class Watch:
                 session.close()
 
     async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
-        """The verdicts of past rounds; asked for again until they come: the past does not run away."""
+        """Return the verdicts of past rounds; ask again until none is ``unknown``, as the past does not change."""
         asked = [moment.isoformat() for moment in moments]
         async with turn:
             while True:
@@ -272,7 +275,7 @@ class Watch:
     def _settle(
         self, verdicts: Mapping[str, alarms.Verdict], now: datetime, *, until: datetime, replayed: bool = False
     ) -> None:
-        """Raise, clear and so on, on the ledger and in memory."""
+        """Write what the verdicts change in the alarms (raised, cleared and so on) to the ledger and to ``known``."""
         judged = dict(verdicts) if replayed else {**verdicts, alarms.UNKNOWN: alarms.unknown_of(verdicts)}
         past = {"replayed": True} if replayed else {}
         for event in list(alarms.changes(self.known, judged, now, self.seen)):
@@ -283,7 +286,7 @@ class Watch:
                 self._alerted_at = datetime.min.replace(tzinfo=UTC)  # at once
 
     def _hear(self) -> None:
-        """Take in what others wrote into our ledger: acknowledgements."""
+        """Read acknowledgements, which other processes write into our ledger."""
         with contextlib.suppress(RecordError, OSError):
             events, self._read = self.record.ledger.follow(self._read)
             self.known = alarms.fold([event for event in events if event["event"] == "acked"], self.known)
@@ -298,7 +301,7 @@ class Watch:
         self.seen = until
 
     def _note(self, event: str, **facts: Any) -> None:
-        """Write a line. A watch whose ledger cannot be written goes on, and says so to people."""
+        """Write a line. If the ledger cannot be written, the watch goes on and alerts people to that."""
         try:
             self.record.ledger.append(event, **facts)
             self._mute = None
@@ -310,7 +313,7 @@ class Watch:
     # --- people -----------------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """Tell people what nobody has acknowledged: at once, and again and again."""
+        """Alert people to alarms that nobody has acknowledged: at once, and then at every repeat interval."""
         loud = [alarm for alarm in self.known.values() if alarm.loud]
         due = (datetime.now(UTC) - self._alerted_at).total_seconds() >= self.settings.alerts.repeat
         if not (loud or self._mute) or not due or (self._sending and not self._sending.done()):
@@ -335,7 +338,7 @@ class Watch:
             self._note("not pinged", complaint=complaint)
 
     async def _sent(self) -> None:
-        """Wait for what is on its way to people."""
+        """Wait for alerts and pings that are being sent."""
         under_way = [task for task in (self._sending, self._pinging) if task and not task.done()]
         if under_way:
             await asyncio.wait(under_way)
@@ -356,7 +359,7 @@ class Watch:
 
 
 def _opening(record: Record) -> list[str]:
-    """The code cells of a notebook up to the one that opens its phase."""
+    """Return the code cells of a notebook up to the one that opens its phase."""
     cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return sources[: next(n for n, source in enumerate(sources, 1) if "open_phase(" in source)]
@@ -367,7 +370,7 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Until when the last watch answers and when it was to end, if it was interrupted before that."""
+    """Return when the last watch's last round ended and when the watch was to end; None if that is over."""
     begun = next((event for event in reversed(before) if event["event"] == "watching"), None)
     if begun is None or (ends := datetime.fromisoformat(begun["ends"])) <= now:
         return None

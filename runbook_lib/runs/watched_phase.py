@@ -1,6 +1,6 @@
-"""Judge the cells of a phase that are tagged `watch`, again and again, inside the kernel of a watch.
+"""Judge the cells of a phase that are tagged `watch`, round after round, inside the kernel of a watch.
 
-A look that did not succeed tells nothing: its verdict is ``unknown``, never ``quiet`` and never ``alarm``.
+A look that fails has the verdict ``unknown``, never ``quiet`` and never ``alarm``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHOWN = 600  # characters of a complaint that are passed on
 
 
 class Lookout:
-    """The checks of a notebook that are tagged `watch`, in no order, on no ledger."""
+    """A phase for a watch: it makes the checks tagged `watch`, in no enforced order and without a ledger."""
 
     mode = "watch"
 
@@ -43,9 +43,9 @@ class Lookout:
         self._verdicts: dict[str, dict[str, Any]] = {}
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
-        """Judge every cell once, as of ``until``; verdicts by step number, as JSON. ``names`` are the notebook's.
+        """Judge every cell once, as of ``until``, with the notebook's globals ``names``; return JSON: step -> verdict.
 
-        Only what binds ``until`` can be judged as of a past moment; of the rest nothing is said then.
+        Only checks that bind ``until`` can be judged as of a past moment; the others have no verdict then.
         """
         self.until, self._silent, self._verdicts = until, {}, {}
         for number, cell in self._cells.items():
@@ -66,7 +66,7 @@ class Lookout:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Look once and note the verdict: quiet, alarm, or unknown."""
+        """Look once and keep the verdict: quiet, alarm, or unknown."""
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
             return
@@ -83,20 +83,20 @@ class Lookout:
             self._verdicts[number] |= alarm
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """What the newest look of a watched check brought; the steps before the watch are not here."""
+        """Return the reply of a watched check's newest look; steps without the tag have none."""
         if number not in self._replies:
             raise StepPending(f"{number} has not been seen yet")
         return self._replies[number][index]
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """One column of the first row of such a reply."""
+        """Return one column of the first row of a watched check's reply."""
         return self.reply(number, index).value(column)
 
     def head(self) -> None:
-        """Show nothing."""
+        """Show nothing: a watch has no bar."""
 
     def _look(self, command: Command) -> Reply:
-        """One look. A service that did not answer is not asked again in the same round: each would wait in vain."""
+        """Look once; fail at once if the service did not answer earlier in this round, rather than wait again."""
         service = command.service if isinstance(command, Http | Subscribe) else "database"
         if service in self._silent:
             raise ServiceError(self._silent[service])
@@ -115,9 +115,9 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """When what is complained of happened: the newest ``at`` of the rows, null where a row has none.
+    """Return when the cause of a complaint happened: the newest ``at`` of the rows, None if a row has none.
 
-    ``lasts``: it still holds, or nothing tells that it is over.
+    ``lasts`` says that the cause still holds, or that nothing tells that it is over.
     """
     rows: list[Mapping[str, Any]] = [row for reply in replies for row in reply.rows]
     dated = [str(row["at"]) for row in rows if row.get("at")]

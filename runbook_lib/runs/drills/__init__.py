@@ -1,1 +1,1 @@
-"""Break one thing at a time on purpose, and tell which step noticed."""
+"""Break one thing at a time on purpose, and report which step noticed."""

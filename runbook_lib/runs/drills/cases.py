@@ -1,6 +1,6 @@
-"""What can go wrong, who must notice, and in which words: read from ``checklist/cases/<notebook>.yaml``.
+"""Read the drill cases from ``checklist/cases/<notebook>.yaml``: what breaks, which step must notice, in which words.
 
-A file says what holds for every one of its cases, then each.
+A file has the keys that hold for all of its cases (``every``), then the cases.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ NOTHING = "nothing is wrong"  # the name of the run of each notebook in which ev
 
 @dataclass(frozen=True)
 class Case:
-    """One thing that breaks, and who must say so.
+    """A drill: one thing that breaks, and the step that must notice it.
 
-    The stage is set first: ``fault`` is a named fault of the rehearsal put in force, ``gestures`` are what the person
-    does then (a name, or a name with its facts; what they are refused is for the notebook to find), ``until`` is
-    a query that must give a row. Then it breaks, at the beginning or ``before`` a step. ``sql``: statements run as
-    superuser. ``variables``: Vercel's, set (null: removed) without a redeploy. ``http_fault``: of a stand-in.
-    ``requests``: changes through a stand-in's own API; ``mend``: those that take back what was changed.
-    ``environment``: variables changed. ``files``: of the platform's checkout, new text or null to remove.
-    ``parameters`` are the notebook's.
+    The stage is set first: ``fault`` is a named fault of the rehearsal that is put in force, ``gestures`` are made by
+    the person (a name, or a name with its facts; a refused gesture may be the thing to notice), and ``until`` is a
+    query that must give a row. Then something breaks, at the beginning or ``before`` a step: ``sql`` statements are run
+    as superuser, ``variables`` of Vercel are set (null: removed) without a redeploy, an ``http_fault`` is put on a
+    stand-in, ``requests`` change something through a stand-in's own API (``mend`` takes that back), ``environment``
+    variables are changed, ``files`` of the platform's checkout get new text (null: removed). ``parameters`` are the
+    notebook's.
 
     ``step`` must fail, and its complaint, symptom or fix must contain ``says``; with ``passes`` it must pass, and what
-    it saw contain it. ``afresh``: acts are sent again; ``anew``: that, and on the platform of before.
+    it saw must contain ``says``. ``afresh``: acts are sent again; ``anew``: also from the state before the first run.
     """
 
     name: str
@@ -59,17 +59,17 @@ class Case:
 
     @property
     def restored(self) -> bool:
-        """Whether the database is put back afterwards, to what the clean run left."""
+        """Return whether the database is restored afterwards to the state that the clean run left."""
         return bool(self.sql or self.variables or self.afresh) and not self.anew
 
 
 def notebooks() -> list[str]:
-    """The notebooks that have cases, in order."""
+    """Return the notebooks that have cases, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def cases_of(notebook: str) -> list[Case]:
-    """A notebook's cases. Raise `ConfigError` if its file names an unknown key or step, or a name twice."""
+    """Return a notebook's cases. Raise `ConfigError` if its file has an unknown key or step, or a name twice."""
     every, listed = _written(notebook)
     known = [step.number for step in plan.steps(plan.notebook(notebook))]
     cases = [_case(notebook, {**every, **entry}, known) for entry in listed]
@@ -81,9 +81,9 @@ def cases_of(notebook: str) -> list[Case]:
 
 
 def undisturbed(notebook: str) -> list[Case]:
-    """A notebook's run from its own starting state with nothing broken, in which every step must pass.
+    """Return a case in which nothing is broken, and every step must pass from the notebook's own starting state.
 
-    There is none of a notebook whose cases must all be named a cause: it has nothing to say where nothing is wrong.
+    Return no case for a notebook that diagnoses (its cases all must pass): it has nothing to find if nothing is wrong.
     """
     every, _ = _written(notebook)
     nothing = Case(NOTHING, notebook, step="", says="", passes=True, parameters=every.get("parameters", {}))
@@ -91,9 +91,9 @@ def undisturbed(notebook: str) -> list[Case]:
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """The cases of these notebooks, and those named; all of all notebooks without names.
+    """Return the cases with these names and of the notebooks with these names; without names, all cases.
 
-    A notebook that is run whole is also run undisturbed. Raise `ConfigError` for a name that is neither.
+    A notebook of which all cases are run is also run undisturbed. Raise `ConfigError` for a name that is neither.
     """
     known = {name: [*undisturbed(name), *cases_of(name)] for name in notebooks()}
     if not names:
@@ -103,7 +103,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
-    """A notebook's cases, by its name or its beginning; else every case of that name."""
+    """Return the cases of the notebook whose name is or begins with ``name``; else every case of that name."""
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
         return [case for listed in of_notebooks for case in listed]

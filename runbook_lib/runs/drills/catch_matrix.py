@@ -1,4 +1,4 @@
-"""The catch matrix as a sealed record, with a page inside it: green, red, and what each fault taught."""
+"""Keep the catch matrix, the results of all drills, as a sealed record with a page inside it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ VERDICTS = ("caught", "missed", "false alarm")
 
 
 def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
-    """A new record of drills; ``names`` are the notebooks and cases asked for, none for all."""
+    """Begin a new record of drills; ``names`` are the notebooks and cases asked for, empty for all."""
     return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
 
 
 def keep(record: Record, row: Row) -> None:
-    """Write a row to the ledger. The drill's own record is kept beside it where the fault was not caught."""
+    """Write a row to the ledger, and copy the drill's own record beside it if the fault was not caught."""
     event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
     if row.verdict != "caught" and row.record:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
 
 
 def finish(record: Record, seconds: float) -> Event:
-    """Draw the page and seal the record, which has passed if every fault was caught and no alarm was false."""
+    """Write the page and seal the record, which passes if every fault was caught and no alarm was false."""
     rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
     tally = counts(row["verdict"] for row in rows)
     bad = len(rows) - tally["caught"]
@@ -49,7 +49,7 @@ def finish(record: Record, seconds: float) -> Event:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count each verdict; one that did not occur counts zero."""
+    """Count each verdict, with zero for a verdict that did not occur."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 
@@ -69,7 +69,7 @@ def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, An
 
 
 def _notebook(name: str, rows: Sequence[Event]) -> dict[str, Any]:
-    """A notebook's rows in the order of its steps, each with the title of the step expected."""
+    """Return a notebook's rows in the order of its steps, each with the title of the step that should notice."""
     drilled = {row["expected"]: row["says"] for row in rows}  # who is asked, where there is no notebook
     titles = drilled if name == THE_HALT else {s.number: s.title for s in plan.steps(plan.notebook(name))}
     order = ["", *titles]

@@ -1,9 +1,9 @@
-"""Fault drills: break one thing, run the notebook that should notice, see which step said what.
+"""Drill one case: break one thing, run the notebook that should notice, and see which step said what.
 
-The drills of a notebook share one rehearsal. Where it leaves the platform as it checks it, a clean run is made first
-and each case resumes it, so that acts are not sent again and only what looks is done again: what later steps have
-overtaken too, if the step that must notice is among it. Where it does not,
-each case starts anew: on the database of before, without any machine.
+The drills of a notebook share one rehearsal. If the notebook can be run again on the platform it leaves, a clean run is
+made first and each case resumes it, so that acts are not sent again and only checks are made again, including those
+that later steps have overtaken if the step that must notice is among them. Otherwise each case starts anew, on the
+database from before the run and without any machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 
 @dataclass(frozen=True)
 class Caught:
-    """What became of a case; ``good`` when the right step said the right words."""
+    """The result of a case; ``good`` if the right step said the right words."""
 
     case: Case
     record: Record
@@ -47,7 +47,7 @@ class Caught:
 
     @property
     def words(self) -> str:
-        """What that step saw, what it complained of, what that is known as, and what it says to do."""
+        """Return what the step that noticed saw, complained of, recognized as a symptom, and advised."""
         return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
@@ -57,11 +57,11 @@ class Caught:
 
     @property
     def verdict(self) -> str:
-        """``caught``; ``missed`` by the step or in the words it should be; ``false alarm`` where nothing was wrong."""
+        """Return ``caught``, ``missed`` (by the step or in the words), or ``false alarm`` (nothing was wrong)."""
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Whether a step complained although nothing was wrong yet, or nothing at all."""
+        """Return whether a step complained before anything was wrong, or although nothing was."""
         order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
         early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
         return bool(early) or (self.case.passes and self.step is not None)
@@ -84,7 +84,7 @@ def prepared(notebook: str) -> Record | None:
 
 
 def clean(notebook: str) -> Record:
-    """A sealed record of an undisturbed run on the rehearsal of this environment. Raise if it does not pass."""
+    """Run a notebook undisturbed on this environment's rehearsal and return its record; raise if it does not pass."""
     undisturbed = Case("undisturbed", notebook, step="", says="")
     record = _begun(undisturbed, None)
     _walk_apart(record, undisturbed)
@@ -95,7 +95,7 @@ def clean(notebook: str) -> Record:
 
 
 def drill(case: Case, parent: Record | None) -> Caught:
-    """Set the stage, break, run, mend. ``parent`` is the run that is resumed, unless acts are sent again."""
+    """Set the stage, break one thing, run the notebook, mend. The run resumes ``parent`` unless acts are sent again."""
     started = monotonic()
     if case.anew:
         _ask(http("person", f"POST /snapshots/{case.notebook}-before"))
@@ -128,7 +128,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Whether something is changed after the step that must notice."""
+    """Return whether a step that changes something comes after the step that must notice."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -165,8 +165,8 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] != "code":
                 continue
-            here = case.before is not None and numbers.get(index) == case.before
-            if here and not _try_to_break(case, stack, Record(record)):
+            breaks_now = case.before is not None and numbers.get(index) == case.before
+            if breaks_now and not _try_to_break(case, stack, Record(record)):
                 return
             if numbers.get(index) == case.step and not case.passes:
                 _hurry(names["phase"])
@@ -179,14 +179,14 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Cut the waits of the step that must notice, for what it waits for will not come."""
+    """Shorten the waits of the step that must notice, as what it waits for will not come."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
 def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
-    """Put the case's fault in force; return false, and say why in the ledger, if that cannot be done."""
+    """Break what the case says; if that fails, write the reason to the ledger and return False."""
     try:
         _break(case, stack)
     except RunbookError as problem:
@@ -196,7 +196,7 @@ def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
 
 
 def _break(case: Case, stack: ExitStack) -> None:
-    """Put the case's fault in force; variables are taken back when ``stack`` is left."""
+    """Break what the case says; leaving ``stack`` restores the environment variables."""
     for statement in case.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
     if case.variables:
@@ -213,7 +213,7 @@ def _break(case: Case, stack: ExitStack) -> None:
 
 
 def become(environment: dict[str, str]) -> None:
-    """Replace this process's environment variables by these."""
+    """Replace this process's environment variables by ``environment``."""
     os.environ.clear()
     os.environ.update(environment)
 
@@ -222,7 +222,7 @@ def become(environment: dict[str, str]) -> None:
 
 
 def _set_stage(case: Case) -> None:
-    """Put the named fault in force, let the person do their gestures, wait for what comes of it."""
+    """Put the case's named fault in force, let the person make the gestures, and wait until ``until`` gives a row."""
     if case.fault:
         _ask(http("person", "POST /faults/{name}", name=case.fault))
     refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
@@ -235,7 +235,7 @@ def _set_stage(case: Case) -> None:
 
 
 def _gestured(gesture: str | dict[str, Any]) -> str | None:
-    """Let the person do a gesture; return why it was refused, if it was: the refusal may be the fault to notice."""
+    """Let the person make a gesture; return why it was refused, if it was: the refusal may be the thing to notice."""
     [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
     return _answer(http("person", "POST /gestures/{name}", name=name, json=facts)).error
 
@@ -261,13 +261,13 @@ def _mended(case: Case) -> Iterator[None]:
 
 
 def _requested(change: dict[str, Any]) -> Http:
-    """A change of a stand-in through its own API, as somebody else would make it."""
+    """Return a request that changes a stand-in through its own API, as somebody else would."""
     options = {k: v for k, v in change.items() if k not in ("service", "request")}
     return http(change["service"], change["request"], **options)
 
 
 def _ask(command: Http) -> Reply:
-    """Send a command to a stand-in; a drill that cannot break something is no drill."""
+    """Send a command to a stand-in. Raise `ConfigError` if it is refused: the drill would then prove nothing."""
     reply = _answer(command)
     if reply.error:
         raise ConfigError(f"the drill's {command.method} {command.path}: {reply.error}")

@@ -1,6 +1,6 @@
-"""Fault drills in parallel: each lane is a process with a rehearsal of its own, and takes the next case when free.
+"""Drill cases in parallel: each lane is a process with a rehearsal of its own, which takes the next case when free.
 
-Most of a drill is waiting for ticks and budgets, so that more lanes than cores are of use.
+A drill mostly waits for ticks and budgets, so that more lanes than cores are of use.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Row:
 def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
     """Drill each case, ``at_once`` at a time, and yield its row as it ends.
 
-    The drills' own records go below ``folder``. A case whose lane dies was not caught, nor is one that no lane is
-    left for.
+    The drills' own records go below ``folder``. A case whose lane dies, or for which no lane is left, is missed.
     """
     work = _Work(chosen)
     lanes = dict(_lane(folder) for _ in range(min(at_once, len(chosen))))
@@ -65,7 +64,7 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a lane's row, if it has one, and give it the next case; it ends when there is none."""
+    """Receive a lane's row, if it has one, and give the lane its next case, or None, which ends the lane."""
     try:
         row: Row | None = pipe.recv()
     except (EOFError, OSError):  # it was killed
@@ -77,7 +76,7 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """Hold the cases that no lane has begun, by notebook and in written order, and the case that each lane is at."""
+    """The cases that no lane has begun, by notebook and in written order, and the case that each lane drills."""
 
     def __init__(self, chosen: Sequence[Case]) -> None:
         self.left: dict[str, list[Case]] = {}
@@ -86,18 +85,18 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return a case of the notebook that the lane has up, else of the one with most left to do per lane."""
+        """Return a case of the lane's present notebook, else of the notebook with most left to do per lane."""
         before = self.done(lane)
         busy = [case.notebook for case in self.at.values()]
-        here = before.notebook if before and self.left[before.notebook] else None
-        notebook = here or max(self.left, key=lambda name: sum(map(_length, self.left[name])) / (1 + busy.count(name)))
+        same = before.notebook if before and self.left[before.notebook] else None
+        notebook = same or max(self.left, key=lambda name: sum(map(_length, self.left[name])) / (1 + busy.count(name)))
         if not self.left[notebook]:
             return None
         self.at[lane] = self.left[notebook].pop(0)
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """Take back the case that the lane was given."""
+        """Return the case that the lane was given, and mark the lane as free."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
@@ -123,7 +122,7 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Ask for a case, drill it, tell its row and ask again; a rehearsal is kept while the notebook is the same."""
+    """Ask for a case, drill it, send its row and ask again; keep a rehearsal while the notebook is the same."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
         case = _next(pipe)
@@ -133,7 +132,7 @@ def _serve(environment: dict[str, str], pipe: Connection) -> None:
 
 
 def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
-    """Drill cases while they are of this notebook; return the first that is not, or None at the end."""
+    """Drill cases while they are of one notebook; return the first case of another notebook, or None at the end."""
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
