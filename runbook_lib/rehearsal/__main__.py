@@ -1,4 +1,4 @@
-"""The platform process of a rehearsal: ``python -m runbook_lib.rehearsal FOLDER``."""
+"""Run the platform process of a rehearsal: ``python -m runbook_lib.rehearsal FOLDER``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
-    """Run the platform of one folder until its supervisor goes or somebody ends it; then remove it."""
+    """Run the platform of one folder until its supervisor goes or somebody ends it; then remove the folder."""
     folder = Path(sys.argv[1])
     options: dict[str, Any] = folders.read_json(folder / "rehearsal.json") or {}
     if options["keep"] and os.fork():
@@ -31,10 +31,10 @@ def main() -> None:
 
 
 async def _live(folder: Path, options: dict[str, Any]) -> None:
-    """Start the database, serve, say so, wait for the end.
+    """Start the database, then serve the stand-ins until the end.
 
-    One after the other: a thread that copies a thousand files waits for the interpreter's lock at each of them
-    while another imports, and both together take twice as long as in turn.
+    One comes after the other, because a thread that copies a thousand files waits for the interpreter's lock at each
+    of them while another thread imports, and both together take twice as long as in turn.
     """
     ended = asyncio.Event()
     _watch(ended, keep=options["keep"])
@@ -59,7 +59,7 @@ def _database(folder: Path, environment: dict[str, str]) -> Any:
 
 
 def _watch(ended: asyncio.Event, *, keep: bool) -> None:
-    """Notice every way of being told to end: a signal, the supervisor's pipe closing, the supervisor dead."""
+    """Set ``ended`` when we are told to end: by a signal, by the closing of the supervisor's pipe, by its death."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

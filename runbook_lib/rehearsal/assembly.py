@@ -25,7 +25,7 @@ from runbook_lib.rehearsal.world.world import World
 
 
 class Assembly:
-    """The inside of a platform process, over a database that is up."""
+    """The stand-ins of one platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.state: str = options["state"]
@@ -40,7 +40,7 @@ class Assembly:
         self._fill()
 
     def _fill(self) -> None:
-        """Make the state of every stand-in."""
+        """Make every stand-in, in its initial state."""
         world = self.world
         world.faults = http_faults.Faults(frozenset(http_server.HOSTS))
         world.fly = self._fly()
@@ -71,7 +71,7 @@ class Assembly:
         )
 
     def apps(self) -> dict[str, ASGIApp]:
-        """Return the HTTP of every stand-in, by the name of its address."""
+        """Return the HTTP application of every stand-in, by the name of its address."""
         world = self.world
         return {
             "fly": fly_api.app(world.fly),
@@ -88,7 +88,7 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve until ``ended``. Runners need the addresses; ``ready`` appears when the starting state is reached."""
+        """Serve until ``ended``, already while the state is made; the file ``ready`` appears once it is reached."""
         served = {name: self.world.faults.wrap(name, app) for name, app in self.apps().items()}
         await http_server.serve(served, self.sockets, lambda: self._until(ended))
 

@@ -1,4 +1,4 @@
-"""The stand-in of the dead man's service, which a watch calls after every good round."""
+"""Serve the stand-in of the dead man's service, which a watch calls after every good round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Refusal, appl
 
 
 def app(check: str) -> Starlette:
-    """Serve one check, known by its secret name; there is no other credential."""
+    """Serve one check, whose secret name is the only credential."""
 
     async def ping(ask: Ask) -> str:
         if ask.parts["check"] != check:

@@ -30,7 +30,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """Hold a rehearsal that answers: base address by service, and the environment an operator would have."""
+    """A rehearsal that is up: its base address by service, and the environment variables an operator would have."""
 
     folder: Path
     addresses: dict[str, str]
@@ -41,8 +41,8 @@ class Running:
 def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
     """Bring up a platform of stand-ins on loopback and take it down when the block is left.
 
-    ``state`` is where it starts, ``faults`` are in force from then on. ``tick`` is in seconds.
-    Raise `ConfigError` for a state or a fault there is not, `ServiceError` with the log's end if it does not come up.
+    ``state`` is where the rehearsal starts, ``faults`` are in force from then on. ``tick`` is in seconds. Raise
+    `ConfigError` for an unknown state or fault, `ServiceError` with the log's end if the platform does not come up.
     """
     sweep()
     with _terminable():
@@ -66,7 +66,7 @@ def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0)
 
 
 def begin(*, state: str = "clean") -> Running:
-    """Bring up a rehearsal that ends with this process, however it ends: a kernel, say, that leaves no block."""
+    """Bring up a rehearsal that ends with this process, for a caller that cannot use a block, such as a kernel."""
     sweep()
     folder, platform = _launch(state, (), 1.0, keep=False)
     atexit.register(_end, folder, platform)
@@ -83,9 +83,9 @@ def attach(folder: Path) -> Running:
 
 
 def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
-    """List the rehearsals of this checkout that are up, oldest first; ``everywhere``: all of this user's.
+    """List the rehearsals of this checkout that are up, oldest first; with ``everywhere``, all of this user's.
 
-    ``kept``: only those that were `keep`-t, which nobody holds.
+    With ``kept``, list only those that `keep` brought up, which outlive their command.
     """
     running = []
     for folder in _all(folders.root()):
@@ -98,13 +98,13 @@ def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
 
 
 def sweep() -> list[Path]:
-    """Remove what a killed rehearsal left, processes first; return the folders removed."""
+    """Remove what killed rehearsals left, processes first; return the folders removed."""
     with folders.undisturbed() as above:
         return [folder for folder in _all(above) if not folders.alive(folder) and _remove(folder)]
 
 
 def stop(folder: Path) -> None:
-    """Take a rehearsal down and wait until nothing of it is left."""
+    """Take a rehearsal down and wait until its processes and its folder are gone."""
     attach(folder)
     platform = [entry for entry in processes.recorded(folder) if entry["role"] == "platform"]
     processes.end(platform, grace=STOP)
@@ -134,7 +134,7 @@ def _launch(state: str, faults: Sequence[str], tick: float, *, keep: bool) -> tu
 
 
 def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
-    """Start the platform process; the pipe to its input closes when we are gone, however we went."""
+    """Start the platform process; the pipe to its input closes when this process ends, however it ends."""
     with (folder / "logs" / "platform.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.rehearsal", str(folder)],
@@ -168,7 +168,7 @@ def _complain(folder: Path, message: str) -> NoReturn:
 
 
 def _end(folder: Path, platform: Platform) -> None:
-    """Let go of the platform, wait for it, and remove whatever it did not."""
+    """End the platform process, wait for it, and remove what it left."""
     if platform.stdin:
         platform.stdin.close()
     platform.send_signal(signal.SIGTERM)
@@ -194,7 +194,7 @@ def _all(above: Path) -> list[Path]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn a polite kill into an exception, so that what was brought up is taken down before we go."""
+    """Turn SIGTERM into an exception while the block runs, so that the rehearsal is taken down before we end."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set a handler
         return

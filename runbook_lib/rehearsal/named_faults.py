@@ -1,4 +1,4 @@
-"""Faults by name: what each of them changes in the stand-ins, and how it is taken back."""
+"""Put named faults in force, each of which changes something in the stand-ins, and take them back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Undo = Callable[[], object]
 
 @cache
 def known() -> dict[str, Json]:
-    """Every fault of ``named_faults.yaml`` by name; raise `ConfigError` for a part that no function plays."""
+    """Return every fault of ``named_faults.yaml`` by name; raise `ConfigError` for a part that no function plays."""
     faults: dict[str, Json] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     for name, parts in faults.items():
         for part in parts.keys() - PARTS:
@@ -37,14 +37,14 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return the parts of one fault; raise `ConfigError` naming the nearest."""
+    """Return the parts of one fault; raise `ConfigError` naming the nearest fault if there is none."""
     if name not in known():
         raise ConfigError(f"no fault {name!r}: {nearest(name, known())}")
     return known()[name]
 
 
 class NamedFaults:
-    """The named faults in force in one rehearsal."""
+    """The named faults that are in force in one rehearsal."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -76,7 +76,7 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Change attributes of stand-ins: ``web.sweeps`` is ``world.web.sweeps``."""
+    """Change attributes of stand-ins, named by their path: ``web.sweeps`` is ``world.web.sweeps``."""
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -101,7 +101,7 @@ def _venue(world: World, wanted: Json) -> Undo:
 
 
 def _vercel(world: World, wanted: Json) -> Undo:
-    """Change variables and redeploy; both again afterwards."""
+    """Change Vercel's variables and redeploy; to undo it, change them back and redeploy again."""
     variables = {key: world.vercel.variable(key) for key in wanted}
     before = {key: variable.value if variable else None for key, variable in variables.items()}
     _put(world, wanted)

@@ -1,7 +1,7 @@
-"""List the states a rehearsal can start from: the platform as each phase expects to find it.
+"""Bring a rehearsal into the states it can start from, in each of which the platform is as a phase expects it.
 
-Each state rests on another one and adds a little, made by the same gestures an operator makes. What took days on the
-real platform (ticks, a first day) is written into the database as it would have been left behind.
+Each state rests on another one and adds a little by the gestures that an operator makes. What takes days on the real
+platform (ticks, a first day) is written into the database as it would have been left behind.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ FIRST_DAY: LiteralString = """
 
 
 def prepare(world: World, state: str) -> None:
-    """Bring a new platform into a state by name; raise `ServiceError` if it does not settle."""
+    """Bring a new platform into the state called ``state``; raise `ServiceError` if it does not settle."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
         for add in _additions(state):
@@ -98,25 +98,25 @@ def prepare(world: World, state: str) -> None:
 
 
 def state(name: str) -> State:
-    """Return one state; raise `ConfigError` naming the nearest."""
+    """Return one state; raise `ConfigError` naming the nearest state if there is none."""
     if name not in STATES:
         raise ConfigError(f"no state {name!r}: {nearest(name, STATES)}")
     return STATES[name]
 
 
 def _additions(name: str | None) -> list[Callable[[World], None]]:
-    """What leads to a state, from nothing."""
+    """Return the functions that, one after another, lead from nothing to a state."""
     if name is None:
         return []
     return [*_additions(STATES[name].rests_on), STATES[name].add]
 
 
 def _clean(_: World) -> None:
-    """As the vendors hand it over: phase 0 can begin."""
+    """Add nothing: the platform is as the vendors hand it over, and phase 0 can begin."""
 
 
 def _paper_ready(world: World) -> None:
-    """Phase 0 is done: phase 1 can begin."""
+    """Do phase 0, so that phase 1 can begin."""
     migrate(world)
     names, digest = world.names, push_image(world)
     world.fly.create_app(names.fly_app)
@@ -136,14 +136,14 @@ def _paper_ready(world: World) -> None:
 
 
 def _paper_running(world: World) -> None:
-    """A paper deployment runs: its secrets can be rotated."""
+    """Start a paper deployment, so that its secrets can be rotated."""
     world.person.perform("author", sheet="paper")
     world.person.perform("deploy_paper")
     _until(world, "select 1 from public.agent_logs where event = 'reconciled'", "the first reconciliation")
 
 
 def _boot_failed(world: World) -> None:
-    """A paper deployment did not boot, for its password was another project's; Fly has the right one again."""
+    """Let a paper deployment fail to boot with another project's password, then give Fly the right one again."""
     world.person.perform("author", sheet="paper")
     right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
     world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})
@@ -153,7 +153,7 @@ def _boot_failed(world: World) -> None:
 
 
 def _mainnet_ready(world: World) -> None:
-    """Phase 1 is done, its deployment stopped, and the sweep runs every five minutes: phase 2 can begin."""
+    """Do phase 1, with its deployment stopped and the sweep every five minutes, so that phase 2 can begin."""
     world.person.perform("author", sheet="paper")
     world.person.perform("backtest", hours=24)
     world.query(PAPER_RUN)
@@ -161,7 +161,7 @@ def _mainnet_ready(world: World) -> None:
 
 
 def _live(world: World) -> None:
-    """Phase 2 is done: a tiny live deployment runs and has its first fill; phase 3 can begin."""
+    """Do phase 2: a tiny live deployment runs and has its first fill, so that phase 3 can begin."""
     for gesture in ("fund", "pair"):
         world.person.perform(gesture)
     world.person.perform("author", sheet="tiny")
@@ -172,7 +172,7 @@ def _live(world: World) -> None:
 
 
 def _first_day(world: World) -> None:
-    """Phase 3 is done and 24 hours have passed: phase 4 has something to look at."""
+    """Do phase 3 and let 24 hours pass, so that phase 4 has something to look at."""
     world.query(FIRST_DAY)
     for cron in world.vercel.crons()["definitions"]:
         world.vercel.invoke(cron["path"])  # so that the request log holds a call of each, as after a day
@@ -180,7 +180,7 @@ def _first_day(world: World) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """Where a rehearsal starts: what it says of itself, the state it rests on, and what it adds to that."""
+    """A state where a rehearsal starts: its description, the state it rests on, and what it adds to that."""
 
     says: str
     rests_on: str | None
@@ -222,16 +222,16 @@ def migrate(world: World) -> None:
 
 
 def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
-    """Put an image into the registry; its digest."""
+    """Put an image into the registry; return its digest."""
     manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
     digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
     return digest
 
 
-def _until(world: World, sql: LiteralString, what: str) -> None:
-    """Wait until a statement gives a row."""
+def _until(world: World, sql: LiteralString, awaited: str) -> None:
+    """Wait until a statement gives a row; raise `ServiceError` naming ``awaited`` if it never does."""
     deadline = time.monotonic() + PATIENCE
     while not world.query(sql):
         if time.monotonic() > deadline:
-            raise ServiceError(f"{what} did not come within {PATIENCE:.0f} s")
+            raise ServiceError(f"{awaited} did not come within {PATIENCE:.0f} s")
         time.sleep(0.02)

@@ -1,1 +1,1 @@
-"""The stand-in of Hyperliquid: accounts, agents, signatures, matching, and its HTTP and WebSocket API."""
+"""Stand in for Hyperliquid: accounts, agents, signatures, matching, and its HTTP and WebSocket API."""

@@ -1,6 +1,6 @@
-"""Keep what the stand-in exchange knows of each of its users: money, positions, orders and fills.
+"""Keep the accounts of the stand-in exchange's users: money, positions, orders and fills.
 
-Amounts are exact decimals in US dollars, times milliseconds (UTC).
+Amounts are exact decimals in US dollars, times are in milliseconds (UTC).
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ IMMEDIATE = {  # time in force -> what is said when nothing matches, and the sta
 
 @dataclass
 class Order:
-    """An order and what became of it; ``sz`` is what is left to fill, ``sign`` +1 to buy and -1 to sell."""
+    """An order and its status; ``sz`` is the size left to fill, ``sign`` is +1 to buy and -1 to sell."""
 
     coin: str
     sign: int
@@ -37,7 +37,7 @@ class Order:
     status_at: int = 0
 
     def shape(self, full: bool = True) -> dict[str, Any]:
-        """Write it as one of ``openOrders``, or in ``full`` of ``frontendOpenOrders``."""
+        """Return the order in the shape of ``openOrders``, or if ``full`` in that of ``frontendOpenOrders``."""
         shape = {"coin": self.coin, "side": "B" if self.sign > 0 else "A", "limitPx": wire(self.px),
                  "sz": wire(self.sz), "oid": self.oid, "timestamp": self.at, "origSz": wire(self.asked),
                  "cloid": self.cloid, "reduceOnly": self.reduce_only}  # fmt: skip
@@ -48,19 +48,19 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """Write a status update: the order as it is now, and what became of it."""
+        """Return a status update: the order as it is now, its status, and since when."""
         return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
 
 
 @dataclass
 class Position:
-    """``szi`` is signed; ``cost`` is the signed sum of size times price that opened it."""
+    """A position. ``szi`` is its signed size; ``cost`` is the signed sum of size times price that opened it."""
 
     szi: Decimal = NIL
     cost: Decimal = NIL
 
     def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Add a signed size; return the profit of what it closed."""
+        """Add a signed size at a price; return the profit of the part that this closed."""
         closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
         part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
         self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part
@@ -69,7 +69,7 @@ class Position:
 
 @dataclass
 class Account:
-    """One master wallet at the venue."""
+    """The account of one master wallet at the venue."""
 
     address: str
     cash: Decimal = NIL
@@ -90,19 +90,19 @@ class Account:
 
     @property
     def unified(self) -> bool:
-        """Whether all of its money is kept in spot."""
+        """Return whether all of the account's money is kept in spot."""
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:
-        """Return the signed size held of a perpetual, or nought."""
+        """Return the signed size held of a perpetual, 0 if none is held."""
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:
-        """Return what was set, else 20, or the coin's maximum if lower."""
+        """Return the leverage that was set for a coin, else 20, or the coin's maximum if that is lower."""
         return self.leverage.get(coin, min(20, named(coin).max_leverage))
 
     def held(self, token: str) -> Decimal:
-        """Return how much of a token it has in spot."""
+        """Return how much of a token the account has in spot."""
         return self.cash if self.unified and token == "USDC" else self.tokens.get(token, NIL)
 
     def receive(self, token: str, amount: Decimal) -> None:

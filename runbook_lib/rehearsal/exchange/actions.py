@@ -1,4 +1,4 @@
-"""Answer ``POST /exchange``: read a signed action, find out who asks, use up the nonce, and only then do it."""
+"""Answer ``POST /exchange``: read a signed action, find out who signed it, use up the nonce, then carry it out."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SCHEDULED = 1_000_000  # US dollars an account must have traded before it may sc
 
 
 def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-    """Do what a signed body says; raise `Unreadable` if it is not of the venue's form."""
+    """Carry out a signed body's action; raise `Unreadable` if the body is not of the venue's form."""
     with exchange.lock:
         exchange.advance()
         try:
@@ -29,7 +29,7 @@ def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[str, Any]:
-    """Read all of it before anything is done: a body that is wrong at its end changes nothing."""
+    """Carry out an action after all of it was read, so that a body that is wrong at its end changes nothing."""
     kind = action["type"]
     orders = [read_order(item) for item in action["orders"]] if kind == "order" else []
     cancels = [_cancelled(item) for item in action["cancels"]] if kind.startswith("cancel") else []
@@ -49,7 +49,7 @@ def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[s
 
 
 def _signed_by(exchange: Exchange, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
-    """Return the signer, and the account it acts for: an agent's master, unless only the master may do it."""
+    """Return the signer and the account it acts for, which is an agent's master; ``by_master`` allows no agents."""
     signer = user_signer(body) if by_master else l1_signer(body)
     agent = None if by_master else exchange.agents.of(signer, exchange.ms())
     account = exchange.account(agent.master if agent else signer)
@@ -102,7 +102,7 @@ def _schedule(exchange: Exchange, account: Account, action: Action) -> None:
 
 
 def _nothing(_: Exchange, __: Account, ___: Action) -> None:
-    """A no-op only uses up its nonce."""
+    """Do nothing: a no-op only uses up its nonce."""
 
 
 SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
@@ -116,7 +116,7 @@ SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
 
 
 def read_order(item: dict[str, Any]) -> Order:
-    """Read an order of the wire; a trigger order has ``trigger`` for its time in force."""
+    """Read an order of a request; a trigger order has ``trigger`` for its time in force."""
     sz, cloid = number(item["s"]), item.get("c")
     tif = item["t"]["limit"]["tif"] if "limit" in item["t"] else "trigger"
     if tif not in {"Gtc", "Alo", "trigger", *IMMEDIATE} or (cloid and not re.fullmatch("0x[0-9a-f]{32}", cloid)):
@@ -126,12 +126,12 @@ def read_order(item: dict[str, Any]) -> Order:
 
 
 def number(text: str) -> Decimal:
-    """Read a decimal of the wire: at most eight decimals, no sign, no exponent."""
+    """Read a decimal of a request: at most eight decimals, no sign, no exponent."""
     if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
         raise Unreadable
     return Decimal(text)
 
 
 def _cancelled(item: dict[str, Any]) -> tuple[int | str, int]:
-    """Read which order a cancel means, by number or by cloid, and its asset."""
+    """Return the number or cloid of the order that a cancel means, and its asset."""
     return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

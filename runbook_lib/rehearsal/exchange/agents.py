@@ -1,6 +1,6 @@
-"""Who may act for whom at the stand-in exchange: agents, their names and expiry, and every signer's nonces.
+"""Keep who may act for whom at the stand-in exchange: agents, their names and expiry, and every signer's nonces.
 
-Times are milliseconds. The words are the venue's, as clients saw them in 2026.
+Times are in milliseconds. The words are the venue's, as clients saw them in 2026.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ SETTLING = 5_000  # a removal blocks further approvals this long
 
 
 class Refused(Exception):
-    """The venue says no, in its words; ``status`` is what becomes of the order, if there is one."""
+    """A refusal by the venue, in its words; ``status`` is the resulting status of the order, if there is one."""
 
     def __init__(self, words: str, status: str = "rejected") -> None:
         super().__init__(words)
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """A key that may trade for ``master`` and do nothing else; the unnamed one has an empty name."""
+    """A key that may trade for ``master`` and do nothing else; an unnamed agent has an empty name."""
 
     address: str
     master: str
@@ -29,7 +29,7 @@ class Agent:
 
 
 class Agents:
-    """Every agent in force, and every address that was ever one: those are never taken again."""
+    """The agents in force, and every address that was ever an agent's, which is never accepted again."""
 
     def __init__(self, limit: int = 3) -> None:
         self.limit, self._used = limit, set[str]()
@@ -43,11 +43,11 @@ class Agents:
         return agent if agent and now < agent.valid_until else None
 
     def all(self, master: str, now: int) -> list[Agent]:
-        """Agents of an account that are in force, oldest first."""
+        """Return the agents of an account that are in force, oldest first."""
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
-        """Take an agent; one of the same name is replaced, and the zero address removes it."""
+        """Approve an agent, replacing one of the same name; the zero address removes that one."""
         name, until = read_name(text, now)
         same = [a for a in self.all(master, now) if a.name == name]
         if now < self._settled.get(master, 0):
@@ -66,13 +66,13 @@ class Agents:
         return None
 
     def remove(self, master: str, address: str, now: int) -> None:
-        """Forget an agent, as the venue's own page does."""
+        """Remove an agent, as the venue's own page does."""
         if address in self._current and self._current[address].master == master:
             del self._current[address]
             self._settled[master] = now + SETTLING
 
     def use_nonce(self, signer: str, nonce: int, now: int) -> None:
-        """Keep the signer's 100 highest; a new one is unused, above the smallest, in (-2 days, +1 day)."""
+        """Use up a nonce: unused, above the smallest of the signer's 100 highest, within (-2 days, +1 day)."""
         kept = self._nonces.setdefault(signer, set())
         floor = max(now - 2 * DAY, min(kept) if len(kept) >= 100 else 0)
         if nonce in kept:
@@ -86,7 +86,7 @@ class Agents:
 
 
 def read_name(text: str, now: int) -> tuple[str, int]:
-    """Split ``name valid_until <ms>``; without the suffix an agent lives 90 days."""
+    """Split ``name valid_until <ms>`` into name and expiry; without the suffix an agent lives 90 days."""
     name, _, suffix = text.partition(" valid_until ")
     until = int(suffix) if suffix.isdecimal() else now + 90 * DAY
     if not now < until <= now + 180 * DAY:

@@ -11,9 +11,9 @@ CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: bey
 
 
 def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
-    """Place an order worth about ``usd`` that trades at once, or rests; return its status as the venue words it.
+    """Place an order worth about ``usd`` that trades at once or, with ``rest``, rests; return the venue's status of it.
 
-    What a spot order gives away is put into the wallet first, as a transfer between its own accounts does.
+    The USDC that a spot order pays is put into the wallet first, as a transfer between its own accounts does.
     """
     asset, mid = named(coin), exchange.market.mid(coin)
     away = (-RESTING if rest else CROSSING) * (1 if buy else -1)

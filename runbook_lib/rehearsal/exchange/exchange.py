@@ -1,8 +1,8 @@
-"""Play the exchange as a state machine: accounts, orders, fills and margin.
+"""Simulate the exchange as a state machine: accounts, orders, fills and margin.
 
-Amounts are exact decimals in US dollars, times milliseconds (UTC). Margin is cross and one for all books; nothing is
-liquidated by itself, funding is not charged, and orders meet the market (``Market``), not each other. Where the venue's
-words are not known, they are ours.
+Amounts are exact decimals in US dollars, times are in milliseconds (UTC). Margin is cross and shared by all books;
+nothing is liquidated by itself, funding is not charged, and orders trade against the market (``Market``), not against
+each other. Where the venue's words are not known, they are ours.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """What is wrong with the venue: assign one to ``exchange.faults``, and ``Faults()`` to repair it."""
+    """The faults of the venue: assign them to ``exchange.faults``, and ``Faults()`` to repair it."""
 
     reject: str | None = None  # every order is refused with these words
     lose_fills: bool = False  # fills reach no socket; the books are right
@@ -41,7 +41,7 @@ class Faults:
 
 
 class Exchange:
-    """Everything the venue remembers; ``now`` is the clock, in seconds. Safe to use from any thread."""
+    """The venue's whole state; ``now`` is the clock, in seconds. It is safe to use from any thread."""
 
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
         self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
@@ -53,14 +53,14 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit over the bridge, which keeps anything under 5 USDC."""
+        """Deposit USDC over the bridge, which swallows any deposit under 5."""
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Pin a price and let the market act on it; None lets it move again."""
+        """Pin a coin's price and let the market act on it; None lets the price move again."""
         self.market.pins.pop(coin, None)
         if px is not None:
             self.market.pins[named(coin).name] = (self.now(), Decimal(str(px)))
@@ -80,7 +80,7 @@ class Exchange:
         self.emit("close", "", None)
 
     def ms(self) -> int:
-        """Now, in milliseconds."""
+        """Return now, in milliseconds."""
         return int(self.now() * 1000)
 
     def account(self, address: str) -> Account:
@@ -88,16 +88,16 @@ class Exchange:
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
-        """Return cash and unrealised profit at the marks of now, over all books of perpetuals."""
+        """Return cash plus unrealised profit at the current marks, over all books of perpetuals."""
         return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
     def profit(self, account: Account, coin: str) -> Decimal:
-        """Return the unrealised profit of a position at the mark of now."""
+        """Return the unrealised profit of a position at the current mark."""
         held = account.positions[coin]
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value that one exchange shows: what backs its positions, and in the venue's own the rest.
+        """Return the account value that one exchange shows: what backs its positions; the venue's own adds the rest.
 
         A unified account keeps the rest in spot.
         """
@@ -108,7 +108,7 @@ class Exchange:
         return self.equity(account) - sum((self.value(account, other) for other in others), NIL)
 
     def margin(self, account: Account, orders: dict[int, Order] | None = None, *, dex: str | None = None) -> Decimal:
-        """Return the initial margin of the positions, of one exchange or of all, and of what ``orders`` could make."""
+        """Return the initial margin of the positions of one or all exchanges, and of what ``orders`` could open."""
         total, orders = NIL, {oid: order for oid, order in (orders or {}).items() if not named(order.coin).spot}
         for coin in {*account.positions, *(order.coin for order in orders.values())}:
             if dex not in (None, named(coin).dex):
@@ -124,16 +124,16 @@ class Exchange:
         return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """Return what may be withdrawn."""
+        """Return the amount that may be withdrawn."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
-        """Tell the sockets."""
+        """Pass an event to every listener, which are the open sockets."""
         for listener in list(self.listeners):
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Let time and the market act: late news, the dead man's switch, resting orders."""
+        """Do what is due by now: announce late fills, run the dead man's switch, match resting orders."""
         with self.lock:
             due = [entry for entry in self._late if entry[0] <= self.now()]
             for entry in due:
@@ -148,7 +148,7 @@ class Exchange:
                     self._look(account, order)
 
     def move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
-        """Add an amount, which may be negative, to an account's cash, with its line of the ledger."""
+        """Add an amount, which may be negative, to an account's cash, with a line in its ledger."""
         account = self.accounts.setdefault(address.lower(), Account(address.lower()))
         account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
         account.history.append((self.ms(), self.equity(account), account.paid_in))
@@ -165,7 +165,7 @@ class Exchange:
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
     def place(self, account: Account, order: Order) -> dict[str, Any]:
-        """Take an order from whoever has the right to give it; return its status as the venue words it."""
+        """Take an order whose signer was checked; return its status as the venue words it."""
         order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
         try:
             self._check(account, order)
@@ -175,7 +175,7 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Refuse what the venue refuses before it looks at the book: the first line that is true."""
+        """Refuse what the venue refuses before it looks at the book, for the first reason that applies."""
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
@@ -197,12 +197,12 @@ class Exchange:
                 raise Refused(str(words), status)
 
     def _short_of(self, account: Account, order: Order) -> bool:
-        """Tell whether the wallet lacks the tokens that a spot order would give away."""
+        """Return whether the wallet lacks the tokens that a spot order would give away."""
         token, amount = ("USDC", order.sz * order.px) if order.sign > 0 else (token_of(order.coin), order.sz)
         return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
-        """Match an order with the book; what is left rests, or not, as its time in force says."""
+        """Match an order with the book; the rest of it stays in the book, or not, by its time in force."""
         bid, ask = (self.market.best(order.coin, side) for side in (-1, 1))
         reach = (order.px - (ask if order.sign > 0 else bid)) * order.sign  # how far into the other side
         if order.tif == "Alo" and reach >= 0:
@@ -224,7 +224,7 @@ class Exchange:
         return {"filled": {"totalSz": wire(order.filled), "avgPx": average} | named}
 
     def _look(self, account: Account, order: Order) -> None:
-        """Fill a resting order that the market has reached; drop one that has nothing left to reduce."""
+        """Fill a resting order that the market has reached; cancel a reduce-only order with nothing left to reduce."""
         szi = account.szi(order.coin)
         if order.reduce_only and order.sign * szi >= 0:
             self._settle(account, order, "reduceOnlyCanceled")
@@ -232,7 +232,7 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute a part of an order; ``crossed`` for the one who takes."""
+        """Execute a part of an order; ``crossed`` says that it takes from the book."""
         for _ in range(2 if self.faults.fill_twice else 1):
             self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
@@ -242,7 +242,7 @@ class Exchange:
     def _execute(
         self, account: Account, order: Order, size: Decimal, px: Decimal, *, crossed: bool, **more: Any
     ) -> None:
-        """Book a trade of an account and tell of it; ``more`` says what kind of fill it is."""
+        """Book a trade of an account and announce its fill; ``more`` adds fields that say what kind of fill it is."""
         trade = self._exchange_tokens if named(order.coin).spot else self._change_position
         traded = trade(account, order, size, px, crossed)
         account.volume += size * px
@@ -259,7 +259,7 @@ class Exchange:
     def _change_position(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a perpetual; return what its fill says of the position."""
+        """Trade a perpetual; return the fields of its fill that are about the position."""
         position = account.positions.setdefault(order.coin, Position())
         start, pnl = position.szi, position.trade(size * order.sign, px)
         fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
@@ -272,7 +272,7 @@ class Exchange:
     def _exchange_tokens(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a spot pair, whose fee is taken from what is received; return what its fill says of the token."""
+        """Trade a spot pair, with the fee taken from what is received; return its fill's fields about the token."""
         token, rate, buys = token_of(order.coin), SPOT_TAKER if crossed else SPOT_MAKER, order.sign > 0
         start, fee = account.held(token), ((size if buys else size * px) * rate).quantize(CENT)
         account.receive(token, size - fee if buys else -size)
@@ -310,7 +310,7 @@ class Exchange:
         self.emit("trades", fill["coin"].lower(), [public | {"users": [account.address, ZERO]}])
 
     def _settle(self, account: Account, order: Order, status: str) -> None:
-        """Give an order its status; the open ones rest."""
+        """Give an order its status and announce that; an order that is open rests in the book."""
         order.status, order.status_at = status, self.ms()
         account.orders[order.oid] = order
         account.updates.append(order.settled())

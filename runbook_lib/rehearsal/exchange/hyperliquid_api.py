@@ -1,7 +1,7 @@
 """Serve the stand-in exchange over HTTP and WebSocket: ``POST /info``, ``POST /exchange``, ``/ws``, and nothing else.
 
-Business refusals are HTTP 200 in the venue's words, a body not of its form is 422, no JSON 400, and a source address
-that has spent its minute gets 429.
+Business refusals are HTTP 200 in the venue's words, a body not of its form is 422, a body that is no JSON is 400, and
+a source address that has spent its minute gets 429.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Make the first frame of a feed that goes on with what is new."""
+    """Make the first frame of a feed whose later frames hold only what is new."""
     return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
 
 
@@ -65,7 +65,7 @@ EVENTS: dict[str, Callable[[Exchange, Ask], Any]] = {
 
 
 class Socket:
-    """Talks to one client: keeps what it subscribed to, and the frames on their way to it."""
+    """The connection to one client: its subscriptions, and the frames that wait to be sent."""
 
     def __init__(self, exchange: Exchange, websocket: WebSocket) -> None:
         self.exchange, self.websocket = exchange, websocket
@@ -74,7 +74,7 @@ class Socket:
         self.shown: dict[str, str] = {}  # and the picture last sent for it
 
     async def serve(self) -> None:
-        """Talk to the client until it, or the exchange, hangs up."""
+        """Talk to the client until the client or the exchange closes the connection."""
         await self.websocket.accept()
         self.frames.put_nowait("Websocket connection established.")
         self.exchange.listeners.append(self.hear)
@@ -89,7 +89,7 @@ class Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def hear(self, topic: str, key: str, data: Any) -> None:
-        """Pass an event on to whoever asked for it; called from any thread."""
+        """Send an event to the client if it subscribed to it; called from any thread."""
         wanted = [s for s in list(self.asked.values()) if s["type"] == topic]
         if topic == "close":
             asyncio.run_coroutine_threadsafe(self.websocket.close(), self.loop)
@@ -100,7 +100,7 @@ class Socket:
         self.frames.put_nowait(json.dumps({"channel": "user" if topic == "userEvents" else topic, "data": data}))
 
     def _receive(self, text: str) -> None:
-        """Answer one message; what the venue does not know comes back in an error frame."""
+        """Answer one message; a message that the venue does not know is sent back in an error frame."""
         try:
             message = json.loads(text)
             if message["method"] == "ping":
@@ -133,7 +133,7 @@ class Socket:
         await self.websocket.close()
 
     async def _show(self) -> None:
-        """Send every picture that changed, once a block."""
+        """Send the data of each subscription that changed, once per block."""
         while True:
             await asyncio.sleep(BLOCK)
             for name, asked in list(self.asked.items()):
@@ -145,7 +145,7 @@ class Socket:
 
 
 def app(exchange: Exchange) -> Starlette:
-    """Serve one exchange."""
+    """Serve one exchange over HTTP and WebSocket."""
 
     clocks: list[asyncio.Task[None]] = []
 
@@ -155,7 +155,7 @@ def app(exchange: Exchange) -> Starlette:
             await asyncio.sleep(BLOCK)
 
     def wake() -> None:
-        """Start the clock with the first visitor: the exchange has no loop of its own."""
+        """Start the clock with the first request, as the exchange has no loop of its own."""
         if not clocks:
             clocks.append(asyncio.create_task(clock()))
 

@@ -1,6 +1,6 @@
 """Answer ``POST /info`` of the stand-in exchange in the venue's shapes: decimals as text, times in ms.
 
-The pictures a WebSocket repeats are the same answers, wrapped. Without ``dex`` a question is about the main book.
+What a WebSocket sends repeatedly are the same answers, wrapped. Without ``dex`` a question is about the main book.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Ask = dict[str, Any]
 
 
 def find_order(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``orderStatus`` by oid or cloid."""
+    """Answer ``orderStatus``: an order by oid or cloid."""
     for order in x.account(ask["user"]).orders.values():
         if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
@@ -35,7 +35,7 @@ def meta(dex: str = "") -> Ask:
 
 
 def contexts(x: Exchange, ask: Ask) -> list[Any]:
-    """Answer ``metaAndAssetCtxs``."""
+    """Answer ``metaAndAssetCtxs``: the perpetuals of an exchange, and the market context of each."""
     dex = ask.get("dex") or ""
     return [meta(dex), [x.market.context(asset.name) for asset in universe(dex)]]
 
@@ -63,20 +63,20 @@ def spot_meta() -> Ask:
 
 
 def mids(x: Exchange, ask: Ask) -> dict[str, str]:
-    """Answer ``allMids``: the mid price by coin; those of spot come with the venue's own."""
+    """Answer ``allMids``: the mid price by coin; spot pairs are listed with the venue's own book."""
     dex = ask.get("dex") or ""
     assets = [*universe(dex), *(pair for pair, _ in ([] if dex else PAIRS.values()))]
     return {asset.name: wire(x.market.mid(asset.name)) for asset in assets}
 
 
 def book(x: Exchange, coin: str) -> Ask:
-    """Answer ``l2Book``: bids and asks, best first; ``n`` orders a level is made up."""
+    """Answer ``l2Book``: bids and asks, best first; ``n``, the orders of a level, is made up."""
     sides = [[{"px": wire(px), "sz": wire(sz), "n": 3} for px, sz in x.market.levels(coin, s)] for s in (-1, 1)]
     return {"coin": coin, "time": x.ms(), "levels": sides}
 
 
 def position(x: Exchange, account: Account, coin: str) -> Ask:
-    """Describe a position with its profit and margin at the mark of now."""
+    """Describe a position with its profit and margin at the current mark."""
     held, mark, leverage = account.positions[coin], x.market.mid(coin), account.leverage_of(coin)
     most, sign = named(coin).max_leverage, 1 if held.szi > 0 else -1
     value, profit = abs(held.szi) * mark, held.szi * mark - held.cost
@@ -92,7 +92,7 @@ def position(x: Exchange, account: Account, coin: str) -> Ask:
 
 
 def clearinghouse(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``clearinghouseState``: the perpetuals of one exchange, with the time the answer is of."""
+    """Answer ``clearinghouseState``: the perpetuals of one exchange, with the time of the answer."""
     account, dex = x.account(ask["user"]), ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     if x.faults.stale:
@@ -113,7 +113,7 @@ def _state(x: Exchange, account: Account, dex: str) -> Ask:
 
 
 def spot(x: Exchange, user: str) -> Ask:
-    """Answer ``spotClearinghouseState``: tokens; USDC too, of a unified account all of it."""
+    """Answer ``spotClearinghouseState``: the tokens in spot, with all of the USDC if the account is unified."""
     account = x.account(user)
     margin = x.margin(account, account.resting) if account.unified else NIL
     rows = []
@@ -126,7 +126,7 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """List the latest 2000 fills first, or those of a span of time, oldest first."""
+    """List the latest 2000 fills, newest first, or the fills of a span of time, oldest first."""
     booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
         return booked[:-2001:-1]
@@ -147,7 +147,7 @@ def role(x: Exchange, address: str) -> Ask:
 
 
 def portfolio(x: Exchange, user: str) -> list[Any]:
-    """List account value and profit after every deposit and fill, and now; each period starts with the account."""
+    """List account value and profit after each deposit and fill, and now; each period is the account's whole life."""
     account = x.account(user)
     points = [*account.history, (x.ms(), x.equity(account), account.paid_in)]
     value = {"accountValueHistory": [[at, wire(equity)] for at, equity, _ in points],
@@ -158,7 +158,7 @@ def portfolio(x: Exchange, user: str) -> list[Any]:
 
 
 def web_data(x: Exchange, user: str) -> Ask:
-    """Answer ``webData3``: who trades for the user, and how the user keeps the money."""
+    """Answer ``webData3``: the user's unnamed agent, and the account's mode and deposits."""
     account, unnamed = x.account(user), [a for a in x.agents.all(user.lower(), x.ms()) if not a.name]
     state = {"agentAddress": unnamed[0].address if unnamed else None, "serverTime": x.ms(), "isVault": False,
              "agentValidUntil": unnamed[0].valid_until if unnamed else None, "user": user,
@@ -167,7 +167,7 @@ def web_data(x: Exchange, user: str) -> Ask:
 
 
 def trading_room(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``activeAssetData``: what the free margin would buy."""
+    """Answer ``activeAssetData``: leverage, mark, and the size that the free margin would buy."""
     account, coin = x.account(ask["user"]), ask["coin"]
     leverage, mark, free = account.leverage_of(coin), x.market.mid(coin), wire(x.free(account))
     most = wire(round(x.free(account) * leverage / mark, named(coin).sz_decimals))
@@ -184,14 +184,14 @@ def fees(x: Exchange, user: str) -> Ask:
 
 
 def allowance(x: Exchange, user: str) -> Ask:
-    """Answer ``userRateLimit``: 10 000 actions, and one more per dollar traded; not enforced."""
+    """Answer ``userRateLimit``: 10 000 actions, and one more per dollar traded, which is not enforced."""
     account = x.account(user)
     return {"cumVlm": wire(account.volume), "nRequestsUsed": account.requests,
             "nRequestsCap": 10_000 + int(account.volume), "nRequestsSurplus": 0}  # fmt: skip
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """List the open orders of one exchange, newest first; those of spot come with the venue's own."""
+    """List the open orders of one exchange, newest first; spot orders are listed with the venue's own."""
     dex = ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     orders = reversed(x.account(ask["user"]).resting.values())
@@ -199,18 +199,18 @@ def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
 
 
 def history(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; an order comes once for each."""
+    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; an order is listed once per update."""
     return x.account(ask["user"]).updates[:-2001:-1]
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``extraAgents``: the named ones in force; the unnamed one shows in ``userRole`` only."""
+    """Answer ``extraAgents``: the named agents in force; the unnamed agent shows in ``userRole`` only."""
     named = [agent for agent in x.agents.all(ask["user"].lower(), x.ms()) if agent.name]
     return [{"name": agent.name, "address": agent.address, "validUntil": agent.valid_until} for agent in named]
 
 
 def candles(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``candleSnapshot``, up to now where no end is named."""
+    """Answer ``candleSnapshot``: candles up to the named end, or up to now."""
     wanted = ask["req"]
     return x.market.candles(wanted["coin"], wanted["interval"], wanted["startTime"], wanted.get("endTime"))
 

@@ -1,6 +1,6 @@
-"""Weigh requests as the venue does, and count what each source address has spent of its minute.
+"""Weigh requests as the venue does, and count the weight that each source address has spent in a minute.
 
-The weights are those of the venue's documentation (2026): 1200 a minute for one address, whoever asks from it.
+The weights are those of the venue's documentation (2026): 1200 a minute for all requests from one address.
 """
 
 import threading
@@ -26,7 +26,7 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return what a request weighs before its answer is known."""
+    """Return the weight of a request before its answer is known."""
     if path == "/exchange":
         action = ask.get("action") or {}
         batch = action.get("orders") or action.get("cancels") or ()
@@ -35,22 +35,22 @@ def weight(path: str, ask: dict[str, Any]) -> int:
 
 
 def more(ask: dict[str, Any], answer: Any) -> int:
-    """Return what a list weighs beyond its request."""
+    """Return the weight that the rows of an answer add to its request."""
     rows = ROWS.get(str(ask.get("type")))
     return len(answer) // rows if rows and isinstance(answer, list) else 0
 
 
 class Limits:
-    """What each source address spent within the last ``minute``, which is None where nothing is enforced."""
+    """The weight that each source address spent within the last ``minute``, which is None if no limit is enforced."""
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """``now`` is the clock and ``minute`` its length, both in seconds: a rehearsal's minute is shorter."""
+        """Take the clock ``now`` and the length of a ``minute``, both in seconds: a rehearsal's minute is shorter."""
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
 
     def admit(self, source: str, amount: int) -> bool:
-        """Take a request's weight from its source address's minute; false when the minute has not that much left."""
+        """Count a request's weight against its source address; return False if the minute has too little left."""
         if self.minute is None:
             return True
         with self._lock:
@@ -60,12 +60,12 @@ class Limits:
         return True
 
     def spend(self, source: str, amount: int) -> None:
-        """Count what was asked already, whether or not the minute has it."""
+        """Count weight that cannot be refused any more, even beyond the limit."""
         if amount and self.minute is not None:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 
     def spent(self, source: str) -> int:
-        """Return what a source address spent within the last minute."""
+        """Return the weight that a source address spent within the last minute."""
         entries, begin = self._spent.setdefault(source, deque()), self.now() - (self.minute or 0)
         while entries and entries[0][0] <= begin:
             entries.popleft()

@@ -1,7 +1,7 @@
-"""Drive the stand-in exchange with the public SDK, which signs for mainnet only when it believes to talk to mainnet.
+"""Drive the stand-in exchange with the public SDK, which signs for mainnet only under mainnet's address.
 
-The SDK decides by its base address what network it signs for. Here that is mainnet's, and its session carries every
-request to the stand-in, so that nothing leaves the machine and a signature has the form that production wants.
+The SDK decides by its base address for which network it signs. So it is given mainnet's, while its session sends every
+request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOTHING: Any = {"universe": [], "tokens": []}
 
 
 class Redirect(HTTPAdapter):
-    """Sends every request to a stand-in, from a source address of its own where one is named."""
+    """An adapter that sends every request to a stand-in, from the source address ``source`` if that is given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
@@ -34,7 +34,7 @@ class Redirect(HTTPAdapter):
         super().init_poolmanager(*positional, **named)
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
-        """Send a request to the stand-in, whatever host it names; never through a proxy."""
+        """Send a request for mainnet to the stand-in, and never through a proxy."""
         request.url = str(request.url).replace(MAINNET_API_URL, self.address, 1)
         return super().send(request, timeout=timeout)
 
@@ -53,8 +53,8 @@ def mainnet_client(
     """Return an SDK client that signs for mainnet and talks to the stand-in at ``address``.
 
     ``account`` is the master that an agent's ``wallet`` trades for, ``source`` the loopback address to ask from,
-    ``dexes`` the exchanges whose coins it should know. Without ``meta`` or
-    ``spot_meta`` the stand-in is asked for it.
+    ``dexes`` the exchanges whose coins the client should know. If ``meta`` or ``spot_meta`` is not given, the stand-in
+    is asked for it.
     """
     redirect = Redirect(address, source)
     client = Client(wallet, MAINNET_API_URL, meta=NOTHING, spot_meta=NOTHING, account_address=account, timeout=timeout)

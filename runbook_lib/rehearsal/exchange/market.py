@@ -1,10 +1,10 @@
-"""Move the prices of the stand-in exchange, and keep the books around them and the tick rules.
+"""Move the prices of the stand-in exchange, and keep the books around these and the tick rules.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
 candles agree with today's mids. Prices and depths are US dollars (USDC).
 
-The venue is many books: its own perpetuals, the perpetuals of builder-deployed exchanges (``xyz:GOLD``), and spot
-pairs (``@107``). A question that names no exchange is about the venue's own book, and spot orders show in that one.
+The venue has many books: its own perpetuals, the perpetuals of builder-deployed exchanges (``xyz:GOLD``), and spot
+pairs (``@107``). A question that names no exchange is about the venue's own book, which also shows spot orders.
 """
 
 import math
@@ -23,7 +23,7 @@ WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in
 
 @dataclass(frozen=True)
 class Asset:
-    """A perpetual or a spot pair: where its price starts, and how finely its size is divided."""
+    """A perpetual or a spot pair: the price it starts at, its decimals of size, its maximum leverage."""
 
     name: str
     start: float
@@ -33,25 +33,25 @@ class Asset:
 
     @property
     def dex(self) -> str:
-        """The builder-deployed exchange it trades on, empty for the venue's own."""
+        """Return the builder-deployed exchange that the asset trades on, empty for the venue's own."""
         return self.name.rpartition(":")[0]
 
     @property
     def spot(self) -> bool:
-        """Whether it is a pair of tokens, of which nobody holds a position."""
+        """Return whether the asset is a pair of tokens, of which nobody holds a position."""
         return self.name.startswith("@") or "/" in self.name
 
     @property
     def decimals(self) -> int:
-        """Most decimals a price may have when its size has none."""
+        """Return the most decimals a price may have if sizes have none."""
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
-        """Return the smallest price step near ``px``: five significant figures, its decimals, at most 1."""
+        """Return the smallest price step near ``px``: five significant figures, the asset's decimals, at most 1."""
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return what the venue says of a size or a price it does not take; a whole price may be of any length."""
+        """Return the venue's words for a bad size or price, None if both are good; whole prices have any length."""
         if sz <= 0 or sz % Decimal(1).scaleb(-self.sz_decimals):
             return "Order has zero size." if sz <= 0 else "Order has invalid size."
         if px <= 0 or (px % 1 and len(px.normalize().as_tuple().digits) > 5):
@@ -85,12 +85,12 @@ INDEX = {asset.name: index for index, asset in BY_ID.items()}
 
 
 def universe(dex: str = "") -> tuple[Asset, ...]:
-    """Return the perpetuals of an exchange; `KeyError` for one there is not."""
+    """Return the perpetuals of an exchange; raise `KeyError` if there is no such exchange."""
     return DEXES[dex] if dex else ASSETS
 
 
 def named(coin: str) -> Asset:
-    """Return the asset of a coin; `KeyError` for one there is not."""
+    """Return the asset of a coin; raise `KeyError` if there is no such coin."""
     return BY_ID[INDEX[coin]]
 
 
@@ -106,7 +106,7 @@ def wire(amount: Decimal) -> str:
 
 
 class Market:
-    """Mids, books and candles of every asset at the time of ``now`` (seconds, UTC)."""
+    """The mids, books and candles of every asset at the time ``now`` returns (seconds, UTC)."""
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
         self.now, draw = now, random.Random(seed)
@@ -115,7 +115,7 @@ class Market:
         self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in BY_ID.values()}
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
-        """Return the mid price, which is also mark and oracle price, now or at a time (seconds)."""
+        """Return the mid price, which is also mark and oracle price, now or at the time ``at`` (seconds)."""
         at, asset = self.now() if at is None else at, named(coin)
         since, pinned = self.pins.get(coin, (math.inf, Decimal(0)))
         if at >= since:
@@ -125,13 +125,13 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Return the price of a level of everybody else's orders: ``side`` is +1 for asks, -1 for bids."""
+        """Return the price of a level of the market's orders; ``side`` is +1 for asks, -1 for bids."""
         mid, asset = self.mid(coin), named(coin)
         px = mid + side * level * asset.tick(mid)
         return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """List (price, size) of everybody else's orders, best first."""
+        """List (price, size) of the market's orders on one side, best first."""
         lot, second, sizes = Decimal(1).scaleb(-named(coin).sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
             px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
@@ -153,7 +153,7 @@ class Market:
         return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """Return ``assetCtx``: mark, oracle and mid price and yesterday's; round numbers for the rest."""
+        """Return ``assetCtx``: mark, oracle, mid and yesterday's price, with round numbers for the rest."""
         mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
         px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
         quiet = {"funding": FUNDING, "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}

@@ -1,7 +1,7 @@
-"""Recover who signed an action, from either of the exchange's two kinds of EIP-712 signature.
+"""Recover the address that signed an action, from either of the exchange's two kinds of EIP-712 signature.
 
-A wrong signature is not an error here: it recovers to some other address, which the exchange does not know. So does
-one that was made for the test network, for what is signed binds the network.
+A wrong signature is not an error here: it recovers to some other address, which the exchange does not know. So does a
+signature that was made for the test network, as the network is part of what is signed.
 """
 
 from typing import Any
@@ -30,11 +30,11 @@ USER_SIGNED = {
 
 
 class Unreadable(Exception):
-    """A body that is not of the venue's form (HTTP 422)."""
+    """An error for a body that is not of the venue's form (HTTP 422)."""
 
 
 def l1_signer(body: dict[str, Any]) -> str:
-    """Return who signed a trading action, if it was signed for mainnet."""
+    """Return the address that signed a trading action, if it was signed for mainnet."""
     vault, expires = body.get("vaultAddress"), body.get("expiresAfter")
     packed = msgpack.packb(body["action"]) + body["nonce"].to_bytes(8, "big")
     packed += b"\x00" if vault is None else b"\x01" + bytes.fromhex(vault.removeprefix("0x"))
@@ -44,7 +44,7 @@ def l1_signer(body: dict[str, Any]) -> str:
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return who signed a transfer or an approval, if it was signed for mainnet; the wallet may be on any chain."""
+    """Return the address that signed a transfer or an approval for mainnet; the wallet may be on any chain."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:

@@ -1,1 +1,1 @@
-"""The stand-in of Fly: apps, machines as real processes, secrets, its API and its command line."""
+"""Stand in for Fly: apps, machines as real processes, secrets, its API and its command line."""

@@ -1,4 +1,7 @@
-"""Fly.io's stand-in: apps, secrets, images, tokens and logs (facts 1.1 to 1.6). Its HTTP is in ``fly_api``."""
+"""Keep the state of Fly.io's stand-in: apps, secrets, images, tokens and logs (facts 1.1 to 1.6).
+
+Its HTTP is in ``fly_api``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ Launch = Callable[[dict[str, str], int], Awaitable[Process]]
 
 @dataclass
 class Secret:
-    """One app secret; the digest is opaque, and changes with the value."""
+    """A secret of an app; the digest is opaque, and changes with the value."""
 
     value: str
     digest: str
@@ -45,11 +48,11 @@ class App:
     lines: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def listed(self) -> list[Machine]:
-        """Return its machines, without the destroyed."""
+        """Return the app's machines, without the destroyed ones."""
         return [machine for machine in self.machines.values() if machine.state != "destroyed"]
 
     def values(self) -> dict[str, str]:
-        """Return what its secrets are now, by name."""
+        """Return the current values of the app's secrets, by name."""
         return {name: secret.value for name, secret in self.secrets.items()}
 
     def view(self) -> Json:
@@ -62,12 +65,12 @@ class App:
         }  # fmt: skip
 
     def secrets_view(self) -> list[Json]:
-        """Return its secrets as the API lists them, without their values."""
+        """Return the app's secrets as the API lists them, without their values."""
         secrets = [{"name": name} | vars(secret) for name, secret in sorted(self.secrets.items())]
         return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """Return the next log lines after a moment (nanoseconds); without one the latest."""
+        """Return the next log lines after the moment ``after`` (nanoseconds); if that is 0, the latest lines."""
         lines = [line for line in self.lines if instance in {None, "", line["attributes"]["instance"]}]
         return [line for line in lines if int(line["id"]) > after][:PAGE] if after else lines[-PAGE:]
 
@@ -75,10 +78,10 @@ class App:
 class Fly:
     """The state of the Fly stand-in.
 
-    ``tokens`` are the operator's, good for everything; ``deploy_tokens`` maps further ones to the only app they
-    are good for. ``launch`` starts a machine's process; ``image_environment`` is what every image brings along
-    (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for named faults:
-    ``restart_takes_new_secrets`` (the vendor's pages disagree), ``limited`` (answers 429 by the vendor's limits),
+    ``tokens`` are the operator's, valid for everything; ``deploy_tokens`` maps further tokens to the only app they
+    are valid for. ``launch`` starts a machine's process; ``image_environment`` holds the variables that every image
+    sets (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for named faults:
+    ``restart_takes_new_secrets`` (the vendor's pages disagree), ``limited`` (answer 429 by the vendor's limits),
     ``restart_delay`` (seconds between a crash and the next start).
     """
 
@@ -106,20 +109,20 @@ class Fly:
     # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
-        """Return an app by name; 404 when there is none."""
+        """Return an app by name; refuse with 404 if there is none."""
         if name not in self.apps:
             raise Refusal(404, f"App not found: {name}")
         return self.apps[name]
 
     def create_app(self, name: str) -> App:
-        """Make an app; 422 for no name."""
+        """Make an app; refuse with 422 what is no valid name."""
         if not name or not name.replace("-", "").isalnum() or name != name.lower():
             raise Refusal(422, "Validation failed: Name must be lowercase letters, numbers and dashes")
         self.apps[name] = App(name, self.organization)
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set (or with None delete) secrets of an app; running machines do not notice."""
+        """Set secrets of an app, or delete those whose value is None; running machines do not notice."""
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()
@@ -130,7 +133,7 @@ class Fly:
         return app
 
     def machine(self, name: str, machine_id: str) -> Machine:
-        """Return a machine of an app, destroyed ones included; 404 when there was none."""
+        """Return a machine of an app, even a destroyed one; refuse with 404 if there never was one."""
         machines = self.app(name).machines
         if machine_id not in machines:
             raise Refusal(404, f"machine not found: {machine_id}")
@@ -150,9 +153,9 @@ class Fly:
         return digest
 
     def image(self, config: Json) -> Json:
-        """Return the ``image_ref`` of a configuration; 400 if nobody pushed it.
+        """Return the ``image_ref`` of a configuration; refuse with 400 if nobody pushed that image.
 
-        It names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
+        A configuration names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
         """
         wanted = str(config.get("image") or "")
         named, _, digest = wanted.removeprefix("registry.fly.io/").partition("@")
@@ -165,7 +168,7 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Keep a line, stamped on arrival: in memory for the API, in a file for whoever looks into the folder."""
+        """Keep a log line, stamped on arrival, in memory for the API and in a file for people."""
         self._last = max(time.time_ns(), self._last + 1)
         instance, region = machine.id, machine.region
         attributes = {"timestamp": timestamp(self._last), "message": message, "level": "info", "instance": instance,
@@ -178,11 +181,11 @@ class Fly:
     # -- tokens and limits
 
     def allows(self, token: str, app_name: str | None) -> bool:
-        """Tell whether a token is good, for ``app_name`` if one is named."""
+        """Return whether a token is valid, for ``app_name`` if that is given."""
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:
-        """Take a request from the bucket of ``key``; 429 when it is empty and limits are on."""
+        """Take a request from the rate limit's bucket of ``key``; refuse with 429 if it is empty and limits are on."""
         if not self.limited:
             return
         rate, burst = RATES.get(action, RATES["other"])
@@ -195,5 +198,5 @@ class Fly:
 
 
 def digest_of(manifest: bytes) -> str:
-    """Return what names a manifest in the registry."""
+    """Return the digest that names a manifest in the registry."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

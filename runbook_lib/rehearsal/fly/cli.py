@@ -32,7 +32,7 @@ def fail(text: str) -> NoReturn:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Write a line at once: whoever reads a build's output follows it."""
+    """Write a line and flush it, for a reader who follows a build's output."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -89,7 +89,7 @@ def machines_of(app: str) -> list[dict[str, Any]]:
 
 
 def app_of(options: argparse.Namespace) -> str:
-    """Return the app that was named, else the one that has the machine: flyctl looks it up as well."""
+    """Return the app that was named, else the app that has the machine, which flyctl looks up as well."""
     if options.app:
         return str(options.app)
     for app in ask("GET", "/v1/apps")["apps"]:
@@ -126,7 +126,7 @@ def destroy_machine(options: argparse.Namespace) -> None:
 
 
 def update_machine(options: argparse.Namespace) -> None:
-    """Give a machine other environment variables: a new version of it, which takes the app's secrets of now."""
+    """Set environment variables of a machine, by a new version of it, which takes the app's current secrets."""
     app = app_of(options)
     config = ask("GET", f"/v1/apps/{app}/machines/{options.id}")["config"]
     config["env"] = {**(config.get("env") or {}), **pairs(options.env)}
@@ -142,7 +142,7 @@ def list_secrets(options: argparse.Namespace) -> None:
 
 
 def set_secrets(options: argparse.Namespace) -> None:
-    """Set secrets; machines that were made through the API do not notice."""
+    """Set secrets of an app; machines that were made through the API do not notice."""
     ask("POST", f"/v1/apps/{options.app}/secrets", {"values": pairs(options.pairs)})
     text = "Secrets have been staged, but not set on VMs."
     say(f"{text} Deploy or update machines in this app for the secrets to take effect.")
@@ -157,7 +157,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def show_logs(options: argparse.Namespace) -> None:
-    """Write the newest lines; a stand-in follows nothing."""
+    """Write the newest log lines; unlike flyctl, the stand-in does not follow the log."""
     query = f"?instance={options.instance}" if options.instance else ""
     headers = {"Authorization": f"FlyV1 {token()}"}
     status, raw = send(address("fly_logs"), "GET", f"/api/v1/apps/{options.app}/logs{query}", None, headers)
@@ -183,12 +183,12 @@ def deploy_secrets(_: argparse.Namespace) -> None:
 
 
 def deploy(options: argparse.Namespace) -> None:
-    """Build from the working directory and push; the rehearsal's fly makes no machines."""
+    """Build an image from the working directory and push it; the rehearsal's fly makes no machines."""
     if not (options.build_only and options.push):
         fail("the rehearsal's fly only builds: pass --build-only --push")
-    for path, what in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
+    for path, kind in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
         if not Path(path).is_file():
-            fail(f"failed loading {what}: stat {path}: no such file or directory")
+            fail(f"failed loading {kind}: stat {path}: no such file or directory")
     ask("GET", f"/v1/apps/{options.app}")
     say("==> Verifying app config\n--> Verified app config\n==> Building image")
     files = build(Path(options.dockerfile))
@@ -215,7 +215,7 @@ def build(dockerfile: Path) -> dict[str, bytes]:
 
 
 def context(source: str) -> dict[str, bytes]:
-    """Return the files behind a COPY source, none if there are none."""
+    """Return the files that a COPY source names, by path; empty if there are none."""
     files: dict[str, bytes] = {}
     for path in sorted(Path().glob(source.strip("/") or "*")):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -237,7 +237,7 @@ def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn
 
 
 def push(app: str, tag: str, files: dict[str, bytes]) -> None:
-    """Push a manifest whose layers are the files: the same files give the same digest."""
+    """Push a manifest whose layers are the files, so that the same files give the same digest."""
     layers = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -257,12 +257,12 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
 
 
 def size(files: dict[str, bytes]) -> int:
-    """Return megabytes, as if a Node image were below."""
+    """Return the image's size in megabytes, as if it were built on a Node image."""
     return 180 + sum(len(content) for content in files.values()) // 10**6
 
 
 def main() -> None:
-    """Run one command."""
+    """Run one command of the ``fly`` command line."""
     parser = argparse.ArgumentParser(prog="fly", description=__doc__, allow_abbrev=False)
     groups = parser.add_subparsers(required=True, metavar="command")
     groups.add_parser("version").set_defaults(run=version)
@@ -299,7 +299,7 @@ def _machine_commands(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: Any, *, machine: bool = False) -> argparse.ArgumentParser:
-    """Add a command that is about an app, or about a machine, whose app can be found."""
+    """Add a command on an app, or on a machine, whose app can be looked up."""
     parser: argparse.ArgumentParser = commands.add_parser(name, allow_abbrev=False)
     parser.set_defaults(run=run)
     parser.add_argument("--app", "-a", required=not machine)

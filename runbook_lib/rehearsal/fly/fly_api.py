@@ -1,4 +1,4 @@
-"""The HTTP of api.machines.dev: apps, their secrets and machines, as the vendor's OpenAPI and flyctl have them."""
+"""Serve the HTTP of api.machines.dev: apps, secrets and machines, as the vendor's OpenAPI and flyctl have them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = PERSISTENT | {"settled"}  # what may be waited for
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve whoever has a good token: documented as Bearer, sent by flyctl as FlyV1, taken as both."""
+    """Serve requests with a valid token, as Bearer (which is documented) or as FlyV1 (which flyctl sends)."""
 
     def admit(ask: Ask) -> None:
         if not fly.allows(ask.token("Bearer", "FlyV1"), ask.parts.get("app")):
@@ -34,7 +34,7 @@ def app(fly: Fly) -> Starlette:
 
 
 def body_of(ask: Ask) -> Json:
-    """Return the JSON object of a request; 400 for anything else."""
+    """Return the JSON object of a request; refuse anything else with 400."""
     body = ask.body()
     if not isinstance(body, dict):
         raise Refusal(400, "invalid_argument: body is not a JSON object")
@@ -116,7 +116,7 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
 
 def _machines(fly: Fly) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> list[Json]:
-        """A bare array; ``include_deleted``, ``region``, ``state`` and ``metadata.*`` select."""
+        """Return a bare array of machines, chosen by ``include_deleted``, ``region``, ``state`` and ``metadata.*``."""
         app = fly.app(ask.parts["app"])
         machines = list(app.machines.values()) if ask.query.get("include_deleted") == "true" else app.listed()
         states = [state for state in ask.query.get("state", "").split(",") if state]
@@ -149,7 +149,7 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         return machine.view()
 
     def on(name: str, action: Callable[[Ask, Machine], Awaitable[Any]]) -> Endpoint:
-        """Make an endpoint of an action on a machine: the limit, then the machine, then its lease, then the action."""
+        """Make an endpoint of an action on a machine, which checks the limit, the machine and its lease first."""
 
         async def endpoint(ask: Ask) -> Any:
             fly.spend("get" if ask.method == "GET" else name, ask.parts["id"])
@@ -209,7 +209,7 @@ async def _restart(ask: Ask, machine: Machine) -> Json:
 
 
 async def _wait(ask: Ask, machine: Machine) -> Json:
-    """200 when the state is reached, 408 when the time is over."""
+    """Answer 200 when the machine reaches a state that is waited for; refuse with 408 when the time is over."""
     states = {state for text in ask.query.getlist("state") for state in text.split(",")} or {"started"}
     if wrong := sorted(states - STATES):
         raise Refusal(400, f"invalid_argument: {wrong[0]!r} is no state to wait for: {', '.join(sorted(STATES))}")
@@ -242,7 +242,7 @@ async def _metadata(_: Ask, machine: Machine) -> Json:
 
 
 async def _set_metadata(ask: Ask, machine: Machine) -> Response:
-    """Set one value, or with DELETE remove it; the machine is not made anew."""
+    """Set one metadata value, or remove it with DELETE, without a new version of the machine."""
     metadata = machine.config.setdefault("metadata", {})
     if ask.method == "DELETE":
         metadata.pop(ask.parts["key"], None)
@@ -258,7 +258,7 @@ async def _lease(_: Ask, machine: Machine) -> Json:
 
 
 async def _take_lease(ask: Ask, machine: Machine) -> Response:
-    """Lease it: the specification puts the time to live into the body, flyctl into the query."""
+    """Lease a machine; the specification puts the time to live into the body, flyctl into the query."""
     body = body_of(ask)
     lease = machine.take_lease(
         seconds(ask.query.get("ttl") or body.get("ttl"), LEASE), str(body.get("description", ""))

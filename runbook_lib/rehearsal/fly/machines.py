@@ -1,7 +1,7 @@
-"""Fly Machines as operating-system processes: a machine's state follows the process behind it.
+"""Run Fly Machines as operating-system processes: a machine's state follows the process behind it.
 
-One ``Machine`` lives through many processes: the first launch, restarts by policy, updates. What a machine
-may be asked (and what the vendor answers when it may not) is here; the HTTP around it is in ``fly_api``.
+A ``Machine`` has many processes in its life: the first launch, restarts by policy, updates. This module has the
+operations on a machine, and the vendor's words when it refuses them; the HTTP around them is in ``fly_api``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the letters of an identifier t
 
 
 class Process(Protocol):
-    """A running machine's process; ``wait`` gives its exit code, negative for a signal."""
+    """The process of a running machine; ``wait`` returns its exit code, negative for a signal."""
 
     @property
     def pid(self) -> int: ...
@@ -42,12 +42,12 @@ class Process(Protocol):
 
 
 def ulid() -> str:
-    """Make an identifier as the vendor uses for instances and events (26 characters)."""
+    """Make an identifier like the vendor's of instances and events (26 characters)."""
     return "".join(secrets.choice(CROCKFORD) for _ in range(26))
 
 
 def timestamp(at: int | None = None) -> str:
-    """Write now, or a moment (nanoseconds), as the API does: RFC 3339, UTC."""
+    """Format now, or a moment (nanoseconds), as the API does: RFC 3339, UTC."""
     moment = (time.time_ns() if at is None else at) / 1e9
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -67,7 +67,7 @@ class Lease:
 
 @dataclass
 class Machine:
-    """One machine: its configuration, its state and the process that embodies it."""
+    """A Fly machine: its configuration, its state and the process behind it."""
 
     fly: Fly
     app: App
@@ -110,7 +110,7 @@ class Machine:
         self.fly.log(self.app.name, self, provider, message)
 
     def environment(self) -> dict[str, str]:
-        """Return what a process in this machine sees: the image's, ``config.env``, the app's secrets on top."""
+        """Return the variables of a process in this machine: the image's, ``config.env``, the app's secrets on top."""
         return {
             **self.fly.image_environment,
             **{key: str(value) for key, value in (self.config.get("env") or {}).items()},
@@ -123,12 +123,12 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
-        """Put an event before the others, as the API lists them."""
+        """Add an event before the others, which is the order of the API."""
         head = {"id": ulid(), "type": kind, "status": status, "source": source}
         self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
-        """Tell whether the machine is in one of ``states`` within ``timeout`` seconds."""
+        """Wait until the machine is in one of ``states``, for ``timeout`` seconds; return whether it is."""
         deadline = time.monotonic() + timeout
         while self.state not in states:
             changed = self._changed
@@ -141,7 +141,7 @@ class Machine:
     # -- what may be asked of it
 
     def start(self, source: str = "user") -> str:
-        """Start it and return the state it was in; 412 while it settles."""
+        """Start the machine and return the state it was in; refuse with 412 while it settles."""
         before = self.state
         if before == "started":
             return before
@@ -153,12 +153,12 @@ class Machine:
         return before
 
     def take_lease(self, ttl: float, description: str) -> Lease:
-        """Lease it for ``ttl`` seconds."""
+        """Lease the machine for ``ttl`` seconds."""
         self.lease = Lease(description, time.time() + ttl)
         return self.lease
 
     def refuse_leased(self, nonce: str) -> None:
-        """Refuse everybody but the holder of its lease, with 409, until that expires."""
+        """Refuse with 409 everybody but the holder of the machine's lease, until the lease expires."""
         if self.lease is not None and self.lease.expires_at < time.time():
             self.lease = None
         if self.lease is not None and nonce != self.lease.nonce:
@@ -166,7 +166,7 @@ class Machine:
             raise Refusal(409, f"failed_precondition: lease currently held by another@client.test, expires at {until}")
 
     async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Ask it to stop; the signal first, SIGKILL after ``timeout`` seconds. Returns before it has."""
+        """Send the signal to stop, and SIGKILL after ``timeout`` seconds; return before the machine has stopped."""
         if self.state in {"stopped", "stopping", "destroyed", "suspended"}:
             return
         self._stop_requested = True
@@ -177,9 +177,9 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop and start again: the same version, and the same secrets unless the platform is switched.
+        """Stop and start the machine again, with the same version, and the same secrets unless a switch says otherwise.
 
-        One that is just starting, after a crash say, is waited for.
+        A machine that is just starting, for example after a crash, is waited for.
         """
         async with self._turn:
             if self.state == "starting":
@@ -192,7 +192,7 @@ class Machine:
             self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
-        """Make a new version: new instance id, new configuration, the app's secrets of now."""
+        """Make a new version: a new instance id, the new configuration and the app's current secrets."""
         async with self._turn:
             if self.state == "destroyed":
                 raise Refusal(412, "failed_precondition: machine has been destroyed")
@@ -208,7 +208,7 @@ class Machine:
                 self._set("stopped")
 
     async def destroy(self, *, force: bool) -> None:
-        """Remove it; 412 for one that runs, unless forced."""
+        """Destroy the machine; refuse with 412 if it runs, unless forced."""
         async with self._turn:
             if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
                 raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
@@ -217,14 +217,14 @@ class Machine:
             self._destroyed("user")
 
     def signal(self, number: int) -> None:
-        """Send ``number`` to the process, if there is one."""
+        """Send the signal ``number`` to the process; refuse with 412 if there is none."""
         if self.process is None:
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
-        """Run ``command`` in the machine's environment; its output and exit code."""
+        """Run ``command`` in the machine's environment; return its output and exit code."""
         if self.state != "started":
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         pipe = asyncio.subprocess.PIPE
@@ -264,7 +264,7 @@ class Machine:
         self._life = asyncio.create_task(self._live(source), name=f"machine {self.id}")
 
     async def _end(self, number: int, timeout: float) -> None:
-        """Bring the present process, if any, to its end without a restart."""
+        """End the present process, if there is one, without a restart."""
         if self._life is None or self._life.done():
             return
         self._stop_requested = True
@@ -281,7 +281,7 @@ class Machine:
                 self.signal(signal.SIGKILL)
 
     async def _live(self, source: str) -> None:
-        """Run the process, and again by the restart policy, until it may not run any more."""
+        """Run the process, and run it again as the restart policy allows, until that forbids it."""
         crashes: deque[float] = deque()
         while True:
             try:
@@ -327,7 +327,7 @@ class Machine:
         return code
 
     async def _collect(self, descriptor: int) -> None:
-        """Copy what the process writes into the machine's log, a line at a time, until it ends."""
+        """Copy the process's output into the machine's log, line by line, until the process ends."""
         reader = asyncio.StreamReader(limit=1 << 20)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
@@ -348,7 +348,7 @@ class Machine:
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
-        """Tell whether the policy starts it again: on failure, so many times within five minutes."""
+        """Return whether the policy allows another start: by default on failure, ten times within five minutes."""
         policy = self.config.get("restart") or {}
         kind = policy.get("policy", "on-failure")
         if kind == "no" or (kind == "on-failure" and code == 0):

@@ -1,4 +1,4 @@
-"""The HTTP of registry.fly.io: an image's manifest by tag and digest, for whoever has the token by Basic auth."""
+"""Serve the HTTP of registry.fly.io: an image's manifest by tag and digest, for a valid token by Basic auth."""
 
 from __future__ import annotations
 

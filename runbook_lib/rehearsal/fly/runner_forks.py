@@ -1,9 +1,9 @@
-"""Fork runners from one parent that has their imports done, and report how each ended.
+"""Fork runners from a parent that has done their imports, and report how each ended.
 
-The platform process talks to it over a socket pair: a request is the new process's environment with the file
-descriptor that takes its output; answers are its process id and, later, its exit code. It runs on its own
-interpreter, one thread, so forking is safe whatever the platform process does. Nothing here outlives the
-platform: the parent ends when the socket closes, and takes the runners along; the kernel does when it cannot.
+The platform process talks to that parent over a socket pair: a request is the new process's environment with the file
+descriptor that takes its output; answers are its process id and, later, its exit code. The parent is a process with
+one thread, so forking is safe whatever the platform process does. Nothing here outlives the platform: the parent ends
+when the socket closes and ends the runners; if it cannot, the operating system does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """Hold a process that the parent forked, as the platform sees it."""
+    """A process that the parent forked, as the platform sees it."""
 
     def __init__(self, pid: int, exit_code: asyncio.Future[int]) -> None:
         self.pid = pid
@@ -46,11 +46,10 @@ class Forked:
 
 
 class ForkServer:
-    """Talk to the parent: ``launch`` makes a process.
+    """The platform's side of the parent: ``launch`` forks a process.
 
-    The parent is started by the first of them, so that a rehearsal without machines does not pay for its imports, or
-    by ``warm``;
-    ``started`` is then told its process id. ``target`` is the ``module:function`` that a fork runs.
+    The first ``launch`` starts the parent, so that a rehearsal without machines does not pay for its imports, or an
+    earlier ``warm`` does; ``started`` gets its process id. ``target`` is the ``module:function`` that a fork runs.
     """
 
     def __init__(self, target: str = RUNNER, *, started: Callable[[int], None] = lambda _: None) -> None:
@@ -74,12 +73,12 @@ class ForkServer:
         return made
 
     def warm(self) -> None:
-        """Start the parent, unless it runs: done ahead, its imports are over when the first launch comes."""
+        """Start the parent, unless it runs, so that its imports are done when the first launch comes."""
         if self._reading is None or self._reading.done():
             self._start()
 
     def close(self) -> None:
-        """End the parent, and with it every runner."""
+        """End the parent and with it every runner."""
         if self._parent is None or self._reading is None:
             return
         self._reading.cancel()
@@ -128,7 +127,7 @@ class ForkServer:
 
 
 def serve(channel: socket.socket, target: Callable[[], None]) -> None:
-    """Fork a process per request until the platform goes."""
+    """Fork a process per request until the platform ends."""
     gc.collect()
     gc.freeze()  # so that a runner's garbage collection does not copy what it shares
     wake, waker = socket.socketpair()
@@ -151,7 +150,7 @@ def serve(channel: socket.socket, target: Callable[[], None]) -> None:
 
 
 def _answer(channel: socket.socket, target: Callable[[], None], ours: list[socket.socket]) -> int | None:
-    """Take one request and fork; None when the platform has gone."""
+    """Take one request and fork; return the process id, None if the platform has ended."""
     data, descriptors, _, _ = socket.recv_fds(channel, CHUNK, 1)
     if not data:
         return None
@@ -182,7 +181,7 @@ def _reap(channel: socket.socket) -> set[int]:
 
 
 def _kill(alive: set[int]) -> None:
-    """End the runners that are left, where the kernel does not do it for us."""
+    """End the runners that are left, on systems whose kernel does not do so."""
     for pid in alive:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

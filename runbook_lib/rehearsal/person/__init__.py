@@ -1,1 +1,1 @@
-"""The stand-in of the person who clicks in the web pages and signs with a wallet."""
+"""Stand in for the person who clicks in the web pages and signs with a wallet."""

@@ -1,4 +1,4 @@
-"""Let a drill change the platform behind its back: statements, variables, snapshots kept and brought back."""
+"""Let a drill change the platform directly: run statements, set variables, keep and restore snapshots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.world.world import World
 
 @dataclass(frozen=True)
 class Switches:
-    """Everything that is set outside the database: Vercel's variables and deployments, Fly's secrets."""
+    """All settings outside the database: Vercel's variables and deployments, Fly's secrets."""
 
     variables: dict[str, Variable]
     deployments: list[Deployment]
@@ -27,12 +27,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Copy them as they are now."""
+        """Copy the settings as they are now."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Set them as they were; apps made since stay."""
+        """Restore the settings as they were; apps that were made since stay."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
@@ -40,11 +40,12 @@ class Switches:
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """``/sql`` runs a statement as role postgres, which is no superuser and so reaches no file and no program;
-    ``/variables`` sets Vercel's (null: removed) without a redeploy; ``/snapshots/<name>`` keeps (PUT) or brings back
-    (POST) the database and the switches.
+    """Make the drill's endpoints.
 
-    A database that is brought back knows nothing of the machines there are now: they are removed first.
+    ``/sql`` runs a statement as role postgres, which is no superuser and so reaches no file and no program;
+    ``/variables`` sets Vercel's variables (null: removed) without a redeploy; ``/snapshots/<name>`` keeps (PUT) or
+    restores (POST) the database and the settings outside it. A restored database does not know the present machines, so
+    they are removed first.
     """
     switches: dict[str, Switches] = {}
 

@@ -1,4 +1,4 @@
-"""Do what the person does: click in dashboards and in the platform's pages, and sign with a wallet."""
+"""Make the gestures of the person: click in dashboards and in the platform's pages, and sign with a wallet."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
 
 class Declined(Exception):
-    """The person did not do it, or the page did not let them; the text is what was seen."""
+    """An error for a gesture that the person did not make, or a page refused; the text is what was seen."""
 
 
 class Person:
-    """One human with wallets of their own. A gesture that names no Skill or deployment means the newest."""
+    """A person with wallets of their own. A gesture that names no Skill or deployment means the newest."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -43,7 +43,7 @@ class Person:
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
-        """Do a gesture by its name; the answer's ``performed`` says in words what was done."""
+        """Make a gesture by its name; the answer's ``performed`` says in words what was done."""
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -51,7 +51,7 @@ class Person:
     # -- dashboards
 
     def backup(self) -> Answer:
-        """Look into the dashboard for a backup or point-in-time recovery."""
+        """Look in the dashboard for a backup or point-in-time recovery."""
         restorable = self.world.supabase.restorable()
         listed = len(restorable["backups"])
         if not restorable["pitr_enabled"] and not listed:
@@ -90,7 +90,7 @@ class Person:
     # -- Skills
 
     def sign_in(self) -> Answer:
-        """Follow the link in the mail."""
+        """Sign in by following the link in the mail."""
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
@@ -116,19 +116,19 @@ class Person:
     # -- deployments
 
     def deploy_paper(self, skill: str | None = None) -> Answer:
-        """Deploy, Paper, confirm, Deploy."""
+        """Deploy a Skill on paper: click Deploy, choose Paper, confirm, click Deploy."""
         deployment = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
         return {"performed": "clicked Deploy for paper", **deployment}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
-        """Click a command's button on the deployment's page, once it shows one."""
+        """Click a command's button on the deployment's page, once the page shows the buttons."""
         chosen = deployment or self._deployment(PAPER, MAINNET)
         self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
 
     def deploy_live(self, skill: str | None = None) -> Answer:
-        """Deploy, Hyperliquid mainnet, confirm, Deploy live; the answer says whether the page warned first."""
+        """Deploy a Skill on Hyperliquid mainnet; the answer says whether the page warned of a shared margin."""
         skill = skill or self._skill()
         page = self._page("GET", f"/skills/{skill}/deploy?wallet={self.wallet.address}")
         if not page["agents"]:
@@ -147,7 +147,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """Send USDC on Arbitrum over the bridge to the venue; ``fresh`` takes a new wallet first."""
+        """Send USDC on Arbitrum over the bridge to the venue; ``fresh`` makes a new wallet first."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
@@ -164,12 +164,12 @@ class Person:
         return {"performed": f"signed the pairing message with {address}", **paired}
 
     def authorise(self, name: str | None = None) -> Answer:
-        """Click Authorize agent wallet, read what is to be signed, sign it."""
+        """Click Authorize agent wallet, read the approval, and sign it."""
         self.ask_approval(name)
         return self.sign_approval()
 
     def ask_approval(self, name: str | None = None, *, alone: bool = False) -> Answer:
-        """Click Authorize agent wallet, sign nothing yet; ``alone`` expects no cross-margin warning."""
+        """Click Authorize agent wallet without signing yet; ``alone`` declines on a cross-margin warning."""
         address = self.wallet.address.lower()
         page = self._page("GET", f"/skills/{self._skill()}/deploy?wallet={address}")
         if alone and page["cross_margin_warning"]:
@@ -190,7 +190,7 @@ class Person:
         return {"performed": words, "typed_data": typed, **agent}
 
     def _read(self, shown: Answer) -> None:
-        """What a careful person compares in the wallet's window before signing."""
+        """Compare what the wallet's window shows, as a careful person does before signing; decline what differs."""
         typed, message = shown["typed_data"], shown["typed_data"]["message"]
         now = datetime.now(UTC).timestamp() * 1000
         for seen, wanted in (
@@ -203,7 +203,7 @@ class Person:
                 raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
 
     def remove_agent(self, agent: str | None = None) -> Answer:
-        """Remove an agent on the venue's own page, the last one revoked if none is named."""
+        """Remove an agent on the venue's own page; if none is named, the agent that was revoked last."""
         if agent is None:
             revoked = self.world.query(
                 "select agent_address from public.hyperliquid_agents where revoked_at is not null"
@@ -218,16 +218,16 @@ class Person:
     # -- the venue's own app
 
     def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
-        """Trade by hand in any book: ``xyz:GOLD`` of another exchange, ``@107`` of spot; ``rest`` leaves an order."""
+        """Trade by hand in any book (``xyz:GOLD`` of another exchange, ``@107`` of spot); ``rest`` leaves an order."""
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         status = by_hand.place(venue, address, coin, usd, buy=side == "buy", rest=rest)
         if "error" in status:
             raise Declined(f"the venue's app says: {status['error']}")
-        what = "left an order" if rest else "traded"
-        return {"performed": f"{what} by hand: {side} ${usd:g} of {coin}", "address": address, **status}
+        deed = "left an order" if rest else "traded"
+        return {"performed": f"{deed} by hand: {side} ${usd:g} of {coin}", "address": address, **status}
 
     def twap(self, coin: str = "BTC", usd: float = 15, side: str = "buy") -> Answer:
-        """Begin a TWAP, whose first slice trades at once."""
+        """Start a TWAP, whose first slice trades at once."""
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         size = by_hand.size_of(venue, coin, usd) * (1 if side == "buy" else -1)
         venue.trade_slice(address, coin, size)
@@ -245,7 +245,7 @@ class Person:
         return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
 
     def _page(self, method: str, path: str, **fields: Any) -> Answer:
-        """Load a page or send a form, signed in; raise `Declined` with what the page said."""
+        """Load a page or send a form, signed in; raise `Declined` with the page's words if that fails."""
         headers = {"authorization": f"Bearer {self._sign_in()['session']}"}
         return self._send(method, path, fields or None, headers)
 
@@ -263,7 +263,7 @@ class Person:
         return self._newest("Skill", self.world.query(NEWEST_SKILL))
 
     def _booted(self, deployment: str) -> None:
-        """Wait for the buttons: a command sent before its runner listens is heard by nobody."""
+        """Wait until the page shows the buttons, as a command that is sent before its runner listens is lost."""
         deadline = time.monotonic() + BOOT
         while self.world.query(PROVISIONING, {"id": deployment}):
             if time.monotonic() > deadline:
@@ -273,9 +273,9 @@ class Person:
     def _deployment(self, *brokers: str) -> str:
         return self._newest("active deployment", self.world.query(NEWEST_DEPLOYMENT, {"brokers": list(brokers)}))
 
-    def _newest(self, what: str, rows: list[Answer]) -> str:
+    def _newest(self, wanted: str, rows: list[Answer]) -> str:
         if not rows:
-            raise Declined(f"there is no {what}")
+            raise Declined(f"there is no {wanted}")
         return str(rows[0]["id"])
 
 

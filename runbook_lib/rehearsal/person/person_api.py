@@ -1,4 +1,4 @@
-"""The person's stand-in over HTTP: gestures by step number or name, and a drill's hands behind the platform's back."""
+"""Serve the person's stand-in over HTTP: gestures by step number or name, faults, and a drill's direct changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE = 204
 
 
 def app(person: Person) -> Starlette:
-    """``POST /gestures/{step or name}`` with an optional JSON object of parameters; and the controls."""
+    """Serve ``POST /gestures/{step or name}``, with an optional JSON object of parameters, and a drill's controls."""
 
     def listed(_: Ask) -> Json:
         return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}
@@ -50,7 +50,7 @@ def app(person: Person) -> Starlette:
 
 
 def _http_faults(world: World) -> dict[str, Endpoint]:
-    """``/http-faults``: list, set, and take away (one by id, or all)."""
+    """Make the endpoints of ``/http-faults``, which list, set and remove HTTP faults (one by id, or all)."""
     faults = world.faults
 
     async def listed(_: Ask) -> list[Json]:
@@ -78,7 +78,7 @@ def _http_faults(world: World) -> dict[str, Endpoint]:
 
 
 def _named_faults(world: World) -> dict[str, Endpoint]:
-    """``/faults``: list, enter and leave by name."""
+    """Make the endpoints of ``/faults``, which list, enter and leave named faults."""
 
     def listed(_: Ask) -> list[Json]:
         return [{"name": name, "active": name in world.named_faults.active, **known()[name]} for name in known()]

@@ -1,4 +1,4 @@
-"""Prepare what every rehearsal's database is copied from: the Postgres programs and a cluster like a new project.
+"""Prepare the Postgres programs and the cluster, like a new project, that every rehearsal's database is copied from.
 
 Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
 kill -9 nor two first starts at once can leave half of one.
@@ -38,21 +38,21 @@ INITDB = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stopped cluster with roles, schemas and the Vault, and the password its superuser has in the copy."""
+    """A stopped cluster with roles, schemas and the Vault, and the password that its superuser has in a copy."""
 
     programs: Path
     data: Path
     password: str
 
     def copy(self, target: Path) -> None:
-        """Make a cluster at ``target`` that belongs to the server's account."""
+        """Copy the cluster to ``target``, which then belongs to the server's account."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)
 
 
 def prepared() -> Prepared:
-    """Return the cluster to copy; make it first where this version of it was never needed before."""
+    """Return the cluster to copy; make it first if there is none of this version in the cache."""
     programs = _programs()
     cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
     if not cached.exists():
@@ -62,13 +62,13 @@ def prepared() -> Prepared:
 
 
 def _fingerprint() -> str:
-    """Return a hash of everything that goes into a prepared cluster, so that a change makes another one."""
+    """Return a hash of everything that goes into a prepared cluster, so that a change makes a new cluster."""
     parts = [path.read_bytes() for path in sorted(SQL.iterdir())] + [Path(__file__).read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _programs() -> Path:
-    """Return the folder of initdb and postgres, where the server's account can run them."""
+    """Return a folder of initdb and postgres in which the server's account can run them."""
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
         raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")
@@ -119,7 +119,7 @@ def _cache() -> Path:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``target`` at the end unless somebody else's became it first."""
+    """Yield a folder to fill, which becomes ``target`` at the end unless another process was quicker."""
     for unfinished in target.parent.glob("building-*"):
         if unfinished.stat().st_mtime < time.time() - ABANDONED:
             shutil.rmtree(unfinished, ignore_errors=True)

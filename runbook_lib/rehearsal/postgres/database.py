@@ -21,7 +21,7 @@ SNAPSHOT = "snapshot_"
 
 
 class Database:
-    """A running server; a context manager that stops it.
+    """A running database server, and a context manager that stops it.
 
     ``password`` opens the role ``postgres`` (not a superuser), ``reader_password`` the read-only ``runbook_reader``.
     """
@@ -57,22 +57,22 @@ class Database:
 
     @property
     def url(self) -> str:
-        """Address without a password, for role ``postgres``."""
+        """Return the address without a password, for the role ``postgres``."""
         return self._address("postgres", None)
 
     @property
     def dsn(self) -> str:
-        """Address with the password of role ``postgres``."""
+        """Return the address with the password of the role ``postgres``."""
         return self._address("postgres", self.password)
 
     @property
     def reader_dsn(self) -> str:
-        """Address with the password of the read-only role."""
+        """Return the address with the password of the read-only role."""
         return self._address(READER, self.reader_password)
 
     @property
     def admin_dsn(self) -> str:
-        """Address with the password of the superuser, which no change of the operator's password touches."""
+        """Return the address with the password of the superuser, which no change of the operator's password touches."""
         return self._address(ADMIN, self._admin_password)
 
     @property
@@ -82,29 +82,29 @@ class Database:
 
     @property
     def pid(self) -> int:
-        """The server's first process."""
+        """Return the process id of the server's first process."""
         return self._server.pid
 
     def snapshot(self, name: str) -> None:
-        """Keep the database as it is now under ``name``; everybody is disconnected from it."""
+        """Keep the database as it is now under ``name``, which disconnects everybody from it."""
         with self._as_admin(NAME) as connection:
             snapshots.copy(connection, NAME, f"{SNAPSHOT}{name}")
 
     def restore(self, name: str) -> None:
-        """Bring the database back to a snapshot; everybody is disconnected. Raise ``ServiceError`` if it is unknown."""
+        """Restore the database from a snapshot; everybody is disconnected. Raise ``ServiceError`` if it is unknown."""
         if name not in self.snapshots():
             raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self.snapshots()) or 'none'}")
         with self._as_admin(f"{SNAPSHOT}{name}") as connection:
             snapshots.replace(connection, f"{SNAPSHOT}{name}", NAME)
 
     def snapshots(self) -> list[str]:
-        """Names that ``restore`` knows."""
+        """Return the names of the snapshots that ``restore`` knows."""
         with self._as_admin(NAME) as connection:
             rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
             return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
 
     def stop(self) -> None:
-        """End the server; its data stay in the folder."""
+        """End the server; the data stay in the folder."""
         self._server.stop()
 
     def __enter__(self) -> Self:

@@ -40,7 +40,7 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """Return its text, split where Postgres would split it."""
+        """Return the statements of the file, split where Postgres would split them."""
         return list(split(self.path.read_text()))
 
 
@@ -60,7 +60,7 @@ def split(text: str) -> Iterator[str]:
 
 
 def local(folder: Path) -> tuple[list[Migration], list[str]]:
-    """Return the migrations of a folder by version, and the names of files that are none."""
+    """Return the migrations of a folder in order of version, and the names of files that are no migrations."""
     migrations, skipped = [], []
     for path in sorted(folder.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
@@ -80,7 +80,7 @@ def applied(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a file and record it, both or neither. The connection is in autocommit mode.
+    """Run a migration and record it, both or neither. The connection is in autocommit mode.
 
     A ``psycopg.Error`` carries a note that says which statement failed.
     """
@@ -100,9 +100,9 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def apply_all(dsn: str, folder: Path) -> list[str]:
-    """Apply every file the database has not seen; return their versions.
+    """Apply every migration that the database has not seen; return their versions.
 
-    For starting states, where no command line is rehearsed.
+    It is for starting states, where no command line is rehearsed.
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         known = set(applied(connection))

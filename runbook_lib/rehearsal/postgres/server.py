@@ -1,4 +1,4 @@
-"""Run one Postgres server process: under which account, and so that it ends with us."""
+"""Run one Postgres server process under an account that Postgres accepts, so that it ends with us."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Account:
-    """The operating-system user a server runs as; null is the present one."""
+    """The operating-system user that a server runs as; ``user`` None means the present user."""
 
     user: int | None = None
     group: int | None = None
 
     def own(self, folder: Path) -> None:
-        """Give a folder and all in it to this account."""
+        """Make this account the owner of a folder and everything in it."""
         if self.user is not None and self.group is not None:
             for parent, _, files in os.walk(folder):
                 os.chown(parent, self.user, self.group)
@@ -61,13 +61,13 @@ class Account:
                     os.chown(Path(parent, name), self.user, self.group, follow_symlinks=False)
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether this account may pass through a folder and all above it."""
+        """Return whether this account may pass through a folder and all above it."""
         return self.user is None or all(
             above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.absolute().parents)
         )
 
     def launch(self) -> dict[str, Any]:
-        """Make options of ``subprocess``: a child of this account, that ends when the thread that starts it ends."""
+        """Return options of ``subprocess`` for a child of this account that ends with the thread that started it."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(processes.die_with_parent, signal.SIGQUIT)}
@@ -88,7 +88,7 @@ class Server:
     """A running server: ``port`` on 127.0.0.1 and ``pid``, until ``stop`` or the end of this process."""
 
     def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
-        """Start and wait until it takes connections; raise ``ServiceError`` with the end of its log if it does not."""
+        """Start and wait until the server takes connections; raise ``ServiceError`` with its log's end otherwise."""
         self._program, self._data, self._log = program, data, log
         self._settings = SETTINGS | settings
         for attempt in range(ATTEMPTS):
@@ -102,11 +102,11 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The operating system's number of the server's first process."""
+        """Return the process id of the server's first process."""
         return self._process.pid
 
     def stop(self, *, clean: bool = False) -> None:
-        """End the server and wait for it; ``clean`` writes all data out first, else nobody will read it again."""
+        """End the server and wait for it; ``clean`` writes all data out first, for data that will be read again."""
         for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
             if self._keeper.is_alive():
                 self._process.send_signal(number)
@@ -134,7 +134,7 @@ class Server:
         self._process.wait()
 
     def _ready(self) -> bool:
-        """Wait until the server has written that it is ready."""
+        """Wait until the server has written that it is ready; return whether it has."""
         # Not for an answer on its port: whoever answers there may be somebody else's server.
         ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
         deadline = time.monotonic() + PATIENCE
@@ -152,8 +152,8 @@ class Server:
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
     """Return a path by which the server's account finds ``folder``, and the descriptors it must inherit for that.
 
-    Folders of a rehearsal are closed to everybody else, so where the account is not ours Linux leads it past
-    them through a descriptor that we open; the data folder itself is the account's own.
+    Folders of a rehearsal are closed to everybody else. So if the account is not ours, Linux leads it past them
+    through a descriptor that we open; the data folder itself belongs to the account.
     """
     if account().can_enter(folder.parent) or sys.platform != "linux":
         return str(folder), ()

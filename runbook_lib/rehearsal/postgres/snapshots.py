@@ -1,6 +1,6 @@
-"""Copy a database on its own server: the fast way to keep a state and to come back to it.
+"""Copy a database on its own server, which is the fast way to keep a state and to come back to it.
 
-They need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
+The functions need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from psycopg import errors, sql
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Make ``target`` a copy of ``source``, in place of what it was.
+    """Copy ``source`` to ``target``, which is replaced if it exists.
 
-    Postgres copies only a database nobody else uses, so everybody else is disconnected, and whoever comes back at
-    once is refused until it is done.
+    Postgres copies only a database that nobody else uses, so everybody else is disconnected, and new connections are
+    refused until the copy is done.
     """
     make = sql.SQL("create database {} template {} owner {}").format(
         sql.Identifier(target), sql.Identifier(source), sql.Identifier(owner)
@@ -35,7 +35,7 @@ def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner
 
 
 def replace(connection: psycopg.Connection[Any], source: str, target: str) -> None:
-    """Put a copy of ``source`` in the place of ``target``, which is away only for the time of a rename.
+    """Replace ``target`` by a copy of ``source``; it is missing only for the time of a rename.
 
     The connection must not be to ``target``.
     """
@@ -53,14 +53,14 @@ def drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def _limit(connection: psycopg.Connection[Any], name: str, sessions: int) -> None:
-    """Let so many sessions in that are no superuser's; -1 is any number."""
+    """Limit a database to that many sessions of users who are no superusers; -1 allows any number."""
     connection.execute(
         sql.SQL("alter database {} with connection limit {}").format(sql.Identifier(name), sql.Literal(sessions))
     )
 
 
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:
-    """End the others' sessions in a database and wait until they are gone, for at most 5 seconds each."""
+    """End all other sessions in a database and wait until they are gone, for at most 5 seconds each."""
     connection.execute(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
         [name],

@@ -1,7 +1,7 @@
-"""A proxy in front of Postgres that answers chosen statements wrongly, late or never.
+"""Put a proxy in front of Postgres that answers chosen statements wrongly, late or never.
 
-It reads what the client says, message by message, and lets everything else pass. Nothing of a statement that is chosen
-reaches the server: the client gets the server's words of another day.
+The proxy reads the client's messages one by one and passes on all that belong to no chosen statement. Nothing of a
+chosen statement reaches the server: the client gets the words of an error as the server would send them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PIECE = 65536  # bytes read at once
 
 @dataclass
 class SqlFault:
-    """What is wrong with statements that contain a text; the empty text is in all."""
+    """A fault on all statements that contain ``text``; the empty text is in every statement."""
 
     text: str
     kind: str
@@ -41,7 +41,7 @@ class SqlFault:
 
 
 class SqlFaults:
-    """The proxy: ``url`` leads through it to the database at an address, as long as the block lasts."""
+    """A proxy whose ``url`` leads to the database at an address, as long as the block lasts."""
 
     def __init__(self, database: str) -> None:
         parts = urlsplit(database)
@@ -74,7 +74,7 @@ class SqlFaults:
 
 
 class _Session:
-    """One client and its server."""
+    """The connection of one client through the proxy to the server."""
 
     def __init__(self, faults: SqlFaults, client: socket.socket, server: socket.socket) -> None:
         self.faults, self.client, self.server = faults, client, server
@@ -98,12 +98,12 @@ class _Session:
                     self._messages()
 
     def _heed(self, piece: bytes) -> None:
-        """Remember the state of the transaction: ReadyForQuery ends every answer."""
+        """Remember the state of the transaction, which the ReadyForQuery at the end of every answer tells."""
         if piece[-6:-1] == b"Z\x00\x00\x00\x05":
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Take every whole message of what the client has said."""
+        """Take every complete message out of the bytes that the client has sent."""
         while True:
             head = 1 if self.started else 0
             if len(self.unread) < head + 4:
@@ -130,7 +130,7 @@ class _Session:
             self.spoiling = None
 
     def _spoil(self, fault: SqlFault) -> None:
-        """Answer in the server's place."""
+        """Answer the client in the server's place, as the fault says."""
         if fault.kind == "lost":
             raise EOFError
         if fault.kind == "hang":

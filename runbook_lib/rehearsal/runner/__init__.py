@@ -1,1 +1,1 @@
-"""The stand-in of the live runner: one operating-system process per deployment."""
+"""Stand in for the live runner, with one operating-system process per deployment."""

@@ -1,4 +1,4 @@
-"""Decide in place of the model: seeded, so that the same Skill decides the same again, at a model's price."""
+"""Decide in place of the model: by a seed, so that a Skill always decides the same, and at the model's price."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Action = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """One answer of the model: what it proposes (None: nothing), why, and what it used."""
+    """An answer of the model: the proposed action (None for nothing), the reason, the tokens used and their cost."""
 
     action: Action | None
     text: str
@@ -32,7 +32,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Price so many tokens in US dollars; None for a model without a rate."""
+    """Return the price of tokens in and out in US dollars; None for a model without a rate."""
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]
@@ -46,7 +46,7 @@ def model_of(payload: Mapping[str, Any]) -> str:
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """Decide the Skill's n-th tick: open when flat, now and then close, else hold."""
+    """Decide the tick number ``tick`` of a Skill: open if flat, sometimes close, else hold."""
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)
@@ -54,7 +54,7 @@ def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int
 
 
 def symbols_of(payload: Mapping[str, Any]) -> list[str]:
-    """Return the symbols a Skill may choose from, its own context's first."""
+    """Return the symbols that a Skill may choose from, first those of its own context."""
     risk, context = payload.get("risk") or {}, payload.get("context") or {}
     listed = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
     allowed = risk.get("allowedSymbols")
@@ -76,7 +76,7 @@ def _propose(
 
 
 def _opening(payload: Mapping[str, Any], account: Account, draw: random.Random) -> Action:
-    """Size an order a little under the tighter of both caps, or at the smallest size where that is more."""
+    """Return an opening order a little under the tighter of both caps, or of the smallest size if that is more."""
     risk = payload.get("risk") or {}
     percent = min(float(risk.get("maxPositionPct", 5)), float(risk.get("maxTotalExposurePct", 100)))
     smallest = max(VENUE_MINIMUM, float(risk.get("minOrderUsd", VENUE_MINIMUM)))

@@ -1,9 +1,9 @@
 """Run the live runner's stand-in: one process per deployment, as the platform does.
 
-Everything it needs comes from its own environment: ``DEPLOYMENT_ID`` and the app's secrets as in production, and from
-the rehearsal ``RUNBOOK_REHEARSAL`` (the folder with the addresses), ``RUNBOOK_REST`` (the service role's way into the
-database) and ``RUNBOOK_TICK`` (seconds that stand for five minutes). Exit codes: 0 for a stop, 1 for anything the
-restart policy should see.
+A runner takes everything from its environment variables: ``DEPLOYMENT_ID`` and the app's secrets as in production, and
+from the rehearsal ``RUNBOOK_REHEARSAL`` (the folder with the addresses), ``RUNBOOK_REST`` (the service role's address
+of the database) and ``RUNBOOK_TICK`` (seconds that stand for five minutes). Exit codes: 0 for a stop, 1 for anything
+that the restart policy should see.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
-    """One deployment's process: boot, then commands, ticks and reconciliation until told to stop."""
+    """The process of one deployment: boot, then commands, ticks and reconciliation until it is told to stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Get from nothing to the tick loop; raise `Fatal` with the words the operator will look for."""
+        """Boot up to the tick loop; raise `Fatal` with the words that the operator will look for."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -119,7 +119,7 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Work until a stop: then the tick in progress ends, the row says stopped and the process leaves."""
+        """Work until a stop, then let the tick in progress end, write ``stopped`` into the row, and return."""
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -160,11 +160,11 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Seconds between two ticks: the Skill's own, else what stands for five minutes."""
+        """Return the seconds between two ticks: the Skill's own, else the seconds that stand for five minutes."""
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
-        """Wait for the next mark of ``period`` on the clock; false when the runner is to stop.
+        """Wait for the next multiple of ``period`` on the clock; return False if the runner is to stop.
 
         Short periods get a phase of their own per deployment, so that fifty runners do not all wake at once.
         """
@@ -201,7 +201,7 @@ class Runner:
     async def _carry_out(
         self, decision: Decision, risk: Mapping[str, Any], account: Account, orders: int
     ) -> dict[str, Any]:
-        """Put the proposal through the engine and, if it passes, to the broker; return the verdict."""
+        """Let the risk engine judge the proposal and, if it passes, the broker execute it; return the verdict."""
         if decision.action is None:
             return {"status": "noop", "reason": "agent_proposed_nothing"}
         rejection = judge(decision.action, risk, account, orders_today=orders)
@@ -213,7 +213,7 @@ class Runner:
             return (await self.broker.execute(decision.action, self.marks)).view()
 
     async def _refresh_marks(self) -> None:
-        """Take the venue's mids; when it gives none, keep the last of the Skill's own symbols."""
+        """Take the venue's mids; if it gives none, keep the last marks of the Skill's own symbols."""
         try:
             mids = await self.venue.info("allMids")
         except VenueError as problem:
@@ -284,7 +284,7 @@ class Runner:
             await self._obey(command)
 
     async def _obey(self, command: str) -> None:
-        """Do what a command row says, then acknowledge it; a kill ends the process before that."""
+        """Carry out a command row, then acknowledge it; a kill ends the process before that."""
         async with self.handling:
             row = await self.store.command(command)
             if row is None:
@@ -331,7 +331,7 @@ class Runner:
         await self.store.status(status)
 
     async def fatal(self, text: str) -> None:
-        """Say why, in the log, the row and on the console, by whatever way in still works."""
+        """Write why the runner ends to the console and, if the database can be reached, to the log and the row."""
         say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
         with contextlib.suppress(psycopg.Error):
             await self.store.log("runner_fatal", text, level="error")
@@ -343,13 +343,13 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Choose the marks of the symbols in the Skill's own context, which its bars keep fresh without the mids."""
+    """Return the marks of the symbols in the Skill's own context, which its bars keep fresh without the mids."""
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 
 
 async def run(settings: Settings) -> None:
-    """Boot and live; raise `SystemExit` with 1 when the runner could not go on."""
+    """Boot and work; raise `SystemExit` with 1 if the runner cannot go on."""
     runner = Runner(settings)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine always runs in a task
@@ -369,7 +369,7 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> None:
-    """The machine's main process."""
+    """Run a runner as the machine's main process."""
     try:
         settings = Settings.read(os.environ)
     except Fatal as problem:

@@ -1,4 +1,4 @@
-"""The runner's mainnet broker: signs with the agent's key through the public SDK, and keeps the audit trail."""
+"""Trade on mainnet for the runner: sign with the agent's key through the public SDK, and keep the audit trail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @dataclass
 class Placed:
-    """An order whose fills are awaited, with those seen so far by ``tid``."""
+    """An order whose fills are awaited, with the fills seen so far by ``tid``."""
 
     size: float
     settled: bool = False  # its row is written; a fill that comes later corrects it
@@ -63,7 +63,7 @@ class Placed:
 
 
 class MainnetBroker:
-    """Trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key."""
+    """A broker that trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key."""
 
     def __init__(
         self, *, venue: VenueClient, store: Store, agent_key: str, master: str, retired_socket: bool = False
@@ -131,7 +131,7 @@ class MainnetBroker:
         return await self._place(symbol, buy, size, marks[symbol], reduce_only=False)
 
     async def flatten(self, marks: Mapping[str, float]) -> None:
-        """Cancel what rests, then close each position the wallet holds."""
+        """Cancel all resting orders, then close each position that the wallet holds."""
         await self._cancel_resting()
         for symbol, size in (await self._rest_sizes()).items():
             # in one order: what a partial close leaves may be under the venue's $10 minimum
@@ -156,7 +156,7 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return where REST and the socket disagree on a second look too; then REST is believed."""
+        """Return where REST and the socket disagree, even at a second look; from then on REST is believed."""
         if not await self._differ():
             return None
         await asyncio.sleep(0.3)  # a fill may be on its way
@@ -167,7 +167,7 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return REST's sizes if they are not the socket's, else None; a flat wallet has noughts."""
+        """Return REST's sizes if they differ from the socket's, else None; a flat wallet has sizes of 0."""
         rest = await self._rest_sizes()
         symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
         gaps = [rest.get(symbol, 0.0) - self.socket_sizes.get(symbol, 0.0) - self.wrong_by for symbol in symbols]
@@ -197,7 +197,7 @@ class MainnetBroker:
         return await self._settle(raw, symbol, status)
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
-        """Wait for the fills, at most two seconds; then believe the order's own reply."""
+        """Wait for the fills, for at most two seconds; then believe the order's own reply."""
         placed = self.placed[cloid]
         answer = status.get("filled") or {}
         placed.size = float(answer.get("totalSz", placed.size))
@@ -245,7 +245,7 @@ class MainnetBroker:
         return {held["position"]["coin"]: float(held["position"]["szi"]) for held in state["assetPositions"]}
 
     async def _follow(self) -> None:
-        """Keep the feed up: subscribe, read, and come back after an outage."""
+        """Keep the feed up: subscribe, read, and reconnect after an outage."""
         address, delay = self.venue.address.replace("http", "ws", 1) + "/ws", RECONNECT[0]
         local = (self.venue.source, 0) if self.venue.source else None
         while True:
@@ -294,7 +294,7 @@ class MainnetBroker:
 
 
 def _position(held: dict[str, Any], marks: Mapping[str, float]) -> Position:
-    """Read a position of the venue; without a mark its own value gives the price."""
+    """Read a position of the venue; without a mark, compute the price from the position's value."""
     size = float(held["szi"])
     mark = marks.get(held["coin"]) or float(held["positionValue"]) / abs(size)
     liquidation = float(held["liquidationPx"]) if held["liquidationPx"] else None

@@ -1,4 +1,4 @@
-"""What a runner asks of any broker, the paper broker, and the stub that an old image has."""
+"""Define what a runner asks of any broker, the paper broker, and the stub that an old image has."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation pric
 
 
 class BrokerError(Exception):
-    """An order or a construction that a broker refuses, in the words the operator sees."""
+    """An error for an order or a construction that a broker refuses, in the words that the operator sees."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What became of an order: ``fill`` is None for one that did not trade."""
+    """The result of an order: ``fill`` is None if it did not trade."""
 
     order_id: str
     fill: dict[str, Any] | None
@@ -31,14 +31,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """Where REST and WebSocket disagree: signed sizes in base units by symbol."""
+    """A disagreement of REST and WebSocket: signed sizes in base units by symbol."""
 
     rest: dict[str, float]
     socket: dict[str, float]
 
 
 class Broker(Protocol):
-    """What a runner asks of a broker; marks are US dollars by symbol."""
+    """The operations that a runner asks of a broker; marks are US dollars by symbol."""
 
     async def start(self) -> None: ...
     async def account(self, marks: Mapping[str, float]) -> Account: ...
@@ -48,10 +48,10 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """Plays the exchange in memory: fills at the mark, with a fee and slippage, deterministic."""
+    """A broker that trades in memory: it fills at the mark, with a fee and slippage, and is deterministic."""
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
-        """Start anew with $10,000, or where ``agent_state`` says an earlier process left off."""
+        """Start with $10,000, or with the equity and positions that ``agent_state`` has from an earlier process."""
         fields = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
         self.held = {row["symbol"]: Position(*(row[name] for name in fields)) for row in positions or []}
         profit = sum(position.profit for position in self.held.values())
@@ -62,13 +62,13 @@ class PaperBroker:
         """Connect to nothing."""
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return equity and positions at these marks; a position whose symbol has none keeps its last."""
+        """Return equity and positions at these marks; a position without a mark keeps its last mark."""
         positions = [replace(held, mark=marks.get(held.symbol, held.mark)) for held in self.held.values()]
         equity = self.cash + sum(position.profit for position in positions)
         return Account(equity, tuple(self._with_liquidation(position, equity) for position in positions))
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Trade at the mark; raise `BrokerError` when there is none for the symbol."""
+        """Trade at the mark; raise `BrokerError` if the symbol has no mark."""
         symbol = str(action["symbol"])
         if symbol not in marks:
             raise BrokerError(f"paper broker: no mark price set for {symbol}; call setMarkPrice first")
@@ -86,7 +86,7 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Find none: nothing but this book says what is held."""
+        """Return no drift: only this broker's own book says what is held."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
@@ -106,14 +106,14 @@ class PaperBroker:
         return fee
 
     def _with_liquidation(self, held: Position, equity: float) -> Position:
-        """Add the mark at which equity equals cross maintenance margin, None where no price gets there."""
+        """Add the price at which equity equals cross maintenance margin; None if no price does that."""
         sign = 1 if held.size > 0 else -1
         price = (held.mark - equity / held.size) / (1 - sign * MAINTENANCE)
         return replace(held, liquidation_price=price if price > 0 else None)
 
 
 class StubBroker:
-    """The mainnet broker of an image that was built before the real one: it starts, and can do nothing."""
+    """The mainnet broker of an image that was built before the real broker: it starts, and can do nothing."""
 
     async def start(self) -> None:
         """Connect to nothing."""
@@ -128,5 +128,5 @@ class StubBroker:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
 
     async def drift(self) -> None:
-        """Compare nothing."""
+        """Return no drift: the stub has nothing to compare."""
         return

@@ -1,6 +1,7 @@
-"""Judge proposed actions as the execution engine does: in fixed stages, of which the first rejection ends it.
+"""Judge proposed actions as the execution engine does: in fixed stages, up to the first rejection.
 
-Pure: the runner feeds it the proposed action, the Skill's risk caps and the account, and acts on the verdict.
+The functions are pure: the runner passes the proposed action, the Skill's risk caps and the account, and acts on the
+verdict.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Position:
         return self.size * (self.mark - self.entry_price)
 
     def view(self) -> dict[str, Any]:
-        """As the platform stores it in ``agent_state.positions``."""
+        """Return the position as the platform stores it in ``agent_state.positions``."""
         return {
             "symbol": self.symbol, "side": "long" if self.size > 0 else "short", "sizeBase": self.size,
             "entryPrice": self.entry_price, "markPrice": self.mark, "notionalUsd": round(self.notional, 6),
@@ -43,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """What a broker says is there: equity in US dollars, open positions."""
+    """An account as a broker reports it: equity in US dollars, open positions."""
 
     equity: float
     positions: tuple[Position, ...] = ()
@@ -54,7 +55,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why the pipeline stopped: ``rule`` is ``R<stage>_…``."""
+    """The reason for which an action was rejected: ``rule`` is ``R<stage>_…``."""
 
     rule: str
     detail: str
@@ -69,7 +70,7 @@ def judge(
     """Return the first rejection, or None when the action may be executed.
 
     ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``.
-    ``risk`` holds the Skill's caps; one it does not name does not apply.
+    ``risk`` holds the Skill's caps; a cap that is missing does not apply.
     """
     stages = (_shape, _scope, _position, _leverage)
     for stage in stages:
@@ -102,7 +103,7 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Hold the resulting notional against both caps, then the smallest order; a close only shrinks, so it passes."""
+    """Compare the resulting notional with both caps, then the smallest order; a close only shrinks, so it passes."""
     if action["kind"] == "close":
         return
     size = float(action["sizeUsd"]) * (1 if action["side"] == "buy" else -1)
@@ -129,7 +130,7 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """Halt when the day's loss, in per cent of its first equity, has reached the Skill's limit."""
+    """Return a rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit; else None."""
     limit = risk.get("dailyLossHaltPct")
     if limit is None or day_start <= 0:
         return None

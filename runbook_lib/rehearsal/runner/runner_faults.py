@@ -1,6 +1,6 @@
-"""Make runners go wrong on purpose, through a control file in the rehearsal's folder that they look at.
+"""Make runners go wrong on purpose, through a control file in the rehearsal's folder that the runners read.
 
-A key applies to one deployment or, as ``*``, to all. Its values: see ``KINDS``.
+The file's keys are deployments, or ``*`` for all; the values are faults of ``KINDS``.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ KINDS = {
 
 
 def present(folder: Path, deployment: str) -> dict[str, Any]:
-    """Return the faults in force for a deployment, {} for none."""
+    """Return the faults in force for a deployment, {} if there are none."""
     written = _written(folder)
     return written.get("*", {}) | written.get(deployment, {})
 
 
 @contextmanager
-def runner_fault(folder: Path, deployment: str = "*", **what: Any) -> Iterator[None]:
-    """Put faults in force for the length of a block; what was in force before is in force again afterwards."""
-    if unknown := what.keys() - KINDS:
+def runner_fault(folder: Path, deployment: str = "*", **faults: Any) -> Iterator[None]:
+    """Put faults in force while the block runs, and restore afterwards what was in force before."""
+    if unknown := faults.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)
-    write_json(folder / FILE, before | {deployment: before.get(deployment, {}) | what})
+    write_json(folder / FILE, before | {deployment: before.get(deployment, {}) | faults})
     try:
         yield
     finally:
         # faults may end in another order than they began: only ours are taken back
         now = _written(folder)
-        others = {key: value for key, value in now.get(deployment, {}).items() if key not in what}
-        replaced = {key: value for key, value in before.get(deployment, {}).items() if key in what}
+        others = {key: value for key, value in now.get(deployment, {}).items() if key not in faults}
+        replaced = {key: value for key, value in before.get(deployment, {}).items() if key in faults}
         write_json(folder / FILE, now | {deployment: others | replaced})
 
 

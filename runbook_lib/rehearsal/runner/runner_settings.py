@@ -1,4 +1,4 @@
-"""Read what a runner finds in its environment, and say what is missing there in the platform's words."""
+"""Read a runner's environment variables, and say in the platform's words which of them are missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_PASSWORD = (
 
 
 class Fatal(Exception):
-    """The runner cannot go on: ``runner_fatal``, the row in error, exit code 1."""
+    """An error after which the runner cannot go on: ``runner_fatal``, the row in error, exit code 1."""
 
 
 def say(text: str) -> None:
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The runner's environment, read once."""
+    """The runner's settings, read once from its environment variables."""
 
     deployment: str
     folder: Path
@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Settings:
-        """Raise `Fatal` without a deployment."""
+        """Read the settings from environment variables; raise `Fatal` if they name no deployment."""
         if not variables.get("DEPLOYMENT_ID"):
             raise Fatal("live-runner: DEPLOYMENT_ID env not injected")
         folder = Path(variables["RUNBOOK_REHEARSAL"])
@@ -56,7 +56,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the address to LISTEN at; raise `Fatal` when the variables do not give one."""
+        """Return the database address to LISTEN at; raise `Fatal` if the variables do not give one."""
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
@@ -68,7 +68,7 @@ class Settings:
         return urlunsplit(parts._replace(netloc=place))
 
     def check_service_key(self) -> None:
-        """Refuse what the rehearsed project does not know, in the words of its API gateway."""
+        """Raise `Fatal`, in the words of the API gateway, if the service key is not the rehearsed project's."""
         if self.service_key != self._own().get("SUPABASE_SERVICE_ROLE_KEY", self.service_key):
             raise Fatal("live-runner: loadDeploymentAndSkill failed: Invalid API key")
 
@@ -79,7 +79,7 @@ class Settings:
             raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
 
     def _own(self) -> dict[str, str]:
-        """Read the rehearsal's own secrets as they are now."""
+        """Return the rehearsal's own secrets as they are now."""
         path = self.folder / "environment.json"
         secrets: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return secrets

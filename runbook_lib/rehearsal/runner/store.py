@@ -1,8 +1,8 @@
 """Read and write a runner's rows in the platform's database.
 
-There are two ways in, as in the platform: rows go through the service role (supabase-js there), which the rehearsal
-opens for it; commands and the cost guard use a plain connection with the database password, which is what a wrong or
-rotated password breaks.
+There are two connections, as in the platform: rows go through the service role (supabase-js there), whose address the
+rehearsal provides; commands and the cost guard use a plain connection with the database password, so that only these
+break with a wrong or rotated password.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return what the server said, without the client's words around it: the line after FATAL or ERROR."""
+    """Return the server's words in an error without the client's around them: the line after FATAL or ERROR."""
     said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
     return said[1] if said else str(problem).strip().partition("\n")[0]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A deployment with its Skill, as found at boot; ``every`` is in seconds."""
+    """A deployment with its Skill, as loaded at boot; ``every`` is in seconds."""
 
     broker_kind: str
     status: str
@@ -118,21 +118,21 @@ class Loaded:
 
 
 class Store:
-    """The service role's way in, for one deployment; reconnects when the server has hung up."""
+    """The service role's connection for one deployment, which is opened again if the server has closed it."""
 
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        """``say`` also gets every log entry, so that the machine's log can be searched for events.
+        """Take ``say``, which also gets every log entry, so that the machine's log can be searched for events.
 
-        ``faults`` tells what is wrong with the runner now, some of which is in what it writes.
+        ``faults`` returns the runner's current faults, some of which change what it writes.
         """
         self.dsn, self.deployment, self.say, self.faults = dsn, deployment, say, faults
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
         self._opening = asyncio.Lock()
 
     async def query(self, statement: LiteralString, **values: Any) -> list[DictRow]:
-        """Run one statement; ``%(deployment)s`` is always there."""
+        """Run one statement and return its rows; the value ``%(deployment)s`` is always given."""
         connection = await self._open()
         cursor = await connection.execute(statement, {"deployment": self.deployment} | values)
         return await cursor.fetchall() if cursor.description else []
@@ -160,7 +160,7 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """Write the heartbeat; without an account it keeps equity and positions as they are."""
+        """Write the heartbeat; without an account, equity and positions stay as they are."""
         if account is None:
             await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
@@ -188,7 +188,7 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """Return a command that has not been acknowledged yet, or None."""
+        """Return a command that is not acknowledged yet; None if there is none."""
         rows = await self.query(
             "select id::text, kind, payload from public.agent_commands "
             "where id = %(command)s::uuid and deployment_id = %(deployment)s::uuid and acked_at is null",
@@ -226,7 +226,7 @@ class Store:
 
 
 def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``agent_state`` is told of an account, right unless a fault is in force."""
+    """Return what is written of an account into ``agent_state``, which is right unless a fault is in force."""
     positions = account.positions
     if off := float(faults.get("positions_off", 0)):
         held = positions or (Position("BTC", 0.0, entry_price=1.0, mark=1.0),)  # flat, it tells of one all the same
@@ -241,8 +241,8 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
     """Return month-to-date cost in US dollars and orders of the UTC day, over a connection of this tick's own.
 
-    Connections that idle are dropped long before the next tick in production, so every tick logs in again: this is
-    where a runner with an old password starts to fail.
+    In production idle connections are dropped long before the next tick, so every tick logs in again: this is where a
+    runner with an old password starts to fail.
     """
     async with await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner tick"
@@ -253,14 +253,14 @@ async def spent(dsn: str, deployment: str) -> tuple[float, int]:
 
 
 class Commands:
-    """The dedicated connection that listens on the deployment's own channel."""
+    """The dedicated connection that listens for commands on the deployment's own channel."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
     async def listen(cls, dsn: str, deployment: str) -> Commands:
-        """Log in with the database password and LISTEN; raise `psycopg.OperationalError` when refused."""
+        """Log in with the database password and LISTEN; raise `psycopg.OperationalError` if that is refused."""
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner listen"
         )

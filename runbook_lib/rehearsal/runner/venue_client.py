@@ -1,4 +1,4 @@
-"""Ask the venue's ``POST /info`` over one kept connection, with the HTTP status at hand."""
+"""Ask the venue's ``POST /info`` over one connection that is kept open, and tell the HTTP status of an error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TIMEOUT = 5.0  # seconds
 
 
 class VenueError(Exception):
-    """The venue did not answer, or not with 200; the text has the status and its phrase."""
+    """An error for a venue that did not answer, or not with 200; the text has the status and its phrase."""
 
 
 class VenueClient:
-    """Sends unsigned requests to the venue at ``address`` (``http://host:port``), from ``source`` where it is named."""
+    """A client that sends unsigned requests to ``address`` (``http://host:port``), from ``source`` if given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
@@ -26,7 +26,7 @@ class VenueClient:
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
-        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` otherwise."""
+        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` if it fails."""
         return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:

@@ -1,1 +1,1 @@
-"""The stand-in of Supabase's Management API and of its command line."""
+"""Stand in for Supabase's Management API and its command line."""

@@ -1,4 +1,4 @@
-"""Stand in for the ``supabase`` command line in what only it does: ``link`` and ``db push``, really done.
+"""Stand in for the ``supabase`` command line: ``link`` and ``db push``, which only it can do, are really done.
 
 It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
 words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1, both as measured:
@@ -49,7 +49,7 @@ UNATTENDED = "refusing to change a hosted project without confirmation: pass --y
 
 
 class Refusal(Exception):
-    """Why the command ends with exit code 1."""
+    """An error that ends the command with exit code 1."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,22 +64,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def note(text: str) -> None:
-    """Write a line about the progress."""
+    """Write a line about the progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Write the result."""
+    """Write a line of the result to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
 def version() -> str:
-    """Return the version it claims to be."""
+    """Return the version that this command line claims to be."""
     return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
 
 
 def speaks_3() -> bool:
-    """Tell which of the two command lines this one speaks like."""
+    """Return whether this command line behaves like version 3 (else like version 2)."""
     return not version().startswith(("1.", "2."))
 
 
@@ -101,7 +101,7 @@ def link_file(arguments: argparse.Namespace) -> Path:
 
 
 def know(reference: str) -> None:
-    """Refuse a project that does not exist, is paused, or is not the token's."""
+    """Refuse a project that does not exist, is paused, or is not the token owner's."""
     if not re.fullmatch(r"[a-z]{20}", reference):
         raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -141,7 +141,7 @@ def rehearsal(name: str) -> dict[str, str]:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    """Apply what the target has not seen, each file in a transaction of its own."""
+    """Apply the migrations that the target has not seen, each file in a transaction of its own."""
     reference = chosen(arguments)
     note(f"Connecting to {REMOTE if reference else LOCAL} database...")
     if reference is None:
@@ -157,7 +157,7 @@ def push(arguments: argparse.Namespace) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> str | None:
-    """Return the project the flags mean, None for the local stack.
+    """Return the project that the flags mean, None for the local stack.
 
     Without a flag version 2 means the linked project, version 3 the local stack.
     """
@@ -195,7 +195,7 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """Return the password given; else, with a good token, that of a login made for the occasion."""
+    """Return the given password; else, with a valid token, that of a login role made for this connection."""
     given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
     if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
         return given
@@ -205,7 +205,7 @@ def _password(reference: str, arguments: argparse.Namespace) -> str | None:
 
 
 def _push_local(arguments: argparse.Namespace) -> None:
-    """Pretend that a local stack is running, as on many a laptop: all green, and nothing reaches the project."""
+    """Pretend to push to a running local stack, as on many laptops: all looks good, and nothing reaches the project."""
     stack = link_file(arguments).with_name("rehearsal-local-stack")
     seen = stack.read_text().split() if stack.exists() else []
     pending = _pending(arguments, seen)
@@ -220,12 +220,12 @@ def _push_local(arguments: argparse.Namespace) -> None:
 
 
 def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
-    """Return the files to apply, in order; refuse a history and a folder that do not belong together."""
+    """Return the migrations to apply, in order; refuse a folder that does not fit the database's history."""
     files, skipped = migration_files.local(Path(arguments.workdir) / "supabase" / "migrations")
     for name in skipped:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
-    here = {migration.version for migration in files}
-    if unknown := [version for version in seen if version not in here]:
+    present = {migration.version for migration in files}
+    if unknown := [version for version in seen if version not in present]:
         raise Refusal(MISSING_LOCAL.format(versions=" ".join(unknown)))
     pending = [migration for migration in files if migration.version not in seen]
     late = [migration for migration in pending if seen and migration.version < seen[-1]]
@@ -235,7 +235,7 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
 
 
 def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: str) -> None:
-    """Ask whether to go on: version 3 takes silence for no before it changes a project, version 2 for yes."""
+    """Ask whether to go on; version 2 takes silence for yes, version 3 for no before it changes a project."""
     names = "\n".join(f" • {migration.path.name}" for migration in pending)
     note(f"Do you want to push these migrations to the {target} database?\n{names}\n")
     cautious = target == REMOTE and speaks_3()
@@ -265,7 +265,7 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is exit code 1, as everything else."""
+    """A parser that ends with exit code 1 on wrong usage, as on every other error."""
 
     def error(self, message: str) -> NoReturn:
         note(message)

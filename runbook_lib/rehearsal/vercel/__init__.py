@@ -1,1 +1,1 @@
-"""The stand-in of Vercel: one project, its variables, deployments and logs."""
+"""Stand in for Vercel: one project, its variables, deployments and logs."""

@@ -1,7 +1,7 @@
-"""Hold the state of Vercel's stand-in: one project's variables, deployments and crons. Its HTTP is in ``vercel_api``.
+"""Keep the state of Vercel's stand-in: one project's variables, deployments and crons. Its HTTP is in ``vercel_api``.
 
-A deployment keeps the variables of the moment it was made, so a changed one does nothing until a redeploy. What serves
-production is the deployment promoted last, which need not be the newest.
+A deployment keeps the variables of the moment it was made, so a changed variable has no effect until a redeploy. The
+deployment that was promoted last serves production; it need not be the newest.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Return now as the vendor writes it."""
+    """Return now in milliseconds, as the vendor writes it."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Variable:
-    """One environment variable; a sensitive one never shows its value again."""
+    """An environment variable; a sensitive one never shows its value again."""
 
     key: str
     value: str
@@ -52,7 +52,7 @@ class Variable:
     updated: int = field(default_factory=milliseconds)
 
     def view(self, *, decrypted: bool = False) -> Json:
-        """Show the variable as the API does; encrypted ones are opaque unless asked for."""
+        """Show the variable as the API does; an encrypted value is opaque unless ``decrypted``."""
         hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
         value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
@@ -64,13 +64,13 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Where it holds; two of one name cannot share a place."""
+        """Return the environments and the branch that the variable is for; no two variables of a name share them."""
         return {*self.target, *self.custom_environments}, self.branch
 
 
 @dataclass
 class Deployment:
-    """One deployment: the variables and crons it was built with. ``seconds`` is how long its build takes."""
+    """A deployment with the variables and crons it was built with. ``seconds`` is how long its build takes."""
 
     name: str
     environment: dict[str, str]
@@ -85,7 +85,7 @@ class Deployment:
 
     @property
     def ready(self) -> int:
-        """Return when its build is over, in milliseconds."""
+        """Return when the deployment's build is over, in milliseconds."""
         return self.created + int(self.seconds * 1000)
 
     @property
@@ -94,13 +94,13 @@ class Deployment:
 
     @property
     def serves_since(self) -> int | None:
-        """Return when it began to serve production, nothing for one that never did."""
+        """Return when the deployment began to serve production; None if it never did."""
         if self.target != "production" or self.state != "READY":
             return None
         return self.promoted or (self.ready if self.promotes else None)
 
     def view(self) -> Json:
-        """Show the deployment as the lists do."""
+        """Show the deployment as the API's lists do."""
         state, done = self.state, self.state == "READY"
         # PROMOTED says that it once served production, not that it does.
         substate = ("PROMOTED" if self.serves_since else "STAGED") if done and self.target == "production" else None
@@ -113,13 +113,15 @@ class Deployment:
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """Show the deployment as it does alone."""
+        """Show the deployment as the API does when it is asked for alone."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
 class Vercel:
-    """The project. Switches, for faults: ``crons_run`` stops the scheduler without the API showing it,
-    ``promotes_builds`` leaves new production builds staged, as after a rollback.
+    """The Vercel project and its switches for faults.
+
+    Without ``crons_run`` the scheduler stops, and the API does not show it. Without ``promotes_builds`` new production
+    builds stay staged, as after a rollback.
     """
 
     def __init__(self, world: World) -> None:
@@ -146,7 +148,7 @@ class Vercel:
         return variable
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
-        """Return the variable of a name, in one environment."""
+        """Return the variable with this name in one environment; None if there is none."""
         matching = (variable for variable in self.variables.values() if variable.key == key)
         return next((variable for variable in matching if target in variable.target), None)
 
@@ -165,16 +167,16 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let a deployment serve production from now on, and what is built after it again by itself."""
+        """Let a deployment serve production from now on, and later builds again as soon as they are ready."""
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
-        """Let an older deployment serve again; what is built from now on waits to be promoted, as the vendor has it."""
+        """Let an older deployment serve again; as with the vendor, later builds then wait to be promoted."""
         self.promote(deployment)
         self.promotes_builds = False
 
     def deployment(self, reference: str) -> Deployment:
-        """Return a deployment by id or address; 404 when there is none."""
+        """Return a deployment by id or address; refuse with 404 if there is none."""
         for deployment in self.deployments:
             if reference in (deployment.id, deployment.view()["url"]):
                 return deployment
@@ -200,7 +202,7 @@ class Vercel:
     async def keep_time(self) -> None:
         """Run the live deployment's crons when they are due, in UTC, until the platform closes.
 
-        A tick stands for five minutes here: a sweep every fifteen minutes is called every third tick.
+        A tick stands for five minutes: a sweep every fifteen minutes is called every third tick.
         """
         began = seen = datetime.now(UTC)
         while True:
@@ -230,5 +232,5 @@ class Vercel:
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Return the paths of the crons whose time came after one moment and not after another (both UTC)."""
+    """Return the paths of the crons that were due after the one moment and up to the other (both UTC)."""
     return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

@@ -1,4 +1,4 @@
-"""The HTTP of vercel.com that ``vercel logs`` reads history from: the log of requests, which no specification lists."""
+"""Serve the HTTP of vercel.com's log of requests, which ``vercel logs`` reads and no specification lists."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def app(vercel: Vercel) -> Starlette:
             raise Refusal(400, f"Invalid request: missing required property `{missing[0]}`.", "bad_request")
         if ask.query["ownerId"] != vercel.world.names.vercel_team or ask.query["projectId"] != vercel.project_id:
             raise Refusal(404, "Project not found.", "not_found")
-        found = list(_requests(vercel, ask))
+        requests = list(_requests(vercel, ask))
         start = int(ask.query["page"]) * PAGE
-        return {"rows": found[start : start + PAGE], "hasMoreRows": len(found) > start + PAGE}
+        return {"rows": requests[start : start + PAGE], "hasMoreRows": len(requests) > start + PAGE}
 
     endpoints: dict[str, Endpoint] = {"GET /api/logs/request-logs": rows}
     return application("vercel_logs", endpoints, admit=lambda ask: admit(vercel, ask))
 
 
 def _requests(vercel: Vercel, ask: Ask) -> Iterable[Json]:
-    """Yield each request as the log has it: a row, with the lines its function wrote."""
+    """Yield each logged request as a row with the lines that its function wrote."""
     if ask.query.get("environment", "production") != "production":
         return
     for line in reversed(vercel.logs):

@@ -1,4 +1,4 @@
-"""The HTTP of api.vercel.com: the project in its team, with the vendor's paths, statuses and error bodies."""
+"""Serve the HTTP of api.vercel.com: the project in its team, with the vendor's paths, statuses and error bodies."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def app(vercel: Vercel) -> Starlette:
 
 
 def admit(vercel: Vercel, ask: Ask) -> None:
-    """Refuse a bad token and another team with 403, and with 404 what the token's own scope does not hold.
+    """Refuse with 403 a bad token and another team, and with 404 whatever is outside the token's scope.
 
-    The project is in a team, and no token looks into a team that the request does not name.
+    The project is in a team, and no token sees a team that the request does not name.
     """
     names, team = vercel.world.names, ask.query.get("teamId")
     if ask.token("Bearer") != vercel.world.secret("VERCEL_TOKEN"):
@@ -47,7 +47,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 
 
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
-    """What the command line asks before anything else: whose token it is, and which team it is to work in."""
+    """Make the endpoints that the vendor's command line asks first: whose token it is, and which team it works in."""
 
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
@@ -102,7 +102,7 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
         return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
 
     async def create(ask: Ask) -> Response:
-        """Create one variable; or of several those that can be, the rest comes back as failed under the same 201."""
+        """Create one variable, or of several those that can be; the others are listed as failed, under the same 201."""
         body, upsert = ask.body(), ask.query.get("upsert") == "true"
         if not isinstance(body, list):
             return JSONResponse({"created": _create(vercel, body, upsert=upsert).view(), "failed": []}, 201)
@@ -134,11 +134,11 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 class Conflict(Refusal):
-    """A variable cannot be made: alone that is a 400, among others an entry of ``failed``."""
+    """A refusal to make a variable: a 400 if it was sent alone, an entry of ``failed`` if among others."""
 
 
 def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable:
-    """Store one variable; raise `Conflict` where there is one of its name and place and it may not be replaced."""
+    """Store one variable; raise `Conflict` if one of its name and environment exists and may not be replaced."""
     needed = [name for name in REQUIRED if not item.get(name) and item.get(name) != ""]
     if item.get("customEnvironmentIds"):
         needed = [name for name in needed if name != "target"]
@@ -148,17 +148,17 @@ def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable:
         raise Refusal(400, f"Invalid request: `type` should be one of {', '.join(TYPES)}.", "bad_request")
     wanted = Variable(item["key"], item["value"], item["type"], _targets(item))
     wanted.custom_environments, wanted.branch = list(item.get("customEnvironmentIds") or ()), item.get("gitBranch")
-    there = next((variable for variable in vercel.variables.values() if _overlap(variable, wanted)), None)
-    if there and not upsert:
+    existing = next((variable for variable in vercel.variables.values() if _overlap(variable, wanted)), None)
+    if existing and not upsert:
         raise Conflict(400, TAKEN, "ENV_CONFLICT")
-    variable = there or wanted
+    variable = existing or wanted
     _patch(variable, item)
     vercel.variables[variable.id] = variable
     return variable
 
 
 def _overlap(variable: Variable, other: Variable) -> bool:
-    """Tell whether two variables of one name hold in one place."""
+    """Return whether two variables have the same name and share an environment and branch."""
     (places, branch), (other_places, other_branch) = variable.scope, other.scope
     return variable.key == other.key and bool(places & other_places) and branch == other_branch
 
@@ -169,7 +169,7 @@ def _targets(item: Json) -> list[str]:
 
 
 def _patch(variable: Variable, change: Json) -> None:
-    """Change what is named; what is sensitive stays sensitive, for nobody may read it again by a detour."""
+    """Change the given fields; a sensitive variable stays sensitive, so that nobody can read it by a detour."""
     if variable.type == "sensitive" and change.get("type", "sensitive") != "sensitive":
         raise Conflict(400, SENSITIVE, "bad_request")
     for name in {"key", "value", "type", "comment"} & change.keys():
@@ -220,9 +220,9 @@ def _deployments(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 async def _follow(vercel: Vercel, deployment: str) -> AsyncIterator[str]:
-    """Stream the lines of a deployment's log that come from now on, until the client has had enough.
+    """Stream the lines of a deployment's log that come from now on, until the client disconnects.
 
-    Of what was before it tells nothing, as the vendor's does (vercel/vercel issue 14147).
+    Earlier lines are not sent, as with the vendor (vercel/vercel issue 14147).
     """
     sent = vercel.lines
     while not vercel.world.closing.is_set():

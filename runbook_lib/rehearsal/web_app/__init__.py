@@ -1,1 +1,1 @@
-"""The stand-in of the platform's web app: pages, cron endpoints, Skills, wallets, deployments."""
+"""Stand in for the platform's web app: pages, cron endpoints, Skills, wallets, deployments."""

@@ -12,13 +12,13 @@ COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clea
 
 
 class Deployments:
-    """What a signed-in user does with deployments; ``environment`` is the live Vercel deployment's."""
+    """The actions of a signed-in user on deployments; ``environment`` is the live Vercel deployment's."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Make a deployment's row and its Fly machine; raise `Refusal` with what the page says."""
+        """Make a deployment's row and its Fly machine; raise `Refusal` with the page's words."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
             raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
@@ -47,7 +47,7 @@ class Deployments:
     def start_machine(self, deployment: str) -> str:
         """Make a deployment's machine from the pinned image, with the database password passed on to it.
 
-        Return its id; raise `Refusal` where Fly refuses.
+        Return the machine's id; raise `Refusal` if Fly refuses.
         """
         environment = self.world.web.environment()
         # the Marketplace integration sets the one name, an operator the other
@@ -78,7 +78,7 @@ class Deployments:
         )
 
     def page(self, user: str, deployment: str) -> Json:
-        """Return what the deployment's page shows; 404 for anybody else's."""
+        """Return what the deployment's page shows; refuse another user's deployment with 404."""
         rows = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
             " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
@@ -91,7 +91,7 @@ class Deployments:
         return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command, as the buttons of the page do; return its id. The row's trigger tells the runner."""
+        """Queue a command, as the buttons of the page do; return its id. The row's trigger notifies the runner."""
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
@@ -108,7 +108,7 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark the deployment's agent revoked and stop all that trades with it. The venue still knows the agent."""
+        """Mark the deployment's agent revoked and stop all that use it. The venue still knows the agent."""
         agent = self.page(user, deployment)["hyperliquid_agent_id"]
         if agent is None:
             raise Refusal(409, "this deployment has no agent to revoke")
@@ -125,7 +125,7 @@ class Deployments:
         return {"agent_id": agent, "stops": stops}
 
     def agents(self, user: str) -> list[Json]:
-        """List the agents a live deployment may use, newest first: approved, not revoked, used by no other."""
+        """List the agents that a new live deployment may use, newest first: approved, not revoked, used by no other."""
         return self.world.query(
             "select a.id::text, a.agent_address, a.agent_name from public.hyperliquid_agents a"
             " where a.user_id = %(user)s and a.approved_at is not null and a.revoked_at is null"
@@ -136,7 +136,7 @@ class Deployments:
         )
 
     def shares_margin(self, wallet: str) -> bool:
-        """Tell whether the deploy page warns: another live deployment already trades this wallet's margin."""
+        """Return whether the deploy page warns that another live deployment already trades this wallet's margin."""
         [row] = self.world.query(
             "select count(*)::int as n from public.deployments d"
             " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"

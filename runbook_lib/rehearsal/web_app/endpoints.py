@@ -46,7 +46,7 @@ COLLECT: LiteralString = """
 
 
 class Web:
-    """The web app. It runs with the environment of Vercel's live deployment."""
+    """The web app, which runs with the environment variables of Vercel's live deployment."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,12 +61,12 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of the live deployment; those it lacks come from the rehearsal's own."""
+        """Return the variables of the live deployment; the rehearsal's own secrets fill in those that it lacks."""
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """Mark deployments without a heartbeat for longer than max(3 x interval, floor)."""
+        """Mark as error each deployment without a heartbeat for longer than max(3 x interval, floor)."""
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -85,7 +85,7 @@ def app(web: Web) -> Starlette:
 
 
 def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
-    """Make the endpoint that a cron calls, with the secret of the live deployment."""
+    """Make the endpoint that a cron calls, which wants the secret of the live deployment."""
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"
@@ -97,7 +97,7 @@ def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
 
 
 def _pages(web: Web) -> dict[str, Endpoint]:
-    """Make every page; all but the sign-in need ``Authorization: Bearer`` with the session that it gives."""
+    """Make every page; all but the sign-in need ``Authorization: Bearer`` with the session that the sign-in gives."""
     sessions: dict[str, str] = {}
     skills, deployments, wallets = web.skills, web.deployments, web.wallets
 
@@ -118,7 +118,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """Call ``action(user, …)`` with the fields of the form, the query and the path."""
+        """Make an endpoint that calls ``action(user, …)`` with the fields of the form, the query and the path."""
 
         def act(ask: Ask) -> Json:
             if ask.bearer not in sessions:
@@ -146,7 +146,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """Write an endpoint's outcome into the function's log; why it broke is told only there."""
+    """Write an endpoint's outcome into the function's log, which alone says why it broke."""
 
     def endpoint(ask: Ask) -> Json:
         def log(level: str, text: str, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Fill in the sheets of Skills a person writes: the payloads of ``skill_versions``."""
+"""Fill in the sheets from which a person writes Skills: the payloads of ``skill_versions``."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ STAGE_TIME = 0.05  # seconds a stage is to be seen, at the least
 
 
 class Skills:
-    """What a signed-in user does with Skills."""
+    """The actions of a signed-in user on Skills."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """Return the account of an address, made at the first visit; the link in the mail counts as followed."""
+        """Return the account of an address, made at the first visit, as if the link in the mail had been followed."""
         rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",
@@ -41,7 +41,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a new Skill with its first version; a second one of the same name gets another slug."""
+        """Save a new Skill with its first version; a second Skill of the same name gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
@@ -55,7 +55,7 @@ class Skills:
         return self.save(user, row["id"], payload, notes)
 
     def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save another version of a Skill: a row that never changes again."""
+        """Save another version of a Skill, as a row that never changes again."""
         self.skill(user, skill)  # refuses another user's
         [version] = self.world.query(
             "with numbered as (update public.skills set latest_version = latest_version + 1, updated_at = now()"
@@ -68,7 +68,7 @@ class Skills:
         return version
 
     def skill(self, user: str, skill: str) -> Json:
-        """Return a Skill of this user with its latest payload; 404 for anybody else's."""
+        """Return a Skill of this user with its latest payload; refuse another user's Skill with 404."""
         rows = self.world.query(
             "select s.id::text, s.name, s.latest_version, v.payload from public.skills s"
             " left join public.skill_versions v on v.skill_id = s.id and v.version = s.latest_version"
@@ -80,7 +80,7 @@ class Skills:
         return rows[0]
 
     def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
-        """Queue a run over the last ``hours`` and start a worker for it; return the run's id."""
+        """Queue a backtest over the last ``hours`` and start a worker for it; return the run's id."""
         latest = self.skill(user, skill)
         now = datetime.now(UTC)
         values = {"user": user, "skill": skill, "version": latest["latest_version"], "until": now}
@@ -93,7 +93,7 @@ class Skills:
         return {"sim_run_id": run["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
-        """Take a run through its stages; what goes wrong is written into its row."""
+        """Take a backtest through its stages; write an error into its row."""
         try:
             ticks = int(hours * 3600 / INTERVAL)
             self._stage(run, *STAGES[0])
@@ -128,7 +128,7 @@ class Skills:
 
 
 async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]:
-    """Decide and trade tick by tick on a market that is the same every time for the same Skill."""
+    """Decide and trade tick by tick, on a market that is always the same for the same Skill."""
     seed = payload_hash(payload)
     draw, broker = random.Random(seed), PaperBroker()
     marks = {symbol: draw.uniform(50, 50_000) for symbol in symbols_of(payload)}
@@ -152,7 +152,7 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]
 
 
 def _metrics(rows: list[Json]) -> tuple[Json, float]:
-    """Compute what a run's page shows, and what the run cost in US dollars."""
+    """Return the metrics that a backtest's page shows, and its cost in US dollars."""
     equity = [row["context"]["equityUsd"] for row in rows] or [0.0]
     peaks = [max(equity[: index + 1]) for index in range(len(equity))]
     statuses = [row["verdict"]["status"] for row in rows]

@@ -21,20 +21,20 @@ DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "ve
 
 
 class Wallets:
-    """What a signed-in user does with wallets. Agent keys go to the Vault and are never shown."""
+    """The actions of a signed-in user on wallets. Agent keys go to the Vault and are never shown."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def message(self, _: str, address: str) -> Json:
-        """Return the text a wallet signs to be paired."""
+        """Return the text that a wallet must sign to be paired."""
         return {"message": self._message(address)}
 
     def _message(self, address: str) -> str:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
     def pair(self, user: str, address: str, signature: str) -> Json:
-        """Take a wallet whose signature is its own; only a hash of the signature is kept."""
+        """Pair a wallet if the signature is its own; only a hash of the signature is kept."""
         try:
             signer = Account.recover_message(encode_defunct(text=self._message(address)), signature=signature)
         except (BadSignature, ValidationError, ValueError) as problem:
@@ -50,7 +50,7 @@ class Wallets:
         return wallet
 
     def wallet(self, user: str, address: str) -> str:
-        """Return the id of a paired wallet of this user; 404 for anybody else's."""
+        """Return the id of a paired wallet of this user; refuse another user's wallet with 404."""
         rows = self.world.query(
             "select id::text from public.hyperliquid_master_wallets"
             " where address = lower(%(address)s) and user_id = %(user)s and verified_at is not null",
@@ -61,7 +61,7 @@ class Wallets:
         return str(rows[0]["id"])
 
     def propose(self, user: str, address: str, name: str | None = None) -> Json:
-        """Generate an agent, put its key into the Vault, and return what the wallet is asked to sign."""
+        """Generate an agent, put its key into the Vault, and return the approval that the wallet must sign."""
         wallet, key_pair = self.wallet(user, address), Account.create()
         name = name or f"seyra-{secrets.token_hex(4)}"
         agent = {"wallet": wallet, "user": user, "agent": key_pair.address.lower(), "name": name}
@@ -81,7 +81,7 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a signed approval to the venue; if it takes it, the pending agent becomes an agent."""
+        """Submit a signed approval to the venue; if the venue accepts it, the pending agent becomes an agent."""
         message = typed["message"]
         address = message["agentAddress"].lower()
         pending = self.world.query(

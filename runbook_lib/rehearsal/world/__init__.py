@@ -1,1 +1,1 @@
-"""Hold what every stand-in shares: folders, processes, names, HTTP serving and its faults."""
+"""Provide what every stand-in shares: folders, processes, names, HTTP serving and its faults."""

@@ -1,4 +1,4 @@
-"""Make and find the folders of rehearsals: one each, under one root per user, alive as long as its lock is held."""
+"""Make and find the folders of rehearsals: one root per user, one folder each, alive while its lock is held."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def root() -> Path:
 
 
 def _above() -> Path:
-    """Return the folder of temporary files, or another one where programs in it may not be run (noexec)."""
+    """Return the folder of temporary files, or another one if programs may not be run in that (noexec)."""
     places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home()]  # noqa: S108 - our folder in it is our own
     for place in places:
         with suppress(OSError):
@@ -39,7 +39,7 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Hold the root's own lock: nothing is swept while a folder is made, and the reverse."""
+    """Hold the root's own lock while the block runs, so that a sweep and the making of a folder never overlap."""
     folder = root()
     with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -56,7 +56,7 @@ def create() -> tuple[Path, int]:
 
 
 def alive(folder: Path) -> bool:
-    """Tell whether the rehearsal of this folder still runs: somebody holds its lock."""
+    """Return whether the rehearsal of this folder still runs, that is, whether somebody holds its lock."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -72,7 +72,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """Read a file of text by name; None while it has not been written."""
+    """Read a JSON file of names and texts; None while it has not been written."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:

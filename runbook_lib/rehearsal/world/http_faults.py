@@ -1,4 +1,4 @@
-"""Faults on any route of any HTTP stand-in: set, counted, listed and always taken away again."""
+"""Put faults on any route of any HTTP stand-in, count and list them, and take them away again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TEXTS = {
 
 @dataclass
 class Fault:
-    """One fault in force: where it applies, what it does, and how often it did."""
+    """An HTTP fault in force: where it applies, what it does, and how often it did."""
 
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
@@ -78,7 +78,7 @@ class Fault:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
     def applies(self, service: str, method: str, path: str, asks: str = "") -> bool:
-        """Whether it is still in force for a request; ``asks`` is what its JSON asks for, if that is known."""
+        """Return whether the fault applies to a request, whose JSON asks for ``asks``, if that is known."""
         spent = self.times is not None and self.hits >= self.times
         return (
             not spent
@@ -89,7 +89,7 @@ class Fault:
         )
 
     def reply(self, service: str) -> Response:
-        """What the client gets in place of the real answer."""
+        """Return what the client gets in place of the real answer."""
         if self.kind in BODIES:
             kind = "text/html" if self.kind == "html" else "application/json"
             return Response(BODIES[self.kind], media_type=kind)
@@ -110,22 +110,22 @@ def _bomb() -> bytes:
 
 
 class Faults:
-    """The faults in force in one rehearsal."""
+    """The HTTP faults in force in one rehearsal."""
 
     def __init__(self, services: frozenset[str]) -> None:
         self.services = services
         self.active: dict[int, Fault] = {}
 
-    def add(self, **what: Any) -> Fault:
-        """Put a fault in force; raise `ValueError` for a stand-in or a fault there is not."""
-        fault = Fault(**what)
+    def add(self, **fields: Any) -> Fault:
+        """Put a fault in force; raise `ValueError` for an unknown stand-in or kind of fault."""
+        fault = Fault(**fields)
         if fault.service not in self.services | {"*"}:
             raise ValueError(f"unknown service {fault.service!r}: choose one of {', '.join(sorted(self.services))}")
         self.active[fault.id] = fault
         return fault
 
     def match(self, service: str, method: str, path: str, asks: str = "") -> Fault | None:
-        """The newest fault that applies to a request; it counts the hit."""
+        """Return the newest fault that applies to a request, and count the hit."""
         for fault in reversed(self.active.values()):
             if fault.applies(service, method, path, asks):
                 fault.hits += 1
@@ -133,7 +133,7 @@ class Faults:
         return None
 
     def wrap(self, service: str, app: ASGIApp) -> ASGIApp:
-        """Put the faults of one stand-in in front of it."""
+        """Return a stand-in's application with its faults in front of it."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             asks = ""
@@ -153,7 +153,7 @@ Answers = Callable[[Send], Awaitable[None]]  # lets the stand-in answer
 
 
 async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send: Send) -> None:
-    """Do to a request what a fault says."""
+    """Answer a request as a fault says."""
     if fault.kind in ("delay", "status"):
         await asyncio.sleep(fault.seconds)
     if fault.kind == "delay":
@@ -172,7 +172,7 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
 
 
 async def _asked(receive: Receive) -> tuple[str, Receive]:
-    """What the JSON of a request asks for, and the request to be received once more."""
+    """Return what the JSON of a request asks for, and a function that receives the request once more."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -202,7 +202,7 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
-    """Let the stand-in answer, and send half of it, or all of it as if it were old."""
+    """Let the stand-in answer, and send half of the answer, or all of it made older."""
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -221,7 +221,7 @@ async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
 
 
 def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
-    """The body with an older time of its own, if it has one; else the age that a cache would tell."""
+    """Return the body with its own time made older; if it has none, the same body and the seconds for an Age header."""
     answer = json.loads(body)
     if not isinstance(answer, dict) or not isinstance(answer.get("time"), int):
         return body, seconds
@@ -234,9 +234,9 @@ async def _nothing() -> Message:
 
 
 async def _discard(_: Message) -> None:
-    """Swallow a reply."""
+    """Discard a reply."""
 
 
 def _hang_up(send: Send) -> None:
-    """Close a connection under its client. ASGI has no word for it: the server's transport is asked directly."""
+    """Abort a client's connection, through the server's transport, as ASGI has no message for it."""
     send.__self__.transport.abort()  # type: ignore[attr-defined]

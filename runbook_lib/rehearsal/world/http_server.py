@@ -1,7 +1,7 @@
-"""Serve all HTTP stand-ins in one event loop: an address for each host of production, and one way to write an endpoint.
+"""Serve all HTTP stand-ins in one event loop, with an address for each host of production.
 
-Each answers only its own host's paths, and only under that host's authorisation scheme: a request that production's
-host would not understand must fail here too.
+Each stand-in answers only its own host's paths, and only under that host's authorisation scheme: a request that
+production's host would not understand must fail here too. Endpoints of all stand-ins are written in one way.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
 
 
 class Refusal(Exception):
-    """A stand-in's no: HTTP status, the vendor's text and code, further fields of its body, further headers."""
+    """A stand-in's refusal: HTTP status, the vendor's text and code, further fields of the body, further headers."""
 
     def __init__(
         self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
@@ -60,7 +60,7 @@ class Refusal(Exception):
         self.status, self.code, self.headers, self.more = status, code, headers, more or {}
 
     def reply(self, service: str) -> Response:
-        """Answer as the service's vendor does."""
+        """Return the refusal as the vendor of ``service`` words it."""
         body = {"error": str(self), **self.more}
         if service in BODIES:
             body = BODIES[service](self.status, self.code, str(self), self.more)
@@ -80,7 +80,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Return its JSON, {} for nothing; 400 for anything else."""
+        """Return the request's JSON, {} for an empty body; refuse anything else with 400."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -88,11 +88,11 @@ class Ask:
 
     @property
     def bearer(self) -> str:
-        """The token of its Authorization header."""
+        """Return the bearer token of the Authorization header."""
         return self.token("Bearer")
 
     def token(self, *schemes: str) -> str:
-        """Return the credential of its Authorization header, nothing under another scheme than these."""
+        """Return the credential of the Authorization header, empty under any scheme but these."""
         scheme, _, credential = self.headers.get("authorization", "").partition(" ")
         return credential if scheme.lower() in (name.lower() for name in schemes) else ""
 
@@ -110,7 +110,8 @@ def application(
 ) -> Starlette:
     """Make a stand-in of ``endpoints`` (``"GET /v1/apps/{app}"`` -> function); any other path is a 404 that names it.
 
-    ``admit`` raises `Refusal` for whom the service does not let in. ``numbered`` names a header that numbers replies.
+    ``admit`` raises `Refusal` for a request that the service does not allow. ``numbered`` names a header that numbers
+    replies.
     """
 
     def routed(route: str, endpoint: Endpoint) -> Route:
@@ -130,7 +131,7 @@ def application(
         return Route(path, answer, methods=[method])
 
     async def unknown(request: Request, _: Exception) -> Response:
-        """A stand-in never guesses: what it was asked may be another host's."""
+        """Refuse an unknown path, which may be another host's: a stand-in never guesses."""
         asked = f"{request.method} {request.url.path}"
         return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
 
@@ -164,7 +165,7 @@ def address(bound: socket.socket) -> str:
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every stand-in for as long as ``run`` runs: a request goes to the one whose port it came in on."""
+    """Serve every stand-in while ``run`` runs; a request goes to the stand-in whose port it came in on."""
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,10 +189,10 @@ MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address 
 
 
 def _is_addressed(scope: Scope) -> bool:
-    """Tell whether a request was meant for us: by a name of this machine, and by no page but our own.
+    """Return whether a request was sent to a name of this machine, and by no page but our own.
 
     A page in the operator's browser can send requests to loopback, under a name of its own that leads there. The port
-    may be another: somebody of ours may stand in between.
+    may be another one, as a proxy of ours may stand in between.
     """
     headers = Headers(scope=scope)
     host = headers.get("host", "")

@@ -11,7 +11,7 @@ WEB_APP = "web app"
 def source_of(part: str) -> str | None:
     """Return the source address of a part of the platform by its name, or a deployment's by its id.
 
-    Linux answers for all of 127.0.0.0/8; elsewhere only 127.0.0.1 is there, which None stands for.
+    Linux answers for all of 127.0.0.0/8; other systems have only 127.0.0.1, for which None is returned.
     """
     if sys.platform != "linux":
         return None

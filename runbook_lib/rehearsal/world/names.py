@@ -1,4 +1,4 @@
-"""Name the rehearsed platform's parts, and make up its secrets."""
+"""Name the parts of the rehearsed platform, and make up its secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """Hold the public names of the rehearsed platform, as an operator would meet them in the dashboards."""
+    """The public names of the rehearsed platform, as an operator would meet them in the dashboards."""
 
     fly_app: str = "agentic-live-runner"
     fly_org: str = "rehearsal"

@@ -1,4 +1,4 @@
-"""Write down the processes of a rehearsal, so that they end with it and nobody else is ended by mistake."""
+"""Write down the processes of a rehearsal, so that they end with it and no other process is ended by mistake."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def recorded(folder: Path) -> list[dict[str, object]]:
 
 
 def alive(entry: dict[str, object]) -> bool:
-    """Tell whether the very process that was written down still runs."""
+    """Return whether the very process that was written down still runs."""
     pid = int(str(entry["pid"]))
     return entry["started"] is not None and started(pid) == entry["started"]
 
 
 def end(entries: list[dict[str, object]], *, grace: float = 3.0) -> None:
-    """End recorded processes: politely first, then for good, youngest first."""
+    """End recorded processes, youngest first: with a polite signal, then with SIGKILL."""
     for kill in (False, True):
         for entry in reversed(entries):
             if alive(entry):

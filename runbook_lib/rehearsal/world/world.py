@@ -1,4 +1,4 @@
-"""What the stand-ins of one rehearsal share inside its platform process."""
+"""Hold what the stand-ins of one rehearsal share inside its platform process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
 
 @dataclass
 class World:
-    """One rehearsed platform: where it lives, what it is called, and the stand-ins by name."""
+    """A rehearsed platform: its folder, addresses, secrets and names, and its stand-ins."""
 
     folder: Path
     addresses: dict[str, str]
@@ -42,28 +42,28 @@ class World:
     named_faults: Any = None
 
     def secret(self, name: str) -> str:
-        """Current value of one of the rehearsal's own secrets."""
+        """Return the current value of one of the rehearsal's own secrets."""
         return self.secrets[name]
 
     def change_secret(self, name: str, value: str) -> None:
-        """Take a new value, also for whoever attaches to this rehearsal from now on."""
+        """Change a secret, also for every process that attaches to this rehearsal from now on."""
         self.secrets[name] = value
         write_json(self.folder / "environment.json", self.secrets)
 
     def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection of the platform's own, which no change of the operator's password cuts off."""
+        """Open a connection that no change of the operator's password cuts off, to the database or to ``dsn``."""
         return psycopg.connect(
             dsn or self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
         )
 
     def operator_dsn(self) -> str:
-        """Return the address of the role ``postgres``, with the password it has now."""
+        """Return the address of the database for the role ``postgres``, with its current password."""
         return psycopg.conninfo.make_conninfo(self.database.url, password=self.secret("SUPABASE_DB_PASSWORD"))
 
     def query(
         self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement on a connection of its own; return its rows, none when it has none."""
+        """Run one statement on a connection of its own; return its rows, if it has any."""
         with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -78,7 +78,7 @@ class World:
         headers: dict[str, str] | None = None,
         source: str | None = None,
     ) -> tuple[int, Any]:
-        """Ask another stand-in over HTTP, as the platform would; its status and its JSON (or text).
+        """Ask another stand-in over HTTP, as the platform would; return its status and its JSON (or text).
 
         ``source`` is the loopback address to ask from. Raise ``OSError`` when it does not answer.
         """
@@ -96,7 +96,7 @@ class World:
             connection.close()
 
     def record(self, role: str, pid: int) -> None:
-        """Remember a process of this rehearsal, so that the next start can end it if we cannot."""
+        """Write down a process of this rehearsal, so that the next start can end it if we cannot."""
         processes.record(self.folder, role, pid)
 
 
