@@ -38,7 +38,7 @@ class Asking:
     display: Stage
 
     def clean(self, text: str) -> str:
-        """``text`` without any secret."""
+        """Return ``text`` without any secret."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def card(self, number: str) -> Callable[[bool], Card]:
