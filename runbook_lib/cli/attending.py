@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import parameters, profile_choice
-from runbook_lib.cli.group import cli
+from runbook_lib.cli import profile_choice
+from runbook_lib.cli.group import cli, parameter_options
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @cli.command("open")
 @click.argument("notebook")
 @profile_choice.profile_option
-@parameters.parameter_options
+@parameter_options
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
 @click.option("--new", is_flag=True, help="Begin a new record, even if one of this notebook is not finished.")
@@ -36,6 +36,7 @@ def open_notebook(
     no_browser: bool,
 ) -> None:
     """Step through a notebook in JupyterLab; a record that is not finished is gone on with. Ctrl-C ends it."""
+    from runbook_lib.cli import parameters
     from runbook_lib.records import plan
 
     source, given = plan.notebook(notebook), parameters.read(typed, file)

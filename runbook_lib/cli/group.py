@@ -1,14 +1,17 @@
-"""The group every command joins: in the order of use, and an unknown one is answered with the nearest."""
+"""The group that every command joins, and the options that several of them take."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Commands(click.Group):
@@ -36,3 +39,14 @@ def _catch_up() -> None:
 
     for problem in archive.catch_up(run_record.records_root()):
         sys.stderr.write(f"NOT DONE YET: {visible(problem)}\n")
+
+
+def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-p`` and ``-f`` to a command."""
+    typed = click.option(
+        "-p", "--parameter", "typed", multiple=True, metavar="NAME=VALUE", help="A notebook parameter."
+    )
+    file = click.option(
+        "-f", "--parameters-file", "file", type=click.Path(dir_okay=False), help="A YAML file of notebook parameters."
+    )
+    return typed(file(command))

@@ -1,4 +1,4 @@
-"""Parameters of a notebook as they are typed: ``-p NAME=VALUE`` and ``-f FILE``."""
+"""Read the parameters of a notebook as they are typed: ``-p NAME=VALUE`` and ``-f FILE``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import yaml
 
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class Core(yaml.SafeLoader):
@@ -31,17 +30,6 @@ for kind, (pattern, beginnings) in SCALARS.items():
     Core.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), beginnings)
 Core.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value))
-
-
-def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-p`` and ``-f`` to a command."""
-    typed = click.option(
-        "-p", "--parameter", "typed", multiple=True, metavar="NAME=VALUE", help="A notebook parameter."
-    )
-    file = click.option(
-        "-f", "--parameters-file", "file", type=click.Path(dir_okay=False), help="A YAML file of notebook parameters."
-    )
-    return typed(file(command))
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import click
 
 from runbook_lib.cli import profile_choice
 from runbook_lib.cli.group import cli
-from runbook_lib.cli.terminal import open_page
 from runbook_lib.errors import ConfigError, RunbookError, nearest
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def status(profile: str | None, html: bool) -> None:
     if html:
         from runbook_lib.cli import board_page
 
-        open_page(board_page.show(settings, root, _lock(settings)))
+        terminal.open_page(board_page.show(settings, root, _lock(settings)))
     else:
         terminal.board(terminal.console(), gates.board(settings, root), owed)
         terminal.open_alarms(terminal.console(), ringing)
