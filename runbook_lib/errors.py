@@ -32,17 +32,17 @@ __all__ = [
 
 
 class RunbookError(Exception):
-    """Anything this project raises on purpose."""
+    """The root of every error that this project raises on purpose."""
 
     exit_code = 1
-    brief = ""  # what to show where the message itself stands above already
+    brief = ""  # replaces the message where the operator has already seen the message
 
     def _render_traceback_(self) -> list[str]:
-        """Show the operator the message alone: IPython calls this in place of a traceback."""
+        """Return the message alone, as lines, which IPython calls for in place of a traceback."""
         return [f"{type(self).__name__}: {self.brief or self}"]
 
     def told(self, brief: str) -> Self:
-        """This error, whose message was shown before it is raised."""
+        """Return this error with a short text that replaces its message, which was already shown."""
         self.brief = brief
         return self
 
@@ -54,7 +54,7 @@ class ConfigError(RunbookError):
 
 
 class ServiceError(RunbookError):
-    """A service did not answer, or refused; ``sent`` tells whether the command may have taken effect."""
+    """A service did not answer, or refused; ``sent`` says whether the command may have taken effect."""
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class StepFailed(RunbookError):
 
 
 class StepPending(RunbookError):
-    """A person or an earlier step is awaited."""
+    """A step waits for a person or for an earlier step."""
 
     exit_code = 3
 
@@ -78,7 +78,7 @@ class StepUnknown(RunbookError):
 
 
 class StepRefused(RunbookError):
-    """The runbook declines to send this."""
+    """The runbook declines to send a command."""
 
     exit_code = 2
 
@@ -88,7 +88,7 @@ class RecordError(RunbookError):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """End of an error message: the nearest valid choice, or all of them when none is near."""
+    """Return the end of an error message: the choice most like ``name``, or all choices when none is like it."""
     known = sorted(choices)
     if not known:
         return "there is none to choose from"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and that only their owner reads."""
+"""Write files whole or not at all, readable by their owner only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ FOLDER, FILE = 0o700, 0o600  # modes: records and notebooks tell of a platform t
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file so that a reader, or a crash, meets the old bytes or the new ones.
+    """Replace a file so that a reader, also after a crash, finds either the old bytes or the new ones.
 
-    A new file is its owner's alone, whatever the umask; an old one keeps its mode. Raise `RecordError` if it cannot be
-    written; the old file, if any, is then untouched.
+    Only its owner may read a new file, whatever the umask; an existing file keeps its mode. Raise `RecordError` if the
+    file cannot be written; the old file, if any, is then untouched.
     """
     path = path.resolve()
     part = _part_of(path)
     try:
-        for stale in path.parent.glob(f".{path.name}.*.part"):  # of a writer that was killed
+        for stale in path.parent.glob(f".{path.name}.*.part"):  # left by a writer that was killed
             stale.unlink(missing_ok=True)
         try:
             _fill(part, data, path.stat().st_mode & 0o777 if path.exists() else FILE)
@@ -33,12 +33,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that must not be there yet."""
+    """Write a new file; raise `FileExistsError` if it exists."""
     _fill(path, data, FILE)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone."""
+    """Make a folder and its missing parents, open to their owner only."""
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             try:
@@ -49,7 +49,7 @@ def make_folder(path: Path) -> None:
 
 
 def reach_the_disk(path: Path) -> None:
-    """Make what was written to a file, or renamed in a folder, survive a power cut."""
+    """Flush a written file, or a folder in which a file was renamed, to disk, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -58,7 +58,7 @@ def reach_the_disk(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `RecordError` if a file could not be replaced: better before a run than after it."""
+    """Raise `RecordError` if a file cannot be replaced, so that a run fails before it starts and not at its end."""
     probe = _part_of(path.resolve())
     try:
         probe.touch()

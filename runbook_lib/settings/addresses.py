@@ -1,4 +1,4 @@
-"""Which addresses a profile may hold: a rehearsal's stay on this machine, a production's are outside and encrypted."""
+"""Refuse wrong addresses: a rehearsal profile stays on this machine, a production profile goes outside, encrypted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 POOLER_TRANSACTION_PORT = 6543  # swallows LISTEN without an error
-# All that may stand after the ? of a database's address: how it is proven that the server is the right one.
+# The only options allowed after the ? of a database's address; they say how the server proves its identity.
 PARAMETERS = ("sslmode", "require_auth", "channel_binding")
-# Without the password a server can prove that it knows it, and that nobody stands in between.
+# With these options the server proves that it knows the password, and that nobody sits between it and us.
 BOUND = {"require_auth": "scram-sha-256", "channel_binding": "require"}
 ENCRYPTED = ("require", "verify-ca", "verify-full")  # values of sslmode
 CERTIFICATE = "the dashboard has the file: Project Settings, Database, SSL Configuration, Download certificate"
-# Addresses of a project at Supabase, in which its ref stands.
+# Host names at Supabase that contain the ref of their project.
 OF_A_PROJECT = re.compile(r"(?:db\.)?(?P<ref>[a-z]{20})\.supabase\.co")
 POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
-    """Raise `ConfigError`, naming the key, if an address does not belong into a profile of this kind."""
+    """Raise `ConfigError`, naming the key, if an address is not allowed in a profile of this kind."""
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")
@@ -66,7 +66,7 @@ def _refuse_unsafe_database(settings: Settings, place: str) -> None:
 
 
 def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, str]) -> None:
-    """Raise `ConfigError` if nothing proves whose server it is: encrypted alone, an impostor was given the password."""
+    """Raise `ConfigError` if nothing proves the server's identity: encryption alone does not keep an impostor out."""
     if options.get("sslmode") == "verify-full":
         if settings.database.ca is None:
             raise ConfigError(
@@ -81,7 +81,7 @@ def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, s
 
 
 def _refuse_other_project(settings: Settings, place: str) -> None:
-    """Raise `ConfigError`, naming both, if a database's address or user is of another project than the profile."""
+    """Raise `ConfigError`, naming both projects, if the database's address or user belongs to another project."""
     parts = _split(place, settings.database.url)
     host, users = parts.hostname or "", [parts.username or "", settings.database.read_only_user]
     refs = [match["ref"]] if (match := OF_A_PROJECT.fullmatch(host)) else []
@@ -93,7 +93,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """The ref of another project in an address at Supabase, if it is one's."""
+    """Return the ref of another project than ours if ``url`` is an address of one at Supabase, else None."""
     match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
     return match["ref"] if match and match["ref"] != settings.project else None
 
@@ -101,7 +101,7 @@ def other_project(settings: Settings, url: str) -> str | None:
 def _split(place: str, url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # read here, because a port that is no number is noticed only when it is read
+        _ = parts.port  # reading the port raises ValueError if it is no number
     except ValueError:  # the address is not shown: a password with a # in it ends up here
         raise ConfigError(f"{place}: expected an address such as https://host:port; this one cannot be read") from None
     return parts

@@ -1,4 +1,4 @@
-"""Which profile a command means: named with it, by RUNBOOK_PROFILE, or once for all by ``./runbook use``."""
+"""Find the profile that a command means: by its option, by RUNBOOK_PROFILE, or as kept by ``./runbook use``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from runbook_lib.errors import ConfigError
 from runbook_lib.settings.profiles import ROOT
 
 VARIABLE = "RUNBOOK_PROFILE"
-FILE = ROOT / ".runbook-profile"  # one line, the profile's name; no part of the checkout's history
+FILE = ROOT / ".runbook-profile"  # one line, the profile's name; git ignores the file
 
 
 def chosen(option: str | None = None) -> tuple[str, str] | None:
-    """The name of the chosen profile and what chose it; None where nobody has chosen."""
+    """Return the name of the chosen profile and what chose it; None if nothing chose one."""
     if option:
         return option, "--profile"
     if named := os.environ.get(VARIABLE):
@@ -27,7 +27,7 @@ def chosen(option: str | None = None) -> tuple[str, str] | None:
 
 
 def remember(profile: str) -> None:
-    """Have every later command of this checkout mean ``profile``. Raise `ConfigError` if that cannot be noted."""
+    """Make ``profile`` the choice of every later command of this checkout; raise `ConfigError` if it cannot be kept."""
     try:
         FILE.write_text(profile + "\n", encoding="utf-8")
     except OSError as error:

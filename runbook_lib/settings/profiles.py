@@ -1,7 +1,7 @@
-"""Profiles: ``parameters/<profile>.yaml`` as typed settings, and the secrets of the environment.
+"""Read ``parameters/<profile>.yaml`` as typed settings, and the secrets from the environment.
 
 A profile holds addresses, names, budgets, the ``allow`` list and the names of environment variables, never a secret.
-Whatever is wrong raises `ConfigError` naming the key and the nearest valid one, before anything is sent.
+Any mistake raises `ConfigError` naming the key and the nearest valid one, before anything is sent.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SHORTEST_SECRET = 8  # characters; anything shorter would be redacted out of ord
 COMMON_VALUES = {"password", "postgres", "changeme", "rehearsal", "production", "anthropic", "hyperliquid"}
 VARIABLE = r"^[A-Z][A-Z0-9_]*$"
 PLACEHOLDER = re.compile(r"<[^<>]*>")
-# An operator and a public key, as ssh-keygen reads them; of its patterns for names none: each key is one person's.
+# An operator and a public key, as ssh-keygen reads them, but without its wildcards in names: a key is one person's.
 OPTION = r"[a-z-]+(?:=\"[^\"\n]*\")?"
 SIGNER = re.compile(rf"[^\s,\"*?!#]+ (?:{OPTION}(?:,{OPTION})* )?(?P<kind>\S+) AAAA[\w+/]+=*(?: .*)?")
-NAME_OF_A_SIGNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_+-]*")  # other scripts and invisible characters look like these
+NAME_OF_A_SIGNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.@_+-]*")  # ASCII, because letters of other scripts look alike
 KEYS = (
     *("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"),
     *("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"),
@@ -86,16 +86,16 @@ class Venue(Service):
 
 
 class Halt(Part):
-    """How long, in seconds after the press, the parts of a halt may take."""
+    """Seconds, from the press of the halt, that each part of a halt may take."""
 
     answer: Seconds = 5.0  # one reply of any service
-    pause: Seconds = 6.0  # until a runner has paused; the machine of one that has not is stopped
-    flat: Seconds = 30.0  # until the venue shows nothing; the machine of one that is not flat goes on, paused
+    pause: Seconds = 6.0  # until a runner has paused; if it has not by then, its machine is stopped
+    flat: Seconds = 30.0  # until the venue shows no position; if it still does, the paused machine keeps running
     stop: Seconds = 60.0  # until Fly shows a machine stopped
 
 
 class Budgets(Part):
-    """How long, in seconds, the platform may take; the words are the checklist's."""
+    """Seconds that the platform may take for each thing, named in the checklist's words."""
 
     answer: Seconds = 20.0  # one reply of any service
     clock_skew: Seconds = 2.0
@@ -106,13 +106,13 @@ class Budgets(Part):
     acknowledge: Seconds = 1.0  # 1.5, from row to acknowledgement
     machine_gone: Seconds = 30.0  # 1.5, after Stop
     marks: Seconds = 180.0  # 2.5, until the venue's WebSocket has shown the runner its marks
-    heartbeat: Seconds = 900.0  # 3.2, silence no sweep marks, whatever the interval; else three intervals
+    heartbeat: Seconds = 900.0  # 3.2, the shortest silence a sweep marks, even if three intervals are less
     revoked: Seconds = 60.0  # 3.3, from Revoke to stopped
     halt: Halt = Halt()
 
 
 class Alerts(Part):
-    """Who hears of the alarms of a watch."""
+    """Who is alerted of the alarms of a watch."""
 
     targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
     repeat: Seconds = 300.0  # until somebody has acknowledged
@@ -124,17 +124,17 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """How old, in hours, the record may be that the next phase rests on."""
+    """The largest age, in hours, of the record that the next phase rests on."""
 
     age: float = 168.0
-    ages: dict[str, float] = Field(default_factory=dict)  # by the phase that was run, where it differs
+    ages: dict[str, float] = Field(default_factory=dict)  # exceptions to ``age``, by the phase that was run
 
     def hours(self, phase: str) -> float:
         return self.ages.get(phase, AGES.get(phase, self.age))
 
 
 class Settings(Part):
-    """One profile."""
+    """The settings of one profile."""
 
     kind: Literal["rehearsal", "production"]
     project: Annotated[str, Field(pattern=r"^[a-z]{20}$")]
@@ -150,7 +150,7 @@ class Settings(Part):
     hyperliquid: Venue
     openrouter: Service
     person: Service | None = None
-    deadman: Service | None = None  # its whole address is called after every good round: its silence is noticed there
+    deadman: Service | None = None  # a watch calls this address after every good round; the service alerts on silence
     variables: dict[str, Literal["secret", "public", "optional secret"]]
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     allowed_signers: list[str] = Field(default_factory=list)  # operators and their SSH public keys, one a line
@@ -158,11 +158,11 @@ class Settings(Part):
     budgets: Budgets = Budgets()
     alerts: Alerts = Alerts()
     gates: Gates = Gates()
-    name: str = ""  # of the profile; like platform not a key of the file
-    platform: str = ""  # the rehearsal these settings are of: records of another one tell nothing of this one
+    name: str = ""  # the profile's name; like ``platform`` it is set by `load` and is no key of the file
+    platform: str = ""  # the name of the running rehearsal: records of another rehearsal prove nothing about this one
 
     def lookup(self, dotted: str) -> str:
-        """The text of ``fly.app``, ``project`` and so on, for a command's ``{placeholder}``."""
+        """Return the text of a setting such as ``fly.app`` or ``project``, for a command's ``{placeholder}``."""
         value: Any = self
         for key in dotted.split("."):
             known = type(value).model_fields if isinstance(value, BaseModel) else {}
@@ -170,64 +170,64 @@ class Settings(Part):
                 raise ConfigError(f"a command names {{{dotted}}}: {nearest(key, known)}")
             value = getattr(value, key)
         if not isinstance(value, str):
-            what = "has no value" if value is None else "is no text"
-            raise ConfigError(f"a command names {{{dotted}}}, which {what} in profile {self.name!r}")
+            fault = "has no value" if value is None else "is no text"
+            raise ConfigError(f"a command names {{{dotted}}}, which {fault} in profile {self.name!r}")
         return value
 
     def service(self, name: str) -> Service:
-        """The HTTP service called ``name``."""
+        """Return the HTTP service called ``name``."""
         known = {k: v for k, v in self if isinstance(v, Service)}
         if name not in known:
             raise ConfigError(f"no service {name!r} in profile {self.name!r}: {nearest(name, known)}")
         return known[name]
 
     def query(self, service: str) -> dict[str, str]:
-        """What every request to a service carries in its query: to Vercel the team, without which it finds nothing."""
+        """Return the query parameters that every request to a service needs: Vercel finds nothing without the team."""
         team = self.vercel.team if service in ("vercel", "vercel_logs") else None
         return {"teamId": team} if team else {}
 
     def variable(self, name: str) -> str:
-        """The environment's value of a variable the profile names."""
+        """Return the environment's value of a variable that the profile declares."""
         if name not in self.variables:
             raise ConfigError(f"variables: {name!r} is not declared: {nearest(name, self.variables)}")
         value = os.environ.get(name)
-        if name == "SUPABASE_DB_PASSWORD" and not value:  # the Marketplace integration's name for the same value
+        if name == "SUPABASE_DB_PASSWORD" and not value:  # the Marketplace integration sets it under this other name
             value = os.environ.get("POSTGRES_PASSWORD")
         if not value:
             raise ConfigError(f"environment variable {name} is not set; profile {self.name!r} needs it")
         return value
 
     def has(self, name: str) -> bool:
-        """Whether a variable of the profile is set in the environment."""
+        """Return whether a variable that the profile declares is set in the environment."""
         return name in self.variables and bool(os.environ.get(name))
 
     def secrets(self) -> dict[str, str]:
-        """Secret variables that are set: name -> value."""
+        """Return the secret variables that are set: name -> value."""
         named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
-        other = os.environ.get("POSTGRES_PASSWORD", "")
-        # Not one that only happens to be in the environment and would be redacted out of ordinary text.
-        if "SUPABASE_DB_PASSWORD" in named and (not named["SUPABASE_DB_PASSWORD"] or not _too_plain(other)):
-            named["POSTGRES_PASSWORD"] = other
+        second_name = os.environ.get("POSTGRES_PASSWORD", "")
+        # A common word that is not our password must not be redacted out of ordinary text.
+        if "SUPABASE_DB_PASSWORD" in named and (not named["SUPABASE_DB_PASSWORD"] or not _too_plain(second_name)):
+            named["POSTGRES_PASSWORD"] = second_name
         return {name: value for name, value in named.items() if value}
 
     def redactor(self) -> Redactor:
         return Redactor(self.secrets())
 
     def allows(self, step: str) -> bool:
-        """Whether an act may run headless."""
+        """Return whether an act may run headless."""
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
         """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted.
 
-        An optional one may be missing; the step that needs it says so.
+        An optional variable may be missing; the step that needs it says so.
         """
         for name, kind in self.variables.items():
             if kind == "optional secret" and not self.has(name):
                 continue
             value = self.variable(name)
-            if other := addresses.other_project(self, value):
-                raise ConfigError(f"environment variable {name} is of project {other!r}, not {self.project!r}")
+            if ref := addresses.other_project(self, value):
+                raise ConfigError(f"environment variable {name} is of project {ref!r}, not {self.project!r}")
             if value != value.strip():
                 raise ConfigError(f"environment variable {name} has white space around its value: copy it again")
             if kind != "public" and _too_plain(value):
@@ -243,12 +243,12 @@ def _too_plain(value: str) -> bool:
 
 
 def profiles(folder: Path = PROFILES) -> list[str]:
-    """Names of the profiles there are."""
+    """Return the names of all profiles, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None) -> Settings:
-    """Read a profile. ``rehearsal`` is the folder of the running rehearsal, whose ports replace every port 0."""
+    """Read a profile; ``rehearsal`` is the folder of the running rehearsal, whose ports replace every port 0."""
     if profile not in profiles(folder):
         raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles(folder))}")
     path = folder / f"{profile}.yaml"
@@ -275,7 +275,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
 
 
 def redactor_of_all(folder: Path = PROFILES) -> Redactor:
-    """A redactor of every variable that any profile declares secret, for messages made before one is chosen."""
+    """Return a redactor of the variables that any profile declares secret, for messages made before one is chosen."""
     names = {"POSTGRES_PASSWORD"}
     for path in folder.glob("*.yaml"):
         with contextlib.suppress(yaml.YAMLError, AttributeError, OSError):
@@ -286,18 +286,18 @@ def redactor_of_all(folder: Path = PROFILES) -> Redactor:
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Settings:
-    """Validate ``raw``; every complaint names its key, the first unknown key its nearest valid one."""
+    """Validate ``raw``; every complaint names its key, and an unknown key's complaint the nearest valid key."""
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        # "allow" is one of two types and is complained of as both: once is enough.
+        # pydantic complains of "allow" once for each of its two types; one complaint is enough.
         errors = [e for e in error.errors() if e["loc"][:2] != ("allow", "list[str]")]
         complaints = [_complaint(e, source) for e in errors]
         raise ConfigError("; ".join(complaints)) from None
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text inside a profile, with its dotted key."""
+    """Yield every text inside a profile, with its dotted key."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):
@@ -324,7 +324,7 @@ def _complaint(error: Any, source: str) -> str:
 
 
 def _keys(path: list[str]) -> list[str]:
-    """Valid keys of the part of the profile at ``path``."""
+    """Return the valid keys of the part of the profile at ``path``."""
     part: type[BaseModel] = Settings
     for key in path:
         annotation = part.model_fields[key].annotation
@@ -334,7 +334,7 @@ def _keys(path: list[str]) -> list[str]:
 
 
 def _refuse_undeclared(settings: Settings, source: str) -> None:
-    """Each name of a secret must be declared, as a secret: what is not declared is not redacted."""
+    """Raise `ConfigError` unless each secret's name is declared as a secret: undeclared values are not redacted."""
     database = settings.database
     names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
@@ -353,7 +353,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
 
 
 def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` on what is legal only in rehearsal."""
+    """Raise `ConfigError` if a production profile holds what is legal only in rehearsal."""
     if settings.kind == "production" and settings.allow == "all":
         raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
     if settings.kind == "production" and settings.person is not None:
@@ -361,7 +361,7 @@ def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
 
 
 def _refuse_wrong_signers(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` on a line that is no operator's name and public key."""
+    """Raise `ConfigError` for a line that is not an operator's name and public key."""
     for line in settings.allowed_signers:
         match = SIGNER.fullmatch(line)
         if not match:
@@ -391,7 +391,7 @@ def _rehearsal_addresses(folder: Path) -> dict[str, str]:
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
-    """Put the rehearsal's addresses where the profile says port 0."""
+    """Replace each address with port 0 by the running rehearsal's address."""
     changes: dict[str, Any] = {}
     for key, part in settings:
         if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:
@@ -402,5 +402,5 @@ def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
 
 
 def host_of(url: str) -> str:
-    """``host:port`` of an address, for messages."""
+    """Return ``host:port`` of an address, for messages."""
     return urlunsplit(("", urlsplit(url).netloc.rpartition("@")[2], "", "", "")).lstrip("/")

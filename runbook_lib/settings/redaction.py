@@ -1,11 +1,11 @@
-"""Keep secrets out of everything that is written or displayed, by value and in every usual encoding.
+"""Replace secrets in everything that is written or displayed, by value and in every usual encoding.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
-value, so all three alignments are looked for, each without the characters that its neighbours share. Then all of it is
-looked for again in the text without white space and with every escape undone, whatever mixture it was written in: of
-JSON, HTML, URLs, shells and SQL, inside each other, across lines.
+value, so all three alignments are looked for, each without the characters that also encode neighbouring bytes. Then
+the text is searched again without white space and with every escape undone, so that any mixture of JSON, HTML, URL,
+shell and SQL escapes is found, nested or broken across lines.
 
-What is sent may be less than what was read: a token without the scheme it was pasted with, one of a list.
+Parts of a value are looked for too: a token without the scheme it was pasted with, and each item of a list.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from urllib.parse import quote_from_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SCHEME = re.compile(r"(?:FlyV1|Bearer|Basic|Token|token)\s+")  # what a token may be pasted with
-SHORTEST = 8  # characters of what is looked for beside the whole value: anything shorter stands in ordinary text
+SCHEME = re.compile(r"(?:FlyV1|Bearer|Basic|Token|token)\s+")  # a token may be pasted with one of these in front
+SHORTEST = 8  # characters of a part of a value that is looked for: anything shorter occurs in ordinary text
 KEY = re.compile(r"(?:0[xX])?([0-9a-fA-F]{16,})")  # a value that is itself written in hex
 LEVELS = 4  # of escapes inside escapes
-READINGS = 2  # of a text: as it is, and once its lines were joined
+READINGS = 2  # a text is read as it is, and again after its lines were joined
 BLANKS = b" \t\r\n\v\f"
 # Escapes, each of which stands for one character: \u00e9 and its pairs, \U000000e9, \xe9, &#233; &#xe9; &amp; and %C3;
 # a quote as shells and SQL double it; white space and marks behind a backslash.
@@ -33,12 +33,12 @@ ESCAPE = re.compile(
     rb"""|'\\''|'"'"'|''+|\\+([nrtvf])|\\+([^A-Za-z0-9\s])"""
 )
 MARKS = re.compile(r"""[\s\\&%]|''|'"'""")  # without any of these a text has no escape and no white space
-Place = tuple[int, int, int]  # a byte, and where in a text the characters it came from start and end
+Place = tuple[int, int, int]  # a byte; start and end, in a text, of the characters it came from
 NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def forms(value: str) -> dict[str, str]:
-    """Every spelling of ``value`` that is looked for: name of the form -> text."""
+    """Return every spelling of ``value`` that is looked for: name of the form -> text."""
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
     spellings = {"plain": value, **_json(value), **_python(value), **_url(raw)}
     spellings |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
@@ -52,7 +52,7 @@ def forms(value: str) -> dict[str, str]:
 
 
 def _json(value: str) -> dict[str, str]:
-    """Spell a value as JSON does: escaped both ways, as Go does (fly prints so), and as a text inside other JSON."""
+    """Return a value's JSON spellings: escaped both ways, escaped as by Go (fly prints so), and inside other JSON."""
     spellings = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
     go = spellings["json unicode"]
     for character in "<>&\u2028\u2029":
@@ -62,7 +62,7 @@ def _json(value: str) -> dict[str, str]:
 
 
 def _python(value: str) -> dict[str, str]:
-    """Spell a value as repr does: alone, and in a longer text, where the other quote may be the one that is escaped."""
+    """Return a value's spellings by ``repr``: alone, and inside a longer text, where the other quote may be escaped."""
     bare = repr(f"{value}'\"")[1:-4].replace("\\'", "'")  # with both quotes in it, repr escapes the single one
     return {
         "python": repr(value)[1:-1],
@@ -74,7 +74,10 @@ def _python(value: str) -> dict[str, str]:
 
 
 def _url(raw: bytes) -> dict[str, str]:
-    """Spell a value as URLs and forms do; browsers leave !'()* alone, and some write the digits small."""
+    """Return a value's spellings in URLs and forms.
+
+    Browsers leave !'()* alone, and some programs write the hex digits in lower case.
+    """
     spellings = {
         "url": quote_from_bytes(raw, safe=""),
         "url path": quote_from_bytes(raw),
@@ -94,8 +97,8 @@ class Redactor:
             for part in _sent(value):
                 for form, text in forms(part).items():
                     spelled.setdefault(text, (name, form))
-        # Longest first: a secret that contains another one must go as a whole. Plain searches, one after another,
-        # are faster than one pattern of alternatives on anything larger than a line.
+        # Longest first: a secret that contains another secret must be replaced as a whole. Plain searches, one after
+        # another, are faster than one pattern of alternatives on anything larger than a line.
         self._texts = sorted(spelled.items(), key=lambda item: len(item[0]), reverse=True)
         bare = {
             read: origin for text, origin in self._texts for read in _readings(text.encode(errors="surrogateescape"))
@@ -103,7 +106,7 @@ class Redactor:
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
-        """``text`` without any secret."""
+        """Return ``text`` with every secret replaced."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
@@ -112,7 +115,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """``value`` (JSON-like) with every text inside it, keys too, redacted."""
+        """Return ``value`` (JSON-like) with the secrets in every text inside it, keys too, replaced."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -122,7 +125,7 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Each secret left in ``text``: its name, the form it was found in, the character offset."""
+        """Yield each secret left in ``text``: its name, the form it has there, the character offset."""
         named = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)
@@ -134,35 +137,38 @@ class Redactor:
                 yield name, form, start
 
     def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
-        """Secrets that show only without white space and escapes: start, end, name and form; none overlaps another."""
+        """Find secrets that only show once white space and escapes are removed.
+
+        Return start, end, name and form of each; none overlaps another.
+        """
         if len(text) < SHORTEST or not MARKS.search(text):
             return []
         readings = list(_readings(text.encode(errors="surrogatepass")))
         if not any(secret in reading for reading in readings for secret, _, _ in self._bare):
             return []
-        # Only now, for it is slow: which characters of the text each byte came from.
+        # Mapping each byte to its characters of the text is slow, so it is done only when a secret is there.
         hidden: list[tuple[int, int, str, str]] = []
         for places in _placed_readings(text):
-            whole = bytes(byte for byte, _, _ in places)
+            reading = bytes(byte for byte, _, _ in places)
             for secret, name, form in self._bare:
-                at = whole.find(secret)
+                at = reading.find(secret)
                 while at >= 0:
                     start, end = places[at][1], places[at + len(secret) - 1][2]
-                    if all(end <= other[0] or start >= other[1] for other in hidden):
+                    if all(end <= earlier[0] or start >= earlier[1] for earlier in hidden):
                         hidden.append((start, end, name, form))
-                    at = whole.find(secret, at + 1)
+                    at = reading.find(secret, at + 1)
         return hidden
 
 
 def _sent(value: str) -> list[str]:
-    """A value, and what of it is sent alone: without the scheme it was pasted with, and each of a list."""
+    """Return a value and its parts that may be sent alone: the token without its scheme, and each item of a list."""
     token = SCHEME.sub("", value, count=1) if SCHEME.match(value) else value
     parts = [part.strip() for part in (token, *token.split(","))]
     return list(dict.fromkeys([value, *(part for part in parts if len(part) >= SHORTEST)]))
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Bytes with every escape undone and without white space; then once more, for that joins the parts of others."""
+    """Yield bytes with every escape undone and without white space; then again, as joined lines may form new escapes."""
     for _ in range(READINGS):
         data = _unescaped(data).translate(None, BLANKS)
         yield data
@@ -178,7 +184,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 def _undone(match: re.Match[bytes]) -> bytes:
-    """What an escape stands for, in UTF-8."""
+    """Return the UTF-8 bytes that an escape stands for."""
     high, low, short, long, byte, decimal, hexadecimal, named, percent, blank, mark = match.groups()
     if high:
         return _utf8(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
@@ -197,7 +203,7 @@ def _utf8(code: int) -> bytes:
 
 
 def _placed_readings(text: str) -> Iterator[list[Place]]:
-    """The readings of a text, each byte with where in ``text`` it starts and ends."""
+    """Yield the readings of a text; each byte has the start and end, in ``text``, of the characters it came from."""
     places = [
         (byte, at, at + 1) for at, character in enumerate(text) for byte in character.encode(errors="surrogatepass")
     ]
@@ -222,8 +228,8 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """The part of base64 text that is the same whatever stands around ``raw`` at this alignment."""
+    """Return the part of ``raw``'s base64 at this alignment that does not depend on the bytes around it."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
-    whole = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows
-    return encoded[first:whole]
+    end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows
+    return encoded[first:end]

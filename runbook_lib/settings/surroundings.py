@@ -1,4 +1,4 @@
-"""Take away what a shell or a site has set and what would change what we do; called once, when a process begins."""
+"""Remove shell and site settings that would change what we do; `settle` is called once, when a process begins."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import resource
 import signal
 
 LOOPBACK = "127.0.0.1,localhost,::1"
-KEPT = ("PGTZ",)  # of the server alone: each of our sessions sets its own time zone
+KEPT = ("PGTZ",)  # only the servers we start go by it: each of our sessions sets its own time zone
 FILES = 4096  # open files, if the limit of the machine allows
-# Where a site names its authority, the first that is set.
+# Variables in which a site names its certificate authority; the first that is set counts.
 AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def settle() -> None:
-    """Make this process, and what it starts, independent of its surroundings."""
+    """Make this process, and every process it starts, independent of its surroundings."""
     forget()
     _reach_loopback_directly()
     _trust_the_sites_authority()
@@ -27,7 +27,10 @@ def settle() -> None:
 
 
 def forget() -> None:
-    """Drop the variables that libpq and Python read: the profile says where to connect, the environment what to run."""
+    """Remove the variables that libpq and Python read.
+
+    The profile decides where to connect, and the virtual environment what to run.
+    """
     for name in list(os.environ):
         libpq = name.startswith("PG") and name[2:].isupper() and name not in KEPT
         if libpq or (name.startswith("PYTHON") and name != "PYTHONDONTWRITEBYTECODE"):
@@ -35,7 +38,7 @@ def forget() -> None:
 
 
 def _reach_loopback_directly() -> None:
-    """Have no proxy asked for what runs on this machine, by us or by a command line tool."""
+    """Exempt loopback addresses from any proxy, for us and for command line tools."""
     for name in ("NO_PROXY", "no_proxy"):
         named = os.environ.get(name, "")
         if LOOPBACK not in named:
