@@ -1,1 +1,1 @@
-"""What is sent and what should come back, as frozen values; nothing here sends anything."""
+"""Commands and expectations as frozen values: what to send and what should come back; nothing here sends anything."""

@@ -1,7 +1,7 @@
-"""Shapes of answers: each request says what a service may answer to it, and nothing else is an answer.
+"""Describe the shapes of answers: each request names the shape it accepts, and any other answer is an error.
 
-An error page, ``null`` or half a list holds no rows, and who asks only for rows takes it for "none". So a body is
-judged here, before anybody reads rows from it.
+An error page, ``null`` or half a list holds no rows, and a caller that asks only for rows would take it for "none". So
+a body is judged here, before anybody reads rows from it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ NOT_JSON = object()
 
 @dataclass(frozen=True)
 class Shape:
-    """What is taken for an answer to one kind of request.
+    """The shape that an answer to one kind of request must have.
 
-    ``words`` name it in complaints. ``form`` is a type pydantic judges JSON by; None takes any text, for pages and
-    manifests. ``moment`` is the key of the time, in epoch milliseconds, at which the answer says that it was true.
-    ``fresh``: an answer made before the request is refused; what never changes, or is a clock itself, needs not be.
-    ``empty``: no body at all is an answer too.
+    ``words`` name the shape in complaints. ``form`` is a type pydantic judges JSON by; None takes any text, for pages
+    and manifests. ``most``: bytes a body may have. ``moment``: key of the answer's own time, in epoch milliseconds.
+    ``fresh``: an answer made before the request is refused; false for what never changes or is a clock itself.
+    ``empty``: an answer without a body is accepted too.
     """
 
     words: str
@@ -36,7 +36,7 @@ class Shape:
     empty: bool = False
 
     def complaint(self, body: Any) -> str | None:
-        """Say why a parsed body is no answer; None if it is one."""
+        """Return why a parsed body does not have this shape; None if it has."""
         if self.form is None or (self.empty and body is None):
             return None
         if body is NOT_JSON:
@@ -51,7 +51,7 @@ class Shape:
 
 
 def parsed(text: str) -> Any:
-    """Read a body as JSON: None for no body, `NOT_JSON` for what is none or is nested beyond reading."""
+    """Read a body as JSON: None for no body, `NOT_JSON` for text that is not JSON or is nested too deep to read."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):
@@ -60,7 +60,7 @@ def parsed(text: str) -> Any:
 
 @cache
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
-    """Build what judges a shape, once and when first needed: a halt must not pay for the shapes it never asks."""
+    """Build the pydantic adapter of a shape on first use: a halt must not pay for shapes that it never needs."""
     return TypeAdapter(shape.form)
 
 
@@ -71,8 +71,10 @@ def _first(error: ValidationError) -> str:
 
 
 def _deeper(body: Any, most: int) -> bool:
-    """Whether lists and objects stand in each other more than ``most`` levels deep; level by level, for a body that
-    goes too deep would break a function that calls itself."""
+    """Return whether lists and objects are nested more than ``most`` levels deep.
+
+    The function looks level by level, because a body that is nested too deep would break a recursive function.
+    """
     level = [body]
     for _ in range(most):
         inside = [value for value in level if isinstance(value, dict | list)]

@@ -1,6 +1,6 @@
-"""Commands and replies as frozen values.
+"""Define commands and replies as frozen values.
 
-A command says what to send and can be shown, recorded and sent; making one sends nothing.
+A command says what to send and can be shown, recorded and sent; making a command sends nothing.
 ``{fly.app}`` in a path, a shell line or a JSON text is a name of the profile, ``%(name)s`` in SQL a bound
 value, and ``$NAME`` an environment variable that holds a secret: it is shown as its name, never as its value.
 """
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} is the shell's own
+NAME = re.compile(r"(?<!\$)\{([a-z][a-z_]*(?:\.[a-z_]+)*)\}")  # ${name} belongs to the shell and is left alone
 VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 LINE = 100  # characters of a JSON body that is shown on one line
 FOR_NOW = (409, 412, 429)  # HTTP: a lease is held, something is under way, too many requests
-BROKEN = 500  # HTTP, and above: the service is in trouble
+BROKEN = 500  # HTTP statuses from here up: the service is in trouble
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text that a service sent: a value and never a template, so that ``$NAME`` or ``{name}`` in it is not filled."""
+    """Text that a service sent: a value, never a template, so that ``$NAME`` or ``{name}`` in it is not filled."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, as JSON-plain values, so that a recorded reply equals a live one.
+    """The answer to a command, as JSON-plain values, so that a recorded reply equals a live one.
 
     ``rows``: one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text.
     ``status``: HTTP status or exit code, None for SQL. ``error``: the service's words when it refused.
@@ -66,7 +66,7 @@ class Reply:
         object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
-        """The first row's ``column``, or its only column; None when there is no row."""
+        """Return the first row's ``column``, or its only column; None when there is no row."""
         if not self.rows:
             return None
         row = self.rows[0]
@@ -77,21 +77,21 @@ class Reply:
         return row[column]
 
     def column(self, name: str) -> list[Any]:
-        """``name`` of every row, null where a row lacks it."""
+        """Return ``name`` of every row, None where a row lacks it."""
         return [row.get(name) for row in self.rows]
 
     @property
     def refused_for_now(self) -> bool:
-        """Whether the reply proves that nothing was done, and says that it may be done later."""
+        """Return whether the reply proves that nothing was done, and says that the request may succeed later."""
         return self.status in FOR_NOW
 
     @property
     def in_trouble(self) -> bool:
-        """Whether the service could not answer: the request may be right, and may have been carried out."""
+        """Return whether the service could not answer: it may have carried the request out nevertheless."""
         return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
-        """The reply as the ledger keeps it."""
+        """Return the reply as the ledger keeps it."""
         return {
             "rows": list(self.rows),
             "status": self.status,
@@ -117,7 +117,7 @@ class Sql:
         return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
 
     def text(self) -> str:
-        """The statement with its values written in, as psql takes it."""
+        """Return the statement with its values written in, as psql takes it."""
         if not self.values:
             return f"{self.statement};"
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
@@ -126,7 +126,7 @@ class Sql:
     def refuse_control(self, *, changes: bool = False) -> None:
         """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement.
 
-        Where it ``changes`` something it may call pg_notify, which then leaves with the commit.
+        A statement that ``changes`` something may call pg_notify, whose message then leaves with the commit.
         """
         word = control(self.statement) or ("pg_notify(" if notifies(self.statement) and not changes else None)
         if word:
@@ -171,7 +171,7 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Path and query; true and false as JSON writes them."""
+        """Return path and query, with true and false written as JSON writes them."""
         words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
         return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
@@ -185,7 +185,7 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """The request as a curl command; ``authorization`` is shown with variables, unexpanded."""
+        """Return the request as a curl command; ``authorization`` is shown with the names of its variables."""
         # curl -X HEAD waits for a body that never comes.
         verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
         lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
@@ -221,7 +221,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """LISTEN on one connection, NOTIFY on another, and wait: proof that the command channel can work.
+    """LISTEN on one connection, NOTIFY on another, and wait for the message, to prove that the command channel works.
 
     The reply has one row: delivered, milliseconds, mode (direct or session pooler), address.
     """
@@ -240,9 +240,9 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Login:
-    """Log in to the database with the password one variable holds.
+    """Log in to the database with the password that one variable holds.
 
-    The reply has one row: variable, and whether it was accepted.
+    The reply has one row: variable, and whether the password was accepted.
     """
 
     variable: str
@@ -257,9 +257,9 @@ class Login:
 
 @dataclass(frozen=True)
 class Series:
-    """Commands for every machine or deployment there is, sent one after another until one is refused.
+    """Commands, such as one for each machine or deployment, sent one after another until one is refused.
 
-    The rows of all are one reply. None at all is nothing to do.
+    The rows of all replies make one reply. An empty series sends nothing.
     """
 
     commands: tuple[Sql | Http, ...] = ()
@@ -273,7 +273,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """Ask a service's WebSocket for subscriptions and look which it accepts; the reply has a row for each."""
+    """Ask a service's WebSocket for subscriptions; the reply has a row for each that says whether it was accepted."""
 
     service: str
     subscriptions: tuple[Mapping[str, Any], ...]
@@ -296,7 +296,7 @@ Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
 
 
 def sql(statement: str, **values: Any) -> Sql:
-    """One SQL statement; ``%(name)s`` binds a keyword.
+    """Make one SQL statement; each ``%(name)s`` in it binds a keyword argument.
 
     A literal ``%`` stays as it is, but is doubled where values are bound. Raise `ConfigError` if the statement binds a
     name that has no value, or the reverse.
@@ -314,19 +314,19 @@ def sql(statement: str, **values: Any) -> Sql:
 
 
 def trial(*statements: Sql) -> Trial:
-    """Statements that are tried in one transaction and always rolled back."""
+    """Make a trial of statements, which run in one transaction and are always rolled back."""
     if not statements:
         raise ConfigError("a trial needs at least one statement")
     return Trial(statements)
 
 
 def series(*commands: Sql | Http) -> Series:
-    """Commands sent one after another, whose rows are one reply."""
+    """Make a series of commands, which are sent one after another and give their rows in one reply."""
     return Series(commands)
 
 
 def http(service: str, request: str, **options: Any) -> Http:
-    """An HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
+    """Make an HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
 
     ``options`` are fields of `Http`; any other keyword fills its ``{name}`` in the path.
     """
@@ -338,12 +338,12 @@ def http(service: str, request: str, **options: Any) -> Http:
 
 
 def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
-    """A shell line; lines of the text are joined as written, ``{name}`` is filled by a keyword, quoted."""
+    """Make a shell command; its lines are kept as written, and a keyword fills its ``{name}``, quoted."""
     return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
 
 
 def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
-    """``text`` with each ``{name}`` of ``values`` filled in; names of the profile are left for later."""
+    """Return ``text`` with each ``{name}`` of ``values`` filled in; names of the profile are left for later."""
     for name in values:
         if f"{{{name}}}" not in text:
             raise ConfigError(f"{name!r} has no place in {text!r}: {nearest(name, NAME.findall(text) or ['no name'])}")
@@ -351,19 +351,19 @@ def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) 
 
 
 def round_trip(channel: str, within: float = 3.0) -> RoundTrip:
-    """A NOTIFY round trip on ``channel``, at most ``within`` seconds."""
+    """Make a NOTIFY round trip on ``channel`` that takes at most ``within`` seconds."""
     return RoundTrip(channel, within)
 
 
 def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5.0) -> Subscribe:
-    """Subscriptions to try on a service's WebSocket, such as ``{"type": "allMids"}``."""
+    """Make a command that tries subscriptions, such as ``{"type": "allMids"}``, on a service's WebSocket."""
     if not subscriptions:
         raise ConfigError("name at least one subscription")
     return Subscribe(service, subscriptions, within)
 
 
 def fill(value: Any, names: Callable[[str], str]) -> Any:
-    """Replace ``{dotted.name}`` in every text inside ``value`` that no service sent."""
+    """Replace ``{dotted.name}`` in every text inside ``value``, except in text that a service sent."""
     if isinstance(value, Replied):
         return value
     if isinstance(value, str):
@@ -380,13 +380,13 @@ def _quoted(url: str) -> str:
 
 
 def _expandable(text: str, *, quotes: bool = False) -> str:
-    """``text`` as the shell needs it where it fills in $NAME and nothing else."""
+    """Return ``text`` escaped so that the shell fills in $NAME and nothing else."""
     special = r"""[\\`"]""" if quotes else r"[\\`]"
     return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
 
 
 def frozen(command: Command) -> dict[str, Any]:
-    """A command as the ledger keeps it, so that an owed undo outlives this process."""
+    """Return a command as the ledger keeps it, so that an owed undo outlives this process."""
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
     if isinstance(command, Series):
@@ -395,7 +395,7 @@ def frozen(command: Command) -> dict[str, Any]:
 
 
 def thawed(facts: Mapping[str, Any]) -> Command:
-    """The command that `frozen` kept."""
+    """Return the command that `frozen` turned into facts."""
     kinds = {kind.__name__: kind for kind in (Sql, Trial, Http, Shell, RoundTrip, Login, Series, Subscribe)}
     if facts.get("kind") not in kinds:
         raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")

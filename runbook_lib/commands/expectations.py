@@ -1,4 +1,4 @@
-"""Expectations: what the replies should be, as values with a readable phrase.
+"""Define expectations: what the replies should be, as values with a readable phrase.
 
 Judging returns what was seen and, when it is not as expected, a complaint that names the offending row: never a
 boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) is a complaint of its own, unless
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """What a step could not prove, why, and the number of the step that must."""
+    """A claim that a step could not prove, why, and the number of the step that must prove it."""
 
     claim: str
     why: str
@@ -31,22 +31,22 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was seen; ``complaint`` is None when it is as expected, ``final`` when looking again is of no use.
+    """The judgement of a reply: ``complaint`` is None if it is as expected, ``final`` if looking again cannot help.
 
-    ``unsure``: the complaint is that nothing tells; the step then ends unknown, not failed. ``unproven``: what passes
-    without having been seen, and is carried until the step that must prove it.
+    ``unsure``: nothing tells whether the expectation holds; the step then ends unknown, not failed. ``unproven``:
+    claims that pass without being seen, and are carried until the step that must prove them.
     """
 
     seen: str
     complaint: str | None = None
-    final: bool = False  # no waiting mends it
+    final: bool = False  # waiting cannot change it
     unsure: bool = False
     unproven: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """A phrase and the judgement of replies behind it."""
+    """A readable phrase and the function that judges replies by it."""
 
     phrase: str
     judge: Callable[[Sequence[Reply]], Finding]
@@ -60,14 +60,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """One value's condition, with its phrase."""
+    """A condition on one value, with its readable phrase."""
 
     phrase: str
     test: Callable[[Any], bool]
 
 
 def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
-    """Judge all replies: one expectation for all of them, or one for each in order."""
+    """Judge all replies: by one expectation for all of them, or by one for each, in order."""
     if isinstance(expect, Expectation):
         return expect.judge(replies)
     if len(expect) != len(replies):
@@ -79,29 +79,29 @@ def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply])
 
 
 def at_least(bound: float) -> Matcher:
-    """At least ``bound``; numbers written as text are compared as numbers."""
+    """Match a number of at least ``bound``; numbers written as text count as numbers."""
     return Matcher(f"at least {bound}", lambda v: (number := _number(v)) is not None and number >= bound)
 
 
 def between(low: float, high: float) -> Matcher:
-    """At least ``low`` and at most ``high``; a duration or an amount below zero is as wrong as one too large."""
+    """Match a number from ``low`` to ``high``; a duration or an amount below zero is as wrong as one too large."""
     phrase = f"{low:g} to {high:g}"
     return Matcher(phrase, lambda v: (number := _number(v)) is not None and low <= number <= high)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:
-    """Text that the regular expression matches somewhere."""
+    """Match text in which the regular expression is found."""
     compiled = re.compile(pattern)
     return Matcher(phrase or f"like {pattern}", lambda v: v is not None and compiled.search(str(v)) is not None)
 
 
 def one_of(*choices: Any) -> Matcher:
-    """One of ``choices``."""
+    """Match any one of ``choices``."""
     return Matcher(f"one of {', '.join(map(_short, choices))}", lambda v: any(_equal(v, c) for c in choices))
 
 
 def version(bound: str) -> Matcher:
-    """A dotted version number, at least ``bound``; 1.2 equals 1.2.0."""
+    """Match a dotted version number of at least ``bound``; 1.2 equals 1.2.0."""
     if not (least := _version(bound)):
         raise ConfigError(f"version({bound!r}): expected a dotted number")
     return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= least)
@@ -114,7 +114,7 @@ not_null = Matcher("not null", lambda v: v is not None)
 
 
 def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
-    """Exactly ``count`` rows, or at least ``minimum``."""
+    """Expect exactly ``count`` rows, or at least ``minimum``."""
     phrase = _counted(count) if count is not None else f"at least {_counted(minimum)}"
 
     def test(answer: Reply) -> Finding:
@@ -126,7 +126,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
 
 
 def no_rows(what: str) -> Expectation:
-    """No row: the command asks for the offending ones, and ``what`` names them."""
+    """Expect no row from a command that selects the offending rows; ``what`` names them."""
 
     def test(answer: Reply) -> Finding:
         return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
@@ -135,7 +135,7 @@ def no_rows(what: str) -> Expectation:
 
 
 def never(**unwanted: Any) -> Expectation:
-    """No row's column is ``unwanted``, a value or a matcher: a state that ends the waiting, because it stays."""
+    """Expect no row whose column is ``unwanted``, a value or a matcher; such a row ends the waiting, as it stays so."""
     matchers = {name: _matcher(w) for name, w in unwanted.items()}
     phrase = "never " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -152,7 +152,7 @@ def never(**unwanted: Any) -> Expectation:
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
-    """The first row's only column (or ``column``) is ``wanted``, a value or a matcher."""
+    """Expect that the first row's only column (or ``column``) is ``wanted``, a value or a matcher."""
     matcher = _matcher(wanted)
 
     def test(answer: Reply) -> Finding:
@@ -172,7 +172,7 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
 
 
 def each(minimum: int = 1, **wanted: Any) -> Expectation:
-    """Every row's columns are as ``wanted``, and there are at least ``minimum`` rows."""
+    """Expect at least ``minimum`` rows, each with columns as ``wanted``, values or matchers."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -192,15 +192,15 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
-    """Rows named by ``key``: each of ``names`` is there, and of each of ``wanted`` the ``column`` is as given.
+    """Expect a row for each of ``names``, and for each of ``wanted`` a row whose ``column`` has the given value.
 
-    Where several rows bear one name, each must be as given.
+    ``key`` is the column that holds the names. Where several rows bear one name, each must have the value.
     """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
 
     def test(answer: Reply) -> Finding:
-        there = {str(row.get(key)) for row in answer.rows}
-        missing = [n for n in (*names, *matchers) if n not in there]
+        present_names = {str(row.get(key)) for row in answer.rows}
+        missing = [n for n in (*names, *matchers) if n not in present_names]
         bad = [f"{n} is missing" for n in missing]
         for row in answer.rows:
             name, got = str(row.get(key)), row.get(column or "value")
@@ -213,7 +213,7 @@ def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) 
 
 
 def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
-    """A single answer: its HTTP status or exit code (any 2xx or 0 when not named) and fields of its object."""
+    """Expect a single answer with this HTTP status or exit code (any 2xx or 0 when not named) and these fields."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     words = [f"status {status}"] if status is not None else []
     phrase = ", ".join([*words, *(f"{n} {m.phrase}" for n, m in matchers.items())])
@@ -240,7 +240,8 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
 def turned_away() -> Expectation:
     """Expect that the service itself answers 401.
 
-    A page with that status is of something in front of it, such as deployment protection: the service was never asked.
+    An HTML page with that status comes from something in front of it, such as deployment protection: the service was
+    never asked.
     """
 
     def test(answer: Reply) -> Finding:
@@ -254,7 +255,7 @@ def turned_away() -> Expectation:
 
 
 def text(pattern: str, phrase: str | None = None) -> Expectation:
-    """Output or body that the regular expression matches."""
+    """Expect output, or a body, in which the regular expression is found."""
 
     def test(answer: Reply) -> Finding:
         hit = re.search(pattern, answer.text, re.MULTILINE)
@@ -269,13 +270,13 @@ def text(pattern: str, phrase: str | None = None) -> Expectation:
 
 
 def same(column: str) -> Expectation:
-    """``column`` holds one and the same value in every row of every reply; each reply has a row."""
+    """Expect one and the same value of ``column`` in every row of every reply, and a row in each reply."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         empty = [i + 1 for i, r in enumerate(replies) if not r.rows]
         if empty:
             return Finding("", f"command {empty[0]} returned no row to compare")
-        # Compared whole: digests that differ only at their end are shown alike.
+        # Values are compared at full length, because digests that differ only at their end would be shown alike.
         different = sorted({"null" if v is None else str(v) for r in replies for v in r.column(column)})
         if any(v is None for r in replies for v in r.column(column)):
             return Finding("", f"{column} is null or missing somewhere: {' | '.join(different)}")
@@ -286,7 +287,10 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """The first reply's ``column`` is later than every ``than`` of the second reply's rows; ``name`` names them."""
+    """Expect that the first reply's ``column`` is later than ``than`` in every row of the second reply.
+
+    ``name`` is the column that names the second reply's rows.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         first, second = _exactly(2, replies)
@@ -303,9 +307,10 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
 
 
 def clocks(*columns: str, within: float) -> Expectation:
-    """The time in each reply's column (ISO 8601 or epoch milliseconds) and this machine's lie within so many seconds.
+    """Expect that the times in the replies' columns, and this machine's clock, lie within ``within`` seconds.
 
-    The answer was made somewhere between sending and receiving: half that time is allowed on top.
+    Each reply has its column: ISO 8601 or epoch milliseconds. An answer was made somewhere between sending and
+    receiving, so half that time is allowed on top.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -324,7 +329,7 @@ def clocks(*columns: str, within: float) -> Expectation:
 
 
 def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:
-    """An expectation of the library's own making: ``test`` returns the complaint."""
+    """Make an expectation that the library judges itself: ``test`` returns the complaint."""
     return over_all(phrase, lambda replies: Finding(seen, test(replies)))
 
 
@@ -348,12 +353,12 @@ def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expecta
 
 
 def _refusal(answer: Reply) -> str | None:
-    """The service's words when it refused; an empty one is a refusal too."""
+    """Return the service's words when it refused; an empty error is a refusal too."""
     return None if answer.error is None else answer.error or "refused without a word"
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
-    """One finding of several replies: where there is more than one, a complaint says which command it is about."""
+    """Join the findings of several replies; with more than one, each complaint says which command it is about."""
     if not findings:
         return Finding("", "expected an answer, found no command")
     if len(findings) == 1:
@@ -372,7 +377,7 @@ def _counted(number: int) -> str:
 def _joined(findings: Sequence[Finding]) -> Finding:
     seen = dict.fromkeys(f.seen for f in findings if f.seen)
     complaints = dict.fromkeys(f.complaint for f in findings if f.complaint)
-    # Unknown only if all that is complained of is unknown: what is known to be wrong is wrong.
+    # The whole is unsure only if every complaint is: one thing known to be wrong makes it wrong.
     unsure = bool(complaints) and all(f.unsure for f in findings if f.complaint)
     unproven = tuple(claim for f in findings for claim in f.unproven)
     return Finding(", ".join(seen), "; ".join(complaints) or None, any(f.final for f in findings), unsure, unproven)
@@ -399,7 +404,7 @@ def _equal(got: Any, wanted: Any) -> bool:
 
 
 def _number(got: Any) -> float | None:
-    """A finite number, or a text that is one."""
+    """Return a finite number, also from a text that is one; None for anything else."""
     if isinstance(got, bool) or not isinstance(got, int | float | str):
         return None
     try:
@@ -418,7 +423,7 @@ def _version(dotted: str) -> tuple[int, ...]:
 
 
 def _epoch(moment: Any) -> float:
-    """Seconds since 1970 of ISO 8601 text (UTC where it names no zone) or of epoch milliseconds; NaN if neither."""
+    """Return seconds since 1970 of ISO 8601 text (UTC if no zone is named) or of epoch milliseconds; NaN if neither."""
     if isinstance(moment, int | float):
         number = math.nan if isinstance(moment, bool) else _number(moment)
         return math.nan if number is None else number / 1000

@@ -1,7 +1,6 @@
-"""SQL as text: what a bound value looks like when it is written in, and what a statement does.
+"""Read and write SQL as text: write bound values into it, and find statements that would leave their transaction.
 
-Nothing here decides what is safe: checks run in a transaction that Postgres itself keeps read-only. This refuses what
-would leave that transaction.
+Nothing here decides what is safe: checks run in a transaction that Postgres itself keeps read-only.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
 
 
 PLACE = re.compile(r"%(?:\((\w+)\)[sbt]|%)?")  # %(name)s, %%, or a % that stands alone
-# What Postgres reads as one piece, whatever stands inside it. A line comment ends at a carriage return too.
+# Comments, texts and quoted names, which Postgres reads as one piece. A line comment ends at a carriage return too.
 PIECE = re.compile(
     r"""(?P<comment>--[^\r\n]*|/\*)
     |(?P<text>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
     |(?P<name>"(?:[^"]|"")*")""",
     re.DOTALL | re.VERBOSE,
 )
-EDGE = re.compile(r"/\*|\*/")  # comments nest
+EDGE = re.compile(r"/\*|\*/")  # start or end of a comment: comments nest
 # Transaction control would escape the transaction a check or trial runs in; NOTIFY is delivered even from a
 # read-only one (tried: psycopg 3.3.9).
 CONTROL = re.compile(
@@ -32,30 +31,30 @@ CONTROL = re.compile(
     r"|set\s+(local\s+)?(transaction|(default_)?transaction_\w+)|set\s+session|notify|listen|unlisten|copy|call|do)\b",
     re.IGNORECASE,
 )
-# Looked for inside texts too: query_to_xml('select pg_notify(...)') would run it.
+# This is searched inside texts too: query_to_xml('select pg_notify(...)') would run the call.
 NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 
 def statements(text: str) -> list[str]:
-    """Each statement in ``text``, with blanks in place of comments, texts and quoted names; empty ones left out."""
+    """Return the statements in ``text``, blanks replacing comments, texts and quoted names; empty ones are left out."""
     pieces = (piece.strip() for piece in _without(text, "comment", "text", "name").split(";"))
     return [piece for piece in pieces if piece]
 
 
 def control(text: str) -> str | None:
-    """The words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
+    """Return the words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
     starts = (CONTROL.match(statement.lstrip("( \t\r\n")) for statement in statements(text))
     match = next(filter(None, starts), None)
     return match[0].strip() if match else None
 
 
 def notifies(text: str) -> bool:
-    """Whether ``text`` calls ``pg_notify``, which is delivered even from a read-only transaction."""
+    """Return whether ``text`` calls ``pg_notify``, whose message is sent even from a read-only transaction."""
     return NOTIFY.search(_without(text, "comment")) is not None
 
 
 def literal(value: Any) -> str:
-    """``value`` as SQL that means what the bound value means."""
+    """Return ``value`` as SQL that means the same as the bound value."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):
@@ -75,7 +74,7 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Numbers as an array; anything else as a text whose type the server finds out, as it does for a bound list."""
+    """Write numbers as an array, else a text whose type the server works out, as it does for a bound list."""
     if values and all(isinstance(v, int | float) for v in values):
         return f"array[{', '.join(map(literal, values))}]"
     return _text(_items(values))
@@ -96,7 +95,7 @@ def _text(value: str) -> str:
 
 
 def _with_variables(value: str) -> str:
-    """A text whose $NAMEs are psql variables: ``psql -v NAME="$NAME"``."""
+    """Return a text as SQL, each $NAME in it as a psql variable, which ``psql -v NAME="$NAME"`` sets."""
     pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
     if len(pieces) == 1:
         return _text(value)
@@ -106,7 +105,7 @@ def _with_variables(value: str) -> str:
 
 @lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
-    """``statement`` with a blank in place of each comment, text or quoted name."""
+    """Return ``statement`` with a blank in place of each piece of these kinds: comment, text or (quoted) name."""
     kept: list[str] = []
     at = 0
     while match := PIECE.search(statement, at):

@@ -1,6 +1,6 @@
-"""What each vendor answers, by route: the shapes that notebooks, halt and console share (facts 1 to 6).
+"""Describe what each vendor answers, by route: the shapes that notebooks, halt and console share (facts 1 to 6).
 
-Models name the fields that somebody here relies on and let every other pass: vendors add fields without notice.
+Models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from runbook_lib.commands.command import Http
 
 Name = Annotated[StrictStr, Field(min_length=1)]
-Number = FiniteFloat  # also written as text, as venues write decimals
+Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """An object of an answer; schemas are built when the first one comes."""
+    """An object of an answer; pydantic builds its schema when the first such object comes."""
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 def _no_error(body: Any) -> Any:
-    """Refuse what proxies and gateways answer with status 200 in place of the service."""
+    """Refuse an error body that a proxy or gateway sends with status 200 in place of the service's answer."""
     if isinstance(body, dict) and body.get("error"):
         raise ValueError(f"the answer is an error: {body['error']}")
     return body
 
 
 def _whole(pagination: Any) -> Any:
-    """Refuse the first page of several: what is not on it would seem not to be there."""
+    """Refuse the first of several pages: entries on later pages would seem not to exist."""
     if isinstance(pagination, dict) and pagination.get("next") is not None:
         raise ValueError("the list goes on on another page")
     return pagination
@@ -44,7 +44,7 @@ def _whole(pagination: Any) -> Any:
 
 
 class Machine(Answer):
-    """A machine; its configuration may be missing while it is made."""
+    """A Fly machine; its configuration may be missing while the machine is made."""
 
     id: Name
     state: Name
@@ -53,49 +53,49 @@ class Machine(Answer):
 
 
 class Secret(Answer):
-    """An app secret: its value is never told."""
+    """An app secret: Fly never returns its value."""
 
     name: Name
 
 
 class Secrets(Answer):
-    """Every secret of an app."""
+    """The list of all secrets of an app."""
 
     secrets: list[Secret]
 
 
 class Done(Answer):
-    """What Fly answers to an order it takes."""
+    """Fly's answer to an order that it accepted."""
 
     ok: StrictBool
 
 
 class Started(Answer):
-    """What Fly answers to a start."""
+    """Fly's answer when it starts a machine."""
 
     previous_state: StrictStr
 
 
 class Executed(Answer):
-    """How a command inside a machine ended."""
+    """The exit code of a command that ran inside a machine."""
 
     exit_code: StrictInt
 
 
 class App(Answer):
-    """An app."""
+    """A Fly app."""
 
     name: Name
 
 
 class Lines(Answer):
-    """A page of a log."""
+    """One page of an app's log."""
 
     data: list[dict[str, Any]]
 
 
 class Tokens(Answer):
-    """What a token may do."""
+    """The permissions of a Fly token."""
 
     tokens: list[dict[str, Any]]
 
@@ -104,7 +104,7 @@ class Tokens(Answer):
 
 
 class Variable(Answer):
-    """An environment variable of the project, and the environments it is for."""
+    """An environment variable of the project, and the environments that receive it."""
 
     key: Name
     target: list[StrictStr] | StrictStr | None = None
@@ -112,21 +112,21 @@ class Variable(Answer):
 
 
 class Variables(Answer):
-    """Every environment variable of the project."""
+    """The list of all environment variables of the project."""
 
     envs: list[Variable]
     pagination: Annotated[Any, AfterValidator(_whole)] = None
 
 
 class Stored(Answer):
-    """What became of each variable that was to be set: some may have failed."""
+    """Vercel's answer to setting variables: those it created and those that failed."""
 
     created: dict[str, Any] | list[dict[str, Any]]
     failed: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class Project(Answer):
-    """The project, with what serves each environment."""
+    """The Vercel project, with the deployment that serves each environment."""
 
     id: Name
     name: Name
@@ -134,19 +134,19 @@ class Project(Answer):
 
 
 class Listed(Answer):
-    """A deployment in a list."""
+    """A Vercel deployment as lists show it."""
 
     uid: Name
 
 
 class Deployments(Answer):
-    """The newest deployments."""
+    """The list of the newest Vercel deployments."""
 
     deployments: list[Listed]
 
 
 class Deployment(Answer):
-    """One deployment."""
+    """A Vercel deployment on its own, with its state."""
 
     id: Name
     readyState: Name
@@ -163,14 +163,14 @@ class Requests(Answer):
 
 
 class Held(Answer):
-    """What is held of one coin: its signed size."""
+    """A wallet's holding of one coin: its signed size."""
 
     coin: Name
     szi: Number
 
 
 class Position(Answer):
-    """A position as the venue wraps it."""
+    """The object in which the venue wraps each position."""
 
     position: Held
 
@@ -183,7 +183,7 @@ class Perpetuals(Answer):
 
 
 class Resting(Answer):
-    """A resting order."""
+    """An order that rests in the venue's book."""
 
     coin: Name
     oid: StrictInt
@@ -192,14 +192,14 @@ class Resting(Answer):
 
 
 class OrderOf(Answer):
-    """The order an update is about."""
+    """The order that an update is about."""
 
     coin: Name
     oid: StrictInt
 
 
 class OrderUpdate(Answer):
-    """What became of an order, and when."""
+    """A change of an order's status, with its time."""
 
     order: OrderOf
     status: Name
@@ -207,7 +207,7 @@ class OrderUpdate(Answer):
 
 
 class Fill(Answer):
-    """A fill."""
+    """One fill of an order: coin, time, price and size."""
 
     coin: Name
     time: StrictInt
@@ -216,7 +216,7 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """An agent that may trade for a wallet, and until when."""
+    """An agent key that may trade for a wallet, with the end of its validity."""
 
     address: Name
     name: StrictStr | None = None
@@ -224,64 +224,64 @@ class Agent(Answer):
 
 
 class Balance(Answer):
-    """What a wallet has of one token."""
+    """A wallet's balance of one token."""
 
     coin: Name
     total: Number
 
 
 class Spot(Answer):
-    """The spot side of a wallet."""
+    """All spot balances of a wallet."""
 
     balances: list[Balance]
 
 
 class Book(Answer):
-    """A builder's book of perpetuals; the main one has no name and is listed as null."""
+    """A builder's book of perpetuals; the main book has no name and is listed as null."""
 
     name: Name
 
 
 class Asset(Answer):
-    """A coin that is traded, and the decimals of its size."""
+    """A coin that is traded, and the number of decimals of its size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """Every coin of a book, in the order of its number."""
+    """All coins of a book, in the order of their numbers."""
 
     universe: list[Asset]
 
 
 class Status(Answer):
-    """The venue's clock."""
+    """The venue's status, which holds the time of its clock."""
 
     time: StrictInt
 
 
 class Role(Answer):
-    """Who an address is."""
+    """The role of an address: user, agent, vault and so on."""
 
     role: Name
 
 
 class OrderFound(Answer):
-    """One order, or that there is none."""
+    """The answer to a question about one order, which may not exist."""
 
     status: Name
 
 
 class Taken(Answer):
-    """What the venue answers to a signed action: refusals come with status 200 as well."""
+    """The venue's answer to a signed action; refusals come with status 200 as well."""
 
     status: Name
     response: Any = None
 
 
 class Key(Answer):
-    """What OpenRouter says of a key."""
+    """OpenRouter's description of an API key."""
 
     data: dict[str, Any]
 
@@ -289,7 +289,7 @@ class Key(Answer):
 VENUE: dict[str, Shape] = {
     "allMids": Shape("a price by coin", dict[str, Number]),
     "clearinghouseState": Shape("a wallet's state with time and assetPositions", Perpetuals, moment="time"),
-    "exchangeStatus": Shape("the venue's time", Status, fresh=False),  # the question about clocks is its own judge
+    "exchangeStatus": Shape("the venue's time", Status, fresh=False),  # `clocks` judges the age of this answer
     "extraAgents": Shape("a list of agents", list[Agent]),
     "frontendOpenOrders": Shape("a list of resting orders", list[Resting]),
     "historicalOrders": Shape("a list of order updates", list[OrderUpdate]),
@@ -343,9 +343,9 @@ ROUTES: dict[str, dict[str, Shape]] = {
 
 
 def shape_of(command: Http) -> Shape:
-    """The shape of the answer to a request, by its route; of one that nobody described, JSON that is no error."""
+    """Return the shape of the answer to a request, by its route; for an unknown route, JSON that is not an error."""
     if command.method == "HEAD":
-        return PAGE  # an answer without a body, by definition
+        return PAGE  # the answer to HEAD has no body to judge
     if command.service == "hyperliquid" and command.path == "/info" and isinstance(command.json, dict):
         known = VENUE.get(str(command.json.get("type")))
     else:
@@ -355,7 +355,7 @@ def shape_of(command: Http) -> Shape:
 
 @cache
 def _patterns(service: str) -> tuple[tuple[re.Pattern[str], Shape], ...]:
-    """The routes of a service as patterns: a star stands for one part of a path; in the registry's for all the rest."""
+    """Return a service's routes as patterns: a star matches one part of a path, but in the registry all of the rest."""
     rest = ".*" if service == "registry" else "[^/]+"
     return tuple(
         (re.compile(re.escape(route).replace(r"\*", rest)), shape) for route, shape in ROUTES.get(service, {}).items()
