@@ -1,7 +1,7 @@
-"""The database session that holds the writing lock: proven where it is held, and told of to those who want it.
+"""Take, prove and read the advisory lock of the database session that writes.
 
-A lock that is looked at on another connection than the one that changes something protects nothing: the server may have
-ended the session in between, and somebody else may hold it.
+A lock that is read on another connection than the one that changes something protects nothing: the server may have
+ended the session in between, and another session may hold the lock.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ POOLED = (
     "this connection is pooled by transaction: it shares one session among several clients, and a lock on it holds "
     "nobody back; use port 5432, direct or the session pooler"
 )
-# Whose session holds a lock, beside the one that asks. A lock's number is the two halves of the hash of its name, and
-# belongs to one database of the server.
+# Selects the session that holds a lock, and the number of the session that asks. Postgres stores a lock's number, the
+# hash of its name, in two halves; it belongs to one database of the server.
 HELD = """
     select own.pid as own, l.pid, a.application_name as who, a.backend_start as since, host(a.client_addr) as address
     from (select pg_backend_pid() as pid) own
@@ -31,9 +31,9 @@ HELD = """
       and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)
     left join pg_stat_activity a on a.pid = l.pid
 """
-# The transaction's number only grows: whoever takes the lock later has a larger one. The keepalives end the session
-# within half a minute when the machine at its other end is gone, and the check of the connection ends a statement that
-# still runs for a process that was killed: without it the lock stays as long as the statement takes.
+# Transaction numbers only grow: whoever takes the lock later has a larger number. The keepalives end the session within
+# half a minute when the machine at its other end is gone. The check of the connection ends a statement that still runs
+# for a process that was killed: without this check the lock is kept until the statement ends.
 TAKE = """
     select pg_try_advisory_lock(hashtextextended(%(name)s, 0)) as taken, pg_backend_pid() as pid,
            pg_current_xact_id()::text::bigint as fence,
@@ -48,7 +48,7 @@ TRY = "select pg_try_advisory_lock(hashtextextended(%s, 0)) as taken"
 
 @dataclass(frozen=True)
 class Holder:
-    """Whose session holds a lock."""
+    """The session that holds a lock: process id, application name, start and client address."""
 
     pid: int
     who: str
@@ -61,7 +61,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class WritingSession:
-    """A session that holds a lock. ``fence`` grows with every taking: of two writers the later has the larger one."""
+    """A session that holds a lock; of two sessions, the one that took the lock later has the larger ``fence``."""
 
     connection: Connection
     name: str
@@ -71,7 +71,7 @@ class WritingSession:
     def prove(self) -> None:
         """Raise `ServiceError` unless this very session holds the lock now.
 
-        In a transaction, the proof lasts until its end: the lock goes with the session, and the session with both.
+        In a transaction the proof lasts until its end: the lock is lost only with the session, which ends both.
         """
         try:
             row = self.connection.execute(HELD, (self.name,)).fetchone()
@@ -82,7 +82,7 @@ class WritingSession:
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take a lock on a connection that is kept for it; None if it is somebody else's."""
+    """Take a lock on a connection that is kept open for it; return None if another session holds it."""
     row = connection.execute(TAKE, {"name": name, "label": label}).fetchone()
     if row is None or not row["taken"]:
         return None
@@ -90,7 +90,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 
 def holder(connection: Connection, name: str) -> Holder | None:
-    """Whose session holds a lock; None if nobody's does."""
+    """Return the session that holds a lock; None if no session does."""
     row = connection.execute(HELD, (name,)).fetchone()
     if row is None or row["pid"] is None:
         return None
@@ -98,21 +98,21 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End a session of the same role; whether there was one."""
+    """End a session of the same role; return whether it existed."""
     row = connection.execute("select pg_terminate_backend(%s) as ended", (pid,)).fetchone()
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Whether two connections share sessions, so that a lock on one of them holds nobody back.
+    """Return whether two connections share sessions, so that a lock on one of them keeps nobody out.
 
-    The second one is kept busy while the first is asked: a pooler then has to give the first another session.
+    The second connection is kept busy while the first is asked: a pooler then has to give the first another session.
     """
     with second.transaction():
-        other = second.execute("select pg_backend_pid() as pid").fetchone()
-        again = second.execute(TRY, (session.name,)).fetchone()
-        own = session.connection.execute(HELD, (session.name,)).fetchone()
-    if other is None or again is None or own is None:
+        second_session = second.execute("select pg_backend_pid() as pid").fetchone()
+        second_try = second.execute(TRY, (session.name,)).fetchone()
+        held = session.connection.execute(HELD, (session.name,)).fetchone()
+    if second_session is None or second_try is None or held is None:
         return True
-    shared = other["pid"] == session.pid or not own["own"] == own["pid"] == session.pid
-    return bool(again["taken"] or shared)
+    shared = second_session["pid"] == session.pid or not held["own"] == held["pid"] == session.pid
+    return bool(second_try["taken"] or shared)

@@ -1,4 +1,4 @@
-"""Postgres: looks in read-only transactions, changes on connections of their own, time limits always."""
+"""Query Postgres: looks run in read-only transactions, changes on connections of their own, all with a time limit."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ if TYPE_CHECKING:
 
 
 GRACE = 2.0  # seconds after Postgres' own time limit
-TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that is gone or refused
+TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that was lost or refused
 
 
 class Database:
-    """The database a profile addresses."""
+    """The database that a profile addresses, with its open connections."""
 
     def __init__(self, settings: Settings, redact: Redactor) -> None:
         self.settings = settings
         self._redact = redact
         self._password = settings.database.password
         self._reading: psycopg.Connection[dict[str, Any]] | None = None
-        self.writing: WritingSession | None = None  # what holds the writing lock, while this run is the one writer
+        self.writing: WritingSession | None = None  # the session with the writing lock, while this run holds it
 
     def close(self) -> None:
-        """Close the connection kept for reading."""
+        """Close the connection that is kept for reading."""
         if self._reading is not None:
             self._reading.close()
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """A new connection in UTC; the profile's read-only role when it names one and only looking is wanted.
+        """Open a connection in UTC; use the profile's read-only role if it names one and ``read_only`` is set.
 
-        Once a rotation has reset the password, it is the new one that lets us in.
+        Once a rotation has reset the password, only the new password is accepted, so that one is tried next.
         """
         database = self.settings.database
         if read_only and database.read_only_user and database.read_only_password:
@@ -69,12 +69,14 @@ class Database:
             if REFUSED not in str(error) or self._password == INCOMING or not self.settings.has(INCOMING):
                 raise
         connection = self._opened(INCOMING, within)
-        self._password = INCOMING  # remembered: who tries wrong passwords again and again is locked out
+        self._password = INCOMING  # kept, because trying the wrong password again and again would lock us out
         return connection
 
     def _opened(self, password: str, within: float | None = None, **user: str) -> psycopg.Connection[dict[str, Any]]:
-        """A new connection with the password that the variable called ``password`` holds; a refused one is tried
-        again once, seconds later, for a pooler learns of a new password late."""
+        """Open a connection with the password that the variable called ``password`` holds.
+
+        A refused password is tried once more, seconds later, because a pooler learns of a new password late.
+        """
         seconds = within or self.settings.budgets.answer
         log_in = partial(self._logged_in, password, seconds, **user)
         return self._guarded(password, log_in, patience=seconds)
@@ -91,10 +93,10 @@ class Database:
             connection = psycopg.connect(
                 make_conninfo(database.url, **user, **({"sslrootcert": database.ca} if database.ca else {})),
                 password=self.settings.variable(password),
-                hostaddr="",  # not even PGHOSTADDR leads elsewhere
+                hostaddr="",  # so that PGHOSTADDR cannot lead elsewhere
                 options="",
                 connect_timeout=max(2, int(seconds)),
-                # A machine that is gone says nothing: within half a minute the connection to it counts as lost.
+                # A machine that is gone sends nothing: after half a minute these count the connection as lost.
                 keepalives_idle=15,
                 keepalives_interval=5,
                 keepalives_count=3,
@@ -104,9 +106,9 @@ class Database:
                 autocommit=True,
                 row_factory=dict_row,
             )
-            # Set after connecting: poolers refuse startup options. One round trip for both: a database that is far
-            # away, or slow, takes its time for each. The month of a cost cap begins at UTC midnight. What a shell or a
-            # role has set (PGDATESTYLE, alter role … set) would have dates read wrong, or not at all.
+            # These are set after connecting, because poolers refuse startup options, and in one round trip, because a
+            # far or slow database takes its time for each. UTC: the month of a cost cap begins at UTC midnight. The
+            # styles: values set by a shell or a role (PGDATESTYLE, alter role … set) would make dates unreadable.
             connection.execute(
                 "select set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false),"
                 " set_config('IntervalStyle', 'postgres', false), set_config('bytea_output', 'hex', false),"
@@ -118,10 +120,10 @@ class Database:
         return connection
 
     def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
-        """Take the advisory lock ``name`` on a connection of its own; else whose it is, None if he just left.
+        """Take the advisory lock ``name`` on a new connection; else return its holder, or None if the holder just left.
 
-        ``label`` becomes the session's application name, by which others learn who holds it. Raise `StepRefused` if
-        the connection is one on which a lock holds nobody back.
+        ``label`` becomes the session's application name, which tells others who holds the lock. Raise `StepRefused` if
+        the connection shares sessions, so that a lock on it would keep nobody out.
         """
         connection, kept = self.connect(), False
         try:
@@ -144,7 +146,7 @@ class Database:
                 raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
-        """Whose session holds the advisory lock ``name``; None if nobody's does."""
+        """Return the session that holds the advisory lock ``name``; None if no session does."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.holder(connection, name)
@@ -152,7 +154,7 @@ class Database:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     def end_session(self, pid: int) -> bool:
-        """End a session of the same role; whether there was one."""
+        """End a session of the same role; return whether it existed."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.end(connection, pid)
@@ -165,11 +167,11 @@ class Database:
             try:
                 with self.limited(self.writing.connection):
                     self.writing.prove()
-            except (psycopg.Error, OSError):  # a connection that was closed has no line to be limited
+            except (psycopg.Error, OSError):  # OSError: a closed connection has no socket for `limited`
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
-        """Run on the connection kept for reading; once more on a new one if that was lost since it was last used."""
+        """Run statements on the connection kept for reading; once more, on a new one, if that connection was lost."""
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
                 return self._transact(self._reading, statements, within, read_only=True, keep=False)
@@ -177,9 +179,10 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run on a new connection: an old one may be gone, and then nobody knew whether the change was made.
+        """Run statements on a new connection: if an old one were lost, nobody would know whether they took effect.
 
-        The one writer's changes run on the connection that holds the lock, in a transaction that begins with its proof.
+        While this run holds the writing lock, they run on the lock's connection, in a transaction that first proves
+        the lock.
         """
         if keep and self.writing is not None:
             return self._transact(self.writing.connection, statements, within, read_only=False, keep=True)
@@ -215,12 +218,12 @@ class Database:
         return Reply(tuple(rows))
 
     def _said(self, error: psycopg.Error) -> str:
-        """The server's own words, in one line."""
+        """Return the server's own words, redacted, in one line."""
         return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
     def limited(self, connection: psycopg.Connection[dict[str, Any]], within: float | None = None) -> Iterator[None]:
-        """Hang up on a server that does not even keep its own time limit, or answers one byte at a time."""
+        """Cut the connection if the server exceeds its own time limit, or answers one byte at a time."""
         seconds = (within or self.settings.budgets.answer) + GRACE
         with socket.socket(fileno=os.dup(connection.fileno())) as line:
             hung_up = threading.Timer(seconds, line.shutdown, (socket.SHUT_RDWR,))
@@ -234,7 +237,7 @@ class Database:
 
     def _execute(self, connection: psycopg.Connection[dict[str, Any]], statement: Sql) -> list[dict[str, Any]]:
         values = {name: self._value(value) for name, value in statement.values.items()}
-        # prepare=True parses on the server, which refuses several statements in one. A literal % is left alone
+        # prepare=True parses on the server, which refuses several statements in one. psycopg leaves a literal % alone
         # only when there are no values at all.
         cursor = connection.execute(statement.statement.encode(), values or None, prepare=True)
         return list(cursor) if cursor.description else []
@@ -244,7 +247,7 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """LISTEN and NOTIFY on two connections; a transaction pooler accepts both and delivers nothing."""
+        """LISTEN on one connection and NOTIFY on another; a transaction pooler accepts both and delivers nothing."""
         with self.connect() as listener, self.connect() as sender:
             try:
                 listener.execute(compose.SQL("listen {}").format(compose.Identifier(command.channel)))
@@ -264,7 +267,7 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
-        """Log in with one password, once: that it is refused is an answer."""
+        """Log in with one password, once; a refused password gives a reply with ``accepted`` false, not an error."""
         try:
             log_in = partial(self._logged_in, command.variable, self.settings.budgets.answer)
             self._guarded(command.variable, log_in, patience=0.0).close()
@@ -278,7 +281,7 @@ class Database:
 
 
 def database_time(settings: Settings) -> datetime:
-    """What time it is for the database: by its clock, and by no machine's, records age and commands are judged."""
+    """Return the time of the database's clock, the only clock by which ages of records and commands are judged."""
     database = Database(settings, settings.redactor())
     try:
         reply = database.look([sql("select clock_timestamp() as now")])

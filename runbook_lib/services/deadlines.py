@@ -1,4 +1,4 @@
-"""Time limits that hold from outside: a call that does not end holds neither who waits for it nor the process."""
+"""Limit calls in time from outside: a call that never ends blocks neither its caller nor the end of the process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call in a daemon thread; its future can be waited for, and left behind.
+    """Run a call in a daemon thread and return its future, which can be waited for or abandoned.
 
-    Not in an executor's: the interpreter waits for those threads at its end, and for a socket that drips for ever.
+    An executor would not do: at its exit the interpreter waits for the executor's threads, even for ever.
     """
     future: Future[Result] = Future()
 
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
+        except BaseException as error:  # noqa: BLE001 - whatever was raised, the waiting caller must get it
             future.set_exception(error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
@@ -30,12 +30,12 @@ def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return what a call returns; raise `TimeoutError` when it has not ended after so many seconds."""
+    """Return what a call returns; raise `TimeoutError` if it has not ended after this number of seconds."""
     return start(call).result(seconds)
 
 
 def side_by_side(calls: Iterable[Callable[[], Result]], at_once: int) -> list[Result]:
-    """Run calls at the same time, ``at_once`` of them at most, and return their results in order."""
+    """Run calls in parallel, at most ``at_once`` of them at a time, and return their results in order."""
     turns = threading.Semaphore(at_once)
 
     def in_turn(call: Callable[[], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""Prove, before a phase needs it, that every address, credential and clock of a profile is good. Changes nothing."""
+"""Prove, before a phase needs them, that every address, credential and clock of a profile works; change nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 
-WHOLE = 18.0  # seconds that all probes may take together
+WHOLE = 18.0  # seconds that all probes, run in parallel, may take
 NOBODY = "0x0000000000000000000000000000000000000000"
 ENOUGH = Matcher("not named, or at least 10", lambda left: left is None or float(left) >= 10)
 SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs to see (C19)
@@ -39,19 +39,19 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """Something to prove, which steps break without it, and what to do about it."""
+    """A thing to prove, the steps that fail without it, and how to mend it."""
 
     name: str
     commands: tuple[Command, ...]
     expect: Expectation | Sequence[Expectation]
     breaks: str
     fix: str
-    made_by: str = ""  # the step that makes it so, where that is no fault before
+    made_by: str = ""  # the step that makes it true; until that step has passed, a failure is no fault
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a probe found; what a step has yet to make is no fault."""
+    """The result of a probe; ``made_by`` names the step that has yet to make it true, in which case it is no fault."""
 
     name: str
     good: bool
@@ -66,10 +66,10 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run every probe, all at once, each on connections of its own; what has not answered within `WHOLE` has failed."""
+    """Run every probe in parallel, each on its own connections; a probe without an answer within `WHOLE` has failed."""
     chosen = [*probes(settings), *more]
     answers: dict[int, Verdict] = {}
-    # Threads that nobody waits for: a service that sends a byte a second holds no command up.
+    # Daemon threads: a service that sends one byte a second must not keep the process from ending.
     threads = [
         threading.Thread(
             target=lambda n, p: answers.update({n: _verdict(settings, p)}), args=(number, probe), daemon=True
@@ -102,7 +102,7 @@ def _verdict(settings: Settings, probe: Probe) -> Verdict:
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """What is proven for a profile."""
+    """Return the probes of a profile, in the order they are shown."""
     renew = "make a new token for the organisation or team the profile names"
     return [
         Probe(

@@ -1,4 +1,4 @@
-"""Whether an answer is about now: judged by its own time, its ``Date`` and its ``Age`` against the service's clock."""
+"""Judge whether an answer is about now, by its own time, its ``Date`` and its ``Age`` against the service's clock."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SLACK = 5.0  # seconds an answer may be behind its service's clock: blocks and proxies take some
-APART = 60.0  # seconds a service's clock may be from ours before nothing tells how old its answers are
+SLACK = 5.0  # seconds an answer may be behind its service's clock: blocks and proxies delay it
+APART = 60.0  # seconds between a service's clock and ours beyond which the age of its answers is unknown
 
 
 class ServiceClock:
-    """The clock of one service, as the freshest of its answers in this run showed it."""
+    """The clock of one service, as shown by the freshest of its answers in this run."""
 
     def __init__(self) -> None:
         self._offset: float | None = None  # seconds its clock is ahead of ours
         self._lock = threading.Lock()
 
     def complaint(self, headers: Mapping[str, str], moment: float | None, asked: float, received: float) -> str | None:
-        """Say why an answer is not about now; None if it is.
+        """Return why an answer is not about now; None if it is.
 
-        ``moment`` is the answer's own time, ``asked`` and ``received`` are of this machine; epoch seconds.
+        ``moment`` is the answer's own time, ``asked`` and ``received`` are this machine's; all are epoch seconds.
         """
         age, date = _seconds(headers.get("age")), _date(headers.get("date"))
         if age is not None and age > received - asked + 1.0:
@@ -38,7 +38,7 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Seconds an answer is behind the freshest one so far, if that is too many."""
+        """Return the seconds an answer is behind the freshest one so far, or None if these are no more than `SLACK`."""
         ahead = date - received
         with self._lock:
             self._offset = ahead if self._offset is None else max(self._offset, ahead)

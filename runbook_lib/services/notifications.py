@@ -1,4 +1,4 @@
-"""Hear what the database notifies, in a thread; a connection that is lost is noticed, told and made anew."""
+"""Listen to the database's notifications in a thread, which reports a lost connection and makes a new one."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 
-TURN = 0.25  # seconds between two looks at what is wanted
+TURN = 0.25  # seconds between two looks at which channels are wanted
 PROBE = 2.0  # seconds of silence after which the connection is asked whether it lives
 AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and at most
 
 
 class Listener:
-    """Follows channels until closed. ``heard`` is called in the thread with each channel that was notified.
+    """Follows channels until closed; calls ``heard`` in its thread with the name of each channel that was notified.
 
-    It is also called with an empty text whenever the connection was made, or lost: what was notified meanwhile nobody
-    heard, so whoever listens looks for himself. NOTIFY is a hint; the tables are the truth.
+    ``heard`` is also called with an empty text whenever the connection was made or lost: notifications in between are
+    missed, so the caller must look for itself. NOTIFY is a hint; the tables are the truth.
     """
 
     def __init__(self, settings: Settings, heard: Callable[[str], None]) -> None:
@@ -41,7 +41,7 @@ class Listener:
         self._thread.start()
 
     def follow(self, channels: Iterable[str]) -> None:
-        """From now on hear these channels too."""
+        """Listen to these channels too, from now on."""
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:
@@ -74,9 +74,9 @@ class Listener:
             for channel in sorted(self._wanted - known):
                 connection.execute(compose.SQL("listen {}").format(compose.Identifier(channel)))
             known |= self._wanted
-            for one in connection.notifies(timeout=TURN):
-                self._heard(one.channel)
-            if time.monotonic() - probed > PROBE:  # a cut cable says nothing: only an answer proves the line
+            for notification in connection.notifies(timeout=TURN):
+                self._heard(notification.channel)
+            if time.monotonic() - probed > PROBE:  # a cut cable gives no error: only an answer proves the connection
                 with self._database.limited(connection):
                     connection.execute("select 1")
                 probed = time.monotonic()

@@ -1,4 +1,4 @@
-"""Answers as plain rows: dictionaries of what JSON knows, whatever a service answered."""
+"""Turn any service's answer into plain rows: dictionaries of JSON values."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ LAST = 600  # characters of an output, or of an answer, that an error message ho
 
 
 def rows_of(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
-    found = picked(body, pick) if pick else body
-    items = found if isinstance(found, list) else [] if found is None else [found]
+    part = picked(body, pick) if pick else body
+    items = part if isinstance(part, list) else [] if part is None else [part]
     return tuple(item if isinstance(item, dict) else {"value": item} for item in items)
 
 
 def picked(body: Any, pick: str) -> Any:
-    """What stands at a dotted path inside an object; None if nothing does."""
+    """Return the value at a dotted path inside an object; None if there is none."""
     for key in pick.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it: numerics as floats, times in UTC as ISO 8601, everything else as text."""
+    """Return a value as JSON knows it: numerics as floats, times in UTC as ISO 8601, everything else as text."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Log-ins that were refused: tried again seconds apart and a few times only, by the whole process together.
+"""Limit how often a refused log-in is tried again: seconds apart and a few times, counted for the whole process.
 
 A pooler blocks an address for two minutes after ten refused log-ins, and for some seconds after a reset it may still
-refuse the new password. Whoever polls with a wrong password locks everybody out.
+refuse the new password. A program that polls with a wrong password locks everybody out.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REFUSED = "password authentication failed"
-BLOCKED = "ECIRCUITBREAKER"  # the pooler's word for an address it does not listen to any more
+BLOCKED = "ECIRCUITBREAKER"  # the pooler's word for an address that it has blocked
 SPACING = 3.0  # seconds between two log-ins with one password
 MINUTE = 60.0  # seconds after which a refusal is forgotten
 LOCKED_OUT = 120.0  # seconds a pooler blocks an address
-MOST = 2  # log-ins a minute with one password that is refused
-MOST_INCOMING = 5  # with one that a rotation has just set: the pooler learns of it late
+MOST = 2  # log-ins a minute with a password that is refused
+MOST_INCOMING = 5  # the same for a password that a rotation has just set: the pooler learns of it late
 Made = TypeVar("Made")
 
 
 @dataclass
 class _Credential:
-    """What became of log-ins with one password; times are of the monotonic clock."""
+    """The refused log-ins with one password; times are of the monotonic clock."""
 
     most: int
     refused_at: list[float] = field(default_factory=list)
     words: str = ""
 
     def wait(self, now: float) -> float:
-        """Seconds until it may be tried."""
+        """Return the seconds until this password may be tried again."""
         self.refused_at = [at for at in self.refused_at if now - at < MINUTE]
         if len(self.refused_at) >= self.most:
             return self.refused_at[0] + MINUTE - now
@@ -45,17 +45,17 @@ class _Credential:
 
 
 class Refusals:
-    """The refused log-ins of this process."""
+    """All refused log-ins of this process."""
 
     def __init__(self) -> None:
         self._credentials: dict[str, _Credential] = {}
-        self._blocked: dict[str, tuple[float, str]] = {}  # host -> until when, and in which words
+        self._blocked: dict[str, tuple[float, str]] = {}  # host -> end of the block (monotonic), the pooler's words
         self._lock = threading.Lock()
 
     def guarded(self, host: str, variable: str, password: str, log_in: Callable[[], Made], patience: float) -> Made:
-        """Log in; once more, seconds later, if that is refused and there is so much patience.
+        """Log in; if that is refused, try once more seconds later, unless this would take longer than ``patience``.
 
-        Raise the refusal's own `ServiceError` without trying where it was tried often enough.
+        Raise the `ServiceError` of the last refusal, without trying, if the password was tried too often.
         """
         tried_before = False
         until = time.monotonic() + patience

@@ -1,4 +1,4 @@
-"""What is not let in: fields of replies that may carry secrets this process does not know, and so cannot redact."""
+"""Drop reply fields that may hold secrets which this process does not know, and so cannot redact."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 DROPPED = "dropped: may hold a secret"
-# Values of these keys are never let in, whatever service sends them and however it writes them: api_key, apiKey.
+# Values of these keys are always dropped, whatever service sends them and however it spells the key: api_key, apiKey.
 SECRET_KEYS = {
     *("decryptedsecret", "apikey", "token", "accesstoken", "refreshtoken", "jwt", "privatekey", "secret", "secretkey"),
     *("clientsecret", "password", "dbpass", "pairingsig", "rawvalue", "connectionstring"),
@@ -22,12 +22,12 @@ PUBLIC_VARIABLES = re.compile(
     r"|SUPABASE_URL|NEXT_PUBLIC_\w+|live_runner_image)$"  # the last is a key of the platform's configuration table
 )
 VARIABLE = re.compile(r"^[A-Z][A-Z0-9_]*$")
-# A UUID or a SHA-256: all that `exec` may print here.
+# A UUID or a SHA-256 hash: the only output of `exec` that is kept.
 HARMLESS_OUTPUT = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}(\s+-)?)\s*")
 
 
 def drop(value: Any) -> Any:
-    """Replace what may carry a secret that this process does not know, anywhere inside ``value``."""
+    """Replace every field inside ``value`` that may hold a secret which this process does not know."""
     if isinstance(value, list | tuple):
         return [drop(v) for v in value]
     if not isinstance(value, dict):
@@ -37,7 +37,7 @@ def drop(value: Any) -> Any:
 
 def _dropped(key: str, inner: Any, around: Mapping[str, Any]) -> Any:
     if not inner or isinstance(inner, bool):
-        return inner  # absent or empty: that much may be known
+        return inner  # that a field is absent or empty is no secret
     if re.sub(r"[_\W]", "", key).lower() in SECRET_KEYS and isinstance(inner, str | list | tuple):
         return DROPPED
     if key == "value" and _names_a_secret(around):
@@ -50,12 +50,12 @@ def _dropped(key: str, inner: Any, around: Mapping[str, Any]) -> Any:
 
 
 def _names_a_secret(around: Mapping[str, Any]) -> bool:
-    """Whether a ``value`` may be a secret: beside a ``key``, or a ``name`` that looks like an environment variable."""
+    """Return whether a ``value`` may be a secret: beside a ``key``, or a ``name`` written like a variable's."""
     name = around.get("key", around.get("name"))
     named = "key" in around or VARIABLE.fullmatch(str(name)) is not None
     return named and not PUBLIC_VARIABLES.fullmatch(str(name))
 
 
 def drop_text(body: Any) -> str:
-    """The body of an answer as text, without what may carry a secret."""
+    """Return the body of an answer as text, without fields that may hold a secret."""
     return body if isinstance(body, str) else json.dumps(drop(body))

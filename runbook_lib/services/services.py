@@ -1,10 +1,10 @@
-"""Send commands and return plain rows: the only module that touches the outside.
+"""Send commands and return plain rows; nothing else in the library reaches the outside.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``; one that does not
-answer, or answers with something that is no answer to this command, raises `ServiceError`, whose ``sent`` tells whether
-the command may have taken effect. A temporary refusal is not final: looks are asked again after it, changes only where
-it proves that they were not made. Secrets are redacted here, before anything is cut to length, for half a secret would
-not be recognised any more; fields that may carry secrets this process does not know are dropped.
+answer, or whose answer does not fit the command, raises `ServiceError`, whose ``sent`` tells whether the command may
+have taken effect. After a temporary refusal a look is sent again, a change only if the refusal proves that it was not
+made. Secrets are redacted here, before anything is cut to length, because half a secret would not be recognised; fields
+that may carry secrets this process does not know are dropped.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 TRIES = 3  # times a command is sent while a service refuses it for now
-SHORTEST = 0.05  # seconds one answer may take at least: a pause may end later than it should
-SPACING = 0.3  # seconds between two of them, unless the service names more
+SHORTEST = 0.05  # seconds that any answer is given, even if a pause ended later than it should
+SPACING = 0.3  # seconds between two tries, unless the service names more
 
 
 class Services:
-    """The outside, as a profile addresses it."""
+    """The database, services and shell that a profile addresses."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -47,10 +47,10 @@ class Services:
         self._web.close()
 
     def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that changes nothing; raise `StepRefused` before sending if it might.
+        """Send a command that changes nothing; raise `StepRefused` before sending if it might change something.
 
-        Ask again after a temporary refusal or a lost answer, ``tries`` times at most; everything within so many
-        seconds, or else the profile's for one answer.
+        Ask again after a temporary refusal or a lost answer, ``tries`` times at most; all tries together take at most
+        ``within`` seconds, by default the profile's time for one answer.
         """
         self.refuse_change(command)
         until = time.monotonic() + (within or self.settings.budgets.answer)
@@ -68,14 +68,14 @@ class Services:
 
     @staticmethod
     def _again(spacing: float, tries: int, until: float) -> bool:
-        """Wait before a command is sent again; false if it is not to be."""
+        """Wait before a command is sent again; return False if it must not be."""
         if tries <= 0 or time.monotonic() + spacing >= until:
             return False
         time.sleep(spacing)
         return True
 
     def refuse_change(self, command: Command) -> None:
-        """Raise `StepRefused` for what a look must not send. Of SQL, Postgres itself refuses the rest."""
+        """Raise `StepRefused` for a command that a look must not send; Postgres itself refuses SQL that writes."""
         for part in command.commands if isinstance(command, Series) else ():
             self.refuse_change(part)
         if isinstance(command, Http | Shell) and not command.read_only:
@@ -94,20 +94,20 @@ class Services:
     def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
         """Send a command that may change something, once.
 
-        It is sent again, ``tries`` times at most, only after an answer that proves it was not carried out.
+        Send it again, ``tries`` times at most, only after an answer that proves it was not carried out.
         """
         self.refuse_control(command, changes=True)
         until = time.monotonic() + (within or self.settings.budgets.answer)
         while True:
             tries -= 1
             reply = self._send(command, max(SHORTEST, until - time.monotonic()), read_only=False)
-            # What stands for several commands may have been carried out in part; a person who declines means it.
+            # A series may have been carried out in part, and a person who declines means it: neither is sent again.
             refused = reply.refused_for_now and isinstance(command, Http) and command.service != "person"
             if not (refused and self._again(max(SPACING, reply.again), tries, until)):
                 return reply
 
     def shown(self, command: Command) -> str:
-        """The command as text that can be pasted into psql or a shell."""
+        """Return the command as text that can be pasted into psql or a shell."""
         if isinstance(command, Http):
             service = self.settings.service(command.service)
             return self._scoped(command).text(service.url, authorization(service))
@@ -123,7 +123,7 @@ class Services:
             case Trial():
                 reply = self.database.change(command.statements, seconds, keep=False)
             case Subscribe():
-                from runbook_lib.services import websocket  # noqa: PLC0415 - only the doctor asks: a halt starts without
+                from runbook_lib.services import websocket  # noqa: PLC0415 - only the doctor needs it; a halt does not
 
                 url = self.settings.service(command.service).url
                 reply = Reply(tuple(websocket.subscribe(url, command.subscriptions, command.within)))
@@ -149,7 +149,7 @@ class Services:
         return replace(reply, rows=rows, at=started + took / 2, seconds=took)
 
     def _prove(self, *, read_only: bool) -> None:
-        """Right before a change that no transaction protects: raise `ServiceError` if we are the writer no more."""
+        """Raise `ServiceError` if we are no longer the writer, right before a change that no transaction protects."""
         if not read_only:
             self.database.prove_writing()
 
@@ -159,11 +159,14 @@ class Services:
         return self.database.change([command], seconds, keep=True)
 
     def _scoped(self, command: Http) -> Http:
-        """The request with what its service wants in every query, so that what is shown is what is sent."""
+        """Return the request with the query its service always needs, so that the request shown is the one sent."""
         return replace(command, query={**command.query, **self.settings.query(command.service)})
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
-        """Send one after another, until one is refused; nobody knows what became of those before a lost answer."""
+        """Send commands one after another until one is refused.
+
+        Raise `ServiceError` for a lost answer; ``sent`` is then true if any earlier command was sent.
+        """
         rows: list[dict[str, Any]] = []
         status = None
         for number, part in enumerate(command.commands, 1):
@@ -180,7 +183,7 @@ class Services:
 
 
 def _parts(command: Command) -> Sequence[Command]:
-    """The statements and requests a command is made of."""
+    """Return the statements and requests that a command is made of."""
     match command:
         case Trial():
             return command.statements

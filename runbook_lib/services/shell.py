@@ -1,4 +1,4 @@
-"""Shell lines: run to their end or their time limit, nothing of them left behind."""
+"""Run shell lines to their end or their time limit, and leave no process of theirs behind."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OUTPUT = 20_000  # characters of a command's output that are kept
 
 
 def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str, str]) -> Reply:
-    """Run the line in a process group of its own, which is ended as a whole with the line or at the time limit.
+    """Run the line in its own process group, and kill the whole group at the line's end or the time limit.
 
-    ``limit`` is in seconds. The line finds what ``environment`` holds, and nothing else of ours. Output goes to files:
-    a pipe would stay open as long as anything the line left behind.
+    ``limit`` is in seconds. The line's environment is ``environment`` and nothing else. Output goes to files: a pipe
+    would stay open as long as any process that the line left behind.
     """
     with _file() as output, _file() as errors:
         try:
@@ -57,7 +57,7 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
 
 
 def _file() -> IO[bytes]:
-    """A file without a name. Raise `ServiceError`, for nothing was sent, where no more files may be opened."""
+    """Open a file without a name; raise `ServiceError`, with nothing sent, if no more files may be opened."""
     try:
         return tempfile.TemporaryFile()
     except OSError as error:
@@ -69,7 +69,7 @@ def _shell_reply(code: int, output: str, errors: str) -> Reply:
     with contextlib.suppress(ValueError):
         parsed = json.loads(output)
     structured = isinstance(parsed, dict | list)
-    # What is dropped from the rows must not come in as text.
+    # A field that is dropped from the rows must not come in as text either.
     kept = ((drop_text(parsed) if structured else output) + errors)[-OUTPUT:]
     if code == 0:
         return Reply(rows_of(parsed, None) if structured else (), code, text=kept)

@@ -1,4 +1,4 @@
-"""Variables in commands: named in what is shown and written, filled in only where something is sent."""
+"""Fill in the variables of commands: they are shown and recorded by name, and filled in only when sent."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 
-# What programs read from the environment without being told in their line.
+# Variables that programs read from the environment although their line does not name them.
 NEEDS = {
     "fly": ("FLY_API_TOKEN",),
     "supabase": ("SUPABASE_ACCESS_TOKEN", "SUPABASE_DB_PASSWORD", "POSTGRES_PASSWORD"),
     "vercel": ("VERCEL_TOKEN",),
 }
-OURSELVES = "./runbook"  # which needs what this process needs
+OURSELVES = "./runbook"  # a runbook started by a line needs every variable that this process needs
 
 
 def of_a_child(line: str, settings: Settings) -> dict[str, str]:
-    """The environment of a shell line: of the profile's secrets those that it names, or that its program needs."""
+    """Return the environment of a shell line: only the profile's secrets that the line names, or its program needs."""
     words = set(re.findall(r"[\w./-]+", line))
     if OURSELVES in words:
         return dict(os.environ)
@@ -32,9 +32,9 @@ def of_a_child(line: str, settings: Settings) -> dict[str, str]:
 
 
 def expanded(value: Any, settings: Settings) -> Any:
-    """``value`` with every ``$NAME`` of the profile's variables filled in from the environment.
+    """Return ``value`` with every ``$NAME`` of the profile's variables filled in from the environment.
 
-    Only in what a notebook or the library wrote: what a service sent may name a variable to have it sent back.
+    Text that a service sent is never filled in: it may name a variable in order to have the secret sent back.
     """
     if isinstance(value, Replied):
         return value

@@ -1,4 +1,7 @@
-"""HTTP: one client a service, the credential only in the header; every answer has a time, a size and a shape."""
+"""Send HTTP requests with one client per service; every answer is bounded in time, size and shape.
+
+A credential is sent only in the header.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Service, Settings
     from runbook_lib.settings.redaction import Redactor
 
-TEXT = 20_000  # characters of an answer that is no JSON that are kept
-SHOWN = 200  # characters of an answer without its shape that the error shows
-QUIET = 1.0  # seconds without a new line after which a stream has said what it had to say
-GRACE = 0.25  # seconds after which a request that does not keep its own time limit is left behind
+TEXT = 20_000  # characters that are kept of an answer that is no JSON
+SHOWN = 200  # characters that an error shows of an answer in the wrong shape
+QUIET = 1.0  # seconds without a new line after which a stream counts as complete
+GRACE = 0.25  # seconds beyond its own time limit after which a request is abandoned
 STREAMS = ("application/stream+json", "application/x-ndjson")  # answers without an end, one JSON object a line
 PACKED = ("", "identity", "gzip", "deflate")  # encodings that can be unpacked piece by piece, up to a limit
 EITHER = 47  # zlib's word for "gzip or zlib, see the header"
@@ -48,12 +51,12 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """What came is no answer: too large, cut off, packed in an unknown way, or not finished in time."""
+    """The body received is no answer: too large, cut off, packed in an unknown way, or not finished in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it came; ``asked`` and ``received`` are epoch seconds of this machine."""
+    """An answer as received; ``asked`` and ``received`` are epoch seconds of this machine."""
 
     status: int
     reason: str = ""
@@ -72,7 +75,7 @@ class Answer:
 
 
 class Web:
-    """The HTTP services a profile addresses."""
+    """The HTTP services that a profile addresses."""
 
     def __init__(self, settings: Settings, redact: Redactor) -> None:
         self.settings = settings
@@ -87,9 +90,9 @@ class Web:
         self._clients.clear()
 
     def request(self, command: Http, seconds: float) -> Reply:
-        """Send a request and read its answer, all within so many seconds.
+        """Send a request and read its answer, all within this number of seconds.
 
-        Raise `ServiceError` for no answer and for one that is not of the command's shape, or not about now.
+        Raise `ServiceError` if there is no answer, or if it has the wrong shape or is not about now.
         """
         service = self.settings.service(command.service)
         place, shape = f"{command.service} {service.url}", shape_of(command)
@@ -108,14 +111,14 @@ class Web:
         return reply
 
     def _refuse_stale(self, command: Http, shape: Shape, answer: Answer) -> None:
-        """Raise `ServiceError` for an answer about another time than now."""
+        """Raise `ServiceError` for an answer that is not about now."""
         clock = self._clocks.setdefault(command.service, ServiceClock())
         moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
         if stale := clock.complaint(answer.headers, moment, answer.asked, answer.received):
             raise ServiceError(f"{command.service} {command.path}: an old answer: {stale}", sent=True)
 
     def _fetched(self, client: httpx.Client, command: Http, shape: Shape, seconds: float) -> Answer:
-        """Send a request and read its body; runs in a thread that may be left behind."""
+        """Send a request and read its body, in a thread that may be abandoned."""
         asked, until = time.time(), time.monotonic() + seconds
         request = client.build_request(
             command.method,
@@ -153,7 +156,7 @@ class Web:
 
 
 def _outside(url: str) -> bool:
-    """Whether an address leads off this machine."""
+    """Return whether an address leads off this machine."""
     return not is_loopback(urlsplit(url).hostname or "")
 
 
@@ -169,7 +172,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 def authorization(service: Service) -> str:
-    """The header that lets us in, with the variable's name in place of the token."""
+    """Return the Authorization header's value, with the variable's name in place of the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -178,7 +181,7 @@ def authorization(service: Service) -> str:
 
 
 def ping(url: str, within: float) -> None:
-    """Call an address whose answer tells nothing but that it was called; raise `ServiceError` if it did not take it."""
+    """Call an address and ignore its answer's body; raise `ServiceError` if it fails or answers with an error."""
     try:
         options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
         answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
@@ -192,14 +195,14 @@ def ping(url: str, within: float) -> None:
 
 
 def _whole(response: httpx.Response, until: float, most: int) -> bytes:
-    """The body, unpacked; raise `BadAnswer` for one that is too large, cut off, or not finished in time."""
+    """Return the unpacked body; raise `BadAnswer` if it is too large, cut off, or not finished in time."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in PACKED:
         raise BadAnswer(f"it is packed as {encoding}, which was not asked for")
     unpack = zlib.decompressobj(EITHER) if encoding in ("gzip", "deflate") else None
     body = b""
     for piece in _pieces(response, until):
-        # One byte more than may be: so much of a bomb is enough to know it.
+        # One byte above the limit is enough to know that the body is too large; a zip bomb is not unpacked further.
         body += unpack.decompress(piece, most + 1 - len(body)) if unpack else piece
         if len(body) > most or (unpack and unpack.unconsumed_tail):
             raise BadAnswer(f"it is larger than {most:,} bytes")
@@ -209,7 +212,7 @@ def _whole(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
-    """What a stream without an end says until it is quiet, or as long and as much as an answer may be."""
+    """Return the lines of an endless stream until it is quiet, or reaches an answer's limit of time or size."""
     lines = b""
     with contextlib.suppress(httpx.ReadTimeout, BadAnswer):
         for piece in _pieces(response, until, QUIET):
@@ -220,14 +223,14 @@ def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _pieces(response: httpx.Response, until: float, quiet: float | None = None) -> Iterator[bytes]:
-    """Pieces of a body as they come; raise `BadAnswer` when the time is over.
+    """Yield pieces of a body as they come; raise `BadAnswer` when the time is over.
 
-    httpx bounds each read, not the whole: one byte a second would hold for hours.
+    httpx limits the time of each read, not of the whole body: one byte a second would hold us for hours.
     """
     limits = response.request.extensions["timeout"]
     pieces = response.iter_raw()
     while (left := until - time.monotonic()) > 0:
-        limits["read"] = left if quiet is None else min(left, quiet)  # looked at anew before each piece
+        limits["read"] = left if quiet is None else min(left, quiet)  # httpx reads this limit before each piece
         piece = next(pieces, None)
         if piece is None:
             return
@@ -239,9 +242,9 @@ def _pieces(response: httpx.Response, until: float, quiet: float | None = None) 
 
 
 def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
-    """The rows of an answer; raise `ServiceError` if it is not of the shape that the command takes.
+    """Return the rows of an answer; raise `ServiceError` if it does not have the shape that the command names.
 
-    An error status is a reply with ``error``: the service's own words, in whatever form.
+    An error status gives a reply with ``error``: the service's own words, in whatever form.
     """
     text = redact.text(answer.body.decode(errors="replace"))
     if answer.kind in STREAMS:
@@ -249,7 +252,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
     body = parsed(text)
     known = text if body is NOT_JSON else body
     if not answer.good:
-        # Not followed: where a redirect leads is another host, and the operator's to decide.
+        # Redirects are not followed: they may lead to another host, which is for the operator to decide.
         location = answer.headers.get("location")
         elsewhere = f" to {redact.text(location)}" if location else ""
         error = f"HTTP {answer.status} {answer.reason}{elsewhere}: {drop_text(known)}"[:LAST]
@@ -265,7 +268,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:
-    """The rows of a body, the first with the headers that are kept."""
+    """Return the rows of a body; the first row also holds the headers that are kept."""
     rows = rows_of(body, pick) if not isinstance(body, str) else ()
     headers = {name.replace("-", "_"): value for name, value in answer.headers.items() if name in KEPT_HEADERS}
     if not headers:
@@ -279,13 +282,13 @@ def _text(body: Any, text: str) -> str:
 
 
 def _again(answer: Answer) -> float:
-    """Seconds after which the service wants to be asked again, if it says so."""
+    """Return the seconds after which the service wants to be asked again; 0 if it does not say."""
     wanted = answer.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdigit() else 0.0
 
 
 def _reply_of_lines(answer: Answer, text: str) -> Reply:
-    """One row a line; lines that hold no JSON object, and the last if it is cut off, are passed over."""
+    """Return one row for each line that holds a JSON object; a last line that is cut off is skipped."""
     rows: list[dict[str, Any]] = []
     for line in text.splitlines(keepends=True):
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Ask a venue over its WebSocket which subscriptions it accepts. Only `services` calls this."""
+"""Ask a venue over its WebSocket which subscriptions it accepts; only `services` calls this."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ Row = dict[str, Any]
 
 
 def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
-    """One row per subscription: its type, whether it was accepted, what the venue said.
+    """Return one row per subscription: its type, whether it was accepted, what the venue said.
 
     ``url`` is the venue's HTTP address; ``within`` is in seconds, for all of them. Raise `ServiceError` if the socket
     does not open. A subscription that is not answered in time is not accepted.
     """
     address = f"ws{url.removeprefix('http')}/ws"
-    # True: the proxy that the environment names.
+    # True means the proxy that the environment names.
     proxy: Literal[True] | None = None if is_loopback(urlsplit(address).hostname or "") else True
     try:
         with connect(address, open_timeout=within, close_timeout=1, proxy=proxy) as socket:
-            return [_row(one, _answer(socket, one, time.monotonic() + within / len(wanted))) for one in wanted]
+            return [
+                _row(subscription, _answer(socket, subscription, time.monotonic() + within / len(wanted)))
+                for subscription in wanted
+            ]
     except (OSError, WebSocketException, TimeoutError) as error:
         raise ServiceError(f"venue socket {address}: {str(error) or type(error).__name__}") from None
 
 
-def _row(one: Mapping[str, Any], said: str) -> Row:
-    return {"type": one["type"], "accepted": said == "subscribed", "said": said}
+def _row(subscription: Mapping[str, Any], said: str) -> Row:
+    return {"type": subscription["type"], "accepted": said == "subscribed", "said": said}
 
 
-def _answer(socket: Any, one: Mapping[str, Any], until: float) -> str:
-    """The venue's word on one subscription: its confirmation, its error, or that it said nothing."""
-    socket.send(json.dumps({"method": "subscribe", "subscription": dict(one)}))
+def _answer(socket: Any, subscription: Mapping[str, Any], until: float) -> str:
+    """Return the venue's answer to one subscription: "subscribed", its error, or "no answer"."""
+    socket.send(json.dumps({"method": "subscribe", "subscription": dict(subscription)}))
     while (left := until - time.monotonic()) > 0:
         try:
             frame = json.loads(socket.recv(timeout=left))
@@ -50,13 +53,13 @@ def _answer(socket: Any, one: Mapping[str, Any], until: float) -> str:
             break
         except ValueError:  # the first frame may be plain text
             continue
-        if frame.get("channel") == "subscriptionResponse" and _same(frame, one):
+        if frame.get("channel") == "subscriptionResponse" and _same(frame, subscription):
             return "subscribed"
         if frame.get("channel") == "error":
             return str(frame.get("data"))
     return "no answer"
 
 
-def _same(frame: Mapping[str, Any], one: Mapping[str, Any]) -> bool:
+def _same(frame: Mapping[str, Any], subscription: Mapping[str, Any]) -> bool:
     data = frame.get("data")
-    return isinstance(data, dict) and (data.get("subscription") or {}).get("type") == one["type"]
+    return isinstance(data, dict) and (data.get("subscription") or {}).get("type") == subscription["type"]

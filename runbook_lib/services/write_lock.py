@@ -1,7 +1,7 @@
-"""One writer: a Postgres advisory lock that the database itself releases when its holder dies.
+"""Admit one writer at a time, by a Postgres advisory lock that the database itself releases when its holder dies.
 
-Looking needs no lock, and safety actions never wait for one. Who holds it proves that with every change: in its own
-transaction where that is SQL, right before the request where it is HTTP.
+Looking needs no lock, and safety actions never wait for it. The holder proves with every change that it holds the lock:
+in the change's own transaction where that is SQL, right before the request where it is HTTP.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 LABEL = 63  # bytes that Postgres keeps of an application name
 LEAVING = 2.0  # seconds the database may take to notice that a process which held the lock has died
 POLL = 0.05  # seconds between two looks
-# The locks of this process: a cell that opens its phase again is the same writer, not a second one.
+# The locks of this process. A cell that opens its phase again is the same writer and goes on holding the lock.
 HELD: dict[str, WritingSession] = {}
 
 
 def holder(settings: Settings) -> Holder | None:
-    """Who else may write on a profile now, with the record they write to, since when; None if nobody does.
+    """Return the session of another process that holds the profile's writing lock; None if there is none.
 
     Raise `ServiceError` if the database does not tell.
     """
     services = Services(settings)
     try:
         deadline = time.monotonic() + LEAVING
-        while (other := _other(services)) and time.monotonic() < deadline:
+        while (session := _other(services)) and time.monotonic() < deadline:
             time.sleep(POLL)
-        return other
+        return session
     finally:
         services.close()
 
 
 def told(other: Holder | None) -> str:
-    """What the second operator is told of the first."""
+    """Return the message that tells a second operator who holds the lock."""
     return (
         f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
         "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"
@@ -51,7 +51,7 @@ def told(other: Holder | None) -> str:
 
 
 def unlock(settings: Settings, other: Holder) -> None:
-    """End the session that holds the writing lock, if it is still that one."""
+    """End the session that holds the writing lock; raise `StepRefused` if it is not ``other`` any more."""
     services = Services(settings)
     try:
         now = services.database.lock_holder(_name(services))
@@ -71,14 +71,14 @@ def _name(services: Services) -> str:
 
 
 def _place(services: Services) -> str:
-    """The same lock in another database is another lock."""
+    """Return the key of the lock: the same project in another database has another lock."""
     return f"{services.settings.database.url} {services.settings.project}"
 
 
 class Writer:
     """The writing lock of a project; ``label`` tells others who holds it: operator and record.
 
-    ``tell`` hears of a dead session of one's own that had to be ended.
+    ``tell`` is called with a dead session of this process that had to be ended.
     """
 
     def __init__(self, services: Services, label: str, tell: Callable[[Holder], object] = lambda _: None) -> None:
@@ -88,9 +88,9 @@ class Writer:
         self._tell = tell
 
     def take(self) -> None:
-        """Hold the lock, or go on holding it; raise `StepRefused` naming who holds it and since when.
+        """Take the lock, or go on holding it; raise `StepRefused` naming who holds it and since when.
 
-        From then on, what the services of this writer change is sent only while that is proven.
+        From then on, the services of this writer send a change only after proving that the lock is still held.
         """
         database = self._services.database
         database.writing = HELD.pop(self._place, None)
@@ -104,7 +104,7 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the lock anew; ``dead``: the session of this process that was lost, if the server still has it."""
+        """Take the lock anew; ``dead`` is this process's lost session, which is ended if the server still has it."""
         deadline = time.monotonic() + LEAVING
         while True:
             session = self._services.database.take_lock(self._name, self._label)
@@ -119,7 +119,7 @@ class Writer:
             time.sleep(POLL)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._services.database.writing = None
         self._close(HELD.pop(self._place, None))
 
@@ -132,6 +132,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """Close what this process holds, quietly: the database would do it anyway."""
+    """Close the connections of this process's locks at exit, although the database would do so anyway."""
     while HELD:
         HELD.popitem()[1].connection.close()

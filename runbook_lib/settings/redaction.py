@@ -168,7 +168,7 @@ def _sent(value: str) -> list[str]:
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield bytes with every escape undone and without white space; then again, as joined lines may form new escapes."""
+    """Yield bytes with every escape undone and without white space; then again, as joined lines form new escapes."""
     for _ in range(READINGS):
         data = _unescaped(data).translate(None, BLANKS)
         yield data
