@@ -1,7 +1,7 @@
-"""Adapting this checkout to a platform that names things otherwise: SQL, the texts that mean the same, the contract.
+"""Rename the platform's words in this checkout: in SQL, in Python texts that mean the same, and in the contract.
 
-A column that is given out under its own name keeps that name in the reply (``logged_at as ts``), so that whatever reads
-the reply goes on reading it.
+A column that a statement returns under its own name keeps that name in the reply (``logged_at as ts``), so that the
+code that reads the reply need not change.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ PLAIN = re.compile(r"[a-z_][a-z0-9_]*")  # a name that Postgres takes without qu
 ENTRY = re.compile(r"""(?P<indent> *)"?(?P<name>[^":{#]+(?:[:][^ ":{]*)?)"?: *(?P<rest>.*)""")
 GROUPS = {"columns": ".", "keys": ".", "words": ":"}
 
-Edit = tuple[int, int, str]  # from, to, and what stands there instead
+Edit = tuple[int, int, str]  # start, end, and the text that replaces the characters between them
 
 
 @dataclass(frozen=True)
 class Rename:
-    """One name of the contract by its address, and what this platform calls it."""
+    """A name of the contract, by its address, and this platform's name for it."""
 
     address: str
     new: str
 
     @classmethod
     def read(cls, text: str) -> Rename:
-        """``agent_logs.ts=logged_at``; raise `ConfigError` for a name the contract does not hold, or a bad new one."""
+        """Read ``agent_logs.ts=logged_at``; raise `ConfigError` for a name not in the contract, or a bad new name."""
         address, sign, new = text.partition("=")
         entries = dict(contract().entries())
         if not sign or not new:
@@ -56,7 +56,7 @@ class Rename:
 
 @dataclass
 class Adapted:
-    """What was rewritten: the difference by place, and where a person has to look."""
+    """The result of adapting: new file texts, the differences by place, and the places a person has to look at."""
 
     files: dict[Path, str] = field(default_factory=dict)  # the new text of each file
     differences: list[str] = field(default_factory=list)
@@ -64,16 +64,16 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """The checkout at ``root`` with the platform's names; nothing is written.
+    """Return the checkout at ``root`` with the platform's names; nothing is written.
 
     Texts of Python that equal a renamed key or word are rewritten with it, unless they may mean something else: those
     are ``doubtful``, with their places.
     """
-    adapted, own = Adapted(), _ambiguous(contract(), root)
+    adapted, ambiguous = Adapted(), _ambiguous(contract(), root)
     cells: dict[Path, dict[int, str]] = {}
     for source in sources(root):
-        new = _replaced(source.text, _edits(source, renames, own))
-        adapted.doubtful += _doubtful(source, renames, own)
+        new = _replaced(source.text, _edits(source, renames, ambiguous))
+        adapted.doubtful += _doubtful(source, renames, ambiguous)
         if new == source.text:
             continue
         adapted.differences.append(_difference(source.text, new, source.place))
@@ -93,13 +93,13 @@ def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
 # --- what is replaced -----------------------------------------------------------------------------------------------
 
 
-def _edits(source: Source, renames: Sequence[Rename], own: set[str]) -> Iterator[Edit]:
-    """Every edit of a cell or module."""
-    texts = {last(r.address): r.new for r in renames if _is_text(r) and last(r.address) not in own}
+def _edits(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[Edit]:
+    """Yield every edit of a cell or module."""
+    texts = {last(r.address): r.new for r in renames if _is_text(r) and last(r.address) not in ambiguous}
     for offset, value in source.texts():
         if SQL.match(value):
-            found = list(_in_sql(value, renames, texts))
-            yield from ((offset + start, offset + end, new) for start, end, new in dict.fromkeys(found))
+            in_statement = list(_in_sql(value, renames, texts))
+            yield from ((offset + start, offset + end, new) for start, end, new in dict.fromkeys(in_statement))
         elif value in texts:
             yield offset, offset + len(value), texts[value]
     yield from _arguments(source.text, texts)
@@ -110,7 +110,7 @@ def _in_sql(statement: str, renames: Sequence[Rename], texts: dict[str, str]) ->
     for use in uses(statement, contract().columns()):
         if use.address in by_address:
             yield use.start, use.end, _written(use, by_address[use.address], statement)
-    # A word that stands alone means the same wherever it stands, such as beside a bound value.
+    # A quoted word that `uses` does not resolve, such as one beside a bound value, means the same.
     for word, new in texts.items():
         for match in re.finditer(f"'{re.escape(word)}'", statement):
             yield match.start() + 1, match.end() - 1, new
@@ -123,7 +123,7 @@ def _written(use: Use, new: str, statement: str) -> str:
 
 
 def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
-    """Keyword arguments that are a key's name, such as ``limits(maxLeverage=1)``."""
+    """Yield an edit for each keyword argument that is a key's name, such as ``limits(maxLeverage=1)``."""
     for node in ast.walk(ast.parse(text)):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             if keyword.arg in texts:
@@ -133,24 +133,24 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Whether Python may hold the name as a text of its own: a JSON key or a word."""
+    """Return whether Python may hold the name as a text of its own: a JSON key or a word."""
     return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
 
 
 def _ambiguous(known: Contract, root: Path) -> set[str]:
-    """Names that mean several things: of two entries of the contract, or given to a column of a reply."""
+    """Return the names that mean several things: two entries of the contract, or an alias of a reply's column."""
     names = [last(address) for address, _ in known.entries()]
     given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
     return {name for name in names if names.count(name) > 1} | given
 
 
-def _doubtful(source: Source, renames: Sequence[Rename], own: set[str]) -> Iterator[str]:
-    """Where a text may mean what was renamed, and may not."""
+def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
+    """Yield a line for each text that may, or may not, mean the renamed thing."""
     texts = [value for _, value in source.texts() if not SQL.match(value)]
     for rename in filter(_is_text, renames):
         name = last(rename.address)
         begins = name.endswith("%") and any(name.rstrip("%") in text for text in texts)
-        if begins or (name in own and name in texts):
+        if begins or (name in ambiguous and name in texts):
             yield f"{source.place}: {name!r} may be {rename.address}"
 
 
@@ -164,7 +164,7 @@ def _replaced(text: str, edits: Iterator[Edit]) -> str:
 
 
 def _notebook(path: Path, changed: dict[int, str]) -> str:
-    """The notebook's text with some cells' sources changed, and nothing else."""
+    """Return the notebook's text with these cells' sources changed, and nothing else."""
     old = path.read_text(encoding="utf-8")
     raw = json.loads(old)
     for index, source in changed.items():
@@ -173,7 +173,7 @@ def _notebook(path: Path, changed: dict[int, str]) -> str:
 
 
 def _contract(text: str, renames: Sequence[Rename]) -> str:
-    """The contract with new names, its comments and order kept."""
+    """Return the contract's text with new names; comments and order are kept."""
     by_address = {rename.address: rename.new for rename in renames}
     lines, path = [], list[tuple[int, str]]()
     for line in text.splitlines(keepends=True):
@@ -191,7 +191,10 @@ def _contract(text: str, renames: Sequence[Rename]) -> str:
 
 
 def _address(path: Sequence[str]) -> str:
-    """``[agent_logs, columns, event, words, tick]`` as an address; of anything else, something no entry has."""
+    """Return a path such as ``[agent_logs, columns, event, words, tick]`` as an address.
+
+    Any other path gives a text that is no entry's address.
+    """
     address, sign = path[0], ""
     for name in path[1:]:
         if sign:
@@ -202,7 +205,7 @@ def _address(path: Sequence[str]) -> str:
 
 
 def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
-    """``about: event`` and ``rows: {event: [tick]}`` name a column of their table and its words."""
+    """Rename the table's column and words in ``about: event`` and ``rows: {event: [tick]}``."""
     for rename in renames:
         owner, _, name = rename.address.partition(":")[0].partition(".")
         if owner != table or "." in name:

@@ -1,4 +1,4 @@
-"""The contract: every word of the platform that a command of this house uses, with what it means and how we know it."""
+"""Load the contract: every word of the platform that a command uses, its meaning, and how we know it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """What a name means, and whether somebody who knows the platform has named it so."""
+    """The meaning of a name, and its basis: documented by people who know the platform, or inferred."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,7 +31,7 @@ class Entry(BaseModel):
 
 
 class Word(Entry):
-    """A text that a column or key is compared with."""
+    """A text that a column or key is compared with; ``proof`` is the step whose rows prove it."""
 
     proof: Text | None = None
 
@@ -46,7 +46,7 @@ class Key(Word):
 
 
 class Column(Entry):
-    """A column of a table."""
+    """A column of a table, with the keys and words that it holds."""
 
     keys: dict[Name, Key] = Field(default_factory=dict)
     words: dict[Text, Word] = Field(default_factory=dict)
@@ -61,18 +61,18 @@ class Table(Entry):
 
 
 class Contract(BaseModel):
-    """All tables, by name; those outside the schema ``public`` with their schema."""
+    """All tables, by name; the names of those outside the schema ``public`` begin with their schema."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tables: dict[Place, Table]
 
     def columns(self) -> dict[str, frozenset[str]]:
-        """The names of each table's columns."""
+        """Return the names of each table's columns."""
         return {name: frozenset(table.columns) for name, table in self.tables.items()}
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Every entry with its address: ``agent_logs.data.cloid``, ``agent_logs.event:tick``."""
+        """Yield every entry with its address: ``agent_logs.data.cloid``, ``agent_logs.event:tick``."""
         for name, table in self.tables.items():
             yield name, table
             for column_name, column in table.columns.items():
@@ -88,7 +88,7 @@ def _within(address: str, entry: Column | Key) -> Iterator[tuple[str, Entry]]:
 
 @cache
 def contract(path: Path = PATH) -> Contract:
-    """The contract in ``contract.yaml``; raise `ConfigError` naming what is wrong in it."""
+    """Return the contract in ``contract.yaml``; raise `ConfigError` naming what is wrong in it."""
     try:
         return Contract(tables=yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
@@ -96,10 +96,10 @@ def contract(path: Path = PATH) -> Contract:
 
 
 def is_word(address: str) -> bool:
-    """Whether an address names a text that something is compared with."""
+    """Return whether an address names a word, a text that a column or key is compared with."""
     return ":" in address
 
 
 def last(address: str) -> str:
-    """The name itself: the last part of an address."""
+    """Return the name alone, which is the last part of an address."""
     return address.partition(":")[2] or address.rpartition(".")[2]

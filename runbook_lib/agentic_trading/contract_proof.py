@@ -1,4 +1,4 @@
-"""Comparing the contract with a platform: its catalogues tell tables and columns, its rows the rest."""
+"""Compare the contract with a platform: its catalogues prove tables and columns, its rows prove keys and words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SHOWN = 4  # names that are offered beside the nearest one
 QUOTED = re.compile(r"'((?:[^']|'')*)'")
 
-# Every table with its columns, and the words that a column's own limits allow: a check of one column, or an enum type.
+# Every table with its columns, and the words to which a column is limited by its check constraint or enum type.
 NAMED = """
     select case n.nspname when 'public' then '' else n.nspname || '.' end || c.relname as place,
            array_agg(a.attname::text order by a.attnum) as columns,
@@ -37,8 +37,8 @@ NAMED = """
     where n.nspname in ('public', 'auth', 'vault', 'supabase_migrations') and c.relkind in ('r', 'p', 'v')
     group by n.nspname, c.relname, c.oid order by place
 """
-# The newest rows of each table, and one for each event, which may be rare. `to_jsonb` names no column, so that one
-# that is called otherwise here takes nothing else with it.
+# The newest rows of each table, and one for each event, which may be rare. `to_jsonb` names no column, so that a
+# column with another name on this platform does not make the whole statement fail.
 SPOKEN = """
     with recursive sampled (place, node) as (
       (select 'agent_commands'::text, to_jsonb(t) from public.agent_commands t order by t.ctid desc limit 500)
@@ -69,12 +69,12 @@ SPOKEN = """
 
 
 def named_columns() -> Sql:
-    """What the catalogues name: ``place`` (the table), ``columns``, ``limits`` ("column: definition")."""
+    """Ask the catalogues for their names: ``place`` (the table), ``columns``, ``limits`` ("column: definition")."""
     return sql(NAMED)
 
 
 def spoken_words() -> Sql:
-    """Which JSON keys the platform's newest rows hold, and which words: ``place``, ``about``, ``times``, ``words``."""
+    """Ask the platform's newest rows for their JSON keys and words: ``place``, ``about``, ``times``, ``words``."""
     tables = contract().tables
     listed = [(address, entry) for address, entry in contract().entries() if isinstance(entry, Column | Key)]
     return sql(
@@ -86,7 +86,7 @@ def spoken_words() -> Sql:
 
 
 def contract_kept() -> Expectation:
-    """The platform names everything as the contract does, as far as catalogues and rows tell.
+    """Expect that the platform names everything as the contract does, as far as catalogues and rows tell.
 
     Replies: `named_columns`, then `spoken_words`.
     """
@@ -103,7 +103,7 @@ def contract_kept() -> Expectation:
         unseen = [address for address in _open(platform) if address not in lacking]
         return _finding(wrong, unseen, unasked=spoken.error)
 
-    # A table that is called otherwise takes the second command with it: what the catalogues tell stands all the same.
+    # A table with another name makes the second command fail; the first one's reply is judged all the same.
     def over(replies: Sequence[Reply]) -> Finding:
         return test(replies) if len(replies) == 2 and not replies[0].error else refused.judge(replies)
 
@@ -112,7 +112,7 @@ def contract_kept() -> Expectation:
 
 
 def words_proven(step: str) -> Expectation:
-    """The rows show every key and word that the contract says this step proves. Reply: `spoken_words`."""
+    """Expect that rows show every key and word that the contract says this step proves. Reply: `spoken_words`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         platform = _Platform.read(None, replies[0])
@@ -128,9 +128,9 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """A line for each name that this platform calls otherwise, where commands that saw too little use one of them.
+    """Return a line for each name that this platform calls otherwise, if one of ``commands`` uses such a name.
 
-    Judged by the platform's rows, which ``look`` asks for.
+    ``commands`` are those that saw too little; ``look`` asks for the platform's rows, by which names are judged.
     """
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
@@ -141,7 +141,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
     spoken = look(spoken_words())
     platform = _Platform.read(None, spoken)
     lacks = _unlike_rows(platform, _due(platform)) if spoken.error is None else []
-    # All of them at once: who adapts one name would else come back for the next.
+    # All lacks are reported at once, so that the operator adapts every name in one go.
     return _lines(lacks) if any(lack.address in named for lack in lacks) else []
 
 
@@ -152,7 +152,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 class _Lack:
     """A name of the contract that the platform does not know, and its own names that the contract does not.
 
-    ``nearest`` is the one most like it that is not more like another missing name.
+    ``nearest`` is the platform's name most like it, unless that one is more like another missing name.
     """
 
     address: str
@@ -162,11 +162,11 @@ class _Lack:
 
 @dataclass
 class _Platform:
-    """Columns of each table, words each column allows, and which keys and words its rows hold."""
+    """The platform's names: columns of each table, words each column allows, keys and words that its rows hold."""
 
     columns: dict[str, set[str]] = field(default_factory=dict)
     allowed: dict[str, set[str]] = field(default_factory=dict)
-    keys: dict[str, set[str | None]] = field(default_factory=lambda: defaultdict(set))  # what rows with it are about
+    keys: dict[str, set[str | None]] = field(default_factory=lambda: defaultdict(set))  # key -> `about` of its rows
     words: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     @classmethod
@@ -185,7 +185,7 @@ class _Platform:
         return platform
 
     def shows(self, address: str) -> bool:
-        """Whether a row, or the column's own limits, hold this key or word."""
+        """Return whether a row, or the column's own limits, hold this key or word."""
         if not is_word(address):
             return address in self.keys
         place, _, word = address.partition(":")
@@ -193,24 +193,24 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """The keys of the object that ``address`` belongs to, each with what its rows are about."""
+        """Return the keys of the object that ``address`` belongs to, each with the ``about`` values of its rows."""
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
 
 
 def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
-    """Tables, columns, and words that a column's own limits exclude."""
+    """Return the missing tables and columns, and the words that a column's own limits exclude."""
     lacks = []
     for name, table in contract().tables.items():
-        there = platform.columns.get(name)
-        if there is None:
+        columns = platform.columns.get(name)
+        if columns is None:
             schema = name.rpartition(".")[0]
-            others = [t for t in platform.columns if t.rpartition(".")[0] == schema and t not in contract().tables]
-            lacks.append(_Lack(name, tuple(others)))
+            unknown = [t for t in platform.columns if t.rpartition(".")[0] == schema and t not in contract().tables]
+            lacks.append(_Lack(name, tuple(unknown)))
         else:
-            strangers = tuple(there - table.columns.keys())
-            lacks += [_Lack(f"{name}.{column}", strangers) for column in table.columns if column not in there]
+            strangers = tuple(columns - table.columns.keys())
+            lacks += [_Lack(f"{name}.{column}", strangers) for column in table.columns if column not in columns]
     for address, entry in contract().entries():
         allowed = platform.allowed.get(address, set())
         if allowed and isinstance(entry, Column):
@@ -221,11 +221,11 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """The keys and words of ``due`` that no row shows although there are rows that should."""
+    """Return the keys and words of ``due`` that no row shows although there are rows that should."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
-    # Where nothing is said that could be it, the word has not come yet.
+    # A word for which no unknown word could stand has not been written yet, and is not missing.
     words = [lack for lack in said if lack.nearest]
     renamed = {lack.address: lack.nearest or "" for lack in words}
     keys = [(a, _beside(a, entries[a], platform, renamed)) for a in unseen if not is_word(a)]
@@ -233,21 +233,21 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """The lacks with their strangers in order of likeness; one stranger is the nearest of one name only."""
+    """Return the lacks with their strangers in order of likeness; no stranger is the nearest of two names."""
     pairs = sorted(
         (
-            (_unlike(last(lack.address), other), number, other)
+            (_unlike(last(lack.address), stranger), number, stranger)
             for number, lack in enumerate(lacks)
-            for other in lack.strangers
+            for stranger in lack.strangers
         )
     )
     nearest: dict[int, str] = {}
-    for _, number, other in pairs:
+    for _, number, stranger in pairs:
         place = _place(lacks[number].address)
         taken = {name for n, name in nearest.items() if _place(lacks[n].address) == place}
-        if number not in nearest and other not in taken:
-            nearest[number] = other
-    ordered = [tuple(other for _, n, other in pairs if n == number) for number in range(len(lacks))]
+        if number not in nearest and stranger not in taken:
+            nearest[number] = stranger
+    ordered = [tuple(stranger for _, n, stranger in pairs if n == number) for number in range(len(lacks))]
     return [_Lack(lack.address, ordered[n], nearest.get(n)) for n, lack in enumerate(lacks)]
 
 
@@ -256,12 +256,12 @@ def _unlike(name: str, other: str) -> float:
 
 
 def _place(address: str) -> str:
-    """What a name is a part of: the table of a column, the object of a key, the column of a word."""
+    """Return the address that holds a name: the table of a column, the object of a key, the column of a word."""
     return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
 
 
 def _due(platform: _Platform) -> list[str]:
-    """The keys and words that rows must show: those of a step by which others are shown already."""
+    """Return the keys and words that rows must show: all of each step that has already shown one of its own."""
     proofs = {
         address: entry.proof for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof
     }
@@ -270,27 +270,28 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """What is said in a word's place and unknown to the contract."""
+    """Return the words in a word's place that the contract does not know."""
     place = _place(address)
-    known = {last(other) for other, _ in contract().entries() if is_word(other) and _place(other) == place}
+    words = (address for address, _ in contract().entries() if is_word(address))
+    known = {last(word) for word in words if _place(word) == place}
     said = platform.words.get(place, set()) - set(_also(place))
     return {word for word in said if not any(_like(word, pattern) for pattern in known)}
 
 
 def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, str]) -> set[str] | None:
-    """The unknown keys of the objects that should hold this one; None where there is no such object yet."""
+    """Return the unknown keys of the objects that should hold this key; None if there is no such object yet."""
     beside = platform.beside(address)
     if isinstance(entry, Key) and entry.rows:
         table = address.partition(".")[0]
-        told = {w for column, words in entry.rows.items() for w in _as_told(f"{table}.{column}", words, renamed)}
-        beside = {key: about for key, about in beside.items() if about & told}
+        kinds = {w for column, words in entry.rows.items() for w in _as_told(f"{table}.{column}", words, renamed)}
+        beside = {key: about for key, about in beside.items() if about & kinds}
     if not beside:
         return None
-    return set(beside) - {last(other) for other, _ in contract().entries() if _place(other) == _place(address)}
+    return set(beside) - {last(known) for known, _ in contract().entries() if _place(known) == _place(address)}
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
-    """The words of rows, as this platform seems to say them."""
+    """Return the words of rows as this platform seems to write them."""
     return {renamed.get(f"{place}:{word}", word) for word in words}
 
 
@@ -303,7 +304,7 @@ def _like(word: str, pattern: str) -> bool:
 
 
 def _open(platform: _Platform) -> list[str]:
-    """Keys and words that nothing shows yet."""
+    """Return the keys and words that nothing shows yet."""
     return [a for a, entry in contract().entries() if isinstance(entry, Word) and not platform.shows(a)]
 
 
@@ -324,7 +325,7 @@ def _finding(
 
 
 def _lines(wrong: Sequence[_Lack]) -> list[str]:
-    """A line for each name, and the command that adapts the checkout to the nearest ones."""
+    """Return a line for each missing name, and the command that adapts the checkout to the nearest names."""
     renamed = [_quoted(f"{lack.address}={lack.nearest}") for lack in wrong if lack.nearest]
     adapt = [f"  if each nearest name is the right one: ./runbook adapt {' '.join(renamed)}"] if renamed else []
     return [*map(_line, wrong), *adapt]
@@ -333,8 +334,8 @@ def _lines(wrong: Sequence[_Lack]) -> list[str]:
 def _line(lack: _Lack) -> str:
     kind = _kind(lack.address)
     nearest = f"nearest {lack.nearest}" if lack.nearest else "none that is like it"
-    others = [other for other in lack.strangers if other != lack.nearest][:SHOWN]
-    nearest += f" (or {', '.join(others)})" if others else ""
+    strangers = [stranger for stranger in lack.strangers if stranger != lack.nearest][:SHOWN]
+    nearest += f" (or {', '.join(strangers)})" if strangers else ""
     return f"  expected {kind} {lack.address}, found {nearest}; used by {', '.join(users(lack.address)) or 'Python'}"
 
 
@@ -346,16 +347,16 @@ def _kind(address: str) -> str:
 
 
 def _by_proof(addresses: Sequence[str]) -> str:
-    """The addresses, grouped by the step that will prove them, and within it by their place."""
+    """Write the addresses as text, grouped by the step that will prove them, and within it by their place."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:
         groups[proofs[address] or ""][_place(address)].append(last(address))
-    told = []
+    sentences = []
     for step in sorted(groups, key=lambda step: (step == "", step)):
         names = "; ".join(f"{place} {', '.join(names)}" for place, names in groups[step].items())
-        told.append(f"{f'by {step}' if step else 'when it happens'}: {names}")
-    return ". ".join(told)
+        sentences.append(f"{f'by {step}' if step else 'when it happens'}: {names}")
+    return ". ".join(sentences)
 
 
 def _quoted(argument: str) -> str:
@@ -364,11 +365,11 @@ def _quoted(argument: str) -> str:
 
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
-    """The steps and modules whose SQL uses a name, in their order."""
+    """Return the steps and modules whose SQL uses a name, in the order of their places."""
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")
-    named = [each for each in statements() if table in each.text and name.search(each.text)]  # parsing takes its time
+    named = [each for each in statements() if table in each.text and name.search(each.text)]  # so that few are parsed
     if address not in contract().tables:
         named = [each for each in named if any(u.address == address for u in uses(each.text, contract().columns()))]
     return tuple(dict.fromkeys(each.place for each in named))

@@ -1,4 +1,4 @@
-"""The platform's cron schedules: how far apart their runs can be, and how close the heartbeat sweep must run."""
+"""Compute how far apart the runs of the platform's cron schedules can be, and hold the heartbeat sweep's limit."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-AHEAD = timedelta(days=9 * 366)  # how far schedules are looked at: every weekday, month and leap year occurs
+AHEAD = timedelta(days=9 * 366)  # how far ahead schedules are read: every weekday, month and leap year occurs
 SWEEP_PATH = "/api/jobs/heartbeat-sweep"
 SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before phase 2 may open (C9)
 
 
 def longest_gap(schedule: str, now: datetime) -> float:
-    """Seconds between two runs at most, in the years to come; raise `CronSimError` if it is no schedule.
+    """Return the longest time, in seconds, between two runs; raise `CronSimError` if ``schedule`` is none.
 
-    Infinite when it runs on no two days of them. Whole days are walked, not runs: ``*/5 * * * 1-5`` looks tight until
-    the first weekend.
+    Infinite if it runs on fewer than two days within `AHEAD`. Days are compared, not only runs of one day:
+    ``*/5 * * * 1-5`` looks tight until the first weekend.
     """
     fields = schedule.split()
     if len(fields) != 5:
@@ -34,7 +34,7 @@ def longest_gap(schedule: str, now: datetime) -> float:
 
 
 def _days_apart(fields: Sequence[str], now: datetime) -> float:
-    """Seconds between the midnights of two days on which a schedule runs, at most."""
+    """Return the longest time, in seconds, between the midnights of two successive days on which a schedule runs."""
     if all(field == "*" for field in fields):
         return timedelta(days=1).total_seconds()
     days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))

@@ -1,4 +1,4 @@
-"""What the database tells of deployments: how each does, its log, its ticks, and what is wrong with one.
+"""Read the health of deployments from the database: state, log, ticks, and what is wrong with each.
 
 Times are of the database's clock.
 """
@@ -18,31 +18,31 @@ BEATING = ("running", "paused", "halted")  # statuses in which a runner beats
 LEVELS = ("debug", "info", "warn", "error")
 ROUTINE = ("tick", "reconciled", "snapshot")  # events that come by themselves while all is well
 UNHEARD = 5  # seconds after which a command without an acknowledgement is an alarm
-RECENT = "1 hour"  # how long a stopped deployment, or an entry of the log, is still told
+RECENT = "1 hour"  # how long a stopped deployment, or a problem in the log, is still shown
 
 
 def channel(deployment: str) -> str:
-    """Name the channel on which a deployment's commands are notified."""
+    """Return the name of the channel on which a deployment's commands are notified."""
     return f"agent_commands_{deployment}"
 
 
 def is_live(row: Mapping[str, Any]) -> bool:
-    """Whether a deployment trades with real money."""
+    """Return whether a deployment trades with real money."""
     return bool(row["broker"] == LIVE_BROKER)
 
 
 def has_ended(row: Mapping[str, Any]) -> bool:
-    """Whether a deployment has stopped for good."""
+    """Return whether a deployment has stopped for good."""
     return bool(row["status"] == "stopped")
 
 
 def is_beating(row: Mapping[str, Any]) -> bool:
-    """Whether a deployment's runner should beat."""
+    """Return whether a deployment's runner should send heartbeats."""
     return row["status"] in BEATING
 
 
 def worries(row: Mapping[str, Any]) -> list[str]:
-    """List what is wrong with a deployment, worst first; empty if nothing is known to be."""
+    """List what is wrong with a deployment, worst first; empty if nothing is known to be wrong."""
     stale, limit = row["seconds_stale"], row["limit_seconds"]
     wrong = []
     if row["status"] == "error":
@@ -63,7 +63,7 @@ def worries(row: Mapping[str, Any]) -> list[str]:
 
 
 def every_deployment(floor: float) -> Sql:
-    """Look at every deployment that has not ended, and those that ended lately; ``floor`` in seconds (checklist 3.2).
+    """Ask for every deployment that has not ended or ended lately; ``floor`` in seconds (checklist 3.2).
 
     Columns: id, status, error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale,
     tick_seconds, limit_seconds, cap_usd, model, tick_at, action, verdict, reason, problems (entries of level warn or
@@ -104,7 +104,7 @@ def every_deployment(floor: float) -> Sql:
 
 
 def spent_this_month(deployments: Sequence[str]) -> Sql:
-    """Look at what each deployment's ticks cost this month: id, month_usd, unpriced (ticks without a price)."""
+    """Ask what each deployment's ticks cost this month: id, month_usd, unpriced (ticks without a price)."""
     return sql(
         """
         select deployment_id as id, coalesce(sum(cost_usd), 0) as month_usd,
@@ -118,7 +118,7 @@ def spent_this_month(deployments: Sequence[str]) -> Sql:
 
 
 def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
-    """Look at the newest log entries of a level and above, newest first; each deployment gives at most ``lines``."""
+    """Ask for the log entries of a level and above, newest first, at most ``lines`` of each deployment."""
     return sql(
         """
         select g.ts, d.id, g.level, g.event, g.message
@@ -137,7 +137,7 @@ def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routin
 
 
 def ticks_this_month(deployment: str) -> Sql:
-    """Look at when each tick of this month was, and what it cost."""
+    """Ask when each tick of this month was, and what it cost."""
     return sql(
         """
         select tick_at, cost_usd from public.decision_snapshots

@@ -1,4 +1,4 @@
-"""Commands to the platform's runners: how one is sent, what became of it, and whether it took effect.
+"""Send commands to the platform's runners, read what became of them, and judge whether they took effect.
 
 A command is a row of ``agent_commands`` that the runner acknowledges. The notebook's button, the console and the halt
 all send, look and judge through this module, so that they cannot disagree on what "paused" means.
@@ -23,8 +23,8 @@ ACTIVE = ("provisioning", "running", "paused", "halted")  # statuses in which a 
 ENDED = ("stopped", "error")  # statuses in which no runner is expected to live
 LIVE_BROKER = "hyperliquid-mainnet"
 
-# A row's id is made of key, deployment and kind, so that sending twice adds nothing. It is notified by us only where
-# no trigger does it (C39).
+# A row's id is made of key, deployment and kind, so that sending twice adds nothing. This statement notifies the runner
+# only where no trigger does so (C39).
 SEND = """
     with made as (
       insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
@@ -80,9 +80,9 @@ SENT = """
 
 @dataclass(frozen=True)
 class Gesture:
-    """One thing a person may do to deployments: how a button is labelled, by its effect, and what it does and does not.
+    """One thing a person may do to deployments: its button's label, which names the effect, and what it does.
 
-    ``safety``: it can only take risk away, and is always allowed. ``armed``: it must be typed for in production first.
+    ``safety``: it can only take risk away, and is always allowed. ``armed``: in production it must first be typed for.
     """
 
     kind: str
@@ -157,13 +157,13 @@ class Target:
 def send_command(kind: str, deployment: str) -> Sql:
     """Insert a command for a deployment's runner, once, with the step's own key.
 
-    Raise `ConfigError` for a word that no runner listens to.
+    Raise `ConfigError` for a word that is no runner command.
     """
     return send_commands([(deployment, kind)], key="{key}", issuer="launch-runbook")
 
 
 def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
-    """Insert commands, each a deployment and a kind, in this order, in one statement."""
+    """Insert several commands, each a deployment and a kind, in this order, in one statement."""
     for _, kind in pairs:
         if kind not in WORDS:
             raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
@@ -172,12 +172,12 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Do what the page's Revoke does: mark the agent, and stop every deployment that trades with it."""
+    """Do what the page's Revoke does: mark the agent as revoked, and stop every deployment that trades with it."""
     return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
-    """Make the command that one press sends to some deployments. Raise `ConfigError` for what these cannot do."""
+    """Make the command that one press sends to some deployments; raise `ConfigError` if they cannot take it."""
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:
@@ -191,7 +191,7 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
 
 
 def aimed_at(command: Any) -> tuple[str, str] | None:
-    """The kind and the deployment of a command to one runner, None for anything else."""
+    """Return kind and deployment of a command to one runner; None for any other command."""
     values = command.values if isinstance(command, Sql) else {}
     if not {"key", "kinds", "deployments"} <= values.keys() or len(values["deployments"]) != 1:
         return None
@@ -225,7 +225,7 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look at what became of what was sent: a row for each deployment, kind and key; ``id`` is null if none was sent.
+    """Look at what became of sent commands: a row for each deployment, kind and key; ``id`` is null if none was sent.
 
     ``everyone``: also of every other deployment that has not stopped.
     """
@@ -234,7 +234,7 @@ def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequen
 
 
 def live_wallets() -> Sql:
-    """Look at every wallet that ever traded live: a stopped deployment may have left something behind."""
+    """Look at every wallet that ever traded live: a stopped deployment may have left orders or positions behind."""
     return sql("""
         select distinct lower(w.address) as wallet
         from public.hyperliquid_master_wallets w
@@ -247,12 +247,12 @@ def live_wallets() -> Sql:
 
 
 def acknowledged(row: Mapping[str, Any]) -> bool:
-    """Whether the runner has acknowledged the command."""
+    """Return whether the runner has acknowledged the command."""
     return row["seconds"] is not None
 
 
 def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
-    """Whether a row of a state shows what the command is for."""
+    """Return whether a row of `sent_state` shows that the command took effect."""
     if kind == KILL:  # never acknowledged: the process ends inside the handler, and the machine starts it again
         return row["restarted_after"] is not None or row["status"] in ENDED
     shown = {
@@ -268,7 +268,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """The effect of a command in words, once it took effect."""
+    """Describe the effect of a command that took effect, in words."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

@@ -1,4 +1,4 @@
-"""The platform's words in one SQL statement: tables, columns, JSON keys, and the texts that columns are compared with.
+"""Find the platform's words in one SQL statement: tables, columns, JSON keys, and texts that these are compared with.
 
 A word is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a text
 ``agent_logs.event:reconciled``.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Tables = Mapping[str, Collection[str]]  # columns of each table
 
-EXPLAIN = re.compile(r"\s*explain\s*\([^)]*\)")  # sqlglot reads nothing behind it
+EXPLAIN = re.compile(r"\s*explain\s*\([^)]*\)")  # blanked, because sqlglot would not parse the statement behind it
 DIALECT = "postgres"
 PATHS = ("->", "->>", "#>", "#>>")
 COMPARED = ("=", "<>", "like")
@@ -28,7 +28,7 @@ SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
 class Token(NamedTuple):
-    """One token of a statement, with the characters it stands at: the last one is included."""
+    """One token of a statement, with its first and last character (the last is included)."""
 
     is_text: bool
     text: str
@@ -38,9 +38,9 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Use:
-    """One word at one place of a statement: what may be replaced is ``[start:end]``.
+    """One use of a word in a statement; ``[start:end]`` are the characters that may be replaced.
 
-    ``name``: what the reply calls a column that is given out as it is; None anywhere else.
+    ``name``: the reply's name of a column that is selected without an alias; None anywhere else.
     """
 
     address: str
@@ -50,12 +50,12 @@ class Use:
 
 
 def uses(statement: str, tables: Tables) -> list[Use]:
-    """Every use of the platform's words in ``statement``, in its order, resolved against ``tables``."""
+    """Return every use of the platform's words in ``statement``, in order, resolved against ``tables``."""
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
 def aliases(statement: str) -> set[str]:
-    """The names that a statement gives to what it selects."""
+    """Return the names that a statement gives to what it selects."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 
@@ -97,14 +97,14 @@ def _at(address: str, node: exp.Expr, name: str | None = None) -> Use:
 
 
 def _table(table: exp.Table, tables: Tables) -> str | None:
-    """The table's name in ``tables``: without its schema, if that is ``public``."""
+    """Return the table's name in ``tables``, without its schema if that is ``public``; None if it is not there."""
     schema = table.db
     name = table.name if schema in ("", "public") else f"{schema}.{table.name}"
     return name if name in tables else None
 
 
 def _owner(column: exp.Column, tables: Tables) -> str | None:
-    """The table a column is of; None where it comes from a subquery, a function, or the statement's own names."""
+    """Return the table of a column; None if it comes from a subquery, a function, or the statement's own names."""
     node: exp.Expr = column
     while (parent := node.parent) is not None and not isinstance(node, exp.CTE):
         if isinstance(parent, exp.Select) or _is_target(parent, node):
@@ -112,24 +112,24 @@ def _owner(column: exp.Column, tables: Tables) -> str | None:
             if column.table:
                 if column.table in sources:
                     return sources[column.table][0]
-            elif found := [s for s in sources.values() if column.name in s[1]]:
-                return found[0][0]
+            elif owners := [s for s in sources.values() if column.name in s[1]]:
+                return owners[0][0]
         node = parent
     return None
 
 
 def _is_target(parent: exp.Expr, node: exp.Expr) -> bool:
-    """Whether ``node`` speaks of the table that its parent changes."""
+    """Return whether ``node`` refers to the table that its parent changes."""
     if isinstance(parent, exp.Insert):
         return node.arg_key in ("returning", "conflict")
     return isinstance(parent, exp.Update | exp.Delete)
 
 
-Source = tuple[str | None, "Collection[str]"]  # the table, None if it is none, and its columns
+Source = tuple[str | None, "Collection[str]"]  # a table (None for a subquery or function) and its columns
 
 
 def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
-    """What a SELECT, UPDATE, DELETE or INSERT takes its columns from, by alias."""
+    """Yield the sources of a SELECT's, UPDATE's, DELETE's or INSERT's columns, with their aliases."""
     nodes = [scope.this] if isinstance(scope, exp.Update | exp.Delete | exp.Insert) else []
     nodes += [scope.args["from_"].this] if scope.args.get("from_") else []
     nodes += [join.this for join in scope.args.get("joins") or ()]
@@ -144,7 +144,7 @@ def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
 
 
 def _outputs(source: exp.Expr) -> Iterator[str]:
-    """The names of the columns that something other than a table of the platform gives."""
+    """Yield the names of the columns of a source that is no table of the platform."""
     alias = source.args.get("alias")
     if isinstance(alias, exp.TableAlias):
         yield alias.name  # a function's result is called as the function's alias
@@ -154,13 +154,13 @@ def _outputs(source: exp.Expr) -> Iterator[str]:
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
-    """The query behind a name that a WITH has given."""
+    """Return the query that a WITH names."""
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
 
 
 def _selected(query: exp.Expr) -> Iterator[str]:
-    """The names of a query's columns; behind a star, those of what it selects from."""
+    """Yield the names of a query's columns; a star stands for those of its source."""
     if isinstance(query, exp.SetOperation):
         query = query.this
     returning = query.args.get("returning")
@@ -172,7 +172,7 @@ def _selected(query: exp.Expr) -> Iterator[str]:
 
 
 def _is_given_out(column: exp.Column) -> bool:
-    """Whether a column is given out under its own name, which a new name must not change."""
+    """Return whether a column is selected without an alias, so that a rename must keep its name in the reply."""
     return isinstance(column.parent, exp.Select | exp.Returning) and column.arg_key == "expressions"
 
 
@@ -180,7 +180,7 @@ def _is_given_out(column: exp.Column) -> bool:
 
 
 def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """JSON keys and compared texts that follow the column at ``tokens[place]``."""
+    """Yield the JSON keys and compared texts that follow the column at ``tokens[place]``."""
     if _is_set(place, tokens):
         yield from _elements(address, tokens[place + 2])
     path, after = address, place + 1
@@ -196,7 +196,7 @@ def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -
 
 
 def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """The keys of one path: ``'key'``, ``'{outer,inner}'``, or ``array['outer', name]`` with the name's values."""
+    """Yield the keys of one path: ``'key'``, ``'{outer,inner}'``, or ``array['outer', name]`` with its values."""
     token = tokens[place]
     if token.is_text:
         yield from _elements(path, token) if token.text.startswith("{") else [_key(path, token)]
@@ -210,14 +210,14 @@ def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> It
 
 
 def _unnested(name: str, tree: exp.Expr) -> Iterator[exp.Literal]:
-    """The literals that ``unnest(array[…]) as name`` goes through."""
+    """Yield the literals of the array in ``unnest(array[…]) as name``."""
     for unnest in tree.find_all(exp.Unnest):
         if unnest.alias == name:
             yield from unnest.find_all(exp.Literal)
 
 
 def _elements(path: str, token: Token) -> Iterator[Use]:
-    """``'{outer,inner}'``: each key at its own place."""
+    """Yield each key of ``'{outer,inner}'`` at its own place."""
     start = token.start + 2
     for key in token.text.strip("{}").split(",") if token.text != "{}" else ():
         path = f"{path}.{key}"
@@ -230,13 +230,13 @@ def _key(path: str, token: Token) -> Use:
 
 
 def _is_set(place: int, tokens: Sequence[Token]) -> bool:
-    """Whether the column is what ``jsonb_set(column, '{path}', …)`` changes."""
+    """Return whether the column is the one that ``jsonb_set(column, '{path}', …)`` changes."""
     called = place >= 2 and _text(tokens, place - 1) == "(" and _text(tokens, place - 2) == "jsonb_set"
     return called and _text(tokens, place + 1) == ","
 
 
 def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
-    """The texts a column or key is compared with: ``= 'a'``, ``in ('a', 'b')``, ``like 'a:%'``."""
+    """Yield the texts a column or key is compared with: ``= 'a'``, ``in ('a', 'b')``, ``like 'a:%'``."""
     if _text(tokens, place) == "not":
         place += 1
     if _text(tokens, place) in COMPARED:
@@ -252,7 +252,7 @@ def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
 
 
 def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
-    """The columns a row is inserted with, and the words that go into them."""
+    """Yield the columns of an inserted row, and the words among its values."""
     schema = insert.this
     table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
     if table is None:
@@ -266,7 +266,7 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
-    """Tables that a text names, for the catalogues: ``'public.agent_logs'::regclass``, ``tablename in ('…')``."""
+    """Yield tables that a text names, for the catalogues: ``'public.agent_logs'::regclass``, ``tablename in ('…')``."""
     for token in tokens:
         name = token.text.removeprefix("public.")
         if token.is_text and name in tables:

@@ -1,4 +1,4 @@
-"""Every SQL statement this checkout sends to the platform's database, with the place it stands at."""
+"""Find every SQL statement that this checkout sends to the platform's database, with its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Rooms whose SQL reaches the platform. The rehearsal's is the stand-ins' own, and not ours to adapt.
+# Rooms whose SQL reaches the platform. The rehearsal's SQL is that of the stand-ins, and is never adapted.
 ROOMS = ("agentic_trading", "checklist", "console", "halt", "services", "steps")
 SQL = re.compile(r"\s*\(?(select|with|insert into|update|delete from|explain)\s")  # prose begins with a capital
 STEP = re.compile(r"""phase\.(?:check|act|confirm)\(\s*["']([0-9A-Z]+\.[0-9]+[a-z]+)["']""")
@@ -23,7 +23,7 @@ STEP = re.compile(r"""phase\.(?:check|act|confirm)\(\s*["']([0-9A-Z]+\.[0-9]+[a-
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement: its text, where it stands, and at which offset of that cell's or file's source.
+    """One SQL statement: its text, its place, and its offset in the source of that cell or file.
 
     ``place`` is a step ("4.3b"), a notebook, or a module ("halt/runners.py").
     """
@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """A module, or one code cell of a notebook (``cell`` is its index there)."""
+    """A module, or one code cell of a notebook (``cell`` is its index in the notebook)."""
 
     path: Path
     text: str
@@ -43,13 +43,13 @@ class Source:
     cell: int | None = None
 
     def statements(self) -> Iterator[Statement]:
-        """The SQL among its literal texts."""
+        """Yield the SQL among the source's literal texts."""
         for start, value in self.texts():
             if SQL.match(value):
                 yield Statement(value, self.place, start)
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """Each literal text that is written as it is read, with the offset of its first character."""
+        """Yield each literal text without escapes, with the offset of its first character."""
         lines = _line_starts(self.text)
         for node in ast.walk(ast.parse(self.text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -60,7 +60,7 @@ class Source:
 
 
 def sources(root: Path = ROOT) -> Iterator[Source]:
-    """Every cell and module of the checkout at ``root`` that may hold SQL."""
+    """Yield every cell and module of the checkout at ``root`` that may hold SQL."""
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] == "code":
@@ -75,7 +75,7 @@ def sources(root: Path = ROOT) -> Iterator[Source]:
 
 @lru_cache(maxsize=4)
 def statements(root: Path = ROOT) -> list[Statement]:
-    """The SQL of every source, in their order."""
+    """Return the SQL statements of every source, in order."""
     return [statement for source in sources(root) for statement in source.statements()]
 
 
@@ -91,6 +91,6 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _characters(text: str, lines: list[int], line: int, column: int) -> int:
-    """Characters before a column that `ast` counts in bytes."""
+    """Return the number of characters before a column, which `ast` counts in bytes."""
     start = lines[line - 1]
     return len(text[start:].encode()[:column].decode())

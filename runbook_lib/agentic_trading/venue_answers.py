@@ -1,8 +1,8 @@
-"""What the venue's answers and the platform's rows mean: money, sizes, caps and agents.
+"""Interpret the venue's answers and the platform's rows: money, sizes, caps and agents.
 
-Pure: rows in, numbers or complaints out. A complaint is one factual line; an empty list means that all is as it should
-be. Amounts are US dollars, sizes base units, the venue's times milliseconds since 1970. Values that are no numbers are
-complained of, never raised, for a spoiled answer must draw a verdict.
+Functions are pure: rows in, numbers or complaints out. A complaint is one factual line; an empty list means that all is
+as it should be. Amounts are US dollars, sizes base units, the venue's times milliseconds since 1970. Values that are no
+numbers give complaints, never exceptions, because a spoiled answer must draw a verdict.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ APPROVAL = (
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or a text that is one; None for everything else."""
+    """Return a finite number, also from a text that is one; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        converted = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return converted if math.isfinite(converted) else None
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
 
 
 def equity(mode: str, perp: Row, spot: Row) -> float | None:
-    """Equity by the account's mode (C16); None for a mode without a known rule, or for numbers that are none.
+    """Return equity by the account's mode (C16); None for an unknown mode, or if a value is no number.
 
     ``mode`` is ``userAbstraction``, ``perp`` the ``clearinghouseState``, ``spot`` the ``spotClearinghouseState``. A
     unified account keeps its USDC in spot, and its perpetual side says 0.
@@ -63,7 +63,7 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
 
 
 def total(values: Sequence[float | None]) -> float | None:
-    """The sum; None if one of them is no number."""
+    """Return the sum; None if any of the values is None."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 
@@ -72,7 +72,7 @@ def total(values: Sequence[float | None]) -> float | None:
 
 
 def looser(sheet: Row, caps: Row) -> list[str]:
-    """Caps that are missing, senseless or looser than the sheet allows, in its order.
+    """Return a complaint for each cap that is missing, senseless or looser than the sheet allows, in its order.
 
     A cap may be tighter: whether the Skill can still trade is another question (`order_room`). ``minOrderUsd`` may be
     higher, ``allowedSymbols`` fewer.
@@ -80,20 +80,20 @@ def looser(sheet: Row, caps: Row) -> list[str]:
     return [complaint for name, wanted in sheet.items() if (complaint := _looser(name, wanted, caps.get(name)))]
 
 
-def _looser(name: str, wanted: Any, found: Any) -> str | None:
+def _looser(name: str, wanted: Any, cap: Any) -> str | None:
     if isinstance(wanted, list | tuple):
-        good = isinstance(found, list | tuple) and bool(found) and all(one in wanted for one in found)
-        return None if good else f"{name}: expected only {', '.join(wanted)}, found {_listed(found)}"
-    limit, got = number(wanted), number(found)
+        good = isinstance(cap, list | tuple) and bool(cap) and all(symbol in wanted for symbol in cap)
+        return None if good else f"{name}: expected only {', '.join(wanted)}, found {_listed(cap)}"
+    limit, got = number(wanted), number(cap)
     if limit is None or got is None or got <= 0:
-        return f"{name}: expected a number above 0, found {'null' if found is None else found}"
+        return f"{name}: expected a number above 0, found {'null' if cap is None else cap}"
     if name.startswith("min"):
         return None if got >= limit else f"{name}: expected at least {limit:g}, found {got:g}"
     return None if got <= limit else f"{name}: expected at most {limit:g}, found {got:g}"
 
 
-def _listed(found: Any) -> str:
-    return ", ".join(map(str, found)) if isinstance(found, list | tuple) else str(found)
+def _listed(cap: Any) -> str:
+    return ", ".join(map(str, cap)) if isinstance(cap, list | tuple) else str(cap)
 
 
 # --- can it ever trade (C17) ----------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def _listed(found: Any) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """The largest opening order of one symbol; ``smallest`` is what it must reach. US dollars."""
+    """The largest opening order of one symbol, and the ``smallest`` that it must reach, in US dollars."""
 
     symbol: str
     largest: float
@@ -114,16 +114,16 @@ class Room:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would let a Skill trade: both percentages at this, or this balance. ``percent`` is None where none would."""
+    """What would let a Skill trade: both caps at ``percent`` (None if no percentage helps), or this ``balance``."""
 
     percent: float | None
     balance: float
 
 
 def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: int) -> Room:
-    """The largest order both position caps and the leverage allow against ``balance``, its size rounded down.
+    """Return the largest order that both position caps and the leverage allow against ``balance``.
 
-    ``price`` is the mark, ``decimals`` the venue's szDecimals of the symbol.
+    Its size is rounded down. ``price`` is the mark, ``decimals`` the venue's szDecimals of the symbol.
     """
     unit = _unit(price, decimals)
     units = (_dollars(balance) * _percent(caps) / 100 / unit).to_integral_value(ROUND_FLOOR)
@@ -131,18 +131,20 @@ def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: i
 
 
 def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
-    """The smallest percentage (in tenths) and the smallest balance (in dollars) with which an order has room."""
+    """Return the smallest percentage (in tenths) and the smallest balance (in dollars) with which an order has room."""
     unit = _unit(price, decimals)
     units = (Decimal(str(_smallest(caps))) / unit).to_integral_value(ROUND_CEILING)
     percent = _up(units * unit * 100 / _dollars(balance), 1) if balance > 0 else None
     if percent is not None and percent > _leveraged(caps):
         percent = None
-    own = _percent(caps)
-    return Remedy(None if percent is None else float(percent), float(_up(units * unit * 100 / own, 0)) if own else 0.0)
+    tightest = _percent(caps)
+    return Remedy(
+        None if percent is None else float(percent), float(_up(units * unit * 100 / tightest, 0)) if tightest else 0.0
+    )
 
 
 def _unit(price: float, decimals: int) -> Decimal:
-    """What the smallest size is worth."""
+    """Return the value of the smallest size, in US dollars."""
     return Decimal(str(price)).scaleb(-decimals)
 
 
@@ -151,9 +153,9 @@ def _dollars(amount: float) -> Decimal:
 
 
 def _percent(caps: Row) -> Decimal:
-    """The tightest of both caps and of what the leverage can pay for, in per cent of the balance; 0 if unreadable."""
+    """Return the tightest of both caps and the leverage, in per cent of the balance; 0 if a cap is unreadable."""
     both = [number(caps.get(name)) for name in ("maxPositionPct", "maxTotalExposurePct")]
-    known = [Decimal(str(one)) for one in both if one is not None and one > 0]
+    known = [Decimal(str(cap)) for cap in both if cap is not None and cap > 0]
     return min([*known, _leveraged(caps)]) if len(known) == len(both) else Decimal(0)
 
 
@@ -175,14 +177,14 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """How many ticks a monthly cap pays for, and how many seconds of platform time that is."""
+    """How many ticks a monthly cap pays for, and how many seconds of platform time these take."""
 
     ticks: int
     seconds: float
 
 
 def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
-    """``cap`` and ``per_tick`` in US dollars, ``interval`` in seconds between two ticks."""
+    """Return how long a cap lasts; ``cap`` and ``per_tick`` in US dollars, ``interval`` in seconds between ticks."""
     ticks = math.floor(cap / per_tick) if per_tick > 0 else 0
     return Horizon(ticks, ticks * interval)
 
@@ -191,7 +193,7 @@ def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
 
 
 def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """What is wrong with the typed data a wallet shows, against the pending agent's row, field by field.
+    """Compare the typed data a wallet shows with the pending agent's row; return a complaint for each wrong field.
 
     ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name may carry the venue's suffix
     ``valid_until <ms>``. The chain id is the wallet's own and binds nothing; ``hyperliquidChain`` does.
@@ -201,7 +203,7 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
     nonce, made = number(message.get("nonce")), number(pending.get("created_ms"))
     late = abs(nonce - made) if nonce is not None and made is not None else math.inf
     fields = inner(typed, "types").get("HyperliquidTransaction:ApproveAgent")
-    listed = [(one.get("name"), one.get("type")) for one in fields or () if isinstance(one, dict)]
+    listed = [(field.get("name"), field.get("type")) for field in fields or () if isinstance(field, dict)]
     compared = (
         ("primary type", typed.get("primaryType"), "HyperliquidTransaction:ApproveAgent"),
         ("fields", listed, list(APPROVAL)),
@@ -212,7 +214,7 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
         ("agent", _address(message.get("agentAddress")), _address(pending.get("agent_address"))),
         ("agent name", name, pending.get("agent_name") or ""),
     )
-    wrong = [f"{what}: the wallet shows {seen}, expected {wanted}" for what, seen, wanted in compared if seen != wanted]
+    wrong = [f"{name}: the wallet shows {seen}, expected {wanted}" for name, seen, wanted in compared if seen != wanted]
     if late > NONCE:
         wrong.append(
             f"nonce: the wallet shows {message.get('nonce')}, the pending row is of {pending.get('created_ms')}"
@@ -221,13 +223,13 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
 
 
 def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
-    """Days an agent is still valid, by the venue's ``extraAgents``; ``now`` in epoch seconds.
+    """Return the days that an agent is still valid, by the venue's ``extraAgents``; ``now`` in epoch seconds.
 
-    None if the venue does not list it: it is unknown there, or has no name.
+    None if the venue does not list the agent: it is unknown there, or has no name.
     """
-    for one in agents:
-        until = number(one.get("validUntil"))
-        if _address(one.get("address")) == _address(address):
+    for agent in agents:
+        until = number(agent.get("validUntil"))
+        if _address(agent.get("address")) == _address(address):
             return math.inf if until is None else (until - now * 1000) / DAY
     return None
 
@@ -240,57 +242,57 @@ def _address(value: Any) -> str:
 
 
 def differing_sizes(perp: Row, positions: Any) -> list[str]:
-    """Symbols whose signed size is not the same at the venue and in ``agent_state.positions``."""
+    """Return a complaint for each symbol whose signed size differs between the venue and ``agent_state.positions``."""
     if not isinstance(perp.get("assetPositions"), list) or not isinstance(positions, list):
         return ["positions: the venue's or the platform's list is missing"]
-    there = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
-    here = _sizes(positions, "symbol", "sizeBase")
+    at_venue = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
+    in_state = _sizes(positions, "symbol", "sizeBase")
     return [
-        f"{symbol}: {there.get(symbol, 0.0)} at the venue, {here.get(symbol, 0.0)} in agent_state"
-        for symbol in sorted(there.keys() | here.keys())
-        if not same(there.get(symbol, 0.0), here.get(symbol, 0.0))
+        f"{symbol}: {at_venue.get(symbol, 0.0)} at the venue, {in_state.get(symbol, 0.0)} in agent_state"
+        for symbol in sorted(at_venue.keys() | in_state.keys())
+        if not same(at_venue.get(symbol, 0.0), in_state.get(symbol, 0.0))
     ]
 
 
 def held(position: Any) -> str:
-    """A position of ``assetPositions`` in words: signed size and symbol."""
+    """Describe a position of ``assetPositions`` in words: signed size and symbol."""
     inside = inner(position, "position") if isinstance(position, dict) else {}
     return f"{inside.get('szi')} {inside.get('coin')}"
 
 
 def of_no_order(fill: Row) -> str | None:
-    """Say what a fill is that no order of the platform made: a liquidation, or a slice of a TWAP; None for any other.
+    """Describe a fill that no order of the platform made: a liquidation, or a slice of a TWAP; None for any other.
 
-    With a client order id it is an order's, though it may have met somebody else's liquidation.
+    A fill with a client order id is an order's, though it may have met somebody else's liquidation.
     """
-    what = f"{fill.get('sz')} {fill.get('coin')} at {fill.get('px')} (fill {fill.get('tid')})"
+    described = f"{fill.get('sz')} {fill.get('coin')} at {fill.get('px')} (fill {fill.get('tid')})"
     if fill.get("cloid"):
         return None
     if isinstance(fill.get("liquidation"), dict):
-        return f"liquidated by the venue: {what}"
+        return f"liquidated by the venue: {described}"
     if number(fill.get("twapId")) is not None:
-        return f"slice of TWAP {fill.get('twapId')}, which no order of the platform's began: {what}"
+        return f"slice of TWAP {fill.get('twapId')}, which no order of the platform's began: {described}"
     return None
 
 
 def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | None]:
-    found = (row for row in rows if isinstance(row, dict))
-    return {str(row.get(symbol)): number(row.get(size)) for row in found}
+    objects = (row for row in rows if isinstance(row, dict))
+    return {str(row.get(symbol)): number(row.get(size)) for row in objects}
 
 
-def same(here: float | None, there: float | None) -> bool:
-    """Whether two numbers are the same but for rounding; what is no number equals nothing."""
-    if here is None or there is None:
+def same(first: float | None, second: float | None) -> bool:
+    """Return whether two numbers are the same but for rounding; None equals nothing."""
+    if first is None or second is None:
         return False
-    return math.isclose(here, there, rel_tol=1e-6, abs_tol=CLOSE)
+    return math.isclose(first, second, rel_tol=1e-6, abs_tol=CLOSE)
 
 
 def inner(row: Row, key: str) -> Row:
-    """The object inside ``row``, an empty one where there is none."""
-    found = row.get(key)
-    return found if isinstance(found, dict) else {}
+    """Return the object inside ``row``; an empty one if there is none."""
+    value = row.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _list(row: Row, key: str) -> list[Row]:
-    found = row.get(key)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    value = row.get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""What a wallet has at the venue, book by book: how it is asked for, and how the answers read.
+"""Ask for a wallet's positions and orders at the venue, book by book, and read the answers.
 
 A wallet can hold positions and orders in several books: the main one, those that builders opened, which are asked for
 by name, and spot. A question without a name sees the main book only; its orders include those in spot.
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from runbook_lib.commands.command import Reply
 
 MAIN, SPOT = "main", "spot"
-MONEY = ("USDC", "USDT0", "USDH", "USDE")  # tokens that pay for positions; every other one in spot is held
-FULL = 2000  # rows of the lists that hold only the newest: what is older, a full one does not tell
-# What the venue counts for each question (facts 4.5).
+MONEY = ("USDC", "USDT0", "USDH", "USDE")  # tokens that pay for positions; any other token in spot is a holding
+FULL = 2000  # rows at which the venue cuts its lists: a list of this length lacks older rows
+# The weight of each question in the venue's rate limit (facts 4.5).
 STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
 def ask(kind: str, **fields: Any) -> Http:
-    """An unsigned question to the venue; it changes nothing."""
+    """Make an unsigned question to the venue, which changes nothing."""
     return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
 
 
@@ -33,7 +33,7 @@ def books() -> Http:
 
 
 def names(reply: Reply) -> tuple[str, ...]:
-    """The names of the builders' books; the main one is listed without a name."""
+    """Return the names of the builders' books; the main book is listed without a name."""
     return tuple(str(row["name"]) for row in reply.rows if row.get("name"))
 
 
@@ -45,7 +45,7 @@ def state(wallet: str, book: str) -> Http:
 
 
 def orders(wallet: str, book: str) -> Http:
-    """Ask which orders of a wallet rest in a book; those in spot are told with the main book's."""
+    """Ask which orders of a wallet rest in a book; the main book's answer includes those in spot."""
     return ask("frontendOpenOrders", user=wallet, **_named(book))
 
 
@@ -64,14 +64,14 @@ def _named(book: str) -> dict[str, str]:
 
 
 def book_of(coin: str) -> str:
-    """The book a coin is traded in: builders' coins bear its name, those of spot a number or a pair."""
+    """Return the book of a coin: builders' coins start with their book's name, spot coins are a number or a pair."""
     if ":" in coin:
         return coin.partition(":")[0]
     return SPOT if coin.startswith("@") or "/" in coin else MAIN
 
 
 def held(account: Mapping[str, Any]) -> dict[str, str]:
-    """What is held by the answer to `state`: coin -> signed size as the venue writes it; money is not held."""
+    """Return the holdings in an answer to `state`: coin -> signed size as the venue writes it, without money."""
     if "balances" in account:
         tokens = ((row["coin"], row["total"]) for row in account["balances"] if row["coin"] not in MONEY)
     else:
@@ -80,5 +80,5 @@ def held(account: Mapping[str, Any]) -> dict[str, str]:
 
 
 def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a list of the newest fills or orders tells of all there are."""
+    """Return whether a list of the newest fills or orders holds all there are."""
     return len(rows) < FULL
