@@ -1,1 +1,1 @@
-"""Stop everything, and take it back; works without a kernel, a browser, or half of the platform."""
+"""Stop everything, and undo that; works without a kernel, a browser, or half of the platform."""

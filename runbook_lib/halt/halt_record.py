@@ -1,4 +1,4 @@
-"""The record of a halt, written beside it: what is done for safety never waits for a disk that does not answer."""
+"""Write the record of a halt beside the halt, which never waits long for a disk that does not answer."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 PHASE = "halt"
 UNDO = "switches"  # the step that owes the undo
-PATIENCE = 1.0  # seconds a write may take before what it announces is done all the same
+PATIENCE = 1.0  # seconds a line may take to be written before the command it announces is sent all the same
 LOCK = ".halting"
 
 
 class Book:
-    """Writes the ledger in a thread of its own, in order. ``complaint`` says why the record is not whole."""
+    """Writes the ledger in its own thread, in order; ``complaint`` says why the record is incomplete."""
 
     def __init__(
         self,
@@ -45,32 +45,32 @@ class Book:
         mode: str = "halt",
     ) -> None:
         self.settings, self.root = settings, root
-        self.key = str(uuid.uuid4())  # what the commands of this halt are numbered by
+        self.key = str(uuid.uuid4())  # the ids of this halt's commands are derived from it
         self.record: Record | None = None
         self.complaint: str | None = None
-        self._sent: set[str] = set()  # parts that changed something: the others only looked
+        self._sent: set[str] = set()  # parts that sent a change; all other parts only looked
         self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        # A daemon: a disk that hangs must not hold the process when everything else is over.
+        # A daemon thread: a disk that hangs must not keep the process from ending.
         threading.Thread(target=self._write, name="record", daemon=True).start()
         ran_with = {**parameters, "key": self.key}
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
-        """Say what is about to be sent. That it cannot be written stops nothing here."""
+        """Write what is about to be sent; it is sent even if this cannot be written."""
         self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Register the reverse of the switches before they are thrown."""
+        """Register the undo of the switches before they are thrown."""
         back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
     def undone(self, step: str) -> None:
-        """Say that the reverse was carried out."""
+        """Write that the undo of a step was carried out."""
         self._append("undone", step=step, replies=[])
 
     def ended(self, part: Part) -> None:
-        """Write how a part ended, with seconds after the press."""
+        """Write how a part ended, and how many seconds after the press."""
         self._append(
             "outcome",
             step=part.name,
@@ -86,18 +86,18 @@ class Book:
         )
 
     def finish(self, outcome: str, **facts: Any) -> Event | None:
-        """Seal the record; None if it cannot be, and ``complaint`` says why."""
+        """Seal the record and return the seal; None, with the reason in ``complaint``, if it cannot be sealed."""
         sealed: list[Event] = []
         self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
         return sealed[0] if sealed else None
 
     def _write(self) -> None:
-        """Write what waits, in order, as long as the process lives."""
+        """Run the queued writes, in order, as long as the process lives."""
         while True:
             write, done = self._waiting.get()
             try:
                 done.set_result(write())
-            except Exception as error:  # noqa: BLE001 - who waits hears of it, and the next line is tried
+            except Exception as error:  # noqa: BLE001 - the waiting caller gets it, and the next line is tried
                 done.set_exception(error)
 
     def _begin(self, ran_with: Mapping[str, Any], parent: Record | None, mode: str) -> None:
@@ -115,7 +115,7 @@ class Book:
         self._do(lambda: self._opened().ledger.append(event, **facts))
 
     def _do(self, write: Callable[[], Any], patience: float = PATIENCE) -> None:
-        waits = self.complaint is None  # once is enough: a disk that hangs is not asked to be quick again
+        waits = self.complaint is None  # after the first complaint no write is waited for: the disk may hang again
         try:
             done: Future[Any] = Future()
             self._waiting.put((write, done))
@@ -128,28 +128,28 @@ class Book:
 
 
 def _within() -> dict[str, str] | None:
-    """The record, and the step of it, that called this: an exercise of the runbook, or an incident; None by hand."""
+    """Return the record and the step that started this halt, an exercise or an incident; None if a person did."""
     named = os.environ.get(run_record.RECORD)
     if not named:
         return None
     calling = Record(Path(named))
     within = {"record": calling.name}
-    with suppress(RecordError, OSError):  # that it cannot be read stops nothing here
-        told = [event for event in calling.ledger.events() if event["event"] in ("sending", "outcome")]
-        if told and told[-1]["event"] == "sending":
-            within["step"] = str(told[-1]["step"])
+    with suppress(RecordError, OSError):  # a halt goes on even if the calling record cannot be read
+        step_events = [event for event in calling.ledger.events() if event["event"] in ("sending", "outcome")]
+        if step_events and step_events[-1]["event"] == "sending":
+            within["step"] = str(step_events[-1]["step"])
     return within
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a halt or of its undoing."""
+    """Seal the record of a halt, or of undoing one."""
     return archive.close(record, outcome, **facts)
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Mark that a halt of this profile runs, or ``alone`` that it is being undone; None if that cannot be.
+    """Lock the profile while a halt of it runs, or (``alone``) is undone; return the lock's descriptor, or None.
 
-    Released with the process, however it ends. A halt goes on without the mark.
+    The lock ends with the process, however that ends. A halt goes on without it.
     """
     with suppress(OSError):
         (root / profile).mkdir(parents=True, exist_ok=True)

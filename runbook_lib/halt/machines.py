@@ -1,7 +1,7 @@
-"""Stopping machines through Fly's API, and the proof that every one is stopped, seen twice.
+"""Stop machines through Fly's API, and prove by two looks that every machine is stopped.
 
 A machine that stops by itself may be started again by its restart policy (C13); one that is told to stop through the
-API is not. Whether one that comes back later trades is for the watch and the incident notebook to see.
+API is not. Whether a machine that comes back later trades is for the watch and the incident notebook to see.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
-    Decided = Mapping[str, Future[str | None]]  # machine -> why it was left, or could not be stopped; None if it was
+    Decided = Mapping[str, Future[str | None]]  # machine -> why it was not stopped; None if it was stopped
 
 FIRST, MOST = 0.25, 0.5  # seconds between two lists, at first and at most
 AT_ONCE = 8  # machines that are told to stop at the same time
-ANSWER = 1.0  # seconds to acknowledge once flat: what a runner leaves undone it would do at its next start
-RUNS = "started"  # Fly's word
+ANSWER = 1.0  # seconds a flat runner has to acknowledge: it would carry out an open command at its next start
+RUNS = "started"  # Fly's word for a machine that runs
 NOBODY = "no deployment"
 Row = dict[str, Any]
 
 
 def machines(services: Services, halting: Halting) -> None:
-    """Stop each machine when its deployment is flat, or cannot be commanded; prove that every one is stopped."""
+    """Stop each machine when its deployment is flat or cannot be commanded; prove that every machine is stopped."""
     try:
         rows = listed(services, halting, halting.limits.stop)
     except ServiceError as error:
@@ -50,7 +50,7 @@ def machines(services: Services, halting: Halting) -> None:
 
 
 def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
-    """A call that decides on one machine and stops it; it returns why it was left, or could not be stopped."""
+    """Return a call that decides on one machine and stops it; the call returns why the machine was not stopped."""
     deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
 
     def decide() -> str | None:
@@ -64,7 +64,7 @@ def _decision(services: Services, halting: Halting, row: Row, turns: threading.S
 
 
 def _stop(services: Services, halting: Halting, machine: str) -> str | None:
-    """Tell a machine to stop until Fly takes it; a lease or an update that is under way is no answer."""
+    """Send a stop until Fly accepts it, also after a refusal for a lease or an update; return why it failed."""
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
@@ -75,15 +75,15 @@ def _stop(services: Services, halting: Halting, machine: str) -> str | None:
 
 
 def _left_running(halting: Halting, deployment: str) -> str | None:
-    """Why a machine must go on running: it is paused, and may still be needed to get flat. None: stop it."""
+    """Return why a paused machine must go on running, to get flat; None if it is to be stopped."""
     known = halting.deployments.get(deployment)
     limits = halting.limits
-    if known is None:  # nobody can tell it anything
+    if known is None:  # a machine without a known deployment cannot be commanded
         return None
-    # It may take its time from when it was told, which a slow database makes later than the press.
+    # A runner's time to pause begins when it was told, which a slow database makes later than the press.
     heard = min((halting.told_at or 0.0) + limits.pause, limits.flat)
     if not halting.wait(lambda: halting.deployments[deployment].paused, heard):
-        return None  # it does not listen, and would go on trading
+        return None  # a runner that does not listen would go on trading
     flat = halting.wait(lambda: halting.settled(halting.deployments[deployment]), limits.flat)
     if flat and not known.others:
         halting.wait(lambda: halting.deployments[deployment].flattened, halting.now() + ANSWER)
@@ -96,17 +96,17 @@ def _left_running(halting: Halting, deployment: str) -> str | None:
 
 @dataclass
 class Sightings:
-    """What was seen of the machines that are to be stopped, look by look."""
+    """What successive lists have shown of the machines that are to be stopped."""
 
     starts: dict[str, str] = field(default_factory=dict)  # machine -> its newest start, as last seen
-    stopped: set[str] = field(default_factory=set)  # seen down at least once
+    stopped: set[str] = field(default_factory=set)  # machines seen down at least once
     came_back: set[str] = field(default_factory=set)
-    good: int = 0  # looks in a row that saw every one down, and none started since the look before
+    good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Take in a list; return the machines that run and are not left running on purpose.
+        """Take in a new list; return the machines that run and are not left running on purpose.
 
-        A new start since the look before means that a machine came back, unless it is ``pending``: not told to stop.
+        A new start since the last list means that a machine came back, unless it is ``pending``: not yet told to stop.
         """
         up = [machine for machine, row in rows.items() if not is_down(row) and machine not in left]
         starts = {machine: _started(row) for machine, row in rows.items()}
@@ -120,7 +120,7 @@ class Sightings:
 
 
 def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
-    """Look at the list until two looks in a row saw every machine down; end the part.
+    """Read the list until two in a row show every machine down, or time is over; then end the part.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts``: machine -> its newest start
     before anything was decided.
@@ -137,13 +137,13 @@ def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[
         left = {machine: words for machine, words in _left(decided).items() if not is_down(known.get(machine, {}))}
         up = seen.see(known, left, pending)
         for machine in up:
-            # One that is still on its way down needs no second word; one that runs after it was told came back.
+            # A machine that is still going down needs no second stop; one that runs after its stop came back.
             if machine not in pending and known[machine].get("state") == RUNS:
                 _stop(services, halting, machine)
         halting.tell("machines", f"{len(seen.stopped)} stopped, {len(up)} to go")
         if not pending and until is None:
             until = halting.now() + halting.limits.stop
-        # Where one is left running the part has failed: no second look makes it good.
+        # If a machine is left running the part has failed, and a second look cannot change that.
         if seen.good >= (1 if left else LOOKS) or (until is not None and halting.now() >= until):
             _judge(halting, seen, up, left)
             return
@@ -152,7 +152,7 @@ def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[
 
 
 def _left(decided: Decided) -> dict[str, str]:
-    """The machines that were left running, or could not be stopped, and why."""
+    """Return the machines that were left running, or could not be stopped, and why."""
     return {m: words for m, future in decided.items() if future.done() and (words := future.result())}
 
 
@@ -170,7 +170,7 @@ def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[s
 
 
 def listed(services: Services, halting: Halting, until: float) -> list[Row]:
-    """Every machine of the app; the halt under way learns which deployments have one that runs."""
+    """Return every machine of the app; note in ``halting`` which deployments have a running machine."""
     rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
     halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
@@ -182,6 +182,6 @@ def _chosen(halting: Halting, row: Row) -> bool:
 
 
 def _started(row: Row) -> str:
-    """The id of the newest start among the machine's events: another one means that it ran in between."""
+    """Return the id of the machine's newest start event: if it changes, the machine was started in between."""
     starts = (event for event in row.get("events") or () if event.get("type") == "start")
     return str((next(starts, None) or {}).get("id"))

@@ -1,6 +1,6 @@
-"""An operator's own key at the venue: cancels orders and closes positions, and can do nothing that adds risk.
+"""Cancel orders and close positions at the venue with an operator's own key; no order it sends can add risk.
 
-The profile names the environment variable that holds it; without one nothing here is imported that takes time.
+The profile names the environment variable that holds the key; without a key, no slow module is imported here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
 
 
-SLIPPAGE = Decimal("0.03")  # fraction the limit of a closing order is away from the mid price
-MAINNET = True  # what a signature is good for: a rehearsal wants the form that production does
-# Numbers of coins outside the main book begin here; each builder's book has so many of its own.
+SLIPPAGE = Decimal("0.03")  # fraction by which the limit of a closing order is away from the mid price
+MAINNET = True  # sign for mainnet: a rehearsal's venue checks the same form as production's
+# Numbers of spot coins and of builders' coins begin here; each builder's book has a range of BUILDERS_STEP numbers.
 SPOT_FROM, BUILDERS_FROM, BUILDERS_STEP = 10_000, 100_000, 10_000
-FIGURES, DECIMALS = 5, 6  # of a price: significant figures at most; decimals at most, less those of the size
+FIGURES, DECIMALS = 5, 6  # a price has at most so many significant figures, and decimals less those of the size
 
 
 @dataclass(frozen=True)
 class Key:
-    """A private key and the account it acts for."""
+    """An operator's private key and the account it acts for."""
 
     secret: str = field(repr=False)
     master: str
@@ -41,10 +41,10 @@ class Key:
     def reduce(
         self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Cancel ``orders`` and close ``positions`` (coin -> signed size); which part, and what the venue said.
+        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield the part and what the venue said.
 
-        Book by book and, where a book refuses its orders as a whole, one by one: what cannot be reduced is named, and
-        keeps nothing else from it.
+        Actions are sent book by book and, if a book's action is refused as a whole, item by item. An item that cannot
+        be sent is named, and does not keep the others from being sent.
         """
         for book in dict.fromkeys(map(book_of, [*(order.coin for order in orders), *positions])):
             resting = [order for order in orders if book_of(order.coin) == book]
@@ -63,7 +63,7 @@ class Key:
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
     ) -> Iterator[tuple[str, str]]:
-        """Send what can be sent in one action, then one by one if it was refused; say why the rest cannot be."""
+        """Send all valid items in one action, then one by one if it was refused; yield why the rest is not sent."""
         good = [item for _, item in items if isinstance(item, dict)]
         for text, problem in items:
             if isinstance(problem, str):
@@ -77,7 +77,7 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign and send one action; the record holds the action without its signature. Tell whether it was taken."""
+        """Sign, send and record one action (without its signature); return the venue's words and if it accepted."""
         halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
@@ -88,8 +88,8 @@ class Key:
         return f"by key: {reply.error or answer.get('response')}", reply.error is None and answer.get("status") == "ok"
 
     def signed(self, action: dict[str, Any], nonce: int) -> dict[str, Any]:
-        """The body of ``POST /exchange``: the action, its nonce (ms) and the signature over both."""
-        from eth_account import Account  # noqa: PLC0415 - a second that only an act by key may cost
+        """Return the body of ``POST /exchange``: the action, its nonce (ms) and the signature over both."""
+        from eth_account import Account  # noqa: PLC0415 - takes a second, which only a halt by key may cost
         from hyperliquid.utils.signing import sign_l1_action  # noqa: PLC0415
 
         signature = sign_l1_action(Account.from_key(self.secret), action, None, nonce, None, MAINNET)
@@ -97,9 +97,9 @@ class Key:
 
 
 def acting(services: Services) -> Key | None:
-    """The profile's operator key with the account it acts for; None if the venue does not know it.
+    """Return the profile's operator key with the account it acts for; None if the venue does not know the key.
 
-    Raise `ConfigError` if the environment does not hold it, `ServiceError` if the venue does not tell.
+    Raise `ConfigError` if the environment does not hold the key, `ServiceError` if the venue does not answer.
     """
     from eth_account import Account  # noqa: PLC0415
 
@@ -116,20 +116,20 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """What is known of a book's coins: the numbers that stand for them in actions, and their prices."""
+    """The coins of one book: their numbers in actions, and their prices."""
 
     def __init__(self, services: Services, halting: Halting, book: str) -> None:
         self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
-        """One item of a cancelling action; else why there is none."""
+        """Return one item of a cancelling action; or, as text, why there is none."""
         try:
             return {"a": self._asset(order.coin)[0], "o": order.oid}
         except (ServiceError, LookupError, ValueError) as error:
             return f"the coin is not known: {error}"
 
     def closing(self, coin: str, size: str) -> dict[str, Any] | str:
-        """One item of a closing action, immediate and reduce-only whatever happens; else why there is none."""
+        """Return one item of a closing action, always immediate and reduce-only; or, as text, why there is none."""
         try:
             number, decimals = self._asset(coin)
             mid = Decimal(str(self._mids[coin]))
@@ -141,9 +141,9 @@ class Market:
         return {"a": number, "b": buy, "p": price, "s": shown, "r": True, "t": {"limit": {"tif": "Ioc"}}}
 
     def _asset(self, coin: str) -> tuple[int, int]:
-        """The number of a coin and the decimals of its size (facts 4.3)."""
+        """Return the number of a coin and the decimals of its size (facts 4.3)."""
         if coin.startswith("@"):
-            return SPOT_FROM + int(coin[1:]), 0  # only cancelled here: spot holds no position that could be closed
+            return SPOT_FROM + int(coin[1:]), 0  # decimals do not matter: spot orders are only cancelled, never closed
         return self._assets[coin]
 
     @cached_property
@@ -158,7 +158,7 @@ class Market:
 
     @property
     def _place(self) -> int:
-        """The place of a builder's book in the venue's list, which begins with the main one."""
+        """The position of a builder's book in the venue's list, which begins with the main book."""
         return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 
     def _asked(self, question: Http) -> dict[str, Any]:
@@ -169,17 +169,17 @@ class Market:
 
 
 def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The action that cancels orders."""
+    """Return the action that cancels orders."""
     return {"type": "cancel", "cancels": items}
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """The action that closes positions."""
+    """Return the action that closes positions."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 
 def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
-    """A price beyond the mid that the venue takes: five significant figures, and its decimals (facts 4.3)."""
+    """Return a price beyond the mid that the venue accepts: five significant figures, its decimals (facts 4.3)."""
     wanted = mid * (1 + SLIPPAGE if buy else 1 - SLIPPAGE)
     places = min(DECIMALS - size_decimals, FIGURES - 1 - wanted.adjusted())
     step = Decimal(1).scaleb(-places) if places > 0 else Decimal(1)  # whole numbers are always taken

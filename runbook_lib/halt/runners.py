@@ -1,4 +1,4 @@
-"""Commanding the runners through the database: pause and flatten for all of them in one statement, then the acks."""
+"""Command the runners through the database: pause and flatten all in one statement, then follow acknowledgements."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
 
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at the acknowledgements, at first and at most
-ROUNDS = 3  # times a runner is told to flatten: again only when it said it had, and the venue still shows something
+ROUNDS = 3  # times a runner is told to flatten; again only if it acknowledged and the venue still shows something
 SETTLE = 0.5  # seconds a closing order may take to show at the venue after the acknowledgement
 ISSUER = "launch-runbook halt"
 Row = dict[str, Any]
 
 
 def runners(services: Services, halting: Halting) -> None:
-    """Pause and flatten, and follow the acknowledgements (parts ``pause`` and ``flatten``)."""
+    """Pause and flatten the runners, and follow their acknowledgements (parts ``pause`` and ``flatten``)."""
     key = halting.book.key
     try:
         _learn(services, halting, [key], halting.limits.pause)
@@ -61,7 +61,7 @@ def _tell(services: Services, halting: Halting, part: str, command: Sql, until: 
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """The database commands nobody: the others know, and the parts say so."""
+    """End both parts when the database cannot command the runners, and tell the other parts so."""
     halting.update(database="silent")
     outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
     if halting.wait(lambda: halting.running is not None and not halting.running, halting.limits.flat):
@@ -71,7 +71,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Whether the deployment that was named is there; without one, any number will do."""
+    """Return whether the named deployment exists; always true if none was named."""
     asked = halting.request.deployment
     if asked is None or asked in halting.deployments:
         return True
@@ -81,7 +81,7 @@ def _asked_for(halting: Halting) -> bool:
 
 
 def _follow(services: Services, halting: Halting, key: str) -> None:
-    """Look until every runner is paused and flat, or its time is over."""
+    """Look until every runner is paused and flat, or the time is over."""
     keys, acknowledged_at, delay = [key], dict[str, float](), FIRST
     until = halting.limits.flat if halting.request.mode == "halt" else _heard(halting)
     while not _over(halting, until):
@@ -92,7 +92,7 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
         except ServiceError as error:
             halting.tell("pause", f"waits: {error}")
             continue
-        if halting.request.mode == "reduce":  # nothing is stopped; whose machine does not run needs no pausing
+        if halting.request.mode == "reduce":  # no other part lists machines then; a runner without one needs no pause
             with suppress(ServiceError):
                 listed(services, halting, halting.now())
         for deployment in halting.deployments.values():
@@ -108,12 +108,12 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
 
 
 def _heard(halting: Halting) -> float:
-    """Until when a runner must have paused: its time counts from when it was told, not from the press."""
+    """Return the time, in seconds after the press, by which a runner must have paused, counted from its command."""
     return min((halting.told_at or 0.0) + halting.limits.pause, halting.limits.flat)
 
 
 def _over(halting: Halting, until: float) -> bool:
-    """End what is proven; whether everything is, or the time is over."""
+    """End the parts that are proven; return whether all have ended, or the time is over."""
     _end_pause(halting)
     _end_flatten(halting)
     parts = [halting.parts[name].outcome for name in ("pause", "flatten") if name in halting.parts]
@@ -125,13 +125,13 @@ def _end_pause(halting: Halting) -> None:
     paused = sum(deployment.paused for deployment in halting.deployments.values())
     halting.tell("pause", f"{paused} paused, {len(left)} to go")
     if not left:
-        others = sum(known.active and not known.paused for known in halting.deployments.values())
-        gone = f", {others} without a running machine" if others else ""
+        unpaused = sum(known.active and not known.paused for known in halting.deployments.values())
+        gone = f", {unpaused} without a running machine" if unpaused else ""
         halting.end("pause", "passed", f"{paused} paused{gone}")
 
 
 def _unfenced(halting: Halting) -> list[str]:
-    """Deployments that may place orders: of those in error, the ones whose machine is known to run."""
+    """Return the deployments that may place orders; those in error count only if their machine is known to run."""
     lively = halting.running or set()
     both = [known.id for known in halting.deployments.values() if known.active or known.id in lively]
     return [deployment for deployment in both if not halting.fenced(deployment)]
@@ -146,14 +146,14 @@ def _end_flatten(halting: Halting) -> None:
 
 
 def _unflattened(halting: Halting, known: Deployment) -> bool:
-    """Whether its runner has still to be heard of, and something of it may be open."""
+    """Return whether a runner has still to report that it flattened, and something of its deployment may be open."""
     lives = known.active or known.id in (halting.running or set())
     said = known.flattened and (known.wallet is not None or known.positions == 0)
     return lives and not said and not halting.settled(known)
 
 
 def _judge(halting: Halting) -> None:
-    """Time is over: what is missing is named."""
+    """End both parts as failed when the time is over, naming what is missing."""
     deaf = _unfenced(halting)
     halting.end("pause", "failed", complaint=f"not paused within {halting.limits.pause:g} s: {', '.join(deaf)}")
     words = [f"{known.id}{_why(known)}" for known in halting.deployments.values() if _unflattened(halting, known)]
@@ -169,7 +169,7 @@ def _why(left: Deployment) -> str:
 
 
 def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool:
-    """Whether the venue shows a position or an order well after the runner said that it had flattened."""
+    """Return whether the venue shows a position or an order well after the runner said that it had flattened."""
     account = halting.account(halting.deployments[deployment].wallet or "")
     if account.error is not None or account.at <= acknowledged_at + SETTLE:
         return False
@@ -177,7 +177,7 @@ def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool
 
 
 def _learn(services: Services, halting: Halting, keys: Sequence[str], until: float) -> None:
-    """Look at the deployments that were asked for, and at what became of what they were sent."""
+    """Read the state of the deployments that were asked for, and of the commands they were sent."""
     state = sent_state([PAUSE, FLATTEN], list(halting.deployments), keys=keys, everyone=True)
     reply = look(services, halting, "pause", state, until, whole=halting.limits.flat)
     known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
@@ -187,7 +187,7 @@ def _learn(services: Services, halting: Halting, keys: Sequence[str], until: flo
 
 
 def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
-    """The deployments a request is for, of those that have these wallets."""
+    """Return the deployments that a request is for; ``wallets``: deployment -> its wallet."""
     if request.everything:
         return set(wallets)
     shared = wallets.get(str(request.deployment)) if request.wallet else None
@@ -195,7 +195,7 @@ def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
 
 
 def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
-    """What the rows of `sent_state` tell of one deployment; ``others`` are those that were not asked for."""
+    """Make a `Deployment` of its rows of `sent_state`; ``others`` are the deployments that were not asked for."""
     pauses = [row for row in states if row["kind"] == PAUSE]
     flattens = [row for row in states if row["kind"] == FLATTEN]
     row = states[0]
@@ -207,27 +207,27 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
         paused=any(took_effect(PAUSE, pause) for pause in pauses),
         flattened=bool(flattens) and all(map(acknowledged, flattens)),
         positions=row["positions"],
-        others=tuple(name for name, other in others.items() if row["wallet"] and other["wallet"] == row["wallet"]),
+        others=tuple(name for name, its in others.items() if row["wallet"] and its["wallet"] == row["wallet"]),
     )
 
 
 def _addresses(services: Services, halting: Halting) -> set[str]:
-    """Wallets whose flatness is to be proven: those of the deployments asked for or, of everything, every one."""
-    own = {known.wallet for known in halting.deployments.values() if known.wallet and not known.others}
+    """Return the wallets to be proven flat: those of the deployments asked for or, if everything is halted, all."""
+    asked_for = {known.wallet for known in halting.deployments.values() if known.wallet and not known.others}
     if not halting.request.everything:
-        return own
+        return asked_for
     ever = look(services, halting, "pause", live_wallets(), halting.limits.pause, whole=halting.limits.flat)
-    return own | {str(wallet) for wallet in ever.column("wallet")} | named(services)
+    return asked_for | {str(wallet) for wallet in ever.column("wallet")} | named(services)
 
 
 def named(services: Services) -> set[str]:
-    """The profile's own wallet, if it names one."""
+    """Return the profile's own wallet, if it names one."""
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 
 
 def _first(halting: Halting, key: str) -> Sql:
-    """Pause and flatten; whose wallet others use is left alone (C37): its runner would close their positions too."""
+    """Make the first commands: pause, and flatten unless others use the wallet too (C37): they would be closed."""
     pairs = [(name, PAUSE) for name in halting.deployments]
     if halting.request.mode == "halt":
         pairs += [(name, FLATTEN) for name, known in halting.deployments.items() if not known.others]

@@ -1,4 +1,4 @@
-"""Sending what a halt sends: once on the record, again while a service refuses for now or says nothing.
+"""Send a halt's commands: write each into the record once, and send it again after a refusal for now or no answer.
 
 Everything a halt sends leaves the same state however often it arrives (switches are set to a value, rows carry ids of
 their own, a stopped machine stays stopped, orders only reduce), so that a lost answer is no reason to wait.
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from runbook_lib.halt.state import Halting
     from runbook_lib.services.services import Services
 
-TURN = 1.0  # seconds until a service that refused for now is asked again, unless it says how many
-PAUSE = 0.3  # seconds until one that did not answer, or is in trouble, is
-SHORTEST = 0.2  # seconds one answer may take at least, also when the time is nearly over
+TURN = 1.0  # seconds until a service that refused for now is asked again, unless it names a time
+PAUSE = 0.3  # seconds until a service that did not answer, or is in trouble, is asked again
+SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly over
 
 
 def insist(services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float) -> Reply:
-    """Send a change until it is answered, at most until so many seconds after the press.
+    """Send a change, again and again until it is answered, but not later than ``until``.
 
-    The last answer is waited for until ``whole``: a late one is used. Raise the last `ServiceError` when nobody
-    answered. A refusal that is not for now is an answer.
+    The last try may be answered as late as ``whole``; both are seconds after the press. Raise the last `ServiceError`
+    if nothing answered. A refusal that is not for now is an answer.
     """
     filled = command.filled(services.settings.lookup)
     halting.book.sending(part, services.shown(filled))
@@ -36,7 +36,7 @@ def insist(services: Services, halting: Halting, part: str, command: Command, un
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float | None = None
 ) -> Reply:
-    """Send a look until it is answered; as `insist`, without a line in the record.
+    """Send a look until it is answered, as `insist` does, without a line in the record.
 
     Raise `ServiceError` for a refusal too: a reply with an error has no rows, and would read as "none".
     """
@@ -50,7 +50,7 @@ def look(
 def _again(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float, change: bool
 ) -> Reply:
-    """Send a filled command until it is answered with anything but a refusal for now, or trouble."""
+    """Send a filled command until the answer is neither a refusal for now nor a service in trouble."""
     send = services.change if change else services.look
     while True:
         seconds = max(SHORTEST, min(halting.limits.answer, whole - halting.now()))
@@ -69,7 +69,7 @@ def _again(
 
 
 class Purse:
-    """What the venue lets one address spend on looks: a weight per request (facts 4.5: 1200 a minute)."""
+    """The venue's rate limit for one address: each look costs a weight (facts 4.5: 1200 a minute)."""
 
     def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:
         self._full, self._rate = full, rate
@@ -78,7 +78,10 @@ class Purse:
         self.spent = 0.0
 
     def pay(self, weight: float, within: float) -> None:
-        """Wait until a request of this weight can be afforded; raise `ServiceError` if that is not within seconds."""
+        """Wait until a request of this weight is affordable.
+
+        Raise `ServiceError` if that takes longer than ``within`` seconds.
+        """
         with self._lock:
             now = time.monotonic()
             left = min(self._full, self._left + (now - self._at) * self._rate) - weight

@@ -1,6 +1,6 @@
-"""What a halt knows so far, shared by its threads: the parts, the deployments, the wallets, the running machines.
+"""Hold what a halt knows so far, shared by its threads: parts, deployments, wallets, running machines.
 
-Each thread writes what it found and wakes the others; none waits for another without a deadline of its own.
+Each thread writes what it learnt and wakes the others; none waits for another without a deadline of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from runbook_lib.halt.halt_record import Book
     from runbook_lib.settings.profiles import Settings
 
-LOOKS = 2  # good looks that prove something: one answer may be a cache's, or come from a moment before
+LOOKS = 2  # successive looks that prove something: one answer may come from a cache, or be a moment old
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be stopped. Without a ``deployment`` all of them, and the platform's switches with them.
+    """What a halt is to stop: one ``deployment`` or, without one, all of them and the platform's switches.
 
     ``wallet``: act on a wallet that other deployments use too, and halt those as well. ``stop_anyway``: stop the
     machine of a deployment that did not get flat.
@@ -37,13 +37,13 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Whether it is for the whole platform."""
+        """Whether the request is for the whole platform."""
         return self.deployment is None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One proof: ``outcome`` is None while it is under way; ``began`` and ``ended`` are seconds after the press."""
+    """One part of a halt, with its proof; ``outcome`` is None until it ends; times are seconds after the press."""
 
     name: str
     title: str
@@ -56,10 +56,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as the database last told it; ``wallet`` in lower case, None on paper.
+    """A deployment as the database last reported it; ``wallet`` in lower case, None on paper.
 
-    ``paused`` and ``flattened``: the runner acknowledged it, and the row agrees. ``others`` are deployments that use
-    the same wallet and were not asked for.
+    ``paused`` and ``flattened``: the runner acknowledged the command, and its row agrees. ``others`` are deployments
+    that use the same wallet and were not asked for.
     """
 
     id: str
@@ -79,7 +79,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Order:
-    """A resting order; ``protective`` ones can only reduce a position."""
+    """A resting order; a ``protective`` one can only reduce a position."""
 
     coin: str
     oid: int
@@ -89,11 +89,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet in one book as the venue last told it.
+    """A wallet in one book as the venue last reported it.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until they were asked for.
-    ``moment`` is the answer's own time. ``flat`` and ``orderless`` count the good looks in a row, each of a later
-    moment; ``flat_at`` is when the first one was asked for, in seconds after the press.
+    ``moment`` is the answer's own time. ``flat`` and ``orderless`` count the successive looks that saw no position and
+    no order, each of a later moment; ``flat_at`` is when the first such look was sent, in seconds after the press.
     """
 
     positions: dict[str, str] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Account:
 
 
 class Halting:
-    """The state of one halt. Every method may be called from any thread."""
+    """The state of one halt; every method may be called from any thread."""
 
     def __init__(
         self, settings: Settings, request: Request, parts: Iterable[tuple[str, str]], book: Book, press: float
@@ -128,33 +128,33 @@ class Halting:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Seconds after the press."""
+        """Return the seconds since the press."""
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
-        """Wait for ``true()``, at most until so many seconds after the press."""
+        """Wait for ``true()``, at most until this many seconds after the press; return whether it is true."""
         with self._changed:
             return bool(self._changed.wait_for(true, max(0.0, until - self.now())))
 
     def rest(self, seconds: float) -> None:
-        """Wait a little, or until anything changes."""
+        """Wait for this many seconds, or until anything changes."""
         with self._changed:
             self._changed.wait(seconds)
 
     def wait_for_database(self) -> None:
-        """Wait until the database has answered or is given up, which whoever asks it decides within the budget."""
+        """Wait until the database has answered or is given up, which the part that asks it decides."""
         self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def tell(self, name: str, seen: str) -> None:
-        """Say how far a part has come."""
+        """Set the progress text of a part that has not ended."""
         with self._changed:
             if name in self.parts and self.parts[name].outcome is None:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part its outcome; the first one stands."""
+        """Give a part its outcome; the first outcome stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -166,52 +166,52 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """The worst outcome of any part; ``unknown`` while one has none."""
+        """The worst outcome of any part; ``unknown`` while a part has none."""
         outcomes = {part.outcome for part in self.parts.values()}
         return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
     # --- what is known --------------------------------------------------------------------------------------------
 
     def update(self, **known: Any) -> None:
-        """Set attributes, and wake whoever waits for them."""
+        """Set attributes, and wake the threads that wait for them."""
         with self._changed:
             for name, value in known.items():
                 setattr(self, name, value)
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """What the venue last told of a wallet in a book."""
+        """Return a wallet's account in a book, as the venue last reported it."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Take in what the venue told of a wallet in a book."""
+        """Store what the venue reported of a wallet in a book."""
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """The books that are known of, the one that runners trade in first."""
+        """Return the known books, the one that runners trade in first."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
-        """Whether a wallet is proven flat in the book that runners trade in: in no other can one be of use."""
+        """Return whether a wallet is proven flat in the main book, the only one that runners trade in."""
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
-        """Whether its machine runs, as far as Fly has told."""
+        """Return whether a deployment's machine runs; true until Fly has listed the machines."""
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Whether it can place no new order: paused, or its machine does not run."""
+        """Return whether a deployment can place no new order: it is paused, or its machine does not run."""
         known = self.deployments.get(deployment)
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Whether nothing of it is open: its wallet is flat at the venue or, on paper, its book is empty."""
+        """Return whether a deployment has nothing open: no position at the venue or, on paper, in its own book."""
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """The deployments to be halted that trade a wallet."""
+        """Return the deployments to be halted that trade a wallet."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

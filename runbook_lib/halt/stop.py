@@ -1,8 +1,8 @@
 """Stop everything: the safety action that works without a kernel, a browser, or half of the platform.
 
-Parts run side by side and each has its own outcome: what one service does not answer stops no other part. The order
-that safety needs is kept by what the parts know of each other (`state.Halting`): pause, cancel, flatten, prove flat at
-the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
+Parts run in parallel and each has its own outcome: a service that does not answer stops only its own part. The parts
+keep the order that safety needs by what they learn of each other (`state.Halting`): pause, cancel, flatten, prove flat
+at the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 EXIT = {"passed": 0, "failed": 1, "unknown": 4}
-GRACE = 0.5  # seconds beyond its time after which a part that does not end is ended
-LOOK = 0.1  # seconds between two pictures for ``show``
+GRACE = 0.5  # seconds beyond its time after which a part without an outcome is ended as unknown
+LOOK = 0.1  # seconds between two calls of ``show``
 
 TITLES = {
     "switches": "No new deployments: switch set, redeployed",
@@ -54,13 +54,13 @@ WORK: dict[Work, tuple[str, ...]] = {
     venue: ("cancel", "flat"),
     machines: ("machines",),
 }
-REDUCED = ("switches", "pause", "cancel", "refusal")  # what a reduction does: positions and machines stay
-PLATFORM = ("switches", "fly", "refusal")  # what concerns everybody: left alone when one deployment is named
+REDUCED = ("switches", "pause", "cancel", "refusal")  # parts of mode "reduce": positions and machines stay
+PLATFORM = ("switches", "fly", "refusal")  # parts that concern every deployment: left out when one is named
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a halt ended; ``record`` is None, and ``complaint`` says why, when it could not be written."""
+    """The result of a halt; ``record`` is None, and ``complaint`` says why, if it could not be written."""
 
     outcome: str
     parts: tuple[Part, ...]
@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Names and titles of what a request does, in the order they are shown."""
+    """Return names and titles of the parts of a request, in the order they are shown."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 
@@ -83,7 +83,7 @@ def halt(
     press: float | None = None,
     show: Callable[[Halting], None] = lambda _: None,
 ) -> Done:
-    """Stop what the request names; ``show`` is given its state ten times a second.
+    """Stop what the request names; ``show`` is called with the halt's state ten times a second.
 
     ``press`` is the moment of the command, on the monotonic clock. Nothing is raised for a service that fails: each
     part says what became of it.
@@ -102,9 +102,9 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Run each piece of work that has a part in the halt, side by side, until every part has ended.
+    """Run in parallel each piece of work that has a part in the halt, until every part has ended.
 
-    A part whose time is over is ended here, whatever its work still waits for: its thread is left behind.
+    A part whose time is over is ended here, whatever its work still waits for; the work's thread is abandoned.
     """
     for piece, parts in work.items():
         if set(parts) & halting.parts.keys():
@@ -119,13 +119,13 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
 
 
 def time_of(halting: Halting, part: str) -> float:
-    """Seconds after the press that a part may take."""
+    """Return the seconds after the press that a part may take."""
     limits = halting.limits
     times = {
         "switches": halting.settings.budgets.redeploy,
         "refusal": halting.settings.budgets.redeploy + limits.answer,
         "fly": limits.stop,
-        # A machine is stopped once its wallet is flat, or late.
+        # A machine is stopped once its wallet is flat, or the time for that is over.
         "machines": max(limits.flat, limits.stop) + limits.stop,
     }
     return times.get(part, limits.flat)
@@ -137,14 +137,14 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Whatever goes wrong in one part ends that part, and nothing else."""
+    """Run one piece of work; any error in it ends its own parts, and no others."""
     services = Services(halting.settings)
     try:
         work(services, halting)
         words = "it ended without a verdict"
     except RunbookError as error:
         words = str(error)
-    except Exception as error:  # noqa: BLE001 - a mistake of ours must not keep the others from their work
+    except Exception as error:  # noqa: BLE001 - a mistake in one part must not end the others
         words = f"a mistake in this program: {error!r}"
     finally:
         services.close()

@@ -1,4 +1,4 @@
-"""Throw the platform's two switches, make them live by a redeploy, and prove that a deployment is refused."""
+"""Throw the platform's two switches, make them live by a redeploy, and prove that a new deployment is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 
 def switches(services: Services, halting: Halting) -> None:
-    """The web app's switches, redeployed, and the proof (parts ``switches`` and ``refusal``)."""
+    """Throw the web app's switches, redeploy, and prove the refusal (parts ``switches`` and ``refusal``)."""
     wanted = stopped(positions_stay=halting.request.mode == "reduce")
     try:
         live = throw(services, halting, "switches", wanted)
@@ -34,9 +34,9 @@ def switches(services: Services, halting: Halting) -> None:
 
 
 def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, str]) -> str | None:
-    """Set production variables, redeploy, and wait until that is live; its id. Ends the part; None when not live.
+    """Set production variables, redeploy, wait until the redeploy is live and return its id; None if it is not live.
 
-    What is so already is not sent again. All times are Vercel's own clock, in milliseconds.
+    Ends the part. Values that are set already are not sent again. All times are Vercel's own clock, in milliseconds.
     """
     until = services.settings.budgets.redeploy
     known = variables(services, halting, part)
@@ -60,25 +60,25 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 
 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
-    """What is set for production, by name; nothing if Vercel does not tell: then it is set anew."""
+    """Return the production variables by name; none if Vercel does not answer, so that they are set anew."""
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     whole = services.settings.budgets.redeploy
     try:
-        reply = look(services, halting, part, asked, halting.now(), whole=whole)  # once: setting them is what matters
+        reply = look(services, halting, part, asked, halting.now(), whole=whole)  # one try: setting them matters more
     except ServiceError:
         return {}
     return {str(row.get("key")): row for row in reply.rows if "production" in _listed(row.get("target"))}
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Since when every variable has its value; None if one has not, or does not show it."""
+    """Return the time since when every variable has its value; None if one has another value, or shows none."""
     if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
     return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """The request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
+    """Make the request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
     body = [
         {"key": key, "value": value, "type": known.get(key, {}).get("type") or "plain", "target": ["production"]}
         for key, value in wanted.items()
@@ -87,9 +87,10 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
 
 
 def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
-    """Build what serves production again, unless a younger one than the variables does or is coming; its id.
+    """Build the deployment that serves production again and return the new id.
 
-    Not the newest deployment: production may have been rolled back from it.
+    None if a deployment younger than the variables serves already, or is on its way. The newest deployment may be
+    another one, after a rollback.
     """
     project = services.settings.vercel.project
     serving = serves(services, halting, part, until)
@@ -112,7 +113,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
 
 
 def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
-    """The deployment that serves production; nothing if Vercel does not tell."""
+    """Return the deployment that serves production; an empty row if Vercel names none."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
@@ -121,7 +122,7 @@ def serves(services: Services, halting: Halting, part: str, until: float) -> Row
 def await_live(
     services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
-    """Wait until the deployment that serves production is younger than the variables; its id. Ends the part if not."""
+    """Wait until a deployment younger than the variables serves production and return its id; else end the part."""
     delay, serving = POLL[0], Row()
     while halting.now() < until:
         serving = serves(services, halting, part, until)
@@ -142,14 +143,14 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """How a build ended that will not be live."""
+    """Return the state in which a build failed; None if it may still go live."""
     reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None
 
 
 def fly_switch(services: Services, halting: Halting, value: str = "false", part: str = "fly") -> None:
-    """The runners' own switch, as an app secret: machines made or updated from now on get it (part ``fly``)."""
+    """Set the runners' switch as an app secret, which machines made or updated from now on get (part ``fly``)."""
     command = http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": {LIVE: value}})
     until = halting.limits.stop
     try:
@@ -157,25 +158,25 @@ def fly_switch(services: Services, halting: Halting, value: str = "false", part:
         if reply.error:
             halting.end(part, "failed", complaint=reply.error)
             return
-        told = _digest(reply)
+        digest = _digest(reply)
         listed = look(services, halting, part, http("fly", "GET /v1/apps/{fly.app}/secrets"), until)
     except ServiceError as error:
         halting.end(part, "unknown" if error.sent else "failed", complaint=str(error))
         return
-    if told and _digest(listed) == told:
+    if digest and _digest(listed) == digest:
         halting.end(part, "passed", f"{LIVE}={value} for every machine made from now on")
     else:
         halting.end(part, "unknown", complaint=f"{LIVE} was sent, and Fly does not list it as it was sent")
 
 
 def _digest(reply: Reply) -> str | None:
-    """The digest of the runners' switch among an app's secrets; None if it is not there."""
+    """Return the digest of the runners' switch among an app's secrets; None if it is not there."""
     secrets = {str(row.get("name")): row.get("digest") for row in _items(reply, "secrets")}
     return secrets.get(LIVE)
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that a new deployment is refused: by a person's try in rehearsal, else by the environment that is live."""
+    """Prove that a new deployment is refused: in rehearsal by a person's try, else by the live environment."""
     if live is None:
         halting.end("refusal", "unknown", complaint="not proven: the switch is not known to be live")
         return
@@ -205,7 +206,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Nobody tries in production: the live deployment was made after the switch was set, and the web app answers."""
+    """Prove the refusal without a try: the live deployment is younger than the switch, and the web app answers."""
     proof = f"proven by the environment: {live}, which serves production, was made after {DISABLED} was set"
     try:
         reply = services.look(http("web", "GET /"), within=services.settings.budgets.halt.answer)
@@ -223,12 +224,12 @@ def state(row: Mapping[str, Any]) -> str:
 
 
 def _created(row: Mapping[str, Any]) -> int:
-    """When a deployment was made, in milliseconds of Vercel's clock."""
+    """Return when a deployment was made, in milliseconds of Vercel's clock."""
     return int(row.get("createdAt") or row.get("created") or 0)
 
 
 def _items(reply: Reply, name: str) -> list[dict[str, Any]]:
-    """The objects under a key of the answer, which may be one or a list."""
+    """Return the objects under a key of the answer, which holds one object or a list."""
     inside = reply.rows[0].get(name) if reply.rows else None
     return [inside] if isinstance(inside, dict) else [item for item in inside or () if isinstance(item, dict)]
 

@@ -1,6 +1,6 @@
-"""Undo the switches of a halt: restore both, redeploy, and settle what the halts' records owe.
+"""Undo the switches of a halt: restore both, redeploy, and settle the undos that the halts' records owe.
 
-Machines stay stopped and deployments paused: each is started again from its own page, by a person.
+Machines stay stopped and deployments paused: a person starts each again from its own page.
 """
 
 from __future__ import annotations
@@ -49,39 +49,42 @@ def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halt
 
 
 def _owing(settings: Settings, root: Path) -> list[Record]:
-    """Every record of a halt that owes its switches, oldest first; refuse where anything is open."""
-    mine, others = list[Record](), list[str]()
+    """Return the halt records that owe the undo of their switches, oldest first.
+
+    Raise `StepRefused` if there is none, or anything else is open.
+    """
+    owing, reasons = list[Record](), list[str]()
     for record, event in gates.owed(settings, root):
         if record.opened()["phase"] == PHASE and event["step"] == UNDO:
-            mine.append(record)
+            owing.append(record)
         else:
-            others.append(f"{event['step']} of {record.name} owes an undo: ./runbook undo {record.name}")
-    if not mine:
+            reasons.append(f"{event['step']} of {record.name} owes an undo: ./runbook undo {record.name}")
+    if not owing:
         raise StepRefused(f"no halt of profile {settings.name} is to be undone; nothing was sent")
     newest = _halts(settings, root)[-1]
     seal = newest.sealed()
     if seal is None or seal["outcome"] != "passed":
         ended = seal["outcome"] if seal else "cut off"
-        others.append(f"{newest.name} is {ended}: halt again until it passes; what is so already is not sent again")
-    others += [f"{a.name} {a.title}: open since {a.raised}: {a.complaint}" for _, a in open_alarms(settings, root)]
-    if others:
-        raise StepRefused("".join(["not undone, nothing was sent:", *(f"\n  {why}" for why in others)]))
-    return mine
+        reasons.append(f"{newest.name} is {ended}: halt again until it passes; what is so already is not sent again")
+    reasons += [f"{a.name} {a.title}: open since {a.raised}: {a.complaint}" for _, a in open_alarms(settings, root)]
+    if reasons:
+        raise StepRefused("".join(["not undone, nothing was sent:", *(f"\n  {reason}" for reason in reasons)]))
+    return owing
 
 
 def _halts(settings: Settings, root: Path) -> list[Record]:
-    """The records of halts themselves, oldest first."""
-    found = []
+    """Return the records of the halts themselves, without those of undoing them, oldest first."""
+    halts = []
     for record in ledger.every(root):
         with suppress(RecordError):
             opened = record.opened()
             if (opened["profile"], opened["phase"], opened["mode"]) == (settings.name, PHASE, "halt"):
-                found.append(record)
-    return found
+                halts.append(record)
+    return halts
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Throw the switches back, then say so in a record that rests on each halt."""
+    """Restore the switches, then write that into a new record that rests on each halt."""
     parents = [_sealed(record, settings) for record in owing]
     book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
     if book.complaint:
@@ -98,7 +101,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """The values phase 0 sets, live."""
+    """Set the web app's switches to phase 0's values, and redeploy."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
@@ -106,20 +109,20 @@ def restore_web(services: Services, halting: Halting) -> None:
 
 
 def restore_fly(services: Services, halting: Halting) -> None:
-    """The same for machines made from now on."""
+    """Set the runners' switch to phase 0's value, for machines made from now on."""
     fly_switch(services, halting, _live(services))
 
 
 def _live(services: Services) -> str:
-    """What the environment says of live trading: not every platform had it switched on."""
+    """Return the environment's value for live trading, which not every platform had switched on."""
     return services.settings.variable(LIVE) if LIVE in services.settings.variables else "true"
 
 
 def _sealed(record: Record, settings: Settings) -> Record:
-    """The newest sealed record of a chain; one that was cut off is sealed as it stands."""
+    """Return the newest sealed record of a chain, sealing a record that was cut off as it stands."""
     if record.sealed() is not None:
         return record
-    if record.parents:  # somebody is writing into a record that rests on the halt: rest on the halt itself
+    if record.parents:  # another process may still write into this later record: rest on the halt itself
         return record.parents[-1]
     return_to = Record(record.folder, settings.redactor())
     close(return_to, "failed", ended="cut off")
@@ -127,7 +130,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 
 
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
-    """Other halts owe the same switches: each chain says by what record they were restored."""
+    """Write, in the chain of each other halt that owes the switches, which record restored them."""
     for parent in parents:
         record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():

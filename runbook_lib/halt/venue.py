@@ -1,4 +1,4 @@
-"""What the venue itself says of every wallet, and what an operator's key can do about it.
+"""Prove at the venue that every wallet is flat, and let an operator's key cancel and close what is left.
 
 Flat means: asked after nobody could place an order any more, the venue showed no position and no resting order in any
 book, and did so again at a later moment. A venue that does not answer is never flat.
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from runbook_lib.services.services import Services
 
 PAGE = "https://app.hyperliquid.xyz/portfolio"
-AT_ONCE = 8  # wallets that are looked at at the same time
+AT_ONCE = 8  # wallets that are read at the same time
 FIRST, MOST = 0.05, 1.0  # seconds between two looks at a wallet, at first and at most
-BY_KEY = 3  # times the key is used for one wallet
+BY_KEY = 3  # times that the key may be used for one wallet
 
 
 def venue(services: Services, halting: Halting) -> None:
@@ -68,22 +68,22 @@ def _no_wallet(halting: Halting) -> None:
 
 
 class Follower:
-    """Asks the venue about every wallet, the book that runners trade in first, as far as its limit allows."""
+    """Asks the venue about every wallet, main book first, within the venue's rate limit."""
 
     def __init__(self, services: Services, halting: Halting) -> None:
         self.services, self.halting, self.purse = services, halting, Purse()
-        self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its orders in spot, as told with the main book's
+        self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its spot orders, which the main book's answer lists
 
     def look_around(self) -> None:
         """Look at each wallet in the books in which it is not proven flat."""
         if self.halting.books is None and any(map(self._read, self.halting.addresses)):
-            self._list_books()  # once, and not before the main book: nobody must wait for it
+            self._list_books()  # once, and after the main book, which must not wait for it
         due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
         due.sort(key=lambda place: place[1] != MAIN)
         side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
 
     def _due(self, wallet: str) -> list[str]:
-        """The books that are not proven; the others only once the main one was read to the end."""
+        """Return a wallet's books that are not proven flat; only the main book until its orders were read."""
         books = self.halting.every_book() if self._read(wallet) else (MAIN,)
         return [book for book in books if not _proven(self.halting, wallet, book)]
 
@@ -91,25 +91,25 @@ class Follower:
         return self.halting.account(wallet).orders is not None
 
     def _list_books(self) -> None:
-        """Ask which books there are; until that is known, nothing is flat everywhere."""
+        """Ask which books exist; until that is known, no wallet is flat everywhere."""
         with suppress(ServiceError):
             reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _ask(self, question: Http, weight: float) -> Reply:
-        """Ask once, within the time that is left: the next round asks again."""
+        """Ask once, within the time that is left; the next round asks again."""
         halting = self.halting
         left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left)
         return look(self.services, halting, "flat", question, halting.now(), whole=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
-        """Ask for positions and, once nobody can place any, for resting orders."""
+        """Ask for positions and, once no runner can place an order, for resting orders."""
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT).rows[0]
-            # Orders that were seen to be gone stay gone: nobody is left who could place one. Where runners trade they
-            # are seen to be gone twice; in each other book once, for the question is dear (facts 4.5).
+            # Orders once seen gone stay gone, because nobody is left to place one. In the main book they must be seen
+            # gone twice; in each other book once is enough, because the question is expensive (facts 4.5).
             known = not fenced or before.orderless >= (LOOKS if book == MAIN else 1)
             orders = before.orders if known else self._orders(wallet, book)
         except ServiceError as error:
@@ -121,7 +121,7 @@ class Follower:
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
-        """The orders that rest in a book; those in spot are told with the main book's, and no runner trades there."""
+        """Return the orders that rest in a book; spot orders come with the main book's answer."""
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
@@ -132,7 +132,7 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End what is proven; tell whether everything is."""
+        """End the parts that are proven; return whether all have ended."""
         halting = self.halting
         _end(
             halting,
@@ -144,7 +144,7 @@ class Follower:
         return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
-        """When the venue was flat, which is not when that was proven, and what the proof cost."""
+        """Describe when the venue was flat, when that was proven, and what weight the proof cost."""
         halting = self.halting
         moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
@@ -155,7 +155,7 @@ class Follower:
 
 
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
-    """The account with its good looks in a row: one counts if its moment is later than that of the one before."""
+    """Return the account with its counts of flat and orderless looks; only a look of a later moment counts."""
     if account.moment <= before.moment:
         return replace(account, flat=before.flat, orderless=before.orderless, flat_at=before.flat_at)
     orderless = fenced and account.orders is not None and not _to_cancel(halting, account.orders)
@@ -179,23 +179,26 @@ def _order(row: dict[str, Any]) -> Order:
 
 
 def _proven(halting: Halting, wallet: str, book: str) -> bool:
-    """Whether a wallet is flat in a book, or without the orders that would add risk where positions stay."""
+    """Return whether a wallet is proven flat in a book or, in mode "reduce", without orders that would add risk."""
     account = halting.account(wallet, book)
     return (account.orderless if halting.request.mode == "reduce" else account.flat) >= LOOKS
 
 
-def _everywhere(halting: Halting, wallet: str, what: str) -> bool:
-    """Whether every book of the venue was seen to be good twice; false while the books are not listed."""
-    return halting.books is not None and all(getattr(halting.account(wallet, b), what) >= LOOKS for b in halting.books)
+def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
+    """Return whether two looks at every book of the venue proved ``claim``; false while the books are not listed."""
+    return halting.books is not None and all(getattr(halting.account(wallet, b), claim) >= LOOKS for b in halting.books)
 
 
 def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
-    """All of them or, to reduce only, those that would add risk."""
+    """Return the orders to cancel: all or, in mode "reduce", those that would add risk."""
     return [order for order in orders if halting.request.mode == "halt" or not order.protective]
 
 
 def _fenced(halting: Halting, wallet: str) -> bool:
-    """Whether no deployment of the wallet can place an order any more; unknown ones cannot be told."""
+    """Return whether no deployment of the wallet can place an order any more.
+
+    If the database is silent, the deployments are unknown, and no machine at all may run.
+    """
     if halting.database != "answered":
         return halting.running is not None and not halting.running
     return all(halting.fenced(deployment.id) for deployment in halting.users(wallet))
@@ -213,16 +216,19 @@ def _end(halting: Halting, part: str, proven: set[str], word: str) -> None:
 
 
 def _shared(halting: Halting) -> str | None:
-    """Wallets that were left alone because other deployments use them (C37)."""
+    """Describe the wallets that were left alone because other deployments use them (C37); None if there are none."""
     shared = [deployment for deployment in halting.deployments.values() if deployment.others]
-    words = [f"{one.wallet} of {one.id} is also used by {', '.join(one.others)}" for one in shared]
+    words = [
+        f"{deployment.wallet} of {deployment.id} is also used by {', '.join(deployment.others)}"
+        for deployment in shared
+    ]
     return f"left alone: {'; '.join(words)}; --wallet acts on it and halts them too" if words else None
 
 
 def _nobody(halting: Halting) -> bool:
-    """Whether nothing is left that could change anything: no machine runs (or no runner cancels by choice)."""
+    """Return whether nobody is left to close what is open: no machine runs, or the mode is "reduce"."""
     known = [halting.account(wallet, book) for wallet in halting.addresses for book in halting.every_book()]
-    # What was asked for and showed nothing is asked once more, so long as there is time.
+    # With nothing open the answer is false: the wallets are read once more, as long as there is time.
     open_still = [account for account in known if account.positions or _to_cancel(halting, account.orders or ())]
     seen = halting.books is not None and all(account.error is None and account.orders is not None for account in known)
     idle = halting.running is not None and not any(halting.alive(name) for name in halting.deployments)
@@ -233,16 +239,16 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """The operator's key, taken up only when there is something for it to do; ``used`` counts how often it acted."""
+    """The operator's key, loaded only when there is something for it to do; ``used`` counts how often it acted."""
 
     def __init__(self, services: Services) -> None:
         self.services, self.used = services, 0
-        self.said: list[str] = []  # what came of what it did last
+        self.said: list[str] = []  # the venue's answers to the last use of the key
         self.ready = services.settings.hyperliquid.operator_key is not None
         self._key: Key | None = None
 
     def key(self) -> Key | None:
-        """The key; None if the environment has none, or the venue does not know it. What remains is named anyhow."""
+        """Return the key; None if the environment has none, or the venue does not know it."""
         if self._key is None and self.ready:
             with suppress(ConfigError, ServiceError, ValueError):
                 self._key = acting(self.services)
@@ -253,7 +259,7 @@ class Hand:
 
 
 def _act(services: Services, halting: Halting, hand: Hand) -> None:
-    """Let the operator's key cancel, and close what no runner closes, in the one wallet it acts for."""
+    """Let the operator's key cancel orders, and close positions that no runner closes, in the wallet it acts for."""
     to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
@@ -268,20 +274,20 @@ def _act(services: Services, halting: Halting, hand: Hand) -> None:
 
 
 def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]]:
-    """The orders and positions of a wallet that nobody else will see to, in every book."""
+    """Return the orders and positions of a wallet that no runner will cancel or close, in every book."""
     accounts = [halting.account(wallet, book) for book in halting.every_book()]
     if not _fenced(halting, wallet) or _in_hand(halting, wallet):
         return [], {}
     known = [account for account in accounts if account.error is None]
     orders = [order for account in known for order in _to_cancel(halting, account.orders or ())]
-    # What is held in spot has no position that could be closed: it is named, and a person sells it.
+    # A spot holding is no position that could be closed: the verdict names it, and a person sells it.
     perpetual = [account for account in known if account is not halting.accounts.get((wallet, SPOT))]
     positions = {coin: size for account in perpetual for coin, size in account.positions.items()}
     return orders, positions if halting.request.mode == "halt" else {}
 
 
 def _in_hand(halting: Halting, wallet: str) -> bool:
-    """Whether a runner may still close the position, and cancel, itself."""
+    """Return whether a runner may still cancel the orders and close the positions itself."""
     if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
     return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))
@@ -291,7 +297,10 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 
 
 def _judge(halting: Halting, hand: Hand) -> None:
-    """Name what remains, with the page to remove it on; what was not read in time is unknown, unless more is known."""
+    """End both parts when the time is over, naming what remains open and the page on which to remove it.
+
+    What could not be read is unknown, unless something is known to be open.
+    """
     places = [(wallet, book) for wallet in sorted(halting.addresses) for book in halting.every_book()]
     accounts = {place: halting.account(*place) for place in places}
     resting = [
@@ -315,13 +324,13 @@ def _judge(halting: Halting, hand: Hand) -> None:
 
 
 def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:
-    """End a part that is not proven: failed for what is known to be open, unknown for what could not be read."""
+    """End a part that is not proven: failed if something is known to be open, else unknown."""
     words = "; ".join([*open_still, *([unread] if unread else []), todo])
     halting.end(part, "unknown" if unread and not open_still else "failed", complaint=words)
 
 
 def _unread(halting: Halting) -> str | None:
-    """What the venue did not tell, in words; None if it told everything."""
+    """Describe what the venue did not answer; None if it answered everything."""
     silent: dict[str, list[str]] = {}
     for wallet in sorted(halting.addresses):
         for book in halting.every_book():
