@@ -1,7 +1,7 @@
 """Compare the platform's orders, the runner's log and the venue's books (C21).
 
-Pure: rows in, one line out for each mismatch. Every order is looked for in all directions: a row without its log or its
-order at the venue, a log without its row, an order or a fill at the venue that no row tells of.
+Functions are pure: rows in, one line out for each mismatch. Every order is looked for in all directions: a row without
+its log or its order at the venue, a log without its row, an order or a fill at the venue without a row.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 PLACED, ENDED = "order_placed", {"order_filled": "filled", "order_cancelled": "cancelled", "order_rejected": "rejected"}
 SIDES = {"B": "buy", "A": "sell"}
-NOBODY = "None"  # what rows without a client order id are kept under
+NOBODY = "None"  # the key of rows without a client order id
 ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}
 
 
 def differing_trails(
     orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]
 ) -> list[str]:
-    """What the platform's orders, the runner's log and the venue do not agree on, one line for each mismatch.
+    """Return a line for each mismatch between the platform's orders, the runner's log and the venue.
 
     ``orders``: rows of ``mainnet_orders``. ``logs``: ``event`` and ``cloid``, and where the runner says them
     ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, where an order comes
@@ -34,11 +34,11 @@ def differing_trails(
     Everything is of one wallet and one time: a fill or an order of somebody else is a mismatch.
     """
     trails = _Trails(orders, logs, placed, fills)
-    return [f"{cloid} {what}" for cloid in trails.cloids for what in trails.of(cloid)] + trails.of_nobody()
+    return [f"{cloid} {words}" for cloid in trails.cloids for words in trails.of(cloid)] + trails.of_nobody()
 
 
 class _Trails:
-    """What each of the four lists holds for each client order id."""
+    """The rows of each of the four lists, by client order id."""
 
     def __init__(self, orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]) -> None:
         self.orders = _by_cloid(orders, lambda row: row)
@@ -49,7 +49,7 @@ class _Trails:
         self.cloids = sorted(cloids - {NOBODY})
 
     def of(self, cloid: str) -> Iterator[str]:
-        """The mismatches of one order."""
+        """Yield the mismatches of one order."""
         orders, placed = self.orders[cloid], self.placed[cloid]
         logged = [row for row in self.logs[cloid] if row.get("event") == PLACED]
         ended = [row for row in self.logs[cloid] if row.get("event") != PLACED]
@@ -67,7 +67,7 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """The rows without a client order id: what the venue did by itself, and what a stranger did."""
+        """Describe the rows without a client order id: what the venue did by itself, and what a stranger did."""
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
         orders = [inner(update, "order") for update in self.placed[NOBODY]]
@@ -75,11 +75,11 @@ class _Trails:
         strange += [f"row of {row.get('symbol')} in mainnet_orders" for row in self.orders[NOBODY]]
         strange += [f"{row.get('event')} in the log" for row in self.logs[NOBODY]]
         words = "has no client order id: nobody of this platform placed it"
-        return [kind for kind in kinds if kind] + [f"{what} {words}" for what in strange]
+        return [kind for kind in kinds if kind] + [f"{row} {words}" for row in strange]
 
 
 def _newest(updates: Sequence[Row]) -> list[Row]:
-    """Return each order's last status update, however they are sorted; of two at one time, the one that ends it."""
+    """Return each order's last status update, in whatever order they come; of two at one time, the final one."""
     newest: dict[str, Row] = {}
     for update in updates:
         oid = repr(inner(update, "order").get("oid"))
@@ -100,9 +100,9 @@ def _by_cloid(rows: Iterable[Row], order_of: Callable[[Row], Row]) -> defaultdic
     return by_cloid
 
 
-def _counted(what: str, count: int) -> Iterator[str]:
+def _counted(rows: str, count: int) -> Iterator[str]:
     if count != 1:
-        yield f"{what}: expected 1, found {count}"
+        yield f"{rows}: expected 1, found {count}"
 
 
 def _against_log(order: Row, logged: Row) -> Iterator[str]:
@@ -112,16 +112,16 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare how an order ended in its row and in the log, which says it once; an order that rests has not ended."""
+    """Compare how an order ended in its row and in the log, which says it once; a resting order has not ended."""
     endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []
     if endings != wanted and (status, endings) != ("rejected", []):  # the documents name no event for a refusal
         yield f"status: {status} in the row, {', '.join(endings) or 'no end'} in the log"
     for row in ended:
-        for name, own in (("size_base", "filled_size_base"), ("price", "avg_fill_price")):
-            if row.get(name) is not None and not _same_number(order.get(own), row[name]):
-                yield f"{own}: {order.get(own)} in the row, {row[name]} in its {row.get('event')}"
+        for name, column in (("size_base", "filled_size_base"), ("price", "avg_fill_price")):
+            if row.get(name) is not None and not _same_number(order.get(column), row[name]):
+                yield f"{column}: {order.get(column)} in the row, {row[name]} in its {row.get('event')}"
 
 
 def _against_venue(order: Row, placed: Row, status: Any) -> Iterator[str]:
@@ -130,9 +130,9 @@ def _against_venue(order: Row, placed: Row, status: Any) -> Iterator[str]:
         ("side", order.get("side"), SIDES.get(str(placed.get("side"))), _equal),
         ("size_base", order.get("size_base"), placed.get("origSz"), _same_number),
     )
-    for name, here, there, alike in pairs:
-        if not alike(here, there):
-            yield f"{name}: {here} in the row, {there} at the venue"
+    for name, in_row, at_venue, alike in pairs:
+        if not alike(in_row, at_venue):
+            yield f"{name}: {in_row} in the row, {at_venue} at the venue"
     if _venue_end(str(status)) != order.get("status") and not _partly(order, str(status)):
         yield f"status: {order.get('status')} in the row, {status} at the venue"
 
@@ -147,7 +147,7 @@ def _venue_end(status: str) -> str:
 
 
 def _partly(order: Row, status: str) -> bool:
-    """An immediate order that was filled in part is filled in its row, and its rest canceled at the venue."""
+    """Return whether an order was filled in part: its row says filled, the venue cancelled the rest of it."""
     filled, size = number(order.get("filled_size_base")), number(order.get("size_base"))
     partial = filled is not None and size is not None and 0 < filled < size
     return partial and order.get("status") == "filled" and _venue_end(status) == "cancelled"
@@ -175,21 +175,21 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
         yield f"fee_usd: {order.get('fee_usd')} in the row, {fee:g} at the venue"
 
 
-def _same_fee(here: Any, there: float) -> bool:
-    """Equal to USDC's last digit; or to the cent, where the row holds no more than cents.
+def _same_fee(in_row: Any, at_venue: float) -> bool:
+    """Return whether fees are equal to USDC's last digit, or to the cent if the row holds only cents.
 
-    A tiny order's fee is under a cent: to the cent alone, a fee that is missing would look right.
+    A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """
-    fee = number(here)
+    fee = number(in_row)
     if fee is None:
         return False
     cents = abs(fee - round(fee, 2)) < CLOSE
-    return abs(fee - there) < 1.5e-6 or (cents and fee != 0 and round(fee, 2) == round(there, 2))
+    return abs(fee - at_venue) < 1.5e-6 or (cents and fee != 0 and round(fee, 2) == round(at_venue, 2))
 
 
-def _equal(here: Any, there: Any) -> bool:
-    return bool(here == there)
+def _equal(first: Any, second: Any) -> bool:
+    return bool(first == second)
 
 
-def _same_number(here: Any, there: Any) -> bool:
-    return same(number(here), number(there))
+def _same_number(first: Any, second: Any) -> bool:
+    return same(number(first), number(second))

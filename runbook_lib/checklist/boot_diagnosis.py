@@ -1,4 +1,4 @@
-"""Find why a deployment does not run: gather what five places say of it and compare it with the known failures."""
+"""Find why a deployment does not run: gather evidence from five places and compare it with the known failures."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.command import Reply
 
-SECTION = "1.6"  # the checklist's, of whose failures a boot can die
+SECTION = "1.6"  # the section of the checklist that lists why a boot fails
 SHOWN = 15  # lines that an unknown failure shows
-BEFORE = timedelta(minutes=1)  # what the web app logged so long before the deployment's row may be about it
-WRONG = re.compile(r"error|fail|fatal|exception|refused|denied|panic", re.IGNORECASE)  # words of a line that tells why
-BOOTED = "entering tick loop"  # whatever went wrong before this line has been overcome
+BEFORE = timedelta(minutes=1)  # the web app's log lines up to this long before the deployment's row may concern it
+WRONG = re.compile(r"error|fail|fatal|exception|refused|denied|panic", re.IGNORECASE)  # words of a line that says why
+BOOTED = "entering tick loop"  # the boot succeeded here, so that earlier lines explain nothing
 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of evidence; a ``decisive`` one says what ended a boot or a tick."""
+    """One line of evidence; a ``decisive`` line says what ended a boot or a tick."""
 
     at: datetime
     place: str
@@ -38,9 +38,9 @@ class Line:
 
 
 def written_down(deployment: Reply) -> Sql:
-    """What the database holds of a deployment that is not well: the row, and the log's warnings and errors.
+    """Ask the database about a deployment that is not well: its row, and its log's warnings and errors.
 
-    That a heartbeat was lost decides nothing: it says that a runner ended, not why.
+    A lost heartbeat is not decisive: it says that a runner ended, not why.
     """
     return sql(
         """
@@ -56,7 +56,7 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """Which machines the deployment has or had, and how each ended; the list must be readable.
+    """Expect a readable list of machines; name those the deployment has or had, and how each ended.
 
     ``deployment`` is one row: its ``id``, the ``machine`` that its row names, when it was ``created_at``.
     """
@@ -71,7 +71,7 @@ def machines_named(deployment: Reply) -> Expectation:
 
 
 def boot_lines(*lines: str) -> Expectation:
-    """The log's messages contain these texts, in this order."""
+    """Expect that the log's messages contain these texts, in this order."""
 
     def test(reply: Reply) -> Finding:
         messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
@@ -88,7 +88,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """The newest decisive line is a known symptom, or a later line is; else all are shown, and it is unknown.
+    """Expect that the newest decisive line, or a later line, is a known symptom; else show the last lines as unknown.
 
     ``deployment`` is as for `machines_named`, the replies as for `gathered`, the database's first.
     """
@@ -104,7 +104,7 @@ def known_cause(deployment: Reply) -> Expectation:
                 return Finding(f"{symptom.name} (in {line.place}): {symptom.cause} Fix: {symptom.fix}{back}")
             if line.decisive or BOOTED in line.text:
                 break
-        # A place that does not answer is no reason to keep the others' evidence back.
+        # A place that does not answer is named, and the evidence of the others is shown all the same.
         shown = _shown(lines) + "".join(
             f"\n  not read: {answer.error}" for answer in replies if answer.error is not None
         )
@@ -114,7 +114,7 @@ def known_cause(deployment: Reply) -> Expectation:
 
 
 def _shown(lines: Sequence[Line]) -> str:
-    """The last lines, and of those before them the newest that decides and the newest that tells of an error."""
+    """Return the last lines, after the newest earlier line that is decisive and the newest that tells of an error."""
     early, late = lines[:-SHOWN], lines[-SHOWN:]
     decisive = [line for line in early if line.decisive][-1:]
     errors = [line for line in early if WRONG.search(line.text)][-1:]
@@ -122,7 +122,7 @@ def _shown(lines: Sequence[Line]) -> str:
 
 
 def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
-    """The lines of every reply that are about a deployment, oldest first.
+    """Return the lines of every reply that are about a deployment, oldest first.
 
     A reply's rows are lines from the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's
     log, or an answer of Vercel's request log.
@@ -150,7 +150,7 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _of_requests(requests: Any) -> Iterator[Line]:
-    """Yield what the web app's functions wrote while they answered, but for what is mere information."""
+    """Yield the lines that the web app's functions logged while they answered, except those of level info."""
     for request in requests if isinstance(requests, list | tuple) else ():
         lines = request.get("logs") if isinstance(request, dict) else None
         for line in lines if isinstance(lines, list | tuple) else ():
@@ -159,17 +159,17 @@ def _of_requests(requests: Any) -> Iterator[Line]:
 
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
-    """Whether a machine carries the deployment's id (C38), or is the one its row names."""
+    """Return whether a machine carries the deployment's id (C38), or is the machine that its row names."""
     return bool(deployment_of(machine) == deployment.value("id") or machine.get("id") == deployment.value("machine"))
 
 
 def _ended(machine: Mapping[str, Any]) -> str:
-    """How the machine's last exit went, in words."""
+    """Describe how the machine's last process ended; empty if none has."""
     return next((words for event in _events(machine) if (words := _exit(event))), "")
 
 
 def _exit(event: Mapping[str, Any]) -> str:
-    """Write how a process ended, which Fly tells in one place or one level deeper."""
+    """Describe how a process ended, which Fly reports in one place or one level deeper."""
     request = _inside(event, "request")
     ended = _inside(request, "MonitorEvent", "exit_event") or _inside(request, "exit_event")
     code, killed = (_inside(ended, name) for name in ("exit_code", "oom_killed"))
@@ -182,14 +182,14 @@ def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(value: Any, *path: str) -> Any:
-    """Return the value at a path inside an object; None where the path leads nowhere."""
+    """Return the value at a path inside an object; None if the path leads nowhere."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def _moment(text: Any) -> datetime:
-    """Read a time written as ISO 8601; the year 1 stands for a missing one."""
+    """Read a time written as ISO 8601; return 2 January 1970 for a missing one."""
     try:
         moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:

@@ -17,7 +17,10 @@ IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
 
 
 def machine_id(machines: Reply, deployment: str) -> str:
-    """The id of the one machine whose environment carries the deployment's id (C38)."""
+    """Return the id of the one machine whose environment carries the deployment's id (C38).
+
+    Raise `ConfigError` if there is not exactly one.
+    """
     ids = [str(machine["id"]) for machine in machines_of(machines.rows, deployment)]
     if len(ids) != 1:
         raise ConfigError(f"deployment {deployment} has {len(ids)} machines, expected exactly 1")
@@ -25,14 +28,17 @@ def machine_id(machines: Reply, deployment: str) -> str:
 
 
 def machine_of(deployment: str) -> Expectation:
-    """Machines, then Vercel's variables: exactly one started machine of the deployment, on the pinned digest (C30)."""
+    """Expect exactly one started machine of the deployment, on the pinned digest (C30).
+
+    Replies: Fly's machines, Vercel's variables.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         machines, variables = replies
         mine = machines_of(machines.rows, deployment)
         if len(mine) != 1:
             return Finding(f"{len(mine)} machines", f"expected exactly 1 machine of {deployment}, found {len(mine)}")
-        pinned = str(in_production(variables).get(IMAGE_VARIABLE, {}).get("value"))  # not a preview's
+        pinned = str(in_production(variables).get(IMAGE_VARIABLE, {}).get("value"))  # previews may pin another image
         digest = str((mine[0].get("image_ref") or {}).get("digest"))
         seen = f"{mine[0]['id']} {mine[0].get('state')} {digest[:19]}…"
         if mine[0].get("state") != "started":
@@ -45,7 +51,7 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """As `machine_of`, for every deployment of ``live`` (``id``, ``status``) that is not booting just now."""
+    """Expect what `machine_of` does for every deployment of ``live`` (``id``, ``status``) that is not booting now."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]
@@ -57,7 +63,7 @@ def each_machine(live: Reply) -> Expectation:
 
 
 def machine_gone(deployment: str) -> Expectation:
-    """No machine of the deployment is left but destroyed ones: a stopped one can start again (C14)."""
+    """Expect that no machine of the deployment is left except destroyed ones: a stopped one can start again (C14)."""
 
     def test(reply: Reply) -> Finding:
         if not all(map(is_machine, reply.rows)):
@@ -66,7 +72,7 @@ def machine_gone(deployment: str) -> Expectation:
         left = [f"{machine['id']} is {machine.get('state')}" for machine in mine if not is_gone(machine)]
         return Finding("gone", f"still there: {', '.join(left)}" if left else None)
 
-    # An empty list is what is hoped for; a machine of the deployment is what must not be there.
+    # An empty list passes; only a machine of the deployment fails.
     return over_each(
         "no machine of the deployment is left",
         test,

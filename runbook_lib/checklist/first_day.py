@@ -1,4 +1,4 @@
-"""What the runbook expects of the first day with real size: the upgrade before it, the alarms during it (phase 4)."""
+"""Judge the first day with real size: the upgrade before it, and the alarms during it (phase 4)."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from runbook_lib.steps.phase import Phase
 
 DAY = timedelta(hours=24)
-NOW = "now"  # as Postgres takes it for a time: the moment its transaction began
-CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be on its way, prices are rounded
-NEARLY = 0.1  # share of the key's limit under which it is nearly spent
-KEY_LIFE = timedelta(days=3)  # a key that expires sooner stops every decision before somebody has made another
-LEAST = 0.50  # US dollars they may always differ by
+NOW = "now"  # Postgres reads this as the time at which its transaction began
+CLOSE = 0.05  # share by which OpenRouter's figure and the rows may differ: a tick may be under way, prices are rounded
+NEARLY = 0.1  # share of the key's limit below which the key counts as nearly spent
+KEY_LIFE = timedelta(days=3)  # a key that expires sooner may stop every decision before somebody has made another
+LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always differ
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """The ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, without the dry runs' alarms.
+    """Return ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, without the dry runs' alarms.
 
-    ``until`` is ``now``, by the database's clock, but where a watch looks at the past.
+    ``until`` is ``now``, by the database's clock, except when a watch looks at the past.
     """
     until = datetime.now(UTC) if phase.until == NOW else datetime.fromisoformat(phase.until)
     return {"since": max(until - DAY, _dry_runs_ended(phase)).isoformat(), "until": phase.until}
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """The end of the dry runs that this run or watch rests on, which rang the alarms on purpose; else long ago."""
+    """Return when the dry runs, which raised alarms on purpose, ended; long ago if this run rests on none."""
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
 
 
 def _sealed_before(record: Record) -> str | None:
-    """When the record was sealed that opened this one's gate; None where a phase ran alone."""
+    """Return when the record that opened this record's gate was sealed; None if the phase ran alone."""
     rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
     seal = ledger.find(record.root, rests_on).sealed() if rests_on else None
     return str(seal["at"]) if seal else None
@@ -52,7 +52,7 @@ def _sealed_before(record: Record) -> str | None:
 
 
 def most_lost(limit: float) -> Expectation:
-    """What can be lost at most, in US dollars, is at most ``limit``: all of the wallet, and the month's model money.
+    """Expect that at most ``limit`` US dollars can be lost: all of the wallet, and a month's model money.
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, a row with the Skill's ``risk``.
     """
@@ -84,8 +84,8 @@ def most_lost(limit: float) -> Expectation:
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
     """Select the stretches in which a running live deployment left no ``tick`` or no ``reconciled``.
 
-    Allowed are half an interval more than the Skill's own, and ``slack`` seconds; ``at`` is when that was over. What a
-    tick_failed, a pause or a flatten explains is no gap: those are other alarms, or somebody's wish.
+    A stretch may last 1.5 times the Skill's interval, and ``slack`` seconds; ``at`` is when that was over. A stretch is
+    no gap if a tick_failed, a pause or a flatten explains it: those are other alarms, or somebody's wish.
     """
     if kind not in ("tick", "reconciled"):
         raise ConfigError(f"no gaps of {kind!r}: tick or reconciled")
@@ -131,7 +131,7 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
 
 def spending_confirmed() -> Expectation:
-    """OpenRouter counts what the platform wrote down this month, and the key has a limit of its own.
+    """Expect that OpenRouter counts what the platform wrote down this month, and that the key has a limit of its own.
 
     Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. A backtest may
     use another key: the truth lies between both, give or take 5 % or 50 cents.
@@ -157,7 +157,7 @@ def spending_confirmed() -> Expectation:
 
 
 def _short_lived(key: Mapping[str, Any]) -> str | None:
-    """Why the key will soon refuse, or has nothing that would ever stop it."""
+    """Return why the key will soon be refused, or that it has no limit; None if neither."""
     limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
     if limit is None:
         return "the key has no limit at OpenRouter"
@@ -174,7 +174,7 @@ def _leeway(amount: float) -> float:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """For each live deployment the venue's list of its wallet's agents, and the role of its own agent.
+    """Ask the venue for the agents of each live deployment's wallet, and for the role of its own agent.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """
@@ -183,7 +183,7 @@ def agent_questions(live: Reply) -> list[Http]:
 
 
 def agents_known(live: Reply) -> Expectation:
-    """The venue knows the agent of every live deployment. Replies: those of `agent_questions`."""
+    """Expect that the venue knows the agent of every live deployment. Replies: those of `agent_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         pairs = _pairs(live)
@@ -201,28 +201,31 @@ def position_questions(live: Reply) -> list[Http]:
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Every wallet holds what ``agent_state`` says, unless one of its orders is on its way.
+    """Expect that every wallet holds what ``agent_state`` says, unless one of its orders is under way.
 
     Replies: rows ``wallet``, ``positions``, ``moving``, then those of `position_questions`. Deployments that share a
-    wallet hold what is in it together, so such a wallet is compared by nobody: that it is shared is a complaint.
+    wallet hold its positions together, so that none can be compared: a shared wallet is a complaint.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
         states, *held = replies
         bad = []
-        for wallet, there in zip(_wallets(live), held, strict=True):
-            here = [row for row in states.rows if row.get("wallet") == wallet]
-            if len(here) != 1:
-                bad.append(f"{wallet}: expected one deployment with a state, found {len(here)}")
-            elif not here[0].get("moving"):
-                bad += [f"{wallet} {e}" for e in venue_answers.differing_sizes(_first(there), here[0].get("positions"))]
+        for wallet, at_venue in zip(_wallets(live), held, strict=True):
+            states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
+            if len(states_of_wallet) != 1:
+                bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
+            elif not states_of_wallet[0].get("moving"):
+                bad += [
+                    f"{wallet} {e}"
+                    for e in venue_answers.differing_sizes(_first(at_venue), states_of_wallet[0].get("positions"))
+                ]
         return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
 
     return over_all("every wallet in the main book as agent_state says", test)
 
 
 def fill_questions(live: Reply) -> list[Http]:
-    """The fills of every wallet that a live deployment trades with."""
+    """Ask for the fills of every wallet that a live deployment trades with."""
     return [info("userFills", user=wallet) for wallet in _wallets(live)]
 
 
@@ -231,14 +234,14 @@ def _wallets(live: Reply) -> list[str]:
 
 
 def _pairs(live: Reply) -> list[tuple[str, str]]:
-    """Wallet and agent of each live deployment, each pair once."""
+    """Return wallet and agent of each live deployment, each pair once."""
     return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
 
 
 def fills_have_rows(settled: float) -> Expectation:
-    """Every fill of the wallets at the venue, older than ``settled`` seconds, is of an order in ``mainnet_orders``.
+    """Expect that every fill of the wallets older than ``settled`` seconds is of an order in ``mainnet_orders``.
 
-    Replies: rows ``cloid`` of every order of the wallets, then each one's ``userFills`` (``time`` in ms, UTC).
+    Replies: rows ``cloid`` of every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC).
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -257,13 +260,13 @@ def fills_have_rows(settled: float) -> Expectation:
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Whether a fill lacks a row that it should have: the row of a fill of just now may still be on its way."""
+    """Return whether a fill lacks a row that it should have; the row of a very recent fill may still be under way."""
     age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
     return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 
 
 def alarms_of(since: str, until: str) -> Sql:
-    """Every alarm that the platform itself wrote down, with its time: ``at``, ``alarm``, ``deployment_id``."""
+    """Select every alarm that the platform itself wrote down, with its time: ``at``, ``alarm``, ``deployment_id``."""
     return sql(
         """
         select g.ts as at, g.event as alarm, g.deployment_id from public.agent_logs g

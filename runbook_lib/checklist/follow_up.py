@@ -1,4 +1,4 @@
-"""What a week of real load shows (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
+"""Judge a week of real load (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all, ov
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-ENOUGH = 30  # fills below which a percentile is an anecdote
-MARGIN = 1.5  # the wait that is advised, as a multiple of the slowest fill but one in a hundred
-SHARE = 0.01  # of a core that the guard's query may keep busy at the largest number of deployments
+ENOUGH = 30  # fills below which a percentile proves nothing
+MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which 99 % of the fills came
+SHARE = 0.01  # of a core: the most that the guard's query may use at the largest number of deployments
 DEPLOYMENTS = (10, 100, 1000)
 MONTH = 30 * 86_400  # seconds
 PROPOSAL = (
@@ -23,7 +23,7 @@ PROPOSAL = (
 
 
 def wait_advice(wait: float) -> Expectation:
-    """How the runner's ``wait`` for a fill (seconds) compares with what fills took, with a recommendation.
+    """Compare the runner's ``wait`` for a fill (seconds) with the time fills took, and recommend a wait.
 
     Reply: a row ``fills``, ``slow`` (over the wait), ``median``, ``p99`` and ``slowest``, in seconds.
     """
@@ -50,9 +50,10 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """Times in which a live deployment did not see the venue: from the first complaint to the next `reconciled`.
+    """Select the times in which a live deployment did not see the venue, each until the next `reconciled`.
 
-    A row for each: ``deployment_id``, ``began``, ``recovered`` (null while it lasts), ``seconds``, ``complaints``.
+    A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
+    ``seconds``, ``complaints``.
     """
     return sql(
         """
@@ -88,7 +89,7 @@ def holds_up() -> Expectation:
 
 
 def guard_plan(deployment: str) -> Sql:
-    """Today's query of the cost guard, explained: what it reads and how long it takes (checklist, last section)."""
+    """Explain today's query of the cost guard: what it reads and how long it takes (checklist, last section)."""
     return sql(
         """
         explain (analyze, buffers, format json)
@@ -100,10 +101,10 @@ def guard_plan(deployment: str) -> Sql:
 
 
 def guard_projection() -> Expectation:
-    """What the guard's query will take at 10, 100 and 1000 deployments, and what mends it, as a proposal.
+    """Project the time of the guard's query to 10, 100 and 1000 deployments, and propose an index if it is too long.
 
-    Replies: `guard_plan`, and a row ``rows`` (the deployment's this month) and ``tick_seconds``. A month of ticks has
-    so many more rows; each is read once a tick by each deployment, so the database's load grows with their number.
+    Replies: `guard_plan`, and a row ``rows`` (the deployment's this month) and ``tick_seconds``. The time grows to a
+    full month of ticks; each deployment runs the query once a tick, so the database's load grows with their number.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -122,7 +123,7 @@ def guard_projection() -> Expectation:
 
 
 def _projected(took: float, rows: float, every: float) -> str:
-    """``took`` in ms for ``rows``; ``every`` in seconds between two ticks."""
+    """Describe the projected load; ``took`` in ms for ``rows``, ``every`` in seconds between two ticks."""
     full = took * max(1.0, MONTH / every / max(rows, 1.0))
     words = [f"a full month {full:.1f} ms a tick"]
     loads = [(count, count * full / 1000 / every) for count in DEPLOYMENTS]
@@ -132,14 +133,14 @@ def _projected(took: float, rows: float, every: float) -> str:
 
 
 def _plan(reply: Reply) -> Mapping[str, Any]:
-    """The plan in the only value of the only row, a list of one."""
+    """Return the plan from the only value of the only row, which is a list of one."""
     value = next(iter(reply.rows[0].values()), None) if reply.rows else None
     plan = value[0] if isinstance(value, list | tuple) and value else None
     return plan if isinstance(plan, dict) else {}
 
 
 def _scans(node: Mapping[str, Any]) -> str:
-    """What the plan reads, and how many blocks, hit or read."""
+    """Describe what the plan reads, and how many blocks, hit or read."""
     kinds = dict.fromkeys(_kinds(node))
     blocks = sum(venue_answers.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
     return f"{', '.join(kinds)}, {blocks:g} blocks"

@@ -1,4 +1,4 @@
-"""The checklist's incident sheet: for each symptom the first action, its proof, the evidence, the way to the cause."""
+"""Hold the checklist's incident sheet: each symptom's first action, its proof, its evidence, the way to the cause."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Incident:
-    """One row of the sheet, for one deployment. ``gesture`` is what the person does in rehearsal, with ``facts``."""
+    """One row of the sheet, for one deployment; in rehearsal the person does ``gesture`` with ``facts``."""
 
     symptom: str
     first: str
@@ -36,13 +36,13 @@ class Incident:
 
     @property
     def guide(self) -> Sheet:
-        """What to read while the first action runs."""
+        """The sheet to read while the first action runs."""
         halt = "It spreads, or nothing here explains it: ./runbook halt"
         return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
-    """The row of the sheet for ``symptom``, by its short name or its words there.
+    """Return the row of the sheet for ``symptom``, given by its short name or its words on the sheet.
 
     ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, naming the
     nearest, for a symptom the sheet does not know.
@@ -57,14 +57,14 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 def concerned(symptom: str) -> Expectation:
     """Expect exactly one deployment, named or the only one, unless the symptom concerns the whole platform.
 
-    Acting on the newest could stop somebody else's deployment while the one that is meant goes on.
+    Acting on the newest could stop the wrong deployment while the one that is meant goes on.
     """
     everywhere = symptom.strip().lower() in {word for name in PLATFORM_WIDE for word in (name, SHEET[name][0].lower())}
     return rows() if everywhere else rows(1)
 
 
 def paused(kind: str) -> Expectation:
-    """The command was obeyed and the deployment is paused, or has gone further. Reply: `command_state`."""
+    """Expect that the command was obeyed and the deployment is paused, halted or stopped. Reply: `command_state`."""
     return reply(kind=kind, seconds=not_null, status=one_of(*FENCED))
 
 
@@ -252,7 +252,7 @@ SHEET: dict[str, tuple[str, Row]] = {
 }
 
 
-PLATFORM_WIDE = ("cron secret", "stop everything")  # whose first action is for no deployment alone
+PLATFORM_WIDE = ("cron secret", "stop everything")  # symptoms whose first action concerns every deployment
 
 # --- evidence -------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""What the runbook expects of a live deployment: its image, its Skill's limits, its first orders.
+"""Judge a live deployment: its image, its Skill's limits, its first orders.
 
-The arithmetic is in ``venue`` and ``trails``; here are the expectations over replies.
+The arithmetic is in ``venue_answers`` and ``audit_trail``; this module holds the expectations over replies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ACTIVE = ("started", "starting", "stopping", "restarting")
 
 
 def one_image(built: str | None = None) -> Expectation:
-    """Every place that names the runner's image names one digest, and every machine runs it (C30).
+    """Expect that every place that names the runner's image names one digest, and that every machine runs it (C30).
 
     Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest phase 0 recorded.
     """
@@ -49,7 +49,7 @@ def one_image(built: str | None = None) -> Expectation:
 
 
 def _digest(image: Any) -> str:
-    """The digest of ``repository@sha256:…``; the whole text where there is none."""
+    """Return the digest of ``repository@sha256:…``; the whole text if there is none."""
     return str(image).rpartition("@")[2]
 
 
@@ -57,7 +57,7 @@ def _digest(image: Any) -> str:
 
 
 def limits(**sheet: Any) -> Expectation:
-    """No cap of the Skill's ``risk`` is looser than the sheet; one may be tighter. Reply: a row ``risk``."""
+    """Expect that no cap of the Skill's ``risk`` is looser than the sheet; it may be tighter. Reply: a row ``risk``."""
 
     def test(reply: Reply) -> Finding:
         caps = _object(_first(reply), "risk")
@@ -69,7 +69,7 @@ def limits(**sheet: Any) -> Expectation:
 
 
 def can_trade(balance: float) -> Expectation:
-    """The caps leave room for an order the venue takes, of at least one allowed symbol (C17).
+    """Expect that the caps leave room for an order that the venue accepts, of at least one allowed symbol (C17).
 
     Replies: a row with the Skill's ``risk``, the venue's ``meta`` and ``allMids``. ``balance`` is the equity.
     """
@@ -101,7 +101,7 @@ def _cure(name: str, caps: Mapping[str, Any], balance: float, market: tuple[floa
 
 
 def _market(name: str, meta: Mapping[str, Any], mids: Mapping[str, Any]) -> tuple[float, int] | None:
-    """Price and szDecimals of a symbol, None if the venue does not trade it."""
+    """Return price and szDecimals of a symbol; None if the venue does not trade it."""
     listed = meta.get("universe")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     market: Mapping[str, Any] = next((row for row in rows if row.get("name") == name), {})
@@ -116,7 +116,10 @@ def _names(value: Any) -> list[str]:
 
 
 def lasts(ticks: int) -> Expectation:
-    """The monthly cost cap pays for so many ticks (C18). Reply: ``cap_usd``, ``usd_per_tick``, ``tick_seconds``."""
+    """Expect that the monthly cost cap pays for ``ticks`` ticks (C18).
+
+    Reply: ``cap_usd``, ``usd_per_tick``, ``tick_seconds``.
+    """
 
     def test(reply: Reply) -> Finding:
         row = _first(reply)
@@ -137,7 +140,7 @@ def lasts(ticks: int) -> Expectation:
 
 
 def started_flat(balance: float) -> Expectation:
-    """The broker started, then reconciled with no position and the venue's equity, to the cent (2.5).
+    """Expect that the broker started, then reconciled with no position and the venue's equity, to the cent (2.5).
 
     Reply: a row ``broker_started_at``, ``reconciled_at`` (ISO 8601), ``positions``, ``equity_usd``.
     """
@@ -162,7 +165,10 @@ def started_flat(balance: float) -> Expectation:
 
 
 def same_positions() -> Expectation:
-    """Sizes at the venue are those in ``agent_state``. Replies: ``clearinghouseState``, a row ``positions``."""
+    """Expect the same sizes at the venue and in ``agent_state``.
+
+    Replies: ``clearinghouseState``, a row ``positions``.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         bad = venue_answers.differing_sizes(_first(replies[0]), _first(replies[1]).get("positions"))
@@ -174,7 +180,7 @@ def same_positions() -> Expectation:
 
 
 def trails_agree() -> Expectation:
-    """Every order is told alike by its row, the runner's log and the venue, its fills and fees too (C21).
+    """Expect that row, runner's log and venue agree on every order, its fills and fees too (C21).
 
     Replies: ``mainnet_orders`` of the wallet, their ``agent_logs``, ``historicalOrders``, ``userFills``.
     """

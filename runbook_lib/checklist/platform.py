@@ -1,4 +1,4 @@
-"""What the runbook knows of the platform: its migrations, its command line tools, its cron schedules."""
+"""Ask about and judge the platform itself: migrations, image, variables, switches and cron schedules."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
-HALT_RECORD = re.compile(r"[^/\s]+/[^/\s]+_halt\S*")  # a halt, and its undoing, names its record last
+HALT_RECORD = re.compile(r"[^/\s]+/[^/\s]+_halt\S*")  # the record's name, at the end of what a halt or unhalt prints
 OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a part that did not pass
 
 
 def push_migrations(version: str) -> Shell:
-    """The command that pushes migrations to the linked project, for this version of the supabase CLI (C1).
+    """Make the command that pushes migrations to the linked project, for this version of the supabase CLI (C1).
 
     Version 2 pushes to the linked project; version 3 pushes to the local stack unless told otherwise, and looks green.
     """
@@ -40,7 +40,7 @@ def push_migrations(version: str) -> Shell:
 
 
 def pushed(version: str) -> Expectation:
-    """The push ended, and went to the project: version 3 names in ``Target:`` lines where it went (C1)."""
+    """Expect that the push ended, and went to the project; version 3 prints ``Target:`` lines that say where (C1)."""
     ended = text(r"Finished supabase db push|Remote database is up to date", "the end of a push")
     if "--linked" in push_migrations(version).line:
         return ended
@@ -57,9 +57,9 @@ def pushed(version: str) -> Expectation:
 
 
 def migration_files(repository: str) -> list[str]:
-    """Versions of the migration files in the platform's repository, oldest first.
+    """Return the versions of the migration files in the platform's repository, oldest first.
 
-    Like the supabase CLI, pass over files that are not named ``<digits>_<name>.sql``.
+    Files that are not named ``<digits>_<name>.sql`` are skipped, as by the supabase CLI.
     """
     folder = Path(repository) / "packages/db/supabase/migrations"
     matches = (MIGRATION.fullmatch(path.name) for path in folder.glob("*.sql"))
@@ -67,7 +67,7 @@ def migration_files(repository: str) -> list[str]:
 
 
 def applied(repository: str) -> Expectation:
-    """The rows' ``version`` are exactly the migration files': nothing pending, nothing unknown."""
+    """Expect that the rows' ``version`` are exactly those of the migration files: none pending, none unknown."""
 
     def test(reply: Reply) -> Finding:
         wanted, got = migration_files(repository), [str(v) for v in reply.column("version")]
@@ -86,12 +86,12 @@ IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a bui
 
 
 def image_tag(build: Reply) -> str:
-    """The tag in the output of a build: ``image: registry.fly.io/<app>:<tag>``."""
+    """Return the tag in the output of a build: ``image: registry.fly.io/<app>:<tag>``."""
     return _built(build)[1]
 
 
 def pinned_image(build: Reply, manifest: Reply) -> str:
-    """The image a build named, by the digest of the registry's answer for its tag."""
+    """Return the image that a build named, with the digest that the registry gives for its tag."""
     digest = manifest.column("docker_content_digest")[:1]
     if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
         raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")
@@ -99,7 +99,7 @@ def pinned_image(build: Reply, manifest: Reply) -> str:
 
 
 def _built(build: Reply) -> tuple[str, str]:
-    """Repository and tag of the last image the output names."""
+    """Return repository and tag of the last image that the output names."""
     named = IMAGE.findall(build.text)
     if not named:
         raise ConfigError(f"the build's output names no image: {build.text[-300:]!r}")
@@ -108,7 +108,7 @@ def _built(build: Reply) -> tuple[str, str]:
 
 
 def owned_machines() -> Expectation:
-    """Every machine carries the id of a deployment that there is, and none that is up belongs to one that ended (C38).
+    """Expect that every machine carries a deployment's id, and that none is up for a deployment that stopped (C38).
 
     Replies: Fly's machines, rows ``id`` and ``status`` of every deployment.
     """
@@ -116,7 +116,7 @@ def owned_machines() -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         machines, deployments = replies
         statuses = {str(row.get("id")): row.get("status") for row in deployments.rows}
-        bad = [why for machine in machines.rows if (why := _unowned(machine, statuses))]
+        bad = [complaint for machine in machines.rows if (complaint := _unowned(machine, statuses))]
         return Finding(f"{len(machines.rows)} machines", "; ".join(bad) or None)
 
     return over_all("no machine but deployments' own", test)
@@ -132,23 +132,22 @@ def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | N
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """The request that sets production variables: those whose value is public always, secret ones where missing.
+    """Make the request that sets production variables: public values always, secret ones if they are missing.
 
-    A variable that is there for preview only is missing.
-
-    ``variables`` lists what is there. A secret that is there cannot be read back and is left alone (C8).
+    ``variables`` lists the present ones. A variable that is there for preview only is missing. A secret that is there
+    cannot be read back and is left alone (C8).
     """
-    there = in_production(variables)
+    present = in_production(variables)
     body = [
-        {"key": name, "value": value, "type": _kind_of(there.get(name), value), "target": ["production"]}
+        {"key": name, "value": value, "type": _kind_of(present.get(name), value), "target": ["production"]}
         for name, value in wanted.items()
-        if _kind(value) == "plain" or name not in there
+        if _kind(value) == "plain" or name not in present
     ]
     return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
 def production_variables(*names: str, **readable: str) -> Expectation:
-    """Each name is set for production, and each readable one has this value. ``A|B`` means either name."""
+    """Expect that each name is set for production, each readable one with its value; ``A|B`` means either name."""
 
     def test(reply: Reply) -> Finding:
         live = in_production(reply)
@@ -169,12 +168,12 @@ def production_variables(*names: str, **readable: str) -> Expectation:
 
 
 def halt_line(settings: Settings) -> Shell:
-    """The halt as an operator types it, for every deployment and both switches."""
+    """Return the halt as an operator types it, for every deployment and both switches."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 
 def halted() -> Expectation:
-    """A halt, or its undoing, ended well and names its record; else each part that failed or is unknown is named."""
+    """Expect that a halt, or its undoing, ended well and names its record; else name each part that did not pass."""
 
     def test(reply: Reply) -> Finding:
         record = HALT_RECORD.search(reply.text)
@@ -188,12 +187,12 @@ def halted() -> Expectation:
 
 
 def unhalt_line(settings: Settings) -> Shell:
-    """What takes the halt back: both switches, and a redeploy."""
+    """Return the command that undoes the halt: both switches, and a redeploy."""
     return shell(f"./runbook unhalt --profile {settings.name} --yes", folder=str(ROOT))
 
 
 def sweep_command(settings: Settings) -> Http:
-    """Where the profile says the heartbeat sweep runs: Vercel's crons, or an always-on Fly machine (C34)."""
+    """Ask the place that runs the heartbeat sweep by the profile: Vercel's crons, or an always-on Fly machine (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons")
     app = settings.web.sweep.removeprefix("fly:")
@@ -201,12 +200,12 @@ def sweep_command(settings: Settings) -> Http:
 
 
 def sweep_runs(settings: Settings) -> Expectation:
-    """The place that runs the sweep is switched on: Vercel's crons not disabled, or a machine started."""
+    """Expect that the sweep's place is switched on: Vercel's crons are not disabled, or a machine is started."""
     return each(disabledAt=None, deploymentId=not_null) if settings.web.sweep == "vercel" else each(state="started")
 
 
 def scheduled(*paths: str, tight: bool = False) -> Expectation:
-    """Cron definitions: each path is there with a schedule that will run; the heartbeat sweep's is explained (C9).
+    """Expect that each path has a cron whose schedule will run; say how often the heartbeat sweep runs (C9).
 
     ``tight``: each must run at least every 15 minutes, as real money needs it.
     """
@@ -227,14 +226,14 @@ def scheduled(*paths: str, tight: bool = False) -> Expectation:
 
 
 def sweep_schedule(settings: Settings) -> Http:
-    """Where the sweep's schedule is read: Vercel's definitions, or the machine that runs it all the time (C34)."""
+    """Ask for the sweep's schedule: Vercel's definitions, or the machine that runs it all the time (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")
     return sweep_command(settings)
 
 
 def sweep_tight(settings: Settings) -> Expectation:
-    """The sweep notices a dead machine within 15 minutes."""
+    """Expect that the sweep notices a dead machine within 15 minutes."""
     return scheduled(SWEEP_PATH, tight=True) if settings.web.sweep == "vercel" else sweep_runs(settings)
 
 
@@ -253,11 +252,11 @@ def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple
 
 
 def _kind(value: str) -> str:
-    """Vercel's type for a value: one with a secret in it, named by its variable, must not be readable."""
+    """Return Vercel's type for a value: a value that names a secret variable must not be readable."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
 
 
-def _kind_of(there: Mapping[str, Any] | None, value: str) -> str:
-    """Vercel's type for a variable: what is sensitive cannot become anything else."""
-    return "sensitive" if there is not None and there.get("type") == "sensitive" else _kind(value)
+def _kind_of(present: Mapping[str, Any] | None, value: str) -> str:
+    """Return Vercel's type for a variable; a sensitive variable cannot become another type."""
+    return "sensitive" if present is not None and present.get("type") == "sensitive" else _kind(value)

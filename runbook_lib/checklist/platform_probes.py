@@ -1,4 +1,4 @@
-"""What the doctor looks at on this platform, and what no look can prove, with the step that does."""
+"""List what the doctor probes on this platform, and what no look can prove, with the step that proves it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SHAPES = """
     test "$HYPERLIQUID_LIVE_ENABLED" = true || { echo "HYPERLIQUID_LIVE_ENABLED is not true" >&2; exit 1; }
     echo "each has its shape"
 """  # noqa: E501 - shown as it runs
-# What is taken for true only when the step named has seen it, and what is assumed until then.
+# The step that proves a claim, the claim, and what to reckon with until then.
 UNPROVEN = (
     ("0.1e", "that a backup exists", "nothing could be restored"),
     ("0.2c", "that a Vault secret comes back through its agent", "no live runner could sign"),
@@ -68,7 +68,7 @@ UNPROVEN = (
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """What can be proven of the platform by looking; ``made_by`` names what phase 0 has yet to make."""
+    """Return the probes of the platform; ``made_by`` names the step of phase 0 that has yet to make a thing."""
     app = http("fly", "GET /v1/apps/{fly.app}")
     return [
         Probe(
@@ -155,7 +155,7 @@ def probes(settings: Settings) -> list[Probe]:
 
 
 def _names_kept() -> Expectation:
-    """`contract_kept`, but before the migrations, when there is nothing to compare yet."""
+    """Expect what `contract_kept` does, but pass before the migrations, when there is no table to compare yet."""
     kept = contract_kept()
 
     def test(replies: Sequence[Reply]) -> Finding:

@@ -33,47 +33,47 @@ def restart(fly: Reply, machines: Reply, secret: str) -> Series:
 
 
 def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
-    """Ask every machine that runs, and this one, for the hash of a fresh nonce and the secret.
+    """Ask every running machine, and this one, for the hash of a fresh nonce and the secret.
 
-    Equal hashes prove equal values, and neither is shown. The nonce is the step's key, so no hash serves twice.
+    Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so no hash serves twice.
     """
     value = "".join(f"${{{name}:-" for name in names(secret)[:-1]) + f"${{{names(secret)[-1]}}}"
     value += "}" * (len(names(secret)) - 1)
     body = {"command": ["sh", "-c", f'printf %s "{{key}}{value}" | sha256sum']}
     path = "POST /v1/apps/{fly.app}/machines/{machine}/exec"
-    there = [http("fly", path, machine=row["id"], json=body, reads=True) for row in awake(fly, machines, secret)]
-    here = shell(f'printf %s "{{key}}{NEW}" | sha256sum', reads=True, folder="/")
-    return Series(tuple(there)), here
+    at_fly = [http("fly", path, machine=row["id"], json=body, reads=True) for row in awake(fly, machines, secret)]
+    locally = shell(f'printf %s "{{key}}{NEW}" | sha256sum', reads=True, folder="/")
+    return Series(tuple(at_fly)), locally
 
 
 def answered() -> Expectation:
-    """Every machine answered `asked` with a hash; how many have the new value is said, not judged."""
+    """Expect that every machine answered `asked` with a hash; report, but do not judge, how many have the new value."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        hashes, here = _hashes(replies)
-        words = f"{hashes.count(here)} of {len(hashes)} machines have the new value"
-        silent = hashes.count("") + (not here)
+        hashes, new_hash = _hashes(replies)
+        words = f"{hashes.count(new_hash)} of {len(hashes)} machines have the new value"
+        silent = hashes.count("") + (not new_hash)
         return Finding(words, f"{silent} of {len(hashes) + 1} gave no hash" if silent else None)
 
     return over_all("a hash from every machine", test)
 
 
 def arrived() -> Expectation:
-    """Every machine answered `asked` with the hash that this machine computes for the new value."""
+    """Expect that every machine answered `asked` with the hash that this machine computes for the new value."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        hashes, here = _hashes(replies)
-        words = f"{hashes.count(here)} of {len(hashes)} machines have the new value"
-        return Finding(words, None if here and hashes.count(here) == len(hashes) else words)
+        hashes, new_hash = _hashes(replies)
+        words = f"{hashes.count(new_hash)} of {len(hashes)} machines have the new value"
+        return Finding(words, None if new_hash and hashes.count(new_hash) == len(hashes) else words)
 
     return over_all("the new value in every machine", test)
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
-    """What each machine answered, and what this one did; empty where it is no hash."""
-    there, here = replies
-    answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in there.rows]
-    return [_hash(text) for text in answers], _hash(here.text)
+    """Return the hash of each machine, and this machine's own; empty for an answer that is no hash."""
+    at_fly, locally = replies
+    answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in at_fly.rows]
+    return [_hash(text) for text in answers], _hash(locally.text)
 
 
 def _hash(text: str) -> str:
@@ -85,12 +85,12 @@ def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequen
     """Update the machines that answered without the new value, and those at rest, which cannot be asked.
 
     ``holders``: Fly's secrets and the machines. ``answers``: the replies of `asked`. An update takes the app's secrets;
-    where the platform put the value into the machine's own environment, it is replaced there too. One at rest stays so.
+    a value that the platform put into the machine's own environment is replaced there too. A machine at rest stays so.
     """
     fly, machines = holders
-    hashes, here = _hashes(answers)
+    hashes, new_hash = _hashes(answers)
     running = awake(fly, machines, secret)
-    right = {row["id"] for row, answer in zip(running, hashes, strict=True) if answer == here}
+    right = {row["id"] for row, answer in zip(running, hashes, strict=True) if answer == new_hash}
     lacking = [row for row in holding(fly, machines, secret) if row["id"] not in right]
     ids = {row["id"] for row in running}
     return Series(tuple(_update(settings, row, secret, rests=row["id"] not in ids) for row in lacking))
@@ -109,10 +109,10 @@ def _update(settings: Settings, machine: Mapping[str, Any], secret: str, *, rest
 
 
 def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
-    """A variable of a machine, to be sent back: the new value, a known secret by its name, or as it was."""
+    """Return a machine's variable to send back: the new value, a known secret by its name, or the value as it was."""
     if name in names(secret):
         return NEW
-    known = next((variable for variable, others in NAMES.items() if name in others), name)
+    known = next((variable for variable, aliases in NAMES.items() if name in aliases), name)
     return f"${known}" if value == DROPPED and settings.has(known) else value
 
 
@@ -120,7 +120,7 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
 
 
 def running_again(noted: Reply) -> Sql:
-    """What became of the deployments that ran: ``status``, when the runner last ``started`` and ``compared``."""
+    """Ask about the deployments that ran before: ``status``, when the runner last ``started`` and ``compared``."""
     return sql(
         """
         select d.id, d.status, d.error_text, max(l.ts) filter (where l.event = 'runner_started') as started,
@@ -133,7 +133,7 @@ def running_again(noted: Reply) -> Sql:
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
-    """Every deployment is in the status it had, and reconciled after it started: anew, where it was restarted."""
+    """Expect every deployment in the status it had, and reconciled since its start, a new one if it was restarted."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         rows = {str(row.get("id")): row for row in replies[0].rows}
@@ -148,7 +148,7 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
 
 
 def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
-    """Say how one deployment differs from what was noted of it."""
+    """Describe how one deployment differs from what was noted before the rotation."""
     deployment, started = row.get("id"), _moment(row.get("started"))
     if row.get("status") != before:
         return [f"{deployment} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
@@ -158,23 +158,23 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
 
 
 def snapshot_each(noted: Reply) -> Series:
-    """Ask the runner of every deployment that ran for a snapshot: it hears of it over the connection that logs in."""
+    """Ask the runner of every deployment that ran for a snapshot, which it hears of over its database connection."""
     return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def snapshots_of(noted: Reply) -> Series:
-    """Read what became of the snapshots that `snapshot_each` asked for."""
+    """Ask what became of the snapshots that `snapshot_each` asked for."""
     return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def _noted(noted: Reply) -> dict[str, str]:
-    """Deployments that ran when the rotation began, with their status."""
+    """Return the deployments that ran when the rotation began, with their status."""
     running: dict[str, str] = noted.value("running") or {}
     return running
 
 
 def _moment(at: Any) -> datetime:
-    """A time as the database gives it, ISO 8601 in UTC; long ago where there is none."""
+    """Read a time as the database gives it, ISO 8601 in UTC; return 2 January 1970 for a missing one."""
     try:
         moment = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
     except ValueError:

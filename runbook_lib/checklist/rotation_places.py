@@ -1,7 +1,7 @@
-"""Rotating a secret: which places hold it, what is sent to each, and that none was passed over (checklist 1.7).
+"""Rotate a secret: find the places that hold it, make each change, and judge that none was missed (checklist 1.7).
 
-The environment keeps the old value under the secret's own name and holds the new one as ``NEW_SECRET``, until all of it
-is done. Nothing here sends anything. What proves that it has arrived is in ``arrival``.
+The environment keeps the old value under the secret's own name and holds the new one as ``NEW_SECRET``, until the
+rotation is done. Nothing here sends anything. ``rotation_machines`` proves that the new value has arrived.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PASSWORD, CRON = "SUPABASE_DB_PASSWORD", "CRON_SECRET"
 NAMES = {PASSWORD: (PASSWORD, "POSTGRES_PASSWORD")}  # secrets the platform knows by several names
-OWN = ("FLY_API_TOKEN", "VERCEL_TOKEN", "SUPABASE_ACCESS_TOKEN")  # the operator's, which no part of the platform holds
+OWN = ("FLY_API_TOKEN", "VERCEL_TOKEN", "SUPABASE_ACCESS_TOKEN")  # the operator's tokens, which the platform lacks
 NEW = f"${INCOMING}"
 
 
@@ -26,7 +26,10 @@ NEW = f"${INCOMING}"
 
 
 def held(secret: str) -> Expectation:
-    """Fly's secrets, Vercel's variables, machines: some of them hold the secret, under one of its names."""
+    """Expect that Fly or Vercel, or a machine, holds the secret under one of its names.
+
+    Replies: Fly's secrets, Vercel's variables, machines.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         fly, vercel, machines = replies
@@ -46,12 +49,12 @@ def held(secret: str) -> Expectation:
 
 
 def names(secret: str) -> tuple[str, ...]:
-    """Every name the platform knows the secret by."""
+    """Return every name by which the platform knows the secret."""
     return NAMES.get(secret, (secret,))
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """The rows that hold the secret, by its name there; of Vercel's those for production."""
+    """Return the rows that hold the secret, by its name there; of Vercel's only those for production."""
     return {
         str(row[column]): row
         for row in rows
@@ -60,14 +63,14 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Machines that hold the secret: all where the app does, else those whose own environment does."""
+    """Return the machines that hold the secret: all if the app does, else those whose own environment does."""
     everywhere = bool(_among(fly.rows, "name", secret))
-    there = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
-    return [row for row in there if everywhere or set(names(secret)) & set(environment(row))]
+    existing = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
+    return [row for row in existing if everywhere or set(names(secret)) & set(environment(row))]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Machines that hold the secret and are not at rest: those that must be restarted and can be asked."""
+    """Return the machines that hold the secret and are not at rest: they must be restarted and can be asked."""
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
 
@@ -76,19 +79,19 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
 
 def reset(secret: str) -> Series:
-    """Give the database role its new password; a secret that only we know needs no such command."""
+    """Give the database role its new password; any other secret needs no such command, and gives an empty series."""
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
 
 
 def logins(secret: str) -> tuple[Login, ...]:
-    """For the database password the new value, then the old one; else the password that has not changed."""
+    """Log in with the new database password, then the old one; for another secret, with the unchanged password."""
     return (Login(INCOMING), Login(PASSWORD)) if secret == PASSWORD else (Login(PASSWORD),)
 
 
 def let_in(secret: str) -> Expectation:
-    """The replies of `logins`: the new password is accepted and the old one is not."""
+    """Expect that the new password is accepted and the old one is not. Replies: those of `logins`."""
     wanted = [True, False] if secret == PASSWORD else [True]
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -102,13 +105,13 @@ def let_in(secret: str) -> Expectation:
 
 
 def stage(fly: Reply, secret: str) -> Series:
-    """Set the new value on Fly, under every name the app holds it by; running machines do not notice yet."""
+    """Set the new value on Fly under every name the app has for it; running machines do not notice yet."""
     values = dict.fromkeys(_among(fly.rows, "name", secret), NEW)
     return Series((http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": values}),) if values else ())
 
 
 def mirror(vercel: Reply, secret: str) -> Series:
-    """Set the new value on Vercel, under every name it is held by; the live deployment does not notice yet."""
+    """Set the new value on Vercel under every name it is held by; the live deployment does not notice yet."""
     kinds = {key: str(row.get("type")) for key, row in _among(vercel.rows, "key", secret).items()}
     body = [
         {"key": key, "value": NEW, "type": kind.replace("plain", "sensitive"), "target": ["production"]}
@@ -146,10 +149,10 @@ def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
 
 
 def cron_key(secret: str) -> str:
-    """What the cron endpoints must accept from now on."""
+    """Return the authorization that the cron endpoints must accept from now on."""
     return f"Bearer {NEW}" if secret == CRON else f"Bearer ${CRON}"
 
 
 def old_cron_key(secret: str) -> str:
-    """What the cron endpoints must refuse: the old value, or any wrong one where it has not changed."""
+    """Return the authorization that the cron endpoints must refuse: the old value, or a wrong one if unchanged."""
     return f"Bearer ${CRON}" if secret == CRON else "Bearer not-the-secret"

@@ -1,4 +1,4 @@
-"""What the runbook expects of the platform's safety nets when they are made to fire (phase 3)."""
+"""Judge the platform's safety nets when they are made to fire (phase 3)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all, ov
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ENOUGH = 3  # ticks after which a guard that has not tripped will not
+ENOUGH = 3  # ticks after which a guard that has not tripped will not trip any more
 
 
 def guard_tripped(deployment: str, limit: float) -> Expectation:
-    """The cost guard paused this deployment within ``limit`` seconds of the change, said so, and paused no other.
+    """Expect that the cost guard paused this deployment within ``limit`` seconds of the change, and no other.
 
     Replies: the guard's commands since the change (``deployment_id``, ``reason``, ``seconds`` after it, ``acked``,
     ``status``, ``logged``), and a row ``ticks``: how many decisions came since. If it did not trip, that is unknown:
@@ -26,9 +26,9 @@ def guard_tripped(deployment: str, limit: float) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         commands, ticks = replies
         mine = [row for row in commands.rows if row.get("deployment_id") == deployment]
-        others = [str(row.get("deployment_id")) for row in commands.rows if row.get("deployment_id") != deployment]
-        if others:
-            return Finding("", f"the guard paused another deployment: {', '.join(others)}", final=True)
+        strangers = [str(row.get("deployment_id")) for row in commands.rows if row.get("deployment_id") != deployment]
+        if strangers:
+            return Finding("", f"the guard paused another deployment: {', '.join(strangers)}", final=True)
         if not mine:
             return _not_tripped(venue_answers.number(ticks.value("ticks")) if ticks.rows else None)
         seen = f"{mine[0].get('reason')}, after {mine[0].get('seconds')} s"
@@ -51,7 +51,7 @@ def _tripped_wrongly(command: Mapping[str, Any], limit: float) -> str | None:
 
 
 def _not_tripped(ticks: float | None) -> Finding:
-    if ticks is None or ticks < 2:  # one may have been under way when the cap was changed
+    if ticks is None or ticks < 2:  # one tick may have been under way when the cap was changed
         seen = f"{ticks:g} decisions" if ticks is not None else "nothing"
         return Finding("", f"it did not trip, and {seen} came since the change: the runner does not tick")
     said = (
@@ -61,7 +61,7 @@ def _not_tripped(ticks: float | None) -> Finding:
 
 
 def machine_down(deployment: str) -> Expectation:
-    """No machine of the deployment runs, or is on its way to or from it."""
+    """Expect that no machine of the deployment runs, starts or stops."""
 
     def test(reply: Reply) -> Finding:
         if not all(map(is_machine, reply.rows)):

@@ -1,4 +1,4 @@
-"""What a tick usually costs, by its model, and which ticks cost something else (checklist, phase 4)."""
+"""Know what a tick usually costs, by its model, and select ticks that cost something else (checklist, phase 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
 
 
 def band(model: str) -> tuple[float, float]:
-    """The lowest and highest usual cost of a tick, in US dollars. Raise `ConfigError` for a model not measured yet."""
+    """Return the lowest and highest usual cost of a tick, in US dollars; raise `ConfigError` for an unknown model."""
     for word, costs in BANDS.items():
         if word in model.lower():
             return costs
@@ -18,7 +18,7 @@ def band(model: str) -> tuple[float, float]:
 
 
 def unusual_costs(since: str, until: str) -> Sql:
-    """Ticks of live deployments that have no price, or one outside their model's usual band (checklist, phase 4)."""
+    """Select live ticks without a price, or with one outside their model's usual band (checklist, phase 4)."""
     return sql(
         """
         select case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'

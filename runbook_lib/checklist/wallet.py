@@ -1,6 +1,6 @@
-"""The wallet and its agent at the venue: what they hold, who they are, and what is to be signed.
+"""Ask about and judge the wallet and its agent at the venue: holdings, identity, and what is to be signed.
 
-The arithmetic is in ``venue``; here are the commands and the expectations over replies.
+The arithmetic is in ``venue_answers``; this module holds the commands and the expectations over replies.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from runbook_lib.steps.phase import Phase
 
 LONGEST = 181.0  # days: the venue's own limit of 180, and a day for clocks
-STALE = 60.0  # seconds between an answer's own time and when it came, of which a clock's error may be the most
-AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner would lose the venue in the first weeks
+STALE = 60.0  # seconds from an answer's own time to its arrival; most of them allow for a wrong clock
+AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner could soon not trade any more
 
 
 def info(kind: str, **fields: Any) -> Http:
-    """An unsigned question to the venue; it changes nothing. Ask with the master's address: an agent's is empty."""
+    """Make an unsigned question to the venue, which changes nothing; ask with the master's address, not an agent's."""
     return http("hyperliquid", "POST /info", reads=True, json={"type": kind, **fields})
 
 
 def wallet_of(phase: Phase, number: str, given: str = "") -> str:
-    """The master wallet: the parameter, else the profile's, else the one the person took in step ``number``.
+    """Return the master wallet: the parameter, else the profile's, else the one the person took in step ``number``.
 
-    Raise `ConfigError` where nobody named one: a wallet is never guessed.
+    Raise `ConfigError` if nobody named one: a wallet is never guessed.
     """
     address = given or phase.settings.hyperliquid.wallet or told(phase, number, "address")
     if not address:
@@ -45,7 +45,7 @@ def wallet_of(phase: Phase, number: str, given: str = "") -> str:
 
 
 def funded(usd: float, within: float = 1.0) -> Expectation:
-    """Equity by the account's mode (C16) is ``usd``, give or take ``within``, US dollars.
+    """Expect equity, by the account's mode (C16), of ``usd``, give or take ``within``, US dollars.
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``.
     """
@@ -68,7 +68,7 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """The equity a `funded` step saw: before the first order, also in a run that is resumed after it."""
+    """Return the equity that a `funded` step saw before the first order, also in a run resumed after it."""
     equity = _equity([phase.reply(number, index) for index in range(3)])[1]
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
@@ -253,7 +253,7 @@ def _partial(*listed: Reply) -> str | None:
 
 
 def approval_of(typed: Any) -> Expectation:
-    """What the wallet shows, if a program saw it, is the approval of the agent in the reply's one row (C24).
+    """Expect one new agent, and that the typed data a program saw in the wallet approves exactly this agent (C24).
 
     In production no program sees the wallet's window: the person compares it with the row that is shown.
     """
@@ -272,7 +272,10 @@ def approval_of(typed: Any) -> Expectation:
 
 
 def agent_known(agent: str, master: str) -> Expectation:
-    """The venue lets ``agent`` trade for ``master``, and how long (C32). Replies: ``extraAgents``, ``userRole``."""
+    """Expect that the venue lets ``agent`` trade for ``master``, and for how long (C32).
+
+    Replies: ``extraAgents``, ``userRole``.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         days = venue_answers.valid_days(replies[0].rows, agent, time.time())
@@ -292,9 +295,9 @@ def agent_known(agent: str, master: str) -> Expectation:
 
 
 def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
-    """The venue knows ``agent`` no more, and still knows ``keeps`` (C24).
+    """Expect that the venue knows ``agent`` no more, and still knows ``keeps`` (C24).
 
-    Replies: ``extraAgents`` of the master, ``userRole`` of the one that went, ``userRole`` of the one that stays.
+    Replies: ``extraAgents`` of the master, ``userRole`` of the removed agent, ``userRole`` of the one that stays.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

@@ -1,4 +1,4 @@
-"""Judge the web app as Vercel runs it: what serves production, its variables, its log, and who answers in its place."""
+"""Judge the web app as Vercel runs it: what serves production, its variables, its request log and its cron jobs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ UNREAD = "Vercel's request log, which is not documented, tells nothing"
 
 
 def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of variables that hold in production, by key; ``target`` is a name or a list of them.
+    """Return the rows of variables that apply to production, by key; ``target`` is a name or a list of names.
 
-    Another of the same name may hold in previews, or in an environment of one's own.
+    A variable of the same name may have another value in previews, or in a custom environment.
     """
     rows: dict[str, Mapping[str, Any]] = {}
     for row in variables.rows:
@@ -35,7 +35,7 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 def serves() -> Expectation:
     """Expect a project, its owner, and a deployment of it that serves production.
 
-    The newest that was built need not be the one: after a rollback, or while it is staged, an older one serves.
+    The newest deployment may not be the one that serves: after a rollback, or while it is staged, an older one does.
     """
 
     def test(project: Reply) -> Finding:
@@ -53,7 +53,7 @@ def serves() -> Expectation:
 
 
 def younger_than_variables() -> Expectation:
-    """Expect that the deployment that serves was made after the last change of every variable of production.
+    """Expect that the deployment that serves was made after the last change of every production variable.
 
     Replies: ``targets.production`` of the project, and its variables.
     """
@@ -70,7 +70,7 @@ def younger_than_variables() -> Expectation:
 def request_log(project: Reply, since: str, until: str) -> Http:
     """Ask for the newest requests of a span of time, as ``vercel logs`` does; ``until`` may be ``now``.
 
-    The runtime log that Vercel documents streams what comes from now on, and tells nothing of the past.
+    The runtime log that Vercel documents streams only from now on, and does not show the past.
     """
     if not project.rows or not {"id", "accountId"} <= project.rows[0].keys():
         raise ConfigError("Vercel's answer names no project and no owner of it: the request log cannot be asked for")
@@ -120,7 +120,7 @@ def crons_healthy() -> Expectation:
 
 
 def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
-    """Return the requests in an answer of the `request_log`; None where it is no such answer."""
+    """Return the requests in an answer of the `request_log`; None if it is no such answer."""
     row = log.rows[0] if log.rows else {}
     requests = row.get("rows")
     if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):
