@@ -1,1 +1,1 @@
-"""The command line: a file for each family of commands, heavy imports inside the commands."""
+"""The command line: a file for each family of commands, with heavy imports inside the commands."""

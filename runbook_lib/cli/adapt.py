@@ -1,4 +1,4 @@
-"""The command that adapts this checkout to a platform with other names."""
+"""Define the command that adapts this checkout to a platform with other names: adapt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
     for file, text in adapted.files.items() if not dry_run else ():
         file.write_text(text, encoding="utf-8")
         if file.suffix == ".ipynb":
-            plan.accept(file)  # a record of the cells that were before carries no later phase
+            plan.accept(file)  # no later phase may rest on a record of the cells as they were before
     for line in adapted.doubtful:
         click.echo(f"look yourself: {line}", err=True)
     done = "would be rewritten" if dry_run else "rewritten"

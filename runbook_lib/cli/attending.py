@@ -1,4 +1,4 @@
-"""The command that opens a notebook for a person: open, and what ``rehearse --attended`` does."""
+"""Define the command that opens a notebook for a person, open, and do what ``rehearse --attended`` does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def open_notebook(
 def attend(
     settings: Settings, notebook: Path, given: dict[str, Any], *, override: str | None, new: bool, browser: bool
 ) -> int:
-    """Prepare or go on with a record, serve it until it is closed, say how it stands; the exit code."""
+    """Prepare or resume a record, serve it until it is closed, print how it ended; return the exit code."""
     from runbook_lib.records import plan
     from runbook_lib.runs import attended
     from runbook_lib.runs.headless import EXIT

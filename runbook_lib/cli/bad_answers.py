@@ -1,8 +1,8 @@
-"""Drill what takes a bad answer for good news: every route, spoiled in every way, asked by halt, console and steps.
+"""Drill that no bad answer is taken for good news: every route, spoiled in every way, asked by halt, console and steps.
 
-The stage is a platform of which nothing good can be said: a position is open and an order rests, a machine runs and
-cannot be stopped, no switch can be made live. Whoever says otherwise has taken a bad answer for good news. A halt asks
-Fly, Vercel and the venue in parts that know nothing of each other, so one run of it serves a route of each.
+On the drill's platform nothing good is true: a position is open and an order rests, a machine runs and cannot be
+stopped, no switch can be made live. Any part that reports good news has trusted a bad answer. A halt asks Fly, Vercel
+and the venue in independent parts, so one run of it tests one route of each.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
     from runbook_lib.commands.command import Sql
     from runbook_lib.settings.profiles import Settings
 
-# Seconds: nothing comes about on this stage, so nothing is worth waiting for.
+# Seconds, all short: on this stage nothing ever succeeds, so there is nothing to wait for.
 LIMITS = Halt(answer=0.6, pause=0.8, flat=1.6, stop=0.9)
 FLAT_RESTS_ON = ("clearinghouseState", "frontendOpenOrders")
 ANSWER, REDEPLOY = 0.8, 1.5
-# What comes in place of an answer; the last of them are refusals for now, and a connection that is hung up.
+# Faults that replace an answer; the last ones are refusals for now and a dropped connection.
 BAD: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in ("html", "null", "error", "cut", "deep", "garbage", "bomb", "drip", "stale")},
     **{f"{status} for ever": {"status": status} for status in (409, 412, 429, 503)},
     **{f"{status} once": {"status": status, "times": 1} for status in (409, 429, 503)},
     "hung up": {"kind": "drop"},
 }
-AFTER = ("cut", "stale")  # come after the stand-in did what it was asked: of a change, it would be done
+AFTER = ("cut", "stale")  # sent after the stand-in has done what was asked, so that a change would really be made
 OF_SQL = ("error", "timeout", "read-only", "hang", "lost")
-# What cannot be changed on this stage: a machine, the runners' switch, what serves the web app, what the venue holds.
+# Faults by which no change succeeds on this stage: no machine stops, no switch is set, no redeploy is made.
 STAGE: tuple[dict[str, Any], ...] = (
     {"service": "fly", "method": "POST", "path": "*/stop", "status": 500},
     {"service": "fly", "method": "POST", "path": "*/secrets", "status": 500},
@@ -67,7 +67,10 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """A request of a service; ``parts`` of a halt rest on its answer. ``where`` are fields of an HTTP fault."""
+    """A request to a service; the outcomes of a halt's ``parts`` depend on its answer.
+
+    ``where`` are the fields of an HTTP fault that select the request.
+    """
 
     name: str
     where: dict[str, Any]
@@ -75,17 +78,17 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        """Whether it changes something."""
+        """Whether the request changes something."""
         return self.where.get("method") == "POST" and "asks" not in self.where
 
     def faults(self) -> dict[str, dict[str, Any]]:
-        """The bad answers that can come from it: their names, and the faults that send them."""
+        """Return the bad answers that this route can give: their names, and the faults that send them."""
         return {word: {**self.where, **bad} for word, bad in BAD.items() if not (self.changes and word in AFTER)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step that would say something good which is not so: its commands and what it expects of them."""
+    """A step whose claim is false on this stage: its commands, what it expects of them, and its spoiled route."""
 
     name: str
     commands: tuple[Command, ...]
@@ -108,7 +111,7 @@ def _venue(kind: str, *parts: str) -> Route:
 MACHINES, SECRETS = _fly("GET", "*/machines", "machines"), _fly("GET", "*/secrets", "fly")
 VARIABLES = _vercel("GET", "*/env", "switches", "refusal")
 BUILDS = _vercel("GET", "/v7/deployments", "switches", "refusal")
-# Routes of three services that one run of a halt asks: a row is spoiled at the same time.
+# Routes of three services that one run of a halt asks; the first of each are spoiled together, then the second ones.
 OF_FLY = (MACHINES, _fly("POST", "*/stop", "machines"), SECRETS, _fly("POST", "*/secrets", "fly"))
 OF_VERCEL = (
     VARIABLES,
@@ -127,7 +130,7 @@ OF_THE_VENUE = (
 
 @dataclass
 class Stage:
-    """The platform the drill plays on: a live deployment that can be neither flattened nor stopped."""
+    """The platform that the drill uses: a live deployment that can be neither flattened nor stopped."""
 
     settings: Settings
     folder: Path
@@ -138,7 +141,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open what will stay open: a position no order can close, an order in spot no runner cancels."""
+        """Open what stays open: a position that no order can close, and an order in spot that no runner cancels."""
         for trade in ({"coin": "BTC", "usd": 20}, {"coin": "@107", "usd": 20, "rest": True}):
             self._ask(http("person", "POST /gestures/trade", json=trade))
         self._ask(http("person", "POST /faults/venue-rejects"))
@@ -147,7 +150,7 @@ class Stage:
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Put HTTP faults in force for the length of a block."""
+        """Put HTTP faults in force while a block runs."""
         made = [self._ask(http("person", "POST /http-faults", json=fault)) for fault in faults]
         try:
             yield
@@ -163,7 +166,7 @@ class Stage:
 
 
 def rows() -> Iterator[Row]:
-    """Drill every cell of the matrix, and yield its row as it ends."""
+    """Drill every cell of the matrix, and yield its row when it ends."""
     with ExitStack() as stack:
         stage = stack.enter_context(_stage())
         yield from _of_steps(stage)
@@ -172,7 +175,7 @@ def rows() -> Iterator[Row]:
 
 
 def false_good_news(drilled: Sequence[Row]) -> str:
-    """The figure of the matrix in words."""
+    """Describe how many cells of the matrix reported false good news."""
     bad = sum(row.verdict != "caught" for row in drilled)
     return f"{bad} false good news in {len(drilled)} cells (route by bad answer by halt, console and step)"
 
@@ -206,7 +209,7 @@ def _hurried(settings: Settings, database: str) -> Settings:
 
 
 def _live(services: Services) -> tuple[str, str]:
-    """The live deployment and its wallet."""
+    """Return the live deployment and its wallet."""
     state = runner_commands.sent_state([runner_commands.PAUSE], [], keys=["none"], everyone=True)
     reply = services.look(state, within=10.0)
     live = [row for row in reply.rows if row["broker"] == runner_commands.LIVE_BROKER]
@@ -231,7 +234,7 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
 
 
 def _halted(stage: Stage) -> tuple[dict[str, str | None], dict[str, str], float]:
-    """Halt everything; how each part ended, in which words, and how long it took."""
+    """Halt everything; return the outcome and the words of each part, and the seconds it took."""
     began = monotonic()
     done = halt(stage.settings, Request(), root=stage.folder)
     outcomes = {part.name: part.outcome for part in done.parts}
@@ -243,21 +246,21 @@ def _halted(stage: Stage) -> tuple[dict[str, str | None], dict[str, str], float]
 
 
 def _of_sql(stage: Stage) -> Iterator[Row]:
-    """Spoil every statement of the halt and of the console."""
+    """Spoil every statement of the halt and of the console, and yield a row for each."""
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
     overview = deployment_health.every_deployment(1.0)
-    for what, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
+    for name, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
         for kind in OF_SQL:
             with _broken(stage, statement, kind):
                 outcomes, words, seconds = _halted(stage)
             said = [part for part in ("flat", "cancel", "machines") if outcomes.get(part) == "passed"]
-            yield _row(f"sql {what}: {kind}", "halt", said, words["flat"], seconds)
-    for what, statement in (("sends", send), ("state", state)):
+            yield _row(f"sql {name}: {kind}", "halt", said, words["flat"], seconds)
+    for name, statement in (("sends", send), ("state", state)):
         for kind in OF_SQL:
             with _broken(stage, statement, kind):
-                yield _pressed(stage, f"sql {what}: {kind}")
+                yield _pressed(stage, f"sql {name}: {kind}")
     for kind in OF_SQL:
         with _broken(stage, overview, kind):
             yield _read(stage, f"sql overview: {kind}")
@@ -273,7 +276,7 @@ def _broken(stage: Stage, statement: Sql, kind: str) -> Iterator[None]:
 
 
 def _mark(statement: Sql) -> str:
-    """A line by which a statement is known on its way: one without a value, which the driver writes otherwise."""
+    """Return the longest line of a statement without a bound value, by which the proxy recognises the statement."""
     lines = (line.strip() for line in statement.statement.splitlines())
     return max((line for line in lines if "%(" not in line), key=len)
 
@@ -287,7 +290,7 @@ def _pressed(stage: Stage, fault: str) -> Row:
 
 
 def _read(stage: Stage, fault: str) -> Row:
-    """The console's overview: an empty platform would be good news."""
+    """Read the console's overview; an empty platform would be good news."""
     began, reader = monotonic(), Reader(stage.settings)
     try:
         seen = reader.read()
@@ -303,7 +306,7 @@ def _read(stage: Stage, fault: str) -> Row:
 
 
 def _of_steps(stage: Stage) -> Iterator[Row]:
-    """Spoil one route after another; the steps that rest on it look side by side."""
+    """Spoil one route after another; the steps that depend on it look in parallel."""
     claims = _claims(stage)
     for word in BAD:
         for route in dict.fromkeys(claim.spoiled.name for claim in claims):
@@ -323,13 +326,13 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """What steps say of machines, of the wallet, and of lists that ought to be empty; none of it is so."""
+    """Return what steps claim of machines, wallet and lists that should be empty; none of it is true on this stage."""
     wallet, settings = stage.wallet, stage.settings
     machines = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
     listed = stage.services.look(venue_books.books())
     books = tuple(book_questions(wallet, listed))
     fills, agents = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
-    ours = sql("select null as cloid, null as agent_address where false")  # what this run did there: nothing
+    ours = sql("select null as cloid, null as agent_address where false")  # this run did nothing on the wallet
     made = [
         Claim("machine gone", (machines,), machine_gone(stage.deployment), MACHINES),
         Claim("machine down", (machines,), machine_down(stage.deployment), MACHINES),
@@ -358,6 +361,6 @@ def _key() -> Route:
 
 
 def _row(fault: str, asker: str, said: Sequence[str], words: str, seconds: float) -> Row:
-    """A row of the matrix: missed where good news was told, which is not so."""
+    """Return a row of the matrix; the verdict is missed if good news was reported, since none is true."""
     verdict = "missed" if said else "caught"
     return Row(THE_HALT, fault, asker, ", ".join(said) or asker, verdict, "no good news", words, "", round(seconds, 2))

@@ -1,4 +1,4 @@
-"""Write the board as one HTML page: every phase and its gate, what is owed, and a timeline of the runs."""
+"""Write the board as one HTML page: every phase and its gate, the owed undos, and a timeline of the runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 NEWEST = 200  # runs the timeline shows; `./runbook records` lists all
-WIDTH = 98.0  # of the timeline's percent: the last bar has room, however short
-# Steps between two marks of its axis, in seconds; the first that needs no more than MARKS marks is taken.
+WIDTH = 98.0  # percent of the timeline that bars may take, so that the last bar is visible however short
+# Steps between two marks of the timeline's axis, in seconds; the first that needs no more than MARKS marks is taken.
 STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, *(d * 86400 for d in (1, 2, 7, 14, 30))]
 MARKS = 6
 
@@ -32,7 +32,7 @@ def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
 
 
 def view(settings: Settings, root: Path) -> Row:
-    """Everything the page shows. Raise `RecordError` if a record cannot be read: then no gate can be judged."""
+    """Return everything the page shows; raise `RecordError` if a record, and so a gate, cannot be judged."""
     runs = [_run(record) for record in gates.of(settings, root)[-NEWEST:]]
     owed, judged = list(gates.owed(settings, root)), gates.board(settings, root)
     everywhere = [reason for reason in judged[0].reasons if all(reason in gate.reasons for gate in judged)]
@@ -51,8 +51,8 @@ def view(settings: Settings, root: Path) -> Row:
 
 
 def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
-    """A row of the table, without the reasons that close every gate: they stand once, above it."""
-    own = [reason for reason in gate.reasons if reason not in everywhere]
+    """Return a row of the table, without the reasons that close every gate, which the page shows once above it."""
+    reasons = [reason for reason in gate.reasons if reason not in everywhere]
     latest = gate.latest
     seal = latest.sealed() if latest else None
     return {
@@ -61,7 +61,7 @@ def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
         "outcome": seal["outcome"] if seal else "not sealed" if latest else "",
         "ended": seal["at"] if seal else "",
         "open": gate.open,
-        "why": [*own, *(f"amber: {reason}" for reason in gate.amber)],
+        "why": [*reasons, *(f"amber: {reason}" for reason in gate.amber)],
         "amber": bool(gate.amber),
     }
 
@@ -92,7 +92,7 @@ def _run(record: Record) -> Row:
 
 
 def _timeline(runs: Sequence[Row]) -> Row:
-    """Rows of bars, one per notebook, in percent of the width; marks of the axis in UTC."""
+    """Return rows of bars, one row per notebook, in percent of the width, and the axis' marks in UTC."""
     if not runs:
         return {"rows": [], "marks": [], "begun": "", "ended": ""}
     first = min(pages.instant(run["begun"]) for run in runs)
@@ -111,7 +111,7 @@ def _timeline(runs: Sequence[Row]) -> Row:
 
 
 def _marks(first: datetime, span: float) -> Iterator[Row]:
-    """Round moments inside the timeline, at most six."""
+    """Yield at most six round moments inside the timeline."""
     step = next((size for size in STEPS if span / size <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
     text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     seconds = first.timestamp()

@@ -1,4 +1,4 @@
-"""The commands for whoever changes the runbook: test, bench, accept."""
+"""Define the commands for developers of the runbook: test, bench, accept."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Make the virtual environment of a first use, for the script ``runbook``; needs the standard library alone.
+"""Make the virtual environment on first use, for the script ``runbook``; needs the standard library alone.
 
-The packages are those of requirements.lock, each checked by its hash, put in place by uv: the one on the PATH, else the
-one that the lock pins. Where uv cannot, pip does.
+The packages are those of requirements.lock, each checked by its hash. They are installed by uv: the one on the PATH,
+else the one that the lock pins. If uv cannot install them, pip does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-# Of what is set for pip, only where it finds packages is taken over: PIP_TARGET, say, would put them elsewhere.
+# Only settings of pip that say where to find packages are kept: PIP_TARGET, say, would install them elsewhere.
 PLACES = {"INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "FIND_LINKS", "TRUSTED_HOST", "PROXY", "CACHE_DIR", "CONFIG_FILE"}
 CERTIFICATES = {"CERT", "CLIENT_CERT", "DEFAULT_TIMEOUT", "RETRIES"}
 UV_KEEPS = {
@@ -31,12 +31,12 @@ UV_KEEPS = {
 UV_NAMES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
 ALL = ("--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", "requirements.lock")
 PROJECT = ("--no-deps", "--no-build-isolation", "--no-index", "--editable", ".")
-# What the first commands import; compiled before them, so that each of their processes need not.
+# The imports of the first commands, compiled beforehand so that each of their processes need not compile them.
 IMPORTED = (
     "import ipykernel.kernelapp, ipywidgets, pandas, matplotlib.pyplot, papermill, nbclient, rich.live, click",
     "import uvicorn, starlette.applications, psycopg, httpx, websockets, pydantic, eth_account, hyperliquid.exchange",
 )
-# A template that is no Python by itself does not compile: that is no failure.
+# Files that are templates, and no Python by themselves, fail to compile, which is ignored.
 COMPILE = """
 import compileall, os, re
 os.nice(19)
@@ -50,20 +50,20 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """The environment without what would change where packages go, or which Python modules are found."""
+    """Return the environment without variables that change where packages go, or which Python modules are found."""
     kept = {}
     for name, value in environment.items():
-        tool, _, rest = name.partition("_")
-        if tool == "PIP" and rest not in PLACES | CERTIFICATES:
+        tool, _, setting = name.partition("_")
+        if tool == "PIP" and setting not in PLACES | CERTIFICATES:
             continue
-        if (tool == "UV" and rest not in UV_KEEPS) or name.startswith("PYTHON"):
+        if (tool == "UV" and setting not in UV_KEEPS) or name.startswith("PYTHON"):
             continue
         kept[name] = value
     return kept
 
 
 class Environment:
-    """A virtual environment in the making."""
+    """A virtual environment that is being made."""
 
     def __init__(self, base: str, venv: Path, uv: str | None) -> None:
         self.base, self.venv, self.uv = base, venv, uv
@@ -85,22 +85,23 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """Put the packages of the lock in place."""
+        """Install the packages of the lock."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
             sys.exit(1)
 
     def install_project(self) -> None:
-        """Put the project in place, editable."""
+        """Install the project, editable."""
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
             sys.exit(1)
 
     def compile(self) -> None:
-        """Compile what the first command imports, by importing it, and leave the rest to a process beside it.
+        """Compile what the first command imports, by importing it, and leave the rest to a background process.
 
-        -I: where bytecode is not written on import (many containers say so), every start would compile anew.
+        Each process runs with -I, which ignores PYTHONDONTWRITEBYTECODE: many containers set that variable, and every
+        start would compile anew.
         """
         for process in [self._beside(names) for names in IMPORTED]:
-            process.wait()  # what fails here tells its own story later
+            process.wait()  # a failed import is shown by the command that needs it
         self._beside(COMPILE.format(str(self.venv / "lib")))
 
     def _beside(self, code: str) -> subprocess.Popen[bytes]:
@@ -122,24 +123,24 @@ class Environment:
         return subprocess.run(command, env=self._for_uv(), check=False).returncode == 0
 
     def _for_uv(self) -> dict[str, str]:
-        """Tell uv where pip has been told to find packages, and which authority to trust."""
-        told = dict(self.variables)
-        told.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own authority is in the system's store
+        """Return the environment that tells uv where pip finds packages, and which certificate authority to trust."""
+        variables = dict(self.variables)
+        variables.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own authority is in the system's store
         for name, value in self._pip_settings().items():
-            told.setdefault(name, value)
-        return told
+            variables.setdefault(name, value)
+        return variables
 
     def _pip_settings(self) -> dict[str, str]:
         if not (self.venv / "bin" / "pip").exists():
             return {}
         listing = [self.python, "-I", "-m", "pip", "config", "list"]
         settings = subprocess.run(listing, env=self.variables, check=False, capture_output=True, text=True).stdout
-        told = {}
+        variables = {}
         for line in settings.splitlines():
             key, _, value = line.partition("=")
             if (name := key.rpartition(".")[2]) in UV_NAMES and value:
-                told[UV_NAMES[name]] = " ".join(shlex.split(value)).replace("\\n", " ")
-        return told
+                variables[UV_NAMES[name]] = " ".join(shlex.split(value)).replace("\\n", " ")
+        return variables
 
     def _run(self, *command: str) -> None:
         if subprocess.run(command, env=self.variables, check=False).returncode:
@@ -147,7 +148,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """Make the environment; with ``packages`` "kept", only the project is installed anew."""
+    """Make the environment; if ``packages`` is "kept", only install the project anew."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Commands(click.Group):
-    """Commands in the order of use; an unknown one is answered with the nearest."""
+    """A group that lists its commands in the order of use, and answers an unknown one with the nearest."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -34,7 +34,7 @@ def cli(context: click.Context) -> None:
 
 
 def _catch_up() -> None:
-    """However a command ended: copy what is not archived yet, and say what is not, or not signed."""
+    """Archive what is not archived yet, at the end of any command, and print which records are not archived or signed."""
     from runbook_lib.records import archive, run_record
 
     for problem in archive.catch_up(run_record.records_root()):

@@ -1,4 +1,4 @@
-"""The commands that work without kernel, Jupyter and browser: halt and unhalt."""
+"""Define the commands that work without kernel, Jupyter and browser: halt and unhalt."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
 
 @contextmanager
 def _picture() -> Iterator[Callable[[Any], None]]:
-    """Draws a halt. What draws is imported only when the first commands are on their way."""
+    """Give a function that draws a halt; it imports the drawing code only after the first commands were sent."""
     with ExitStack() as drawn:
         picture: list[Any] = []
 
@@ -87,7 +87,7 @@ def _picture() -> Iterator[Callable[[Any], None]]:
 
 
 def _exit_code(ended: Any) -> int:
-    """Print how a halt ended; its exit code."""
+    """Print how a halt ended; return its exit code."""
     from runbook_lib.cli import terminal
     from runbook_lib.cli.halt_table import closing
     from runbook_lib.halt.stop import EXIT

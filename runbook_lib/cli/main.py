@@ -1,4 +1,4 @@
-"""The command line. Heavy imports are inside the commands, so that ``--help`` and ``halt`` start at once."""
+"""Run the command line; heavy imports are inside the commands, so that ``--help`` and ``halt`` start at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; errors of ours become one line and an exit code."""
+    """Run the command line; print an error of ours as one line and exit with its code."""
     surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _clean(message: str) -> str:
-    """``message`` without the secrets of any profile: a typed word may be one, before a profile is even read."""
+    """Return ``message`` without secrets of any profile: a typed word may be a secret, before any profile is read."""
     from runbook_lib.settings import profiles
 
     return visible(profiles.redactor_of_all().text(message))

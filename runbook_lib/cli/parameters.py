@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Core(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2: PyYAML follows 1.1, where 0100 is 64, 1:40 is 100 and no is false."""
+    """A YAML loader with the scalars of YAML 1.2; PyYAML follows 1.1, where 0100 is 64, 1:40 is 100 and no is false."""
 
 
-# By the first character of what they match, as PyYAML wants them. A number that a leading zero begins is decimal.
+# Each scalar's pattern and the characters it can begin with, as PyYAML wants them. Leading zeros make no octal number.
 SCALARS = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -33,7 +33,7 @@ Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:
-    """The parameters of a file and those typed, which win. Raise `ConfigError` for what is none."""
+    """Return the parameters of a file and those typed, which win; raise `ConfigError` if one is not readable."""
     return {**(_of_file(Path(file)) if file else {}), **dict(map(_pair, typed))}
 
 
@@ -52,7 +52,7 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``."""
+    """Return name and value of ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"a parameter reads NAME=VALUE, not {text!r}")

@@ -1,4 +1,4 @@
-"""What commands do before anything is sent: choose the profile, show where it leads, ask for its name."""
+"""Choose the profile of a command, show where it leads, and ask for its name, before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.settings.profiles import Settings
 
-REHEARSAL = "rehearsal"  # the profile of a command for which nobody has chosen one
+REHEARSAL = "rehearsal"  # the profile of a command if nobody has chosen one
 
 
 def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,7 +26,7 @@ def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
-    """The settings of the chosen profile; a rehearsal's are those of the one kept up for this checkout.
+    """Return the settings of the chosen profile; for a rehearsal, those of the one that is up for this checkout.
 
     Raise `ConfigError` if none is up, unless the command can do without (not ``must_run``).
     """
@@ -39,7 +39,7 @@ def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
 
 
 def settings_of(name: str, *, must_run: bool = True) -> Settings:
-    """The settings of a profile by its name, as `chosen_settings`."""
+    """Return the settings of a profile by its name, on the terms of `chosen_settings`."""
     from runbook_lib.settings import profiles
 
     if name == REHEARSAL:
@@ -51,9 +51,10 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
 
 
 def chosen_for_halt(option: str | None) -> Settings:
-    """The settings a halt goes to. In an emergency nobody types ``--profile``: the only production profile is offered.
+    """Return the settings of a halt; if no profile is chosen and only one is for production, offer that one.
 
-    Raise `ConfigError` with the command to paste if nobody has chosen and nobody can be asked.
+    In an emergency nobody types ``--profile``. Raise `ConfigError` with the command to paste if nobody has chosen and
+    nobody can be asked.
     """
     from runbook_lib.settings import choice, profiles
 
@@ -71,7 +72,7 @@ def chosen_for_halt(option: str | None) -> Settings:
 
 
 def show_fingerprint(settings: Settings, typed: str | None) -> None:
-    """In production, show where commands will go; the operator types the project's ref once."""
+    """Show where production's commands will go, and have the operator type the project's ref once."""
     if settings.kind != "production":
         return
     from runbook_lib.settings.profiles import host_of
@@ -92,7 +93,7 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
 
 
 def confirmed(profile: str) -> float:
-    """Ask for the profile's name, once; the moment it was given."""
+    """Ask for the profile's name, once; return the moment it was given, on the monotonic clock."""
     typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")

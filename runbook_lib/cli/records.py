@@ -1,4 +1,4 @@
-"""The commands of evidence: records, show, diff, verify, sign."""
+"""Define the commands that list, show and prove records: records, show, diff, verify, sign."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def diff(first: str, second: str) -> None:
     differences = diff.differences(*both)
     table = Table("step", "what", *(record.name for record in both), show_lines=True)
     for difference in differences:
-        # Text, and not markup: a value may hold brackets.
+        # As Text: rich would read brackets in a plain string as markup.
         table.add_row(difference.where, difference.what, Text(difference.first), Text(difference.second))
     if differences:
         terminal.console().print(table)
@@ -134,7 +134,7 @@ def sign(record: str) -> None:
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """What a list says of a record, as far as it can be read."""
+    """Return what the list shows of a record, as far as it can be read."""
     facts = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
     try:
         opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed"}
@@ -155,7 +155,7 @@ def _is(name: str, wanted: str, value: str) -> bool:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """A folder is verified as it stands, even if nothing in it looks like a record any more."""
+    """Return the folder to verify; a folder is taken as it stands, even if it does not look like a record any more."""
     from runbook_lib.records import ledger
 
     return Path(name).resolve() if Path(name).is_dir() else ledger.find(root, name).folder

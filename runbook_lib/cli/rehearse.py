@@ -1,4 +1,4 @@
-"""The commands of rehearsals: rehearse, fault, drill."""
+"""Define the commands of rehearsals: rehearse, fault, drill."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
     from runbook_lib.settings import profiles
 
     out, finished = terminal.console(), []
-    with Kernels(len(notebooks)) as kernels:  # the next one starts while a phase runs
+    with Kernels(len(notebooks)) as kernels:  # the next kernel starts while a phase runs
         for notebook in notebooks:
             out.print(f"[bold]{notebook.stem}[/]")
-            # Loaded anew for each: a rotation, say, has changed the environment of the one before.
+            # Settings are loaded anew for each notebook, because one such as a rotation may change the environment.
             settings, print_step = profiles.load("rehearsal"), terminal.step_printer(out)
             run = headless.run(settings, notebook, {}, override=override, on_event=print_step, kernels=kernels)
             finished.append(run)
@@ -86,7 +86,7 @@ def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
 
 
 def _attend(names: tuple[str, ...], state: str | None, faults: tuple[str, ...], *, browser: bool) -> int:
-    """Step through one phase on the rehearsal that is up, else on one brought up in the state the phase expects."""
+    """Step through one phase on the rehearsal that is up, or on one that is started in the state the phase expects."""
     from runbook_lib.records import plan
     from runbook_lib.runs import rehearsals
     from runbook_lib.settings import profiles

@@ -1,4 +1,4 @@
-"""The commands that run a notebook headless and go on from a record: run, resume, confirm, undo."""
+"""Define the commands that run a notebook headless or go on from a record: run, resume, confirm, undo, adopt."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def undo(record: str, project: str | None) -> None:
 
 
 def _close_as_gone(settings: Settings, parent: Record) -> Record:
-    """Close what a record owes to a rehearsal that is gone: nothing is sent, least of all to another one."""
+    """Close the undos that a record owes to a rehearsal that is gone; nothing is sent, as another may be up now."""
     from runbook_lib.records import history, run_record
 
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
@@ -163,10 +163,10 @@ def adopt(record: str, project: str | None) -> None:
         raise ConfigError(f"{killed.name} is sealed: there is nothing to adopt")
     run_record.refuse_unadoptable(killed, settings)
     acts.refuse_unregistered(settings, killed)
-    told = history.read(killed)
-    for number, event in told.outcomes().items():
+    run_so_far = history.read(killed)
+    for number, event in run_so_far.outcomes().items():
         click.echo(visible(f"{number:6} {event['outcome']:8} {event['title']}"))
-    for number, event in told.owed().items():
+    for number, event in run_so_far.owed().items():
         click.echo(visible(f"{number:6} owes an undo: {event['text']}"))
     profile_choice.show_fingerprint(settings, project)
     seal = run_record.finish(Record(killed.folder, settings.redactor()), ended="interrupted: adopted")
@@ -184,9 +184,9 @@ def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: A
 
 
 def _seal_if_cut_off(record: Any, settings: Settings) -> None:
-    """A run that was killed left its record open: seal it as it stands, so that the next one can rest on it.
+    """Seal the record of a killed run as it stands, so that the next run can rest on it.
 
-    In production nobody's key signs what nobody looked at.
+    Raise `ConfigError` in production: nobody's key signs a record that nobody has looked at.
     """
     from runbook_lib.records import run_record
     from runbook_lib.records.ledger import Record

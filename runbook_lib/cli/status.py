@@ -1,4 +1,4 @@
-"""The commands that show how things stand: use, status, doctor."""
+"""Define the commands that show how things stand: use, status, doctor."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def doctor(profile: str | None) -> None:
 
 
 def _lock(settings: Settings) -> str:
-    """Who may change things now. The board itself is told from records alone, and needs no database."""
+    """Say who may change things now, or that this is not known; the rest of the board needs no database."""
     from runbook_lib.services import write_lock
 
     if settings.kind == "rehearsal" and not settings.platform:

@@ -1,4 +1,4 @@
-"""Run everything ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
+"""Run everything that ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from runbook_lib.records.plan import NOTEBOOKS
 from runbook_lib.settings.profiles import ROOT
 
-# The tests run in zones on both sides of UTC: a boundary of a day or month that is right only in UTC shows itself.
+# The tests run in zones on both sides of UTC, to catch boundaries of days or months that are right only in UTC.
 EAST, WEST = "Asia/Singapore", "America/Los_Angeles"
 # A file's tests share their rehearsal, so a file stays on one worker, in the order of tests/conftest.py. Most tests
 # wait for processes: four workers keep two cores busy.
@@ -25,7 +25,7 @@ NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
 def run_all(options: Sequence[str]) -> int:
-    """Run each part, saying which; return the first failing part's exit code, or 0. ``options`` go to pytest."""
+    """Run and name each part; return the first failing part's exit code, or 0. ``options`` go to pytest."""
     parts = {
         "ruff check": [_tool("ruff"), "check", "."],
         "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
@@ -39,14 +39,14 @@ def run_all(options: Sequence[str]) -> int:
 
 
 def run_notebooks() -> int:
-    """Run every notebook under nbval, two side by side, each against a rehearsal of its own."""
+    """Run every notebook under nbval, two in parallel, each against a rehearsal of its own; return an exit code."""
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
     return next(filter(None, codes), 0)
 
 
 def _notebook(notebook: Path) -> int:
-    """Compare a notebook's closing cell with what is stored; its kernel brings up the rehearsal it starts from."""
+    """Compare a notebook's closing cell with its stored output; its kernel brings up the rehearsal it starts from."""
     with tempfile.TemporaryDirectory() as records:
         environment = {"RUNBOOK_RECORDS": records, "PGTZ": WEST}
         return _run(f"nbval {notebook.name}", _nbval(notebook), environment, together=True)
@@ -60,13 +60,13 @@ def _nbval(notebook: Path) -> list[str]:
 
 
 def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
-    """Run a part and tell what it said: as it says it, or all at its end where others run beside it."""
+    """Run a part; print its output as it comes or, if ``together``, all at its end, as others run beside it."""
     if not together:
         print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
     started = time.monotonic()
     out, err = (subprocess.PIPE, subprocess.STDOUT) if together else (None, None)
-    whole = {**os.environ, **environment}
-    done = subprocess.run(command, cwd=ROOT, env=whole, check=False, text=True, stdout=out, stderr=err)
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=variables, check=False, text=True, stdout=out, stderr=err)
     words = f"{done.stdout or ''}--- {name}: exit {done.returncode} after {time.monotonic() - started:.1f} s"
     print(words, flush=True)  # noqa: T201
     return done.returncode
@@ -79,7 +79,7 @@ def _tool(name: str) -> str:
 def figures(names: Sequence[str], rounds: int) -> Iterator[tuple[str, str, str, str]]:
     """Run the benchmarks (all, or those whose file name contains one of ``names``) and yield each figure as it comes.
 
-    Name, ours, theirs, ratio; ratios come from interleaved runs, and only they mean anything on a machine that does
+    Yield name, ours, theirs, ratio. Ratios come from interleaved runs; only they mean anything on a machine that does
     other things too.
     """
     sys.path.insert(0, str(ROOT))  # the benchmarks are files of the checkout, as the tests are

@@ -46,7 +46,7 @@ PIPED = 160  # columns when the output is no terminal
 
 
 class _Visible(Console):
-    """A console whose only control characters are its own: a vendor's answer drew a passed line over a failed one."""
+    """A console that escapes control characters, so that a vendor's answer cannot draw over a line."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -54,15 +54,15 @@ class _Visible(Console):
 
 
 def console() -> Console:
-    """The terminal, or a wide page when the output is piped."""
+    """Return a console on the terminal, or with wide lines if the output is piped."""
     if sys.stdout.isatty():
         return _Visible()
-    # In a kernel the environment asks for colours, and rich would draw what nobody sees being redrawn.
+    # In a kernel the environment asks for colours, and rich would redraw tables in output that cannot be redrawn.
     return _Visible(width=PIPED, force_terminal=False)
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:
-    """A printer of one line per step, as the ledger tells it; on anything but a pass, the advice below it."""
+    """Return a printer of ledger events: one line per step and, unless the step passed, advice below it."""
 
     def tell(event: Event) -> None:
         if event["event"] != "outcome":
@@ -83,14 +83,14 @@ def step_printer(out: Console) -> Callable[[Event], None]:
 
 
 def open_page(page: Path) -> None:
-    """Print where a page is, and show it where there is somebody to look."""
+    """Print where a page is, and open it if the output is a terminal."""
     click.echo(page)
     if sys.stdout.isatty():
         click.launch(str(page))
 
 
 def closing(out: Console, runs: Sequence[Run]) -> None:
-    """Phase, steps passed, failed, waiting, seconds, path of the record; then each seal."""
+    """Print phase, outcome, counts of steps and seconds of each run; then each run's record and seal."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
     for run in runs:
         counts = run.seal["steps"]
@@ -110,7 +110,7 @@ def closing(out: Console, runs: Sequence[Run]) -> None:
 
 
 def watched(out: Console) -> Callable[[Event], None]:
-    """A printer of what a watch tells: its alarms, and whatever happens to it."""
+    """Return a printer of a watch's events: its alarms, and whatever happens to the watch itself."""
 
     def tell(event: Event) -> None:
         now = datetime.now(UTC).strftime("%H:%M:%SZ")
@@ -125,7 +125,7 @@ def watched(out: Console) -> Callable[[Event], None]:
 
 
 def watch_closing(out: Console, ended: Done) -> None:
-    """How a watch ended: what is open, for the next shift; record and seal."""
+    """Print how a watch ended: its outcome, the open alarms for the next shift, its record and seal."""
     out.print(f"{ended.outcome}: {len(ended.open)} open", style=STYLES[ended.outcome])
     open_alarms(out, [(ended.record, alarm) for alarm in ended.open])
     out.print(f"record records/{ended.record.name}", highlight=False, soft_wrap=True)
@@ -133,7 +133,7 @@ def watch_closing(out: Console, ended: Done) -> None:
 
 
 def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
-    """Every open alarm, in red until somebody has taken it over."""
+    """Print every open alarm, in red until somebody has acknowledged it."""
     for _, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
         taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
@@ -142,7 +142,7 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Every phase: its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
+    """Print every phase, its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
     table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
     for gate in gates:
         seal = gate.latest.sealed() if gate.latest else None
@@ -158,9 +158,9 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
 
 
 def drilled(out: Console, row: Row) -> None:
-    """One line of the catch matrix: verdict, step expected, step that noticed, seconds, fault, the words used.
+    """Print one line of the catch matrix: verdict, step expected, step that noticed, seconds, fault, the words used.
 
-    Where it was not caught, the words expected and all that were used follow.
+    If the fault was not caught, print the words expected and all that were used below it.
     """
     line = Text.assemble(
         (f"{row.verdict:11} ", DRILLED[row.verdict]),
@@ -174,23 +174,23 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Per notebook how many faults were caught, missed and falsely alarmed at; then all together."""
+    """Print for each notebook how many faults were caught, missed and falsely alarmed at; then for all together."""
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):
-        own = [row for row in rows if name in (row.notebook, "all")]
-        numbers = [sum(row.verdict == word for row in own) for word in DRILLED]
-        taken = seconds if name == "all" else sum(row.seconds for row in own)
-        style = "green" if numbers[0] == len(own) else "red"
-        table.add_row(name, str(len(own)), *map(str, numbers), f"{taken:.1f}", style=style)
+        selected = [row for row in rows if name in (row.notebook, "all")]
+        numbers = [sum(row.verdict == word for row in selected) for word in DRILLED]
+        taken = seconds if name == "all" else sum(row.seconds for row in selected)
+        style = "green" if numbers[0] == len(selected) else "red"
+        table.add_row(name, str(len(selected)), *map(str, numbers), f"{taken:.1f}", style=style)
     out.print(table)
 
 
-def verdicts(out: Console, found: Sequence[Verdict]) -> None:
-    """A line for each probe of the doctor; one that did not pass is told whole, with what it breaks and what to do."""
-    width = max(len(verdict.name) for verdict in found)
+def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
+    """Print a line for each probe of the doctor; for one that did not pass also what it breaks and how to fix it."""
+    width = max(len(verdict.name) for verdict in probed)
     styles = {True: "green", False: "red"}
-    for verdict in sorted(found, key=lambda verdict: verdict.good, reverse=True):
+    for verdict in sorted(probed, key=lambda verdict: verdict.good, reverse=True):
         style = "yellow" if verdict.made_by and not verdict.good else styles[verdict.good]
         line = Text.assemble((f"{verdict.word:<7}", style), f"  {verdict.name:<{width}}  {verdict.seen}")
         out.print(line, soft_wrap=not verdict.good, no_wrap=verdict.good, overflow="ellipsis", crop=verdict.good)
@@ -199,7 +199,7 @@ def verdicts(out: Console, found: Sequence[Verdict]) -> None:
 
 
 def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
-    """What no look can prove: the step that does, and what to assume until then."""
+    """Print what no look can prove: the step that proves it, and what to assume until then."""
     out.print("Not proven by looking; until the step named has passed, take it that")
     for step, claim, until in claims:
         out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The command that ends a dead session which holds the writing lock: unlock."""
+"""Define the command that ends a dead session which holds the writing lock: unlock."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ def unlock(profile: str | None, project: str | None) -> None:
     from runbook_lib.services import write_lock
 
     settings = profile_choice.chosen_settings(profile)
-    other = write_lock.holder(settings)
-    if other is None:
+    session = write_lock.holder(settings)
+    if session is None:
         click.echo("the writing lock is free")
         return
-    click.echo(visible(f"held by  {other.who}\nsince    {other.since}\nfrom     {other.address}, session {other.pid}"))
+    click.echo(
+        visible(f"held by  {session.who}\nsince    {session.since}\nfrom     {session.address}, session {session.pid}")
+    )
     typed = project or click.prompt("type the project's ref to end that session", default="", show_default=False)
     if typed != settings.project:
         raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was ended")
     record = run_record.begin(settings, "unlock", mode="unlock")
-    record.ledger.append("unlocked", by=record.opened()["operator"], held=str(other))
+    record.ledger.append("unlocked", by=record.opened()["operator"], held=str(session))
     outcome = "failed"
     try:
-        write_lock.unlock(settings, other)
+        write_lock.unlock(settings, session)
         outcome = "passed"
     finally:
         archive.close(record, outcome)

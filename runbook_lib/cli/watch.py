@@ -1,4 +1,4 @@
-"""The commands of a watch: watch, ack."""
+"""Define the commands of a watch: watch, ack."""
 
 from __future__ import annotations
 
