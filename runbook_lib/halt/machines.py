@@ -68,7 +68,7 @@ def _stop(services: Services, halting: Halting, machine: str) -> str | None:
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
-        error = insist(services, halting, "machines", stop, until, whole=until).error
+        error = insist(services, halting, "machines", stop, until, answer_by=until).error
     except ServiceError as problem:
         error = str(problem)
     return f"{machine} was not stopped: {error}" if error else None

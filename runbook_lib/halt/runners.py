@@ -55,7 +55,7 @@ def runners(services: Services, halting: Halting) -> None:
 
 def _tell(services: Services, halting: Halting, part: str, command: Sql, until: float) -> None:
     """Queue commands for runners; raise `ServiceError` if the database does not take them."""
-    reply = insist(services, halting, part, command, until, whole=halting.limits.flat)
+    reply = insist(services, halting, part, command, until, answer_by=halting.limits.flat)
     if reply.error:
         raise ServiceError(f"database: {reply.error}")
 
@@ -179,7 +179,7 @@ def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool
 def _learn(services: Services, halting: Halting, keys: Sequence[str], until: float) -> None:
     """Read the state of the deployments that were asked for, and of the commands they were sent."""
     state = sent_state([PAUSE, FLATTEN], list(halting.deployments), keys=keys, everyone=True)
-    reply = look(services, halting, "pause", state, until, whole=halting.limits.flat)
+    reply = look(services, halting, "pause", state, until, answer_by=halting.limits.flat)
     known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
     asked = _asked(halting.request, {name: rows[0]["wallet"] for name, rows in known.items()})
     others = {name: rows[0] for name, rows in known.items() if name not in asked and rows[0]["status"] not in ENDED}
@@ -216,7 +216,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
     asked_for = {known.wallet for known in halting.deployments.values() if known.wallet and not known.others}
     if not halting.request.everything:
         return asked_for
-    ever = look(services, halting, "pause", live_wallets(), halting.limits.pause, whole=halting.limits.flat)
+    ever = look(services, halting, "pause", live_wallets(), halting.limits.pause, answer_by=halting.limits.flat)
     return asked_for | {str(wallet) for wallet in ever.column("wallet")} | named(services)
 
 
@@ -227,7 +227,10 @@ def named(services: Services) -> set[str]:
 
 
 def _first(halting: Halting, key: str) -> Sql:
-    """Make the first commands: pause, and flatten unless others use the wallet too (C37): they would be closed."""
+    """Make the first commands: pause every runner, and flatten each whose wallet no other deployment uses (C37).
+
+    Flattening would close the positions of every deployment on the wallet.
+    """
     pairs = [(name, PAUSE) for name in halting.deployments]
     if halting.request.mode == "halt":
         pairs += [(name, FLATTEN) for name, known in halting.deployments.items() if not known.others]

@@ -22,38 +22,42 @@ PAUSE = 0.3  # seconds until a service that did not answer, or is in trouble, is
 SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly over
 
 
-def insist(services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float) -> Reply:
+def insist(
+    services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float
+) -> Reply:
     """Send a change, again and again until it is answered, but not later than ``until``.
 
-    The last try may be answered as late as ``whole``; both are seconds after the press. Raise the last `ServiceError`
-    if nothing answered. A refusal that is not for now is an answer.
+    The last try may be answered as late as ``answer_by``; both are seconds after the press. Raise the last
+    `ServiceError` if nothing answered. A refusal that is not for now is an answer.
     """
     filled = command.filled(services.settings.lookup)
     halting.book.sending(part, services.shown(filled))
-    return _again(services, halting, part, filled, until, whole=whole, change=True)
+    return _again(services, halting, part, filled, until, answer_by=answer_by, change=True)
 
 
 def look(
-    services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float | None = None
+    services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
     """Send a look until it is answered, as `insist` does, without a line in the record.
 
     Raise `ServiceError` for a refusal too: a reply with an error has no rows, and would read as "none".
     """
     filled = command.filled(services.settings.lookup)
-    reply = _again(services, halting, part, filled, until, whole=until if whole is None else whole, change=False)
+    reply = _again(
+        services, halting, part, filled, until, answer_by=until if answer_by is None else answer_by, change=False
+    )
     if reply.error is not None:
         raise ServiceError(reply.error)
     return reply
 
 
 def _again(
-    services: Services, halting: Halting, part: str, command: Command, until: float, *, whole: float, change: bool
+    services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float, change: bool
 ) -> Reply:
     """Send a filled command until the answer is neither a refusal for now nor a service in trouble."""
     send = services.change if change else services.look
     while True:
-        seconds = max(SHORTEST, min(halting.limits.answer, whole - halting.now()))
+        seconds = max(SHORTEST, min(halting.limits.answer, answer_by - halting.now()))
         try:
             reply = send(command, within=seconds, tries=1)
         except ServiceError as error:

@@ -42,7 +42,7 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
     known = variables(services, halting, part)
     since = so_since(known, wanted)
     if since is None:
-        reply = insist(services, halting, part, upsert(wanted, known), until, whole=until)
+        reply = insist(services, halting, part, upsert(wanted, known), until, answer_by=until)
         created = {str(row.get("key")): row for row in _items(reply, "created") if row.get("updatedAt")}
         failed = [str(row.get("error")) for row in _items(reply, "failed")]
         missing = [f"Vercel's answer does not name {key}" for key in wanted if key not in created]
@@ -62,9 +62,11 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
     """Return the production variables by name; none if Vercel does not answer, so that they are set anew."""
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
-    whole = services.settings.budgets.redeploy
+    redeployed_by = services.settings.budgets.redeploy
     try:
-        reply = look(services, halting, part, asked, halting.now(), whole=whole)  # one try: setting them matters more
+        reply = look(
+            services, halting, part, asked, halting.now(), answer_by=redeployed_by
+        )  # one try: setting them matters more
     except ServiceError:
         return {}
     return {str(row.get("key")): row for row in reply.rows if "production" in _listed(row.get("target"))}
@@ -106,7 +108,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
     if not serving.get("id"):
         raise ServiceError("no deployment serves production that could be built again: none is named")
     body = {"name": project, "deploymentId": serving["id"], "target": "production"}
-    made = insist(services, halting, part, http("vercel", "POST /v13/deployments", json=body), until, whole=until)
+    made = insist(services, halting, part, http("vercel", "POST /v13/deployments", json=body), until, answer_by=until)
     if made.error:
         raise ServiceError(f"the redeploy was refused: {made.error}")
     return str(made.rows[0]["id"])
@@ -154,7 +156,7 @@ def fly_switch(services: Services, halting: Halting, value: str = "false", part:
     command = http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": {LIVE: value}})
     until = halting.limits.stop
     try:
-        reply = insist(services, halting, part, command, until, whole=until)
+        reply = insist(services, halting, part, command, until, answer_by=until)
         if reply.error:
             halting.end(part, "failed", complaint=reply.error)
             return

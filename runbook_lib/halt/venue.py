@@ -101,7 +101,7 @@ class Follower:
         halting = self.halting
         left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left)
-        return look(self.services, halting, "flat", question, halting.now(), whole=halting.limits.flat)
+        return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
         """Ask for positions and, once no runner can place an order, for resting orders."""
