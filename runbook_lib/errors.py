@@ -1,4 +1,4 @@
-"""Errors, by what the operator must do next.
+"""Define the errors, by what the operator must do next.
 
 RunbookError
 ├── ConfigError     correct a parameter, a profile or the command line; nothing was sent

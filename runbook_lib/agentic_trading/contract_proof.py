@@ -150,9 +150,9 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
 @dataclass(frozen=True)
 class _Lack:
-    """A name of the contract that the platform does not know, and its own names that the contract does not.
+    """A name of the contract that the platform lacks; ``strangers`` are the platform's names that could stand for it.
 
-    ``nearest`` is the platform's name most like it, unless that one is more like another missing name.
+    ``nearest`` is the stranger most like it, unless that one is more like another missing name.
     """
 
     address: str
@@ -233,7 +233,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Return the lacks with their strangers in order of likeness; no stranger is the nearest of two names."""
+    """Sort each lack's strangers by likeness, and make each stranger the ``nearest`` of at most one lack."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)
@@ -304,7 +304,7 @@ def _like(word: str, pattern: str) -> bool:
 
 
 def _open(platform: _Platform) -> list[str]:
-    """Return the keys and words that nothing shows yet."""
+    """Return the contract's keys and words that no row shows yet."""
     return [a for a, entry in contract().entries() if isinstance(entry, Word) and not platform.shows(a)]
 
 
@@ -365,7 +365,7 @@ def _quoted(argument: str) -> str:
 
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
-    """Return the steps and modules whose SQL uses a name, in the order of their places."""
+    """Return the steps and modules whose SQL uses a name, in the order of the sources."""
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")

@@ -154,7 +154,7 @@ def _outputs(source: exp.Expr) -> Iterator[str]:
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
-    """Return the query that a WITH names."""
+    """Return the query of the WITH clause that ``source`` names; None if it names none."""
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
 

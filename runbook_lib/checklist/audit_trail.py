@@ -112,7 +112,7 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare how an order ended in its row and in the log, which says it once; a resting order has not ended."""
+    """Compare an order's end in its row with the log, which must hold exactly one end; a resting order has none."""
     endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []

@@ -1,4 +1,4 @@
-"""Define the command that opens a notebook for a person, open, and do what ``rehearse --attended`` does."""
+"""Define the command ``open`` and what it shares with ``rehearse --attended``: a notebook opened for a person."""
 
 from __future__ import annotations
 

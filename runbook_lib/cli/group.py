@@ -34,7 +34,7 @@ def cli(context: click.Context) -> None:
 
 
 def _catch_up() -> None:
-    """Archive what is not archived yet, at the end of any command, and print which records are not archived or signed."""
+    """Archive what is not archived yet, at the end of any command, and print what is not archived or signed."""
     from runbook_lib.records import archive, run_record
 
     for problem in archive.catch_up(run_record.records_root()):

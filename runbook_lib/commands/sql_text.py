@@ -74,7 +74,7 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Write numbers as an array, else a text whose type the server works out, as it does for a bound list."""
+    """Write numbers as an array, anything else as a text whose type the server infers, as it does for a bound list."""
     if values and all(isinstance(v, int | float) for v in values):
         return f"array[{', '.join(map(literal, values))}]"
     return _text(_items(values))
@@ -95,7 +95,7 @@ def _text(value: str) -> str:
 
 
 def _with_variables(value: str) -> str:
-    """Return a text as SQL, each $NAME in it as a psql variable, which ``psql -v NAME="$NAME"`` sets."""
+    """Return a text as SQL, with each $NAME in it as a psql variable (``psql -v NAME="$NAME"``)."""
     pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
     if len(pieces) == 1:
         return _text(value)

@@ -38,7 +38,7 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Return the seconds an answer is behind the freshest one so far, or None if these are no more than `SLACK`."""
+        """Return how many seconds an answer is behind the freshest one so far; None if at most `SLACK`."""
         ahead = date - received
         with self._lock:
             self._offset = ahead if self._offset is None else max(self._offset, ahead)

@@ -1,1 +1,1 @@
-"""One profile: where commands go, and the secrets that no output may show."""
+"""Load one profile: where commands go, and the secrets that no output may show."""

@@ -1,4 +1,4 @@
-"""Refuse wrong addresses: a rehearsal profile stays on this machine, a production profile goes outside, encrypted."""
+"""Check a profile's addresses: a rehearsal's must be on this machine, a production's outside it and encrypted."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the ref of another project than ours if ``url`` is an address of one at Supabase, else None."""
+    """Return the ref of the project in an address at Supabase if it is not ours; None for any other address."""
     match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
     return match["ref"] if match and match["ref"] != settings.project else None
 
