@@ -79,12 +79,12 @@ def equity_before(phase: Phase, number: str) -> float:
 
 
 def state_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask which books there are now, and what a wallet holds in spot and in each one that was ``listed``."""
+    """Ask which books exist now, and what a wallet holds in spot and in each book that was ``listed``."""
     return [venue_books.books(), *(venue_books.state(wallet, book) for book in (SPOT, *_perpetual(listed)))]
 
 
 def book_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask as `state_questions` does, and which orders rest in each book; those in spot are told with the main one's."""
+    """Ask as `state_questions` does, and which orders rest in each book; the main book's answer includes spot's."""
     return [*state_questions(wallet, listed), *(venue_books.orders(wallet, book) for book in _perpetual(listed))]
 
 
@@ -93,8 +93,8 @@ def _perpetual(listed: Reply) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What the venue told of a wallet: the books there are now, the tokens in spot, and each book of perpetuals."""
+class _Answers:
+    """The venue's answers about a wallet: the books that exist now, the tokens in spot, each book of perpetuals."""
 
     books: Reply
     spot: Reply
@@ -102,46 +102,46 @@ class _Told:
     orders: Mapping[str, Reply]
 
     @classmethod
-    def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Told:
+    def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
         """Sort the replies of `book_questions` or, without ``orders``, of `state_questions` by their books."""
-        names, (books, spot, *rest) = _perpetual(listed), replies
-        states, resting = rest[: len(names)], rest[len(names) :]
+        names, (books, spot, *of_books) = _perpetual(listed), replies
+        states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
         return cls(books, spot, dict(zip(names, states, strict=True)), dict(by_book))
 
     @property
     def words(self) -> str:
-        """The books that were read."""
+        """The names of the books that were read."""
         return ", ".join([*self.states, SPOT])
 
     def held(self, book: str) -> list[Any]:
-        """The positions in a book."""
+        """Return the positions in a book."""
         positions = _first(self.states[book]).get("assetPositions")
         return positions if isinstance(positions, list) else []
 
     def positions(self, but: Collection[str] = ()) -> list[str]:
-        """Every position of the wallet, ``but`` those in some books, and what it has in spot; in words."""
+        """Describe the wallet's positions, except those in the books ``but``, and its tokens in spot."""
         read = [book for book in self.states if book not in but]
         named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
         return named + self.tokens()
 
     def tokens(self) -> list[str]:
-        """What it has in spot that is no money, in words."""
-        there = [row for row in _dicts(_first(self.spot).get("balances")) if row.get("coin") not in venue_books.MONEY]
-        some = [row for row in there if venue_answers.number(row.get("total")) != 0]
+        """Describe the wallet's tokens in spot that are no money."""
+        tokens = [row for row in _dicts(_first(self.spot).get("balances")) if row.get("coin") not in venue_books.MONEY]
+        some = [row for row in tokens if venue_answers.number(row.get("total")) != 0]
         return [f"{row.get('total')} {row.get('coin')} in spot" for row in some]
 
     def resting(self, but: Collection[Any] = ()) -> list[str]:
-        """Every order of the wallet, ``but`` those of some cloids, in words."""
+        """Describe the wallet's resting orders, except those with a cloid in ``but``."""
         rows = [(book, row) for book, reply in self.orders.items() for row in _known(reply)]
-        others = [(book, row) for book, row in rows if row.get("cloid") not in but]
-        return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in others]
+        strangers = [(book, row) for book, row in rows if row.get("cloid") not in but]
+        return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in strangers]
 
     def unknown(self) -> str | None:
-        """Why nothing can be said to be absent: an old state, a list of something else, a book that was not read."""
+        """Return why the answers cannot prove absence: an old state, foreign rows, or a book that was not read."""
         if sorted(venue_books.names(self.books)) != sorted(book for book in self.states if book != MAIN):
-            there = ", ".join(venue_books.names(self.books)) or "none but its own"
-            return f"the venue's books are now {there}: these are not the books that were read ({self.words})"
+            existing = ", ".join(venue_books.names(self.books)) or "none but its own"
+            return f"the venue's books are now {existing}: these are not the books that were read ({self.words})"
         balances = _first(self.spot).get("balances")
         if not isinstance(balances, list) or len(_dicts(balances)) < len(balances):
             return "the venue's answer has no balances for spot"
@@ -153,17 +153,17 @@ class _Told:
         return _partial(*self.orders.values())
 
 
-def _judged(told: _Told, good: str, wrong: str, left: Sequence[str], *others: Reply) -> Finding:
-    """What is left is wrong; where nothing is, ``good`` so far as everything was read."""
+def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
+    """Fail with ``wrong`` if anything is ``left``, else pass with ``good``, unless the answers cannot prove absence."""
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
-    if unknown := told.unknown() or _partial(*others):
+    if unknown := answers.unknown() or _partial(*lists):
         return Finding("", unknown, unsure=True)
-    return Finding(f"{good} in {told.words}")
+    return Finding(f"{good} in {answers.words}")
 
 
 def fresh_wallet(listed: Reply) -> Expectation:
-    """Nothing is on the wallet but what this run did: no position, order, fill or agent of anybody else's.
+    """Expect nothing on the wallet that this run did not make: no other position, order, fill or agent.
 
     Replies: rows of ``cloid`` and ``agent_address`` that this run made, ``userFills``, ``extraAgents``, and those of
     `book_questions` about the books that were ``listed``.
@@ -171,11 +171,11 @@ def fresh_wallet(listed: Reply) -> Expectation:
 
     def test(replies: Sequence[Reply]) -> Finding:
         ours, fills, agents, *books = replies
-        told = _Told.of(listed, books)
+        answers = _Answers.of(listed, books)
         cloids = {cloid for cloid in ours.column("cloid") if cloid}
         known = {str(address).lower() for address in ours.column("agent_address") if address}
-        # In the main book this run itself may hold something: its runner trades there, and each fill is looked at here.
-        strange = [*told.positions(but=[MAIN] if fills.rows else []), *told.resting(but=cloids)]
+        # In the main book this run's own runner may hold a position; its fills are checked below.
+        strange = [*answers.positions(but=[MAIN] if fills.rows else []), *answers.resting(but=cloids)]
         strange += [
             f"fill {row.get('tid')} {row.get('coin')}" for row in _known(fills) if row.get("cloid") not in cloids
         ]
@@ -184,17 +184,20 @@ def fresh_wallet(listed: Reply) -> Expectation:
             for row in _known(agents)
             if str(row.get("address")).lower() not in known
         ]
-        return _judged(told, "nothing of anybody else's", "not a fresh wallet", strange, fills, agents)
+        return _judged(answers, "nothing of anybody else's", "not a fresh wallet", strange, fills, agents)
 
     return over_all("a fresh wallet in every book", test)
 
 
 def holds_at_most(usd: float, listed: Reply) -> Expectation:
-    """The positions of the wallet, in all books, are worth at most ``usd`` together. Replies: of `state_questions`."""
+    """Expect that the wallet's positions in all books are together worth at most ``usd``.
+
+    Replies: those of `state_questions`.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        told = _Told.of(listed, replies, orders=False)
-        held = [position for book in told.states for position in told.held(book)]
+        answers = _Answers.of(listed, replies, orders=False)
+        held = [position for book in answers.states for position in answers.held(book)]
         worth = venue_answers.total([_worth(position) for position in held])
         if worth is None:
             return Finding("", f"expected positions with their value, found {held}")
@@ -203,8 +206,8 @@ def holds_at_most(usd: float, listed: Reply) -> Expectation:
             return Finding(seen, f"{seen}: a value below zero cannot be")
         if worth > usd:
             return Finding(seen, f"{seen}, at most ${usd:g} for an experiment")
-        # Of what is held in spot the venue tells no value.
-        return _judged(told, seen, "of unknown worth", told.tokens())
+        # The venue gives no value for tokens in spot.
+        return _judged(answers, seen, "of unknown worth", answers.tokens())
 
     return over_all(f"positions worth at most ${usd:g} in all books", test)
 
@@ -215,11 +218,11 @@ def _worth(position: Any) -> float | None:
 
 
 def flat(listed: Reply) -> Expectation:
-    """No position and no resting order in any book that was ``listed``. Replies: those of `book_questions`."""
+    """Expect no position and no resting order in any book that was ``listed``. Replies: those of `book_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
-        told = _Told.of(listed, replies)
-        return _judged(told, "flat", "not flat", [*told.positions(), *told.resting()])
+        answers = _Answers.of(listed, replies)
+        return _judged(answers, "flat", "not flat", [*answers.positions(), *answers.resting()])
 
     return over_all("no position and no resting order in any book", test)
 
@@ -229,18 +232,18 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _old(state: Reply) -> bool:
-    """Whether a state is not about now, by its own time."""
+    """Return whether a state is not about now, by its own time."""
     moment = venue_answers.number(_first(state).get("time"))
     return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
 
 def _known(reply: Reply) -> list[Mapping[str, Any]]:
-    """The rows of a list that are orders, fills or agents."""
+    """Return the rows of a list that are orders, fills or agents."""
     return [row for row in reply.rows if not row.keys().isdisjoint(("coin", "oid", "tid", "address"))]
 
 
 def _partial(*listed: Reply) -> str | None:
-    """Why lists prove no absence: one holds something else, or is cut off."""
+    """Return why lists cannot prove absence: one holds foreign rows, or is cut off; None if they can."""
     for reply in listed:
         if len(_known(reply)) < len(reply.rows):
             return "the venue's list holds something that is none of its rows"

@@ -110,7 +110,7 @@ class Environment:
 
     def _uv(self, *arguments: str) -> bool:
         install = (str(self.uv), "pip", "install", "--quiet", "--python", self.python)
-        # Any index may have the file: the lock's hash decides whether it is the right one, not who serves it.
+        # Any index may provide a file: the lock's hash proves that it is the right one, whoever serves it.
         return self._installed(*install, "--index-strategy", "unsafe-best-match", *arguments)
 
     def _pip(self, *arguments: str) -> bool:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except Exception:  # noqa: BLE001 - a mistake in this program: its traceback may quote a secret
+    except Exception:  # noqa: BLE001 - a mistake in this program, whose traceback may quote a secret
         click.echo(_clean(traceback.format_exc()), err=True)
         sys.exit(RunbookError.exit_code)
     sys.exit(0)

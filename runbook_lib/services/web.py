@@ -139,7 +139,7 @@ class Web:
             # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
             headers = {"Accept-Encoding": "gzip, deflate"}
             headers |= {"Authorization": value} if (value := self._credential(service)) else {}
-            # A vendor may be reached through a proxy, and a company's own authority vouch for it; a stand-in never.
+            # Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
             self._clients[name] = httpx.Client(
                 base_url=service.url, headers=headers, trust_env=_outside(service.url), verify=_trusted(service.url)
             )
@@ -161,13 +161,13 @@ def _outside(url: str) -> bool:
 
 
 def _trusted(url: str) -> ssl.SSLContext:
-    """Choose whose word counts for the identity of an address: nobody's where nothing is encrypted."""
+    """Return the certificate authorities that may verify an address; none where nothing is encrypted."""
     return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Read the certificate authorities once a process, as that takes 40 ms: ``SSL_CERT_FILE``'s, else certifi's."""
+    """Read the certificate authorities of ``SSL_CERT_FILE``, else certifi's, once a process: reading takes 40 ms."""
     return httpx.create_ssl_context()
 
 
