@@ -1,4 +1,4 @@
-"""The group that every command joins, and the options that several of them take."""
+"""Define the group that every command joins, and the options that several commands take."""
 
 from __future__ import annotations
 
