@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import zmq
 from jupyter_client.asynchronous.client import AsyncKernelClient
 
-from runbook_lib.engine.fork_server import Ends, ForkServer, launched, spawn
+from runbook_lib.engine.kernel_forks import Ends, KernelForks, launched, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from runbook_lib.engine.fork_server import Pipes, Process
+    from runbook_lib.engine.kernel_forks import Pipes, Process
 
 LOOK = 0.05  # seconds between two looks whether the kernel lives
 DEAF = 0.5  # seconds without any output after which the subscription is taken to have come too late
@@ -180,7 +180,7 @@ class Kernel:
             os.killpg(self.process.pid, number)
 
 
-def start(environment: Mapping[str, str] | None = None, *, server: ForkServer | None = None) -> Kernel:
+def start(environment: Mapping[str, str] | None = None, *, server: KernelForks | None = None) -> Kernel:
     """Start a kernel process, or have ``server`` fork one; return at once."""
     given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
@@ -201,13 +201,13 @@ class Kernels:
 
     def __init__(self, count: int, *, warm: Iterable[str] = WARM) -> None:
         self._due, self._warm = count, tuple(warm)
-        self._server: ForkServer | None = None
+        self._server: KernelForks | None = None
         self._waiting: list[Kernel] = []
 
     def __enter__(self) -> Kernels:
         # Elsewhere a fork does not survive the system's own libraries.
         if sys.platform == "linux":
-            self._server = ForkServer(launched(os.environ), self._warm)
+            self._server = KernelForks(launched(os.environ), self._warm)
         self._start_next()
         return self
 

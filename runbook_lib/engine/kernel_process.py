@@ -1,8 +1,6 @@
 """Run the cells of a notebook in this process: an IPython kernel that cannot outlive the command that started it.
 
-As a server, the process imports everything the cells will need and then forks such kernels.
-
-It is started by path, not as a module, so that nothing of this package is imported before IPython is set up.
+It is started by its path, or forked from a process that has imported everything the cells will need.
 
 The parent speaks to a kernel over two pipes, so that no connection file and no environment with secrets is on disk:
 
@@ -16,21 +14,17 @@ from __future__ import annotations
 import array
 import codecs
 import contextlib
-import ctypes
 import faulthandler
 import fcntl
-import gc
 import importlib
 import json
 import os
 import select
 import signal
-import socket
 import sys
 import termios
 import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +34,9 @@ from IPython.core.profiledir import ProfileDir
 from tornado.ioloop import IOLoop
 from traitlets import default
 
+from runbook_lib.forks import die_with
+
 INLINE = "module://matplotlib_inline.backend_inline"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 CHUNK = 65536  # bytes, what a pipe holds
 PASSING = threading.Lock()  # held while something is between a pipe and its stream
@@ -126,18 +121,6 @@ class Kernel(IPKernelApp):
         super().start()  # type: ignore[no-untyped-call]
 
 
-def die_with(parent: int) -> None:
-    """Have the operating system kill this process when its parent dies.
-
-    ipykernel checks for the parent only once a second, while a cell runs on; that check remains for systems without
-    prctl.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)  # it died before we asked
-
-
 def warm(modules: list[str]) -> None:
     """Import the modules that the cells will need."""
     for module in modules:
@@ -193,80 +176,21 @@ def run(report: int) -> None:
     app.start()
 
 
-def serve(requests: socket.socket, modules: list[str]) -> None:
-    """Fork a kernel for each request: as everything is imported, that takes a fifth of the time of a start.
-
-    A request brings four descriptors: orders, report, log and status. A kernel writes its pid to ``status``; its
-    exit code follows when it has ended.
-    """
-    warm(modules)
-    gc.freeze()  # what is imported stays shared between the kernels
-    died, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    kernels: dict[int, int] = {}  # pid -> status
-    while True:
-        ready, _, _ = select.select([requests.fileno(), died], [], [])
-        if died in ready:
-            os.read(died, CHUNK)
-            reap(kernels)
-        if requests.fileno() in ready:
-            request, received, _, _ = socket.recv_fds(requests, 1, 4)
-            if not request:
-                return  # the kernels end with us
-            server = os.getpid()
-            if pid := os.fork():
-                *ours, kernels[pid] = received
-                close(*ours)
-            else:
-                close(requests.detach(), died, wake, *kernels.values())
-                be_kernel(server, *received)
+def become(_: object, orders: int, report: int, log: int) -> None:
+    """In a fork: be a kernel, with these descriptors in the places a started one has them."""
+    for descriptor, place in ((orders, 0), (log, 1), (log, 2)):
+        os.dup2(descriptor, place)
+    os.close(orders)
+    os.close(log)
+    if drawing := sys.modules.get("numpy.random"):
+        drawing.seed()  # or all kernels would draw the same numbers; Python's own are seeded anew
+    run(report)
 
 
-def reap(kernels: dict[int, int]) -> None:
-    """Pass on the exit codes of the kernels that ended."""
-    for pid in list(kernels):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(kernels[pid], b"%d\n" % os.waitstatus_to_exitcode(status))
-            close(kernels.pop(pid))
-
-
-def be_kernel(server: int, orders: int, report: int, log: int, status: int) -> None:
-    """Turn a forked process into a kernel, and never return."""
-    try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        die_with(server)
-        for descriptor, place in ((orders, 0), (log, 1), (log, 2)):
-            os.dup2(descriptor, place)
-        os.write(status, b"%d\n" % os.getpid())
-        close(orders, log, status)
-        if drawing := sys.modules.get("numpy.random"):
-            drawing.seed()  # or all kernels would draw the same numbers; Python's own are seeded anew
-        run(report)
-    except BaseException:  # noqa: BLE001 - whatever it is, it must not become the server's
-        traceback.print_exc(file=sys.__stderr__)
-    finally:
-        os._exit(1)
-
-
-def close(*descriptors: int) -> None:
-    """Close file descriptors."""
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def main(parent: str, job: str, descriptor: str, *modules: str) -> None:
-    """Run one kernel (``kernel REPORT``) or fork kernels from a warm process (``server SOCKET MODULE...``)."""
+def main(parent: str, report: str) -> None:
+    """Be a kernel that was started, and end with who started it."""
     die_with(int(parent))
-    if job == "kernel":
-        run(int(descriptor))
-    else:
-        serve(socket.socket(fileno=int(descriptor)), list(modules))
+    run(int(report))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from runbook_lib.forks import die_with
 from runbook_lib.rehearsal.world import folders, processes
 
 
@@ -69,7 +70,7 @@ def _watch(ended: asyncio.Event, *, keep: bool) -> None:
     # The pipe stays open when a fork of the supervisor holds it; the death signal also comes when only the
     # thread that started us ends. Together they miss nothing and are wrong about nothing.
     loop.add_signal_handler(signal.SIGUSR1, lambda: None if os.getppid() == parent else ended.set())
-    processes.die_with_parent(signal.SIGUSR1)
+    die_with(parent, signal.SIGUSR1)
     threading.Thread(target=_wait_for_pipe, args=(loop, ended), daemon=True).start()
 
 

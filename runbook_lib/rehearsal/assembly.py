@@ -36,7 +36,7 @@ class Assembly:
         self.check = str(uuid.uuid4())
         addresses["deadman"] += f"/{self.check}"
         self.world = World(folder, addresses, environment, float(options["tick"]), database=database)
-        self.runners = runner_forks.ForkServer(started=partial(self.world.record, "runners"))
+        self.runners = runner_forks.RunnerForks(started=partial(self.world.record, "runners"))
         self._fill()
 
     def _fill(self) -> None:

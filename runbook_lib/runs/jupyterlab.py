@@ -21,6 +21,7 @@ import nbformat
 from nbformat.sign import NotebookNotary
 
 from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.forks import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,8 +158,6 @@ def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
 
 def _main(parent: str, *options: str) -> NoReturn:
     from jupyterlab.labapp import main  # noqa: PLC0415 - slow, and only this process needs it
-
-    from runbook_lib.engine.kernel_process import die_with  # noqa: PLC0415
 
     die_with(int(parent))
     sys.exit(main(options))

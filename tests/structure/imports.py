@@ -16,7 +16,7 @@ PACKAGE = "runbook_lib"
 REHEARSAL = "rehearsal"
 # The rooms of the house, from the ground up: a room imports from floors below its own, never from its own or above.
 FLOORS = (
-    ("errors",),
+    ("errors", "forks"),
     ("files", "settings", "commands", "rehearsal"),
     ("agentic_trading", "services", "engine"),
     ("records",),
@@ -43,7 +43,7 @@ OWNERS = {
 }
 TABLE = re.compile(r"create table (?:if not exists )?public\.(\w+)")
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too
-FROM_THE_CORE = {"errors", "settings"}  # all that the rehearsal may import of it
+FROM_THE_CORE = {"errors", "forks", "settings"}  # all that the rehearsal may import of it
 TO_THE_REHEARSAL = ("cli", "runs.rehearsals", "runs.drills.parallel")  # all of the core that may import the rehearsal
 # Rooms that know the platform by name; every other asks `agentic_trading`.
 KNOW_THE_PLATFORM = ("agentic_trading", "checklist", "rehearsal")

@@ -135,7 +135,7 @@ def test_the_rehearsal_imports_little_of_the_core():
         commands="",
     )
 
-    assert found == ["rehearsal.fly imports commands: the rehearsal imports only errors, settings"]
+    assert found == ["rehearsal.fly imports commands: the rehearsal imports only errors, forks, settings"]
 
 
 def test_the_core_does_not_know_the_stand_ins():

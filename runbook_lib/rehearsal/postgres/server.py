@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from runbook_lib.errors import ServiceError
-from runbook_lib.rehearsal.world import processes
+from runbook_lib.forks import die_with
 
 UNPRIVILEGED = ("nobody", "daemon")  # whom Postgres runs as when we are root, which it refuses to be
 PATIENCE = 20.0  # seconds a server may take to answer or to end; 0.1 is usual
@@ -70,7 +70,7 @@ class Account:
         """Return options of ``subprocess`` for a child of this account that ends with the thread that started it."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
-        return who | {"preexec_fn": partial(processes.die_with_parent, signal.SIGQUIT)}
+        return who | {"preexec_fn": partial(die_with, os.getpid(), signal.SIGQUIT)}
 
 
 def account() -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -15,16 +14,8 @@ from threading import Lock
 
 from runbook_lib.rehearsal.world.folders import write_json
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLITE = {"postgres": signal.SIGQUIT}  # at once, without waiting for clients: its data is thrown away
-LIBC = ctypes.CDLL(None)  # loaded before any fork: a child of a process with threads could wait for ever to load it
 _recording = Lock()
-
-
-def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """Ask Linux to send us a signal when the thread that started us ends; elsewhere, do nothing."""
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def started(pid: int) -> str | None:

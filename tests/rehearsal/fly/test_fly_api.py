@@ -15,7 +15,7 @@ import pytest
 
 from runbook_lib.rehearsal.fly import fly_api, logs_api, registry_api
 from runbook_lib.rehearsal.fly.apps import Fly
-from runbook_lib.rehearsal.fly.runner_forks import ForkServer
+from runbook_lib.rehearsal.fly.runner_forks import RunnerForks
 from runbook_lib.rehearsal.world import http_server
 
 APP = "agentic-live-runner"
@@ -360,7 +360,7 @@ def test_the_fork_server_runs_many_and_reports_how_each_ended():
     parents = []
 
     async def run():
-        server = ForkServer("os:abort", started=parents.append)
+        server = RunnerForks("os:abort", started=parents.append)
         read, write = os.pipe()
         processes = [await server.launch({"N": str(number)}, write) for number in range(20)]
         os.close(write)
@@ -374,20 +374,22 @@ def test_the_fork_server_runs_many_and_reports_how_each_ended():
         os.kill(parents[0], 0)
 
 
-def test_a_fork_server_that_cannot_import_says_so_and_hangs_nobody():
+def test_a_runner_that_cannot_be_imported_says_so_and_hangs_nobody(tmp_path):
     async def run():
-        server = ForkServer("no_such_module:main")
-        with pytest.raises(OSError, match="the fork server has ended"):
-            await server.launch({}, 2)
+        server = RunnerForks("no_such_module:main")
+        with (tmp_path / "log").open("wb") as log:
+            code = await (await server.launch({}, log.fileno())).wait()
         server.close()
+        return code
 
-    asyncio.run(run())
+    assert asyncio.run(run()) == 1
+    assert "No module named 'no_such_module'" in (tmp_path / "log").read_text()
 
 
 def test_forked_processes_end_with_their_parent():
     async def run():
         parents = []
-        server = ForkServer("signal:pause", started=parents.append)
+        server = RunnerForks("signal:pause", started=parents.append)
         processes = [await server.launch({}, 2) for _ in range(3)]
         os.kill(parents[0], 9)
         codes = [await process.wait() for process in processes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 from runbook_lib.errors import ConfigError
+from runbook_lib.forks import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PROGRAM = Path(__file__).with_name("kernel_process.py")
+TARGET = "runbook_lib.engine.kernel_process:become"
 
 
 class Process(Protocol):
@@ -82,55 +83,46 @@ def launched(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 
 
+def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add the name by which ipykernel knows its parent, and so does not advise how to end it by hand."""
+    return {**environment, "JPY_PARENT_PID": str(os.getpid())}
+
+
 def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
-    """Start a kernel's process."""
+    """Start a kernel."""
     log = ends.ours.log.fileno()
-    return _python(["kernel", str(ends.report)], environment, ends.orders, log, ends.report)
-
-
-def _python(
-    arguments: list[str], environment: Mapping[str, str], stdin: int, log: int, *passed: int
-) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", str(PROGRAM), str(os.getpid()), *arguments],
-            stdin=stdin,
+            [sys.executable, "-P", str(PROGRAM), str(os.getpid()), str(ends.report)],
+            stdin=ends.orders,
             stdout=log,
             stderr=log,
-            env={**environment, "JPY_PARENT_PID": str(os.getpid())},
-            pass_fds=passed,
+            env=_with_parent(environment),
+            pass_fds=[ends.report],
             start_new_session=True,  # Ctrl-C reaches the command alone, which decides
         )
     except OSError as error:
         raise ConfigError(f"the kernel cannot be started: {error}") from error
 
 
-class ForkServer:
-    """A process that has imported ``modules`` and forks kernels, which have the ``environment`` it was started with."""
+class KernelForks:
+    """A process that has imported ``modules`` and forks kernels, with the ``environment`` it was started with."""
 
     def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
         self.environment = dict(environment)
-        self._requests, theirs = socket.socketpair()
-        with theirs:
-            number = theirs.fileno()
-            self._process = _python(
-                ["server", str(number), *modules], environment, subprocess.DEVNULL, subprocess.DEVNULL, number
-            )
+        self._server = ForkServer(TARGET, modules, environment=_with_parent(environment), log=subprocess.DEVNULL)
 
     def fork(self, ends: Ends) -> Process:
-        """Ask the server for a kernel, which starts once the server has imported everything."""
-        descriptors = [ends.orders, ends.report, ends.ours.log.fileno(), ends.status]
+        """Ask for a kernel; it comes when the server has imported everything."""
         try:
-            socket.send_fds(self._requests, [b"k"], descriptors)
+            self._server.fork([ends.status, ends.orders, ends.report, ends.ours.log.fileno()])
         except OSError:  # the server is dead
             return spawn(ends, self.environment)
         return Forked(ends.ours.status)
 
     def close(self) -> None:
         """End the server, and with it every kernel it forked."""
-        self._process.kill()
-        self._process.wait()
-        self._requests.close()
+        self._server.close()
 
 
 class Forked:
