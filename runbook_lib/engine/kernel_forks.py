@@ -1,4 +1,4 @@
-"""Start the processes of kernels, one by one or by forking a server that has imported everything."""
+"""Start the processes of kernels, one by one or as forks of a server that has imported everything."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
 class KernelDied(Exception):
-    """The kernel ended by itself; the message says how."""
+    """An error for a kernel that ended by itself; the message says how."""
 
 
 class Client(AsyncKernelClient):

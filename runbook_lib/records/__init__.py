@@ -1,1 +1,1 @@
-"""The evidence of a run: ledger, seal, signature, archive, alarms, and the gates they open."""
+"""Keep the evidence of a run: ledger, seal, signature, archive, alarms, and the gates they open."""

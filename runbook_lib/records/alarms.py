@@ -151,7 +151,7 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
 
 
 def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Return every alarm of a profile's newest watch, oldest first; one of them is that the watch fell silent early."""
+    """Return every alarm of a profile's newest watch, oldest first; a watch that fell silent early is one too."""
     record = newest(settings, root)
     if record is None:
         return []

@@ -1,4 +1,4 @@
-"""Bring a rehearsal into the states it can start from, in each of which the platform is as a phase expects it.
+"""Bring a rehearsal into a state to start from, in which the platform is as one of the phases expects it.
 
 Each state rests on another one and adds a little by the gestures that an operator makes. What takes days on the real
 platform (ticks, a first day) is written into the database as it would have been left behind.

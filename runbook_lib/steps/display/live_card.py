@@ -1,4 +1,4 @@
-"""Show the cards of a notebook that a person steps through: a step's card replaces the one that said it is awaited."""
+"""Show the cards of a notebook that a person steps through: the verdict's card replaces the waiting step's card."""
 
 from __future__ import annotations
 
