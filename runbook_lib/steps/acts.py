@@ -1,4 +1,4 @@
-"""Send each change once, settle it by its proof if no answer came, and reverse it by its undo."""
+"""Send each change once; if no answer came, look at its proof; reverse the change with its undo."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Act:
     fix: str | None = None
 
     def require_settleable(self) -> None:
-        """Raise `ConfigError` if after a lost answer nothing would tell whether to send the act again."""
+        """Raise `ConfigError` if nothing would tell, after a lost answer, whether the act must be sent again."""
         if self.proof is None and not self.repeatable:
             raise ConfigError(
                 f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
@@ -44,9 +44,10 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act, unless it took effect before, which is settled first if an earlier sending was interrupted.
+    """Send an act, unless its proof shows that it took effect already or this run has passed it.
 
-    Raise `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
+    If an earlier sending was interrupted and no proof tells whether it took effect, the act is not sent again. Raise
+    `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
     """
     past = history.read(verdicts.record)
     if past.settled(act.number):
@@ -57,7 +58,10 @@ def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
 
 
 def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Send an act's undo as the ledger holds it; the undo stays owed unless it is answered without an error."""
+    """Send the undo of an act, as the ledger's ``owed`` event holds it.
+
+    The undo stays owed unless it is answered without an error, or what it should delete no longer exists.
+    """
     command, ledger = thawed(owed["command"]), verdicts.record.ledger
     ledger.append("undoing", step=owed["step"], command=services.shown(command))
     reply = services.change(command)
@@ -67,7 +71,11 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
-    """Return whether the act has taken effect already, by its proof; an act without a proof counts as not yet made."""
+    """Return whether the act has taken effect already: its proof tells.
+
+    ``unsure`` says that an earlier sending was never answered. An act without a proof counts as not sent yet, but ends
+    as unknown if it is ``unsure`` and not repeatable.
+    """
     if act.proof is None:
         if unsure and not act.repeatable:
             verdicts.unknown(sent, "an earlier sending was never answered, and the act has no proof")
@@ -103,7 +111,10 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """End an act whose answer was lost: as passed if its proof says so, else as unknown, for it may still arrive."""
+    """End an act whose answer was lost: as passed if its proof shows the effect, else as unknown.
+
+    Without a proof the act does not count as failed, because the command may still take effect.
+    """
     proof = None
     if act.proof is not None:
         try:
@@ -116,7 +127,10 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 
 def _proof(command: Command, services: Services) -> Reply | None:
-    """Return the proof's reply if it has rows: then the act took effect. Raise `ServiceError` if it does not tell."""
+    """Return the reply to the proof command if it has rows, which show that the act took effect; else None.
+
+    Raise `ServiceError` if the answer does not tell either way.
+    """
     reply = services.look(command)
     if reply.error is None:
         return reply if reply.rows else None
@@ -126,12 +140,12 @@ def _proof(command: Command, services: Services) -> Reply | None:
 
 
 def _gone(command: Command, reply: Reply) -> bool:
-    """Return whether the thing that a DELETE should remove no longer exists."""
+    """Return whether the reply to a DELETE says that the thing to delete does not exist any more."""
     return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
 
 
 def refuse_unregistered(settings: Settings, record: Record) -> None:
-    """Raise `StepRefused` if a record owes an undo that the notebook it ran does not register."""
+    """Raise `StepRefused` if a record owes an undo that its notebook does not register."""
     makers = {step: _owing(record, step) for step in history.read(record).owed()}
     judged = [undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
     if complaints := [why for why in judged if why]:
@@ -139,16 +153,20 @@ def refuse_unregistered(settings: Settings, record: Record) -> None:
 
 
 def _owing(record: Record, step: str) -> tuple[Record, Event]:
-    """Return the record of a chain that registered the undo of ``step``, and its ``owed`` event."""
+    """Return the record that registered the undo of ``step``, and its ``owed`` event.
+
+    That record is ``record`` or one of its parents.
+    """
     owed = history.read(record).owed()[step]
     return next(maker for maker in (record, *reversed(record.parents)) if owed in maker.ledger.events()), owed
 
 
 def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """Carry out the undos that ``parent`` owes, newest first, in a sealed record of its own; ``say`` gets each command.
+    """Carry out the undos that ``parent`` owes, newest first, in a new record, which is sealed.
 
-    Raise `RecordError`, before anything is sent, if the parent does not verify, `StepRefused` if its notebook does not
-    register an undo that it owes.
+    ``say`` gets the text of each command before it is sent. Raise, before anything is sent, `RecordError` if the
+    parent's record does not verify, `StepRefused` if the notebook of that record does not register an undo that the
+    record owes.
     """
     refuse_unregistered(settings, parent)
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")

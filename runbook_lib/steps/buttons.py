@@ -1,4 +1,4 @@
-"""Offer the buttons of steps that need a person, and write to the ledger before and after a press."""
+"""Show the buttons of acts and confirmations in an attended run, and write each press to the ledger."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ MACHINE = re.compile(r"/machines/(\w+)")
 
 @dataclass(frozen=True)
 class Asking:
-    """The place where a person is asked: the record that is written, and the notebook that shows the button."""
+    """The record and the notebook display that a step's button belongs to."""
 
     record: Record
     settings: Settings
     display: Stage
 
     def clean(self, text: str) -> str:
-        """Return ``text`` without any secret."""
+        """Return ``text`` with every secret redacted."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def card(self, number: str) -> Callable[[bool], Card]:
-        """Return a function that reads the step's card from the ledger, on its own, as other threads call it too."""
+        """Return a function that reads the step's card (its output) from the ledger file.
+
+        The function opens the record anew, because threads other than the run's also call it.
+        """
         apart = Record(self.record.folder)
 
         def now(busy: bool) -> Card:
@@ -54,7 +57,7 @@ class Asking:
         return now
 
     def press(self, number: str, verb: str, label: str, by: str, work: Callable[[Verdicts], None]) -> None:
-        """Write that the button was pressed, do its work, and write any error that it raises."""
+        """Write to the ledger that the button was pressed, do ``work``, and write any error that ``work`` raises."""
         ledger = self.record.ledger
         ledger.append("pressed", step=number, verb=verb, label=label, by=by)
         try:
@@ -67,7 +70,7 @@ class Asking:
 
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
-    """Return the kind and the id of what an act is aimed at: the deployment, the machine, else the project."""
+    """Return the kind and the id of what an act changes: a deployment, else a machine, else the whole project."""
     if aim := aimed_at(act.command):
         return "deployment", aim[1]
     if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):
@@ -76,7 +79,10 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 
 
 def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdicts], None]) -> None:
-    """Show an act with a button that names what will happen and where; in production the button must be armed first."""
+    """Show an act with a button whose label says what will happen, and to what; in production it must be armed first.
+
+    To arm a button is to type the beginning of its target's name.
+    """
     kind, name = target(act, asking.settings)
     does = (aimed_at(act.command) or ("",))[0]
     deed = ", ".join([act.title, *(word for word in (does, kind) if word and word not in act.title.lower())])
@@ -105,7 +111,10 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
 def ask(
     number: str, statement: str, gesture: str | None, asking: Asking, vouch: Callable[[Verdicts, str], None]
 ) -> None:
-    """Ask a person to vouch with their initials; ``gesture`` names what the person stand-in does in a rehearsal."""
+    """Show a button by which a person vouches for ``statement`` with their initials.
+
+    ``gesture`` names what the person stand-in does in a rehearsal when the button is pressed.
+    """
     label = f"{number}: I vouch for it"
     seen = "your initials say that it is so"
     if gesture:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """One sending of a check's commands: the replies, and the finding about them."""
+    """One sending of all commands of a check: the replies, and what the expectation finds in them."""
 
     replies: tuple[Reply, ...]
     finding: Finding
@@ -36,9 +36,9 @@ def look(
     within: float,
     heard: Callable[[Finding], None],
 ) -> Look:
-    """Look until there is no complaint, or a final one, for at most ``within`` seconds; return the last look.
+    """Send the commands until the expectation has no complaint, or a final one, for at most ``within`` seconds.
 
-    ``heard`` gets the finding of each look that another look will follow.
+    Return the last look. ``heard`` gets the finding of every look but the last.
     """
     looks = Retrying(
         stop=stop_after_delay(within),
@@ -54,7 +54,8 @@ def look(
 def provable(seen: Look, expect: Expect) -> Finding:
     """Return the look's finding, or a complaint if the check accepts every spoiled copy of its replies.
 
-    Complain also if it accepts what a broken service sends in place of an answer: such a check proves nothing.
+    Return a complaint also if the check accepts a body that a broken service sends in place of an answer. Such a check
+    proves nothing.
     """
     for outage, bad in outages(seen.commands, seen.replies):
         if judge(expect, bad).complaint is None:
@@ -65,7 +66,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
-    """Add to a complaint the names in the commands that the platform spells differently."""
+    """Add to a complaint each name in the commands that the platform spells differently."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
 
     try:

@@ -1,6 +1,6 @@
-"""Look up the effects of a press: whether it was acknowledged, whether it took effect, what the venue shows.
+"""Look up the effects of a pressed act: was it acknowledged, did it take effect, what does the venue show.
 
-Each effect is a line in the ledger, which `presses` reads as a lamp.
+Each effect is a ``lamp`` event in the ledger, which `presses` reads as a status lamp of the button.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
-    """Write down which effects of a passed act can be seen and which cannot; neither changes its outcome."""
+    """Write to the ledger which effects of a passed act are seen and which are not; the act stays passed."""
     following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
         following.of_a_runner()
@@ -33,7 +33,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of one act's lamps into the ledger, as they light."""
+    """The writer of one act's status lamps: each is written to the ledger as soon as its effect is known."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -53,7 +53,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write a lamp that lit ``milliseconds`` after the sending; unlit if nothing was sent or seen."""
+        """Write that a lamp lit ``milliseconds`` after the sending; write it as unlit if nothing was sent or seen."""
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:
@@ -62,7 +62,11 @@ class Following:
     # --- an act that a service carries out ------------------------------------------------------------------------
 
     def of_a_service(self) -> None:
-        """Write the lamps of a service's act: the answer acknowledges it, the act's own proof shows its effect."""
+        """Write the lamps of an act that a service carries out.
+
+        The lamp "acknowledged" shows when the service answered; the lamp "effect" shows whether the act's proof has
+        rows.
+        """
         replies = history.read(self.record).outcomes()[self.act.number].get("replies", ())
         answered = replies[0]["seconds"] * 1000 if self.sent and replies else None
         self.lit("acknowledged", answered, "" if answered is not None else "no answer was needed")
@@ -75,7 +79,7 @@ class Following:
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """Return the reply to a command, or why there is none."""
+        """Return the reply to a command, or the error as text."""
         try:
             reply = self.services.look(command)
         except ServiceError as error:
@@ -85,7 +89,10 @@ class Following:
     # --- a command to a runner ------------------------------------------------------------------------------------
 
     def of_a_runner(self) -> None:
-        """Write the lamps of a runner command: acknowledged by the runner, on the database's clock, then its effect."""
+        """Write the lamps of a runner command: its acknowledgement by the runner, its effect, and what the venue shows.
+
+        The times are measured by the database's clock.
+        """
         kind, deployment = runner_commands.aimed_at(self.act.command) or ("", "")
         row, why = self._until_done(kind, deployment)
         if kind == runner_commands.KILL:
@@ -101,7 +108,10 @@ class Following:
         self._venue(row)
 
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
-        """Look until the command took effect; return the last row seen, and why no newer row could be read."""
+        """Look at the command's row until the command took effect, for at most `LONGEST` seconds.
+
+        Return the last row that was read, and the error that ended the looking, empty if there was none.
+        """
         key = self.act.command.values["key"]  # type: ignore[union-attr]
         state = runner_commands.sent_state([kind], [deployment], keys=[key])
         row: dict[str, Any] = {}
@@ -135,7 +145,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a lamp for what is seen now."""
+    """Return a lamp whose time is now; it is lit if ``lit``, else not known."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}Z"
     return Lamp(name, True, at, note=note) if lit else Lamp(name, None, note=note)
 
@@ -145,7 +155,7 @@ def _why(reply: Reply | str) -> str:
 
 
 def _sent(record: Record, number: str) -> Event | None:
-    """Return the ``sending`` event of a step's newest press; None if it sent nothing."""
+    """Return the ``sending`` event after the newest press of a step's button; None if that press sent nothing."""
     sending: Event | None = None
     for event in record.ledger.events():
         if event.get("step") == number and event["event"] in ("pressed", "sending"):

@@ -38,7 +38,7 @@ KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempot
 
 
 class Phase:
-    """A phase that is open: one notebook that writes one record."""
+    """An open phase: one notebook that writes one record."""
 
     until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
 
@@ -68,18 +68,18 @@ class Phase:
         self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
-        """Show the bar of this run: its profile, its progress and its record."""
+        """Display the bar of this run: its profile, its progress and its record."""
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
-        """Return the bar of this run; a headless run's bar shows no progress, for nobody watches it."""
+        """Return the bar of this run; a headless run's bar shows no progress, because nobody watches it."""
         steps = self.steps if self.mode == "attended" else ()
         return run_progress.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
     def show(self, command: Command) -> pd.DataFrame:
-        """Send a command that only looks and return its rows without judging them; the cell displays them."""
+        """Send a command that only looks, and return its rows, which are not judged; the cell displays them."""
         from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
@@ -102,11 +102,11 @@ class Phase:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Look until ``expect`` holds for all the replies, for at most ``within`` seconds.
+        """Send the commands until ``expect`` holds for all the replies, for at most ``within`` seconds.
 
-        A check that passed before a later step changed something is not made again: its outcome and replies stand.
-        Raise `StepFailed` with the complaint, the fix and the matching symptom; `StepPending` while an earlier step
-        has not passed; `StepRefused`, before anything is sent, if a command might change something.
+        If a step after this check has changed the platform, a check that passed is not made again: its outcome and
+        replies stand. Raise `StepFailed` with the complaint, the fix and the matching symptom; `StepPending` while an
+        earlier step has not passed; `StepRefused`, before anything is sent, if a command might change something.
         """
         self._require_earlier(number)
         look = partial(self._look, number, title, commands, expect=expect, fix=fix, within=within)
@@ -153,10 +153,10 @@ class Phase:
     ) -> None:
         """Change something, once.
 
-        The command carries the step's ``{key}``, or ``proof`` (a read whose rows tell that it took effect), or is
-        ``repeatable`` because sending it twice leaves the same state. An act that passed in a parent record is not
-        sent again. Raise `StepPending` if the profile does not allow it, `StepUnknown` if neither an answer nor a proof
-        tells whether it took effect.
+        So that a lost answer does no harm, the command contains the step's ``{key}``, or ``proof`` is a read whose rows
+        tell that the act took effect, or the act is ``repeatable``: sending it twice leaves the same state. An act that
+        passed in a parent record is not sent again. Raise `StepPending` if the profile does not allow the act,
+        `StepUnknown` if neither an answer nor a proof tells whether it took effect.
         """
         self._require_earlier(number)
         act = Act(
@@ -187,8 +187,8 @@ class Phase:
     ) -> None:
         """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
 
-        Before anybody is asked, the checks it ``rests_on`` are made again: what they saw may be out of date. In a
-        headless production run it ends the run as waiting: no program vouches for a person.
+        Before anybody is asked, the checks named in ``rests_on`` are made again, because what they saw may be out of
+        date. A headless production run ends here as waiting: no program vouches for a person.
         """
         self._require_earlier(number)
         if self._recalled(number):
@@ -208,7 +208,7 @@ class Phase:
             self._verdicts.waiting(Sent(number, "confirm", statement, fix=how))
 
     def undo(self, number: str) -> None:
-        """Carry out the undo that an act registered; do nothing if it is not owed."""
+        """Carry out the undo that the act ``number`` registered; do nothing if that undo is not owed."""
         owed = history.read(self.record).owed().get(number)
         if owed is not None:
             acts.undo(self.services, self._verdicts, owed)
@@ -230,7 +230,10 @@ class Phase:
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return the recorded reply of an earlier step's command, which survives a kernel restart."""
+        """Return the recorded reply to an earlier step's command; ``index`` chooses among its commands, from 0.
+
+        The reply is read from the ledger, so that it survives a kernel restart.
+        """
         if number not in self._numbers:
             raise ConfigError(f"no step {number!r} in {self.name}: {nearest(number, self._numbers)}")
         answer = history.read(self.record).reply(number, index)
@@ -239,7 +242,7 @@ class Phase:
         return answer
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """Return one column of the first row of an earlier step's reply; ``index`` counts the step's commands."""
+        """Return one column of the first row of an earlier step's reply; ``index`` chooses among its commands."""
         return self.reply(number, index).value(column)
 
     def key(self, number: str) -> str:
@@ -249,7 +252,7 @@ class Phase:
     # --- inner workings -------------------------------------------------------------------------------------------
 
     def _look_again(self, number: str, earlier: Sequence[str]) -> None:
-        """Make the checks that a step rests on again; their new outcomes replace the earlier ones."""
+        """Make the checks ``earlier`` again, because step ``number`` rests on them; keep their new outcomes."""
         for check in earlier:
             if check not in self._looks:
                 raise StepPending(f"{number} rests on what {check} sees: run its cell again in this kernel, then this")
@@ -265,18 +268,18 @@ class Phase:
                 raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
 
     def _with_budgets(self, finding: Finding, number: str, *, waited: bool) -> Finding:
-        """Add to a complaint the budgets of the profile that the platform has missed."""
+        """Add to a complaint which time budgets of the profile the platform has missed."""
         cell = slowness.cell(self.record.notebook, number)
         lines = slowness.advice(self.settings, self.record, cell, finding.complaint or "", waited=waited)
         return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:
-        """Say what a person must do for a step whose button is shown; None if there is no button."""
+        """Return what a person must do with the button of a step; None if the step showed no button."""
         offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
         return "not pressed: press its button above, then run on from here" if offered else None
 
     def _recalled(self, number: str) -> bool:
-        """Return whether an act or confirm passed earlier in the chain, and take its outcome over if so."""
+        """Return whether an act or a confirm passed already, in this record or a parent; if so, take it over."""
         past = history.read(self.record)
         done = past.settled(number)
         if done is not None:
@@ -284,7 +287,7 @@ class Phase:
         return done is not None
 
     def _overtaken(self, number: str) -> bool:
-        """Return whether the run has changed the platform since a check passed, and take its outcome over if so."""
+        """Return whether the run changed the platform after this check passed; if so, take the check's outcome over."""
         past = history.read(self.record)
         done = None if self.record.opened().get("recheck") else past.overtaken(number)
         if done is not None:
@@ -306,13 +309,13 @@ class Phase:
         verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
-        """Send an act while holding the write lock; notebooks of safety actions do not wait for the lock."""
+        """Send an act while holding the write lock; notebooks of safety actions send without the lock."""
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write down that a lost session of ours, which still held the write lock, was ended."""
+        """Write to the ledger that a lost database session of ours, which still held the write lock, was ended."""
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act) -> None:

@@ -12,27 +12,28 @@ if TYPE_CHECKING:
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
-    """Return a value that the person stand-in's gesture replied; None where a real person only vouched."""
+    """Return a value from the person stand-in's reply to step ``number``; None if a real person vouched for it."""
     reply = history.read(phase.record).reply(number)
     return reply.rows[0].get(column) if reply and reply.rows else None
 
 
 def began(phase: Phase) -> str:
-    """Return when this run began, before it was resumed by any record: ISO 8601, UTC."""
+    """Return when this run began (ISO 8601, UTC): the time of its first record, if later records have resumed it."""
     return str(history.read(phase.record).root["at"])
 
 
 def rests_on(phase: Phase) -> Sheet:
-    """Return the record that opened this run's gate, its seal, and every override it rests on."""
+    """Return the record that opened this run's gate, that record's seal, and every override that the run rests on."""
     opened = phase.record.opened()
     opener = opened.get("rests_on") or {"record": None, "seal": None}
     return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
-    """Return what a step of an earlier phase saw, from that phase's newest passed record on this platform.
+    """Return a value from the reply to step ``number`` of an earlier phase.
 
-    Return None if there is no such record, as in a rehearsal of one phase alone.
+    The value comes from that phase's newest passed record on this platform. Return None if there is no such record, as
+    in a rehearsal of one phase alone.
     """
     record = gates.evidence(phase.settings, phase.record.root, earlier)
     answer = history.read(record).reply(number) if record else None

@@ -1,4 +1,4 @@
-"""Explain a missed time budget: which line of the profile holds it, what raising it costs, how to go on."""
+"""Explain a missed time budget: the line of the profile that sets it, the cost of raising it, how to continue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COSTS = {
 def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
     """Return a line for each time budget of the step that the platform has missed; none if time is not the problem.
 
-    ``cell`` is the step's source; ``waited`` says that the step waited for the whole of its ``within``.
+    ``cell`` is the source of the step's cell; ``waited`` says that the check looked for the whole of its ``within``.
     """
     missed = [line for line in _lines(cell) if f" to {_seconds(settings, line):g}, found" in complaint]
     if waited:
@@ -53,7 +53,7 @@ def advice(settings: Settings, record: Record, cell: str, complaint: str, *, wai
 
 
 def cell(notebook: Path, number: str) -> str:
-    """Return the source of the cell that declares a step; empty if the notebook has none."""
+    """Return the source of the notebook's cell that declares a check; empty if no cell does."""
     with suppress(OSError, ValueError, LookupError):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         sources = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")

@@ -1,4 +1,4 @@
-"""Make spoiled copies of replies: a check whose expectation accepts all of them cannot fail."""
+"""Make spoiled copies of replies: a check proves nothing if its expectation accepts all of them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
 def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield copies of ``replies`` with one thing wrong; a sound expectation complains about at least one of them."""
+    """Yield copies of ``replies``, each with one thing wrong, and a name for what is wrong.
+
+    A sound expectation complains about at least one of the copies.
+    """
     for place, original in enumerate(replies):
         for flaw, bad in _spoiled(original):
             yield f"command {place + 1}: {flaw}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield copies of ``replies`` in which a body that a broken service sends has been taken for an answer."""
+    """Yield copies of ``replies`` in which one reply is the body that a broken service sends, with the body's name.
+
+    Bodies that the command's shape refuses are left out.
+    """
     for place, command in enumerate(commands):
         if not isinstance(command, Http) or shape_of(command).form is None:
             continue

@@ -1,4 +1,4 @@
-"""End a step: write its ledger line first, then show the card, which holds what the ledger holds."""
+"""End a step: write its outcome to the ledger first, then show its card, which holds what the ledger holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOVE = "the card above says why and what to do"
 
 @dataclass(frozen=True)
 class Sent:
-    """A step that was begun, with the facts that the ledger and the card show whatever the reply is."""
+    """A step that has begun: what the ledger and the card show of it before there is a reply."""
 
     number: str
     verb: str
@@ -39,12 +39,12 @@ Live = Callable[[Card, float], AbstractContextManager[Heard]]
 
 
 def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
-    """Show nothing while a step waits, for nobody watches."""
+    """Show nothing while a check looks, because a headless run has no viewer."""
     return nullcontext(lambda _: None)
 
 
 class Verdicts:
-    """The writer of a run's verdicts: it writes how each step ends to the ledger and shows its card."""
+    """The writer of a run's verdicts: it writes the outcome of each step to the ledger, and shows the step's card."""
 
     def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
         self.record = record
@@ -52,9 +52,9 @@ class Verdicts:
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent, fence: int | None = None) -> None:
-        """Write to the ledger that commands are about to be sent; if that fails, nothing is sent.
+        """Write to the ledger that commands are about to be sent; if this raises, nothing is sent.
 
-        ``fence`` is the number under which the write lock is held: of two writers the later has the larger number.
+        ``fence`` is the number under which the write lock is held; each later holder of the lock has a larger number.
         """
         held = {} if fence is None else {"fence": fence}
         self.record.ledger.append(
@@ -63,14 +63,17 @@ class Verdicts:
 
     @contextmanager
     def looking(self, sent: Sent, within: float) -> Iterator[Heard]:
-        """Show that a step is being looked at, and what the block says that each look found."""
+        """Show a check's card while the block looks; yield a function that shows the finding of a look on the card."""
         clean = self.clean
         card = Card(sent.number, clean(sent.title), "asking", [clean(text) for text in sent.commands])
         with self.live(card, within) as heard:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step as passed; raise `StepFailed` with complaint and fix, `StepUnknown` if the finding is unsure."""
+        """End the step by its finding: as passed if there is no complaint.
+
+        Raise `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
+        """
         if finding.complaint is not None and finding.unsure:
             self._conclude(sent, "unknown", finding, replies)
             words = f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"
@@ -82,25 +85,28 @@ class Verdicts:
         self._conclude(sent, "passed", finding, replies)
 
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
-        """End the step as failed: raise `StepFailed`."""
+        """End the step as failed, and raise `StepFailed`."""
         self._conclude(sent, "failed", finding, replies)
         words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
         raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
 
     def waiting(self, sent: Sent) -> NoReturn:
-        """End the step as waiting for a person: raise `StepPending`."""
+        """End the step as waiting for a person, and raise `StepPending`."""
         self._conclude(sent, "waiting", Finding(""))
         words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
         raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
 
     def unknown(self, sent: Sent, why: str) -> NoReturn:
-        """End the step as unknown, for no answer tells whether it took effect: raise `StepUnknown`."""
+        """End the step as unknown, because no answer tells whether it took effect, and raise `StepUnknown`."""
         finding = Finding("", f"{why}; nothing tells whether it took effect")
         self._conclude(sent, "unknown", finding)
         raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
 
     def recalled(self, number: str, done: Event, *, known: bool) -> None:
-        """Take over a passed outcome of this chain; send nothing. ``known`` says that this record holds it already."""
+        """Take over the passed outcome of a step from this record or a parent, and send nothing.
+
+        ``known`` says that this record holds the outcome already.
+        """
         if not known:
             taken = {k: v for k, v in done.items() if k not in ("n", "at", "event", "hash")}
             whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
@@ -110,12 +116,12 @@ class Verdicts:
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
-        """Return the name of the record in the chain that holds an event."""
+        """Return the name of the record, this one or a parent, whose ledger holds the event."""
         chain = (self.record, *reversed(self.record.parents))
         return next(record.name for record in chain if done in record.ledger.events())
 
     def clean(self, text: str) -> str:
-        """Return ``text`` without any secret."""
+        """Return ``text`` with every secret redacted."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:

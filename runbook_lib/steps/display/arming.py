@@ -1,4 +1,4 @@
-"""Arm a button that changes production: the name of its target must be typed first, and counts for a limited time."""
+"""Arm a button that changes production: a person types its target's name, and may press it for a limited time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TYPED = 4  # first characters of the name that must be typed; of a shorter name 
 
 @dataclass(frozen=True)
 class Word:
-    """A word that must be typed to arm a button: the beginning of ``name``, or all of it if ``whole``."""
+    """The word that arms a button when it is typed: the first characters of ``name``, or all of it if ``whole``."""
 
     name: str
     whole: bool = False
@@ -28,7 +28,7 @@ class Word:
         return f"to arm it, type {self.name if self.whole else f'{self.name[:TYPED]}…'}"
 
     def opens(self, typed: str) -> bool:
-        """Return whether what was typed arms the button."""
+        """Return whether ``typed`` arms the button."""
         long_enough = len(typed) >= min(TYPED, len(self.name))
         return typed == self.name if self.whole else long_enough and self.name.startswith(typed)
 
@@ -36,8 +36,8 @@ class Word:
 class Field:
     """A text field that must be filled in before a button can be pressed.
 
-    ``accepts`` judges the text; an accepted text counts for ``lasts`` seconds, or without limit if that is None.
-    ``changed`` is called whenever `counts` may have changed, in the kernel's thread or in a timer's.
+    ``accepts`` judges the text; an accepted text counts for ``lasts`` seconds, or for ever if that is None. ``changed``
+    is called whenever the property `counts` may have changed, in the kernel's thread or in a timer's.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Field:
 
     @property
     def counts(self) -> bool:
-        """Return whether the text was accepted and its time is not over."""
+        """Return whether the text was accepted, no longer than ``lasts`` seconds ago."""
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for another text from now on; a text typed for the earlier hint no longer counts."""
+        """Ask for another text from now on; if the hint changes, what was typed before no longer counts."""
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
 
     def clear(self, note: str = "") -> None:
-        """Empty the field, forget what was typed, and set a note."""
+        """Empty the field, let its text count no longer, and set the note that is shown beside the field."""
         self._armed_at, self.note = 0.0, note
         self.box.value = ""
 
@@ -102,7 +102,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Call ``work`` in a thread after ``seconds``, and return the timer."""
+    """Start a timer that calls ``work`` after ``seconds``, in a thread of its own; return the timer."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""Show the button of a step: a press writes the ledger, and the widgets only show what the ledger holds."""
+"""Show the button of a step: a press writes to the ledger, and the widgets show only what the ledger holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Live:
-    """A display that can be updated: a widget where its kernel runs, static HTML of the same content elsewhere."""
+    """An output that can be updated: a widget in a page with a kernel, static HTML of the same content elsewhere."""
 
     def __init__(self, shown: Any) -> None:
         self._shown, self.box = shown, widgets.HTML(shown._repr_html_())
@@ -35,16 +35,16 @@ class Live:
         return _twinned(self.box, self._shown)
 
     def update(self, shown: Any) -> None:
-        """Show ``shown`` from now on."""
+        """Replace what is displayed by ``shown``."""
         self._shown, self.box.value = shown, shown._repr_html_()
 
 
 class StepButton:
-    """A step's card with one button below it and, if needed, a field that must be filled in before a press.
+    """A step's card with a button below it and, if ``accepts`` is given, a text field to fill in before a press.
 
-    ``card(busy)`` returns the step's card as the ledger tells it now. ``press(typed)`` does the work and raises if it
-    fails. ``accepts`` judges the typed text, None if none is needed; an accepted text counts for ``lasts`` seconds.
-    ``clean`` takes secrets out of what an error says.
+    ``card(busy)`` returns the step's card as the ledger has it now. ``press(typed)`` does the work of the button, and
+    raises if the work fails. ``accepts`` judges the typed text; an accepted text counts for ``lasts`` seconds.
+    ``clean`` redacts secrets in the text of an error.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class StepButton:
         self.draw()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Return the widget, for where its kernel runs, and static HTML of the same content, for everywhere else."""
+        """Return the widget for a page with a kernel, and static HTML of the same content for any other page."""
         return _twinned(self.box, self._card(self._busy))
 
     def draw(self) -> None:
@@ -86,11 +86,11 @@ class StepButton:
         self.shown.value = self._card(self._busy)._repr_html_()
 
     def say(self, words: str) -> None:
-        """Show a remark beside the button."""
+        """Show ``words`` beside the button."""
         self.note.value = f"<div style='font-size:13px;line-height:1.4'>{escape(words)}</div>" if words else ""
 
     def press(self) -> None:
-        """Do the work, one press at a time; allow another press after a failure, but not after a success."""
+        """Do the button's work, unless a press is under way; the button may be pressed again only after a failure."""
         if self.button.disabled or not self._pressing.acquire(blocking=False):
             return
         try:
@@ -106,7 +106,7 @@ class StepButton:
             self._pressing.release()
 
     def _timed(self, typed: str) -> None:
-        """Do the work and show the passing seconds meanwhile."""
+        """Do the button's work, and meanwhile show how many seconds have passed."""
         started = time.monotonic()
 
         def tick() -> None:
@@ -138,7 +138,7 @@ class StepButton:
             self.handle.update(self if again else self._card(False))
 
     def _typed(self) -> None:
-        """Enable the button while what was typed arms it, and show the field's note."""
+        """Enable the button if the text in the field counts, else disable it; show the field's note."""
         if self.field and not self._busy:
             self.button.disabled = not self.field.counts
             self.say(self.field.note)
@@ -148,7 +148,7 @@ class StepButton:
 
 
 def _row() -> Any:
-    """Return the layout of a row that breaks into lines where the page is narrow."""
+    """Return the layout of a row of widgets that continues on a further line where the page is narrow."""
     return widgets.Layout(align_items="center", flex_flow="row wrap")
 
 

@@ -1,4 +1,4 @@
-"""Show a step as text and as HTML from the same parts: the command, one verdict line, then the rows."""
+"""Show a step as text and as HTML, in the same order: the command, one verdict line, then the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUT = 1500  # characters of a shell command's output that a card shows
 
 @dataclass(frozen=True)
 class Card:
-    """The output of one step: its commands, its verdict, advice, and replies."""
+    """The output of one step: its commands, its verdict, what to do if it did not pass, and the replies."""
 
     number: str
     title: str
@@ -36,7 +36,7 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        """Return the verdict line: number, outcome, title, what was seen."""
+        """Return the verdict line: the step's number, its outcome, its title, and what was seen."""
         parts = (" ".join(part.split()) for part in (self.number, self.outcome, self.title, self.seen))
         return "  ".join(filter(None, parts))
 
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The output of the closing cell: one line per step, the same for every run that ends the same way."""
+    """The output of the closing cell: one line per step, without times or ids, so that equal runs give equal text."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Bar:
-    """The first output of a run: its profile, its operator, what opened its gate, its progress, and its record."""
+    """The bar at the top of a run: its profile, its operator, what opened its gate, its progress, and its record."""
 
     phase: str
     profile: str
@@ -117,7 +117,7 @@ class Bar:
 
 
 class Sheet(dict[str, Any]):
-    """A table of named facts, one below the other."""
+    """A table of facts, one row per fact: its name and its value."""
 
     def _repr_html_(self) -> str:
         return part("sheet", [(name, _words(value)) for name, value in self.items()])
@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
 
 
 def _view(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a card shows of a reply: its first rows, or the end of its output if it has no rows."""
+    """Return the parts of a reply that a card shows: its first rows, and the end of its text output."""
     return {
         **_cells(reply["rows"][:ROWS]),
         "left_out": _left_out(reply),
@@ -147,27 +147,27 @@ def _left_out(reply: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as an HTML table."""
+    """Return an HTML table of ``rows``."""
     view = _cells(rows)
     return part("table", view["columns"], view["rows"])
 
 
 def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the columns of rows, and the text that is shown for each value."""
+    """Return the column names of ``rows``, and for each row the text of each value."""
     shown = standing(rows)
     columns = list(dict.fromkeys(name for row in shown for name in row))
     return {"columns": columns, "rows": [[_cell(row.get(name)) for name in columns] for row in shown]}
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Turn one row that is too broad into a row for each of its values."""
+    """Turn a single row with too many columns into one row per column (name and value); return other rows unchanged."""
     if len(rows) != 1 or len(rows[0]) <= BROAD:
         return rows
     return [{"name": name, "value": value} for name, value in rows[0].items()]
 
 
 def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the HTML of a command that only looked, with the rows it saw."""
+    """Return the HTML of a `show` command and the rows it returned."""
     return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 

@@ -1,4 +1,4 @@
-"""Draw charts: each function takes a DataFrame, returns a Figure, and draws and names every threshold.
+"""Draw charts: each function takes a DataFrame, returns a Figure, and draws every threshold with its name.
 
 Each function says which columns it needs and their units. Times are UTC. A figure is closed before it is returned, so
 that a notebook shows it once and a record holds its PNG.
@@ -44,9 +44,9 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """Apply ``clean`` to every text drawn in this process from now on, by us or by a cell.
+    """Apply ``clean`` to every text that any chart draws in this process from now on, also in a cell's own code.
 
-    A scan of a record for secrets cannot see text in a picture.
+    Secrets must be redacted before drawing, because the scan of a record cannot see text in a picture.
     """
     original = Text.set_text
 
@@ -57,10 +57,10 @@ def redact(clean: Callable[[str], str]) -> None:
 
 
 def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("inf")) -> Figure:
-    """Chart the cost of each decision against the model's usual band, if it is known.
+    """Chart the cost of each tick's decision, with the range that is usual for the model if ``high`` is given.
 
-    ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` are in
-    US dollars: checklist phase 4.
+    ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` bound the
+    usual cost in US dollars: checklist phase 4.
     """
     figure, axes = _axes("Cost per tick", "US dollars")
     if _empty(axes, ticks):
@@ -82,10 +82,10 @@ def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("in
 
 
 def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
-    """Chart the spending since the start of the UTC month against the Skill's monthly cap.
+    """Chart the money spent since the start of the UTC month against the Skill's monthly cap.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars), this month's rows. ``cap`` is in US dollars, None
-    for a Skill without one.
+    for a Skill without a cap.
     """
     figure, axes = _axes("Spent this month", "US dollars")
     if _empty(axes, ticks):
@@ -107,10 +107,10 @@ def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
 
 
 def freshness(beats: pd.DataFrame) -> Figure:
-    """Chart the seconds since each deployment's last heartbeat against its own limit, stalest on top.
+    """Chart the seconds since each deployment's last heartbeat against its own limit, the stalest deployment on top.
 
-    ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if it never beat) and ``limit_seconds``
-    (max(3 ticks, 15 minutes): checklist 3.2).
+    ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if the deployment never sent a heartbeat) and
+    ``limit_seconds`` (max(3 ticks, 15 minutes): checklist 3.2).
     """
     figure, axes = _axes("Seconds since the last heartbeat", "", times=False)
     if _empty(axes, beats, "no deployment"):
@@ -135,9 +135,9 @@ def freshness(beats: pd.DataFrame) -> Figure:
 
 
 def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
-    """Chart the seconds between one tick and the next, so that gaps stand out.
+    """Chart the seconds between one tick and the next, and mark the ticks that came late or too soon.
 
-    ``ticks`` needs ``tick_at`` (time). ``interval`` is in seconds.
+    ``ticks`` needs ``tick_at`` (time). ``interval`` is the expected distance in seconds.
     """
     figure, axes = _axes("Seconds between ticks", "seconds")
     if _empty(axes, ticks.iloc[1:], "fewer than two ticks in this window"):
@@ -180,7 +180,10 @@ def alarms(raised: pd.DataFrame) -> Figure:
 
 
 def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
-    """Chart how long fills took against the runner's wait. ``fills`` needs ``seconds``; ``wait`` is seconds (2)."""
+    """Chart how many fills took how long, with the time that the runner waits for a fill.
+
+    ``fills`` needs ``seconds`` (from order to fill); ``wait`` is in seconds (2).
+    """
     figure, axes = _axes("Fill latency", "fills", times=False)
     if _empty(axes, fills):
         return figure
@@ -211,7 +214,7 @@ def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
 
 
 def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window") -> bool:
-    """Return whether there are no rows, and then write that into the chart instead of showing an empty frame."""
+    """Return whether there are no rows; if there are none, write ``words`` in the chart instead of an empty frame."""
     if len(rows):
         return False
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
@@ -220,13 +223,13 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Return values as finite numbers, null for anything else (NaN, infinity, text), which would break a chart."""
+    """Return values as finite numbers; anything else (NaN, infinity, text), which would break a chart, becomes null."""
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
     return numbers.where(numbers.abs() < float("inf"))
 
 
 def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
-    """Count the values that are present and are no numbers, or are below ``lowest``, the lowest that is possible."""
+    """Count the values that are not numbers, nulls aside, or are below ``lowest``, the lowest possible value."""
     numbers = _numbers(values)
     return int((values.notna() & numbers.isna()).sum() + (numbers < lowest).sum())
 
@@ -236,7 +239,7 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
-    """Draw one kind of mark and say in the legend how many there are; leave out a kind without marks."""
+    """Draw one mark per value, all alike, and give their count in the legend; draw nothing if there are no values."""
     if len(times) < CROWD and len(times):
         size = 14 if marker == "o" else 40  # what is wrong is larger
         axes.scatter(
@@ -247,7 +250,7 @@ def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colo
 
 
 def _crowd(axes: Axes, times: pd.Series, values: pd.Series, colour: str, label: str) -> None:
-    """Draw points that are too many to be told apart as the lowest, middle and highest of each stretch of time."""
+    """Draw many points as a band from the lowest to the highest of each stretch of time, with a line at the median."""
     stretch = (times.max() - times.min()) / STRETCHES
     spread = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
     words = f"{len(times)} {label}, lowest to highest"

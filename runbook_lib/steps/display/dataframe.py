@@ -1,4 +1,4 @@
-"""Show a DataFrame with the command that it answers and every row whole; nobody judges it."""
+"""Show a DataFrame as a table with all its columns, below the command that it answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runbook_lib.steps.display.cards import looked
 
 
 class Frame(pd.DataFrame):
-    """A DataFrame whose ``attrs`` name the command it answers."""
+    """A DataFrame whose ``attrs["command"]`` is the command that it answers."""
 
     def _repr_html_(self) -> str:
         plain = self.astype(object).where(self.notna(), None)

@@ -1,4 +1,4 @@
-"""Colour commands: SQL as psql takes it, everything else as a shell line."""
+"""Colour the text of commands: SQL as PostgreSQL's dialect, everything else as a shell line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|begin|listen|notif
 
 
 def coloured(command: str) -> str:
-    """Return ``command`` as HTML with the colours in the tags themselves, so that any viewer shows them."""
+    """Return ``command`` as HTML whose tags hold the colours themselves, so that any viewer shows them."""
     return _painter()(command, sql=bool(STATEMENT.match(command)))
 
 

@@ -1,4 +1,4 @@
-"""Show the cards of a notebook that a person steps through: the verdict's card replaces the waiting step's card."""
+"""Show the cards of an attended run: the card with a step's verdict replaces the card that was shown while it ran."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """A step that is being looked at: its card, the seconds so far and at most, and the last look's complaint."""
+    """The card of a check that still looks: the seconds so far, the most seconds, and the last look's complaint."""
 
     card: Card
     seconds: float
@@ -41,9 +41,10 @@ class Awaited:
 
 
 class Stage:
-    """A display on which a card replaces what was shown for its step, and the bar at the top is kept up to date.
+    """A display that replaces the card of a running step by the card with its verdict, and redraws the bar at the top.
 
-    ``display`` shows something and returns a handle with ``update``, or None, in which case updates are shown anew.
+    ``display`` shows an output and returns a handle with ``update``, or None; without a handle, each update is
+    displayed as a new output.
     """
 
     def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
@@ -53,7 +54,7 @@ class Stage:
         self._awaited: Any = None  # the handle of what is awaited
 
     def __call__(self, shown: Any) -> Any:
-        """Show something; return its handle."""
+        """Display a card, a bar or a button; return the handle of its output."""
         handle, self._awaited = self._awaited, None
         if isinstance(shown, Bar):
             return self._display(self._bar_of(shown))
@@ -77,7 +78,7 @@ class Stage:
 
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
-        """Show the passing time while the block looks; yield a function that takes the finding of each look."""
+        """Show how long a check has been looking while the block runs; yield a function that takes each finding."""
         complaint, started = "", time.monotonic()
 
         def awaited() -> Awaited:

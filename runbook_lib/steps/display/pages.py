@@ -1,4 +1,7 @@
-"""Render HTML for people from jinja2 templates, whole pages and parts of a cell, escaped and without fetched files."""
+"""Render HTML for people from jinja2 templates: whole pages and parts of a cell's output.
+
+All text is escaped, and no page loads another file.
+"""
 
 from __future__ import annotations
 
@@ -31,29 +34,29 @@ RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """Render ``view`` (JSON-like) with one of our templates, without the secrets of any profile."""
+    """Render ``view`` (JSON-like) with one of our templates, after redacting the secrets of every profile."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
 
 
 def part(macro: str, *values: Any) -> str:
-    """Render ``values``, from which secrets were already removed, with one macro of ``cell.html``."""
+    """Render ``values`` with one macro of ``cell.html``; the caller has redacted secrets."""
     return str(getattr(_cell(), macro)(*values))
 
 
 def save(path: Path, text: str) -> Path:
-    """Write a page whole or not at all; raise `RecordError` if it cannot be written."""
+    """Write a page to a file, whole or not at all. Raise `RecordError` if it cannot be written."""
     write_whole(path, text.encode())
     return path
 
 
 def moment(at: str) -> str:
-    """Format a ledger's time for people: ``2026-11-22 20:24:33 UTC``."""
+    """Format a time of the ledger for people: ``2026-11-22 20:24:33 UTC``."""
     return instant(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def instant(at: str) -> datetime:
-    """Parse a ledger's time, in UTC."""
+    """Parse a time of the ledger; return it in UTC."""
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
@@ -82,5 +85,5 @@ def _environment() -> Environment:
 
 
 def _png(data: str) -> str:
-    """Return a data URL of an image, in which only characters of base64 are let through."""
+    """Return a data URL of a PNG image; characters that are not base64 are dropped."""
     return "data:image/png;base64," + "".join(c for c in data if c.isalnum() or c in "+/=")

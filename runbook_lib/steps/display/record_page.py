@@ -1,4 +1,4 @@
-"""Show a record as one HTML page: what ran, when, by whom, each step with commands, verdict, replies and charts.
+"""Show a record as one HTML page: what ran, when, by whom, and each step with commands, verdict, replies and charts.
 
 The facts come from the ledger; the notebook only gives the order of reading, the headings and the charts.
 """
@@ -26,12 +26,12 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 
 def show(record: Record) -> Path:
-    """Write the page beside the record's folder, whose seal covers every file inside it."""
+    """Write the page next to the record's folder, not into it, because the seal covers every file in the folder."""
     return pages.save(record.folder.with_name(f"{record.folder.name}.html"), pages.page("record.html", view(record)))
 
 
 def view(record: Record) -> Block:
-    """Return everything that the page shows. Raise `RecordError` if the ledger cannot be read at all."""
+    """Return everything that the page shows. Raise `RecordError` if the ledger cannot be read."""
     opened, seal = record.opened(), record.sealed()
     events = profiles.redactor_of_all().value(record.ledger.events())  # before anything is cut to length
     blocks = list(_without_empty(_blocks(record, _steps(events))))
@@ -51,7 +51,7 @@ def view(record: Record) -> Block:
 
 
 def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event | None) -> Iterator[tuple[str, str]]:
-    """Yield the facts at the head of the page, each as label and value."""
+    """Yield the facts at the top of the page, each as a label and a value."""
     yield "record", record.name
     yield "when", f"{pages.moment(opened['at'])} to {pages.moment(events[-1]['at'])}"
     yield "by", f"{opened['operator']}, {opened['mode']}"
@@ -77,7 +77,7 @@ def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event |
 
 
 def _endings(seal: Event) -> Iterator[tuple[str, str]]:
-    """Yield what kept a run from simply passing, each as label and value."""
+    """Yield the reasons why a run did not pass, each as a label and a value."""
     if seal.get("ended"):
         yield "ended", seal["ended"]
     bad = [cell for cell in seal.get("cells", []) if not str(cell).endswith(" passed")]
@@ -91,7 +91,10 @@ def _endings(seal: Event) -> Iterator[tuple[str, str]]:
 
 
 def _steps(events: Sequence[Event]) -> dict[str, Block]:
-    """Return each step's block in the order of first sending; the newest outcome counts, earlier ones are listed."""
+    """Return each step's block, in the order in which the steps were first sent.
+
+    A block shows the newest outcome, and lists the earlier outcomes.
+    """
     blocks: dict[str, Block] = {}
     for event in events:
         number = str(event.get("step"))
@@ -109,7 +112,7 @@ def _steps(events: Sequence[Event]) -> dict[str, Block]:
 
 
 def _lamps(events: Sequence[Event], number: str) -> list[str]:
-    """Say who pressed a step's button and when, and what was seen afterwards."""
+    """Return who pressed a step's button and when, and which effects of the press were seen."""
     pressed = presses.press(events, number)
     if pressed is None:
         return []
@@ -117,7 +120,7 @@ def _lamps(events: Sequence[Event], number: str) -> list[str]:
 
 
 def _sent(event: Mapping[str, Any]) -> Block:
-    """Describe a step that was begun and has not ended: nobody knows whether it took effect."""
+    """Return the block of a step that was sent and has no outcome: nobody knows whether it took effect."""
     return {
         "kind": "step",
         "number": event["step"],
@@ -158,7 +161,7 @@ def _took(before: Block, event: Event) -> str:
 
 
 def _ended_before(block: Block | None) -> list[str]:
-    """Describe the earlier tries of a step, oldest first."""
+    """List the earlier outcomes of a step, oldest first, with the one in ``block`` last."""
     if block is None:
         return []
     why = "; ".join(text for label, text in block["advice"] if label == "found")
@@ -187,7 +190,10 @@ def _cell(value: Any) -> str:
 
 
 def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
-    """Yield headings, steps and charts in the notebook's order, then steps of no notebook (of a halt or a press)."""
+    """Yield headings, steps and charts in the notebook's order, then the steps that have no cell there.
+
+    A step of a halt, or of a press in the console, has no cell.
+    """
     left = dict(steps)
     if record.notebook.exists():
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
@@ -220,7 +226,7 @@ def _headings(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield every image that a cell left, each with the source that drew it."""
+    """Yield every image in a cell's outputs, each with the source of the cell that drew it."""
     for output in cell.get("outputs", []):
         image = output.get("data", {}).get("image/png")
         if image:
@@ -228,7 +234,7 @@ def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _other(event: Event) -> Block:
-    """Describe an event that belongs to no step: an undo owed or carried out, a note."""
+    """Describe an event that the page shows outside the steps, such as an undo owed or carried out, or a note."""
     hidden = ("n", "at", "event", "hash", "command", "replies")
     words = [f"{name}: {_cell(value)}" for name, value in event.items() if name not in hidden and value]
     return {"at": event["at"], "event": event["event"], "words": words}

@@ -1,4 +1,4 @@
-"""Read from its ledger alone how far a run is: the bar at its top and the card of each step."""
+"""Build from the ledger alone what shows how far a run is: its bar, the card of each step, its summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_AGAIN = {
 
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
-    """Return the bar of a record whose notebook has these steps."""
+    """Return the bar of a record; ``steps`` are the steps of its notebook, empty for a bar without progress."""
     opened, past = record.opened(), history.read(record)
     ends = past.outcomes()
     after = following(past, steps)
@@ -45,7 +45,7 @@ def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
 
 
 def following(past: History, steps: Sequence[Step]) -> Step | None:
-    """Return the first step that has not passed in this record."""
+    """Return the first step that has not passed in this record; None if all have passed."""
     ends = past.outcomes()
     return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
 
@@ -59,7 +59,10 @@ def _gate(opened: Event) -> str:
 
 
 def card(past: History, number: str, *, busy: bool = False) -> Card | None:
-    """Return a step's card from its newest events; None if it was never begun. ``busy``: an answer is awaited."""
+    """Return a step's card from its newest events; None if the step was neither offered nor sent.
+
+    ``busy`` says that the step's button was pressed and its answer is awaited.
+    """
     event, pressed = past.outcomes().get(number), presses.press(past.own, number, busy=busy)
     begun = [e for e in past.own if e.get("step") == number and e["event"] in ("offered", "sending")]
     if event is None and not begun:
@@ -78,24 +81,24 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
-    """Return a step's title, marked if the cell that was run is not the planned one."""
+    """Return a step's title, with a remark if the cell that was run differs from the planned cell."""
     edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
     return f"{title} (its cell was edited)" if edited else title
 
 
 def taken_over(done: Event) -> str:
-    """Say why a step that passed earlier in the chain is not done again."""
+    """Return when and in which record a step passed earlier, and why it is not done again."""
     whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
     return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
 
 def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
-    """Return the summary of a phase: one line per step of the notebook."""
+    """Return the summary of a phase: one line per step of its notebook."""
     ends = past.outcomes()
     lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
     return Summary(phase, lines, history.taken_over(past))
 
 
 def progress(share: float) -> str:
-    """Draw a bar filled by ``share`` (0 to 1); return nothing if the share is 0."""
+    """Return the HTML of a progress bar filled by ``share`` (0 to 1); return an empty text if the share is 0."""
     return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

@@ -14,7 +14,7 @@ TICK = 0.5  # seconds between two ticks
 
 @contextmanager
 def ticking(tick: Callable[[], object]) -> Iterator[None]:
-    """Call ``tick`` every half second while the block runs, in a thread, and never after it."""
+    """Call ``tick`` every half second in a thread while the block runs; never call it after the block."""
     done = threading.Event()
 
     def work() -> None:
