@@ -1,1 +1,1 @@
-"""Run a notebook: headless, stepped through by a person, or watched."""
+"""Run a notebook: headless, stepped through by a person, or judged on schedule by a watch."""

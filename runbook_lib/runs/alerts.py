@@ -1,4 +1,7 @@
-"""Send alarms to the profile's targets through apprise, and tell a dead man's service that the watch is well."""
+"""Send alarms to people through apprise, and tell a dead man's service that the watch still runs.
+
+A dead man's service alerts people when nothing tells it so any more.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,17 @@ logging.getLogger("apprise").propagate = False
 
 
 class Alerts:
-    """The alert targets of a profile whose variables are set. Its calls block: make them from a thread."""
+    """The alert targets of a profile: those whose environment variable is set.
+
+    The methods block, so call them from a thread.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        """Raise `ConfigError` naming the variable if apprise refuses its address, or a rehearsal would alert others."""
+        """Open every target once, to find a wrong address before the watch begins.
+
+        Raise `ConfigError`, naming the variable, if apprise refuses the address in it, or if this is a rehearsal and
+        the address is not on this machine.
+        """
         self._clean = settings.redactor().text
         self._deadman = settings.deadman.url if settings.deadman else None
         self.targets = {name: settings.variable(name) for name in settings.alerts.targets if settings.has(name)}
@@ -34,13 +44,13 @@ class Alerts:
             _opened(name, address)
 
     def send(self, title: str, body: str) -> str | None:
-        """Send an alert to every target; return which targets did not take it, None if all did."""
+        """Send an alert to every target; return a text that names the targets that did not take it, None if all did."""
         title, body = self._clean(title), self._clean(body)
         failed = [name for name, address in self.targets.items() if not _opened(name, address).notify(body, title)]
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Tell the dead man's service, if there is one, that a round was good; return what went wrong, else None."""
+        """Tell the dead man's service, if there is one, that a round found no open alarm; return the error, if any."""
         try:
             if self._deadman:
                 ping(self._deadman, PING)

@@ -1,4 +1,4 @@
-"""Save JupyterLab's files whole: at any moment, a reader or a kill finds the old notebook or the new one.
+"""Make JupyterLab save files whole: whoever reads a notebook, at any moment, finds the old file or the new one.
 
 JupyterLab's own manager empties a file before it writes it, every few seconds, while kernels and commands read it.
 """
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 
 class WholeFiles(AsyncLargeFileManager):
-    """A contents manager that replaces each of JupyterLab's files as a whole."""
+    """A contents manager for JupyterLab that replaces each file as a whole when it saves it."""
 
     @contextmanager
     def atomic_writing(
         self, os_path: str, text: bool = True, encoding: str = "utf-8", **_: Any
     ) -> Iterator[io.StringIO | io.BytesIO]:
-        """Yield a buffer and write it to the file when the block ends. Raise `RecordError` if that fails."""
+        """Yield a buffer; write its content to the file, whole, when the block ends.
+
+        Raise `RecordError` if that fails.
+        """
         if text:
             words = io.StringIO()
             yield words

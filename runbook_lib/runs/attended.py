@@ -1,4 +1,4 @@
-"""Let a person step through a notebook in JupyterLab, with the prepared copy and the record of a headless run."""
+"""Let a person step through a notebook in JupyterLab; its copy and its record are made as for a headless run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
 
 
 def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
-    """Start JupyterLab on a record's notebook, which shows how far the run is."""
+    """Start JupyterLab on the notebook of a record; the outputs show how far the run has come."""
     if record.sealed():
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
     static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
@@ -31,7 +31,10 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterl
 
 
 def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:
-    """Serve until JupyterLab ends or is interrupted, then close the record; return its seal, None if unfinished."""
+    """Serve the notebook until JupyterLab ends or is interrupted, then close the record.
+
+    Return the record's seal, None if the run is unfinished.
+    """
     try:
         with serve(record, settings) as served:
             url = served.url(record.notebook.name)
@@ -45,7 +48,7 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
 
 
 def close(record: Record, settings: Settings) -> Event | None:
-    """Rewrite the notebook's outputs from the ledger, and seal the record if its phase was closed."""
+    """Rewrite the notebook's outputs from the ledger; seal the record if its phase was closed, and return the seal."""
     for pattern in LEFT_OVER:
         for path in record.folder.glob(pattern):
             path.unlink()
@@ -54,7 +57,7 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 
 def standing_of(record: Record) -> Iterator[str]:
-    """Yield lines that say how far an unfinished run is, and how to go on."""
+    """Yield lines that say how far an unfinished run has come, and how to continue it."""
     steps, story = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
     following = run_progress.following(story, steps)

@@ -1,4 +1,4 @@
-"""Run notebooks without a person, each from a source notebook and a profile to a sealed record."""
+"""Run notebooks without a person: from a source notebook and a profile to a sealed record."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LOOK = 0.05  # seconds between two looks at the ledger for live lines
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its record, its seal, and the engine's result."""
+    """A finished headless run: its record, its seal, and what the engine found."""
 
     record: Record
     seal: Event
@@ -56,9 +56,10 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Run:
-    """Execute a copy of ``notebook`` in a new record and seal it; ``on_event`` gets every ledger line as it is written.
+    """Execute a copy of ``notebook`` in a new record, and seal the record.
 
-    Timeouts are in seconds, for the whole run and for each cell. `prepared` lists what is refused before the start.
+    ``on_event`` gets every ledger line as soon as it is written. ``timeout`` (for the whole run) and ``cell_timeout``
+    (for each cell) are in seconds. `prepared` lists what is refused before the start.
     """
     record = prepared(settings, notebook, parameters, parent=parent, override=override, mode="headless")
     with _followed(record, on_event):
@@ -78,7 +79,7 @@ def run(
 
 @contextmanager
 def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
-    """Pass each ledger line to ``on_event`` while the block runs, and the remaining lines when it ends."""
+    """Pass each ledger line to ``on_event`` while the block runs; pass the remaining lines when the block ends."""
     if on_event is None:
         yield
         return
@@ -104,14 +105,14 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the notebooks to rehearse: the named ones, or every phase in order and then a rotation."""
+    """Return the paths of the named notebooks; without names, of every phase in order and of `ROTATION`."""
     known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [plan.notebook(name) for name in chosen]
 
 
 def accept(passed: Run, source: Path) -> None:
-    """Store the closing cell's output of a passed run in its source notebook, which the tests compare."""
+    """Copy the closing cell's output of a passed run into the source notebook, where nbval compares it in tests."""
     if passed.outcome != "passed":
         raise StepFailed(f"{source.stem} is {passed.outcome}: its closing output is accepted only when it has passed")
     ran = json.loads(passed.record.notebook.read_text(encoding="utf-8"))

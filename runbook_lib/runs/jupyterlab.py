@@ -1,4 +1,4 @@
-"""Serve one folder with JupyterLab on loopback, behind a token, with its own settings, until the command ends."""
+"""Serve one folder with JupyterLab on loopback, behind a token, with settings of its own, until the command ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab that is up and answers."""
+    """A JupyterLab server that answers."""
 
     process: subprocess.Popen[bytes]
     address: str  # http://127.0.0.1:port/
@@ -57,11 +57,15 @@ class Lab:
     folder: Path  # of its own, for us alone
 
     def url(self, path: str) -> str:
-        """Return the address that opens a file of the served folder, alone in the window."""
+        """Return the address that opens one file of the served folder, without JupyterLab's file browser."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
 
     def page(self, path: str) -> str:
-        """Return the address of a private page that redirects to `url`: every user can read a browser's arguments."""
+        """Return the address of a local page that redirects to `url`, to be given to a browser.
+
+        Only the operator can read the page, while every user of the machine can read a browser's arguments and so the
+        token.
+        """
         page = self.folder / "open.html"
         page.touch(mode=0o600)
         page.write_text(REDIRECT.format(escape(self.url(path))), encoding="utf-8")
@@ -70,9 +74,10 @@ class Lab:
 
 @contextmanager
 def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
-    """Serve the files of ``root`` with a JupyterLab whose kernels get ``environment``; end it and them with the block.
+    """Serve the files of ``root`` with a JupyterLab whose kernels get ``environment``, while the block runs.
 
-    Raise `ServiceError` with the end of the server's log if it does not come up.
+    At the end of the block the server and its kernels are ended. Raise `ServiceError` with the end of the server's log
+    if the server does not start.
     """
     with tempfile.TemporaryDirectory(prefix="launch-runbook-lab-") as place:
         folder, token = Path(place), secrets.token_urlsafe(24)
@@ -92,7 +97,7 @@ def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
 
 
 def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None:
-    """Raise `ConfigError` if the server answers without asking for the token, whatever the reason."""
+    """Raise `ConfigError` if the server answers a request without the token, whatever setting causes that."""
     direct, deadline = build_opener(ProxyHandler({})), time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -108,7 +113,7 @@ def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None
 
 
 def _private(folder: Path) -> dict[str, str]:
-    """Return variables that keep Jupyter and IPython out of the operator's home, on which no run may depend."""
+    """Return variables that make Jupyter and IPython use ``folder`` instead of the operator's own settings."""
     names = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
     names["JUPYTER_CONFIG_PATH"] = "config"
     names |= {f"JUPYTERLAB_{name}_DIR": name.lower() for name in ("SETTINGS", "WORKSPACES")} | {"IPYTHONDIR": "ipython"}
@@ -121,7 +126,7 @@ def _private(folder: Path) -> dict[str, str]:
 
 
 def _trust(root: Path, data: Path) -> None:
-    """Let JupyterLab show a notebook's outputs as they are: without a signature it drops their styles."""
+    """Sign the notebooks in ``root``: JupyterLab drops the styles of outputs in a notebook without a signature."""
     data.mkdir()
     notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]
     for path in root.glob("*.ipynb"):
@@ -143,7 +148,7 @@ def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subproce
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait for the server to write down the address it listens on, and return that."""
+    """Wait until the server has written down the address it listens on; return the address."""
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         for path in (folder / "runtime").glob("jpserver-*.json"):

@@ -1,4 +1,4 @@
-"""Seal the record of a headless kernel that was killed, from a process beside it that waits for its end.
+"""Keep a process beside a headless kernel that seals the record if the kernel is killed.
 
 A kernel that ends by itself seals its own record, and then there is nothing to do here.
 """
@@ -16,7 +16,7 @@ from runbook_lib.settings import profiles
 
 
 def start(record: Record) -> subprocess.Popen[bytes]:
-    """Start the keeper of a record; it notices our end by its pipe from us, which nobody else holds."""
+    """Start the keeper process of a record; the end of the pipe to its stdin tells it that this kernel has ended."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, str(record.folder)],
         stdin=subprocess.PIPE,

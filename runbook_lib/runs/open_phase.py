@@ -1,4 +1,4 @@
-"""Open a phase from its notebook, in the record that its kernel was started for or in a new record."""
+"""Open a phase from its notebook: in the record that the kernel was started for, else in a new record."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _plain: PlainRun | None = None
 
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
-    """Return this notebook's phase in the record that this kernel was started for; for a watch, its `Lookout`.
+    """Return this notebook's phase, in the record that this kernel was started for; in a watch, return its `Lookout`.
 
-    A kernel that no command of ours started begins a record, or continues one. Raise `ConfigError` if the profile, a
-    variable, a parameter or the notebook's name is wrong, or if the record is of another phase or another profile.
+    A kernel that was not started by one of our commands (but by papermill, say) begins a record, or continues its own.
+    Raise `ConfigError` if the profile, a variable, a parameter or the notebook's name is wrong, or if the record is of
+    another phase or another profile.
     """
     plain = _plain_run(name, profile)
     settings = profiles.load(profile)
@@ -49,7 +50,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
 
 
 def _plain_run(name: str, profile: str) -> PlainRun | None:
-    """Return the run of a kernel that was started for no record; None if a command of ours named a record."""
+    """Return the run that a kernel begins or continues by itself; None if one of our commands named a record for it."""
     global _plain  # noqa: PLW0603 - a kernel has one run at a time
     if _plain or not (RECORD in os.environ or (Path.cwd() / LEDGER).exists()):
         from runbook_lib.runs import plain_front_end  # noqa: PLC0415 - only where no command of ours started the kernel

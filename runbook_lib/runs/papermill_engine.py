@@ -1,4 +1,4 @@
-"""Provide an engine for papermill: `papermill --engine runbook in.ipynb out.ipynb`.
+"""Provide our engine to papermill: `papermill --engine runbook in.ipynb out.ipynb`.
 
 A notebook that opens a phase runs as `./runbook run` runs it, into a record of its own; any other notebook runs in
 memory. Where papermill's own engine would raise, this one writes the notebook and raises the same, so that the exit
@@ -32,7 +32,7 @@ UNSUPPORTED = ("log_output", "stdout_file", "stderr_file")
 
 
 class Ended(click.ClickException):
-    """An error that papermill's command prints as one line, with an exit code of ours."""
+    """An error that ends papermill's command with one printed line and one of our exit codes."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class Ended(click.ClickException):
 
 
 class PapermillEngine:
-    """The engine that papermill looks up under the entry point ``papermill.engine``."""
+    """The engine that papermill finds in the entry points of the group ``papermill.engine``."""
 
     @classmethod
     def execute_notebook(
@@ -54,9 +54,9 @@ class PapermillEngine:
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
-        """Run ``nb`` in this process's Python and write it to ``output_path`` once, as a whole.
+        """Run ``nb`` in this process's Python, and write it to ``output_path`` once, at the end.
 
-        ``execution_timeout`` is in seconds for each cell, ``timeout`` for the notebook.
+        ``execution_timeout`` is in seconds for each cell, ``timeout`` in seconds for the whole notebook.
         """
         if given := [name for name in UNSUPPORTED if options.get(name)]:
             raise Ended(f"the runbook engine has no {given[0]}: outputs are in the notebook", ConfigError.exit_code)
@@ -77,7 +77,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Return the kernel's name; the only kernel is this Python, and running refuses any other language."""
+        """Return the kernel's name; the only kernel is this Python, and any other language is refused at the run."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
@@ -94,14 +94,14 @@ def _opens_a_phase(nb: Any) -> bool:
 
 
 def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook that opens no phase, which leaves no record."""
+    """Run a notebook that opens no phase; no record is made."""
     redact = _redactor(nb)
     result = run_in_memory(nb, Job(Path(), redact=redact, **limits))
     return redacted(nb, redact), result, 0
 
 
 def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook as ``./runbook run`` does, from a source file into a record; return that command's exit code."""
+    """Run a notebook that opens a phase into a record, as ``./runbook run`` does; return that command's exit code."""
     # Slow, and every papermill would pay for it.
     from runbook_lib.runs import headless, rehearsals  # noqa: PLC0415
     from runbook_lib.settings import profiles, surroundings  # noqa: PLC0415
@@ -125,13 +125,13 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
 
 
 def _ended(executed: Any) -> dict[str, Any]:
-    """Return when and how the run ended, in the papermill metadata that our engine has written."""
+    """Return when and how the run ended, from the papermill metadata that our engine wrote into the notebook."""
     stamped = executed.metadata["papermill"]
     return {name: stamped[name] for name in ("start_time", "end_time", "duration", "exception", "parameters")}
 
 
 def _redactor(nb: Any) -> Callable[[str], str]:
-    """Return a function that redacts the secrets of the profile that the notebook names, if it names one."""
+    """Return a function that redacts the secrets of the notebook's profile; without a profile it redacts nothing."""
     try:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
@@ -143,7 +143,7 @@ def _redactor(nb: Any) -> Callable[[str], str]:
 
 
 def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
-    """Return a function that moves papermill's progress bar."""
+    """Return a function that moves papermill's progress bar when a cell begins or ends."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped] # noqa: PLC0415 - slow
 
     bar = tqdm(total=len(nb.cells), unit="cell", desc="Executing", disable=not wanted)
@@ -156,7 +156,7 @@ def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
 
 
 def _write_atomically(path: str) -> None:
-    """Make papermill write ``path`` whole or not at all, if it is a local file (not s3 or http)."""
+    """Make papermill write the file ``path`` whole or not at all, if it is local (not on s3 or http)."""
     from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
 
     handler = papermill_io.get_handler(path)
@@ -179,7 +179,10 @@ def _write(executed: Any, output_path: str | None) -> None:
 
 
 def _raise(result: Result, executed: Any, output_path: str | None) -> None:
-    """Write the notebook and raise the error that papermill would; leave a plain failure for papermill to raise."""
+    """If the run was cut off, write the notebook and raise the error that papermill itself would raise.
+
+    Do nothing if a cell failed with an ordinary error: papermill raises that itself.
+    """
     from papermill.exceptions import PapermillExecutionError  # noqa: PLC0415 - see above
 
     stopped = result.stopped_at

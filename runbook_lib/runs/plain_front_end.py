@@ -1,4 +1,4 @@
-"""Open a phase where no command of ours started the kernel: in papermill, nbconvert, nbval, JupyterLab or the like.
+"""Open a phase in a kernel that none of our commands started, but papermill, nbconvert, nbval, JupyterLab or the like.
 
 The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins or continues a record,
 and seals that when the phase is closed or, with the truthful outcome, when the kernel ends.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class PlainRun:
-    """The run of a kernel that no command of ours started."""
+    """The run of a kernel that none of our commands started."""
 
     def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
         self.record, self.settings, self.mode = record, settings, mode
@@ -42,7 +42,7 @@ class PlainRun:
             atexit.register(self.end)
 
     def close(self) -> None:
-        """Seal the record of a phase that was closed, while its last cell still runs."""
+        """Seal the record of a phase that was closed; the closing cell is still running, and counts as passed."""
         self._transcript.end_cell()
         if self.mode == "headless":
             self._seal()
@@ -52,12 +52,12 @@ class PlainRun:
             run_record.finish(self.record)
 
     def warn(self, display: Callable[[Any], object]) -> None:
-        """Tell a person that the open notebook is the source."""
+        """Show a person who steps through the source notebook a notice that it is the source."""
         if self.mode == "attended":
             display(Notice(self.record))
 
     def end(self) -> None:
-        """Seal the record of a headless run that ends before its phase was closed."""
+        """Seal the record of a headless run when its kernel ends, unless it is sealed already."""
         if self.record.sealed() is None:
             self._seal()
 
@@ -69,7 +69,7 @@ class PlainRun:
 
 
 class Notice:
-    """A notice to the person who opened the source notebook: saving it changes the source."""
+    """A notice to a person who opened the source notebook itself: saving it would change the source."""
 
     def __init__(self, record: Record) -> None:
         phase = record.opened()["phase"]
@@ -86,10 +86,11 @@ class Notice:
 
 
 def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
-    """Begin the run of this kernel, or continue ``run``; the environment variables name the record from then on.
+    """Begin the run of this kernel, or return ``run`` if it still goes on.
 
-    Return None if this Python is no kernel; then nothing seals the record. Raise `ConfigError` for a parameter that the
-    notebook does not have, `StepRefused` while its gate is closed.
+    Set the environment variables that name the record, which later calls read. Return None if this Python is no kernel;
+    then nothing seals the record. Raise `ConfigError` for a parameter that the notebook does not have, `StepRefused`
+    while the gate of the phase is closed.
     """
     if run and run.record.sealed() is None and _is_of(run, name, profile):
         return run  # the opening cell was executed again
@@ -112,7 +113,7 @@ def _is_of(run: PlainRun, name: str, profile: str) -> bool:
 
 
 def _terminal() -> int:
-    """Return the descriptor of the front end's standard error, as the kernel was given it."""
+    """Return the file descriptor of the front end's standard error, which the kernel inherited at its start."""
     try:
         return sys.stderr.fileno()  # ipykernel keeps it, and puts a pipe to the cell in its place
     except OSError:
@@ -128,7 +129,10 @@ def _shell() -> Any:
 
 
 def _mode(shell: Any) -> str:
-    """Return ``attended`` if the front end can answer a question of the kernel, for then a person is there."""
+    """Return ``attended`` if the kernel may ask the front end a question, because then a person is there.
+
+    Return ``headless`` if it may not.
+    """
     if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
         return "attended"  # it runs every cell by itself, and then shows the buttons
     asks = shell.kernel.get_parent("shell")["content"].get("allow_stdin", False)
@@ -136,14 +140,17 @@ def _mode(shell: Any) -> str:
 
 
 def _compared() -> bool:
-    """Return whether nbval runs us, for then each notebook starts from its own state, as its stored outputs did."""
+    """Return whether nbval runs this kernel.
+
+    Then each notebook starts from its own state, because its stored outputs, which nbval compares, were made so.
+    """
     return ".ipynb::" in os.environ.get("PYTEST_CURRENT_TEST", "")
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or bring up the rehearsal that this run uses; return the reason for passing its gate, if there is one.
+    """Join or bring up the rehearsal that this run uses; return the reason for passing the gate, None if there is none.
 
-    A rehearsal that a person steps through stays up over restarts of the kernel; any other ends with the kernel.
+    A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """
     state = plan.start(notebook)
     if mode == "attended":
@@ -153,7 +160,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
-    """Return the unfinished record that an earlier kernel left, if it ran with the same parameters."""
+    """Return the unfinished record that an earlier kernel left, if it ran with the parameters ``given``; else None."""
     record = recording.unfinished(settings, name)
     if record is None:
         return None
@@ -162,7 +169,7 @@ def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record 
 
 
 def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
-    """Return the parameters that differ from the notebook's defaults, as the cells run so far have set them."""
+    """Return the parameters that the cells run so far have set to other values than the notebook's defaults."""
     if shell is None:
         return {}
     defaults, names = default_parameters(read(notebook), notebook.name), shell.user_ns
@@ -174,7 +181,7 @@ def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
 
 
 def _assigned(sources: list[str]) -> Iterator[str]:
-    """Yield the names that cells assign to at their top level."""
+    """Yield the variables that these cells assign to at their top level."""
     for source in sources:
         for line in ast.parse(source).body:
             if isinstance(line, ast.Assign):

@@ -1,4 +1,4 @@
-"""Begin the record of a run and seal it, which every way to run a notebook does."""
+"""Begin and seal the record of a run; every way to run a notebook does both here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prepared(
 ) -> Record:
     """Make a new record that holds a copy of ``notebook``, ready to be run or stepped through.
 
-    Raise `ConfigError`, before a record is made, if a parameter, the profile or a variable is wrong; `StepRefused`
+    Raise, before a record is made, `ConfigError` if a parameter, the profile or a variable is wrong; `StepRefused`
     while the phase's gate is closed and no ``override`` gives a reason for passing it.
     """
     settings.require_variables()
@@ -49,7 +49,7 @@ def prepared(
 
 
 def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for a parameter that the notebook does not have, which papermill would only warn of."""
+    """Raise `ConfigError` for a parameter that the notebook does not have; papermill would only warn of it."""
     if {"kind", "project"} <= given.keys():
         raise ConfigError("a profile is chosen by its name, not by its file: -p profile NAME; nothing was sent")
     for name, value in given.items():
@@ -57,7 +57,7 @@ def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapp
 
 
 def unfinished(settings: Settings, phase: str) -> Record | None:
-    """Return the newest record of a phase if a person steps through it and it is not sealed yet; else None."""
+    """Return the newest record of a phase if it is an attended run that is not sealed yet; else None."""
     newest = gates.latest(settings, run_record.records_root(), phase)
     if newest is None or newest.sealed() or newest.opened()["mode"] != "attended":
         return None
@@ -65,7 +65,7 @@ def unfinished(settings: Settings, phase: str) -> Record | None:
 
 
 def seal(record: Record, result: Result) -> Event:
-    """Seal the record of a headless run, with the engine's outcome of the whole and of each cell."""
+    """Seal the record of a headless run, and write into the seal how the engine says the run and each cell ended."""
     ended = None if result.outcome is Outcome.PASSED else str(result.outcome)
     if ended and result.reason:
         ended = f"{ended}: {result.reason}"

@@ -1,4 +1,4 @@
-"""Find this checkout's rehearsal, or bring one up, and take over its environment variables."""
+"""Find the rehearsal of this checkout, or bring one up, and set this process's environment variables for it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose enviro
 
 
 def join(running: Running) -> None:
-    """Take over the environment of a rehearsal: its secrets, and its stand-in executables first on the PATH."""
+    """Set this process's environment for a rehearsal: its secrets, and its stand-in executables first on the PATH."""
     os.environ.update(running.environment)
     os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def joined() -> bool:
-    """Join the newest rehearsal kept up for this checkout, unless one was joined; return whether one is joined now.
+    """Join the newest rehearsal that is kept up for this checkout, unless this process has joined one already.
 
-    Every command calls this, so that no two of them decide differently.
+    Return whether a rehearsal is joined now. Every command calls this, so that all of them choose the same rehearsal.
     """
     if FOLDER not in os.environ and (kept := lifecycle.find(kept=True)):
         join(kept[-1])
@@ -34,21 +34,22 @@ def joined() -> bool:
 
 
 def is_gone(record: Record) -> bool:
-    """Return whether a record was made in a rehearsal that no longer runs."""
+    """Return whether a record was made in a rehearsal that is no longer running."""
     opened = record.opened()
     up = {running.folder.name for running in lifecycle.find(everywhere=True)}
     return opened["kind"] == PROFILE and opened["platform"] not in up
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for passing a gate in a rehearsal that began in ``state``; None for the state ``clean``."""
+    """Return the reason for passing a gate in a rehearsal that began in ``state``; None if that state is ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
-    """Join the rehearsal that is kept up, else keep one up from ``state``; return the reason for passing its gates.
+    """Join the rehearsal that is kept up, else start one from ``state`` and keep it up.
 
-    ``named`` is a state that somebody asked for: with it, or with ``faults``, a new rehearsal is kept up in any case.
+    Return the reason for passing its gates, None if there is none. ``named`` is a state that the user asked for: if it
+    or ``faults`` are given, a new rehearsal is started in any case.
     """
     if named is None and not faults and joined():
         return None
@@ -57,11 +58,11 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join the rehearsal that is kept up, else `begin` one; return the reason for passing its gates."""
+    """Join the rehearsal that is kept up, else `begin` one; return the reason for passing its gates, if any."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Bring up a rehearsal that ends with this process, and join it; return the reason for passing its gates."""
+    """Start a rehearsal that ends with this process, and join it; return the reason for passing its gates, if any."""
     join(lifecycle.begin(state=state))
     return alone(state)

@@ -1,4 +1,4 @@
-"""Rewrite the outputs of a record's notebook from its ledger, so that none of them is a dead widget.
+"""Rewrite the outputs of a record's notebook from its ledger, so that no output is a widget without a kernel.
 
 A browser saves a notebook at any time or never, but the ledger holds everything that happened.
 """
@@ -21,10 +21,10 @@ OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
 def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
-    """Write each step's card and the opening cell's bar from the ledger into the notebook; keep charts as saved.
+    """Write the bar, each step's card and the summary from the ledger into the notebook; leave charts as saved.
 
-    ``anew`` says that no kernel has run any cell yet.
-    Raise `ConfigError` if the notebook cannot be read, `RecordError` if it cannot be written.
+    ``anew`` says that no kernel has run any cell of it yet. Raise `ConfigError` if the notebook cannot be read,
+    `RecordError` if it cannot be written.
     """
     notebook, steps, story = read(record.notebook), plan.steps(record.notebook), history.read(record)
     numbers: dict[int, list[str]] = {}
@@ -51,7 +51,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
 
 
 def _lives_on(data: dict[str, Any]) -> bool:
-    """Take the widget out of an output; return whether something is left that can be read without its kernel."""
+    """Remove the widget from an output's data; return whether the output can still be read without a kernel."""
     return data.pop(VIEW, None) is None or "text/html" in data
 
 

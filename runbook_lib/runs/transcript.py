@@ -1,4 +1,4 @@
-"""Write into a record's notebook what the cells of a plain front end did, as that only writes its own file."""
+"""Write the cells that ran into the record's notebook, because a plain front end writes only its own file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULT = {"execute_result": ("data", "metadata", "execution_count"), "display_da
 
 @dataclass
 class Executed:
-    """One execution of a cell, as the kernel saw it."""
+    """One execution of a cell: its source, times, outputs and outcome."""
 
     source: str
     count: int
@@ -33,7 +33,7 @@ class Executed:
     seconds: float | None = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Note how the execution ended."""
+        """Set the outcome, the error and the seconds of the execution, which has ended."""
         self.seconds = (datetime.now(UTC) - self.started).total_seconds()
         self.outcome = Outcome.PASSED
         if error is not None:
@@ -43,12 +43,12 @@ class Executed:
             self.outputs.append(new_output("error", **shown))  # type: ignore[no-untyped-call]
 
     def as_cell(self, index: int) -> Cell:
-        """Return the execution as a cell of the engine."""
+        """Return the execution in the engine's form; ``index`` is the cell's place in the notebook."""
         return Cell(index, self.outcome, self.started, self.seconds, self.error, self.message)
 
 
 class Transcript:
-    """The executions of cells in this kernel, from the cell that opens the phase."""
+    """The executions of cells in this kernel, beginning with the cell that opens the phase."""
 
     def __init__(self, shell: Any) -> None:
         self._began = datetime.now(UTC)
@@ -68,7 +68,7 @@ class Transcript:
         self._executed[-1].end(result.error_before_exec or result.error_in_exec)
 
     def _keep(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep a copy of an output that goes to the front end."""
+        """Keep a copy of an output message, which the kernel is about to send to the front end."""
         kind = message["header"]["msg_type"]
         if kind in RESULT:
             content = {name: message["content"][name] for name in RESULT[kind]}
@@ -76,7 +76,7 @@ class Transcript:
         return message
 
     def result(self, record: Record) -> Result:
-        """Write the executed cells into the record's notebook, and return the outcome of each cell."""
+        """Write the executed cells into the record's notebook; return the outcome of the whole and of each cell."""
         notebook = self._filled(record)
         latest = {executed.source.strip(): executed for executed in self._executed}
         opening, cells = _find(notebook, self._executed[0].source) or 0, []
@@ -91,15 +91,18 @@ class Transcript:
         return Result(record.notebook, outcome, tuple(cells), seconds, reason=reason)
 
     def keep_outputs(self, record: Record) -> None:
-        """Write this kernel's outputs into the record's notebook, beside those of earlier kernels."""
+        """Write the outputs of this kernel into the record's notebook; leave the outputs that earlier kernels wrote."""
         _write(self._filled(record), record)
 
     def end_cell(self) -> None:
-        """End the running cell as passed: it is the closing cell, in which the record is sealed."""
+        """End the running cell as passed: it is the closing cell, which seals the record while it still runs."""
         self._executed[-1].end()
 
     def _filled(self, record: Record) -> Any:
-        """Return the record's notebook with the outputs; insert a changed cell after the one that ran before it."""
+        """Return the record's notebook with the outputs of this kernel.
+
+        A cell that was changed is inserted after the cell that ran before it.
+        """
         notebook = read(record.notebook)
         place = 0
         for executed in self._executed:
@@ -119,7 +122,7 @@ def _find(notebook: Any, source: str) -> int | None:
 
 
 def _whole(cells: Sequence[Cell]) -> tuple[Outcome, str | None]:
-    """Return the notebook's outcome, and why it did not pass."""
+    """Return the outcome of the whole notebook, and the reason if it did not pass, else None."""
     stopped = next((cell for cell in cells if cell.outcome is not Outcome.PASSED), None)
     if stopped is None:
         return Outcome.PASSED, None

@@ -1,4 +1,4 @@
-"""Write to the ledger every executed cell that is not in the plan, as a notebook shows only its latest cells."""
+"""Write to the ledger every executed cell that is not in the plan; the notebook would keep only its latest cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _listener: _Listener | None = None  # a kernel has one: a phase that is opened a
 
 
 class _Listener:
-    """The callback that gets every cell before it runs."""
+    """The callback that the kernel calls with every cell before it runs."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -31,7 +31,7 @@ class _Listener:
         self.hear(str(info.raw_cell))
 
     def hear(self, source: str) -> None:
-        """Write a cell down, unless it was planned or is empty."""
+        """Write a cell to the ledger, unless it is planned or empty."""
         digest = verify.cell_digest(source)
         if source.strip() and digest not in self._known:
             with suppress(RecordError):  # sealed: nothing that runs now is part of it
@@ -40,7 +40,7 @@ class _Listener:
 
 
 def listen(record: Record) -> None:
-    """Write down this kernel's unplanned cells, from the running one on, if the record has a plan."""
+    """Write this kernel's unplanned cells to the ledger, beginning with the running cell, if the record has a plan."""
     global _listener  # noqa: PLW0603 - a kernel has one run at a time
     shell: Any = get_ipython()
     if shell is None or record.opened().get("plan") is None:
@@ -54,7 +54,7 @@ def listen(record: Record) -> None:
 
 
 def _asking(shell: Any) -> str:
-    """Return the source of the running cell, as the front end sent it."""
+    """Return the source of the running cell, as the front end sent it; empty if the kernel does not tell."""
     try:
         return str(shell.get_parent()["content"]["code"])
     except (AttributeError, LookupError, TypeError):
@@ -62,7 +62,7 @@ def _asking(shell: Any) -> str:
 
 
 def _given(record: Record) -> list[str]:
-    """Return the cells that hold the parameters a run was given, which are no edits."""
+    """Return the sources of the cells that set the run's parameters; they are not in the plan, but are no edits."""
     try:
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, LookupError):

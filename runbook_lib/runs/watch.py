@@ -1,4 +1,4 @@
-"""Judge a notebook's tagged cells on schedule, in a process of its own, and alert people to alarms.
+"""Judge a notebook's cells that are tagged ``watch`` on schedule, in one process, and alert people to alarms.
 
 A watch survives the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
 alarm of its own. Its ledger has a line for every round, which says what span of time the round covers; each span begins
@@ -44,9 +44,9 @@ LOCK = ".watching"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule: which notebook is watched, for how many ``hours``, and how often.
+    """A schedule of a watch: its notebook, its length in ``hours``, and ``every``, the seconds from round to round.
 
-    ``every`` is in seconds; ``replay`` is how many hours of the past are judged first.
+    ``replay`` is the number of hours before now that are judged first.
     """
 
     notebook: Path
@@ -57,7 +57,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Done:
-    """A watch that has ended: its record, its seal, its open alarms."""
+    """A watch that has ended: its record, its seal, and the alarms that are still open."""
 
     record: Record
     seal: Event
@@ -69,10 +69,11 @@ class Done:
 
 
 def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
-    """Watch until the time is over, or SIGINT or SIGTERM; ``say`` gets every ledger line but those of quiet rounds.
+    """Watch until the scheduled time is over or SIGINT or SIGTERM comes.
 
-    An interrupted watch is continued in a new record, from where its last round ended until the end that was planned.
-    Raise `ConfigError` if the notebook has nothing to watch, or another process watches it.
+    ``say`` gets every ledger line except those of quiet rounds. An interrupted watch is continued in a new record, from
+    the end of its last round to the end that was planned. Raise `ConfigError` if the notebook has nothing to watch, or
+    if another process watches it.
     """
     settings.require_variables()
     if not any(TAG in step.tags for step in plan.steps(schedule.notebook)):
@@ -86,7 +87,7 @@ def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, s
 
 @contextlib.contextmanager
 def _alone(folder: Path, notebook: str) -> Iterator[None]:
-    """Hold a lock so that one process watches a profile's notebook; the lock ends with the process, however it ends."""
+    """Hold a lock, so that only one process watches this notebook of a profile; the lock ends with the process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{LOCK}-{notebook}").open("w") as file:
         try:
@@ -97,7 +98,7 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
 
 
 def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, list[Event]]:
-    """Begin a record that resumes the notebook's newest watch; return it, and the events of the records before it."""
+    """Begin a record whose parent is the notebook's newest watch; return it, and the events of the earlier records."""
     name = schedule.notebook.stem
     parent = alarms.newest(settings, root, name)
     if parent is not None and parent.sealed() is None:
@@ -117,7 +118,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
 
 
 class Watch:
-    """A running watch: the state of its alarms, read from its ledger, and the alerts it sends."""
+    """A running watch: it holds the state of its alarms, as its ledger has it, and sends the alerts."""
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class Watch:
         self._mute: str | None = None  # why the ledger cannot be written
 
     async def run(self, kernels: Kernels) -> Done:
-        """Watch, and seal the record whatever happens."""
+        """Watch until the end; seal the record, whatever happens."""
         stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.press, number)
@@ -186,7 +187,7 @@ class Watch:
             await asyncio.sleep(max(0.0, min(self.schedule.every - late, left)))
 
     async def _round(self, kernels: Kernels) -> None:
-        """Judge every cell once, now; write the outcome and alert people."""
+        """Judge every tagged cell once, now; write the outcome to the ledger, and alert people."""
         started = datetime.now(UTC)
         verdicts = await self._look(kernels)
         came = datetime.now(UTC)
@@ -201,7 +202,7 @@ class Watch:
             self._pinging = asyncio.create_task(self._ping())
 
     async def _look(self, kernels: Kernels) -> dict[str, alarms.Verdict]:
-        """Return the verdict on every cell; ``unknown`` for all if kernel after kernel dies."""
+        """Return the verdict on every tagged cell; ``unknown`` for all of them if several kernels die in turn."""
         how = ""
         for _ in range(ATTEMPTS):
             try:
@@ -224,11 +225,11 @@ class Watch:
 
     @property
     def _limit(self) -> float:
-        """Return the seconds that a round may take if every service in turn fails to answer."""
+        """Return the seconds that a round may take: enough for several services that do not answer."""
         return PATIENCE + 8 * self.settings.budgets.answer
 
     async def _replay(self, kernels: Kernels) -> None:
-        """Judge the past round by round, as it would have been seen; write one line per chunk of rounds."""
+        """Judge the past round by round, as a watch would have seen it; write one ledger line per chunk of rounds."""
         step, now = timedelta(seconds=self.schedule.every), datetime.now(UTC)
         rounds = int((now - self.seen) / step)
         moments = [self.seen + number * step for number in range(1, rounds + 1)]
@@ -250,7 +251,7 @@ class Watch:
                 session.close()
 
     async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
-        """Return the verdicts of past rounds; ask again until none is ``unknown``, as the past does not change."""
+        """Return the verdicts of past rounds; ask again while any is ``unknown``, because the past does not change."""
         asked = [moment.isoformat() for moment in moments]
         async with turn:
             while True:
@@ -275,7 +276,7 @@ class Watch:
     def _settle(
         self, verdicts: Mapping[str, alarms.Verdict], now: datetime, *, until: datetime, replayed: bool = False
     ) -> None:
-        """Write what the verdicts change in the alarms (raised, cleared and so on) to the ledger and to ``known``."""
+        """Write to the ledger, and to ``known``, which alarms the verdicts raise, clear or otherwise change."""
         judged = dict(verdicts) if replayed else {**verdicts, alarms.UNKNOWN: alarms.unknown_of(verdicts)}
         past = {"replayed": True} if replayed else {}
         for event in list(alarms.changes(self.known, judged, now, self.seen)):
@@ -286,7 +287,7 @@ class Watch:
                 self._alerted_at = datetime.min.replace(tzinfo=UTC)  # at once
 
     def _hear(self) -> None:
-        """Read acknowledgements, which other processes write into our ledger."""
+        """Read the acknowledgements of alarms, which other processes write into the ledger of this watch."""
         with contextlib.suppress(RecordError, OSError):
             events, self._read = self.record.ledger.follow(self._read)
             self.known = alarms.fold([event for event in events if event["event"] == "acked"], self.known)
@@ -301,7 +302,7 @@ class Watch:
         self.seen = until
 
     def _note(self, event: str, **facts: Any) -> None:
-        """Write a line. If the ledger cannot be written, the watch goes on and alerts people to that."""
+        """Write a ledger line; if the ledger cannot be written, the watch goes on, and alerts people to the error."""
         try:
             self.record.ledger.append(event, **facts)
             self._mute = None
@@ -313,7 +314,7 @@ class Watch:
     # --- people -----------------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """Alert people to alarms that nobody has acknowledged: at once, and then at every repeat interval."""
+        """Alert people to alarms that nobody has acknowledged: at once, then again after each repeat interval."""
         loud = [alarm for alarm in self.known.values() if alarm.loud]
         due = (datetime.now(UTC) - self._alerted_at).total_seconds() >= self.settings.alerts.repeat
         if not (loud or self._mute) or not due or (self._sending and not self._sending.done()):
@@ -338,7 +339,7 @@ class Watch:
             self._note("not pinged", complaint=complaint)
 
     async def _sent(self) -> None:
-        """Wait for alerts and pings that are being sent."""
+        """Wait until the alerts and pings under way have been sent."""
         under_way = [task for task in (self._sending, self._pinging) if task and not task.done()]
         if under_way:
             await asyncio.wait(under_way)
@@ -359,7 +360,7 @@ class Watch:
 
 
 def _opening(record: Record) -> list[str]:
-    """Return the code cells of a notebook up to the one that opens its phase."""
+    """Return the sources of the code cells up to the cell that opens the phase."""
     cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return sources[: next(n for n, source in enumerate(sources, 1) if "open_phase(" in source)]
@@ -370,7 +371,7 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Return when the last watch's last round ended and when the watch was to end; None if that is over."""
+    """Return when the last round of the newest watch ended, and when that watch was to end; None if it is over."""
     begun = next((event for event in reversed(before) if event["event"] == "watching"), None)
     if begun is None or (ends := datetime.fromisoformat(begun["ends"])) <= now:
         return None

@@ -1,4 +1,4 @@
-"""Judge the cells of a phase that are tagged `watch`, round after round, inside the kernel of a watch.
+"""Judge the cells of a phase that are tagged ``watch``, round after round, inside the kernel of a watch.
 
 A look that fails has the verdict ``unknown``, never ``quiet`` and never ``alarm``.
 """
@@ -26,7 +26,7 @@ SHOWN = 600  # characters of a complaint that are passed on
 
 
 class Lookout:
-    """A phase for a watch: it makes the checks tagged `watch`, in no enforced order and without a ledger."""
+    """The phase of a watch: it makes the checks tagged ``watch``, in any order, and writes no ledger."""
 
     mode = "watch"
 
@@ -43,9 +43,10 @@ class Lookout:
         self._verdicts: dict[str, dict[str, Any]] = {}
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
-        """Judge every cell once, as of ``until``, with the notebook's globals ``names``; return JSON: step -> verdict.
+        """Judge every tagged cell once, as of the moment ``until``; return the verdict of each step as JSON.
 
-        Only checks that bind ``until`` can be judged as of a past moment; the others have no verdict then.
+        ``names`` are the notebook's globals, in which the cells run. Only checks whose commands bind ``until`` can be
+        judged as of a past moment; the others have no verdict then.
         """
         self.until, self._silent, self._verdicts = until, {}, {}
         for number, cell in self._cells.items():
@@ -66,7 +67,7 @@ class Lookout:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Look once and keep the verdict: quiet, alarm, or unknown."""
+        """Send the commands once, and keep the verdict: quiet, alarm, or unknown."""
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
             return
@@ -83,20 +84,20 @@ class Lookout:
             self._verdicts[number] |= alarm
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return the reply of a watched check's newest look; steps without the tag have none."""
+        """Return the newest reply to a command of a check tagged ``watch``; raise `StepPending` if there is none."""
         if number not in self._replies:
             raise StepPending(f"{number} has not been seen yet")
         return self._replies[number][index]
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """Return one column of the first row of a watched check's reply."""
+        """Return one column of the first row of the newest reply to a check tagged ``watch``."""
         return self.reply(number, index).value(column)
 
     def head(self) -> None:
         """Show nothing: a watch has no bar."""
 
     def _look(self, command: Command) -> Reply:
-        """Look once; fail at once if the service did not answer earlier in this round, rather than wait again."""
+        """Send a command once; if its service did not answer earlier in this round, raise at once, without waiting."""
         service = command.service if isinstance(command, Http | Subscribe) else "database"
         if service in self._silent:
             raise ServiceError(self._silent[service])
@@ -115,9 +116,9 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Return when the cause of a complaint happened: the newest ``at`` of the rows, None if a row has none.
+    """Return when the event of a complaint happened: the newest ``at`` of the rows, None if a row has no ``at``.
 
-    ``lasts`` says that the cause still holds, or that nothing tells that it is over.
+    ``lasts`` says that what is wrong still goes on, or that no row tells that it is over.
     """
     rows: list[Mapping[str, Any]] = [row for reply in replies for row in reply.rows]
     dated = [str(row["at"]) for row in rows if row.get("at")]

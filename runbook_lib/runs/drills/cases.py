@@ -1,4 +1,4 @@
-"""Read the drill cases from ``checklist/cases/<notebook>.yaml``: what breaks, which step must notice, in which words.
+"""Read the drill cases from ``checklist/cases/<notebook>.yaml``: what breaks, which step must notice, what it must say.
 
 A file has the keys that hold for all of its cases (``every``), then the cases.
 """
@@ -25,16 +25,19 @@ NOTHING = "nothing is wrong"  # the name of the run of each notebook in which ev
 class Case:
     """A drill: one thing that breaks, and the step that must notice it.
 
-    The stage is set first: ``fault`` is a named fault of the rehearsal that is put in force, ``gestures`` are made by
-    the person (a name, or a name with its facts; a refused gesture may be the thing to notice), and ``until`` is a
-    query that must give a row. Then something breaks, at the beginning or ``before`` a step: ``sql`` statements are run
-    as superuser, ``variables`` of Vercel are set (null: removed) without a redeploy, an ``http_fault`` is put on a
-    stand-in, ``requests`` change something through a stand-in's own API (``mend`` takes that back), ``environment``
-    variables are changed, ``files`` of the platform's checkout get new text (null: removed). ``parameters`` are the
-    notebook's.
+    Before anything breaks, the stage is set. ``fault`` is a named fault of the rehearsal that is put in force.
+    ``gestures`` are made by the person stand-in (each is a name, or a name with its facts; a gesture that is refused
+    may be what the step must notice). ``until`` is a query that must return a row before the drill goes on.
 
-    ``step`` must fail, and its complaint, symptom or fix must contain ``says``; with ``passes`` it must pass, and what
-    it saw must contain ``says``. ``afresh``: acts are sent again; ``anew``: also from the state before the first run.
+    Then something breaks, at the beginning or before the step ``before``. ``sql`` statements are run as superuser.
+    ``variables`` of Vercel are set (null: removed) without a redeploy. An ``http_fault`` is put on a stand-in.
+    ``requests`` change something through a stand-in's own API, and the requests in ``mend`` take that back.
+    ``environment`` variables are changed. ``files`` of the platform's checkout get new text (null: removed).
+    ``parameters`` are given to the notebook.
+
+    ``step`` must fail, and its complaint, symptom or fix must contain ``says``. With ``passes``, ``step`` must pass,
+    and what it saw must contain ``says``. With ``afresh``, acts are sent again. With ``anew``, acts are sent again on
+    the database as it was before the notebook's first run.
     """
 
     name: str
@@ -59,17 +62,20 @@ class Case:
 
     @property
     def restored(self) -> bool:
-        """Return whether the database is restored afterwards to the state that the clean run left."""
+        """Return whether the drill restores the database, when it ends, to the state that the clean run left."""
         return bool(self.sql or self.variables or self.afresh) and not self.anew
 
 
 def notebooks() -> list[str]:
-    """Return the notebooks that have cases, in order."""
+    """Return the names of the notebooks that have cases, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def cases_of(notebook: str) -> list[Case]:
-    """Return a notebook's cases. Raise `ConfigError` if its file has an unknown key or step, or a name twice."""
+    """Return the cases of a notebook.
+
+    Raise `ConfigError` if the case file has an unknown key or step, or uses a name twice.
+    """
     every, listed = _written(notebook)
     known = [step.number for step in plan.steps(plan.notebook(notebook))]
     cases = [_case(notebook, {**every, **entry}, known) for entry in listed]
@@ -81,9 +87,10 @@ def cases_of(notebook: str) -> list[Case]:
 
 
 def undisturbed(notebook: str) -> list[Case]:
-    """Return a case in which nothing is broken, and every step must pass from the notebook's own starting state.
+    """Return one case in which nothing is broken and every step of the notebook must pass.
 
-    Return no case for a notebook that diagnoses (its cases all must pass): it has nothing to find if nothing is wrong.
+    Return no case for a notebook that diagnoses, whose cases all have ``passes``: if nothing is wrong, there is nothing
+    to diagnose.
     """
     every, _ = _written(notebook)
     nothing = Case(NOTHING, notebook, step="", says="", passes=True, parameters=every.get("parameters", {}))
@@ -91,9 +98,10 @@ def undisturbed(notebook: str) -> list[Case]:
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """Return the cases with these names and of the notebooks with these names; without names, all cases.
+    """Return the cases that ``names`` choose, each by its own name or by its notebook's; without names, all cases.
 
-    A notebook of which all cases are run is also run undisturbed. Raise `ConfigError` for a name that is neither.
+    For a notebook chosen by its name, add the case in which nothing is broken. Raise `ConfigError` for a name that is
+    neither a case nor a notebook.
     """
     known = {name: [*undisturbed(name), *cases_of(name)] for name in notebooks()}
     if not names:
@@ -103,7 +111,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
-    """Return the cases of the notebook whose name is or begins with ``name``; else every case of that name."""
+    """Return all cases of the notebooks whose name begins with ``name``; if there are none, every case of that name."""
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
         return [case for listed in of_notebooks for case in listed]
@@ -116,7 +124,7 @@ def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a notebook's case file: the keys that every case has, and each case's own keys."""
+    """Read a notebook's case file: return the keys that hold for every case, and the keys of each case."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
     return written.get("every", {}), written["cases"]
 

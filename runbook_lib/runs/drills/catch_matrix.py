@@ -1,4 +1,4 @@
-"""Keep the catch matrix, the results of all drills, as a sealed record with a page inside it."""
+"""Keep the catch matrix (which step noticed which fault, a row per drill) as a sealed record with a page inside it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VERDICTS = ("caught", "missed", "false alarm")
 
 
 def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
-    """Begin a new record of drills; ``names`` are the notebooks and cases asked for, empty for all."""
+    """Begin a new record of drills; ``names`` are the notebooks and cases to drill, empty for all."""
     return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
 
 
 def keep(record: Record, row: Row) -> None:
-    """Write a row to the ledger, and copy the drill's own record beside it if the fault was not caught."""
+    """Write a row to the ledger; if the fault was not caught, also copy the drill's own record into this record."""
     event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
     if row.verdict != "caught" and row.record:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
@@ -49,7 +49,7 @@ def finish(record: Record, seconds: float) -> Event:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count each verdict, with zero for a verdict that did not occur."""
+    """Count how often each verdict occurs; a verdict that does not occur counts zero."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 

@@ -1,4 +1,4 @@
-"""Drill one case: break one thing, run the notebook that should notice, and see which step said what.
+"""Drill one case: break one thing, run the notebook whose step should notice, and see which step said what.
 
 The drills of a notebook share one rehearsal. If the notebook can be run again on the platform it leaves, a clean run is
 made first and each case resumes it, so that acts are not sent again and only checks are made again, including those
@@ -37,7 +37,7 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 
 @dataclass(frozen=True)
 class Caught:
-    """The result of a case; ``good`` if the right step said the right words."""
+    """The result of a case; ``good`` says that the right step noticed and said the right words."""
 
     case: Case
     record: Record
@@ -47,7 +47,7 @@ class Caught:
 
     @property
     def words(self) -> str:
-        """Return what the step that noticed saw, complained of, recognized as a symptom, and advised."""
+        """Return the words of the step that noticed: what it saw, its complaint, its symptom and its fix."""
         return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
@@ -57,20 +57,20 @@ class Caught:
 
     @property
     def verdict(self) -> str:
-        """Return ``caught``, ``missed`` (by the step or in the words), or ``false alarm`` (nothing was wrong)."""
+        """Return ``caught``, else ``false alarm`` if a step complained while nothing was wrong, else ``missed``."""
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Return whether a step complained before anything was wrong, or although nothing was."""
+        """Return whether a step complained before anything was broken, or in a case in which all must pass."""
         order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
         early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
         return bool(early) or (self.case.passes and self.step is not None)
 
 
 def prepared(notebook: str) -> Record | None:
-    """Prepare this environment's rehearsal for a notebook's cases; return the clean run that they resume, if any do.
+    """Prepare the running rehearsal for a notebook's cases; return the clean run that the cases resume, if any do.
 
-    A copy of the platform is kept only where a case comes back to it: copying a database disconnects its users.
+    A snapshot of the platform is kept only if a case restores it, because copying a database disconnects its users.
     """
     cases = cases_of(notebook)
     if any(case.anew for case in cases):
@@ -84,7 +84,10 @@ def prepared(notebook: str) -> Record | None:
 
 
 def clean(notebook: str) -> Record:
-    """Run a notebook undisturbed on this environment's rehearsal and return its record; raise if it does not pass."""
+    """Run a notebook on the running rehearsal with nothing broken; return its record.
+
+    Raise `ConfigError` if the notebook does not pass.
+    """
     undisturbed = Case("undisturbed", notebook, step="", says="")
     record = _begun(undisturbed, None)
     _walk_apart(record, undisturbed)
@@ -95,7 +98,10 @@ def clean(notebook: str) -> Record:
 
 
 def drill(case: Case, parent: Record | None) -> Caught:
-    """Set the stage, break one thing, run the notebook, mend. The run resumes ``parent`` unless acts are sent again."""
+    """Set the stage, break one thing, run the notebook, and mend what was broken.
+
+    The run resumes the clean run ``parent``, unless the case says that acts are sent again.
+    """
     started = monotonic()
     if case.anew:
         _ask(http("person", f"POST /snapshots/{case.notebook}-before"))
@@ -128,7 +134,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether a step that changes something comes after the step that must notice."""
+    """Return whether the step that must notice, or a step after it, changes something."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -139,7 +145,7 @@ def _overtaken(case: Case) -> bool:
 
 
 def _walk_apart(record: Record, case: Case) -> None:
-    """Run the cells in a process of their own, as a kernel would, until one raises."""
+    """Run the notebook's cells in a process of their own, as a kernel would, until a cell raises."""
     # A lane is warm itself, and has one thread: it needs no server to fork for it.
     processes = get_context("fork") if parent_process() else PROCESSES
     process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, case))
@@ -179,14 +185,14 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Shorten the waits of the step that must notice, as what it waits for will not come."""
+    """Shorten the time budgets of the step that must notice: what it waits for will not happen."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
 def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
-    """Break what the case says; if that fails, write the reason to the ledger and return False."""
+    """Break what the case names; if that fails, write the reason to the ledger and return False."""
     try:
         _break(case, stack)
     except RunbookError as problem:
@@ -196,7 +202,7 @@ def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
 
 
 def _break(case: Case, stack: ExitStack) -> None:
-    """Break what the case says; leaving ``stack`` restores the environment variables."""
+    """Break what the case names; when ``stack`` is left, the environment variables are restored."""
     for statement in case.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
     if case.variables:
@@ -213,7 +219,7 @@ def _break(case: Case, stack: ExitStack) -> None:
 
 
 def become(environment: dict[str, str]) -> None:
-    """Replace this process's environment variables by ``environment``."""
+    """Replace all environment variables of this process by ``environment``."""
     os.environ.clear()
     os.environ.update(environment)
 
@@ -222,7 +228,7 @@ def become(environment: dict[str, str]) -> None:
 
 
 def _set_stage(case: Case) -> None:
-    """Put the case's named fault in force, let the person make the gestures, and wait until ``until`` gives a row."""
+    """Put the case's fault in force, have the person stand-in make the gestures, and wait for a row of ``until``."""
     if case.fault:
         _ask(http("person", "POST /faults/{name}", name=case.fault))
     refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
@@ -235,14 +241,17 @@ def _set_stage(case: Case) -> None:
 
 
 def _gestured(gesture: str | dict[str, Any]) -> str | None:
-    """Let the person make a gesture; return why it was refused, if it was: the refusal may be the thing to notice."""
+    """Have the person stand-in make a gesture; return why it was refused, None if it was not.
+
+    A refusal does not end the drill, because it may be what the step must notice.
+    """
     [(name, facts)] = gesture.items() if isinstance(gesture, dict) else [(gesture, {})]
     return _answer(http("person", "POST /gestures/{name}", name=name, json=facts)).error
 
 
 @contextmanager
 def _mended(case: Case) -> Iterator[None]:
-    """Mend whatever the case has broken when the block ends, also when the drill itself fails."""
+    """Mend whatever the case has broken when the block ends, even if the drill itself fails."""
     kept = {name: _kept(_repository() / name) for name in case.files}
     try:
         yield
@@ -261,13 +270,16 @@ def _mended(case: Case) -> Iterator[None]:
 
 
 def _requested(change: dict[str, Any]) -> Http:
-    """Return a request that changes a stand-in through its own API, as somebody else would."""
+    """Return a request of the case, which changes a stand-in through its own API, as another user would."""
     options = {k: v for k, v in change.items() if k not in ("service", "request")}
     return http(change["service"], change["request"], **options)
 
 
 def _ask(command: Http) -> Reply:
-    """Send a command to a stand-in. Raise `ConfigError` if it is refused: the drill would then prove nothing."""
+    """Send a command to a stand-in.
+
+    Raise `ConfigError` if it is refused, because the drill would then prove nothing.
+    """
     reply = _answer(command)
     if reply.error:
         raise ConfigError(f"the drill's {command.method} {command.path}: {reply.error}")

@@ -1,4 +1,4 @@
-"""Drill cases in parallel: each lane is a process with a rehearsal of its own, which takes the next case when free.
+"""Drill cases in parallel lanes: each lane is a process with its own rehearsal, and takes a further case when free.
 
 A drill mostly waits for ticks and budgets, so that more lanes than cores are of use.
 """
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the catch matrix. ``expected`` and ``noticed`` are step numbers, empty for none."""
+    """A row of the catch matrix.
+
+    ``expected`` is the number of the step that should notice, ``noticed`` of the step that did; empty for none.
+    """
 
     notebook: str
     fault: str
@@ -43,9 +46,10 @@ class Row:
 
 
 def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
-    """Drill each case, ``at_once`` at a time, and yield its row as it ends.
+    """Drill the cases, ``at_once`` at a time, and yield the row of each case when its drill ends.
 
-    The drills' own records go below ``folder``. A case whose lane dies, or for which no lane is left, is missed.
+    The drills' own records are written below ``folder``. A case counts as missed if its lane dies, or if no lane is
+    left to drill it.
     """
     work = _Work(chosen)
     lanes = dict(_lane(folder) for _ in range(min(at_once, len(chosen))))
@@ -64,7 +68,10 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a lane's row, if it has one, and give the lane its next case, or None, which ends the lane."""
+    """Receive a row from a lane (None at its start), and send the lane its next case, or None, which ends the lane.
+
+    If the lane has died, return a row that says so.
+    """
     try:
         row: Row | None = pipe.recv()
     except (EOFError, OSError):  # it was killed
@@ -76,7 +83,7 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """The cases that no lane has begun, by notebook and in written order, and the case that each lane drills."""
+    """The cases that no lane has begun, by notebook and in the order of their files, and the case of each lane."""
 
     def __init__(self, chosen: Sequence[Case]) -> None:
         self.left: dict[str, list[Case]] = {}
@@ -85,7 +92,7 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return a case of the lane's present notebook, else of the notebook with most left to do per lane."""
+        """Return the next case for a lane: of the notebook it has, else of the one with most left to do per lane."""
         before = self.done(lane)
         busy = [case.notebook for case in self.at.values()]
         same = before.notebook if before and self.left[before.notebook] else None
@@ -96,7 +103,7 @@ class _Work:
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """Return the case that the lane was given, and mark the lane as free."""
+        """Mark a lane as free, and return the case that it had, None if it had none."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
@@ -105,7 +112,7 @@ class _Work:
 
 
 def _length(case: Case) -> int:
-    """Estimate how long a drill takes by the number of steps it goes through."""
+    """Estimate how long a drill takes: return the number of steps that it runs."""
     order = [step.number for step in plan.steps(plan.notebook(case.notebook))]
     return order.index(case.step) + 1 if case.step and not case.passes else len(order)
 
@@ -122,7 +129,7 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Ask for a case, drill it, send its row and ask again; keep a rehearsal while the notebook is the same."""
+    """Ask for a case, drill it, send its row and ask again; keep the rehearsal while the notebook is the same."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
         case = _next(pipe)
@@ -132,7 +139,7 @@ def _serve(environment: dict[str, str], pipe: Connection) -> None:
 
 
 def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
-    """Drill cases while they are of one notebook; return the first case of another notebook, or None at the end."""
+    """Drill cases of one notebook on one rehearsal; return the first case of another notebook, or None at the end."""
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
@@ -156,7 +163,7 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """Start a rehearsal in a notebook's starting state; yield the clean run that its drills resume, if any do."""
+    """Start a rehearsal in a notebook's starting state; yield the clean run that its drills resume, None if none do."""
     with _brought_up(notebook):
         yield drill.prepared(notebook)
 
