@@ -1,4 +1,4 @@
-"""Run work beside the kernel's event loop, and blocking work in a thread of its own."""
+"""Run tasks on the kernel's event loop, and blocking work in threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """The tasks on the running loop; ``failed`` gets the error of each that fails, as a task has no cell to fail in."""
+    """The tasks on the running event loop.
+
+    ``failed`` gets the error of each task that fails, because a task has no cell in which the error would show.
+    """
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self._failed = failed
@@ -22,7 +25,7 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task and keep a reference to it, without which it might be garbage-collected."""
+        """Start a task, and keep a reference to it, because a task without a reference may be garbage-collected."""
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -40,7 +43,10 @@ class Tasks:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread of its own: a pool could be full of waiting work when somebody presses Pause."""
+    """Run ``work`` in a new thread, and return its result.
+
+    A pool of threads could be full of waiting work when somebody presses Pause.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

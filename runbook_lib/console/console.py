@@ -1,4 +1,4 @@
-"""Open the console, which shows every deployment and the buttons that stop it; looking takes no lock."""
+"""Open the console, which shows every deployment and the buttons that command it; no write lock is needed to look."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPEN: list[Any] = []  # the page of this kernel: its cell may be run again
 
 
 class Still:
-    """A picture of the console at one moment, without buttons."""
+    """A picture of the console at one moment, as HTML without buttons."""
 
     def __init__(self, html: str, words: str) -> None:
         self._html, self._words = html, words
@@ -31,9 +31,10 @@ class Still:
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
-    """Open a live console for a person, or a still picture in a headless run. ``deployments`` are ids chosen at first.
+    """Open a live console for a person; in a headless run, return a still picture of the console.
 
-    Raise `ServiceError` if the database does not answer in a headless run.
+    ``deployments`` are the ids that are chosen when it opens. Raise `ServiceError` if the database does not answer in a
+    headless run.
     """
     if phase.mode == "headless":
         return _still(phase, deployments)

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
-    """Halt everything; ``display`` gets HTML of each stage, on the loop. ``press`` is when, on the monotonic clock."""
+    """Halt everything, and show the progress of the halt.
+
+    ``display`` is called on the event loop with the HTML of each stage. ``press`` is the moment of the press on the
+    monotonic clock, ``at`` the same moment as text.
+    """
     loop = asyncio.get_running_loop()
 
     def show(parts: Iterable[Any], outcome: str | None = None, words: str = "") -> None:

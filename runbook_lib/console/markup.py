@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """The age of something, which the browser goes on counting; if not ``counts``, it stays as it was written."""
+    """The age of something shown, which the browser goes on counting; without ``counts`` it does not change."""
 
     seconds: float
     counts: bool = True
@@ -62,7 +62,10 @@ class Age:
 
     @property
     def delay(self) -> str:
-        """Return the animation's delay in seconds: negative, as the count began earlier, plus half a unit to round."""
+        """Return the delay, in seconds, of the browser's animation that counts the age.
+
+        It is negative, because the count began earlier; half a unit is added so that the age is rounded.
+        """
         return f"{self._unit[1] / 2 - max(self.seconds, 0):.2f}"
 
     @property
@@ -79,12 +82,12 @@ def style() -> str:
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """Name a deployment as the picker does, in words that do not change while the deployment lives."""
+    """Return the name of a deployment in the picker; it does not change while the deployment lives."""
     return f"{row['id'][:8]}  {row['broker']}  {row['skill']} v{row['version']}"
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Return the bar: the profile, when the data was read, and whether notifications arrive."""
+    """Return the bar: the profile, when the data was read, and whether notifications from the database arrive."""
     view = {
         "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
         "profile": settings.name,
@@ -101,27 +104,27 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """Return a line that turns red in the browser if it is not written again in time."""
+    """Return the watchdog: a line that turns red in the browser if the kernel does not write it again in time."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
 def about(chosen: Sequence[str], where: str) -> str:
-    """Return the line that says which deployments a press is for."""
+    """Return the line that names the deployments which the buttons command."""
     return _part("about", whom(chosen) or "nothing: choose deployments", where)
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Name deployments as the buttons do."""
+    """Return the name of the chosen deployments on a button: one by its id, several by their number."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
 def heading(words: str) -> str:
-    """Return the title of a part that scrolls."""
+    """Return the heading of a part of the page that scrolls."""
     return _part("heading", words)
 
 
 def remark(words: str, colour: str = "quiet") -> str:
-    """Return a line of words; nothing if there are none."""
+    """Return a line with ``words``; return an empty text if there are none."""
     return _part("remark", words, colour) if words else ""
 
 
@@ -129,12 +132,15 @@ def remark(words: str, colour: str = "quiet") -> str:
 
 
 def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "", still: bool = False) -> str:
-    """Return the tables: live money, then paper, then ended deployments; in each, those with an alarm come first."""
+    """Return the tables of deployments: with live money, then on paper, then ended.
+
+    In each table, deployments with an alarm come first.
+    """
     return _picture(overview, _part("deployments", _groups(overview, chosen, still=still)), trouble, still=still)
 
 
 def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
-    """Return the newest log entries, newest first."""
+    """Return the newest entries of the log, newest first."""
     entries = [
         {
             "at": f"{row['ts'][:10]} {row['ts'][11:19]}",
@@ -150,7 +156,7 @@ def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Say how many deployments have each status, and how many have an alarm."""
+    """Return how many deployments have each status, and how many have an alarm."""
     rows = list(rows)
     statuses = [row["status"] for row in rows]
     counted = ", ".join(f"{statuses.count(word)} {word}" for word in STATUSES if word in statuses)
@@ -159,13 +165,13 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
-    """Return a chart, which turns grey when three drawings in a row were missed."""
+    """Return a chart, which turns grey in the browser if it is not drawn again for three turns."""
     drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
     return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """Return ``body`` in a frame that turns grey when it is old, or at once if the newest look has failed."""
+    """Return ``body`` in a frame that turns grey when its data is old, or at once if the newest look has failed."""
     if still:
         return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
     view = {
@@ -248,7 +254,7 @@ def _decision(row: Mapping[str, Any]) -> str:
 
 
 def alarms(known: Iterable[Alarm]) -> str:
-    """Return the alarms of the watch: open ones first, whether or not they are acknowledged, then cleared ones."""
+    """Return the alarms of the watch: open alarms first, acknowledged or not, then cleared alarms."""
     lines = []
     for alarm in sorted(known, key=lambda alarm: (not alarm.open, alarm.raised)):
         if alarm.open:
@@ -271,7 +277,7 @@ def alarms(known: Iterable[Alarm]) -> str:
 
 
 def presses(newest: Iterable[tuple[str, SentCommand]]) -> str:
-    """Return the list of presses, each with its lamps."""
+    """Return the list of presses, each with its status lamps: sent, acknowledged, effect."""
     return _part("presses", [_press(at, command) for at, command in newest])
 
 
@@ -297,7 +303,7 @@ def _press(at: str, command: SentCommand) -> Row:
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """Return the parts of a halt that is under way, or how it ended."""
+    """Return the parts of a halt, with the outcome of each and, if the halt has ended, of the whole."""
     view = {
         "at": at,
         "outcome": outcome or "under way",

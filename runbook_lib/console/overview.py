@@ -1,4 +1,4 @@
-"""Read what the console shows: every deployment in one statement, the log of some, the ticks of one.
+"""Read what the console shows: all deployments, the log of some deployments, the ticks of one.
 
 It changes nothing, and uses the profile's read-only role where there is one.
 """
@@ -28,10 +28,10 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of one look: a row per deployment, the newest log entries, the ticks of one deployment.
+    """The data of one look: a row per deployment, the newest log entries, and the ticks of one deployment.
 
-    ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is the beginning of
-    the look on the monotonic clock: the data is at most as old as that.
+    ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the look
+    began, on the monotonic clock: the data is no older than that.
     """
 
     rows: Sequence[Row]
@@ -50,7 +50,7 @@ class Overview:
 
 @dataclass
 class Reader:
-    """A reader that looks on one connection of its own, one look at a time."""
+    """A reader of the console's data: it has a database connection of its own, and makes one look at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -62,15 +62,17 @@ class Reader:
         self._services = Services(self.settings)
 
     def read(self, chosen: Iterable[str] = (), level: str = "info", *, routine: bool = True) -> Overview:
-        """Look once. The log is that of the ``chosen`` ids, or of all without any; the ticks are those of the first id.
+        """Look once, and return what was seen.
 
-        Raise `ServiceError` if the database does not answer, or refuses.
+        The log is of the deployments ``chosen``, or of all deployments if none is chosen. The ticks are of the first
+        chosen deployment, or of the deployment that ticked last. Raise `ServiceError` if the database does not answer,
+        or refuses.
         """
         with self._reading:
             return self._read(list(chosen), level, routine=routine)
 
     def close(self) -> None:
-        """Close the connection when the look that is under way has ended."""
+        """Close the database connection, after the look that is under way."""
         with self._reading:
             self._services.close()
 
@@ -103,6 +105,6 @@ class Reader:
 
 
 def _newest(rows: Sequence[Row]) -> list[str]:
-    """Return a list of one id, that of the deployment that ticked last; empty if none has."""
+    """Return the id of the deployment that ticked last, in a list; the list is empty if none has ticked."""
     ticked = [row for row in rows if row["tick_at"]]
     return [max(ticked, key=lambda row: row["tick_at"])["id"]] if ticked else []

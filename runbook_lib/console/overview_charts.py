@@ -1,4 +1,4 @@
-"""Draw the console's charts from an overview, each as PNG with a text alternative."""
+"""Draw the console's charts from an overview; turn each into a PNG image and a text for who cannot see it."""
 
 from __future__ import annotations
 
@@ -49,21 +49,24 @@ def _frame(overview: Overview) -> pd.DataFrame:
 
 
 def _titled(figure: Any, overview: Overview) -> Any:
-    """Add the deployment whose ticks are drawn to a figure's title."""
+    """Add the id of the deployment whose ticks are drawn to the title of a figure."""
     words = f"{figure.get_suptitle()}: {overview.focus[:8] or 'nobody'}"
     figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
     return figure
 
 
 def png(figure: Any) -> bytes:
-    """Paint a figure as PNG. A thread may do so, because the figure is closed and pyplot no longer knows it."""
+    """Return a figure as PNG image.
+
+    A thread may call this, because the figure is closed and no longer known to pyplot, which is not thread-safe.
+    """
     data = io.BytesIO()
     figure.savefig(data, format="png")
     return data.getvalue()
 
 
 def words(figure: Any) -> str:
-    """Return a text alternative of a figure: its title and the texts in it."""
+    """Return the text alternative of a figure for who cannot see it: its title and the texts in it."""
     texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
     return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 

@@ -1,4 +1,4 @@
-"""Build the console's widgets, which show what was read and hand presses to `sent_commands` and `halt`.
+"""Build the console's widgets: they show the data, and pass presses to `sent_commands` and `halt_button`.
 
 Nothing in this module blocks the kernel: reading, sending and halting run in threads and return to the kernel's own
 loop, which alone touches widgets.
@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """A console on the screen. It runs on the current event loop until `close`."""
+    """A console on the screen, whose tasks run on the current event loop until `close`."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
@@ -77,7 +77,7 @@ class Page:
             self._tasks.spawn(work)
 
     def close(self) -> None:
-        """End the console's tasks; the widgets stay as they are, and commands under way go on to their end."""
+        """End the console's tasks; the widgets stay as they are, and commands under way are followed to their end."""
         self._tasks.end()
         self._listener.close()
         threading.Thread(target=self._reader.close, daemon=True).start()  # a look may be under way
@@ -112,7 +112,7 @@ class Page:
         self._paint()
 
     def _guard(self, label: str, word: Word) -> Field:
-        """Return the field that arms buttons in production."""
+        """Return a text field that arms buttons in production: ``word`` must be typed into it."""
 
         def changed() -> None:  # also called by a timer
             with suppress(RuntimeError):  # the loop has ended
@@ -127,7 +127,7 @@ class Page:
         return button
 
     def _laid_out(self) -> Any:
-        """Return the page's layout, in which Halt comes first, so that nothing that grows can move it."""
+        """Return the page's layout; Halt comes first, so that no part that grows can move it."""
         production = self.settings.kind == "production"
         halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
         typed = [self._field.box, self._armed] if production else []
@@ -156,7 +156,7 @@ class Page:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Restart the page's watchdog every few seconds; it turns red when this stops."""
+        """Redraw the watchdog every few seconds; if this stops, the watchdog turns red in the browser."""
         while True:
             self._pulse.beat()
             self.beats += 1
@@ -166,7 +166,10 @@ class Page:
             await asyncio.sleep(EVERY)
 
     async def _live(self) -> None:
-        """Look, show, and wait for a notification or the time, in a loop; a look that fails is shown and made again."""
+        """In a loop: look, show the data, and wait for a notification or for `EVERY` seconds.
+
+        If a look fails, show the error and look again.
+        """
         while True:
             self._wake.clear()
             read = partial(self._reader.read, self.chosen, self._level.value, routine=not self._routine.value)
@@ -186,14 +189,17 @@ class Page:
                 await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def _patiently(self, look: asyncio.Future[Overview]) -> None:
-        """Wait for a look, and show when it takes long: old data must not look live."""
+        """Wait for a look; if it takes long, show that, so that nobody takes old data for new."""
         begun = time.monotonic()
         while not (await asyncio.wait([look], timeout=SLOW))[0]:
             self.trouble = f"the database has not answered for {time.monotonic() - begun:.0f} s"
             self._paint()
 
     async def _draw(self) -> None:
-        """Draw each chart in turn: made on the loop, as pyplot is not thread-safe, but painted in a thread."""
+        """Draw the charts one after another, for ever.
+
+        A figure is made on the event loop, because pyplot is not thread-safe, and is turned into an image in a thread.
+        """
         while True:
             for shown, chart in zip(self._figures, overview_charts.DRAWN, strict=True):
                 if self.overview is not None and not self.trouble:
@@ -204,7 +210,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show the alarms of the watch, which it has written into its ledger."""
+        """Show the alarms that a watch has written into its ledger, again every few seconds."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))
@@ -214,7 +220,10 @@ class Page:
             await asyncio.sleep(ALARMS)
 
     def _heard(self, _: str) -> None:
-        """Wake the loop, as a notification came or the connection was made or lost; called in the listener's thread."""
+        """Wake the page's event loop: a notification came, or the connection was made or lost.
+
+        The listener calls this in its own thread.
+        """
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._wake.set)
 
@@ -233,7 +242,7 @@ class Page:
         self._presses.value = markup.presses(tuple(line) for line in self.pressed)
 
     def _paint_picker(self) -> None:
-        """Offer the deployments that match the filter, and always the chosen ones: a person's choice stays in sight."""
+        """Offer the deployments that match the filter, and the chosen deployments even if they do not match."""
         words = self._filter.value.lower().split()
         rows = self.overview.rows if self.overview else ()
         named = [(markup.label(row), row["id"]) for row in rows]
@@ -250,7 +259,7 @@ class Page:
             self._choosing = False
 
     def _picked(self) -> None:
-        """Take over the choice that a person has made in the picker."""
+        """Take over the deployments that a person has chosen in the picker."""
         if self._choosing:
             return
         self.chosen = tuple(self._picker.value)
@@ -272,7 +281,11 @@ class Page:
         self._halt.disabled = HALTING in self._busy or not self._opened(self._halt_field)
 
     def _may(self, gesture: Gesture, chosen: tuple[Target, ...]) -> bool:
-        """Return whether a button may be pressed now: deployments are chosen and not busy with it, and it is armed."""
+        """Return whether a button may be pressed now.
+
+        Deployments must be chosen, none may be busy with the same command, and a button that must be armed must be
+        armed.
+        """
         busy = any((gesture.kind, target.id) in self._busy for target in chosen)
         agentless = gesture.needs_agent and not all(target.agent for target in chosen)
         return bool(chosen) and not busy and not agentless and (not gesture.armed or self._opened(self._field))
@@ -287,7 +300,7 @@ class Page:
         return tuple(Target(name, agents[name]) for name in self.chosen if name in agents)
 
     def _press(self, gesture: Gesture) -> None:
-        """Send a button's command to the chosen deployments, unless it is under way for one of them or not armed."""
+        """Send a button's command to the chosen deployments, if the button may be pressed now."""
         at, chosen = time.monotonic(), self._targets()
         if not self._may(gesture, chosen):
             return
@@ -327,7 +340,7 @@ class Page:
             self._wake.set()
 
     def _press_halt(self) -> None:
-        """Halt everything with the code of ``./runbook halt --all``, in a record of its own."""
+        """Halt everything with the code of ``./runbook halt --all``, which makes a record of its own."""
         if HALTING in self._busy or not self._opened(self._halt_field):
             return
         self._halt_field.clear()
@@ -350,7 +363,7 @@ class Page:
             self._wake.set()
 
     def _failed(self, error: BaseException) -> None:
-        """Show an error in the console itself on the screen, where it stays."""
+        """Show an error of the console itself in its bar, where the error stays."""
         self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 
@@ -372,6 +385,9 @@ def _flow(inside: Iterable[Any]) -> Any:
 
 
 def _scrolled(title: str, inside: Any, height: str) -> Any:
-    """Return a part of the page that scrolls by itself; its title, never redrawn, takes the focus of the keyboard."""
+    """Return a part of the page that scrolls by itself.
+
+    Its title takes the keyboard's focus, because the title is never redrawn and so keeps the focus.
+    """
     layout = widgets.Layout(max_height=height, overflow="auto", width="99%")
     return widgets.VBox([widgets.HTML(markup.heading(title)), inside], layout=layout)

@@ -1,4 +1,4 @@
-"""Notice when the kernel stood still: a button pressed meanwhile must not send its command once the kernel wakes."""
+"""Notice when the kernel has stood still: a button pressed meanwhile must not send its command afterwards."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ WAKING = 1.5  # seconds after it woke in which what was pressed before still com
 
 
 class Pulse:
-    """The console's own beat. A gap as long as the page's watchdog waits means that the page said "not sent"."""
+    """The beat of the console's kernel, by which it knows that it stood still.
+
+    A gap of `HUNG` seconds means that the watchdog has turned red in the page, and has told the person that nothing is
+    sent.
+    """
 
     def __init__(self) -> None:
         self._last = _clocks()
         self._woke = float("-inf")
 
     def beat(self) -> None:
-        """Note that the kernel runs, and whether it stood still before."""
+        """Note that the kernel runs; if the beat before is too long ago, note that the kernel stood still."""
         now = _clocks()
         if max(after - before for before, after in zip(self._last, now, strict=True)) > HUNG:
             self._woke = now[0]
@@ -25,11 +29,11 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether a press that comes now may have waited while the kernel stood still."""
+        """Return whether a press that arrives now may have been made while the kernel stood still."""
         self.beat()
         return time.monotonic() - self._woke < WAKING
 
 
 def _clocks() -> tuple[float, float]:
-    """Return the monotonic clock, which stands still while a machine sleeps, and the wall clock."""
+    """Return the monotonic clock and the wall clock; only the second goes on while a machine sleeps."""
     return time.monotonic(), time.time()

@@ -1,4 +1,4 @@
-"""Send the commands that a person presses in the console: record each, send it, and follow it to its effect.
+"""Send the commands that a person presses in the console: write a record, send, and look until each takes effect.
 
 Each press is a run of its own: a record with one step, sealed when it ends. Safety actions are always allowed, also if
 the record cannot be written, which is then shown; any other command needs the record and the write lock.
@@ -49,8 +49,8 @@ FIRST, MOST = 0.02, 0.5  # seconds between two looks for the effect, at first an
 class SentCommand:
     """A command whose button was pressed, and how far it has come.
 
-    ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None until then; ``outcome`` is None while
-    the command is under way. ``unrecorded`` says why there is no whole record of it.
+    ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None until they happen; ``outcome`` is None
+    while the command is under way. ``unrecorded`` says why its record is missing or incomplete.
     """
 
     kind: str
@@ -73,10 +73,11 @@ def press(
     pressed: float | None = None,
     show: Callable[[SentCommand], None] = lambda _: None,
 ) -> SentCommand:
-    """Send one command to every target and follow it; ``show`` gets each change, in this thread.
+    """Send one command to every target, and look until it has taken effect.
 
-    ``pressed`` is the moment of the press, on the monotonic clock. Nothing is raised: the outcome and the words tell
-    (``failed``, also if it was refused and never sent; ``unknown`` if it was sent and no effect was seen in time).
+    ``show`` gets every change, in the calling thread. ``pressed`` is the moment of the press on the monotonic clock. No
+    error is raised: the outcome is ``failed`` (also if the command was refused, or never sent) or ``unknown`` (if it
+    was sent and no effect was seen in time), and the words tell why.
     """
     under_way = _Press(settings, SentCommand(kind, tuple(targets)), pressed or time.monotonic(), show)
     try:
@@ -89,7 +90,7 @@ def press(
 
 
 class _Press:
-    """A press that is under way."""
+    """A press whose command is under way."""
 
     def __init__(
         self, settings: Settings, now: SentCommand, pressed: float, show: Callable[[SentCommand], None]
@@ -121,7 +122,10 @@ class _Press:
                 writer.release()
 
     def _announced(self, command: Sql, root: Path) -> Sent:
-        """Write the record before anything is sent; a safety action goes on without a record, and says so."""
+        """Begin the record, and write there what is about to be sent.
+
+        If that fails, a safety action goes on and says that it has no record; any other command is not sent.
+        """
         ids = " ".join(target.id for target in self.now.targets)
         sent = Sent(
             self.now.kind, "act", f"{self.now.kind} {ids}", (self.services.shown(command),), _fix(self.now.kind)
@@ -148,7 +152,7 @@ class _Press:
         return self._followed(self.clock() + _patience(self.settings, self.now.kind))
 
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
-        """Look until every target shows the effect or the time is over; return the finding and the last reply."""
+        """Look until every target shows the effect, or until ``until``; return the finding and the last reply."""
         delay, trouble = FIRST, ""
         state = sent_state([self.now.kind], [target.id for target in self.now.targets], keys=[self.key])
         replies: tuple[Reply, ...] = ()
@@ -172,7 +176,10 @@ class _Press:
             delay = min(delay * 1.3, MOST)
 
     def _progress(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Show acknowledgements and effects; return the deployments without the effect, each with its status."""
+        """Show when all targets have acknowledged, and when all show the effect.
+
+        Return the deployments that do not show the effect yet, each with its status.
+        """
         kind, targets = self.now.kind, {target.id for target in self.now.targets}
         unheard = [row for row in rows if not acknowledged(row)]
         behind = [row for row in rows if not took_effect(kind, row)]
@@ -187,7 +194,7 @@ class _Press:
         return [*(_behind(row) for row in behind), *(f"{deployment[:8]} (is not there)" for deployment in missing)]
 
     def _judged(self, sent: Sent, finding: Finding, replies: tuple[Reply, ...]) -> None:
-        """Write how the press ended, show it, then seal: the screen does not wait for the seal."""
+        """Write how the press ended, show it, and only then seal the record: nobody has to wait for the seal."""
         outcome, words = "passed", finding.seen
         if finding.complaint is not None:
             outcome, words = "unknown" if finding.unsure else "failed", f"{finding.complaint}. {sent.fix}"
@@ -208,7 +215,7 @@ class _Press:
 
 
 def _patience(settings: Settings, kind: str) -> float:
-    """Return the seconds that the effect may take, by the checklist's budgets."""
+    """Return the seconds within which the command must take effect, by the checklist's budgets."""
     budgets = settings.budgets
     times = {
         FLATTEN: budgets.halt.flat,
@@ -232,7 +239,7 @@ def _behind(row: Mapping[str, Any]) -> str:
 
 
 def _seen(kind: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Describe the effect, and how quickly it was acknowledged."""
+    """Describe the effect that the targets show, and how quickly they acknowledged the command."""
     words = list(dict.fromkeys(effect(kind, row) for row in rows))
     if len(rows) > 1:
         statuses = [row["status"] for row in rows]
