@@ -1,7 +1,7 @@
-"""Rename the platform's words in this checkout: in SQL, in Python texts that mean the same, and in the contract.
+"""Rewrite this checkout with a platform's own names: in the SQL, in Python's string literals and in the contract.
 
-A column that a statement returns under its own name keeps that name in the reply (``logged_at as ts``), so that the
-code that reads the reply need not change.
+If a renamed column is selected without an alias, its old name becomes the alias (``logged_at as ts``), so that the code
+that reads the reply need not change.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ Edit = tuple[int, int, str]  # start, end, and the text that replaces the charac
 
 @dataclass(frozen=True)
 class Rename:
-    """A name of the contract, by its address, and this platform's name for it."""
+    """One renaming: the address of a name in the contract (``agent_logs.ts``), and this platform's name for it."""
 
     address: str
     new: str
 
     @classmethod
     def read(cls, text: str) -> Rename:
-        """Read ``agent_logs.ts=logged_at``; raise `ConfigError` for a name not in the contract, or a bad new name."""
+        """Parse ``agent_logs.ts=logged_at``.
+
+        Raise `ConfigError` if the contract has no such address, or if the new name cannot be used.
+        """
         address, sign, new = text.partition("=")
         entries = dict(contract().entries())
         if not sign or not new:
@@ -56,7 +59,7 @@ class Rename:
 
 @dataclass
 class Adapted:
-    """The result of adapting: new file texts, the differences by place, and the places a person has to look at."""
+    """The result of `adapt`: the files' new texts, the differences to show, and the places that a person must check."""
 
     files: dict[Path, str] = field(default_factory=dict)  # the new text of each file
     differences: list[str] = field(default_factory=list)
@@ -64,10 +67,10 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """Return the checkout at ``root`` with the platform's names; nothing is written.
+    """Return the checkout at ``root`` rewritten with the new names; write no file.
 
-    Texts of Python that equal a renamed key or word are rewritten with it, unless they may mean something else: those
-    are ``doubtful``, with their places.
+    A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
+    is left as it is, and listed in ``doubtful`` with its place.
     """
     adapted, ambiguous = Adapted(), _ambiguous(contract(), root)
     cells: dict[Path, dict[int, str]] = {}
@@ -94,7 +97,7 @@ def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
 
 
 def _edits(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[Edit]:
-    """Yield every edit of a cell or module."""
+    """Yield every edit that the renames make in a cell or module."""
     texts = {last(r.address): r.new for r in renames if _is_text(r) and last(r.address) not in ambiguous}
     for offset, value in source.texts():
         if SQL.match(value):
@@ -123,7 +126,7 @@ def _written(use: Use, new: str, statement: str) -> str:
 
 
 def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
-    """Yield an edit for each keyword argument that is a key's name, such as ``limits(maxLeverage=1)``."""
+    """Yield an edit for each keyword argument that has a renamed key as its name, as in ``limits(maxLeverage=1)``."""
     for node in ast.walk(ast.parse(text)):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             if keyword.arg in texts:
@@ -133,19 +136,19 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether Python may hold the name as a text of its own: a JSON key or a word."""
+    """Return whether Python code may hold the name as a string: JSON keys and words are, tables and columns are not."""
     return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
 
 
 def _ambiguous(known: Contract, root: Path) -> set[str]:
-    """Return the names that mean several things: two entries of the contract, or an alias of a reply's column."""
+    """Return each name that several entries of the contract share, or that some SQL statement uses as an alias."""
     names = [last(address) for address, _ in known.entries()]
     given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
     return {name for name in names if names.count(name) > 1} | given
 
 
 def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
-    """Yield a line for each text that may, or may not, mean the renamed thing."""
+    """Yield a line for each Python string that may mean a renamed key or word, or may mean something else."""
     texts = [value for _, value in source.texts() if not SQL.match(value)]
     for rename in filter(_is_text, renames):
         name = last(rename.address)
@@ -164,7 +167,7 @@ def _replaced(text: str, edits: Iterator[Edit]) -> str:
 
 
 def _notebook(path: Path, changed: dict[int, str]) -> str:
-    """Return the notebook's text with these cells' sources changed, and nothing else."""
+    """Return the notebook's text with new sources for the ``changed`` cells (index -> source); change nothing else."""
     old = path.read_text(encoding="utf-8")
     raw = json.loads(old)
     for index, source in changed.items():
@@ -173,7 +176,7 @@ def _notebook(path: Path, changed: dict[int, str]) -> str:
 
 
 def _contract(text: str, renames: Sequence[Rename]) -> str:
-    """Return the contract's text with new names; comments and order are kept."""
+    """Return the text of ``contract.yaml`` with the new names; keep its comments and its order."""
     by_address = {rename.address: rename.new for rename in renames}
     lines, path = [], list[tuple[int, str]]()
     for line in text.splitlines(keepends=True):
@@ -191,9 +194,9 @@ def _contract(text: str, renames: Sequence[Rename]) -> str:
 
 
 def _address(path: Sequence[str]) -> str:
-    """Return a path such as ``[agent_logs, columns, event, words, tick]`` as an address.
+    """Turn the YAML keys that lead to a name into its address: ``[agent_logs, columns, ts]`` gives ``agent_logs.ts``.
 
-    Any other path gives a text that is no entry's address.
+    Keys that lead to something other than a name, such as ``means``, give a text that is no entry's address.
     """
     address, sign = path[0], ""
     for name in path[1:]:
@@ -205,7 +208,7 @@ def _address(path: Sequence[str]) -> str:
 
 
 def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
-    """Rename the table's column and words in ``about: event`` and ``rows: {event: [tick]}``."""
+    """Rename the table's columns and words in lines that refer to them: ``about: event``, ``rows: {event: [tick]}``."""
     for rename in renames:
         owner, _, name = rename.address.partition(":")[0].partition(".")
         if owner != table or "." in name:

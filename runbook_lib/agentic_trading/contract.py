@@ -1,4 +1,4 @@
-"""Load the contract: every word of the platform that a command uses, its meaning, and how we know it."""
+"""Load the contract: every name of the platform's database that a command uses, what it means, and how we know that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """The meaning of a name, and its basis: documented by people who know the platform, or inferred."""
+    """The meaning of a name and the basis for it: people who know the platform documented it, or we inferred it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,13 +31,20 @@ class Entry(BaseModel):
 
 
 class Word(Entry):
-    """A text that a column or key is compared with; ``proof`` is the step whose rows prove it."""
+    """A text with which SQL compares a column or key, such as ``tick``.
+
+    Rows must show the text before the step ``proof`` runs; without ``proof``, only an event that may never come shows
+    it.
+    """
 
     proof: Text | None = None
 
 
 class Key(Word):
-    """A key of a JSON object; ``rows`` says which rows carry it."""
+    """A key of a JSON object inside a column.
+
+    ``rows`` says which rows carry the key: those in which a column (the name) holds one of some words (the list).
+    """
 
     rows: dict[Name, list[Text]] = Field(default_factory=dict)
     keys: dict[Name, Key] = Field(default_factory=dict)
@@ -46,7 +53,7 @@ class Key(Word):
 
 
 class Column(Entry):
-    """A column of a table, with the keys and words that it holds."""
+    """A column of a table, with the JSON keys inside it and the words with which SQL compares it."""
 
     keys: dict[Name, Key] = Field(default_factory=dict)
     words: dict[Text, Word] = Field(default_factory=dict)
@@ -54,14 +61,14 @@ class Column(Entry):
 
 
 class Table(Entry):
-    """A table or view; ``about`` is the column that tells its rows apart."""
+    """A table or view; ``about`` names the column that tells its kinds of rows apart, such as ``event``."""
 
     about: Name | None = None
     columns: dict[Name, Column]
 
 
 class Contract(BaseModel):
-    """All tables, by name; the names of those outside the schema ``public`` begin with their schema."""
+    """Every table by its name; outside the schema ``public``, the name begins with the schema (``auth.users``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,7 +79,7 @@ class Contract(BaseModel):
         return {name: frozenset(table.columns) for name, table in self.tables.items()}
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Yield every entry with its address: ``agent_logs.data.cloid``, ``agent_logs.event:tick``."""
+        """Yield every entry with its address: ``agent_logs.data.cloid`` is a key, ``agent_logs.event:tick`` a word."""
         for name, table in self.tables.items():
             yield name, table
             for column_name, column in table.columns.items():
@@ -88,7 +95,7 @@ def _within(address: str, entry: Column | Key) -> Iterator[tuple[str, Entry]]:
 
 @cache
 def contract(path: Path = PATH) -> Contract:
-    """Return the contract in ``contract.yaml``; raise `ConfigError` naming what is wrong in it."""
+    """Return the contract in ``contract.yaml``; raise `ConfigError`, saying what is wrong, if it is no contract."""
     try:
         return Contract(tables=yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
@@ -96,10 +103,10 @@ def contract(path: Path = PATH) -> Contract:
 
 
 def is_word(address: str) -> bool:
-    """Return whether an address names a word, a text that a column or key is compared with."""
+    """Return whether an address names a word, such as ``agent_logs.event:tick``, and no table, column or key."""
     return ":" in address
 
 
 def last(address: str) -> str:
-    """Return the name alone, which is the last part of an address."""
+    """Return the name at the end of an address: ``ts`` of ``agent_logs.ts``, ``tick`` of ``agent_logs.event:tick``."""
     return address.partition(":")[2] or address.rpartition(".")[2]

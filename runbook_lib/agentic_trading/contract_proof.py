@@ -1,4 +1,4 @@
-"""Compare the contract with a platform: its catalogues prove tables and columns, its rows prove keys and words."""
+"""Compare the contract with a platform's database: catalogues prove tables and columns, rows prove keys and words."""
 
 from __future__ import annotations
 
@@ -69,12 +69,18 @@ SPOKEN = """
 
 
 def named_columns() -> Sql:
-    """Ask the catalogues for their names: ``place`` (the table), ``columns``, ``limits`` ("column: definition")."""
+    """Ask Postgres's catalogues for every table's columns, and for the words that a constraint or an enum type allows.
+
+    Columns of the reply: ``place`` (the table), ``columns`` (their names), ``limits`` ("column: definition").
+    """
     return sql(NAMED)
 
 
 def spoken_words() -> Sql:
-    """Ask the platform's newest rows for their JSON keys and words: ``place``, ``about``, ``times``, ``words``."""
+    """Ask which JSON keys and words the newest rows of the platform's tables hold.
+
+    Columns of the reply: ``place`` (the column or key), ``about`` (the kind of row), ``times``, ``words``.
+    """
     tables = contract().tables
     listed = [(address, entry) for address, entry in contract().entries() if isinstance(entry, Column | Key)]
     return sql(
@@ -86,7 +92,7 @@ def spoken_words() -> Sql:
 
 
 def contract_kept() -> Expectation:
-    """Expect that the platform names everything as the contract does, as far as catalogues and rows tell.
+    """Expect that the platform has every name of the contract, as far as its catalogues and rows show.
 
     Replies: `named_columns`, then `spoken_words`.
     """
@@ -112,7 +118,7 @@ def contract_kept() -> Expectation:
 
 
 def words_proven(step: str) -> Expectation:
-    """Expect that rows show every key and word that the contract says this step proves. Reply: `spoken_words`."""
+    """Expect that rows show every key and word whose ``proof`` in the contract is this step. Reply: `spoken_words`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         platform = _Platform.read(None, replies[0])
@@ -128,9 +134,9 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for each name that this platform calls otherwise, if one of ``commands`` uses such a name.
+    """Return a line for each name that this platform lacks, if one of ``commands`` uses such a name; else nothing.
 
-    ``commands`` are those that saw too little; ``look`` asks for the platform's rows, by which names are judged.
+    ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
@@ -150,9 +156,9 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
 @dataclass(frozen=True)
 class _Lack:
-    """A name of the contract that the platform lacks; ``strangers`` are the platform's names that could stand for it.
+    """A name of the contract that the platform lacks; ``strangers`` are the platform's names that may stand for it.
 
-    ``nearest`` is the stranger most like it, unless that one is more like another missing name.
+    ``nearest`` is the stranger most like the missing name, unless that stranger is more like another missing name.
     """
 
     address: str
@@ -162,7 +168,7 @@ class _Lack:
 
 @dataclass
 class _Platform:
-    """The platform's names: columns of each table, words each column allows, keys and words that its rows hold."""
+    """The platform's names: each table's columns, the words each column allows, the keys and words that rows hold."""
 
     columns: dict[str, set[str]] = field(default_factory=dict)
     allowed: dict[str, set[str]] = field(default_factory=dict)
@@ -185,7 +191,7 @@ class _Platform:
         return platform
 
     def shows(self, address: str) -> bool:
-        """Return whether a row, or the column's own limits, hold this key or word."""
+        """Return whether a row holds this key or word, or the column's own constraint lists the word."""
         if not is_word(address):
             return address in self.keys
         place, _, word = address.partition(":")
@@ -193,14 +199,14 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return the keys of the object that ``address`` belongs to, each with the ``about`` values of its rows."""
+        """Return every key of the object that holds the key ``address``, with the ``about`` values of its rows."""
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
 
 
 def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
-    """Return the missing tables and columns, and the words that a column's own limits exclude."""
+    """Return the tables and columns that the platform lacks, and the words that a column's own constraint excludes."""
     lacks = []
     for name, table in contract().tables.items():
         columns = platform.columns.get(name)
@@ -221,7 +227,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """Return the keys and words of ``due`` that no row shows although there are rows that should."""
+    """Return the keys and words of ``due`` that no row shows although rows that should hold them exist."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
@@ -233,7 +239,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Sort each lack's strangers by likeness, and make each stranger the ``nearest`` of at most one lack."""
+    """Sort each missing name's strangers by likeness, and make each stranger the ``nearest`` of at most one name."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)
@@ -256,12 +262,15 @@ def _unlike(name: str, other: str) -> float:
 
 
 def _place(address: str) -> str:
-    """Return the address that holds a name: the table of a column, the object of a key, the column of a word."""
+    """Return the address of what holds a name: a column's table, a key's object, a word's column or key."""
     return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
 
 
 def _due(platform: _Platform) -> list[str]:
-    """Return the keys and words that rows must show: all of each step that has already shown one of its own."""
+    """Return the keys and words that rows must show by now.
+
+    If rows show one key or word that a step proves, the step has run, so that they must show all that it proves.
+    """
     proofs = {
         address: entry.proof for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof
     }
@@ -270,7 +279,7 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """Return the words in a word's place that the contract does not know."""
+    """Return the words that rows hold in the column or key of this word and that the contract does not know."""
     place = _place(address)
     words = (address for address, _ in contract().entries() if is_word(address))
     known = {last(word) for word in words if _place(word) == place}
@@ -291,7 +300,7 @@ def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, 
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
-    """Return the words of rows as this platform seems to write them."""
+    """Return the contract's words as this platform writes them: those that seem renamed by their new names."""
     return {renamed.get(f"{place}:{word}", word) for word in words}
 
 
@@ -325,7 +334,7 @@ def _finding(
 
 
 def _lines(wrong: Sequence[_Lack]) -> list[str]:
-    """Return a line for each missing name, and the command that adapts the checkout to the nearest names."""
+    """Return a line for each missing name, and last the command that adapts the checkout to the nearest names."""
     renamed = [_quoted(f"{lack.address}={lack.nearest}") for lack in wrong if lack.nearest]
     adapt = [f"  if each nearest name is the right one: ./runbook adapt {' '.join(renamed)}"] if renamed else []
     return [*map(_line, wrong), *adapt]
@@ -347,7 +356,7 @@ def _kind(address: str) -> str:
 
 
 def _by_proof(addresses: Sequence[str]) -> str:
-    """Write the addresses as text, grouped by the step that will prove them, and within it by their place."""
+    """Write the addresses as text, grouped by the step that will prove them, then by what holds the names."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:
@@ -365,7 +374,7 @@ def _quoted(argument: str) -> str:
 
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
-    """Return the steps and modules whose SQL uses a name, in the order of the sources."""
+    """Return the steps and modules whose SQL uses the name at this address, in the order of the sources."""
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")

@@ -1,4 +1,4 @@
-"""Compute how far apart the runs of the platform's cron schedules can be, and hold the heartbeat sweep's limit."""
+"""Compute the longest time between two runs of a cron schedule, and hold the limit for the heartbeat sweep."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SWEEP_LIMIT = 15 * 60  # seconds between two heartbeat sweeps at most, before ph
 
 
 def longest_gap(schedule: str, now: datetime) -> float:
-    """Return the longest time, in seconds, between two runs; raise `CronSimError` if ``schedule`` is none.
+    """Return the longest time, in seconds, between two runs of a cron schedule.
 
-    Infinite if it runs on fewer than two days within `AHEAD`. Days are compared, not only runs of one day:
-    ``*/5 * * * 1-5`` looks tight until the first weekend.
+    Infinite if it runs on fewer than two days within `AHEAD`. Days are compared too, not only the runs of one day:
+    ``*/5 * * * 1-5`` looks tight until the first weekend. Raise `CronSimError` if ``schedule`` is no cron schedule.
     """
     fields = schedule.split()
     if len(fields) != 5:
@@ -34,7 +34,7 @@ def longest_gap(schedule: str, now: datetime) -> float:
 
 
 def _days_apart(fields: Sequence[str], now: datetime) -> float:
-    """Return the longest time, in seconds, between the midnights of two successive days on which a schedule runs."""
+    """Return the longest time, in seconds, between the midnights of two days that have runs and no such day between."""
     if all(field == "*" for field in fields):
         return timedelta(days=1).total_seconds()
     days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))

@@ -1,6 +1,6 @@
-"""Read the health of deployments from the database: state, log, ticks, and what is wrong with each.
+"""Read the health of deployments from the database: their state, their log, their ticks, and what is wrong with each.
 
-Times are of the database's clock.
+Times are by the database's clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECENT = "1 hour"  # how long a stopped deployment, or a problem in the log, is 
 
 
 def channel(deployment: str) -> str:
-    """Return the name of the channel on which a deployment's commands are notified."""
+    """Return the name of the Postgres channel on which a deployment's runner is notified of commands."""
     return f"agent_commands_{deployment}"
 
 
@@ -42,7 +42,7 @@ def is_beating(row: Mapping[str, Any]) -> bool:
 
 
 def worries(row: Mapping[str, Any]) -> list[str]:
-    """List what is wrong with a deployment, worst first; empty if nothing is known to be wrong."""
+    """Describe everything that is wrong with a deployment, a line each; empty if nothing is known to be wrong."""
     stale, limit = row["seconds_stale"], row["limit_seconds"]
     wrong = []
     if row["status"] == "error":
@@ -63,11 +63,12 @@ def worries(row: Mapping[str, Any]) -> list[str]:
 
 
 def every_deployment(floor: float) -> Sql:
-    """Ask for every deployment that has not ended or ended lately; ``floor`` in seconds (checklist 3.2).
+    """Ask for every deployment that has not stopped, or that stopped within the last hour.
 
-    Columns: id, status, error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale,
-    tick_seconds, limit_seconds, cap_usd, model, tick_at, action, verdict, reason, problems (entries of level warn or
-    error in the last hour), newest (the last of them), unheard (commands nobody acknowledged).
+    A heartbeat may be ``floor`` seconds old, or three ticks if that is longer (checklist 3.2). Columns: id, status,
+    error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale, tick_seconds,
+    limit_seconds, cap_usd, model, tick_at, action, verdict, reason, problems (log entries of level warn or error in the
+    last hour), newest (the event of the last such entry), unheard (commands that no runner acknowledged).
     """
     return sql(
         """
@@ -104,7 +105,10 @@ def every_deployment(floor: float) -> Sql:
 
 
 def spent_this_month(deployments: Sequence[str]) -> Sql:
-    """Ask what each deployment's ticks cost this month: id, month_usd, unpriced (ticks without a price)."""
+    """Ask what each deployment's ticks cost this month.
+
+    Columns: id, month_usd, unpriced (the number of ticks without a price).
+    """
     return sql(
         """
         select deployment_id as id, coalesce(sum(cost_usd), 0) as month_usd,
@@ -118,7 +122,7 @@ def spent_this_month(deployments: Sequence[str]) -> Sql:
 
 
 def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
-    """Ask for the log entries of a level and above, newest first, at most ``lines`` of each deployment."""
+    """Ask for log entries of ``level`` or a graver level, newest first, at most ``lines`` in all."""
     return sql(
         """
         select g.ts, d.id, g.level, g.event, g.message
@@ -137,7 +141,7 @@ def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routin
 
 
 def ticks_this_month(deployment: str) -> Sql:
-    """Ask when each tick of this month was, and what it cost."""
+    """Ask for the time and the cost of each of the deployment's ticks this month."""
     return sql(
         """
         select tick_at, cost_usd from public.decision_snapshots

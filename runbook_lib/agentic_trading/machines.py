@@ -1,6 +1,6 @@
-"""Read the platform's machines at Fly: which deployment each belongs to, and whether it can run.
+"""Read the platform's machines at Fly: which deployment each machine belongs to, and whether it can run.
 
-Names and order identify nothing: a machine belongs to the deployment in its environment (C38).
+Neither a machine's name nor its place in the list identifies it: the deployment's id in its environment does (C38).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ GONE = "destroyed"  # a stopped machine can start again (C14)
 
 
 def is_machine(row: Mapping[str, Any]) -> bool:
-    """Return whether a row of Fly's list is a machine: it has an id, and a configuration that names its deployment."""
+    """Return whether a row of Fly's list is a machine: it has an id and a configuration."""
     return bool(row.get("id")) and isinstance(row.get("config"), dict)
 
 
 def environment(machine: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the variables of the machine's own configuration, without the app's secrets."""
+    """Return the environment variables in the machine's own configuration; the app's secrets are not among them."""
     return inner(inner(machine, "config"), "env")
 
 
 def deployment_of(machine: Mapping[str, Any]) -> str | None:
-    """Return the id of the deployment a machine belongs to; None if its environment names none."""
+    """Return the id of the deployment that a machine belongs to; None if the machine's environment holds no id."""
     return environment(machine).get(DEPLOYMENT) or None
 
 
@@ -38,7 +38,7 @@ def machines_of(machines: Iterable[Mapping[str, Any]], deployment: str) -> list[
 
 
 def is_down(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine does not run, and is not about to."""
+    """Return whether a machine neither runs nor starts nor stops."""
     return machine.get("state") in DOWN
 
 

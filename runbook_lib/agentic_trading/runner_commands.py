@@ -1,4 +1,4 @@
-"""Send commands to the platform's runners, read what became of them, and judge whether they took effect.
+"""Send commands to the platform's runners, read whether they were obeyed, and judge whether they took effect.
 
 A command is a row of ``agent_commands`` that the runner acknowledges. The notebook's button, the console and the halt
 all send, look and judge through this module, so that they cannot disagree on what "paused" means.
@@ -80,9 +80,10 @@ SENT = """
 
 @dataclass(frozen=True)
 class Gesture:
-    """One thing a person may do to deployments: its button's label, which names the effect, and what it does.
+    """One kind of command as a button: the label, and a sentence that says what the command does.
 
-    ``safety``: it can only take risk away, and is always allowed. ``armed``: in production it must first be typed for.
+    ``safety``: the command can only reduce risk, and is always allowed. ``armed``: in production a person must first
+    type a confirmation. ``needs_agent``: the command needs a deployment that has an agent at the venue.
     """
 
     kind: str
@@ -145,7 +146,7 @@ SAFETY = tuple(gesture.kind for gesture in GESTURES if gesture.safety)
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment that a command is for; ``agent`` is its agent's address at the venue, None on paper."""
+    """A deployment that a command is for; ``agent`` is its agent's address at the venue, None if it is on paper."""
 
     id: str
     agent: str | None = None
@@ -155,15 +156,15 @@ class Target:
 
 
 def send_command(kind: str, deployment: str) -> Sql:
-    """Insert a command for a deployment's runner, once, with the step's own key.
+    """Insert one command for a deployment's runner; the step's own key keeps it from being inserted twice.
 
-    Raise `ConfigError` for a word that is no runner command.
+    Raise `ConfigError` if ``kind`` is no runner command.
     """
     return send_commands([(deployment, kind)], key="{key}", issuer="launch-runbook")
 
 
 def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
-    """Insert several commands, each a deployment and a kind, in this order, in one statement."""
+    """Insert several commands in one statement and in this order; each pair is a deployment's id and a kind."""
     for _, kind in pairs:
         if kind not in WORDS:
             raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
@@ -172,12 +173,12 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Do what the page's Revoke does: mark the agent as revoked, and stop every deployment that trades with it."""
+    """Do what the page's Revoke button does: mark the agent as revoked, and stop every deployment that uses it."""
     return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
-    """Make the command that one press sends to some deployments; raise `ConfigError` if they cannot take it."""
+    """Make the command that one press of a button sends to deployments; raise `ConfigError` if they cannot take it."""
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:
@@ -191,7 +192,7 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
 
 
 def aimed_at(command: Any) -> tuple[str, str] | None:
-    """Return kind and deployment of a command to one runner; None for any other command."""
+    """Return the kind and the deployment of a command to exactly one runner; None for any other command."""
     values = command.values if isinstance(command, Sql) else {}
     if not {"key", "kinds", "deployments"} <= values.keys() or len(values["deployments"]) != 1:
         return None
@@ -202,10 +203,11 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Look at the newest command of a kind ``since`` a time, whoever sent it, and what became of it.
+    """Look up the newest command of a kind ``since`` a time, whoever sent it, and what it has led to.
 
-    ``seconds`` from row to acknowledgement and ``age`` are of the database's clock; ``status`` and ``positions`` are
-    the deployment's; ``written_after``: its state was written after the command.
+    Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
+    deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's
+    clock.
     """
     return sql(
         """
@@ -225,16 +227,16 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look at what became of sent commands: a row for each deployment, kind and key; ``id`` is null if none was sent.
+    """Look up what sent commands have led to: a row for each deployment, kind and key; ``id`` is null if none was sent.
 
-    ``everyone``: also of every other deployment that has not stopped.
+    ``everyone``: give rows for every other deployment that has not stopped, too.
     """
     kinds = [STOP if kind == REVOKE else kind for kind in kinds]
     return sql(SENT, deployments=list(deployments), kinds=kinds, keys=list(keys), everyone=everyone)
 
 
 def live_wallets() -> Sql:
-    """Look at every wallet that ever traded live: a stopped deployment may have left orders or positions behind."""
+    """Look up every wallet that ever traded live: a stopped deployment may have left orders or positions in it."""
     return sql("""
         select distinct lower(w.address) as wallet
         from public.hyperliquid_master_wallets w
@@ -268,7 +270,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe the effect of a command that took effect, in words."""
+    """Describe in words what a command did that took effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

@@ -1,6 +1,6 @@
-"""Find the platform's words in one SQL statement: tables, columns, JSON keys, and texts that these are compared with.
+"""Find the platform's names in a SQL statement: tables, columns, JSON keys, and the words that SQL compares them with.
 
-A word is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a text
+A name is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a word
 ``agent_logs.event:reconciled``.
 """
 
@@ -28,7 +28,7 @@ SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
 class Token(NamedTuple):
-    """One token of a statement, with its first and last character (the last is included)."""
+    """One token of a statement; ``start`` and ``end`` are the places of its first and its last character."""
 
     is_text: bool
     text: str
@@ -38,9 +38,9 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a word in a statement; ``[start:end]`` are the characters that may be replaced.
+    """One use of a name in a statement, at the characters ``[start:end]``, which a rename replaces.
 
-    ``name``: the reply's name of a column that is selected without an alias; None anywhere else.
+    ``name``: if the name is a column selected without an alias, its name in the reply; None for every other use.
     """
 
     address: str
@@ -50,12 +50,12 @@ class Use:
 
 
 def uses(statement: str, tables: Tables) -> list[Use]:
-    """Return every use of the platform's words in ``statement``, in order, resolved against ``tables``."""
+    """Return every use of the platform's names in ``statement``, in order; ``tables`` says whose column each one is."""
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
 def aliases(statement: str) -> set[str]:
-    """Return the names that a statement gives to what it selects."""
+    """Return the aliases in a statement: the names that its ``as`` clauses give."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 
@@ -97,14 +97,14 @@ def _at(address: str, node: exp.Expr, name: str | None = None) -> Use:
 
 
 def _table(table: exp.Table, tables: Tables) -> str | None:
-    """Return the table's name in ``tables``, without its schema if that is ``public``; None if it is not there."""
+    """Return a table's key in ``tables``, without the schema if that is ``public``; None if it is not in ``tables``."""
     schema = table.db
     name = table.name if schema in ("", "public") else f"{schema}.{table.name}"
     return name if name in tables else None
 
 
 def _owner(column: exp.Column, tables: Tables) -> str | None:
-    """Return the table of a column; None if it comes from a subquery, a function, or the statement's own names."""
+    """Return the table that a column belongs to; None if it comes from a subquery, a function or a WITH clause."""
     node: exp.Expr = column
     while (parent := node.parent) is not None and not isinstance(node, exp.CTE):
         if isinstance(parent, exp.Select) or _is_target(parent, node):
@@ -119,7 +119,7 @@ def _owner(column: exp.Column, tables: Tables) -> str | None:
 
 
 def _is_target(parent: exp.Expr, node: exp.Expr) -> bool:
-    """Return whether ``node`` refers to the table that its parent changes."""
+    """Return whether names inside ``node`` refer to the table that the statement ``parent`` changes."""
     if isinstance(parent, exp.Insert):
         return node.arg_key in ("returning", "conflict")
     return isinstance(parent, exp.Update | exp.Delete)
@@ -129,7 +129,7 @@ Source = tuple[str | None, "Collection[str]"]  # a table (None for a subquery or
 
 
 def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
-    """Yield the sources of a SELECT's, UPDATE's, DELETE's or INSERT's columns, with their aliases."""
+    """Yield the sources of a SELECT's, UPDATE's, DELETE's or INSERT's columns, each with its alias."""
     nodes = [scope.this] if isinstance(scope, exp.Update | exp.Delete | exp.Insert) else []
     nodes += [scope.args["from_"].this] if scope.args.get("from_") else []
     nodes += [join.this for join in scope.args.get("joins") or ()]
@@ -144,7 +144,7 @@ def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
 
 
 def _outputs(source: exp.Expr) -> Iterator[str]:
-    """Yield the names of the columns of a source that is no table of the platform."""
+    """Yield the names of the columns that a subquery, a function or a WITH clause gives."""
     alias = source.args.get("alias")
     if isinstance(alias, exp.TableAlias):
         yield alias.name  # a function's result is called as the function's alias
@@ -154,13 +154,13 @@ def _outputs(source: exp.Expr) -> Iterator[str]:
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
-    """Return the query of the WITH clause that ``source`` names; None if it names none."""
+    """Return the query of the WITH clause called as ``source`` is; None if there is no such clause."""
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
 
 
 def _selected(query: exp.Expr) -> Iterator[str]:
-    """Yield the names of a query's columns; a star stands for those of its source."""
+    """Yield the names of the columns that a query returns; for a star, those of the query's source."""
     if isinstance(query, exp.SetOperation):
         query = query.this
     returning = query.args.get("returning")
@@ -180,7 +180,7 @@ def _is_given_out(column: exp.Column) -> bool:
 
 
 def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the JSON keys and compared texts that follow the column at ``tokens[place]``."""
+    """Yield the JSON keys and compared words that stand behind the column at ``tokens[place]``."""
     if _is_set(place, tokens):
         yield from _elements(address, tokens[place + 2])
     path, after = address, place + 1
@@ -196,7 +196,11 @@ def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -
 
 
 def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the keys of one path: ``'key'``, ``'{outer,inner}'``, or ``array['outer', name]`` with its values."""
+    """Yield the JSON keys behind one operator such as ``->``.
+
+    They are written as ``'key'``, as ``'{outer,inner}'``, or as ``array['outer', name]``, where an ``unnest`` lists the
+    values of ``name``.
+    """
     token = tokens[place]
     if token.is_text:
         yield from _elements(path, token) if token.text.startswith("{") else [_key(path, token)]
@@ -210,14 +214,14 @@ def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> It
 
 
 def _unnested(name: str, tree: exp.Expr) -> Iterator[exp.Literal]:
-    """Yield the literals of the array in ``unnest(array[…]) as name``."""
+    """Yield the literals inside ``array[…]`` of the clause ``unnest(array[…]) as name``."""
     for unnest in tree.find_all(exp.Unnest):
         if unnest.alias == name:
             yield from unnest.find_all(exp.Literal)
 
 
 def _elements(path: str, token: Token) -> Iterator[Use]:
-    """Yield each key of ``'{outer,inner}'`` at its own place."""
+    """Yield each key of a path such as ``'{outer,inner}'``, with the place of just that key."""
     start = token.start + 2
     for key in token.text.strip("{}").split(",") if token.text != "{}" else ():
         path = f"{path}.{key}"
@@ -230,13 +234,13 @@ def _key(path: str, token: Token) -> Use:
 
 
 def _is_set(place: int, tokens: Sequence[Token]) -> bool:
-    """Return whether the column is the one that ``jsonb_set(column, '{path}', …)`` changes."""
+    """Return whether the column at ``place`` is the one that ``jsonb_set(column, '{path}', …)`` changes."""
     called = place >= 2 and _text(tokens, place - 1) == "(" and _text(tokens, place - 2) == "jsonb_set"
     return called and _text(tokens, place + 1) == ","
 
 
 def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
-    """Yield the texts a column or key is compared with: ``= 'a'``, ``in ('a', 'b')``, ``like 'a:%'``."""
+    """Yield the words that a column or key is compared with: ``= 'a'``, ``in ('a', 'b')``, ``like 'a:%'``."""
     if _text(tokens, place) == "not":
         place += 1
     if _text(tokens, place) in COMPARED:
@@ -252,7 +256,7 @@ def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
 
 
 def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
-    """Yield the columns of an inserted row, and the words among its values."""
+    """Yield the columns that an INSERT names, and the words among the values that it inserts."""
     schema = insert.this
     table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
     if table is None:
@@ -266,7 +270,7 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
-    """Yield tables that a text names, for the catalogues: ``'public.agent_logs'::regclass``, ``tablename in ('…')``."""
+    """Yield the tables that a string names, as in ``'public.agent_logs'::regclass`` or ``tablename in ('…')``."""
     for token in tokens:
         name = token.text.removeprefix("public.")
         if token.is_text and name in tables:

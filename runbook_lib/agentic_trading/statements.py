@@ -1,4 +1,4 @@
-"""Find every SQL statement that this checkout sends to the platform's database, with its place."""
+"""Find every SQL statement that this checkout sends to the platform's database, and where it stands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEP = re.compile(r"""phase\.(?:check|act|confirm)\(\s*["']([0-9A-Z]+\.[0-9]+[a-
 
 @dataclass(frozen=True)
 class Statement:
-    """One SQL statement: its text, its place, and its offset in the source of that cell or file.
+    """One SQL statement: its text, its place, and its offset in the source of its cell or module.
 
     ``place`` is a step ("4.3b"), a notebook, or a module ("halt/runners.py").
     """
@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """A module, or one code cell of a notebook (``cell`` is its index in the notebook)."""
+    """The source text of a module or of one code cell; ``cell`` is the cell's index in its notebook."""
 
     path: Path
     text: str
@@ -43,13 +43,13 @@ class Source:
     cell: int | None = None
 
     def statements(self) -> Iterator[Statement]:
-        """Yield the SQL among the source's literal texts."""
+        """Yield the string literals of the source that are SQL."""
         for start, value in self.texts():
             if SQL.match(value):
                 yield Statement(value, self.place, start)
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """Yield each literal text without escapes, with the offset of its first character."""
+        """Yield each string literal that contains no escapes, with the offset of its first character."""
         lines = _line_starts(self.text)
         for node in ast.walk(ast.parse(self.text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -60,7 +60,7 @@ class Source:
 
 
 def sources(root: Path = ROOT) -> Iterator[Source]:
-    """Yield every cell and module of the checkout at ``root`` that may hold SQL."""
+    """Yield every code cell and module of the checkout at ``root`` that may hold SQL for the platform."""
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] == "code":
@@ -75,7 +75,7 @@ def sources(root: Path = ROOT) -> Iterator[Source]:
 
 @lru_cache(maxsize=4)
 def statements(root: Path = ROOT) -> list[Statement]:
-    """Return the SQL statements of every source, in order."""
+    """Return the SQL statements of all sources, in order."""
     return [statement for source in sources(root) for statement in source.statements()]
 
 
@@ -91,6 +91,6 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _characters(text: str, lines: list[int], line: int, column: int) -> int:
-    """Return the number of characters before a column, which `ast` counts in bytes."""
+    """Return how many characters of a line come before ``column``, which `ast` counts in bytes."""
     start = lines[line - 1]
     return len(text[start:].encode()[:column].decode())

@@ -1,7 +1,7 @@
-"""Name the platform's two switches, which are variables of the web app's and the runners' environment.
+"""Name the platform's two switches, which are environment variables of the web app and of the runners.
 
-Neither takes effect until the web app is deployed anew (C26), nor ever on machines that already run (C25): switches
-only keep new deployments out.
+A changed switch takes effect only when the web app is deployed anew (C26), and never on machines that already run
+(C25): the switches only prevent new deployments.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ NOTHING_TO_DEPLOY = "there is no Skill"  # the web app's answer to a deployment 
 
 
 def stopped(*, positions_stay: bool) -> dict[str, str]:
-    """Return the values that stop the platform: no new deployment, and no mainnet broker unless positions stay."""
+    """Return the switch values that stop the platform: they prevent new deployments, and live brokers from starting.
+
+    With ``positions_stay``, live brokers may still start, because a runner must go on managing its positions.
+    """
     return {DISABLED: "true"} | ({} if positions_stay else {LIVE: "false"})
 
 
 def running(live: str) -> dict[str, str]:
-    """Return the values with which the platform runs; ``live`` is its own value, for live trading may be off."""
+    """Return the switch values with which the platform runs; ``live`` is "true" or "false": whether it trades live."""
     return {DISABLED: "false", LIVE: live}

@@ -1,4 +1,4 @@
-"""Look up known failure texts, each with its cause and its fix, in ``symptoms.yaml``."""
+"""Look up a failure text in ``symptoms.yaml``, which lists the known failures, each with its cause and its fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Symptom:
-    """A known failure text (a regular expression) with its cause and its fix."""
+    """A known failure: a regular expression that matches its text, its cause and its fix."""
 
     name: str
     words: str
@@ -24,14 +24,14 @@ class Symptom:
 
 @cache
 def known() -> tuple[Symptom, ...]:
-    """Return every symptom, most specific first, as the file lists them."""
+    """Return every symptom in the order of the file, which puts the more specific ones first."""
     text = (Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     return tuple(Symptom(**{**entry, "steps": tuple(entry.get("steps", ()))}) for entry in entries)
 
 
 def diagnose(text: str, step: str = "") -> Symptom | None:
-    """Return the first symptom whose words occur in ``text`` and that can occur at ``step``; None if there is none."""
+    """Return the first symptom that matches ``text`` and can occur at ``step``; None if no symptom does."""
     for symptom in known():
         placed = not symptom.steps or not step or step.startswith(symptom.steps)
         if placed and re.search(symptom.words, text, re.IGNORECASE):

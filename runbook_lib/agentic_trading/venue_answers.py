@@ -1,8 +1,8 @@
 """Interpret the venue's answers and the platform's rows: money, sizes, caps and agents.
 
-Functions are pure: rows in, numbers or complaints out. A complaint is one factual line; an empty list means that all is
-as it should be. Amounts are US dollars, sizes base units, the venue's times milliseconds since 1970. Values that are no
-numbers give complaints, never exceptions, because a spoiled answer must draw a verdict.
+Functions are pure: they take rows, and return numbers or complaints. A complaint is one factual line; an empty list
+means that nothing is wrong. Amounts are in US dollars, sizes in base units, the venue's times in milliseconds since
+1970. Values that are no numbers give complaints, never exceptions, because a spoiled answer must lead to a verdict.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ APPROVAL = (
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, also from a text that is one; None for everything else."""
+    """Convert a number, or a text that is a number, to a finite float; return None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -48,10 +48,11 @@ def number(value: Any) -> float | None:
 
 
 def equity(mode: str, perp: Row, spot: Row) -> float | None:
-    """Return equity by the account's mode (C16); None for an unknown mode, or if a value is no number.
+    """Return an account's equity in US dollars, computed by the rule for the account's mode (C16).
 
-    ``mode`` is ``userAbstraction``, ``perp`` the ``clearinghouseState``, ``spot`` the ``spotClearinghouseState``. A
-    unified account keeps its USDC in spot, and its perpetual side says 0.
+    ``mode`` is the answer to ``userAbstraction``, ``perp`` to ``clearinghouseState``, ``spot`` to
+    ``spotClearinghouseState``. A unified account keeps its USDC in spot, and its perpetuals' account value is 0. None
+    for an unknown mode, or if a value is no number.
     """
     if mode in SEPARATE:
         return number(inner(perp, "marginSummary").get("accountValue"))
@@ -63,7 +64,7 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
 
 
 def total(values: Sequence[float | None]) -> float | None:
-    """Return the sum; None if any of the values is None."""
+    """Return the sum of the values; None if any of them is None."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 
@@ -72,10 +73,10 @@ def total(values: Sequence[float | None]) -> float | None:
 
 
 def looser(sheet: Row, caps: Row) -> list[str]:
-    """Return a complaint for each cap that is missing, senseless or looser than the sheet allows, in its order.
+    """Return a complaint for each cap of a Skill that is missing, senseless or looser than the limit sheet allows.
 
-    A cap may be tighter: whether the Skill can still trade is another question (`order_room`). ``minOrderUsd`` may be
-    higher, ``allowedSymbols`` fewer.
+    A cap may be tighter than the sheet; `order_room` tells whether the Skill can still trade. ``minOrderUsd`` may be
+    higher, and ``allowedSymbols`` may name fewer symbols. Complaints are in the order of the sheet.
     """
     return [complaint for name, wanted in sheet.items() if (complaint := _looser(name, wanted, caps.get(name)))]
 
@@ -101,7 +102,7 @@ def _listed(cap: Any) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """The largest opening order of one symbol, and the ``smallest`` that it must reach, in US dollars."""
+    """The largest opening order that the caps allow in one symbol, and the ``smallest`` useful one, in US dollars."""
 
     symbol: str
     largest: float
@@ -114,16 +115,17 @@ class Room:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would let a Skill trade: both caps at ``percent`` (None if no percentage helps), or this ``balance``."""
+    """What would let a Skill trade: both position caps at ``percent`` (None if none helps), or this ``balance``."""
 
     percent: float | None
     balance: float
 
 
 def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: int) -> Room:
-    """Return the largest order that both position caps and the leverage allow against ``balance``.
+    """Return the largest order that both position caps and the leverage allow for ``balance``.
 
-    Its size is rounded down. ``price`` is the mark, ``decimals`` the venue's szDecimals of the symbol.
+    The order's size is rounded down to the venue's precision. ``price`` is the mark price, ``decimals`` the symbol's
+    szDecimals at the venue.
     """
     unit = _unit(price, decimals)
     units = (_dollars(balance) * _percent(caps) / 100 / unit).to_integral_value(ROUND_FLOOR)
@@ -131,7 +133,10 @@ def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: i
 
 
 def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
-    """Return the smallest percentage (in tenths) and the smallest balance (in dollars) with which an order has room."""
+    """Return the smallest percentage, or the smallest balance, with which the caps would allow an order.
+
+    The percentage is rounded up to tenths, the balance to whole US dollars.
+    """
     unit = _unit(price, decimals)
     units = (Decimal(str(_smallest(caps))) / unit).to_integral_value(ROUND_CEILING)
     percent = _up(units * unit * 100 / _dollars(balance), 1) if balance > 0 else None
@@ -144,7 +149,7 @@ def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
 
 
 def _unit(price: float, decimals: int) -> Decimal:
-    """Return the value of the smallest size, in US dollars."""
+    """Return the value of one size step, the smallest size that the venue knows, in US dollars."""
     return Decimal(str(price)).scaleb(-decimals)
 
 
@@ -153,7 +158,7 @@ def _dollars(amount: float) -> Decimal:
 
 
 def _percent(caps: Row) -> Decimal:
-    """Return the tightest of both caps and the leverage, in per cent of the balance; 0 if a cap is unreadable."""
+    """Return the tightest of both position caps and the leverage, in per cent of the balance; 0 if one is missing."""
     both = [number(caps.get(name)) for name in ("maxPositionPct", "maxTotalExposurePct")]
     known = [Decimal(str(cap)) for cap in both if cap is not None and cap > 0]
     return min([*known, _leveraged(caps)]) if len(known) == len(both) else Decimal(0)
@@ -177,14 +182,17 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """How many ticks a monthly cap pays for, and how many seconds of platform time these take."""
+    """How many ticks a monthly cost cap pays for, and how many seconds these ticks take at the Skill's interval."""
 
     ticks: int
     seconds: float
 
 
 def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
-    """Return how long a cap lasts; ``cap`` and ``per_tick`` in US dollars, ``interval`` in seconds between ticks."""
+    """Return how long a monthly cost cap lasts.
+
+    ``cap`` and ``per_tick`` (the cost of a tick) are in US dollars, ``interval`` is in seconds between two ticks.
+    """
     ticks = math.floor(cap / per_tick) if per_tick > 0 else 0
     return Horizon(ticks, ticks * interval)
 
@@ -193,10 +201,11 @@ def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
 
 
 def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """Compare the typed data a wallet shows with the pending agent's row; return a complaint for each wrong field.
+    """Compare the typed data that a wallet shows for signing with the pending agent's row; list the wrong fields.
 
-    ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name may carry the venue's suffix
-    ``valid_until <ms>``. The chain id is the wallet's own and binds nothing; ``hyperliquidChain`` does.
+    ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name in the typed data may end with the
+    venue's suffix ``valid_until <ms>``. The chain id is the wallet's own and says nothing; ``hyperliquidChain``
+    decides.
     """
     domain, message = inner(typed, "domain"), inner(typed, "message")
     name = str(message.get("agentName") or "").partition(" valid_until ")[0]
@@ -223,9 +232,9 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
 
 
 def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
-    """Return the days that an agent is still valid, by the venue's ``extraAgents``; ``now`` in epoch seconds.
+    """Return for how many days an agent stays valid, by the venue's ``extraAgents``; ``now`` is in seconds since 1970.
 
-    None if the venue does not list the agent: it is unknown there, or has no name.
+    None if the venue does not list the agent: either it does not know the agent, or the agent has no name.
     """
     for agent in agents:
         until = number(agent.get("validUntil"))
@@ -255,15 +264,15 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
 
 
 def held(position: Any) -> str:
-    """Describe a position of ``assetPositions`` in words: signed size and symbol."""
+    """Describe a position in the venue's ``assetPositions``: its signed size and its symbol."""
     inside = inner(position, "position") if isinstance(position, dict) else {}
     return f"{inside.get('szi')} {inside.get('coin')}"
 
 
 def of_no_order(fill: Row) -> str | None:
-    """Describe a fill that no order of the platform made: a liquidation, or a slice of a TWAP; None for any other.
+    """Describe a fill that comes from no order of the platform: a liquidation or a TWAP's slice; None for the others.
 
-    A fill with a client order id is an order's, though it may have met somebody else's liquidation.
+    A fill with a client order id comes from an order, even if the other side of the trade was being liquidated.
     """
     described = f"{fill.get('sz')} {fill.get('coin')} at {fill.get('px')} (fill {fill.get('tid')})"
     if fill.get("cloid"):
@@ -281,14 +290,14 @@ def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | Non
 
 
 def same(first: float | None, second: float | None) -> bool:
-    """Return whether two numbers are the same but for rounding; None equals nothing."""
+    """Return whether two numbers are equal apart from rounding; None equals nothing."""
     if first is None or second is None:
         return False
     return math.isclose(first, second, rel_tol=1e-6, abs_tol=CLOSE)
 
 
 def inner(row: Row, key: str) -> Row:
-    """Return the object inside ``row``; an empty one if there is none."""
+    """Return the object under ``key`` in ``row``; an empty object if there is none."""
     value = row.get(key)
     return value if isinstance(value, dict) else {}
 

@@ -1,7 +1,8 @@
-"""Ask for a wallet's positions and orders at the venue, book by book, and read the answers.
+"""Ask the venue for a wallet's positions and orders, book by book, and read the answers.
 
-A wallet can hold positions and orders in several books: the main one, those that builders opened, which are asked for
-by name, and spot. A question without a name sees the main book only; its orders include those in spot.
+A wallet can hold positions and orders in several books: the main book, the books that builders opened, and spot. A
+question names the builder's book it is about; without a name the venue answers for the main book, and for orders also
+for spot.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
 def ask(kind: str, **fields: Any) -> Http:
-    """Make an unsigned question to the venue, which changes nothing."""
+    """Make a question to the venue; it needs no signature and changes nothing."""
     return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
 
 
 def books() -> Http:
-    """Ask for the books that builders opened."""
+    """Ask which books exist: the main book and those that builders opened."""
     return ask("perpDexs")
 
 
 def names(reply: Reply) -> tuple[str, ...]:
-    """Return the names of the builders' books; the main book is listed without a name."""
+    """Return the names of the builders' books; the main book has no name in the venue's list."""
     return tuple(str(row["name"]) for row in reply.rows if row.get("name"))
 
 
@@ -45,17 +46,17 @@ def state(wallet: str, book: str) -> Http:
 
 
 def orders(wallet: str, book: str) -> Http:
-    """Ask which orders of a wallet rest in a book; the main book's answer includes those in spot."""
+    """Ask which orders of a wallet rest in a book; the answer for the main book includes the orders in spot."""
     return ask("frontendOpenOrders", user=wallet, **_named(book))
 
 
 def market(book: str) -> Http:
-    """Ask for the coins of a book."""
+    """Ask for the coins that a book of perpetuals lists."""
     return ask("meta", **_named(book))
 
 
 def mids(book: str) -> Http:
-    """Ask for the prices of a book."""
+    """Ask for the mid prices of a book."""
     return ask("allMids", **_named(book))
 
 
@@ -64,14 +65,14 @@ def _named(book: str) -> dict[str, str]:
 
 
 def book_of(coin: str) -> str:
-    """Return the book of a coin: builders' coins start with their book's name, spot coins are a number or a pair."""
+    """Return the book of a coin: ``builder:COIN`` names its book, ``@107`` and ``PURR/USDC`` are in spot."""
     if ":" in coin:
         return coin.partition(":")[0]
     return SPOT if coin.startswith("@") or "/" in coin else MAIN
 
 
 def held(account: Mapping[str, Any]) -> dict[str, str]:
-    """Return the holdings in an answer to `state`: coin -> signed size as the venue writes it, without money."""
+    """Return the holdings in an answer to `state`: coin -> signed size as the venue writes it; money is left out."""
     if "balances" in account:
         tokens = ((row["coin"], row["total"]) for row in account["balances"] if row["coin"] not in MONEY)
     else:
@@ -80,5 +81,5 @@ def held(account: Mapping[str, Any]) -> dict[str, str]:
 
 
 def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a list of the newest fills or orders holds all there are."""
+    """Return whether a list of the newest fills or orders is complete; the venue cuts a longer list."""
     return len(rows) < FULL
