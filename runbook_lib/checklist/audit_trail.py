@@ -1,7 +1,7 @@
-"""Compare the platform's orders, the runner's log and the venue's books (C21).
+"""Compare each order's row in the platform's database with the runner's log and with the venue's lists (C21).
 
-Functions are pure: rows in, one line out for each mismatch. Every order is looked for in all directions: a row without
-its log or its order at the venue, a log without its row, an order or a fill at the venue without a row.
+Functions are pure: they take rows, and return one line for each mismatch. Orders are compared in all directions: a row
+may lack its log or its order at the venue, a log line its row, an order or a fill at the venue its row.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 def differing_trails(
     orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]
 ) -> list[str]:
-    """Return a line for each mismatch between the platform's orders, the runner's log and the venue.
+    """Return a line for each mismatch between the platform's orders, the runner's log and the venue's lists.
 
-    ``orders``: rows of ``mainnet_orders``. ``logs``: ``event`` and ``cloid``, and where the runner says them
-    ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, where an order comes
-    once for each change of its status; ``fills``: its ``userFills``.
-    Everything is of one wallet and one time: a fill or an order of somebody else is a mismatch.
+    ``orders``: rows of ``mainnet_orders``. ``logs``: rows with ``event`` and ``cloid`` and, where the runner logs them,
+    ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, which lists an order
+    once for each change of its status. ``fills``: the venue's ``userFills``.
+
+    All four lists must be of one wallet and of one span of time: an order or a fill of anybody else is a mismatch.
     """
     trails = _Trails(orders, logs, placed, fills)
     return [f"{cloid} {words}" for cloid in trails.cloids for words in trails.of(cloid)] + trails.of_nobody()
 
 
 class _Trails:
-    """The rows of each of the four lists, by client order id."""
+    """The rows of the four lists that `differing_trails` compares, by client order id."""
 
     def __init__(self, orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]) -> None:
         self.orders = _by_cloid(orders, lambda row: row)
@@ -67,7 +68,7 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """Describe the rows without a client order id: what the venue did by itself, and what a stranger did."""
+        """Describe the rows without a client order id: liquidations, TWAP slices, and what nobody here ordered."""
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
         orders = [inner(update, "order") for update in self.placed[NOBODY]]
@@ -79,7 +80,7 @@ class _Trails:
 
 
 def _newest(updates: Sequence[Row]) -> list[Row]:
-    """Return each order's last status update, in whatever order they come; of two at one time, the final one."""
+    """Return the newest status update of each order; if two have the same time, the one that is not ``open``."""
     newest: dict[str, Row] = {}
     for update in updates:
         oid = repr(inner(update, "order").get("oid"))
@@ -112,7 +113,7 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare an order's end in its row with the log, which must hold exactly one end; a resting order has none."""
+    """Compare an order's status with the log, which must hold exactly one end, or none if the order still rests."""
     endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []
@@ -138,7 +139,10 @@ def _against_venue(order: Row, placed: Row, status: Any) -> Iterator[str]:
 
 
 def _venue_end(status: str) -> str:
-    """Return the row's word for a venue's status: iocCancelRejected and every kind of Canceled are ``cancelled``."""
+    """Translate the venue's status of an order into the platform's: ``filled``, ``open``, ``cancelled``, ``rejected``.
+
+    Every status that ends with ``Canceled``, and iocCancelRejected, is ``cancelled``.
+    """
     if status in ENDS_AT_VENUE:
         return ENDS_AT_VENUE[status]
     if status.endswith("Canceled") or status == "iocCancelRejected":
@@ -147,7 +151,7 @@ def _venue_end(status: str) -> str:
 
 
 def _partly(order: Row, status: str) -> bool:
-    """Return whether an order was filled in part: its row says filled, the venue cancelled the rest of it."""
+    """Return whether an order was filled in part: its row says ``filled``, and the venue cancelled the rest."""
     filled, size = number(order.get("filled_size_base")), number(order.get("size_base"))
     partial = filled is not None and size is not None and 0 < filled < size
     return partial and order.get("status") == "filled" and _venue_end(status) == "cancelled"
@@ -176,7 +180,7 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether fees are equal to USDC's last digit, or to the cent if the row holds only cents.
+    """Return whether two fees are equal to USDC's last digit; if the row holds whole cents only, to the cent.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

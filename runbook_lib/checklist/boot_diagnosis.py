@@ -1,4 +1,4 @@
-"""Find why a deployment does not run: gather evidence from five places and compare it with the known failures."""
+"""Find why a deployment does not run: gather evidence from five places, and look for a known failure in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOOTED = "entering tick loop"  # the boot succeeded here, so that earlier lines 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of evidence; a ``decisive`` line says what ended a boot or a tick."""
+    """One line of evidence; a line is ``decisive`` if it says what ended a boot or a tick."""
 
     at: datetime
     place: str
@@ -38,9 +38,9 @@ class Line:
 
 
 def written_down(deployment: Reply) -> Sql:
-    """Ask the database about a deployment that is not well: its row, and its log's warnings and errors.
+    """Ask the database about an unhealthy deployment: its status, and the warnings and errors in its log.
 
-    A lost heartbeat is not decisive: it says that a runner ended, not why.
+    A lost heartbeat is not decisive: it tells that a runner ended, not why.
     """
     return sql(
         """
@@ -56,9 +56,9 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """Expect a readable list of machines; name those the deployment has or had, and how each ended.
+    """Expect a readable list of machines; show those that belong or belonged to the deployment, and how each ended.
 
-    ``deployment`` is one row: its ``id``, the ``machine`` that its row names, when it was ``created_at``.
+    ``deployment`` holds one row: the deployment's ``id``, the ``machine`` that its row names, and its ``created_at``.
     """
 
     def test(reply: Reply) -> Finding:
@@ -71,7 +71,7 @@ def machines_named(deployment: Reply) -> Expectation:
 
 
 def boot_lines(*lines: str) -> Expectation:
-    """Expect that the log's messages contain these texts, in this order."""
+    """Expect that the machine's log contains these texts, in this order."""
 
     def test(reply: Reply) -> Finding:
         messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
@@ -88,9 +88,9 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect that the newest decisive line, or a later line, is a known symptom; else show the last lines as unknown.
+    """Expect a known symptom in the newest decisive line or in a later line; otherwise show the last lines as unknown.
 
-    ``deployment`` is as for `machines_named`, the replies as for `gathered`, the database's first.
+    ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -114,7 +114,10 @@ def known_cause(deployment: Reply) -> Expectation:
 
 
 def _shown(lines: Sequence[Line]) -> str:
-    """Return the last lines, after the newest earlier line that is decisive and the newest that tells of an error."""
+    """Return the last lines, each on a line of its own.
+
+    Before them come two earlier lines: the newest decisive one, and the newest that looks like an error.
+    """
     early, late = lines[:-SHOWN], lines[-SHOWN:]
     decisive = [line for line in early if line.decisive][-1:]
     errors = [line for line in early if WRONG.search(line.text)][-1:]
@@ -122,10 +125,10 @@ def _shown(lines: Sequence[Line]) -> str:
 
 
 def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
-    """Return the lines of every reply that are about a deployment, oldest first.
+    """Return every line in the replies that is about the deployment, oldest first.
 
-    A reply's rows are lines from the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's
-    log, or an answer of Vercel's request log.
+    A reply holds rows of the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's log, or
+    Vercel's answer with its request log.
     """
     since = _moment(deployment.value("created_at")) - BEFORE
     return sorted(line for reply in replies for row in reply.rows for line in _lines(row, deployment, since))
@@ -150,7 +153,7 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _of_requests(requests: Any) -> Iterator[Line]:
-    """Yield the lines that the web app's functions logged while they answered, except those of level info."""
+    """Yield the lines that the web app logged while it answered these requests, except lines of level info."""
     for request in requests if isinstance(requests, list | tuple) else ():
         lines = request.get("logs") if isinstance(request, dict) else None
         for line in lines if isinstance(lines, list | tuple) else ():
@@ -159,17 +162,17 @@ def _of_requests(requests: Any) -> Iterator[Line]:
 
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
-    """Return whether a machine carries the deployment's id (C38), or is the machine that its row names."""
+    """Return whether a machine is the deployment's: it carries the deployment's id (C38), or the row names it."""
     return bool(deployment_of(machine) == deployment.value("id") or machine.get("id") == deployment.value("machine"))
 
 
 def _ended(machine: Mapping[str, Any]) -> str:
-    """Describe how the machine's last process ended; empty if none has."""
+    """Describe how the machine's last process ended; an empty text if none has ended."""
     return next((words for event in _events(machine) if (words := _exit(event))), "")
 
 
 def _exit(event: Mapping[str, Any]) -> str:
-    """Describe how a process ended, which Fly reports in one place or one level deeper."""
+    """Describe how a process ended; Fly's event holds this in one place, or one level deeper."""
     request = _inside(event, "request")
     ended = _inside(request, "MonitorEvent", "exit_event") or _inside(request, "exit_event")
     code, killed = (_inside(ended, name) for name in ("exit_code", "oom_killed"))
@@ -182,14 +185,14 @@ def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(value: Any, *path: str) -> Any:
-    """Return the value at a path inside an object; None if the path leads nowhere."""
+    """Follow a path of keys into nested objects and return the value there; None if the path leads nowhere."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
 def _moment(text: Any) -> datetime:
-    """Read a time written as ISO 8601; return 2 January 1970 for a missing one."""
+    """Parse a time in ISO 8601; for a missing time return 2 January 1970."""
     try:
         moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Judge the machines of deployments at Fly: exactly one that runs, on the pinned image, or none that is left."""
+"""Judge a deployment's machines at Fly: that exactly one runs, on the pinned image, or that none is left."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
 
 
 def machine_id(machines: Reply, deployment: str) -> str:
-    """Return the id of the one machine whose environment carries the deployment's id (C38).
+    """Return the id of the only machine whose environment carries the deployment's id (C38).
 
-    Raise `ConfigError` if there is not exactly one.
+    Raise `ConfigError` if there is no such machine, or more than one.
     """
     ids = [str(machine["id"]) for machine in machines_of(machines.rows, deployment)]
     if len(ids) != 1:
@@ -28,7 +28,7 @@ def machine_id(machines: Reply, deployment: str) -> str:
 
 
 def machine_of(deployment: str) -> Expectation:
-    """Expect exactly one started machine of the deployment, on the pinned digest (C30).
+    """Expect that the deployment has exactly one machine, which is started and runs the pinned image (C30).
 
     Replies: Fly's machines, Vercel's variables.
     """
@@ -51,7 +51,7 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """Expect what `machine_of` does for every deployment of ``live`` (``id``, ``status``) that is not booting now."""
+    """Expect what `machine_of` expects of every deployment in ``live`` (``id``, ``status``) that is not booting now."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]
@@ -63,7 +63,7 @@ def each_machine(live: Reply) -> Expectation:
 
 
 def machine_gone(deployment: str) -> Expectation:
-    """Expect that no machine of the deployment is left except destroyed ones: a stopped one can start again (C14)."""
+    """Expect that every machine of the deployment is destroyed; one that is only stopped can start again (C14)."""
 
     def test(reply: Reply) -> Finding:
         if not all(map(is_machine, reply.rows)):

@@ -27,22 +27,22 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return ``since`` and ``until`` of the alarms, for Postgres: 24 hours at most, without the dry runs' alarms.
+    """Return the span of time, ``since`` and ``until``, in which alarms count: at most 24 hours, after the dry runs.
 
-    ``until`` is ``now``, by the database's clock, except when a watch looks at the past.
+    ``until`` is ``now``, which Postgres reads by its own clock, except when a watch looks at the past.
     """
     until = datetime.now(UTC) if phase.until == NOW else datetime.fromisoformat(phase.until)
     return {"since": max(until - DAY, _dry_runs_ended(phase)).isoformat(), "until": phase.until}
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """Return when the dry runs, which raised alarms on purpose, ended; long ago if this run rests on none."""
+    """Return when the dry runs ended, which raised alarms on purpose; 1970 if this run does not rest on any."""
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
 
 
 def _sealed_before(record: Record) -> str | None:
-    """Return when the record that opened this record's gate was sealed; None if the phase ran alone."""
+    """Return when the record that opened this record's gate was sealed; None if no record opened it."""
     rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
     seal = ledger.find(record.root, rests_on).sealed() if rests_on else None
     return str(seal["at"]) if seal else None
@@ -52,9 +52,10 @@ def _sealed_before(record: Record) -> str | None:
 
 
 def most_lost(limit: float) -> Expectation:
-    """Expect that at most ``limit`` US dollars can be lost: all of the wallet, and a month's model money.
+    """Expect that at most ``limit`` US dollars can be lost: the whole wallet, and one month's cost of the model.
 
-    Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, a row with the Skill's ``risk``.
+    Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, and a row with the Skill's
+    ``risk``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -82,10 +83,11 @@ def most_lost(limit: float) -> Expectation:
 
 
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
-    """Select the stretches in which a running live deployment left no ``tick`` or no ``reconciled``.
+    """Select each span in which a live deployment ran but wrote no ``tick``, or no ``reconciled``, for too long.
 
-    A stretch may last 1.5 times the Skill's interval, and ``slack`` seconds; ``at`` is when that was over. A stretch is
-    no gap if a tick_failed, a pause or a flatten explains it: those are other alarms, or somebody's wish.
+    Too long is more than 1.5 times the Skill's interval plus ``slack`` seconds; ``at`` is when the span became too
+    long. A span is left out if a pause, a flatten, a resume, a stop or a tick_failed explains it: a person wanted it,
+    or another alarm reports it.
     """
     if kind not in ("tick", "reconciled"):
         raise ConfigError(f"no gaps of {kind!r}: tick or reconciled")
@@ -131,10 +133,10 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
 
 def spending_confirmed() -> Expectation:
-    """Expect that OpenRouter counts what the platform wrote down this month, and that the key has a limit of its own.
+    """Expect that OpenRouter's sum for this month matches the platform's rows, and that the key has a spending limit.
 
-    Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. A backtest may
-    use another key: the truth lies between both, give or take 5 % or 50 cents.
+    Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may
+    use another key, so OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -157,7 +159,7 @@ def spending_confirmed() -> Expectation:
 
 
 def _short_lived(key: Mapping[str, Any]) -> str | None:
-    """Return why the key will soon be refused, or that it has no limit; None if neither."""
+    """Return why OpenRouter may soon refuse the key, or that the key has no limit; None if neither is the case."""
     limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
     if limit is None:
         return "the key has no limit at OpenRouter"
@@ -174,7 +176,7 @@ def _leeway(amount: float) -> float:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue for the agents of each live deployment's wallet, and for the role of its own agent.
+    """Ask the venue, for each live deployment, for the agents of its wallet and for the role of its own agent.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """
@@ -196,15 +198,15 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each wallet that a live deployment trades with holds in the main book, where runners trade."""
+    """Ask what each wallet of a live deployment holds in the venue's main book, where alone runners trade."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Expect that every wallet holds what ``agent_state`` says, unless one of its orders is under way.
+    """Expect that every wallet holds what ``agent_state`` says; a wallet with an order under way is not compared.
 
-    Replies: rows ``wallet``, ``positions``, ``moving``, then those of `position_questions`. Deployments that share a
-    wallet hold its positions together, so that none can be compared: a shared wallet is a complaint.
+    Replies: rows ``wallet``, ``positions``, ``moving`` (an order is under way), then those of `position_questions`. If
+    two deployments share a wallet, their positions cannot be told apart, so that a shared wallet is a complaint.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -225,7 +227,7 @@ def positions_agree(live: Reply) -> Expectation:
 
 
 def fill_questions(live: Reply) -> list[Http]:
-    """Ask for the fills of every wallet that a live deployment trades with."""
+    """Ask for the fills of every wallet of a live deployment."""
     return [info("userFills", user=wallet) for wallet in _wallets(live)]
 
 
@@ -234,14 +236,15 @@ def _wallets(live: Reply) -> list[str]:
 
 
 def _pairs(live: Reply) -> list[tuple[str, str]]:
-    """Return wallet and agent of each live deployment, each pair once."""
+    """Return the wallet and the agent of each live deployment, the same pair only once."""
     return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
 
 
 def fills_have_rows(settled: float) -> Expectation:
-    """Expect that every fill of the wallets older than ``settled`` seconds is of an order in ``mainnet_orders``.
+    """Expect that every fill of the wallets belongs to an order in ``mainnet_orders``, unless the fill is very recent.
 
-    Replies: rows ``cloid`` of every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC).
+    Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
+    row of a fill may come up to ``settled`` seconds after the fill.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -260,13 +263,13 @@ def fills_have_rows(settled: float) -> Expectation:
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Return whether a fill lacks a row that it should have; the row of a very recent fill may still be under way."""
+    """Return whether a fill lacks its row although it is old enough; a very recent fill's row may be on its way."""
     age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
     return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 
 
 def alarms_of(since: str, until: str) -> Sql:
-    """Select every alarm that the platform itself wrote down, with its time: ``at``, ``alarm``, ``deployment_id``."""
+    """Select every alarm that the platform itself recorded: ``at``, ``alarm``, ``deployment_id``."""
     return sql(
         """
         select g.ts as at, g.event as alarm, g.deployment_id from public.agent_logs g

@@ -1,4 +1,4 @@
-"""Judge a week of real load (phase 5): the wait for a fill, the socket's outages, the cost guard's growth."""
+"""Judge a week of real load (phase 5): how long fills took, outages of the WebSocket, the cost guard's query."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ PROPOSAL = (
 
 
 def wait_advice(wait: float) -> Expectation:
-    """Compare the runner's ``wait`` for a fill (seconds) with the time fills took, and recommend a wait.
+    """Compare how long fills took with how long the runner waits for one (``wait``, in seconds), and recommend a wait.
 
-    Reply: a row ``fills``, ``slow`` (over the wait), ``median``, ``p99`` and ``slowest``, in seconds.
+    Reply: a row ``fills``, ``slow`` (fills that took longer than ``wait``), ``median``, ``p99`` and ``slowest``
+    (seconds).
     """
 
     def test(reply: Reply) -> Finding:
@@ -50,7 +51,7 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """Select the times in which a live deployment did not see the venue, each until the next `reconciled`.
+    """Select the spans in which a live deployment did not hear from the venue; each ends with the next `reconciled`.
 
     A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
     ``seconds``, ``complaints``.
@@ -73,7 +74,7 @@ def outages(since: str) -> Sql:
 
 
 def holds_up() -> Expectation:
-    """Expect that every outage has ended. Reply: rows of `outages`."""
+    """Expect that every outage has ended. Reply: the rows of `outages`."""
 
     def test(reply: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in reply.rows if not row.get("recovered")]
@@ -89,7 +90,7 @@ def holds_up() -> Expectation:
 
 
 def guard_plan(deployment: str) -> Sql:
-    """Explain today's query of the cost guard: what it reads and how long it takes (checklist, last section)."""
+    """Ask Postgres to explain the cost guard's query: what it reads and how long it takes (checklist, last section)."""
     return sql(
         """
         explain (analyze, buffers, format json)
@@ -101,10 +102,11 @@ def guard_plan(deployment: str) -> Sql:
 
 
 def guard_projection() -> Expectation:
-    """Project the time of the guard's query to 10, 100 and 1000 deployments, and propose an index if it is too long.
+    """Project the load of the guard's query for 10, 100 and 1000 deployments; propose an index if it is too high.
 
-    Replies: `guard_plan`, and a row ``rows`` (the deployment's this month) and ``tick_seconds``. The time grows to a
-    full month of ticks; each deployment runs the query once a tick, so the database's load grows with their number.
+    Replies: `guard_plan`, and a row ``rows`` (the deployment's ticks this month) and ``tick_seconds``. The time of one
+    query is projected to a full month of ticks. Each deployment runs the query once a tick, so that the load grows with
+    their number.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -123,7 +125,7 @@ def guard_projection() -> Expectation:
 
 
 def _projected(took: float, rows: float, every: float) -> str:
-    """Describe the projected load; ``took`` in ms for ``rows``, ``every`` in seconds between two ticks."""
+    """Describe the projected load; the query took ``took`` ms for ``rows`` rows, and a tick comes ``every`` seconds."""
     full = took * max(1.0, MONTH / every / max(rows, 1.0))
     words = [f"a full month {full:.1f} ms a tick"]
     loads = [(count, count * full / 1000 / every) for count in DEPLOYMENTS]
@@ -133,14 +135,14 @@ def _projected(took: float, rows: float, every: float) -> str:
 
 
 def _plan(reply: Reply) -> Mapping[str, Any]:
-    """Return the plan from the only value of the only row, which is a list of one."""
+    """Return the query plan, which Postgres gives as a list of one in the only value of the only row."""
     value = next(iter(reply.rows[0].values()), None) if reply.rows else None
     plan = value[0] if isinstance(value, list | tuple) and value else None
     return plan if isinstance(plan, dict) else {}
 
 
 def _scans(node: Mapping[str, Any]) -> str:
-    """Describe what the plan reads, and how many blocks, hit or read."""
+    """Describe what a query plan scans, and how many blocks it takes from the cache or the disk."""
     kinds = dict.fromkeys(_kinds(node))
     blocks = sum(venue_answers.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
     return f"{', '.join(kinds)}, {blocks:g} blocks"

@@ -1,4 +1,4 @@
-"""Hold the checklist's incident sheet: each symptom's first action, its proof, its evidence, the way to the cause."""
+"""Hold the checklist's incident sheet: each symptom's first action, the proof that it worked, and the evidence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Incident:
-    """One row of the sheet, for one deployment; in rehearsal the person does ``gesture`` with ``facts``."""
+    """One row of the incident sheet, for one deployment.
+
+    ``action`` is the first action, ``proof`` and ``expect`` show whether it worked, ``path`` says how to find the root
+    cause. In a rehearsal, the stand-in for the person carries out ``gesture`` with ``facts``.
+    """
 
     symptom: str
     first: str
@@ -42,10 +46,10 @@ class Incident:
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
-    """Return the row of the sheet for ``symptom``, given by its short name or its words on the sheet.
+    """Return the row of the incident sheet for a symptom, given by its short name or by its words on the sheet.
 
-    ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, naming the
-    nearest, for a symptom the sheet does not know.
+    ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, which names
+    the nearest symptom, if the sheet does not have this one.
     """
     wanted = symptom.strip().lower()
     for name, (words, make) in SHEET.items():
@@ -55,16 +59,19 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 
 
 def concerned(symptom: str) -> Expectation:
-    """Expect exactly one deployment, named or the only one, unless the symptom concerns the whole platform.
+    """Expect exactly one deployment in the reply, unless the symptom concerns the whole platform.
 
-    Acting on the newest could stop the wrong deployment while the one that is meant goes on.
+    If there are several, the operator must name one: acting on the newest could stop the wrong deployment.
     """
     everywhere = symptom.strip().lower() in {word for name in PLATFORM_WIDE for word in (name, SHEET[name][0].lower())}
     return rows() if everywhere else rows(1)
 
 
 def paused(kind: str) -> Expectation:
-    """Expect that the command was obeyed and the deployment is paused, halted or stopped. Reply: `command_state`."""
+    """Expect that the runner obeyed the command and the deployment is paused, halted or stopped.
+
+    Reply: `command_state`.
+    """
     return reply(kind=kind, seconds=not_null, status=one_of(*FENCED))
 
 

@@ -1,6 +1,6 @@
 """Judge a live deployment: its image, its Skill's limits, its first orders.
 
-The arithmetic is in ``venue_answers`` and ``audit_trail``; this module holds the expectations over replies.
+The arithmetic is in ``venue_answers`` and ``audit_trail``; this module holds the expectations about replies.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ ACTIVE = ("started", "starting", "stopping", "restarting")
 
 
 def one_image(built: str | None = None) -> Expectation:
-    """Expect that every place that names the runner's image names one digest, and that every machine runs it (C30).
+    """Expect that all places that name the runner's image name the same digest, and that every machine runs it (C30).
 
-    Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest phase 0 recorded.
+    Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest that phase 0
+    recorded.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -49,7 +50,7 @@ def one_image(built: str | None = None) -> Expectation:
 
 
 def _digest(image: Any) -> str:
-    """Return the digest of ``repository@sha256:…``; the whole text if there is none."""
+    """Return the digest in ``repository@sha256:…``; the whole text if it holds no digest."""
     return str(image).rpartition("@")[2]
 
 
@@ -57,7 +58,10 @@ def _digest(image: Any) -> str:
 
 
 def limits(**sheet: Any) -> Expectation:
-    """Expect that no cap of the Skill's ``risk`` is looser than the sheet; it may be tighter. Reply: a row ``risk``."""
+    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet; a cap may be tighter.
+
+    Reply: a row ``risk``.
+    """
 
     def test(reply: Reply) -> Finding:
         caps = _object(_first(reply), "risk")
@@ -69,9 +73,10 @@ def limits(**sheet: Any) -> Expectation:
 
 
 def can_trade(balance: float) -> Expectation:
-    """Expect that the caps leave room for an order that the venue accepts, of at least one allowed symbol (C17).
+    """Expect that the caps allow, in at least one symbol, an order large enough for the venue to accept (C17).
 
-    Replies: a row with the Skill's ``risk``, the venue's ``meta`` and ``allMids``. ``balance`` is the equity.
+    Replies: a row with the Skill's ``risk``, the venue's ``meta`` and ``allMids``. ``balance`` is the equity in US
+    dollars.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -101,7 +106,7 @@ def _cure(name: str, caps: Mapping[str, Any], balance: float, market: tuple[floa
 
 
 def _market(name: str, meta: Mapping[str, Any], mids: Mapping[str, Any]) -> tuple[float, int] | None:
-    """Return price and szDecimals of a symbol; None if the venue does not trade it."""
+    """Return the price and the szDecimals of a symbol; None if the venue does not trade it."""
     listed = meta.get("universe")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     market: Mapping[str, Any] = next((row for row in rows if row.get("name") == name), {})
@@ -116,9 +121,9 @@ def _names(value: Any) -> list[str]:
 
 
 def lasts(ticks: int) -> Expectation:
-    """Expect that the monthly cost cap pays for ``ticks`` ticks (C18).
+    """Expect that the monthly cost cap pays for at least this number of ticks (C18).
 
-    Reply: ``cap_usd``, ``usd_per_tick``, ``tick_seconds``.
+    Reply: a row ``cap_usd``, ``usd_per_tick``, ``tick_seconds``.
     """
 
     def test(reply: Reply) -> Finding:
@@ -140,9 +145,10 @@ def lasts(ticks: int) -> Expectation:
 
 
 def started_flat(balance: float) -> Expectation:
-    """Expect that the broker started, then reconciled with no position and the venue's equity, to the cent (2.5).
+    """Expect that the broker started and then reconciled, with no position and with the equity ``balance`` (2.5).
 
-    Reply: a row ``broker_started_at``, ``reconciled_at`` (ISO 8601), ``positions``, ``equity_usd``.
+    ``balance`` is what the venue said; it must match to the cent. Reply: a row ``broker_started_at``, ``reconciled_at``
+    (ISO 8601), ``positions``, ``equity_usd``.
     """
 
     def test(reply: Reply) -> Finding:
@@ -167,7 +173,7 @@ def started_flat(balance: float) -> Expectation:
 def same_positions() -> Expectation:
     """Expect the same sizes at the venue and in ``agent_state``.
 
-    Replies: ``clearinghouseState``, a row ``positions``.
+    Replies: ``clearinghouseState``, and a row ``positions``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -180,9 +186,9 @@ def same_positions() -> Expectation:
 
 
 def trails_agree() -> Expectation:
-    """Expect that row, runner's log and venue agree on every order, its fills and fees too (C21).
+    """Expect that the rows, the runner's log and the venue agree on every order, on its fills and on its fees (C21).
 
-    Replies: ``mainnet_orders`` of the wallet, their ``agent_logs``, ``historicalOrders``, ``userFills``.
+    Replies: ``mainnet_orders`` of the wallet, the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

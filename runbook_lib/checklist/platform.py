@@ -28,9 +28,10 @@ OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a p
 
 
 def push_migrations(version: str) -> Shell:
-    """Make the command that pushes migrations to the linked project, for this version of the supabase CLI (C1).
+    """Make the shell line that pushes migrations to the linked project with this version of the supabase CLI (C1).
 
-    Version 2 pushes to the linked project; version 3 pushes to the local stack unless told otherwise, and looks green.
+    Version 2 pushes to the linked project. Version 3 pushes to the local stack unless it is told otherwise, and
+    succeeds.
     """
     digits = re.search(r"(\d+)\.\d+", version)
     if digits is None:
@@ -40,7 +41,10 @@ def push_migrations(version: str) -> Shell:
 
 
 def pushed(version: str) -> Expectation:
-    """Expect that the push ended, and went to the project; version 3 prints ``Target:`` lines that say where (C1)."""
+    """Expect that ``supabase db push`` finished and pushed to the linked project.
+
+    Version 3 of the CLI prints the project that it pushed to in its ``Target:`` lines (C1).
+    """
     ended = text(r"Finished supabase db push|Remote database is up to date", "the end of a push")
     if "--linked" in push_migrations(version).line:
         return ended
@@ -59,7 +63,7 @@ def pushed(version: str) -> Expectation:
 def migration_files(repository: str) -> list[str]:
     """Return the versions of the migration files in the platform's repository, oldest first.
 
-    Files that are not named ``<digits>_<name>.sql`` are skipped, as by the supabase CLI.
+    A file that is not named ``<digits>_<name>.sql`` is skipped, as the supabase CLI does.
     """
     folder = Path(repository) / "packages/db/supabase/migrations"
     matches = (MIGRATION.fullmatch(path.name) for path in folder.glob("*.sql"))
@@ -67,7 +71,10 @@ def migration_files(repository: str) -> list[str]:
 
 
 def applied(repository: str) -> Expectation:
-    """Expect that the rows' ``version`` are exactly those of the migration files: none pending, none unknown."""
+    """Expect that exactly the migrations in the repository's files are applied: none is pending, none is unknown.
+
+    Reply: a row ``version`` for each applied migration.
+    """
 
     def test(reply: Reply) -> Finding:
         wanted, got = migration_files(repository), [str(v) for v in reply.column("version")]
@@ -86,12 +93,12 @@ IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a bui
 
 
 def image_tag(build: Reply) -> str:
-    """Return the tag in the output of a build: ``image: registry.fly.io/<app>:<tag>``."""
+    """Return the tag of the image that a build's output names: ``image: registry.fly.io/<app>:<tag>``."""
     return _built(build)[1]
 
 
 def pinned_image(build: Reply, manifest: Reply) -> str:
-    """Return the image that a build named, with the digest that the registry gives for its tag."""
+    """Return the image that a build named, pinned to the digest that the registry gives for the image's tag."""
     digest = manifest.column("docker_content_digest")[:1]
     if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
         raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")
@@ -99,7 +106,7 @@ def pinned_image(build: Reply, manifest: Reply) -> str:
 
 
 def _built(build: Reply) -> tuple[str, str]:
-    """Return repository and tag of the last image that the output names."""
+    """Return the repository and the tag of the last image that the build's output names."""
     named = IMAGE.findall(build.text)
     if not named:
         raise ConfigError(f"the build's output names no image: {build.text[-300:]!r}")
@@ -108,7 +115,7 @@ def _built(build: Reply) -> tuple[str, str]:
 
 
 def owned_machines() -> Expectation:
-    """Expect that every machine carries a deployment's id, and that none is up for a deployment that stopped (C38).
+    """Expect that every machine carries a deployment's id, and that no stopped deployment has a running machine (C38).
 
     Replies: Fly's machines, rows ``id`` and ``status`` of every deployment.
     """
@@ -132,10 +139,10 @@ def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | N
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """Make the request that sets production variables: public values always, secret ones if they are missing.
+    """Make the request that sets production variables: every public one, and those secret ones that are missing.
 
-    ``variables`` lists the present ones. A variable that is there for preview only is missing. A secret that is there
-    cannot be read back and is left alone (C8).
+    ``variables`` lists the present variables; one that is set for preview only counts as missing. A secret that is set
+    is left alone, because its value cannot be read back and compared (C8).
     """
     present = in_production(variables)
     body = [
@@ -147,7 +154,10 @@ def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
 
 
 def production_variables(*names: str, **readable: str) -> Expectation:
-    """Expect that each name is set for production, each readable one with its value; ``A|B`` means either name."""
+    """Expect that every name is set for production, and every ``readable`` name with its value.
+
+    ``A|B`` means that one of the two names must be set.
+    """
 
     def test(reply: Reply) -> Finding:
         live = in_production(reply)
@@ -168,12 +178,12 @@ def production_variables(*names: str, **readable: str) -> Expectation:
 
 
 def halt_line(settings: Settings) -> Shell:
-    """Return the halt as an operator types it, for every deployment and both switches."""
+    """Return the command line with which an operator halts every deployment and turns both switches off."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 
 def halted() -> Expectation:
-    """Expect that a halt, or its undoing, ended well and names its record; else name each part that did not pass."""
+    """Expect that a halt or an unhalt succeeded and names its record; otherwise name each part that did not pass."""
 
     def test(reply: Reply) -> Finding:
         record = HALT_RECORD.search(reply.text)
@@ -187,12 +197,12 @@ def halted() -> Expectation:
 
 
 def unhalt_line(settings: Settings) -> Shell:
-    """Return the command that undoes the halt: both switches, and a redeploy."""
+    """Return the command line that undoes a halt: it sets both switches back and redeploys the web app."""
     return shell(f"./runbook unhalt --profile {settings.name} --yes", folder=str(ROOT))
 
 
 def sweep_command(settings: Settings) -> Http:
-    """Ask the place that runs the heartbeat sweep by the profile: Vercel's crons, or an always-on Fly machine (C34)."""
+    """Ask the place that runs the heartbeat sweep by the profile: Vercel's crons or an always-on Fly machine (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons")
     app = settings.web.sweep.removeprefix("fly:")
@@ -200,14 +210,14 @@ def sweep_command(settings: Settings) -> Http:
 
 
 def sweep_runs(settings: Settings) -> Expectation:
-    """Expect that the sweep's place is switched on: Vercel's crons are not disabled, or a machine is started."""
+    """Expect that the heartbeat sweep is on: Vercel's crons are not disabled, or its Fly machine is started."""
     return each(disabledAt=None, deploymentId=not_null) if settings.web.sweep == "vercel" else each(state="started")
 
 
 def scheduled(*paths: str, tight: bool = False) -> Expectation:
     """Expect that each path has a cron whose schedule will run; say how often the heartbeat sweep runs (C9).
 
-    ``tight``: each must run at least every 15 minutes, as real money needs it.
+    ``tight``: each cron must run at least every 15 minutes, which trading with real money needs.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -226,14 +236,14 @@ def scheduled(*paths: str, tight: bool = False) -> Expectation:
 
 
 def sweep_schedule(settings: Settings) -> Http:
-    """Ask for the sweep's schedule: Vercel's definitions, or the machine that runs it all the time (C34)."""
+    """Ask for the heartbeat sweep's schedule: Vercel's cron definitions, or the Fly machine that sweeps (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")
     return sweep_command(settings)
 
 
 def sweep_tight(settings: Settings) -> Expectation:
-    """Expect that the sweep notices a dead machine within 15 minutes."""
+    """Expect that the heartbeat sweep runs often enough to notice a dead machine within 15 minutes."""
     return scheduled(SWEEP_PATH, tight=True) if settings.web.sweep == "vercel" else sweep_runs(settings)
 
 
@@ -252,11 +262,11 @@ def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple
 
 
 def _kind(value: str) -> str:
-    """Return Vercel's type for a value: a value that names a secret variable must not be readable."""
+    """Return the type for a variable at Vercel: sensitive (unreadable) if its value names a secret, else plain."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
 
 
 def _kind_of(present: Mapping[str, Any] | None, value: str) -> str:
-    """Return Vercel's type for a variable; a sensitive variable cannot become another type."""
+    """Return the type to send to Vercel for a variable: a sensitive variable must stay sensitive."""
     return "sensitive" if present is not None and present.get("type") == "sensitive" else _kind(value)

@@ -1,4 +1,4 @@
-"""List what the doctor probes on this platform, and what no look can prove, with the step that proves it."""
+"""List what the doctor probes on this platform, and what only running a step can prove."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ UNPROVEN = (
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the probes of the platform; ``made_by`` names the step of phase 0 that has yet to make a thing."""
+    """Return the probes of the platform; ``made_by`` names the step of phase 0 that makes what the probe looks for."""
     app = http("fly", "GET /v1/apps/{fly.app}")
     return [
         Probe(
@@ -155,7 +155,7 @@ def probes(settings: Settings) -> list[Probe]:
 
 
 def _names_kept() -> Expectation:
-    """Expect what `contract_kept` does, but pass before the migrations, when there is no table to compare yet."""
+    """Expect what `contract_kept` expects, but pass while the platform has no tables yet, before its migrations."""
     kept = contract_kept()
 
     def test(replies: Sequence[Reply]) -> Finding:

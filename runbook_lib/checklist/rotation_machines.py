@@ -27,15 +27,16 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def restart(fly: Reply, machines: Reply, secret: str) -> Series:
-    """Restart every machine that holds the secret and runs."""
+    """Restart every running machine that holds the secret."""
     path = "POST /v1/apps/{fly.app}/machines/{machine}/restart"
     return Series(tuple(http("fly", path, machine=row["id"]) for row in awake(fly, machines, secret)))
 
 
 def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
-    """Ask every running machine, and this one, for the hash of a fresh nonce and the secret.
+    """Ask every running machine, and this computer, for the hash of a fresh nonce followed by the secret.
 
-    Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so no hash serves twice.
+    Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so that an earlier hash
+    proves nothing.
     """
     value = "".join(f"${{{name}:-" for name in names(secret)[:-1]) + f"${{{names(secret)[-1]}}}"
     value += "}" * (len(names(secret)) - 1)
@@ -47,7 +48,7 @@ def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
 
 
 def answered() -> Expectation:
-    """Expect that every machine answered `asked` with a hash; report, but do not judge, how many have the new value."""
+    """Expect that every machine answered `asked` with a hash; say how many have the new value, without judging it."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -59,7 +60,7 @@ def answered() -> Expectation:
 
 
 def arrived() -> Expectation:
-    """Expect that every machine answered `asked` with the hash that this machine computes for the new value."""
+    """Expect that every machine answered `asked` with the hash that this computer computes from the new value."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -70,7 +71,7 @@ def arrived() -> Expectation:
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
-    """Return the hash of each machine, and this machine's own; empty for an answer that is no hash."""
+    """Return the hash of each machine, and that of this computer; an empty text for an answer that is no hash."""
     at_fly, locally = replies
     answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in at_fly.rows]
     return [_hash(text) for text in answers], _hash(locally.text)
@@ -82,10 +83,11 @@ def _hash(text: str) -> str:
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
-    """Update the machines that answered without the new value, and those at rest, which cannot be asked.
+    """Update the machines that hold an old value: those whose hash shows it, and those at rest, which cannot be asked.
 
-    ``holders``: Fly's secrets and the machines. ``answers``: the replies of `asked`. An update takes the app's secrets;
-    a value that the platform put into the machine's own environment is replaced there too. A machine at rest stays so.
+    ``holders``: the replies with Fly's secrets and with the machines. ``answers``: the replies of `asked`. An update
+    gives a machine the app's present secrets, and replaces a value that the platform put into the machine's own
+    environment. A machine at rest stays at rest.
     """
     fly, machines = holders
     hashes, new_hash = _hashes(answers)
@@ -109,7 +111,11 @@ def _update(settings: Settings, machine: Mapping[str, Any], secret: str, *, rest
 
 
 def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
-    """Return a machine's variable to send back: the new value, a known secret by its name, or the value as it was."""
+    """Return what to send back for one of a machine's variables.
+
+    That is the new value for the rotated secret, the variable's name for another secret that this computer knows, and
+    otherwise the value as it was.
+    """
     if name in names(secret):
         return NEW
     known = next((variable for variable, aliases in NAMES.items() if name in aliases), name)
@@ -120,7 +126,10 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
 
 
 def running_again(noted: Reply) -> Sql:
-    """Ask about the deployments that ran before: ``status``, when the runner last ``started`` and ``compared``."""
+    """Ask about the deployments that ran before the rotation.
+
+    Columns: ``id``, ``status``, ``error_text``, ``started`` (of the runner) and ``compared`` (the last `reconciled`).
+    """
     return sql(
         """
         select d.id, d.status, d.error_text, max(l.ts) filter (where l.event = 'runner_started') as started,
@@ -133,7 +142,10 @@ def running_again(noted: Reply) -> Sql:
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
-    """Expect every deployment in the status it had, and reconciled since its start, a new one if it was restarted."""
+    """Expect that every deployment has the status that was noted and has reconciled since its runner started.
+
+    If machines were restarted, the runner must have started after ``noted``.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         rows = {str(row.get("id")): row for row in replies[0].rows}
@@ -158,23 +170,23 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
 
 
 def snapshot_each(noted: Reply) -> Series:
-    """Ask the runner of every deployment that ran for a snapshot, which it hears of over its database connection."""
+    """Ask the runner of every noted deployment for a snapshot: an answer proves that its database connection works."""
     return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def snapshots_of(noted: Reply) -> Series:
-    """Ask what became of the snapshots that `snapshot_each` asked for."""
+    """Ask whether the snapshots that `snapshot_each` asked for were written."""
     return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def _noted(noted: Reply) -> dict[str, str]:
-    """Return the deployments that ran when the rotation began, with their status."""
+    """Return the deployments that ran when the rotation began: id -> status."""
     running: dict[str, str] = noted.value("running") or {}
     return running
 
 
 def _moment(at: Any) -> datetime:
-    """Read a time as the database gives it, ISO 8601 in UTC; return 2 January 1970 for a missing one."""
+    """Parse a time as the database gives it, in ISO 8601 and UTC; for a missing time return 2 January 1970."""
     try:
         moment = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
     except ValueError:

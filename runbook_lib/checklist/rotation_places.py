@@ -1,7 +1,7 @@
-"""Rotate a secret: find the places that hold it, make each change, and judge that none was missed (checklist 1.7).
+"""Rotate a secret: find the places that hold it, change each of them, and judge that none was missed (checklist 1.7).
 
-The environment keeps the old value under the secret's own name and holds the new one as ``NEW_SECRET``, until the
-rotation is done. Nothing here sends anything. ``rotation_machines`` proves that the new value has arrived.
+Until the rotation is done, the environment keeps the old value under the secret's own name and the new value as
+``NEW_SECRET``. This module sends nothing. ``rotation_machines`` proves that the new value has arrived.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NEW = f"${INCOMING}"
 
 
 def held(secret: str) -> Expectation:
-    """Expect that Fly or Vercel, or a machine, holds the secret under one of its names.
+    """Expect that Fly, Vercel or a machine holds the secret under one of its names.
 
     Replies: Fly's secrets, Vercel's variables, machines.
     """
@@ -49,12 +49,12 @@ def held(secret: str) -> Expectation:
 
 
 def names(secret: str) -> tuple[str, ...]:
-    """Return every name by which the platform knows the secret."""
+    """Return every name under which the platform holds the secret."""
     return NAMES.get(secret, (secret,))
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """Return the rows that hold the secret, by its name there; of Vercel's only those for production."""
+    """Return the rows of a list that hold the secret, by the secret's name there; of Vercel's, those for production."""
     return {
         str(row[column]): row
         for row in rows
@@ -63,14 +63,14 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret: all if the app does, else those whose own environment does."""
+    """Return the machines that hold the secret: all if it is the app's, else those whose own environment has it."""
     everywhere = bool(_among(fly.rows, "name", secret))
     existing = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
     return [row for row in existing if everywhere or set(names(secret)) & set(environment(row))]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret and are not at rest: they must be restarted and can be asked."""
+    """Return the machines that hold the secret and run: they must be restarted, and can be asked for its hash."""
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
 
@@ -79,19 +79,19 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
 
 def reset(secret: str) -> Series:
-    """Give the database role its new password; any other secret needs no such command, and gives an empty series."""
+    """Change the password of the database role; for any other secret return an empty series, which sends nothing."""
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
 
 
 def logins(secret: str) -> tuple[Login, ...]:
-    """Log in with the new database password, then the old one; for another secret, with the unchanged password."""
+    """Log in with the new and then the old database password; for another secret, with the unchanged password."""
     return (Login(INCOMING), Login(PASSWORD)) if secret == PASSWORD else (Login(PASSWORD),)
 
 
 def let_in(secret: str) -> Expectation:
-    """Expect that the new password is accepted and the old one is not. Replies: those of `logins`."""
+    """Expect that the database accepts the new password and refuses the old one. Replies: those of `logins`."""
     wanted = [True, False] if secret == PASSWORD else [True]
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -105,13 +105,13 @@ def let_in(secret: str) -> Expectation:
 
 
 def stage(fly: Reply, secret: str) -> Series:
-    """Set the new value on Fly under every name the app has for it; running machines do not notice yet."""
+    """Set the new value on Fly under every name that the app has for the secret; running machines keep the old one."""
     values = dict.fromkeys(_among(fly.rows, "name", secret), NEW)
     return Series((http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": values}),) if values else ())
 
 
 def mirror(vercel: Reply, secret: str) -> Series:
-    """Set the new value on Vercel under every name it is held by; the live deployment does not notice yet."""
+    """Set the new value on Vercel under every name of the secret; until a redeploy, the web app keeps the old value."""
     kinds = {key: str(row.get("type")) for key, row in _among(vercel.rows, "key", secret).items()}
     body = [
         {"key": key, "value": NEW, "type": kind.replace("plain", "sensitive"), "target": ["production"]}
@@ -122,9 +122,10 @@ def mirror(vercel: Reply, secret: str) -> Series:
 
 
 def changed(secret: str, noted: Reply) -> Expectation:
-    """Expect that every holder of the secret changed since it was noted. Replies: Fly's secrets, Vercel's variables.
+    """Expect that Fly's and Vercel's copies of the secret all changed since ``noted``.
 
-    Neither shows a value, but Fly a digest and Vercel the time of the last change.
+    Neither shows a value: Fly shows a digest of it, Vercel the time of its last change. Replies: Fly's secrets,
+    Vercel's variables.
     """
     before = _marks(noted.rows, secret)
 
@@ -140,7 +141,7 @@ def changed(secret: str, noted: Reply) -> Expectation:
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
-    """Return what each place shows of the secret's value: a digest or the time of its last change."""
+    """Return, for each place, what shows that its value changed: Fly's digest, or Vercel's time of the last change."""
     fly = {f"Fly's {name}": row.get("digest") for name, row in _among(rows, "name", secret).items()}
     return fly | {f"Vercel's {key}": row.get("updatedAt") for key, row in _among(rows, "key", secret).items()}
 
@@ -149,10 +150,10 @@ def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
 
 
 def cron_key(secret: str) -> str:
-    """Return the authorization that the cron endpoints must accept from now on."""
+    """Return the authorization header that the cron endpoints must accept from now on."""
     return f"Bearer {NEW}" if secret == CRON else f"Bearer ${CRON}"
 
 
 def old_cron_key(secret: str) -> str:
-    """Return the authorization that the cron endpoints must refuse: the old value, or a wrong one if unchanged."""
+    """Return an authorization header that the cron endpoints must refuse: the old secret, or a made-up one."""
     return f"Bearer ${CRON}" if secret == CRON else "Bearer not-the-secret"

@@ -1,4 +1,4 @@
-"""Judge the platform's safety nets when they are made to fire (phase 3)."""
+"""Judge whether the platform's safety nets work when phase 3 provokes them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ENOUGH = 3  # ticks after which a guard that has not tripped will not trip any m
 
 
 def guard_tripped(deployment: str, limit: float) -> Expectation:
-    """Expect that the cost guard paused this deployment within ``limit`` seconds of the change, and no other.
+    """Expect that the cost guard paused this deployment, and no other, within ``limit`` seconds after its cap changed.
 
-    Replies: the guard's commands since the change (``deployment_id``, ``reason``, ``seconds`` after it, ``acked``,
-    ``status``, ``logged``), and a row ``ticks``: how many decisions came since. If it did not trip, that is unknown:
-    a runner that has not read the Skill again since it booted knows nothing of the lower cap (C22).
+    Replies: the guard's commands since then (``deployment_id``, ``reason``, ``seconds`` after the change, ``acked``,
+    ``status``, ``logged``), and a row ``ticks``, the number of decisions since then. If the guard did not trip, the
+    verdict is unknown: a runner that has not read the Skill again since it booted does not know the lower cap (C22).
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

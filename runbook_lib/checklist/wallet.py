@@ -1,6 +1,6 @@
-"""Ask about and judge the wallet and its agent at the venue: holdings, identity, and what is to be signed.
+"""Ask about and judge the wallet and its agent at the venue: holdings, agents, and the approval that is to be signed.
 
-The arithmetic is in ``venue_answers``; this module holds the commands and the expectations over replies.
+The arithmetic is in ``venue_answers``; this module holds the commands and the expectations about replies.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner cou
 
 
 def info(kind: str, **fields: Any) -> Http:
-    """Make an unsigned question to the venue, which changes nothing; ask with the master's address, not an agent's."""
+    """Make a question to the venue, which needs no signature and changes nothing.
+
+    Ask with the address of the master wallet: an agent's address gives empty answers.
+    """
     return http("hyperliquid", "POST /info", reads=True, json={"type": kind, **fields})
 
 
 def wallet_of(phase: Phase, number: str, given: str = "") -> str:
-    """Return the master wallet: the parameter, else the profile's, else the one the person took in step ``number``.
+    """Return the address of the master wallet.
 
-    Raise `ConfigError` if nobody named one: a wallet is never guessed.
+    It is ``given``, or the profile's, or the one that the person entered in step ``number``. Raise `ConfigError` if
+    there is none of these: a wallet is never guessed.
     """
     address = given or phase.settings.hyperliquid.wallet or told(phase, number, "address")
     if not address:
@@ -45,7 +49,7 @@ def wallet_of(phase: Phase, number: str, given: str = "") -> str:
 
 
 def funded(usd: float, within: float = 1.0) -> Expectation:
-    """Expect equity, by the account's mode (C16), of ``usd``, give or take ``within``, US dollars.
+    """Expect that the wallet's equity is ``usd`` US dollars, give or take ``within``, by the account's mode (C16).
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``.
     """
@@ -68,7 +72,7 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """Return the equity that a `funded` step saw before the first order, also in a run resumed after it."""
+    """Return the equity that the `funded` step ``number`` saw before the first order, also in a resumed run."""
     equity = _equity([phase.reply(number, index) for index in range(3)])[1]
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
@@ -79,12 +83,12 @@ def equity_before(phase: Phase, number: str) -> float:
 
 
 def state_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask which books exist now, and what a wallet holds in spot and in each book that was ``listed``."""
+    """Ask which books exist now, and what the wallet holds in spot and in each book that ``listed`` names."""
     return [venue_books.books(), *(venue_books.state(wallet, book) for book in (SPOT, *_perpetual(listed)))]
 
 
 def book_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask as `state_questions` does, and which orders rest in each book; the main book's answer includes spot's."""
+    """Ask what `state_questions` asks, and which orders rest in each book; the main book's answer includes spot."""
     return [*state_questions(wallet, listed), *(venue_books.orders(wallet, book) for book in _perpetual(listed))]
 
 
@@ -94,7 +98,7 @@ def _perpetual(listed: Reply) -> list[str]:
 
 @dataclass(frozen=True)
 class _Answers:
-    """The venue's answers about a wallet: the books that exist now, the tokens in spot, each book of perpetuals."""
+    """The venue's answers about a wallet: which books exist now, its tokens in spot, each book's state and orders."""
 
     books: Reply
     spot: Reply
@@ -103,7 +107,7 @@ class _Answers:
 
     @classmethod
     def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
-        """Sort the replies of `book_questions` or, without ``orders``, of `state_questions` by their books."""
+        """Assign the replies of `book_questions`, or of `state_questions` (without ``orders``), to their books."""
         names, (books, spot, *of_books) = _perpetual(listed), replies
         states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
@@ -115,30 +119,33 @@ class _Answers:
         return ", ".join([*self.states, SPOT])
 
     def held(self, book: str) -> list[Any]:
-        """Return the positions in a book."""
+        """Return the wallet's positions in one book."""
         positions = _first(self.states[book]).get("assetPositions")
         return positions if isinstance(positions, list) else []
 
     def positions(self, but: Collection[str] = ()) -> list[str]:
-        """Describe the wallet's positions, except those in the books ``but``, and its tokens in spot."""
+        """Describe the wallet's tokens in spot and its positions, except positions in the books ``but``."""
         read = [book for book in self.states if book not in but]
         named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
         return named + self.tokens()
 
     def tokens(self) -> list[str]:
-        """Describe the wallet's tokens in spot that are no money."""
+        """Describe the wallet's tokens in spot, except those that count as money."""
         tokens = [row for row in _dicts(_first(self.spot).get("balances")) if row.get("coin") not in venue_books.MONEY]
         some = [row for row in tokens if venue_answers.number(row.get("total")) != 0]
         return [f"{row.get('total')} {row.get('coin')} in spot" for row in some]
 
     def resting(self, but: Collection[Any] = ()) -> list[str]:
-        """Describe the wallet's resting orders, except those with a cloid in ``but``."""
+        """Describe the wallet's resting orders, except those whose client order id is in ``but``."""
         rows = [(book, row) for book, reply in self.orders.items() for row in _known(reply)]
         strangers = [(book, row) for book, row in rows if row.get("cloid") not in but]
         return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in strangers]
 
     def unknown(self) -> str | None:
-        """Return why the answers cannot prove absence: an old state, foreign rows, or a book that was not read."""
+        """Return why the answers cannot prove that the wallet is empty; None if they can.
+
+        An answer may be old, may have no readable list, or may be about other books than those that exist now.
+        """
         if sorted(venue_books.names(self.books)) != sorted(book for book in self.states if book != MAIN):
             existing = ", ".join(venue_books.names(self.books)) or "none but its own"
             return f"the venue's books are now {existing}: these are not the books that were read ({self.words})"
@@ -154,7 +161,7 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Fail with ``wrong`` if anything is ``left``, else pass with ``good``, unless the answers cannot prove absence."""
+    """Fail with ``wrong`` if anything is ``left``; else pass with ``good``, if the answers can prove absence."""
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
     if unknown := answers.unknown() or _partial(*lists):
@@ -165,8 +172,8 @@ def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *list
 def fresh_wallet(listed: Reply) -> Expectation:
     """Expect nothing on the wallet that this run did not make: no other position, order, fill or agent.
 
-    Replies: rows of ``cloid`` and ``agent_address`` that this run made, ``userFills``, ``extraAgents``, and those of
-    `book_questions` about the books that were ``listed``.
+    Replies: rows ``cloid`` and ``agent_address`` of what this run made, ``userFills``, ``extraAgents``, and those of
+    `book_questions` about the books that ``listed`` names.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -190,7 +197,7 @@ def fresh_wallet(listed: Reply) -> Expectation:
 
 
 def holds_at_most(usd: float, listed: Reply) -> Expectation:
-    """Expect that the wallet's positions in all books are together worth at most ``usd``.
+    """Expect that the wallet's positions in all books are together worth at most ``usd`` US dollars.
 
     Replies: those of `state_questions`.
     """
@@ -218,7 +225,7 @@ def _worth(position: Any) -> float | None:
 
 
 def flat(listed: Reply) -> Expectation:
-    """Expect no position and no resting order in any book that was ``listed``. Replies: those of `book_questions`."""
+    """Expect no position and no resting order in any book that ``listed`` names. Replies: those of `book_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         answers = _Answers.of(listed, replies)
@@ -232,18 +239,18 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _old(state: Reply) -> bool:
-    """Return whether a state is not about now, by its own time."""
+    """Return whether an answer about a wallet's state is stale, or has no time, by the time in the answer itself."""
     moment = venue_answers.number(_first(state).get("time"))
     return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
 
 def _known(reply: Reply) -> list[Mapping[str, Any]]:
-    """Return the rows of a list that are orders, fills or agents."""
+    """Return the rows of a list that are orders, fills or agents; other rows are not understood."""
     return [row for row in reply.rows if not row.keys().isdisjoint(("coin", "oid", "tid", "address"))]
 
 
 def _partial(*listed: Reply) -> str | None:
-    """Return why lists cannot prove absence: one holds foreign rows, or is cut off; None if they can."""
+    """Return why lists cannot prove absence: a row is not understood, or a list is cut off; None if they can."""
     for reply in listed:
         if len(_known(reply)) < len(reply.rows):
             return "the venue's list holds something that is none of its rows"
@@ -256,9 +263,10 @@ def _partial(*listed: Reply) -> str | None:
 
 
 def approval_of(typed: Any) -> Expectation:
-    """Expect one new agent, and that the typed data a program saw in the wallet approves exactly this agent (C24).
+    """Expect one new agent, and that the typed data shown by the wallet approves exactly this agent (C24).
 
-    In production no program sees the wallet's window: the person compares it with the row that is shown.
+    ``typed`` is the data that a program read from the wallet. In production no program can: the person compares the
+    wallet's window with the row that is shown.
     """
 
     def test(reply: Reply) -> Finding:
@@ -275,7 +283,7 @@ def approval_of(typed: Any) -> Expectation:
 
 
 def agent_known(agent: str, master: str) -> Expectation:
-    """Expect that the venue lets ``agent`` trade for ``master``, and for how long (C32).
+    """Expect that the venue lets ``agent`` trade for ``master``, and will for long enough (C32).
 
     Replies: ``extraAgents``, ``userRole``.
     """
@@ -298,9 +306,10 @@ def agent_known(agent: str, master: str) -> Expectation:
 
 
 def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
-    """Expect that the venue knows ``agent`` no more, and still knows ``keeps`` (C24).
+    """Expect that the venue no longer knows ``agent``, and still knows the agent ``keeps`` (C24).
 
-    Replies: ``extraAgents`` of the master, ``userRole`` of the removed agent, ``userRole`` of the one that stays.
+    Replies: ``extraAgents`` of the master wallet, ``userRole`` of the removed agent, ``userRole`` of the agent that
+    stays.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

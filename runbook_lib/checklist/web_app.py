@@ -1,4 +1,4 @@
-"""Judge the web app as Vercel runs it: what serves production, its variables, its request log and its cron jobs."""
+"""Judge the web app at Vercel: the deployment that serves production, its variables, its request log, its cron jobs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ UNREAD = "Vercel's request log, which is not documented, tells nothing"
 
 
 def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of variables that apply to production, by key; ``target`` is a name or a list of names.
+    """Return the rows of the variables that are set for production, by name.
 
-    A variable of the same name may have another value in previews, or in a custom environment.
+    ``target`` in a row is one environment or a list of them. A variable of the same name may have another value in
+    previews, or in a custom environment.
     """
     rows: dict[str, Mapping[str, Any]] = {}
     for row in variables.rows:
@@ -33,9 +34,10 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def serves() -> Expectation:
-    """Expect a project, its owner, and a deployment of it that serves production.
+    """Expect that a deployment of the project serves production, and that the reply names the project and its owner.
 
-    The newest deployment may not be the one that serves: after a rollback, or while it is staged, an older one does.
+    The newest deployment may not be the one that serves: after a rollback, or while the newest is staged, an older one
+    does.
     """
 
     def test(project: Reply) -> Finding:
@@ -53,9 +55,9 @@ def serves() -> Expectation:
 
 
 def younger_than_variables() -> Expectation:
-    """Expect that the deployment that serves was made after the last change of every production variable.
+    """Expect that the deployment that serves production was made after the last change of every production variable.
 
-    Replies: ``targets.production`` of the project, and its variables.
+    Replies: ``targets.production`` of the project, and the project's variables.
     """
     later = newer("createdAt", than="updatedAt", name="key")
 
@@ -68,9 +70,9 @@ def younger_than_variables() -> Expectation:
 
 
 def request_log(project: Reply, since: str, until: str) -> Http:
-    """Ask for the newest requests of a span of time, as ``vercel logs`` does; ``until`` may be ``now``.
+    """Ask for the newest requests between ``since`` and ``until`` (which may be ``now``), as ``vercel logs`` does.
 
-    The runtime log that Vercel documents streams only from now on, and does not show the past.
+    The log that Vercel documents streams new lines only, and cannot show the past.
     """
     if not project.rows or not {"id", "accountId"} <= project.rows[0].keys():
         raise ConfigError("Vercel's answer names no project and no owner of it: the request log cannot be asked for")
@@ -95,9 +97,9 @@ def _milliseconds(moment: str, asked: Reply) -> int:
 
 
 def crons_healthy() -> Expectation:
-    """Expect that the cron jobs are switched on and were called, and that no call has failed.
+    """Expect that the cron jobs are switched on, that they were called, and that no call failed.
 
-    Replies: the project's crons, and the `request_log`. A log that is refused or holds no call proves nothing.
+    Replies: the project's crons, and the `request_log`. If the log is refused or holds no call, the verdict is unknown.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -120,7 +122,7 @@ def crons_healthy() -> Expectation:
 
 
 def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
-    """Return the requests in an answer of the `request_log`; None if it is no such answer."""
+    """Return the requests in a reply to `request_log`; None if the reply has another form."""
     row = log.rows[0] if log.rows else {}
     requests = row.get("rows")
     if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):
