@@ -1,7 +1,7 @@
-"""Follow each alarm of a watch through its ledger: raised, recurred, acknowledged, cleared.
+"""Follow each alarm of a watch through the watch's ledger: raised, recurred, acknowledged, cleared.
 
-An alarm stays open until a round judges it quiet, or until somebody acknowledges an event that is over. A round that
-cannot judge an alarm leaves it as it is and opens the alarm called `unknown`.
+An alarm stays open until a round of the watch finds that nothing is wrong any more, or until somebody acknowledges an
+event that is over. A round that cannot judge an alarm leaves it as it is and opens the alarm called `unknown`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of one alarm. Times are ISO 8601, UTC; ``at`` is that of its newest event, null if nothing dates it."""
+    """The state of one alarm; times are ISO 8601 in UTC.
+
+    ``at`` is the time of the alarm's newest event, None if nothing dates the event. ``lasts``: the event is not over.
+    """
 
     name: str
     title: str
@@ -53,7 +56,7 @@ class Alarm:
 
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
-    """Return the state of every alarm that was ever raised, after ``events``."""
+    """Return the state that every alarm has after ``events``; ``known`` holds the states before them."""
     alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
@@ -74,9 +77,9 @@ def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> d
 def changes(
     known: Mapping[str, Alarm], verdicts: Mapping[str, Verdict], now: datetime, before: datetime
 ) -> Iterator[Event]:
-    """Yield the ledger line of each alarm that one round's verdicts raise, repeat or clear.
+    """Yield the ledger line of each alarm that the verdicts of one round raise, repeat or clear.
 
-    ``now`` is the time of this round, ``before`` that of the previous one: an event without a date happened between.
+    ``now`` is the time of this round, ``before`` the time of the round before it: an undated event happened in between.
     """
     for name, verdict in verdicts.items():
         alarm = known.get(name)
@@ -90,7 +93,7 @@ def changes(
 
 
 def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Return the verdict of the alarm `unknown`: whether every other alarm could be judged."""
+    """Return the verdict on the alarm `unknown`, which is open while a verdict on another alarm is unknown."""
     unsure = {n: v.get("complaint", "") for n, v in verdicts.items() if v["verdict"] == "unknown"}
     if not unsure:
         return {"verdict": "quiet"}
@@ -106,7 +109,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """Return the name of the event that a verdict adds to an alarm; None where it changes nothing."""
+    """Return the name of the event that a verdict adds to an alarm; None if the verdict changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -115,7 +118,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the name of the event that a verdict adds to a known alarm; None where the verdict says nothing new."""
+    """Return the name of the event that an alarming verdict adds to a known alarm; None if it says nothing new."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -138,7 +141,10 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch on its platform, or of an acknowledgement of that watch."""
+    """Return the record of a profile's newest watch of its present platform.
+
+    If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
+    """
     for record in reversed([r for r in ledger.every(root) if r.profile == settings.name]):
         try:
             opened = record.opened()
@@ -151,7 +157,10 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
 
 
 def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Return every alarm of a profile's newest watch, oldest first; a watch that fell silent early is one too."""
+    """Return every alarm of a profile's newest watch, oldest first, each with its record.
+
+    A watch that was cut off before its time counts as an alarm too.
+    """
     record = newest(settings, root)
     if record is None:
         return []
@@ -163,12 +172,12 @@ def every_alarm(settings: Settings, root: Path, now: datetime | None = None) -> 
 
 
 def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> list[tuple[Record, Alarm]]:
-    """Return every open alarm of a profile, oldest first, each with its record."""
+    """Return every open alarm of a profile's newest watch, oldest first, each with its record."""
     return [(record, alarm) for record, alarm in every_alarm(settings, root, now) if alarm.open]
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:
-    """Return the alarm for a watch that was cut off: it is not sealed, its time is not over, and it writes no more."""
+    """Return an alarm if the watch was cut off: it is not sealed, its time is not over, and it writes nothing."""
     events = record.ledger.events()
     begun = next((event for event in events if event["event"] == "watching"), None)
     if record.sealed() is not None or begun is None:
@@ -182,9 +191,9 @@ def _silence(record: Record, now: datetime) -> Alarm | None:
 
 
 def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
-    """Write down who has taken over an open alarm, and return the record that says so.
+    """Write to the ledger who takes care of an open alarm, and return the record that holds this line.
 
-    Raise `ConfigError` if no such alarm is open.
+    Raise `ConfigError` if there is no open alarm of this name.
     """
     if not by.strip():
         raise ConfigError("--as: expected a name, found none")
@@ -203,5 +212,5 @@ def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a watch, or of an acknowledgement."""
+    """Seal the record of a watch or of an acknowledgement."""
     return archive.close(record, outcome, **facts)

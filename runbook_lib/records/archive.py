@@ -1,7 +1,7 @@
-"""Copy each sealed record to the archive, the folder that the profile names, and compare the copy.
+"""Copy each sealed record to the archive, the folder that its profile names, and compare the copy with the record.
 
-A note is written for each record before it is sealed. Every command ends by copying the records that have a note, so
-that neither a crash nor an absent archive loses a copy. None of this fails a run.
+Before a record is sealed, a note of it is written. Every command ends by copying the records that have a note, so that
+neither a crash nor an absent archive loses a copy. A failure to archive does not fail the run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ PENDING = ".pending"  # folder of a profile: one note for each record that is no
 
 
 def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record and, in production, sign the seal. Raise `RecordError` if it cannot be sealed.
+    """Seal a record and, in production, sign the seal. Raise `RecordError` if the record cannot be sealed.
 
-    Every command reports a seal that could not be signed, until `sign` has signed it: gates refuse its record.
+    If the seal cannot be signed, every later command reports this until ``./runbook sign`` signs it, and gates refuse
+    the record until then.
     """
     _note(record)
     event = ledger.seal(record, outcome, **facts)
@@ -47,7 +48,7 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
-    """Copy every record that has a note to its archive; return a line for each failure, whose note then stays."""
+    """Copy every record that has a note to its archive; return a line for each failure, whose note stays."""
     problems: list[str] = []
     for profile in (folder for folder in sorted(root.glob("*/")) if (folder / ledger.HEAD).exists()):
         with suppress(RecordError):
@@ -58,7 +59,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Archive the record that one note names; yield what prevents that."""
+    """Archive the record that a note names and remove the note; yield what prevents this."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -76,7 +77,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Write a damaged note again for the record that it is named after; remove it if there is no such record."""
+    """Replace a damaged note by a new one, if a record has the note's name; otherwise only remove the note."""
     note.unlink(missing_ok=True)
     named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
@@ -87,7 +88,7 @@ def _noted_again(root: Path, note: Path) -> Iterator[str]:
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
-    """Write the note of a record whose profile names an archive or requires signatures."""
+    """Write a note of the record, if its profile names an archive or requires signatures."""
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
@@ -97,14 +98,17 @@ def _note(record: Record, complaint: str | None = None) -> None:
 
 
 def _profile(record: Record) -> dict[str, Any]:
-    """Return the profile that a record was made with; empty if its parameters hold none."""
+    """Return the profile with which a record was made; an empty one if the record's parameters do not hold it."""
     parameters = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
     profile = parameters.get("profile") if isinstance(parameters, dict) else None
     return profile if isinstance(profile, dict) else {}
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record to its archive. Raise `RecordError` if a signature it needs is missing or the copy differs."""
+    """Copy a record to the archive of the profile ``chosen``.
+
+    Raise `RecordError` if the record lacks a signature that it needs, if the archive is absent, or if the copy differs.
+    """
     allowed = signing.signers(chosen)
     if allowed is not None and not (record.folder / SIGNATURE).exists():
         raise RecordError(f"{complaint or 'not signed'}; then ./runbook sign {record.name}")
@@ -119,7 +123,7 @@ def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
 
 
 def copy(record: Record, archive: Path) -> None:
-    """Copy a record and compare what was written; the copy appears whole or not at all, and is never replaced."""
+    """Copy a record and compare the copy with it; the copy appears whole or not at all, and is never replaced."""
     target = archive / record.name
     if not target.exists():
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -139,7 +143,7 @@ def copy(record: Record, archive: Path) -> None:
 
 
 def _reach_the_disk(*paths: Path) -> None:
-    """Flush files and folders, and forget the cached pages, so that what is read back comes from the disk."""
+    """Flush files and folders to the disk and drop them from the cache, so that a later reading comes from the disk."""
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Compare two records in the words of an operator: steps, verdicts, values, timings, versions."""
+"""Compare two records in an operator's words: steps, verdicts, values, timings, versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that differs between two records, with both texts. ``where`` is a step's number, or "run"."""
+    """A value that differs between two records, and its text in each; ``where`` is a step's number, or "run"."""
 
     where: str
     what: str  # the name of the value
@@ -34,7 +34,7 @@ class Difference:
 
 
 def differences(first: Record, second: Record) -> list[Difference]:
-    """Return every difference: first of the run as a whole, then step by step in the order of the notebook."""
+    """Return every difference: first those of the runs as a whole, then those of each step in the notebook's order."""
     return [*_of_runs(first, second), *_of_steps(first, second)]
 
 
@@ -44,7 +44,7 @@ def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _run_facts(record: Record) -> dict[str, Any]:
-    """Return who made a run, how it ended, its versions and every parameter it was given."""
+    """Return who made a run, how it ended, the versions it ran with and every parameter it was given."""
     opened, seal = record.opened(), record.sealed() or {}
     given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
     run = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
@@ -75,7 +75,7 @@ def _of_steps(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _steps(record: Record) -> dict[str, Event]:
-    """Return the newest outcome of each step, with the commands sent and the seconds it took."""
+    """Return the newest outcome of each step, with the commands that it sent and the seconds that it took."""
     sent: dict[str, Event] = {}
     steps = {}
     for event in history.read(record).own:
@@ -104,7 +104,7 @@ def _facts(event: Event) -> dict[str, Any]:
 
 
 def _values(number: str, step: Event, other: Event) -> Iterator[Difference]:
-    """Yield the values that differ in the replies, row by row; if their numbers of rows differ, only these."""
+    """Yield the values that differ in a step's replies, row by row; if a reply's length differs, only the length."""
     pairs = zip(step.get("replies", ()), other.get("replies", ()), strict=False)
     for index, (ours, theirs) in enumerate(pairs, 1):
         place = f"reply {index}" if len(step["replies"]) > 1 else "reply"

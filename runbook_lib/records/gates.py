@@ -1,7 +1,7 @@
-"""Judge from verified records and the write lock whether a phase may open.
+"""Judge from verified records and from the write lock whether a phase may open.
 
-The chain of seals tells which record is the newest, the database's clock how old it is: neither a folder's name nor
-this machine's clock opens a gate.
+The chain of seals tells which record is the newest, and the database's clock tells how old it is: neither a folder's
+name nor this computer's clock opens a gate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate of a phase, open if no ``reasons`` are against it. ``amber``: overrides of the records it rests on."""
+    """The gate of a phase: open if there are no ``reasons`` against it.
+
+    ``rests_on`` is the record of the phase before. ``amber``: the reasons given for passing closed gates, in that
+    record and in those it rests on.
+    """
 
     phase: str
     reasons: tuple[str, ...] = ()
@@ -55,9 +59,9 @@ class Gate:
 
 
 def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None) -> Gate:
-    """Judge a phase's gate from the records of its profile. A notebook that is no phase has no gate.
+    """Judge a phase's gate from the records of its profile; a notebook that is no phase has an open gate.
 
-    ``now`` is the database's time; without it, ages are by this machine's clock.
+    ``now`` is the database's time; without it, records are dated by this computer's clock.
     """
     if phase not in ORDER:
         return Gate(phase)
@@ -79,10 +83,10 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Return what a run's first event says of its gate; ``override`` is a reason for passing a closed gate.
+    """Return what a run's first event must say of its phase's gate; ``override`` is a reason for passing a closed gate.
 
-    Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it also while
-    somebody else holds the write lock, which no ``override`` passes.
+    Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it too while
+    somebody else holds the write lock, even with an ``override``.
     """
     _refuse_second_writer(settings, phase)
     now = _database_time(settings) if phase in ORDER else None
@@ -106,21 +110,21 @@ def _refuse_second_writer(settings: Settings, phase: str) -> None:
 
 
 def _database_time(settings: Settings) -> datetime | None:
-    """Return the time by the database's clock; None if the database does not tell."""
+    """Return the time by the database's clock; None if the database does not answer."""
     with suppress(ServiceError, ConfigError):
         return database_time(settings)
     return None
 
 
 def board(settings: Settings, root: Path, now: datetime | None = None) -> list[Gate]:
-    """Return every phase's gate, in order: ``./runbook status`` prints them and each phase asks its own."""
+    """Return every phase's gate, in the order of the phases."""
     return [gate(settings, phase, root, now) for phase in ORDER]
 
 
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]]:
-    """Yield every undo that is owed in the records of a profile, with the newest record that owes it.
+    """Yield every undo that the records of a profile still owe, with the newest record that owes it.
 
-    Only a record that verifies is believed when it says that an undo was carried out.
+    A record may say that an undo was carried out; it is believed only if it verifies.
     """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
@@ -135,13 +139,13 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase that passed and is sound; later phases read values from it."""
+    """Return the newest record of a phase that passed and verifies; later phases read values from it."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
-    """Return every readable record of a profile, oldest first; while a rehearsal is up, only the records made in it."""
+    """Return every readable record of a profile, oldest first; in a rehearsal, only the records made in it."""
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
     return ledger.in_order(ours, readable)
@@ -163,17 +167,20 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made on this platform: what an earlier rehearsal owed or passed ended with it."""
+    """Return whether a record was made on the present platform; what an earlier rehearsal left counts no more."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
-    """Yield no reasons: the phase has no rules of its own."""
+    """Yield no reason: this phase's gate has no rules of its own."""
     yield from ()
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Yield what a paper run did not prove: the halt, or that the sweep notices a dead machine in time (C9)."""
+    """Yield what the record of the paper phase does not prove although mainnet needs it.
+
+    That is the halt, and a sweep that notices a dead machine in time (C9).
+    """
     run = history.read(paper)
     passed = {number for number, event in run.outcomes().items() if event["outcome"] == "passed"}
     if not any(number.startswith(HALT_STEP) for number in passed):
@@ -191,7 +198,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase on this profile and platform."""
+    """Return the newest record of a phase with this profile on the present platform; None if there is none."""
     runs = [record for record in of(settings, root) if _is(record, phase)]
     return ledger.in_order(runs, of(settings, root))[-1] if runs else None
 
@@ -202,7 +209,7 @@ def _is(record: Record, phase: str) -> bool:
 
 
 def _record_reasons(settings: Settings, phase: str, record: Record | None, now: datetime) -> Iterator[str]:
-    """Yield the reasons why a phase's newest record does not let the next phase open."""
+    """Yield the reasons why the newest record of a phase does not open the gate of the next phase."""
     if record is None:
         yield f"{phase} has no record on profile {settings.name}: run it first"
         return
@@ -225,7 +232,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Yield the reasons why a record did not run the accepted plan of its phase."""
+    """Yield the reasons if a record did not follow the accepted plan of its phase."""
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
         yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
@@ -250,7 +257,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """Yield each unproven claim of an earlier phase whose proving step should have run by now."""
+    """Yield each claim that a record left unproven although the step that proves it belongs to an earlier phase."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
@@ -263,7 +270,7 @@ def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
-    """Yield what the seals of a production profile tell of records that were removed or inserted."""
+    """Yield what a production profile's chain of seals shows of records that were removed or inserted."""
     if settings.kind == "production":
         readable = [record for record in _all(settings, root) if _read(record) is None]
         sealed = [(record, seal) for record in readable if (seal := record.sealed())]
@@ -276,7 +283,7 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Yield the overrides with which this record, or one that it rests on, was opened."""
+    """Yield the reasons given for passing closed gates, in this record, those it resumes and those they rest on."""
     for earlier in history.chain(record):
         opened = earlier.opened()
         if opened.get("override"):

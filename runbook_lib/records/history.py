@@ -1,4 +1,4 @@
-"""Read from a ledger what happened: outcomes by step, owed undos, the run as a whole."""
+"""Read from ledgers what happened: the outcomes by step, the undos that are owed, the run as a whole."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANGING = ("act", "confirm")  # verbs
 
 @dataclass(frozen=True)
 class History:
-    """The events of one record (``own``) and of the parents that it resumes (``before``), oldest first."""
+    """The events of a record (``own``) and of the records that it resumes (``before``), each oldest first."""
 
     own: list[Event]
     before: list[Event]
@@ -28,25 +28,28 @@ class History:
 
     @property
     def root(self) -> Event:
-        """Return the ``opened`` event of the first record of the chain."""
+        """Return the ``opened`` event of the oldest record in the chain of resumed records."""
         return self.all[0]
 
     def outcomes(self) -> dict[str, Event]:
-        """Return the newest outcome of each step in this record; ``unknown`` for an act that was sent without one."""
+        """Return each step's newest outcome in this record; an act that was sent without an outcome is ``unknown``."""
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """Return the newest outcome of an act or a confirm in the whole chain if it passed; else None."""
+        """Return the newest outcome of an act or a confirm, here or in a resumed record, if it passed; else None."""
         newest = _outcomes(self.all).get(number)
         return newest if newest and newest["outcome"] == "passed" else None
 
     def unsettled(self, number: str) -> bool:
-        """Return whether an act was sent somewhere in the chain and no event tells whether it took effect."""
+        """Return whether an act was sent, here or in a resumed record, and no event tells whether it took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """Return a check's passing outcome if a later change or vouching may have made it out of date; else None."""
+        """Return the outcome of a check that passed, if a later event may have changed what it saw; else None.
+
+        Such events are an act, a confirm, a vouching and an undo.
+        """
         made = [event for event in self.all if "recalled" not in event]
         places = [at for at, e in enumerate(made) if (e["event"], e.get("step")) == ("outcome", number)]
         if not places or made[places[-1]]["outcome"] != "passed":
@@ -54,19 +57,19 @@ class History:
         return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
 
     def vouched(self, number: str, statement: str) -> Event | None:
-        """Return the newest event in which somebody vouched for exactly this statement of a step; else None."""
+        """Return the newest event in which somebody vouched for exactly this statement of the step; else None."""
         said = ("vouched", number, statement)
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return the recorded reply of a step's command; None if there is none."""
+        """Return the recorded reply to one of a step's commands, by its index; None if none is recorded."""
         newest = self.settled(number) or self.outcomes().get(number)
         if newest is None or len(newest.get("replies", ())) <= index:
             return None
         return Reply.from_facts(newest["replies"][index])
 
     def owed(self) -> dict[str, Event]:
-        """Return the undos that are not carried out yet: step -> ``owed`` event, which holds the command."""
+        """Return the undos that have not been carried out yet: step -> ``owed`` event, which holds the command."""
         owed: dict[str, Event] = {}
         for event in self.all:
             if event["event"] == "owed":
@@ -80,7 +83,7 @@ class History:
 
 
 def read(record: Record) -> History:
-    """Return the history of a record, with that of its parents."""
+    """Return the history of a record, with the events of the records that it resumes."""
     return History(record.ledger.events(), [e for parent in record.parents for e in parent.ledger.events()])
 
 
@@ -90,18 +93,18 @@ def chain(record: Record) -> list[Record]:
 
 
 def counts(history: History) -> dict[str, int]:
-    """Return how many steps ended in each outcome."""
+    """Return how many steps of a record passed, failed, are waiting and are unknown."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
 
 
 def taken_over(history: History) -> int:
-    """Return how many outcomes of this record were taken over from a parent."""
+    """Return how many outcomes in a record were taken over from the records that it resumes."""
     return sum("recalled" in event for event in history.outcomes().values())
 
 
 def _changes(event: Event) -> bool:
-    """Return whether an event says that the platform was, or may have been, changed."""
+    """Return whether an event shows that the platform changed or may have changed."""
     if event["event"] == "sending":
         return bool(event["verb"] in CHANGING)
     return event["event"] in ("vouched", "undoing")

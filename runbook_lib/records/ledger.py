@@ -1,4 +1,4 @@
-"""Write, read and list the ledgers of runs, and seal them.
+"""Write, read, list and seal the ledgers of runs.
 
 A ledger is a file of one JSON object per line. Each line ends in the SHA-256 of the previous line's hash and its own
 bytes, so any change, insertion or removal breaks the chain from that line on. The last line is the seal: it holds the
@@ -36,7 +36,7 @@ Event = dict[str, Any]
 
 
 class Ledger:
-    """The append-only file of a run. Several processes may append: each line is written under a file lock."""
+    """The append-only file of a run; several processes may append, because each line is written under a file lock."""
 
     def __init__(self, path: Path, redact: Redactor | None = None) -> None:
         self.path = path
@@ -47,9 +47,9 @@ class Ledger:
         self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
-        """Write one line and fsync it.
+        """Write one line and flush it to the disk; return its event.
 
-        Raise `RecordError` if the line cannot be written, which leaves the file as it was, or if it would not verify.
+        Raise `RecordError` if the line would not verify, or if it cannot be written; the file then stays as it was.
         """
         if self._redact is not None:
             facts = self._redact.value(facts)
@@ -64,19 +64,19 @@ class Ledger:
         return body
 
     def mend(self) -> None:
-        """Cut off a last line that a crash left incomplete: it was never acknowledged to anybody."""
+        """Cut off a last line that a crash left incomplete; no caller was ever told that it was written."""
         with _opened(self.path) as file:
             self._tail(file)
 
     def events(self) -> list[Event]:
-        """Return the event of every whole line, oldest first. A last line left incomplete by a crash is no event."""
+        """Return the event of every complete line, oldest first; a last line that a crash cut short is left out."""
         if self.path.exists():
             fresh, self._read = self.follow(self._read)
             self._events += fresh
         return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
-        """Return the events of the whole lines from byte ``start`` on, and the offset after them."""
+        """Return the events of the complete lines from byte ``start`` on, and the offset after these lines."""
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read()
@@ -93,7 +93,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """Return the facts of the last line that the next line depends on; cut off an incomplete line."""
+        """Return what the next line must know of the last line; cut off a last line that is incomplete."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -104,7 +104,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write the line that follows ``last``; return its facts that the next line depends on, and its event."""
+        """Write the line after ``last``; return what the line after this one must know of it, and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -125,7 +125,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """The facts of a ledger's last line that the next line depends on."""
+    """What the next line of a ledger must know of the last line."""
 
     hash: str = ""
     number: int = 0
@@ -138,7 +138,10 @@ class _Tail:
 
 
 class _Clock:
-    """A clock that reads the wall clock once and then counts seconds: setting the wall clock back reorders no line."""
+    """A clock that reads the system's time once and then counts seconds.
+
+    Setting the system's time back thus never makes a later line look earlier.
+    """
 
     def __init__(self) -> None:
         self._start = datetime.now(UTC)
@@ -149,7 +152,7 @@ class _Clock:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def behind(self, last: str) -> float:
-        """Return how many seconds this clock is behind another process's last line, and move it up to that line."""
+        """Return how many seconds this clock is behind the ledger's last line, and set it to that line's time."""
         if last <= (now := self.now()):
             return 0.0
         behind = (datetime.fromisoformat(last) - datetime.fromisoformat(now)).total_seconds()
@@ -158,7 +161,7 @@ class _Clock:
 
 
 def _seconds() -> float:
-    """Return seconds that setting the clock does not change; they include sleep where the system counts it."""
+    """Return a count of seconds that setting the clock does not change; where the system can, it includes sleep."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -179,27 +182,30 @@ class Record:
 
     @property
     def root(self) -> Path:
-        """Return the folder of all records: records/<profile>/<date>/<time>_<phase>."""
+        """Return the folder of all records; a record's folder in it is ``<profile>/<date>/<time>_<phase>``."""
         return self.folder.parent.parent.parent
 
     @property
     def name(self) -> str:
-        """Return the record's path below the folder of all records."""
+        """Return the path of the record's folder inside the folder of all records."""
         return str(self.folder.relative_to(self.root))
 
     @property
     def path(self) -> Path:
-        """Return the record's folder, relative to the current folder if it lies below that."""
+        """Return the path of the record's folder, relative to the current folder if the record lies in it."""
         current = Path.cwd()
         return self.folder.relative_to(current) if self.folder.is_relative_to(current) else self.folder
 
     @property
     def profile(self) -> str:
-        """Return the profile's name, which is that of the folder its records lie in."""
+        """Return the name of the profile that made the record, which is also the name of a folder above it."""
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """Return the first event: phase, profile, project, operator, parent. Raise `RecordError` if there is none."""
+        """Return the ledger's first event, which says what was begun, by whom and for which profile.
+
+        Raise `RecordError` if there is no ledger or its first line is not such an event.
+        """
         try:
             with self.ledger.path.open("rb") as file:
                 event: Event = json.loads(file.readline())
@@ -212,7 +218,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """Return the records that this one resumes, oldest first. Each is sealed, so its events are read once."""
+        """Return the records that this one resumes, oldest first; they are sealed, so each is read only once."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()
@@ -220,7 +226,7 @@ class Record:
         return (*record.parents, record)
 
     def sealed(self) -> Event | None:
-        """Return the seal; None while the run is open, or if it was cut off."""
+        """Return the event of the seal; None while the run goes on, or if it was cut off."""
         events = self.ledger.events()
         return events[-1] if events and events[-1]["event"] == "sealed" else None
 
@@ -239,7 +245,7 @@ def create(
     parent: Event | None = None,
     **facts: Any,
 ) -> Record:
-    """Make the dated folder of a new run and write its parameters and the ``opened`` line."""
+    """Make the dated folder of a new run, and write the run's parameters and the ledger's ``opened`` line."""
     now = datetime.now(UTC)
     day = root / profile / now.strftime("%Y-%m-%d")
     folder = day / f"{now:%H%M%S}Z_{phase}"
@@ -265,10 +271,10 @@ def create(
 
 
 def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Close the record: scan its files for secrets, then chain the seal to the profile's previous one.
+    """Seal a record: scan its files for secrets, then write the seal and chain it to the profile's previous seal.
 
-    The ledger's lines tell the outcome; pass ``outcome`` only where they do not (a halt, a watch). Raise `RecordError`
-    naming file and offset if a secret is found; the record then stays unsealed.
+    The ledger's lines tell the outcome; pass ``outcome`` only for a record whose lines do not (a halt, a watch). Raise
+    `RecordError` naming the file and the place if a secret is found; the record then stays unsealed.
     """
     _refuse_unsealable(record)
     record.ledger.mend()
@@ -293,7 +299,11 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def head(profile: Path) -> str | None:
-    """Return the hash of a profile's newest seal. A seal written just before a crash is found through ``pending``."""
+    """Return the hash of a profile's newest seal; None if nothing is sealed yet.
+
+    If a crash came right after a seal was written, the note beside the records does not hold it yet, but names the
+    record in ``pending``.
+    """
     hint = _hint(profile)
     if hint is None:
         return _newest_seal(profile)
@@ -306,7 +316,7 @@ def head(profile: Path) -> str | None:
 
 
 def mend_head(profile: Path) -> str | None:
-    """Rewrite a profile's note of its newest seal if it is damaged; return what was wrong, None if nothing was."""
+    """Rewrite the note of a profile's newest seal if it is damaged; return a line saying so, None if it was sound."""
     path = profile / HEAD
     with _opened(profile / ".lock"):
         if _hint(profile) is not None or not path.exists():
@@ -316,7 +326,7 @@ def mend_head(profile: Path) -> str | None:
 
 
 def _hint(profile: Path) -> Event | None:
-    """Return what the note beside the records says of the newest seal; None if it is missing or damaged."""
+    """Return the note of a profile's newest seal, which lies beside the records; None if it is missing or damaged."""
     try:
         hint = json.loads((profile / HEAD).read_text(encoding="utf-8"))
         good = sorted(hint) == ["hash", "pending"] and all(isinstance(value, str | None) for value in hint.values())
@@ -326,7 +336,7 @@ def _hint(profile: Path) -> Event | None:
 
 
 def _newest_seal(profile: Path) -> str | None:
-    """Find in the records themselves the newest seal that no other seal follows, and return its hash."""
+    """Return the hash of the newest seal that no other seal follows, as found in the records themselves."""
     seals = [seal for record in every(profile.parent) if record.profile == profile.name and (seal := _seal_of(record))]
     followed = {seal["previous"] for seal in seals}
     tips = sorted((seal["at"], seal["hash"]) for seal in seals if seal["hash"] not in followed)
@@ -341,10 +351,10 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Sort readable records, oldest first, by the chain of seals and not by any clock or name.
+    """Sort readable records, oldest first, by the chain of seals; no clock and no folder's name decides.
 
-    A record without a seal is as old as the seal that was the newest when the record was opened. ``known`` are all the
-    records of the profile, if ``records`` are only some of them.
+    A record without a seal is as old as the seal that was the newest when the record was opened. If ``records`` are
+    only some of a profile's records, ``known`` must be all of them.
     """
     records = list(records)
     place = _places(_seal_of(record) for record in (records if known is None else known))
@@ -362,7 +372,7 @@ def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -
 
 
 def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
-    """Return the position of each seal in the chain, counted from a seal that follows none of ``seals``."""
+    """Return the position of each seal in the chain, by the seal's hash, counted from the oldest of ``seals``."""
     following: dict[str | None, list[Event]] = {}
     present = [seal for seal in seals if seal]
     for seal in present:
@@ -379,7 +389,7 @@ def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
 
 
 def every(root: Path) -> Iterator[Record]:
-    """Yield every record below a folder, by profile and name; links are not followed."""
+    """Yield every record in the folder of all records, sorted by profile and name; symbolic links are not followed."""
     folders = [root]
     for _ in range(3):
         folders = [inner for folder in folders for inner in _folders_in(folder)]
@@ -396,7 +406,7 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def find(root: Path, name: str) -> Record:
-    """Return the record at the path ``name``, or the newest record whose name contains ``name``."""
+    """Return the record at the path ``name``; otherwise the newest record whose name contains ``name``."""
     for folder in (Path(name), root / name):
         if (folder / LEDGER).exists():
             return Record(folder.resolve())
@@ -418,7 +428,7 @@ def _refuse_unsealable(record: Record) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """Open a file for appending and lock it against other processes while the block runs."""
+    """Open a file for appending, and lock it against other processes while the block runs."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE)
     except OSError as error:

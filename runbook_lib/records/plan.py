@@ -1,7 +1,7 @@
-"""Read the plan of a notebook, its steps and the hash of each cell, without running it: the cell is the declaration.
+"""Read the plan of a notebook, which is its steps and the hash of each cell, without running the notebook.
 
-A record begins with the plan of the notebook it was prepared from. ``notebooks/plans.json`` holds the accepted plan of
-each notebook: gates refuse a record that followed another plan.
+A record begins with the plan of the notebook from which it was prepared. ``notebooks/plans.json`` holds the accepted
+plan of each notebook: gates refuse a record that followed another plan.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("
 
 @dataclass(frozen=True)
 class Step:
-    """A step as a notebook declares it: one numbered call in a cell."""
+    """A step as a notebook declares it, with one numbered call in a cell."""
 
     number: str
     verb: str
@@ -39,12 +39,12 @@ class Step:
 
 
 def notebooks(folder: Path | None = None) -> list[str]:
-    """Return the names of all notebooks, in order."""
+    """Return the names of all notebooks, in alphabetical order."""
     return sorted(path.stem for path in (folder or NOTEBOOKS).glob("*.ipynb"))
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Return a notebook's path from its name or an unambiguous beginning (``phase_0``); a path is taken as it is."""
+    """Return the path of a notebook, given by path, by name or by a clear beginning of its name (``phase_0``)."""
     if "/" in name or name.endswith(".ipynb"):
         if not (path := Path(name).absolute()).is_file():
             raise ConfigError(f"there is no file {path}; by name: {', '.join(notebooks(folder))}")
@@ -60,7 +60,7 @@ def notebook(name: str, folder: Path | None = None) -> Path:
 
 
 def phase(path: Path) -> str:
-    """Return the phase that a notebook's ``open_phase`` call names; without such a call, the file's own name."""
+    """Return the phase that the notebook's ``open_phase`` call names; if there is no such call, the file's own name."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code" and (opened := OPENING.search("".join(cell["source"]))):
             return opened[1]
@@ -68,13 +68,13 @@ def phase(path: Path) -> str:
 
 
 def start(path: Path) -> str:
-    """Return the state that a notebook is rehearsed from when it runs alone: ``rehearsal.start`` in its metadata."""
+    """Return the state from which a notebook is rehearsed alone: ``rehearsal.start`` in the notebook's metadata."""
     metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
     return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
 
 def written_down(path: Path) -> dict[str, Any]:
-    """Return the plan of a notebook in the form that a record begins with."""
+    """Return the plan of a notebook in the form in which a record's first line holds it."""
     notebook = _read(path)
     sources = verify.code_cells(notebook)
     declared = [[*call, cell] for cell, source in enumerate(sources) for call in _calls(source)]
@@ -82,12 +82,12 @@ def written_down(path: Path) -> dict[str, Any]:
 
 
 def accepted(name: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """Return the accepted plan of a notebook, None if there is none. Raise `ConfigError` if the file is damaged."""
+    """Return a notebook's accepted plan, None if there is none. Raise `ConfigError` if ``plans.json`` is damaged."""
     return _all_accepted(folder or NOTEBOOKS).get(name)
 
 
 def accept(path: Path) -> None:
-    """Write down a notebook's present plan as its accepted plan."""
+    """Write a notebook's present plan to ``plans.json``, as its accepted plan."""
     plans = {**_all_accepted(path.parent), path.stem: written_down(path)}
     lines = ",\n".join(f"{json.dumps(name)}: {_laid_out(plans[name])}" for name in sorted(plans))
     write_whole(path.parent / ACCEPTED, f"{{\n{lines}\n}}\n".encode())
@@ -105,7 +105,7 @@ def _all_accepted(folder: Path) -> dict[str, Any]:
 
 
 def _laid_out(plan: dict[str, Any]) -> str:
-    """Format a plan as JSON with a line for each cell and step, so that a text comparison shows what changed."""
+    """Format a plan as JSON with one cell or step per line, so that a text comparison shows what changed."""
     parts = [f'"notebook": {json.dumps(plan["notebook"])}']
     for name in ("cells", "steps"):
         inner = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in plan[name])
@@ -114,7 +114,7 @@ def _laid_out(plan: dict[str, Any]) -> str:
 
 
 def of(record: Record) -> list[Step]:
-    """Return the steps that a record began with: those of the source notebook, even if its own copy was edited."""
+    """Return the steps that a record planned: the source notebook's, even if the record's own copy was edited."""
     planned = record.opened().get("plan")
     if planned is None:
         return steps(record.notebook) if record.notebook.exists() else []
@@ -122,7 +122,7 @@ def of(record: Record) -> list[Step]:
 
 
 def steps(path: Path) -> list[Step]:
-    """Return every ``phase.check``, ``phase.act`` and ``phase.confirm`` call of a notebook, in order."""
+    """Return the step of every ``phase.check``, ``phase.act`` and ``phase.confirm`` call in a notebook, in order."""
     declared: list[Step] = []
     for index, cell in enumerate(_read(path)["cells"]):
         if cell["cell_type"] == "code":
@@ -142,17 +142,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def declared(source: str) -> list[str]:
-    """Return the numbers of the steps that a cell declares."""
+    """Return the numbers of the steps that the source of a cell declares."""
     return [number for number, _, _ in _calls(source)]
 
 
 def calls(source: str, number: str) -> list[ast.Call]:
-    """Return the calls in a cell that declare the step ``number``, with all their arguments."""
+    """Return the calls in the source of a cell that declare the step ``number``."""
     return [call for call in _step_calls(source) if _argument(call, 0) == number]
 
 
 def _calls(source: str) -> list[tuple[str, str, str]]:
-    """Return number, verb and title of each step call in a cell."""
+    """Return the number, the verb and the title of each step call in the source of a cell."""
     described = [(_argument(call, 0), _verb(call), _argument(call, 1)) for call in _step_calls(source)]
     return [(number, verb, title) for number, verb, title in described if number is not None and title is not None]
 
@@ -168,7 +168,7 @@ def _step_calls(source: str) -> list[ast.Call]:
 
 
 def _verb(node: ast.Call) -> str:
-    """Return the step verb that a call uses; an empty string if the call is no step."""
+    """Return which verb (check, act or confirm) a call uses; an empty text if the call declares no step."""
     called = node.func
     if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name) or called.value.id != "phase":
         return ""
@@ -176,7 +176,7 @@ def _verb(node: ast.Call) -> str:
 
 
 def _argument(node: ast.Call, position: int) -> str | None:
-    """Return the number (0) or the title (1) of a step call, given by position or by name."""
+    """Return an argument of a step call, given by position or by name: position 0 is the step's number, 1 its title."""
     if position < len(node.args):
         return _text(node.args[position])
     name = VERBS[_verb(node)][position]

@@ -1,4 +1,7 @@
-"""Read from the ledger what became of a press, as four lamps: sent, acknowledged, effect, venue."""
+"""Read from the ledger what became of a button's press: whether it was sent and acknowledged, and what followed.
+
+A page shows this as four status lamps: sent, acknowledged, effect, venue.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ NAMES = ("sent", "acknowledged", "effect", "venue")
 
 @dataclass(frozen=True)
 class Lamp:
-    """One stage of a press. ``lit`` is True once it was seen, None while it is awaited, False if it was not seen."""
+    """The status lamp of one stage of a press.
+
+    ``lit`` is True if the stage was seen, None while it is awaited, False if it was not seen in time.
+    """
 
     name: str
     lit: bool | None = None
@@ -26,7 +32,7 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Describe the lamp: its name, its time, milliseconds since the sending, and what was seen."""
+        """Describe the stage: its name, its time, the milliseconds since the command was sent, and what was seen."""
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
@@ -35,7 +41,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Press:
-    """A button that was pressed: its label, who pressed it, when, and its lamps."""
+    """One press of a button: the button's label, who pressed it, when, and the status lamps."""
 
     label: str
     by: str
@@ -51,9 +57,9 @@ class Press:
 
 
 def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
-    """Return the newest press of a step's button, from the ledger's events; None if it was never pressed.
+    """Return the newest press of the button of step ``number``, from a ledger's events; None if there was none.
 
-    ``busy`` means that the press is under way: a stage that was not seen yet is then awaited.
+    ``busy``: the press is still being carried out, so that stages which were not seen yet are awaited.
     """
     pressed: Event | None = None
     lamps: dict[str, Lamp] = {}
@@ -77,10 +83,10 @@ def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press 
 
 
 def clock(at: str) -> str:
-    """Return the time of day of a ledger's timestamp, to the millisecond."""
+    """Return the time of day in a ledger's timestamp, to the millisecond."""
     return f"{at[11:23]}Z" if at else ""
 
 
 def later(at: str, milliseconds: float) -> str:
-    """Return the moment that lies ``milliseconds`` after ``at``."""
+    """Return the timestamp ``milliseconds`` after ``at``."""
     return (datetime.fromisoformat(at) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

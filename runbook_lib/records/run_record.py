@@ -1,4 +1,4 @@
-"""Begin the record of a run, which the verbs then fill, and finish it with a seal."""
+"""Begin the record of a run, which the steps then fill, and finish it with a seal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERSIONS = ("launch-runbook", "ipykernel", "nbclient", "papermill", "psycopg", "
 
 
 def records_root() -> Path:
-    """Return the folder of all records; RUNBOOK_RECORDS puts it elsewhere."""
+    """Return the folder of all records: the one that RUNBOOK_RECORDS names, else ``records`` in the checkout."""
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 
 
@@ -46,9 +46,9 @@ def begin(
     mode: str = "headless",
     **facts: Any,
 ) -> Record:
-    """Open a new record; ``source`` is the notebook whose plan it follows.
+    """Open a new record; ``source`` is the notebook whose plan the run follows, ``parent`` the record that it resumes.
 
-    Raise `RecordError` if the record cannot be written: then nothing is sent.
+    Raise `RecordError` if the record cannot be written: then the run must not send anything.
     """
     root = root or records_root()
     ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
@@ -75,12 +75,12 @@ def begin(
 
 
 def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
-    """Return the seal of the record that opened a gate."""
+    """Return the seal of the record that opened the gate of this run; None if no record did."""
     return Record(root / rests_on["record"]).sealed() if rests_on else None
 
 
 def _merged(claims: Iterable[Event]) -> list[Event]:
-    """Return the claims in order, each only once."""
+    """Return the claims in order, without repetitions."""
     merged: list[Event] = []
     for claim in claims:
         if claim not in merged:
@@ -90,14 +90,15 @@ def _merged(claims: Iterable[Event]) -> list[Event]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and the packages that matter; they are cached because the look-up is slow."""
+    """Return the versions of Python and of the packages that matter; cached, because looking them up is slow."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
 def _sound_seal(parent: Record, settings: Settings) -> Event:
     """Return the seal of the record that a new run resumes.
 
-    Raise `RecordError` if that record, or one that it resumes, is open, damaged or not signed by an allowed signer.
+    Raise `RecordError` if that record, or one that it resumes, is not sealed, is damaged, or is not signed by an
+    allowed signer.
     """
     following: Event | None = None
     for record in reversed((*parent.parents, parent)):
@@ -111,9 +112,9 @@ def _sound_seal(parent: Record, settings: Settings) -> Event:
 
 
 def refuse_unadoptable(record: Record, settings: Settings) -> None:
-    """Raise `RecordError` unless a killed run's ledger is sound and of this profile.
+    """Raise `RecordError` unless the ledger of a killed run is sound and belongs to this profile.
 
-    In production it must also be of this operator and follow the accepted plan.
+    In production the run must also be this operator's and must have followed the accepted plan.
     """
     record.ledger.mend()
     lines, problem = verify.read(record.ledger.path)
@@ -130,7 +131,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 
 def latest(record: Record) -> Record:
-    """Return the newest record that resumes this one, directly or through others; the record itself if none does."""
+    """Return the newest record that resumes this one, directly or through others; this record if none does."""
     resting = [r for r in ledger.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record
 
@@ -143,7 +144,7 @@ def _parent(record: Record) -> str | None:
 
 
 def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
-    """Seal a record with the outcome its ledger shows; ``ended`` says what ended a run that did not end by itself.
+    """Seal a record with the outcome that its ledger shows; ``ended`` says why a run was ended early.
 
     Raise `RecordError` if a file of the record holds a secret.
     """
@@ -151,7 +152,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run may then resume it."""
+    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can then resume it."""
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
     write_whole(answer.folder / "parameters.yaml", (parent.folder / "parameters.yaml").read_bytes())
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)

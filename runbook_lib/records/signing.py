@@ -1,4 +1,4 @@
-"""Sign seals with ssh-keygen; keys in files, in an agent and in hardware all work."""
+"""Sign seals with ssh-keygen; the key may be in a file, in an SSH agent or in a hardware token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
 
 
 def operator() -> str:
-    """Return the operator's name: RUNBOOK_OPERATOR, or the login name."""
+    """Return the operator's name, which is RUNBOOK_OPERATOR or else the login name."""
     try:
         return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
@@ -33,7 +33,7 @@ def operator() -> str:
 
 
 def signers(settings: Settings) -> str | None:
-    """Return the allowed signers of a profile's records, one a line; None where records need not be signed."""
+    """Return the allowed signers of a profile's records, one a line; None if its records need not be signed."""
     return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
 
 
@@ -47,17 +47,20 @@ def of_profile(name: str) -> str | None:
 
 
 def signers_of(folder: Path) -> str | None:
-    """Return the allowed signers of the record in a folder: its profile's, else its archive's; None without either."""
+    """Return the allowed signers of the record in ``folder``, from its profile or else from its archive.
+
+    None if neither lists any.
+    """
     return of_profile(Record(folder).profile) or signers_beside(folder)
 
 
 def sign(record: Record) -> None:
-    """Sign a record's seal and write the signature beside it. Raise `RecordError` if it cannot be signed."""
+    """Sign a record's seal and write the signature beside the ledger. Raise `RecordError` if it cannot be signed."""
     write_whole(record.folder / SIGNATURE, _signature(last_line(record.folder)))
 
 
 def unable(settings: Settings) -> list[str]:
-    """Try a signature and return why this operator could not sign a seal; empty if they could or need not."""
+    """Try to sign something, and return why this operator cannot sign a seal; empty if they can, or need not."""
     allowed, who = signers(settings), operator()
     if allowed is None:
         return []

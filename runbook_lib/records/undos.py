@@ -1,7 +1,7 @@
-"""Check that an undo owed by a record is the one its source notebook registers, and no other command in its place.
+"""Check that an undo which a record owes is the undo that its notebook registers, and not some other command.
 
 A ledger is only a file, and its undos are sent with every credential of the operator. So an undo is compared with the
-cell that registers it, and that cell with the plan the record began with.
+cell that registers it, and that cell is compared with the plan at the beginning of the record.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ HALT_STEP = "switches"  # what a halt owes, which no notebook registers
 
 
 def unregistered(record: Record, owed: Event, repository: str) -> str | None:
-    """Return why the source notebook of a record does not register an undo that the record owes; None if it does.
+    """Return why an undo that a record owes does not count as registered by the record's notebook; None if it does.
 
-    ``repository`` is the checkout of the platform, where shell lines run.
+    ``repository`` is the checkout of the platform, in which shell commands run.
     """
     number, command = str(owed["step"]), owed["command"]
     if record.opened()["phase"] == "halt" and number == HALT_STEP:
@@ -49,7 +49,10 @@ def unregistered(record: Record, owed: Event, repository: str) -> str | None:
 
 
 def _registered(record: Record, number: str) -> Iterator[ast.Call]:
-    """Yield the undo commands that the planned cells of a record's notebook register for a step."""
+    """Yield the undo commands that the planned cells of a record's notebook register for a step.
+
+    A cell that was not planned does not count.
+    """
     planned = record.opened().get("plan") or {"cells": []}
     try:
         sources = verify.code_cells(json.loads(record.notebook.read_text(encoding="utf-8")))
@@ -79,7 +82,7 @@ def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return the value that a cell writes out, or a mark where only the run knows the value."""
+    """Return the value of a literal in a cell, or the mark `VALUE` for an expression whose value only the run knew."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -87,7 +90,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _fits(made: Any, part: Any, name: str = "") -> bool:
-    """Return whether part of a command matches what the cell makes, in which a mark stands for any value of the run."""
+    """Return whether part of a command equals what the cell makes; the mark `VALUE` in it stands for any value."""
     if made == VALUE and name not in FIXED:
         return True
     if isinstance(made, dict) and isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""Verify records: that each is as it was sealed, who signed it and when, and that none is gone.
+"""Verify records: that each is as it was sealed, who signed it and when, and that none was removed.
 
 Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project, so that a stranger can run the file:
 
@@ -7,8 +7,8 @@ Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project,
 A record is a folder <profile>/<date>/<time>_<phase>. Its ledger.jsonl holds one JSON object a line, in one form only:
 what Python's json.dumps writes of it without blanks. Each line ends in "hash", the SHA-256 of the hash of the line
 before it, a line feed, and its own bytes up to ',"hash"'. The first line says what was planned: the cells and steps of
-the source notebook. The last line is the seal: the SHA-256 of every other file, what the lines come to, and the hash of
-the profile's seal before it. seal.sig is the SSH signature of that line, for this profile, by the operator it names.
+the source notebook. The last line is the seal: the SHA-256 of every other file, what the lines add up to, and the hash
+of the profile's previous seal. seal.sig is the SSH signature of that line, made by the operator whom the line names.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """The result of verifying one record; ``seal`` holds the facts of its seal that other checks need."""
+    """The result of verifying one record; ``seal`` holds those facts of its seal that later checks need."""
 
     folder: Path
     problems: tuple[str, ...]
@@ -142,7 +142,7 @@ class Found:
 
 @dataclass
 class Told:
-    """The summary of a ledger's lines, which are added one after another."""
+    """The summary of a ledger's lines; `take` adds the next line."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Told:
     closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Add the next line to the summary; its form must have been checked."""
+        """Add the next line to the summary; the line's form must have been checked before."""
         kind, step = event["event"], str(event.get("step"))
         if not self.opened:
             self.opened = event
@@ -196,7 +196,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return what a seal must say of these lines and of a notebook with these edits."""
+        """Return what the seal must say, given these lines and a notebook with these edits."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -208,7 +208,10 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return how a run ended; None where its maker judges that. ``ended`` says why it did not end by itself."""
+        """Return how the run ended; None for a record whose maker decides that (a halt, a watch).
+
+        ``ended`` says why the run was ended early, None if it was not.
+        """
         mode, words = self.opened["mode"], {outcome for outcome, _ in self.ends.values()}
         if mode in JUDGED or self.opened["phase"] == "halt":
             return None
@@ -225,10 +228,11 @@ class Told:
 
 
 def verify(folder: Path, signers: str | None = None) -> list[str]:
-    """Return everything wrong with a record, each with its file and, in the ledger, its line. Needs only the folder.
+    """Return everything wrong with a record, each problem with its file and, in the ledger, its line.
 
-    ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator it
-    names, with a key that was valid when it was sealed. Without ``signers``, only damage is found.
+    ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator whom it
+    names, with a key that was valid when the record was sealed. Without ``signers``, only damage is found. Only the
+    record's folder is read.
     """
     return list(judged(folder, signers).problems)
 
@@ -252,7 +256,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a seal that the chain and a report need, without its list of files, which may be long."""
+    """Return the facts of a seal that the chain and the report need, without its list of files, which may be long."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -260,9 +264,9 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """Summarize a ledger's lines up to the first bad one, and say what is wrong with that line.
+    """Summarize a ledger's lines up to the first bad line, and say what is wrong with that line, None if all are good.
 
-    No line after a bad one is read, for each rests on the one before it.
+    Lines after a bad one are not read, because the hash of each depends on the line before it.
     """
     lines, previous = Told(), ""
     if path.exists() and not plain(path):
@@ -281,14 +285,14 @@ def read(path: Path) -> tuple[Told, str | None]:
 
 
 def _unsealed(lines: Told) -> str | None:
-    """Say why a ledger has no seal; None if it has one."""
+    """Say why a ledger counts as not sealed; None if its last line is a seal."""
     if lines.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
     return None
 
 
 def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
-    """Say where a seal contradicts the lines before it, or the notebook beside it."""
+    """Say where a seal contradicts the lines before it or the notebook in the record."""
     opened, seal = lines.opened, lines.last
     for name, value in lines.claims(edited).items():
         if seal.get(name) != value:
@@ -309,9 +313,9 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """Return the bytes of the line that follows the one with the hash ``previous``, and its own hash.
+    """Return the bytes of a new line, and its hash; ``previous`` is the hash of the line before it.
 
-    Raise `ValueError` for what JSON cannot hold, such as NaN.
+    Raise `ValueError` for a value that JSON cannot hold, such as NaN.
     """
     # A reply may hold half a surrogate pair, which UTF-8 cannot write: it is kept as the mark of what is lost.
     text = _dumped(body)[:-1].encode(errors="replace").decode()
@@ -324,7 +328,7 @@ def _dumped(event: Event) -> str:
 
 
 def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
-    """Return what is wrong with the form of a line, and the event that the line holds."""
+    """Return what is wrong with the form of a line (None if nothing is), and the event that the line holds."""
     try:
         text = line.decode()
         event = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -349,7 +353,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
 
 
 def _misfit(event: Event, lines: Told, number: int) -> str | None:
-    """Say why an event cannot stand here, by its time or its words; None if it can."""
+    """Say why an event cannot be the next one in its ledger: its time or its words are wrong; None if it can."""
     moment = _moment(event.get("at"))
     if moment is None:
         return f"its time is {_brief(event.get('at'))!r}, not one as in 2026-11-22T14:53:57.000001Z"
@@ -361,7 +365,7 @@ def _misfit(event: Event, lines: Told, number: int) -> str | None:
 
 
 def misworded(event: Event) -> str | None:
-    """Say what is wrong with an event's kind, names or values; None for a good one."""
+    """Say what is wrong with an event's kind, names or values; None for a good event."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in EVENTS:
         return f"there is no event {_brief(kind)!r}"
@@ -392,7 +396,10 @@ def _wrong_value(kind: str, name: str, value: Any) -> str | None:
 
 
 def _wrong_reference(event: Event) -> str | None:
-    """Say which reference of the first line, or the seal, to files and other seals has a wrong form."""
+    """Say which reference in the first line or in the seal has a wrong form; None if all are good.
+
+    References are to files, to seals, to claims and to the plan.
+    """
     for name in RESTS:
         other = event.get(name)
         if other is not None and (sorted(other) != ["record", "seal"] or not _is_digest(other["seal"])):
@@ -429,7 +436,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """Return the hash of a line, made from the hash of the line before it and its own text up to the hash."""
+    """Return the hash of a line, from the hash of the line before it and from the line's text before its own hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
@@ -437,7 +444,7 @@ def digest_of(previous: str, text: str) -> str:
 
 
 def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
-    """Return where a record's notebook differs from its plan: steps by their numbers, other cells by their position."""
+    """Return where a record's notebook differs from its plan: steps by their numbers, other cells by their places."""
     if plan is None:
         return []
     try:
@@ -458,9 +465,9 @@ def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
 
 
 def code_cells(notebook: Any) -> list[str]:
-    """Return the sources of a notebook's code cells, without empty cells and the parameters that a run was given.
+    """Return the sources of a notebook's code cells, without empty cells and without the cell of injected parameters.
 
-    The record holds those parameters in a file of their own.
+    The record holds the injected parameters in a file of their own.
     """
     sources, before = [], ""
     for cell in notebook["cells"]:
@@ -478,7 +485,7 @@ def cell_digest(source: str) -> str:
 
 
 def _plain_values(source: str) -> bool:
-    """Return whether a cell does nothing but give names to literal values."""
+    """Return whether a cell only assigns literal values to names."""
     try:
         for line in ast.parse(source).body:
             if not isinstance(line, ast.Assign) or not all(isinstance(name, ast.Name) for name in line.targets):
@@ -498,9 +505,9 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Complain of a record that lies in the folder of another record: swapped, older, or of another profile.
+    """Complain of a record that lies in the folder of another record: it was swapped, or moved to another profile.
 
-    If a record was copied out of its profile's folders, only its name is judged.
+    For a record that was copied out of its profile's folders, only the name of its folder is judged.
     """
     if not opened["record"].startswith(f"{opened['profile']}/"):
         yield f"{folder}: of profile {opened['profile']}, and says that it is the record {opened['record']}"
@@ -523,7 +530,7 @@ def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files that a seal covers: all of the record's but the ledger and the seal's own signature."""
+    """Return the files that a seal covers: every file of the record except the ledger and the seal's own signature."""
     own = {folder / LEDGER, folder / SIGNATURE}
     return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
@@ -540,7 +547,7 @@ def plain(path: Path) -> bool:
 
 
 def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tuple[str, list[str]]:
-    """Return who signed, in words, and what is wrong with the signature."""
+    """Return who signed the seal, in words, and what is wrong with the signature."""
     path = folder / SIGNATURE
     exists = path.exists() or path.is_symlink()
     if signers is None:
@@ -558,9 +565,8 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
 def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: datetime) -> tuple[bool, str]:
     """Return whether ``armour`` is a signature of ``data`` by ``operator``, and what ssh-keygen says of it.
 
-    ``signers`` says which keys the operator had at the time ``when``.
-
-    The signature and the signers are passed through pipes: no file is written.
+    ``signers`` lists which keys each operator had; the key must be valid at the time ``when``. The signature and the
+    signers are passed to ssh-keygen through pipes, and no file is written.
     """
     if max(len(armour), len(signers)) > LONGEST:
         return False, f"the signature, or the list of signers, is longer than {LONGEST} bytes"
@@ -598,7 +604,10 @@ def _pipe(data: bytes) -> int:
 
 
 def _armoured(data: bytes) -> bytes:
-    """Return a signature as ssh-keygen writes it; it also reads looser forms, in which some bytes do not count."""
+    """Return a signature in exactly the form in which ssh-keygen writes it.
+
+    ssh-keygen also reads looser forms, in which some bytes could be changed unnoticed.
+    """
     body = data.decode(errors="replace").removeprefix(f"{BEGIN}\n").removesuffix(f"\n{END}\n")
     try:
         text = base64.b64encode(base64.b64decode(body.replace("\n", ""), validate=True)).decode()
@@ -609,7 +618,7 @@ def _armoured(data: bytes) -> bytes:
 
 
 def last_line(folder: Path) -> bytes:
-    """Return the bytes of the seal that are signed: the ledger's last line, with its line feed."""
+    """Return the bytes that are signed: the ledger's last line, which is the seal, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
         return deque(file, maxlen=1).pop()
 
@@ -618,9 +627,10 @@ def last_line(folder: Path) -> bytes:
 
 
 def every(folder: Path) -> Iterator[Path]:
-    """Yield the records in a folder, oldest first: the folder itself, or those below it.
+    """Yield the records in a folder, oldest first; the folder may be a record itself.
 
-    A folder counts as a record by its ledger, its name, or its place in a date's folder.
+    A folder counts as a record if it holds a ledger, if it has a record's name, or if it lies in a folder named after a
+    date.
     """
     if (folder / LEDGER).exists() or NAME.match(folder.name) or DATE.fullmatch(folder.parent.name):
         yield folder
@@ -633,10 +643,9 @@ def every(folder: Path) -> Iterator[Path]:
 
 
 def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Yield what the seals of a profile, each naming the one before it, tell of records that were removed or inserted.
+    """Yield what the seals of a profile, each naming the seal before it, show of records that were removed or inserted.
 
-    ``known`` is what the runbook remembers where it makes records: the newest seal, and the record that was being
-    sealed.
+    ``known`` is the runbook's note beside the records: the newest seal, and the record that was being sealed.
     """
     seals: dict[str, tuple[Path, str | None, str]] = {}
     followers: dict[str | None, Path] = {}
@@ -663,7 +672,7 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Complain of each record that this one goes on from, or rests on, and that is missing."""
+    """Complain of each missing record which this one resumes, or on which this one rests."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -672,7 +681,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Complain of each debt and unproven claim of the records before this one that it does not begin with."""
+    """Complain if a record leaves out an owed undo or an unproven claim that the records before it left."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -685,7 +694,7 @@ def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
 
 
 def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
-    """Complain where the newest seal is not the one that the runbook remembers."""
+    """Complain if the newest seal is another one than the runbook's note beside the records says."""
     newest = str(known["hash"]) if known.get("hash") else None
     if newest and not any(seal["hash"] == newest for _, seal in records):
         yield f"the newest seal, {newest}, {GONE}"
@@ -695,7 +704,7 @@ def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) 
 
 
 def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
-    """Return the records that were sealed after the one with this seal, oldest first."""
+    """Return the records that were sealed after the record with this seal, oldest first."""
     following = {other["previous"]: (folder, other["hash"]) for folder, other in records}
     after: list[Path] = []
     while seal in following:
@@ -705,7 +714,7 @@ def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Pa
 
 
 def _moment(text: Any) -> datetime | None:
-    """Parse a time of the one form that a ledger's lines have; None for anything else."""
+    """Parse a time in the one form that a ledger's lines have; None for anything else."""
     try:
         return datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except (ValueError, TypeError):
@@ -721,11 +730,11 @@ def report(
     whole: bool = True,
     tell: bool = False,
 ) -> int:
-    """Verify records: say a line about each, every problem and the totals, and return the number of problems.
+    """Verify records: say a line about each record, every problem, and the totals; return the number of problems.
 
-    ``signers_of`` returns the allowed signers of a record, None where it need not be signed. ``whole`` says that these
-    are all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
-    have existed. ``tell`` adds each record's story below its line.
+    ``signers_of`` returns the allowed signers of a record, None if it need not be signed. ``whole`` says that these are
+    all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
+    have existed. ``tell`` adds what each record says happened, event by event.
     """
     seals: dict[Path, list[tuple[Path, Event]]] = {}
     problems = unsigned = count = 0
@@ -758,7 +767,7 @@ def _hashes(records: Iterable[tuple[Path, Event]]) -> set[str]:
 
 
 def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable[str], *, whole: bool) -> Iterator[str]:
-    """Yield what became of each owed undo, what was sealed after a head, and the newest seal of each profile."""
+    """Yield the report's last lines: owed undos, records sealed after a known seal, and each profile's newest seal."""
     for profile, records in seals.items() if whole else ():
         for folder, seal in records:
             yield from _owing(folder, seal, records)
@@ -775,7 +784,10 @@ def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable
 
 
 def _owing(folder: Path, seal: Event, records: Sequence[tuple[Path, Event]]) -> Iterator[str]:
-    """Yield for each owed step the records that undid it, which are those that resume this one and no longer owe it."""
+    """Yield, for each undo that a record owes, the records that carried it out.
+
+    These are the records that resume this record and no longer owe the undo.
+    """
     for step in seal.get("owed", ()):
         after = [(f, s) for f, s in records if (s.get("parent") or {}).get("seal") == seal["hash"]]
         undone = [other.name for other, later in after if step not in later.get("owed", ())]
@@ -793,7 +805,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Complain of a record of production whose signature was not judged."""
+    """Complain of a record of production if its signature was not judged."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -802,7 +814,7 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """Return the line of a sound record: how it ended, the steps it took over, what it owes, who signed, its seal."""
+    """Return the line about a sound record: how it ended, what it took over and owes, who signed it, its seal."""
     seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):
@@ -818,7 +830,7 @@ def praise(judgement: Found) -> str:
 
 
 def _known(profile: Path) -> Mapping[str, Any]:
-    """Return what the runbook remembers of a profile's newest seal where it makes records; empty if nothing."""
+    """Return the runbook's note of a profile's newest seal, which lies beside the records; empty if there is none."""
     try:
         known = json.loads((profile / "head.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -839,7 +851,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Yield what a record says happened, when and by whom: a line for each event, with its facts below."""
+    """Yield what a record says happened, when and by whom: a line for each event, with its facts on the lines below."""
     mode = ""
     with (folder / LEDGER).open("rb") as file:
         for line in file:
@@ -856,7 +868,7 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """Yield an event's facts below its first line: short ones on one line, texts as texts, replies in brief."""
+    """Yield the facts of an event: short ones on one line, each text on its own lines, replies shortened."""
     facts = {name: value for name, value in event.items() if name not in (*HEAD, *UNTOLD) and value}
     texts = [text for name in ("commands", "text") for text in _listed(facts.pop(name, []))]
     replies = _listed(facts.pop("replies", []))
@@ -878,7 +890,7 @@ def _facts(value: Any) -> str:
 
 
 def _brief(reply: Any) -> str:
-    """Describe a reply: its status, number of rows and first row, or the end of its text (``SHOWN`` characters)."""
+    """Describe a reply in at most ``SHOWN`` characters: its status, and its first row or the end of its text."""
     if not isinstance(reply, dict):
         return str(reply)[:SHOWN]
     rows = reply.get("rows") or []
@@ -893,13 +905,13 @@ def _brief(reply: Any) -> str:
 
 
 def signers_beside(folder: Path) -> str | None:
-    """Return the allowed signers that an archive keeps in the folder of a record's profile."""
+    """Return the allowed signers that the archive keeps for the record in ``folder``; None if it keeps no list."""
     path = folder.parent.parent / SIGNERS
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify the records in the named folders; return 0 if all are sound, 1 if not, 2 if there is nothing to verify."""
+    """Verify the records in the named folders; return 0 if all are sound, 1 if not, 2 if there are no records."""
     described = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser("verify", description=described)
     usual = [Path(os.environ.get("RUNBOOK_RECORDS", "records"))]
@@ -935,7 +947,7 @@ def _list(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """Print a line with its control characters replaced: no text of a record may steer the terminal."""
+    """Print a line with its control characters replaced, so that no text in a record can control the terminal."""
     sys.stdout.write("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) + "\n")
 
 
