@@ -1,4 +1,4 @@
-"""Run a notebook's cells in a kernel, one after another, and tell how each of them ended."""
+"""Run a notebook's cells in a kernel, one after another, and report how each cell ended."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ START = 60.0  # seconds a kernel may take to answer
 
 
 class Stop:
-    """A request to stop, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
+    """A request to stop a run, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
 
     def __init__(self) -> None:
         self.asked, self.insisted = asyncio.Event(), asyncio.Event()
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note that a signal came."""
+        """Note that a signal came: the first asks to stop, a second one to stop at once."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 
 
 class Cells(NotebookClient):
-    """An nbclient that uses our kernel and notes when a cell really begins and when outputs last came."""
+    """An nbclient that uses our kernel, and notes when a cell really begins and when the last output came."""
 
     def __init__(self, notebook: Any, kernel: Kernel, client: Client) -> None:
         super().__init__(
@@ -59,14 +59,14 @@ class Cells(NotebookClient):
         self.exited = False
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        """Note that the kernel spoke, then let nbclient keep what it said."""
+        """Note that the kernel sent a message, then let nbclient handle the message."""
         self.heard = time.monotonic()
         if msg["msg_type"] == "execute_input":
             self.began.set()
         return super().process_message(msg, cell, cell_index)
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
-        """Note that a cell called `exit()`: IPython raises nothing, it asks the front end to end the kernel."""
+        """Note that a cell called `exit()`: IPython raises nothing then, but asks the front end to end the kernel."""
         asked = [payload.get("source") for payload in execute_reply["content"].get("payload", [])]
         self.exited = "ask_exit" in asked
 
@@ -77,13 +77,13 @@ SILENT.propagate = False
 
 
 async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
-    """Wait until any of ``waits`` is done, for at most ``within`` seconds; return whether one is."""
+    """Wait until any of ``waits`` is done, at most ``within`` seconds; return whether one of them is done."""
     done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 
 class Supervisor:
-    """The watcher of a run: it sees the kernel's death, a request to stop, and the end of the time allowed."""
+    """The watcher of a run, which notices the kernel's death, a request to stop, and the end of the allowed time."""
 
     def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
         self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout
@@ -97,11 +97,11 @@ class Supervisor:
             wait.cancel()
 
     def left(self) -> float | None:
-        """Return the seconds until the run's deadline; None without a deadline."""
+        """Return the seconds until the run's deadline; None if the run has no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Return the outcome for which no further cell may start; None if cells may."""
+        """Return the outcome because of which no further cell may start; None if cells may start."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -109,7 +109,7 @@ class Supervisor:
         return Outcome.TIMED_OUT if self.left() == 0 else None
 
     async def start(self, kernel: Kernel, environment: Mapping[str, str], folder: Path) -> Client | Outcome:
-        """Connect to ``kernel`` and return the client, or the outcome that kept it from connecting."""
+        """Connect to ``kernel`` and return the client; if this fails, return the outcome that says why."""
         self._death = asyncio.ensure_future(kernel.death())
         task = asyncio.ensure_future(kernel.connect(environment, folder))
         limit = START if (left := self.left()) is None else min(START, left)
@@ -120,7 +120,7 @@ class Supervisor:
         return self.verdict() or Outcome.KERNEL_DIED
 
     async def execute(self, cells: Cells, cell: Cell) -> Cell:
-        """Run one cell that was marked as begun, and return it as it ended."""
+        """Run one cell, which is marked as begun, and return it with its outcome."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
         left, limit = self.left(), self._cell_timeout
@@ -139,14 +139,14 @@ class Supervisor:
         return cell.ended(Outcome.TIMED_OUT, "TimedOut", message)
 
     async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
-        """Wait for the last outputs of a dead kernel, and return the cell as ended by its death."""
+        """Wait for the last outputs of a kernel that died, and return the cell with the outcome "kernel died"."""
         while time.monotonic() - cells.heard < QUIET:
             await asyncio.sleep(QUIET / 5)
         await _abandon(task)
         return cell.ended(Outcome.KERNEL_DIED, "KernelDied", f"the kernel {cells.kernel.how_it_ended()}")
 
     async def _halt(self, cells: Cells, task: asyncio.Future[Any]) -> None:
-        """Interrupt the cell and let its `finally` run; if that takes too long, kill the kernel."""
+        """Interrupt the cell and let its `finally` run; if this takes too long, kill the kernel."""
         began = asyncio.ensure_future(cells.began.wait())
         # An interrupt that comes before the cell would be lost; one in its `finally` would spoil it. So: one, in time.
         await first(task, began, self._death, self._insisted, within=1)
@@ -159,7 +159,7 @@ class Supervisor:
 
 
 async def _abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel ``task`` and read its exception, or asyncio would print it, secrets and all."""
+    """Cancel ``task`` and read its exception; otherwise asyncio would print the exception, which may hold secrets."""
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
@@ -167,7 +167,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended by itself, with how it ended."""
+    """Return a cell that ended by itself, with its outcome."""
     match task.exception():
         case None if exited:
             return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")
@@ -184,7 +184,10 @@ def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
 
 
 async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tell: Callable[[Cell], None]) -> Outcome:
-    """Run the cells in order until one does not pass, keep ``known`` up to date, and return the notebook's outcome."""
+    """Run the cells in order until one does not pass, and return the notebook's outcome.
+
+    ``known`` holds the cells; each is replaced there as it ends. ``tell`` is called as a cell begins and as it ends.
+    """
     for position, cell in enumerate(known):
         if verdict := supervisor.verdict():
             return verdict
@@ -199,7 +202,7 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
 
 
 def _explain(node: Any, cell: Cell) -> None:
-    """Add an error to the outputs of a cell that did not pass, where the kernel left none of its own."""
+    """Add an error to the outputs of a cell that did not pass, if the kernel sent no error itself."""
     if cell.outcome is not Outcome.PASSED and not (
         cell.outcome is Outcome.FAILED and any(output.output_type == "error" for output in node.outputs)
     ):

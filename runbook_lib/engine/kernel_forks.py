@@ -1,4 +1,4 @@
-"""Start the processes of kernels, one by one or as forks of a server that has imported everything."""
+"""Start the processes of kernels, one by one or as forks of a server process that has imported everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGET = "runbook_lib.engine.kernel_process:become"
 
 
 class Process(Protocol):
-    """The process of a kernel; its pid is also its process group's, and 0 until it is known."""
+    """The process of a kernel; ``pid`` is also the id of its process group, and is 0 until it is known."""
 
     @property
     def pid(self) -> int: ...
@@ -33,7 +33,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Pipes:
-    """Our ends of a kernel's pipes, and its log, which holds what it prints outside its channels."""
+    """Our ends of a kernel's pipes, and its log, which receives what the kernel prints outside its channels."""
 
     orders: IO[bytes]
     report: IO[bytes]
@@ -49,7 +49,7 @@ class Pipes:
 
 
 class Ends:
-    """Both ends of a new kernel's pipes; the ``with`` block closes our copies of the kernel's ends when it ends."""
+    """Both ends of a new kernel's pipes; at its end, the ``with`` block closes our copies of the kernel's ends."""
 
     def __init__(self) -> None:
         (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
@@ -66,30 +66,30 @@ class Ends:
 
 
 def unbuffered(descriptor: int) -> IO[bytes]:
-    """Open a pipe for reading without reading ahead."""
+    """Open a pipe for reading without a buffer, so that nothing is read before it is asked for."""
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _log() -> IO[bytes]:
-    """Open a log file that is kept in memory where the system can, for it may hold secrets."""
+    """Open a log file, in memory where the system can, because the log may hold secrets."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("kernel log"), "r+b")
     return tempfile.TemporaryFile()
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that a kernel process is started with."""
+    """Return the environment with which a kernel process is started."""
     # With this variable ipykernel does not show what commands print: tests would not see what runs show.
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
-    """Add the name by which ipykernel knows its parent, and so does not advise how to end it by hand."""
+    """Add the variable that names the kernel's parent: ipykernel then prints no advice on how to stop it by hand."""
     return {**environment, "JPY_PARENT_PID": str(os.getpid())}
 
 
 def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
-    """Start a kernel."""
+    """Start a kernel as a new Python process."""
     log = ends.ours.log.fileno()
     try:
         return subprocess.Popen(
@@ -106,14 +106,14 @@ def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
 
 
 class KernelForks:
-    """A process that has imported ``modules`` and forks kernels, with the ``environment`` it was started with."""
+    """A server process that imports ``modules`` and then forks kernels, which all get the given ``environment``."""
 
     def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
         self.environment = dict(environment)
         self._server = ForkServer(TARGET, modules, environment=_with_parent(environment), log=subprocess.DEVNULL)
 
     def fork(self, ends: Ends) -> Process:
-        """Ask for a kernel; it comes when the server has imported everything."""
+        """Ask the server to fork a kernel once it has imported everything; if the server is dead, start a kernel."""
         try:
             self._server.fork([ends.status, ends.orders, ends.report, ends.ours.log.fileno()])
         except OSError:  # the server is dead
@@ -121,12 +121,12 @@ class KernelForks:
         return Forked(ends.ours.status)
 
     def close(self) -> None:
-        """End the server, and with it every kernel it forked."""
+        """End the server, and with it every kernel that it forked."""
         self._server.close()
 
 
 class Forked:
-    """The process of a kernel that the server forked; the server reports its pid and, in the end, its exit code."""
+    """The process of a forked kernel; the server reports its pid and, when it ends, its exit code."""
 
     def __init__(self, status: IO[bytes]) -> None:
         self._status, self._said = status, b""
@@ -139,7 +139,10 @@ class Forked:
         return int(self._said.split()[0]) if b"\n" in self._said else 0
 
     def poll(self) -> int | None:
-        """Return the exit code once the kernel has ended; SIGKILL's if the server died, for that kills its kernels."""
+        """Return the exit code if the kernel has ended, else None.
+
+        If the server died, its kernels died with it, and the code is that of SIGKILL.
+        """
         self._listen()
         words = self._said.split()
         if len(words) == 2:

@@ -1,4 +1,4 @@
-"""Start kernels, if possible before they are needed, and end them."""
+"""Start kernels, before they are needed where possible, and end them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
 class KernelDied(Exception):
-    """An error for a kernel that ended by itself; the message says how."""
+    """An error which says how a kernel ended by itself."""
 
 
 class Client(AsyncKernelClient):
-    """A client that asks the operating system, not a heartbeat, whether its kernel lives."""
+    """A client that asks the operating system, and no heartbeat, whether its kernel is alive."""
 
     kernel: Kernel
     language: dict[str, Any]  # what the kernel says of its language, for the notebook's metadata
@@ -47,7 +47,7 @@ class Client(AsyncKernelClient):
         return self.kernel.process.poll() is None
 
     async def greet(self) -> None:
-        """Open the channels; return when cells can be sent and no output will be missed."""
+        """Open the channels; return when cells can be sent and none of their outputs will be missed."""
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
@@ -62,8 +62,9 @@ class Client(AsyncKernelClient):
     async def _stay_awake(self) -> None:
         """Look at the channels every ``LOOK`` seconds.
 
-        ZeroMQ announces a message once, and under load pyzmq 27.3 may miss it: a reply was seen lying in its queue
-        while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events has pyzmq look again.
+        ZeroMQ announces a message once, and under load pyzmq 27.3 may miss the announcement: a reply was seen lying in
+        its queue while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events makes pyzmq look
+        again.
         """
         while True:
             for channel in (self.shell_channel, self.iopub_channel):
@@ -78,9 +79,9 @@ class Client(AsyncKernelClient):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel process, its pipes, and what it was started with.
+    """A kernel process, its pipes, and the environment and keys with which it was started.
 
-    The kernel dies with the thread that started it, which therefore must outlive it.
+    The kernel dies with the thread that started it, so that thread must live longer than the kernel is needed.
     """
 
     process: Process
@@ -91,7 +92,7 @@ class Kernel:
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
         """Give the kernel its notebook's environment and folder, and return a client whose channels are open.
 
-        Raise `KernelDied` if it does not come up.
+        Raise `KernelDied` if the kernel ends before that.
         """
         ports = await self._ports()
         setting = {
@@ -119,7 +120,7 @@ class Kernel:
         return client
 
     async def _ports(self) -> dict[str, int]:
-        """Wait for the kernel to report the ports it listens on."""
+        """Wait until the kernel reports the ports on which it listens, and return them."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self.pipes.report, ready.set)
         try:
@@ -140,12 +141,12 @@ class Kernel:
             raise KernelDied("the kernel ended while starting") from error
 
     async def death(self) -> None:
-        """Return when the process has ended."""
+        """Return when the kernel's process has ended."""
         while self.process.poll() is None:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how the process ended, with the last lines of its log if there are any."""
+        """Say how the kernel's process ended, with the last lines of its log if there are any."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"
@@ -158,11 +159,11 @@ class Kernel:
         return "\n".join([how, *words[crash:][:LAST_WORDS]])
 
     def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in the running cell, and interrupt the commands it started."""
+        """Raise KeyboardInterrupt in the running cell, and interrupt the commands that the cell started."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the kernel and the commands its cells started, at once."""
+        """Kill the kernel and the commands that its cells started."""
         if self.process.pid:
             self._signal(signal.SIGKILL)
             self.process.wait()
@@ -181,7 +182,7 @@ class Kernel:
 
 
 def start(environment: Mapping[str, str] | None = None, *, server: KernelForks | None = None) -> Kernel:
-    """Start a kernel process, or have ``server`` fork one; return at once."""
+    """Start a kernel process, or let ``server`` fork one; return without waiting for it."""
     given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
@@ -193,10 +194,11 @@ def start(environment: Mapping[str, str] | None = None, *, server: KernelForks |
 
 
 class Kernels:
-    """A pool of fresh kernels for ``count`` notebooks, each started before it is needed.
+    """A pool of fresh kernels for ``count`` notebooks; each kernel is started before it is needed.
 
-    Use it in a ``with``, whose end kills the kernels that nobody took. On Linux the kernels are forked from one
-    process that has imported ``warm``; each is a process of its own, as fresh as a started one but for these imports.
+    Use it in a ``with`` block, which at its end kills the kernels that nobody took. On Linux the kernels are forked
+    from one process that has imported ``warm``; apart from these imports, a forked kernel is as fresh as a newly
+    started one.
     """
 
     def __init__(self, count: int, *, warm: Iterable[str] = WARM) -> None:

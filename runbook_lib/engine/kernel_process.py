@@ -1,11 +1,11 @@
 """Run the cells of a notebook in this process: an IPython kernel that cannot outlive the command that started it.
 
-It is started by its path, or forked from a process that has imported everything the cells will need.
+The process is started by this file's path, or forked from a process that has imported everything that cells need.
 
-The parent speaks to a kernel over two pipes, so that no connection file and no environment with secrets is on disk:
+The parent speaks to the kernel over two pipes, so that no connection file and no environment with secrets is on disk:
 
     stdin, line 1    {"key", "public", "secret", "warm"}: keys of the channels, modules to import ahead
-    report, line 1   {"shell_port": ...}: the ports it listens on, once everything is ready
+    report, line 1   {"shell_port": ...}: the ports on which the kernel listens, once everything is ready
     stdin, line 2    {"environment", "without", "folder"}: what the notebook runs with; the cells come after it
 """
 
@@ -57,9 +57,9 @@ class NoProfile(ProfileDir):
 
 
 class Stream(OutStream):
-    """A stdout or stderr that knows when everything that commands printed has been passed on.
+    """A stdout or stderr that knows whether everything that commands printed has been passed on to the notebook.
 
-    ipykernel passes output on in a thread, and a cell counts as ended whether or not the thread has read everything:
+    ipykernel passes this output on in a thread of its own, and ends a cell even if the thread has not read everything:
     one in a hundred commands lost its output.
     """
 
@@ -84,14 +84,14 @@ class Stream(OutStream):
 
 
 class Kernel(IPKernelApp):
-    """An IPython kernel without a connection file, a profile or a limit on waiting outputs."""
+    """An IPython kernel without a connection file, without a profile and without a limit on waiting outputs."""
 
     @default("ipython_dir")
     def _default_ipython_dir(self) -> str:
         return os.devnull
 
     def _ipython_dir_changed(self, change: Any) -> None:
-        """Make no folder in the operator's home."""
+        """Make no folder in the operator's home folder."""
 
     def init_profile_dir(self) -> None:
         self.profile_dir = NoProfile()
@@ -104,10 +104,10 @@ class Kernel(IPKernelApp):
         """Run no startup files: only the notebook's cells may run."""
 
     def init_connection_file(self) -> None:
-        """Read no connection file: the keys came from the parent through the pipe."""
+        """Read no connection file: the parent sends the keys through the pipe."""
 
     def write_connection_file(self, **_: Any) -> None:
-        """Write no connection file: the ports go back through the pipe."""
+        """Write no connection file: the kernel reports its ports through the pipe."""
 
     def _bind_socket(self, s: Any, port: int) -> int:
         # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
@@ -122,7 +122,7 @@ class Kernel(IPKernelApp):
 
 
 def warm(modules: list[str]) -> None:
-    """Import the modules that the cells will need."""
+    """Import the modules that cells will need."""
     for module in modules:
         # A missing module is the notebook's to report, in the cell that imports it.
         with contextlib.suppress(Exception):
@@ -130,7 +130,7 @@ def warm(modules: list[str]) -> None:
 
 
 def listen(keys: dict[str, Any]) -> Kernel:
-    """Set the kernel up, bind its channels on loopback, and import the modules in ``keys["warm"]``."""
+    """Set up and return a kernel: bind its channels to loopback, and import the modules in ``keys["warm"]``."""
     os.environ["MPLBACKEND"] = INLINE  # an operator's own choice would keep the charts out of the record
     app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
@@ -148,7 +148,7 @@ def listen(keys: dict[str, Any]) -> Kernel:
 
 
 def enter(setting: dict[str, Any]) -> None:
-    """Take on the notebook's environment and folder."""
+    """Set the environment variables and the folder with which the notebook runs."""
     for name in setting["without"]:
         os.environ.pop(name, None)
     os.environ.update(setting["environment"])
@@ -158,7 +158,7 @@ def enter(setting: dict[str, Any]) -> None:
 
 
 def run(report: int) -> None:
-    """Run a kernel for the process that writes our stdin and reads ``report``."""
+    """Run a kernel for the parent process, which writes to our stdin and reads from the pipe ``report``."""
     faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         keys = orders.readline()
@@ -177,7 +177,7 @@ def run(report: int) -> None:
 
 
 def become(_: object, orders: int, report: int, log: int) -> None:
-    """In a fork: be a kernel, with these descriptors in the places a started one has them."""
+    """Turn a forked process into a kernel: move these descriptors to where a newly started kernel has them, and run."""
     for descriptor, place in ((orders, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, place)
     os.close(orders)
@@ -188,7 +188,7 @@ def become(_: object, orders: int, report: int, log: int) -> None:
 
 
 def main(parent: str, report: str) -> None:
-    """Be a kernel that was started, and end with who started it."""
+    """Run a kernel in a newly started process; end with the process ``parent`` that started it."""
     die_with(int(parent))
     run(int(report))
 

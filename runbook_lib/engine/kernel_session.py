@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A kernel that runs cells and evaluates expressions. A failure raises `KernelDied`: then open another session."""
+    """A kernel that has run some cells and evaluates expressions.
+
+    Any failure raises `KernelDied`; the caller must then open another session.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -26,7 +29,7 @@ class Session:
 
     @classmethod
     async def open(cls, kernels: Kernels, env: Mapping[str, str], cwd: Path, cells: Sequence[str]) -> Session:
-        """Take a kernel and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
+        """Take a kernel from the pool and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
         session = cls(kernels.take())
         try:
             session._client = await session._within(session.kernel.connect(env, cwd), START)
@@ -42,7 +45,10 @@ class Session:
         return self.kernel.process.pid
 
     async def ask(self, expression: str, within: float) -> Any:
-        """Return an expression's value, made of texts, numbers and lists; it may take ``within`` seconds."""
+        """Return the value of an expression, which must consist of texts, numbers and lists.
+
+        Raise `KernelDied` if the kernel has not answered within ``within`` seconds.
+        """
         content = await self._execute("", {"answer": expression}, within)
         answer = content["user_expressions"]["answer"]
         if answer["status"] != "ok":
@@ -66,7 +72,7 @@ class Session:
         return content
 
     async def _within(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
-        """Return the result of ``work``; raise `KernelDied` if the kernel dies first or the seconds are over."""
+        """Return the result of ``work``; raise `KernelDied` if the kernel dies first or ``seconds`` have passed."""
         task, death = asyncio.ensure_future(work), asyncio.ensure_future(self.kernel.death())
         try:
             await first(task, death, within=seconds)
@@ -82,7 +88,7 @@ class Session:
 
 
 async def _answered(client: Client, sent: str) -> dict[str, Any]:
-    """Return the reply to the message ``sent``; read all outputs too, so that they do not pile up."""
+    """Return the reply to the message with the id ``sent``; read all outputs too, so that they do not pile up."""
     while True:
         reply = await client.get_shell_msg()
         if reply["parent_header"].get("msg_id") == sent:

@@ -1,4 +1,4 @@
-"""Prepare copies of notebooks, check their parameters, redact their text, and write them whole."""
+"""Prepare copies of notebooks, check their parameters, redact their text, and write them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STRUCTURE = frozenset(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A copy of a notebook that is ready to run: its path, its parameters, its number of code cells."""
+    """A copy of a notebook that is ready to run: its path, its parameters and its number of code cells."""
 
     path: Path
     parameters: dict[str, Any]  # the notebook's defaults under the given ones
@@ -37,8 +37,8 @@ class Prepared:
 def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepared:
     """Copy ``source`` to ``target`` with ``parameters`` injected and without outputs; run nothing.
 
-    Raise `ConfigError` for an unreadable notebook and for an unknown or mistyped parameter, `RecordError` if
-    ``target`` cannot be written.
+    Raise `ConfigError` if the notebook cannot be read or if a parameter is unknown or of the wrong type, and
+    `RecordError` if ``target`` cannot be written.
     """
     if source.resolve() == target.resolve():
         raise ConfigError(f"{source} would be executed in place: the copy needs another name")
@@ -66,14 +66,15 @@ def read(path: Path) -> Any:
 
 
 def runs(cell: Any) -> bool:
-    """Return whether the cell is a code cell that is not empty."""
+    """Return whether the cell will run: it is a code cell and not blank."""
     return bool(cell.cell_type == "code" and cell.source.strip())
 
 
 def default_parameters(notebook: Any, name: str) -> dict[str, Any]:
-    """Return the defaults in the cell tagged ``parameters``; raise `ConfigError` if they are not plain assignments.
+    """Return the default values that the cell tagged ``parameters`` assigns.
 
-    papermill's own inspector overlooks annotated assignments, and then only warns of unknown names.
+    Raise `ConfigError` if this cell holds anything but plain assignments: papermill overlooks an annotated assignment,
+    and then only warns of an unknown parameter.
     """
     cells = [cell for cell in notebook.cells if PARAMETERS in cell.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -94,7 +95,10 @@ def _assignment(line: ast.stmt) -> tuple[str, Any]:
 
 
 def refuse_wrong_parameter(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
-    """Refuse an unknown parameter, and a value of another type than the default's; a default of None takes any."""
+    """Raise `ConfigError` for an unknown parameter, and for a value whose type is not that of the default.
+
+    If the default is None, the value may be of any type.
+    """
     if name not in defaults:
         raise ConfigError(f"{notebook} has no parameter {name!r}: {nearest(name, defaults)}")
     default = defaults[name]
@@ -113,7 +117,7 @@ def refuse_skipping(notebook: Any, name: str) -> None:
 
 
 def refuse_other_language(notebook: Any, name: str) -> None:
-    """Raise `ConfigError` if the notebook is written for a kernel of another language: ours would run it as Python."""
+    """Raise `ConfigError` if the notebook is not written in Python, because our kernel would run it as Python."""
     kernel = notebook.metadata.get("kernelspec", {})
     language = kernel.get("language") or notebook.metadata.get("language_info", {}).get("name")
     wanted = str(kernel.get("name", "python3"))
@@ -124,7 +128,7 @@ def refuse_other_language(notebook: Any, name: str) -> None:
 
 
 def _clear(notebook: Any, source: Path, target: Path) -> None:
-    """Remove everything that an earlier run left: a prepared copy must not look like an executed one."""
+    """Remove everything that an earlier run left in a notebook: a prepared copy must not look like an executed one."""
     notebook.metadata.pop("runbook", None)
     notebook.metadata["papermill"] = {
         "default_parameters": {},
@@ -141,7 +145,7 @@ def _clear(notebook: Any, source: Path, target: Path) -> None:
 
 
 def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
-    """Add the cell with the given parameters, in the form that papermill writes."""
+    """Add a cell that assigns the given parameters, in the form that papermill writes."""
     from papermill.parameterize import parameterize_notebook  # noqa: PLC0415 - slow, and it imports this package
 
     for cell in notebook.cells:
@@ -150,7 +154,7 @@ def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """Return the same JSON with every text redacted, names included; pictures and other binary data are kept."""
+    """Return the same JSON with every text redacted, including the names of fields; binary data is kept as it is."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -164,7 +168,7 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> str:
-    """Return the redacted name, with a number added if another name is redacted to the same text."""
+    """Return a field's name redacted; if another field is redacted to the same name, add a number."""
     if key in STRUCTURE:
         return key
     name, number = redact(key), 2
@@ -174,7 +178,7 @@ def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> s
 
 
 def _binary(kind: str) -> bool:
-    """Return whether the data of a MIME type is bytes in base64."""
+    """Return whether data of this MIME type is binary, so that a notebook holds it in base64."""
     return (kind.startswith(("image/", "audio/", "video/")) and "xml" not in kind) or kind == "application/pdf"
 
 
@@ -185,7 +189,7 @@ def write(notebook: Any, path: Path) -> None:
 
 
 def merge_streams(notebook: Any) -> None:
-    """Join adjacent outputs of the same stream: a secret could be split over two of them."""
+    """Join adjacent outputs of the same stream: a secret split over two outputs would not be redacted."""
     for cell in notebook.cells:
         merged: list[Any] = []
         for output in cell.get("outputs", []):

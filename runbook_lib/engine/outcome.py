@@ -1,4 +1,4 @@
-"""Name the outcome of each cell, and write it into the notebook's metadata."""
+"""Define the outcomes of cells, and write each cell's outcome into the notebook's metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """The outcome of a cell; a notebook has that of its first cell that did not pass."""
+    """The outcome of a cell; a notebook's outcome is that of its first cell that did not pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell and its outcome; ``index`` counts all cells of the notebook from 0."""
+    """A code cell and its outcome; ``index`` is the cell's place among all cells of the notebook, from 0."""
 
     index: int
     outcome: Outcome = Outcome.NOT_RUN
@@ -37,11 +37,11 @@ class Cell:
     message: str | None = None
 
     def began(self) -> Cell:
-        """Return the cell as running from now on."""
+        """Return this cell as running, started now."""
         return replace(self, outcome=Outcome.RUNNING, started=datetime.now(UTC))
 
     def ended(self, outcome: Outcome, error: str | None = None, message: str | None = None) -> Cell:
-        """Return the cell as ended now."""
+        """Return this cell with the outcome, ended now."""
         assert self.started is not None  # noqa: S101 - for mypy: only a cell that began can end
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return replace(self, outcome=outcome, seconds=seconds, error=error, message=message)
@@ -49,7 +49,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of running a notebook: the outcome of each code cell and of the whole, and its path."""
+    """The result of running a notebook: its path, the outcome of each code cell, and the outcome of the notebook."""
 
     notebook: Path
     outcome: Outcome
@@ -60,17 +60,20 @@ class Result:
 
     @property
     def stopped_at(self) -> Cell | None:
-        """Return the first cell that did not pass."""
+        """Return the first cell that did not pass; None if every cell passed."""
         return next((cell for cell in self.cells if cell.outcome is not Outcome.PASSED), None)
 
 
 def code_cells(notebook: Any) -> list[Cell]:
-    """Return the code cells that will be run, which leaves out blank ones."""
+    """Return the code cells that will be run; blank ones are left out."""
     return [Cell(index) for index, cell in enumerate(notebook.cells) if runs(cell)]
 
 
 def stamp(notebook: Any, cells: list[Cell], outcome: Outcome, began: datetime, reason: str | None) -> None:
-    """Write what really happened into the notebook's metadata, under our key and, corrected, under papermill's."""
+    """Write into the notebook's metadata how it and each cell ended, under our own key and under papermill's.
+
+    papermill marks cells that never ran as completed; here its key gets what really happened.
+    """
     ended = datetime.now(UTC)
     spent = {
         "start_time": began.isoformat(),
@@ -103,7 +106,10 @@ def _ours(cell: Cell) -> dict[str, Any]:
 
 
 def _papermills(cell: Cell) -> dict[str, Any]:
-    """Return a cell's metadata for papermill, which knows pending, completed and failed; a cell cut short is failed."""
+    """Return a cell's metadata in papermill's form, which knows only pending, completed and failed.
+
+    A cell that was cut short counts as failed.
+    """
     if cell.started is None or cell.seconds is None:
         return NEVER
     passed = cell.outcome is Outcome.PASSED

@@ -1,4 +1,4 @@
-"""Run a prepared notebook in a kernel of its own and write the executed notebook once, in its place."""
+"""Run a prepared notebook in a kernel of its own, and replace the file once, by the executed notebook."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 
 def unchanged(text: str) -> str:
-    """Return the text unchanged, as the redaction of a run without secrets."""
+    """Return the text unchanged: the redaction for a run without secrets."""
     return text
 
 
 def unheard(cell: Cell) -> None:
-    """Do nothing when a cell starts or ends, as nobody listens."""
+    """Ignore that a cell started or ended: the default for a run that nobody follows."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A prepared notebook with the settings it runs with.
+    """A prepared notebook and the settings with which it runs.
 
-    ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` for the notebook, starting the
-    kernel included, ``cell_timeout`` for each cell. ``redact`` is applied to all text before it is written or
-    reported. ``on_cell`` is called twice for each cell, as it starts (`Outcome.RUNNING`) and as it ends.
+    ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` is for the whole notebook including
+    the kernel's start, ``cell_timeout`` for each cell. ``redact`` is applied to all text before the text is written or
+    reported. ``on_cell`` is called twice for each cell: as the cell starts (`Outcome.RUNNING`) and as it ends.
     """
 
     notebook: Path
@@ -71,7 +71,7 @@ def run(
 ) -> Result:
     """Run a prepared notebook and write the executed notebook in its place; `Job` explains the arguments.
 
-    SIGINT and SIGTERM interrupt the running cell, and end the run when that cell has ended; a second signal kills the
+    SIGINT or SIGTERM interrupts the running cell, and the run ends when that cell has ended; a second signal kills the
     kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it cannot be written.
     """
     job = Job(notebook, env, cwd, redact, timeout, cell_timeout, on_cell or unheard)
@@ -89,7 +89,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook without reading or writing ``job.notebook``; leave the outputs in ``notebook``, not redacted."""
+    """Run a notebook without reading or writing ``job.notebook``; leave the outputs, not redacted, in ``notebook``."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -99,7 +99,7 @@ def run_in_memory(notebook: Any, job: Job) -> Result:
 
 
 def _in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run ``work`` to its end, in a thread of its own if this one already has an event loop (in a kernel, say)."""
+    """Run ``work`` in an event loop, in a new thread if this thread already has a loop (as in a kernel)."""
     if not _loop_runs():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as executor:
@@ -115,7 +115,7 @@ def _loop_runs() -> bool:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask ``stop`` to stop while the block runs; only the main thread can catch them."""
+    """While the block runs, pass SIGINT and SIGTERM on to ``stop``; only the main thread can catch signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -132,7 +132,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook and, whatever happens, write it with its outputs."""
+    """Run one notebook and, whatever happens, write it with the outputs that it has."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
     refuse_other_language(notebook, job.notebook.name)
@@ -144,7 +144,7 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
 
 
 async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None = None) -> Result:
-    """Run the notebook in memory; whatever happens, kill its kernel first and then mark the cells."""
+    """Run the notebook in memory; whatever happens, kill its kernel and then mark each cell with its outcome."""
     began, clock = datetime.now(UTC), time.monotonic()
     known, outcome = code_cells(notebook), Outcome.INTERRUPTED
     supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)
