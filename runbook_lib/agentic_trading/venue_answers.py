@@ -263,6 +263,20 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
     ]
 
 
+def over_levered(perp: Row, most: Any) -> list[str]:
+    """Return a complaint for each position of ``clearinghouseState`` whose leverage exceeds ``most``, or is unknown."""
+    cap = number(most)
+    levers = {
+        str(inside.get("coin")): number(inner(inside, "leverage").get("value"))
+        for inside in (inner(row, "position") for row in perp.get("assetPositions") or ())
+    }
+    return [
+        f"{symbol}: leverage {lever}, at most {most} allowed"
+        for symbol, lever in levers.items()
+        if cap is None or lever is None or not lever <= cap
+    ]
+
+
 def held(position: Any) -> str:
     """Describe a position in the venue's ``assetPositions``: its signed size and its symbol."""
     inside = inner(position, "position") if isinstance(position, dict) else {}

@@ -203,10 +203,11 @@ def position_questions(live: Reply) -> list[Http]:
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Expect that every wallet holds what ``agent_state`` says; a wallet with an order under way is not compared.
+    """Expect that every wallet holds what ``agent_state`` says, with no more leverage than its Skill allows.
 
-    Replies: rows ``wallet``, ``positions``, ``moving`` (an order is under way), then those of `position_questions`. If
-    two deployments share a wallet, their positions cannot be told apart, so that a shared wallet is a complaint.
+    Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
+    ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,
+    their positions cannot be told apart, so that a shared wallet is a complaint.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -216,14 +217,14 @@ def positions_agree(live: Reply) -> Expectation:
             states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
             if len(states_of_wallet) != 1:
                 bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
-            elif not states_of_wallet[0].get("moving"):
-                bad += [
-                    f"{wallet} {e}"
-                    for e in venue_answers.differing_sizes(_first(at_venue), states_of_wallet[0].get("positions"))
-                ]
+                continue
+            [state], perp = states_of_wallet, _first(at_venue)
+            differing = [] if state.get("moving") else venue_answers.differing_sizes(perp, state.get("positions"))
+            differing += venue_answers.over_levered(perp, state.get("max_leverage"))
+            bad += [f"{wallet} {difference}" for difference in differing]
         return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
 
-    return over_all("every wallet in the main book as agent_state says", test)
+    return over_all("every wallet in the main book as agent_state says, no more levered than its Skill allows", test)
 
 
 def fill_questions(live: Reply) -> list[Http]:

@@ -113,13 +113,14 @@ def test_spending_below_zero_is_complained_of():
         assert "cannot be" in judged(first_day.spending_confirmed(), rows, key).complaint
 
 
-def held(size):
-    return answer({"assetPositions": [{"position": {"coin": "SOL", "szi": size}}]})
+def held(size, leverage=1):
+    position = {"coin": "SOL", "szi": size, "leverage": {"type": "cross", "value": leverage}}
+    return answer({"assetPositions": [{"position": position}]})
 
 
 def test_a_wallet_that_holds_what_agent_state_does_not_know_is_named_unless_an_order_is_on_its_way():
     live = answer(LIVE.rows[0])
-    state = {"wallet": "0xw1", "positions": [{"symbol": "SOL", "sizeBase": 0.5}], "moving": False}
+    state = {"wallet": "0xw1", "positions": [{"symbol": "SOL", "sizeBase": 0.5}], "moving": False, "max_leverage": 1}
     assert [question.json["user"] for question in first_day.position_questions(live)] == ["0xw1"]
 
     agree = first_day.positions_agree(live)
@@ -128,6 +129,11 @@ def test_a_wallet_that_holds_what_agent_state_does_not_know_is_named_unless_an_o
     assert judged(agree, answer({**state, "moving": True}), held("0.7")).complaint is None
     assert "found 0" in judged(agree, answer(), held("0.5")).complaint
     assert "found 2" in judged(agree, answer(state, state), held("0.5")).complaint
+    for moving in (False, True):
+        five_times = judged(agree, answer({**state, "moving": moving}), held("0.5", 5)).complaint
+        assert five_times == "0xw1 SOL: leverage 5.0, at most 1 allowed"
+    assert "at most None allowed" in judged(agree, answer({**state, "max_leverage": None}), held("0.5")).complaint
+    assert "leverage None" in judged(agree, answer(state), held("0.5", "")).complaint
 
 
 @pytest.mark.parametrize(
