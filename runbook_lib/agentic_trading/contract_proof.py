@@ -239,7 +239,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Sort each missing name's strangers by likeness, and make each stranger the ``nearest`` of at most one name."""
+    """Sort the names that may stand for each missing name by likeness; make each the ``nearest`` of at most one."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)

@@ -50,7 +50,7 @@ class Use:
 
 
 def uses(statement: str, tables: Tables) -> list[Use]:
-    """Return every use of the platform's names in ``statement``, in order; ``tables`` says whose column each one is."""
+    """Return every use of the platform's names in ``statement``, in order; ``tables`` holds each table's columns."""
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
@@ -221,7 +221,7 @@ def _unnested(name: str, tree: exp.Expr) -> Iterator[exp.Literal]:
 
 
 def _elements(path: str, token: Token) -> Iterator[Use]:
-    """Yield each key of a path such as ``'{outer,inner}'``, with the place of just that key."""
+    """Yield each key of a path such as ``'{outer,inner}'``, with the key's own place in the statement."""
     start = token.start + 2
     for key in token.text.strip("{}").split(",") if token.text != "{}" else ():
         path = f"{path}.{key}"

@@ -161,7 +161,7 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Fail with ``wrong`` if anything is ``left``; else pass with ``good``, if the answers can prove absence."""
+    """Fail with ``wrong`` if anything is ``left``, else pass with ``good``; "unknown" if absence is not proven."""
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
     if unknown := answers.unknown() or _partial(*lists):

@@ -1,1 +1,1 @@
-"""Keep the evidence of a run: ledger, seal, signature, archive, alarms, and the gates they open."""
+"""Keep the evidence of a run: its ledger, seal, signature, archived copy and alarms, and the gates that it opens."""

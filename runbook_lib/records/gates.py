@@ -232,7 +232,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Yield the reasons if a record did not follow the accepted plan of its phase."""
+    """Yield a reason if a record did not follow the accepted plan of its phase, and one if its cells were edited."""
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
         yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"

@@ -93,7 +93,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """Return what the next line must know of the last line; cut off a last line that is incomplete."""
+        """Return those facts of the last line that the next line needs; cut off a last line that is incomplete."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -104,7 +104,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write the line after ``last``; return what the line after this one must know of it, and its event."""
+        """Write a line after the line ``last``; return those facts of it that the next line needs, and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -125,7 +125,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """What the next line of a ledger must know of the last line."""
+    """What the next line of a ledger needs of the last line: its hash, number and time, and whether it is the seal."""
 
     hash: str = ""
     number: int = 0
@@ -198,7 +198,7 @@ class Record:
 
     @property
     def profile(self) -> str:
-        """Return the name of the profile that made the record, which is also the name of a folder above it."""
+        """Return the name of the profile that made the record, which is the first part of the record's path."""
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
