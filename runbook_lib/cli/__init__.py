@@ -1,1 +1,1 @@
-"""The command line: a file for each family of commands, with heavy imports inside the commands."""
+"""Hold the command line: each file defines a family of commands and imports slow modules inside the commands."""

@@ -1,4 +1,4 @@
-"""Define the command that adapts this checkout to a platform with other names: adapt."""
+"""Define the command adapt, which rewrites this checkout for a platform that uses other names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from runbook_lib.cli.group import cli
 )
 @click.option("--dry-run", is_flag=True, help="Show the difference and write nothing.")
 def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
-    """Rewrite cells, library and contract for a platform that names things otherwise, and show the difference.
+    """Rename tables, columns and keys to the names a platform uses.
 
-    OLD is an address of the contract, as 0.1ha prints it: agent_logs.ts (a column), agent_logs.data.cloid (a JSON
-    key), agent_logs.event:tick (a word), mainnet_orders (a table). NEW is the platform's own name.
+    The cells, the library and the contract are rewritten, and the difference is shown. OLD is a name in the contract,
+    written as step 0.1ha prints it: agent_logs.ts (a column), agent_logs.data.cloid (a JSON key), agent_logs.event:tick
+    (a word in a column), mainnet_orders (a table). NEW is the platform's own name.
     """
     from runbook_lib.agentic_trading import adapting
     from runbook_lib.errors import ConfigError

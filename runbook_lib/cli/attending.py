@@ -1,4 +1,4 @@
-"""Define the command ``open`` and what it shares with ``rehearse --attended``: a notebook opened for a person."""
+"""Define the command open, which opens a notebook for a person; ``rehearse --attended`` uses `attend` too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def open_notebook(
     new: bool,
     no_browser: bool,
 ) -> None:
-    """Step through a notebook in JupyterLab; a record that is not finished is gone on with. Ctrl-C ends it."""
+    """Step through a notebook in JupyterLab.
+
+    If a record of this notebook is not finished, the command goes on with that record. Ctrl-C ends the command.
+    """
     from runbook_lib.cli import parameters
     from runbook_lib.records import plan
 
@@ -48,7 +51,10 @@ def open_notebook(
 def attend(
     settings: Settings, notebook: Path, given: dict[str, Any], *, override: str | None, new: bool, browser: bool
 ) -> int:
-    """Prepare or resume a record, serve it until it is closed, print how it ended; return the exit code."""
+    """Serve a new or an unfinished record in JupyterLab until it is closed, and print how it ended.
+
+    Return the exit code of the command.
+    """
     from runbook_lib.records import plan
     from runbook_lib.runs import attended
     from runbook_lib.runs.headless import EXIT

@@ -1,8 +1,8 @@
-"""Drill that no bad answer is taken for good news: every route, spoiled in every way, asked by halt, console and steps.
+"""Spoil every answer in every way, and drill that halt, console and steps never take one for good news.
 
 On the drill's platform nothing good is true: a position is open and an order rests, a machine runs and cannot be
 stopped, no switch can be made live. Any part that reports good news has trusted a bad answer. A halt asks Fly, Vercel
-and the venue in independent parts, so one run of it tests one route of each.
+and the venue in independent parts, so one halt can test a spoiled route of each of the three.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """A request to a service; the outcomes of a halt's ``parts`` depend on its answer.
+    """One kind of request to a service, and the ``parts`` of a halt whose outcomes depend on its answer.
 
-    ``where`` are the fields of an HTTP fault that select the request.
+    ``where`` holds the fields by which an HTTP fault of the rehearsal selects the request.
     """
 
     name: str
@@ -78,17 +78,17 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        """Whether the request changes something."""
+        """Return whether the request changes something at the service."""
         return self.where.get("method") == "POST" and "asks" not in self.where
 
     def faults(self) -> dict[str, dict[str, Any]]:
-        """Return the bad answers that this route can give: their names, and the faults that send them."""
+        """Return the bad answers that this route can give: name -> HTTP fault that makes the stand-in send it."""
         return {word: {**self.where, **bad} for word, bad in BAD.items() if not (self.changes and word in AFTER)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step whose claim is false on this stage: its commands, what it expects of them, and its spoiled route."""
+    """A claim of a step that is false on this stage: its commands, its expectation, and the route to spoil."""
 
     name: str
     commands: tuple[Command, ...]
@@ -141,7 +141,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open what stays open: a position that no order can close, and an order in spot that no runner cancels."""
+        """Open a position that no order can close and a spot order that no runner cancels; let every change fail."""
         for trade in ({"coin": "BTC", "usd": 20}, {"coin": "@107", "usd": 20, "rest": True}):
             self._ask(http("person", "POST /gestures/trade", json=trade))
         self._ask(http("person", "POST /faults/venue-rejects"))
@@ -150,7 +150,7 @@ class Stage:
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Put HTTP faults in force while a block runs."""
+        """Put HTTP faults in force in the rehearsal while the ``with`` block runs."""
         made = [self._ask(http("person", "POST /http-faults", json=fault)) for fault in faults]
         try:
             yield
@@ -166,7 +166,7 @@ class Stage:
 
 
 def rows() -> Iterator[Row]:
-    """Drill every cell of the matrix, and yield its row when it ends."""
+    """Try every bad answer on halt, console and steps, and yield one result row for each when it is done."""
     with ExitStack() as stack:
         stage = stack.enter_context(_stage())
         yield from _of_steps(stage)
@@ -175,7 +175,7 @@ def rows() -> Iterator[Row]:
 
 
 def false_good_news(drilled: Sequence[Row]) -> str:
-    """Describe how many cells of the matrix reported false good news."""
+    """Describe how many of the drilled bad answers were reported as good news."""
     bad = sum(row.verdict != "caught" for row in drilled)
     return f"{bad} false good news in {len(drilled)} cells (route by bad answer by halt, console and step)"
 
@@ -209,7 +209,7 @@ def _hurried(settings: Settings, database: str) -> Settings:
 
 
 def _live(services: Services) -> tuple[str, str]:
-    """Return the live deployment and its wallet."""
+    """Return the id of the live deployment and the address of its wallet."""
     state = runner_commands.sent_state([runner_commands.PAUSE], [], keys=["none"], everyone=True)
     reply = services.look(state, within=10.0)
     live = [row for row in reply.rows if row["broker"] == runner_commands.LIVE_BROKER]
@@ -234,7 +234,7 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
 
 
 def _halted(stage: Stage) -> tuple[dict[str, str | None], dict[str, str], float]:
-    """Halt everything; return the outcome and the words of each part, and the seconds it took."""
+    """Halt everything; return each part's outcome, each part's words, and the seconds that the halt took."""
     began = monotonic()
     done = halt(stage.settings, Request(), root=stage.folder)
     outcomes = {part.name: part.outcome for part in done.parts}
@@ -246,7 +246,7 @@ def _halted(stage: Stage) -> tuple[dict[str, str | None], dict[str, str], float]
 
 
 def _of_sql(stage: Stage) -> Iterator[Row]:
-    """Spoil every statement of the halt and of the console, and yield a row for each."""
+    """Make each SQL statement of the halt and the console fail in each way; yield one result row for each."""
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
@@ -276,7 +276,7 @@ def _broken(stage: Stage, statement: Sql, kind: str) -> Iterator[None]:
 
 
 def _mark(statement: Sql) -> str:
-    """Return the longest line of a statement without a bound value, by which the proxy recognises the statement."""
+    """Return the text by which the proxy recognises a statement: its longest line without a bound value."""
     lines = (line.strip() for line in statement.statement.splitlines())
     return max((line for line in lines if "%(" not in line), key=len)
 
@@ -290,7 +290,7 @@ def _pressed(stage: Stage, fault: str) -> Row:
 
 
 def _read(stage: Stage, fault: str) -> Row:
-    """Read the console's overview; an empty platform would be good news."""
+    """Read the console's overview and return a result row; an overview without deployments is false good news."""
     began, reader = monotonic(), Reader(stage.settings)
     try:
         seen = reader.read()
@@ -306,7 +306,7 @@ def _read(stage: Stage, fault: str) -> Row:
 
 
 def _of_steps(stage: Stage) -> Iterator[Row]:
-    """Spoil one route after another; the steps that depend on it look in parallel."""
+    """Spoil one route at a time, run the steps that depend on it in parallel, and yield each step's result row."""
     claims = _claims(stage)
     for word in BAD:
         for route in dict.fromkeys(claim.spoiled.name for claim in claims):
@@ -326,7 +326,7 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """Return what steps claim of machines, wallet and lists that should be empty; none of it is true on this stage."""
+    """Return claims of steps about machines, the wallet and empty lists; on this stage all of them are false."""
     wallet, settings = stage.wallet, stage.settings
     machines = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
     listed = stage.services.look(venue_books.books())
@@ -361,6 +361,6 @@ def _key() -> Route:
 
 
 def _row(fault: str, asker: str, said: Sequence[str], words: str, seconds: float) -> Row:
-    """Return a row of the matrix; the verdict is missed if good news was reported, since none is true."""
+    """Return a result row; since no good news is true here, its verdict is "missed" if ``said`` holds any."""
     verdict = "missed" if said else "caught"
     return Row(THE_HALT, fault, asker, ", ".join(said) or asker, verdict, "no good news", words, "", round(seconds, 2))

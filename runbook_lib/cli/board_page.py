@@ -1,4 +1,4 @@
-"""Write the board as one HTML page: every phase and its gate, the owed undos, and a timeline of the runs."""
+"""Write the launch board as an HTML page: every phase and its gate, the owed undos, and a timeline of the runs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ MARKS = 6
 
 
 def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
-    """Write the page of a profile beside its records; ``lock`` says who may change things now."""
+    """Write a profile's board as an HTML file among its records, and return the file.
+
+    ``lock`` is the text that says who holds the writing lock.
+    """
     (root / settings.name).mkdir(parents=True, exist_ok=True)
     shown = {**view(settings, root), "lock": lock}
     return pages.save(root / settings.name / "board.html", pages.page("board.html", shown))
 
 
 def view(settings: Settings, root: Path) -> Row:
-    """Return everything the page shows; raise `RecordError` if a record, and so a gate, cannot be judged."""
+    """Return the values that the page shows.
+
+    Raise `RecordError` if a record cannot be judged, because the gates that rest on it cannot be judged either.
+    """
     runs = [_run(record) for record in gates.of(settings, root)[-NEWEST:]]
     owed, judged = list(gates.owed(settings, root)), gates.board(settings, root)
     everywhere = [reason for reason in judged[0].reasons if all(reason in gate.reasons for gate in judged)]
@@ -51,7 +57,10 @@ def view(settings: Settings, root: Path) -> Row:
 
 
 def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
-    """Return a row of the table, without the reasons that close every gate, which the page shows once above it."""
+    """Return a phase's row of the table.
+
+    Reasons that close every gate (``everywhere``) are left out of the row: the page shows them once, above the table.
+    """
     reasons = [reason for reason in gate.reasons if reason not in everywhere]
     latest = gate.latest
     seal = latest.sealed() if latest else None
@@ -92,7 +101,10 @@ def _run(record: Record) -> Row:
 
 
 def _timeline(runs: Sequence[Row]) -> Row:
-    """Return rows of bars, one row per notebook, in percent of the width, and the axis' marks in UTC."""
+    """Return the timeline: a row for each notebook, with a bar for each run, and the marks of the axis.
+
+    Places and widths are in percent of the page's width; times are UTC.
+    """
     if not runs:
         return {"rows": [], "marks": [], "begun": "", "ended": ""}
     first = min(pages.instant(run["begun"]) for run in runs)
@@ -111,7 +123,7 @@ def _timeline(runs: Sequence[Row]) -> Row:
 
 
 def _marks(first: datetime, span: float) -> Iterator[Row]:
-    """Yield at most six round moments inside the timeline."""
+    """Yield at most six marks for the timeline's axis, each at a round moment such as a full hour."""
     step = next((size for size in STEPS if span / size <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
     text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     seconds = first.timestamp()

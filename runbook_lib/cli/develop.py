@@ -13,7 +13,10 @@ from runbook_lib.errors import ConfigError
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def test(options: tuple[str, ...]) -> None:
-    """Pass the tests: linters, types, the suite, and every notebook against a rehearsal."""
+    """Run all tests: linters, types, the suite, and every notebook.
+
+    OPTIONS go to pytest. Each notebook runs against a rehearsal of its own.
+    """
     from runbook_lib.cli.suite import run_all
 
     sys.exit(run_all(options))
@@ -23,7 +26,11 @@ def test(options: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--rounds", default=3, show_default=True, help="Interleaved runs a figure is the median of.")
 def bench(names: tuple[str, ...], rounds: int) -> None:
-    """Measure speed, as ratios of interleaved runs; NAMES choose among tests/benchmarks."""
+    """Run the benchmarks, and print each figure with its ratio.
+
+    NAMES choose the files of tests/benchmarks whose names contain one of them; without NAMES all run. A ratio divides
+    our figure by another tool's, from interleaved runs.
+    """
     from runbook_lib.cli.suite import figures
 
     click.echo(f"{'figure':72} {'ours':>12} {'theirs':>12} {'ratio':>7}")
@@ -35,9 +42,10 @@ def bench(names: tuple[str, ...], rounds: int) -> None:
 @click.argument("notebook", required=False)
 @click.option("--plans", is_flag=True, help="Rehearse nothing: write down the plans of all notebooks as they are.")
 def accept(notebook: str | None, plans: bool) -> None:
-    """Rehearse a changed notebook and, if it passes, store its plan and closing output as what is expected from now on.
+    """Rehearse a changed notebook and, if it passes, accept its plan.
 
-    Gates take only records that followed the plan which was accepted: notebooks/plans.json.
+    The plan and the closing cell's output are then stored as what is expected from now on. Gates take only records that
+    followed the accepted plan, which stands in notebooks/plans.json.
     """
     from runbook_lib.cli import terminal
     from runbook_lib.records import plan

@@ -1,6 +1,6 @@
-"""Make the virtual environment on first use, for the script ``runbook``; needs the standard library alone.
+"""Make the virtual environment when the script ``runbook`` is first used; this file needs the standard library alone.
 
-The packages are those of requirements.lock, each checked by its hash. They are installed by uv: the one on the PATH,
+The packages are those of requirements.lock, each checked by its hash. They are installed by uv: the uv on the PATH,
 else the one that the lock pins. If uv cannot install them, pip does.
 """
 
@@ -50,7 +50,7 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment without variables that change where packages go, or which Python modules are found."""
+    """Return ``environment`` without what tells pip or uv where to install, or Python where to find modules."""
     kept = {}
     for name, value in environment.items():
         tool, _, setting = name.partition("_")
@@ -71,7 +71,7 @@ class Environment:
         self.variables = clean(dict(os.environ))
 
     def make(self) -> None:
-        """Make the empty environment, and find a uv to fill it."""
+        """Make the empty environment; if no uv is on the PATH, install the uv that the lock pins."""
         if self.uv:
             self._run(self.uv, "venv", "--quiet", "--no-project", "--python", self.base, str(self.venv))
             return
@@ -85,20 +85,20 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """Install the packages of the lock."""
+        """Install the packages of requirements.lock; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
             sys.exit(1)
 
     def install_project(self) -> None:
-        """Install the project, editable."""
+        """Install the project itself, editable; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
             sys.exit(1)
 
     def compile(self) -> None:
-        """Compile what the first command imports, by importing it, and leave the rest to a background process.
+        """Compile the modules that the first command imports, by importing them, and all others in the background.
 
-        Each process runs with -I, which ignores PYTHONDONTWRITEBYTECODE: many containers set that variable, and every
-        start would compile anew.
+        Each process runs Python with -I, which ignores PYTHONDONTWRITEBYTECODE: many containers set that variable, and
+        every start would compile the modules anew.
         """
         for process in [self._beside(names) for names in IMPORTED]:
             process.wait()  # a failed import is shown by the command that needs it
@@ -123,7 +123,7 @@ class Environment:
         return subprocess.run(command, env=self._for_uv(), check=False).returncode == 0
 
     def _for_uv(self) -> dict[str, str]:
-        """Return the environment that tells uv where pip finds packages, and which certificate authority to trust."""
+        """Return variables that tell uv where pip finds packages, and which certificate authority to trust."""
         variables = dict(self.variables)
         variables.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own authority is in the system's store
         for name, value in self._pip_settings().items():
@@ -148,7 +148,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """Make the environment; if ``packages`` is "kept", only install the project anew."""
+    """Make the environment; if ``packages`` is "kept", keep its packages and only install the project anew."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Commands(click.Group):
-    """A group that lists its commands in the order of use, and answers an unknown one with the nearest."""
+    """A group that lists its commands in the order of use, and answers an unknown command with the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -29,12 +29,15 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Launch runbook: from code in the repository to the first real-money tick, one checked step at a time."""
+    """Launch the platform: from code in the repository to the first real-money tick, one checked step at a time."""
     context.call_on_close(_catch_up)
 
 
 def _catch_up() -> None:
-    """Archive what is not archived yet, at the end of any command, and print what is not archived or signed."""
+    """Archive the records that wait to be archived, and print each that still cannot be archived or signed.
+
+    Runs at the end of every command.
+    """
     from runbook_lib.records import archive, run_record
 
     for problem in archive.catch_up(run_record.records_root()):
@@ -42,7 +45,7 @@ def _catch_up() -> None:
 
 
 def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``-p`` and ``-f`` to a command."""
+    """Add the options ``-p NAME=VALUE`` and ``-f FILE``, which give a notebook's parameters, to a command."""
     typed = click.option(
         "-p", "--parameter", "typed", multiple=True, metavar="NAME=VALUE", help="A notebook parameter."
     )

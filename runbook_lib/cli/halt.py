@@ -1,4 +1,4 @@
-"""Define the commands that work without kernel, Jupyter and browser: halt and unhalt."""
+"""Define the commands halt and unhalt, which work without a kernel, Jupyter and a browser."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ def halt_command(
     stop_anyway: bool,
     yes: bool,
 ) -> None:
-    """Stop: pause, cancel, flatten, prove flat at the venue, stop the machines, refuse new deployments.
+    """Stop all trading (--all), or that of one deployment.
 
-    reduce takes no new risk: it pauses, cancels what would add risk, and leaves positions, protective orders and
-    machines as they are.
+    The runners are paused, orders cancelled, positions closed, the wallets proven flat at the venue, and the machines
+    stopped. With --all, new deployments are refused too.
+
+    --mode reduce only takes no new risk: runners are paused and the orders that would add risk are cancelled;
+    positions, protective orders and machines stay as they are.
     """
     press = time.monotonic()
     if (deployment is None) != everything:
@@ -58,7 +61,10 @@ def halt_command(
 @profile_choice.profile_option
 @click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
 def unhalt_command(profile: str | None, yes: bool) -> None:
-    """Restore both switches and redeploy. Machines stay stopped and deployments paused: start each from its page."""
+    """Restore both switches that a halt threw, and redeploy.
+
+    Machines stay stopped and deployments stay paused: start each of them from its own page.
+    """
     settings = profile_choice.chosen_for_halt(profile)
     if not yes:
         profile_choice.confirmed(settings.name)
@@ -71,7 +77,10 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
 
 @contextmanager
 def _picture() -> Iterator[Callable[[Any], None]]:
-    """Give a function that draws a halt; it imports the drawing code only after the first commands were sent."""
+    """Give the ``with`` block a function that draws a halt.
+
+    The function imports the drawing code when it is first called, so that the halt's first commands do not wait for it.
+    """
     with ExitStack() as drawn:
         picture: list[Any] = []
 
@@ -87,7 +96,7 @@ def _picture() -> Iterator[Callable[[Any], None]]:
 
 
 def _exit_code(ended: Any) -> int:
-    """Print how a halt ended; return its exit code."""
+    """Print how a halt or an unhalt ended; return the command's exit code."""
     from runbook_lib.cli import terminal
     from runbook_lib.cli.halt_table import closing
     from runbook_lib.halt.stop import EXIT

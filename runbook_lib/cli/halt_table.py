@@ -1,4 +1,4 @@
-"""Print a halt: one line per proof with its elapsed time, live, and at the end what remains to be done by hand."""
+"""Show a halt as it runs, one line for each proof with its seconds, and print at its end what to do by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Picture:
-    """Shows a halt under way: on a terminal as a table drawn in place, else as a line for each proof that ends."""
+    """Shows a running halt: on a terminal as a table drawn in place, else as one line for each part that ends."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -48,7 +48,7 @@ class Picture:
 
 
 def line(part: Part) -> Text:
-    """Return the line of a part that has ended."""
+    """Return the line for a part that has ended: seconds after the press, outcome, title, what was seen or is wrong."""
     seconds, word = f"{part.ended or 0:6.1f} s  ", f"{part.outcome:8} "
     style = STYLES.get(part.outcome or "", "dim")
     said = " ".join(filter(None, [part.seen, part.complaint]))
@@ -56,7 +56,7 @@ def line(part: Part) -> Text:
 
 
 def table(parts: Iterable[Part], now: float) -> Table:
-    """Return the table of proofs: title, outcome, seconds after the press, what was seen or what is wrong."""
+    """Return the table of a halt's parts: title, outcome, seconds after the press, what was seen or is wrong."""
     proofs = Table("proof", "outcome", "seconds", "")
     for part in parts:
         word = part.outcome or "under way"
@@ -67,7 +67,7 @@ def table(parts: Iterable[Part], now: float) -> Table:
 
 
 def closing(out: Console, ended: Done) -> None:
-    """Print the outcome, the record and its seal, and what to do if something is open."""
+    """Print a halt's outcome, its record and seal and, if it did not pass, what the operator has to do."""
     out.print(Text(ended.outcome, STYLES[ended.outcome]))
     if ended.complaint:
         out.print(f"no whole record of this: {ended.complaint}", style="red", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Run the command line; heavy imports are inside the commands, so that ``--help`` and ``halt`` start at once."""
+"""Run the command line; commands import slow modules themselves, so that ``--help`` and ``halt`` start at once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; print an error of ours as one line and exit with its code."""
+    """Run the command line; print a `RunbookError` as its message alone, and exit with the error's exit code."""
     surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _clean(message: str) -> str:
-    """Return ``message`` without secrets of any profile: a typed word may be a secret, before any profile is read."""
+    """Return ``message`` with the secrets of all profiles redacted: a mistyped argument in it may be a secret."""
     from runbook_lib.settings import profiles
 
     return visible(profiles.redactor_of_all().text(message))

@@ -1,4 +1,4 @@
-"""Read the parameters of a notebook as they are typed: ``-p NAME=VALUE`` and ``-f FILE``."""
+"""Read the parameters of a notebook from the command line: ``-p NAME=VALUE`` and ``-f FILE``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Core(yaml.SafeLoader):
-    """A YAML loader with the scalars of YAML 1.2; PyYAML follows 1.1, where 0100 is 64, 1:40 is 100 and no is false."""
+    """A YAML loader by YAML 1.2; PyYAML itself follows 1.1, by which 0100 is 64, 1:40 is 100 and no is false."""
 
 
 # Each scalar's pattern and the characters it can begin with, as PyYAML wants them. Leading zeros make no octal number.
@@ -33,7 +33,10 @@ Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:
-    """Return the parameters of a file and those typed, which win; raise `ConfigError` if one is not readable."""
+    """Return the parameters of ``file`` and those typed with ``-p``; if both name a parameter, the typed value wins.
+
+    Raise `ConfigError` if the file or a typed parameter cannot be read.
+    """
     return {**(_of_file(Path(file)) if file else {}), **dict(map(_pair, typed))}
 
 
@@ -52,7 +55,7 @@ def _of_file(path: Path) -> dict[str, Any]:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """Return name and value of ``NAME=VALUE``."""
+    """Return the name and the value of a parameter that was typed as ``NAME=VALUE``."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"a parameter reads NAME=VALUE, not {text!r}")

@@ -1,4 +1,4 @@
-"""Choose the profile of a command, show where it leads, and ask for its name, before anything is sent."""
+"""Choose a command's profile, show what it addresses, and have the operator confirm it before anything is sent."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ REHEARSAL = "rehearsal"  # the profile of a command if nobody has chosen one
 
 
 def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--profile`` to a command."""
+    """Add the option ``--profile`` to a command."""
     words = "Where commands go; else as RUNBOOK_PROFILE says, else ./runbook use, else the rehearsal."
     return click.option("--profile", help=words)(command)
 
 
 def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
-    """Return the settings of the chosen profile; for a rehearsal, those of the one that is up for this checkout.
+    """Return the settings of the profile that ``option`` names, else of the chosen one, else of the rehearsal.
 
-    Raise `ConfigError` if none is up, unless the command can do without (not ``must_run``).
+    The profile "rehearsal" stands for the rehearsal of this checkout that is up. Raise `ConfigError` if none is up,
+    unless ``must_run`` is false.
     """
     from runbook_lib.settings import choice
 
@@ -39,7 +40,10 @@ def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
 
 
 def settings_of(name: str, *, must_run: bool = True) -> Settings:
-    """Return the settings of a profile by its name, on the terms of `chosen_settings`."""
+    """Return the settings of the profile called ``name``.
+
+    For the profile "rehearsal", raise `ConfigError` if no rehearsal is up, unless ``must_run`` is false.
+    """
     from runbook_lib.settings import profiles
 
     if name == REHEARSAL:
@@ -51,10 +55,10 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
 
 
 def chosen_for_halt(option: str | None) -> Settings:
-    """Return the settings of a halt; if no profile is chosen and only one is for production, offer that one.
+    """Return the settings for a halt; if no profile is chosen, offer the only production profile.
 
-    In an emergency nobody types ``--profile``. Raise `ConfigError` with the command to paste if nobody has chosen and
-    nobody can be asked.
+    In an emergency nobody types ``--profile``. Raise `ConfigError` if there is more than one production profile or
+    none, if the operator declines, or if there is no terminal to ask at: the message then holds the command to paste.
     """
     from runbook_lib.settings import choice, profiles
 
@@ -72,7 +76,7 @@ def chosen_for_halt(option: str | None) -> Settings:
 
 
 def show_fingerprint(settings: Settings, typed: str | None) -> None:
-    """Show where production's commands will go, and have the operator type the project's ref once."""
+    """Show where a production profile's commands will go, and have the operator type the project's ref once."""
     if settings.kind != "production":
         return
     from runbook_lib.settings.profiles import host_of
@@ -93,7 +97,7 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
 
 
 def confirmed(profile: str) -> float:
-    """Ask for the profile's name, once; return the moment it was given, on the monotonic clock."""
+    """Have the operator type the profile's name; return the moment of the answer, on the monotonic clock."""
     typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")

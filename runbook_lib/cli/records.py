@@ -51,9 +51,10 @@ def list_records(**wanted: str | None) -> None:
 @cli.command()
 @click.argument("name", metavar="RECORD")
 def show(name: str) -> None:
-    """Write a record as one self-contained HTML page beside its folder, and open it.
+    """Write a record as one self-contained HTML page, and open it.
 
-    RECORD is its folder, its path below the folder of all records, or a part of it (the newest that has it).
+    The page is written beside the record's folder. RECORD is that folder, its path below the folder of all records, or
+    a part of the path; if several records have that part, the newest is shown.
     """
     from runbook_lib.cli.terminal import open_page
     from runbook_lib.records import ledger, run_record
@@ -66,7 +67,10 @@ def show(name: str) -> None:
 @click.argument("first")
 @click.argument("second")
 def diff(first: str, second: str) -> None:
-    """What differs between two records: steps, verdicts, values, timings, versions, parameters."""
+    """Show what differs between two records.
+
+    Steps, verdicts, values, timings, versions and parameters are compared.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -90,9 +94,10 @@ def diff(first: str, second: str) -> None:
 @click.option("--head", "heads", multiple=True, metavar="HASH", help="A seal you know of: finds removal of the newest.")
 @click.option("--tell", is_flag=True, help="Tell what happened, when and by whom, event by event.")
 def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], tell: bool) -> None:
-    """Prove that records are as they were sealed, and signed by whom. Without names: every record, and none is gone.
+    """Prove that records are as they were sealed, and who signed them.
 
-    RECORD may be a folder of records, such as an archive.
+    Without RECORD, every record is verified, and also that no record is gone. RECORD may be a folder of records, such
+    as an archive.
     """
     from runbook_lib.records import run_record, signing
     from runbook_lib.records import verify as proof
@@ -117,7 +122,11 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
 @cli.command()
 @click.argument("record")
 def sign(record: str) -> None:
-    """Sign the seal of a record, with the key that RUNBOOK_SIGNING_KEY names, where that failed at its end."""
+    """Sign the seal of a record that is not signed yet.
+
+    The key is the one that RUNBOOK_SIGNING_KEY names. A record is not signed if signing failed when the record was
+    sealed.
+    """
     from runbook_lib.records import ledger, run_record, signing
     from runbook_lib.records.verify import SIGNATURE
 
@@ -134,7 +143,7 @@ def sign(record: str) -> None:
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """Return what the list shows of a record, as far as it can be read."""
+    """Return what the list of records shows of one record; the outcome of an unreadable record is "damaged"."""
     facts = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
     try:
         opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed"}
@@ -155,7 +164,10 @@ def _is(name: str, wanted: str, value: str) -> bool:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Return the folder to verify; a folder is taken as it stands, even if it does not look like a record any more."""
+    """Return the folder to verify: ``name`` itself if it is a folder, else the folder of the record of that name.
+
+    A folder need not look like a record any more: a damaged record is to be verified too.
+    """
     from runbook_lib.records import ledger
 
     return Path(name).resolve() if Path(name).is_dir() else ledger.find(root, name).folder

@@ -36,7 +36,11 @@ def rehearse(
     attended: bool,
     no_browser: bool,
 ) -> None:
-    """Rehearse every phase, or those named, on stand-ins brought up for it."""
+    """Rehearse phases on stand-ins for the platform's services.
+
+    Without PHASE, every phase is rehearsed. The stand-ins are started for the rehearsal and stopped after it; with
+    --keep or --attended they stay up.
+    """
     from runbook_lib.rehearsal import lifecycle
 
     if stop:
@@ -64,7 +68,10 @@ def _rehearse(names: tuple[str, ...], state: str | None, faults: tuple[str, ...]
 
 
 def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
-    """Run notebooks, each only if the one before passed; ``override`` passes the first one's gate."""
+    """Run notebooks in order, each only if the one before passed; return the exit code of the last one run.
+
+    ``override`` is the reason for passing the first notebook's gate although it is closed.
+    """
     from runbook_lib.cli import terminal
     from runbook_lib.engine.kernel_pool import Kernels
     from runbook_lib.runs import headless
@@ -86,7 +93,10 @@ def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
 
 
 def _attend(names: tuple[str, ...], state: str | None, faults: tuple[str, ...], *, browser: bool) -> int:
-    """Step through one phase on the rehearsal that is up, or on one that is started in the state the phase expects."""
+    """Step through one phase on the rehearsal that is up; return the exit code.
+
+    If no rehearsal is up, start one in ``state`` or, without it, in the state that the phase expects.
+    """
     from runbook_lib.records import plan
     from runbook_lib.runs import rehearsals
     from runbook_lib.settings import profiles
@@ -111,7 +121,10 @@ def _print_addresses(running: Any) -> None:
 @click.argument("name", required=False)
 @click.option("--off", is_flag=True, help="Take it back.")
 def fault(name: str | None, off: bool) -> None:
-    """Put a named fault in force on the rehearsal that is up, or take it back; without a name, list them."""
+    """Put a named fault in force on the rehearsal that is up.
+
+    With --off, take the fault back. Without NAME, list all faults.
+    """
     from runbook_lib.commands.command import http
     from runbook_lib.services.services import Services
 
@@ -129,10 +142,11 @@ def fault(name: str | None, off: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NOTEBOOK|CASE]...")
 @click.option("--at-once", type=click.IntRange(min=1), help="Rehearsals that run side by side; else two a core.")
 def drill(names: tuple[str, ...], at_once: int | None) -> None:
-    """Inject every known fault, one at a time, and print which step noticed, in which words.
+    """Inject every known fault, and print which step noticed it.
 
-    Each notebook is also run with nothing wrong. "halt" is the matrix of bad answers that halt, console and steps must
-    take for no good news. Without names, every case. Leaves a sealed record with a page.
+    Faults are injected one at a time, and the words by which each was noticed are printed. Each notebook is also run
+    with nothing wrong. The name "halt" stands for the bad answers that the halt, the console and the steps must not
+    take for good news. Without names, every case is drilled. Leaves a sealed record with a page.
     """
     import tempfile
     import time

@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """Run a notebook headless and leave a sealed record.
 
-    NOTEBOOK is a name, its beginning (phase_0), or a path: then that file runs.
+    NOTEBOOK is a notebook's name, the beginning of its name (phase_0), or a path: then the file at that path runs.
     """
     from runbook_lib.cli import parameters
     from runbook_lib.records import plan
@@ -56,9 +56,10 @@ def run(
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
 def resume(record: str, project: str | None, override: str | None) -> None:
-    """Go on from a sealed record that waits, failed or was cut off: acts that passed are not sent again.
+    """Go on from a sealed record that waits, failed or was cut off.
 
-    What already rests on that record, an answer or a resumed run, is gone on from.
+    Acts that passed are not sent again. If newer records already rest on RECORD (an answer of the command confirm, or a
+    resumed run), the command goes on from the newest of them.
     """
     import yaml
 
@@ -81,7 +82,10 @@ def resume(record: str, project: str | None, override: str | None) -> None:
 @click.argument("step")
 @click.option("--as", "name", required=True, help="Who vouches: in production whoever signs, and nobody else.")
 def confirm(record: str, step: str, name: str) -> None:
-    """Vouch for a step that a sealed record waits for; then resume."""
+    """Vouch for a step that a sealed record waits for.
+
+    Go on afterwards with the command resume.
+    """
     from runbook_lib.records import history, ledger, run_record, signing
 
     parent = run_record.latest(ledger.find(run_record.records_root(), record))
@@ -105,9 +109,10 @@ def confirm(record: str, step: str, name: str) -> None:
 @click.argument("record")
 @click.option("--project", help="Production only: the project's ref, typed once.")
 def undo(record: str, project: str | None) -> None:
-    """Show the undos that a record owes, as they will be sent, and carry them out.
+    """Show the undos that a record owes, and carry them out.
 
-    The record must verify, and its notebook must register what it owes.
+    The undos are shown as they will be sent. The record must verify, and its notebook must register each undo that the
+    record owes.
     """
     from runbook_lib.commands.command import thawed
     from runbook_lib.records import history, ledger, run_record
@@ -135,7 +140,10 @@ def undo(record: str, project: str | None) -> None:
 
 
 def _close_as_gone(settings: Settings, parent: Record) -> Record:
-    """Close the undos that a record owes to a rehearsal that is gone; nothing is sent, as another may be up now."""
+    """Write that a record owes its undos no more, because their rehearsal is gone; return the new record.
+
+    Nothing is sent, because another rehearsal may be up now.
+    """
     from runbook_lib.records import history, run_record
 
     record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
@@ -149,9 +157,10 @@ def _close_as_gone(settings: Settings, parent: Record) -> Record:
 @click.argument("record")
 @click.option("--project", help="Production only: the project's ref, typed once.")
 def adopt(record: str, project: str | None) -> None:
-    """Seal a run that was killed as interrupted, with your key: resume and undo then rest on it.
+    """Adopt the record of a run that was killed, by sealing it.
 
-    Its lines, its plan and each undo it owes are checked first, and shown.
+    The record is sealed as interrupted and signed with your key; resume and undo can then rest on it. Its lines, its
+    plan and each undo that it owes are checked first, and shown.
     """
     from runbook_lib.records import history, ledger, run_record
     from runbook_lib.records.ledger import Record
@@ -184,9 +193,9 @@ def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: A
 
 
 def _seal_if_cut_off(record: Any, settings: Settings) -> None:
-    """Seal the record of a killed run as it stands, so that the next run can rest on it.
+    """Seal a record that a killed run left unsealed, so that the next run can rest on it.
 
-    Raise `ConfigError` in production: nobody's key signs a record that nobody has looked at.
+    Raise `ConfigError` in production: there nobody's key may sign a record that nobody has looked at.
     """
     from runbook_lib.records import run_record
     from runbook_lib.records.ledger import Record

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 @cli.command()
 @click.argument("profile", required=False)
 def use(profile: str | None) -> None:
-    """Choose the profile that later commands of this checkout mean; without one, say which it is.
+    """Choose the profile for later commands of this checkout.
 
-    A command's own --profile comes first, then the variable RUNBOOK_PROFILE. What rehearses is never moved by it.
+    Without PROFILE, print the profile that is chosen. A command's own --profile comes first, then the variable
+    RUNBOOK_PROFILE, then this choice. Commands that rehearse always use the rehearsal.
     """
     from runbook_lib.settings import choice, profiles
 
@@ -36,7 +37,11 @@ def use(profile: str | None) -> None:
 @profile_choice.profile_option
 @click.option("--html", is_flag=True, help="Write it as one HTML page with a timeline of runs, and open it.")
 def status(profile: str | None, html: bool) -> None:
-    """The board: every phase, its latest record, its gate and why it is closed; owed undos, open alarms."""
+    """Show the board: every phase, its latest record and its gate.
+
+    The board says why a gate is closed. Below it stand the undos that records owe, the open alarms, and who holds the
+    writing lock.
+    """
     from runbook_lib.cli import terminal
     from runbook_lib.records import alarms, gates, run_record
 
@@ -57,7 +62,10 @@ def status(profile: str | None, html: bool) -> None:
 @cli.command()
 @profile_choice.profile_option
 def doctor(profile: str | None) -> None:
-    """Prove by looking, within 20 seconds, all of a profile that looking can prove; and say what it cannot."""
+    """Prove within 20 seconds that a profile works; change nothing.
+
+    All that can be proven by looking is proven. What looking cannot prove is listed.
+    """
     from runbook_lib.checklist import platform_probes
     from runbook_lib.cli import terminal
     from runbook_lib.services import doctor as probes
@@ -71,7 +79,7 @@ def doctor(profile: str | None) -> None:
 
 
 def _lock(settings: Settings) -> str:
-    """Say who may change things now, or that this is not known; the rest of the board needs no database."""
+    """Return who holds the writing lock, or why that is not known: the rest of the board needs no database."""
     from runbook_lib.services import write_lock
 
     if settings.kind == "rehearsal" and not settings.platform:

@@ -1,4 +1,4 @@
-"""Run everything that ``./runbook test`` holds: linters, types, the suite, and every notebook against a rehearsal."""
+"""Run all parts of ``./runbook test``: linters, types, the suite, and every notebook against a rehearsal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
 def run_all(options: Sequence[str]) -> int:
-    """Run and name each part; return the first failing part's exit code, or 0. ``options`` go to pytest."""
+    """Run the parts one after another, each under its name; return the exit code of the first that fails, else 0.
+
+    ``options`` go to pytest.
+    """
     parts = {
         "ruff check": [_tool("ruff"), "check", "."],
         "ruff format": [_tool("ruff"), "format", "--check", "--quiet", "."],
@@ -39,14 +42,17 @@ def run_all(options: Sequence[str]) -> int:
 
 
 def run_notebooks() -> int:
-    """Run every notebook under nbval, two in parallel, each against a rehearsal of its own; return an exit code."""
+    """Run every notebook under nbval, two at a time, each against a rehearsal of its own; return an exit code."""
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
     return next(filter(None, codes), 0)
 
 
 def _notebook(notebook: Path) -> int:
-    """Compare a notebook's closing cell with its stored output; its kernel brings up the rehearsal it starts from."""
+    """Run a notebook under nbval, which compares the closing cell's output with the stored one; return the exit code.
+
+    The notebook's own kernel brings up the rehearsal that the notebook starts from.
+    """
     with tempfile.TemporaryDirectory() as records:
         environment = {"RUNBOOK_RECORDS": records, "PGTZ": WEST}
         return _run(f"nbval {notebook.name}", _nbval(notebook), environment, together=True)
@@ -60,7 +66,10 @@ def _nbval(notebook: Path) -> list[str]:
 
 
 def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
-    """Run a part; print its output as it comes or, if ``together``, all at its end, as others run beside it."""
+    """Run a part and return its exit code; print its output as it comes or, if ``together``, all at its end.
+
+    Parts that run in parallel use ``together``, so that their outputs do not mix.
+    """
     if not together:
         print(f"--- {name}", flush=True)  # noqa: T201 - the tests' own headings
     started = time.monotonic()
@@ -79,8 +88,8 @@ def _tool(name: str) -> str:
 def figures(names: Sequence[str], rounds: int) -> Iterator[tuple[str, str, str, str]]:
     """Run the benchmarks (all, or those whose file name contains one of ``names``) and yield each figure as it comes.
 
-    Yield name, ours, theirs, ratio. Ratios come from interleaved runs; only they mean anything on a machine that does
-    other things too.
+    A figure is a name, our value, the other tool's value, and their ratio. Ratios come from interleaved runs; on a
+    machine that does other things too, only the ratios mean anything.
     """
     sys.path.insert(0, str(ROOT))  # the benchmarks are files of the checkout, as the tests are
     for path in sorted((ROOT / "tests" / "benchmarks").glob("bench_*.py")):

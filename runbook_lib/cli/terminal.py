@@ -46,7 +46,7 @@ PIPED = 160  # columns when the output is no terminal
 
 
 class _Visible(Console):
-    """A console that escapes control characters, so that a vendor's answer cannot draw over a line."""
+    """A console that escapes control characters, so that a vendor's answer cannot draw over another line."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -54,7 +54,7 @@ class _Visible(Console):
 
 
 def console() -> Console:
-    """Return a console on the terminal, or with wide lines if the output is piped."""
+    """Return a console that prints on the terminal; if the output is piped, its lines are 160 columns wide."""
     if sys.stdout.isatty():
         return _Visible()
     # In a kernel the environment asks for colours, and rich would redraw tables in output that cannot be redrawn.
@@ -62,7 +62,7 @@ def console() -> Console:
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:
-    """Return a printer of ledger events: one line per step and, unless the step passed, advice below it."""
+    """Return a function that prints the ledger's outcome of each step as one line, with any advice below the line."""
 
     def tell(event: Event) -> None:
         if event["event"] != "outcome":
@@ -83,14 +83,14 @@ def step_printer(out: Console) -> Callable[[Event], None]:
 
 
 def open_page(page: Path) -> None:
-    """Print where a page is, and open it if the output is a terminal."""
+    """Print the path of a page, and open the page if the output is a terminal."""
     click.echo(page)
     if sys.stdout.isatty():
         click.launch(str(page))
 
 
 def closing(out: Console, runs: Sequence[Run]) -> None:
-    """Print phase, outcome, counts of steps and seconds of each run; then each run's record and seal."""
+    """Print a table of runs (phase, outcome, counts of steps, seconds); then the record and seal of each run."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
     for run in runs:
         counts = run.seal["steps"]
@@ -110,7 +110,7 @@ def closing(out: Console, runs: Sequence[Run]) -> None:
 
 
 def watched(out: Console) -> Callable[[Event], None]:
-    """Return a printer of a watch's events: its alarms, and whatever happens to the watch itself."""
+    """Return a function that prints each event of a watch: its alarms, and whatever happens to the watch itself."""
 
     def tell(event: Event) -> None:
         now = datetime.now(UTC).strftime("%H:%M:%SZ")
@@ -125,7 +125,7 @@ def watched(out: Console) -> Callable[[Event], None]:
 
 
 def watch_closing(out: Console, ended: Done) -> None:
-    """Print how a watch ended: its outcome, the open alarms for the next shift, its record and seal."""
+    """Print how a watch ended: its outcome, the alarms still open for the next shift, its record and its seal."""
     out.print(f"{ended.outcome}: {len(ended.open)} open", style=STYLES[ended.outcome])
     open_alarms(out, [(ended.record, alarm) for alarm in ended.open])
     out.print(f"record records/{ended.record.name}", highlight=False, soft_wrap=True)
@@ -133,7 +133,7 @@ def watch_closing(out: Console, ended: Done) -> None:
 
 
 def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
-    """Print every open alarm, in red until somebody has acknowledged it."""
+    """Print each open alarm, in red until a person has acknowledged it."""
     for _, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
         taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
@@ -142,7 +142,7 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Print every phase, its latest record, its gate, and why the gate is closed; then the undos owed, in red."""
+    """Print a table of the phases (latest record, gate, why the gate is closed); then, in red, the undos owed."""
     table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
     for gate in gates:
         seal = gate.latest.sealed() if gate.latest else None
@@ -158,9 +158,9 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
 
 
 def drilled(out: Console, row: Row) -> None:
-    """Print one line of the catch matrix: verdict, step expected, step that noticed, seconds, fault, the words used.
+    """Print one drilled fault: verdict, step expected to notice it, step that did, seconds, fault, the step's words.
 
-    If the fault was not caught, print the words expected and all that were used below it.
+    If the fault was not caught, the words expected and all words that were used follow below the line.
     """
     line = Text.assemble(
         (f"{row.verdict:11} ", DRILLED[row.verdict]),
@@ -174,7 +174,7 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Print for each notebook how many faults were caught, missed and falsely alarmed at; then for all together."""
+    """Print how many faults were caught and missed, and how many false alarms were raised: by notebook, then in all."""
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):
@@ -187,7 +187,7 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
 
 
 def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
-    """Print a line for each probe of the doctor; for one that did not pass also what it breaks and how to fix it."""
+    """Print a line for each probe of the doctor; if a probe did not pass, also what it breaks and how to fix it."""
     width = max(len(verdict.name) for verdict in probed)
     styles = {True: "green", False: "red"}
     for verdict in sorted(probed, key=lambda verdict: verdict.good, reverse=True):
@@ -199,7 +199,7 @@ def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
 
 
 def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
-    """Print what no look can prove: the step that proves it, and what to assume until then."""
+    """Print each fact that looking cannot prove, with the step that proves it and what to assume until then."""
     out.print("Not proven by looking; until the step named has passed, take it that")
     for step, claim, until in claims:
         out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

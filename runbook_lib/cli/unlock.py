@@ -1,4 +1,4 @@
-"""Define the command that ends a dead session which holds the writing lock: unlock."""
+"""Define the command unlock, which ends a dead session that holds the writing lock."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from runbook_lib.cli.visible import visible
 @profile_choice.profile_option
 @click.option("--project", help="The project's ref, typed once.")
 def unlock(profile: str | None, project: str | None) -> None:
-    """Show whose session holds the writing lock, since when and from where; end that session, on the record.
+    """Show whose session holds the writing lock, and end it.
 
-    A run that still works notices before its next change, and sends nothing more.
+    The command shows since when and from which address the session has held the lock, and leaves a record of ending it.
+    If the run of that session still works, it notices before its next change and sends nothing more.
     """
     from runbook_lib.errors import ConfigError
     from runbook_lib.records import archive, run_record

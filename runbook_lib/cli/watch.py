@@ -25,9 +25,10 @@ from runbook_lib.cli.group import cli
     help="First judge so many hours of the past as they would have been seen; 24 without a number.",
 )
 def watch_command(notebook: str, profile: str | None, hours: float, every: float, replay: float) -> None:
-    """Judge the cells of NOTEBOOK that are tagged `watch` on schedule, and tell who must know.
+    """Judge a notebook's cells tagged `watch` on schedule, and alert.
 
-    Takes no lock and no gate. Interrupted, the same command goes on where it ended.
+    Whoever the profile names is alerted of alarms. The command takes no lock and needs no open gate. If it was
+    interrupted, the same command goes on where it ended.
     """
     from runbook_lib.cli import terminal
     from runbook_lib.records import plan
@@ -46,7 +47,10 @@ def watch_command(notebook: str, profile: str | None, hours: float, every: float
 @click.option("--as", "name", required=True, help="Who has taken it over.")
 @profile_choice.profile_option
 def ack(alarm: str, name: str, profile: str | None) -> None:
-    """Acknowledge an open alarm by name: it is not told again, unless it happens again."""
+    """Acknowledge an open alarm by name.
+
+    Nobody is alerted of the alarm again, unless it happens again.
+    """
     from runbook_lib.records import alarms, run_record
 
     record = alarms.acknowledge(profile_choice.chosen_settings(profile), run_record.records_root(), alarm, name)
