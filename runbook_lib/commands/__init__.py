@@ -1,1 +1,1 @@
-"""Commands and expectations as frozen values: what to send and what should come back; nothing here sends anything."""
+"""Define commands and expectations as frozen values: what to send and what should come back; nothing is sent here."""

@@ -22,10 +22,11 @@ NOT_JSON = object()
 class Shape:
     """The shape that an answer to one kind of request must have.
 
-    ``words`` name the shape in complaints. ``form`` is a type pydantic judges JSON by; None takes any text, for pages
-    and manifests. ``most``: bytes a body may have. ``moment``: key of the answer's own time, in epoch milliseconds.
-    ``fresh``: an answer made before the request is refused; false for what never changes or is a clock itself.
-    ``empty``: an answer without a body is accepted too.
+    ``words`` name the shape in complaints. ``form`` is the type by which pydantic judges the JSON; None accepts any
+    text, such as a page or a manifest. ``most`` is the largest number of bytes a body may have. ``moment`` is the key
+    under which the answer holds its own time, in epoch milliseconds. If ``fresh``, an answer made before the request is
+    refused; it is false for answers that never change or are a clock themselves. If ``empty``, an answer without a body
+    is accepted too.
     """
 
     words: str
@@ -51,7 +52,7 @@ class Shape:
 
 
 def parsed(text: str) -> Any:
-    """Read a body as JSON: None for no body, `NOT_JSON` for text that is not JSON or is nested too deep to read."""
+    """Return a body read as JSON: None for no body, `NOT_JSON` if it is not JSON or is nested too deep to read."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):
@@ -60,7 +61,7 @@ def parsed(text: str) -> Any:
 
 @cache
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
-    """Build the pydantic adapter of a shape on first use: a halt must not pay for shapes that it never needs."""
+    """Build the pydantic adapter of a shape on first use, so that a halt spends no time on shapes it never needs."""
     return TypeAdapter(shape.form)
 
 
@@ -73,7 +74,7 @@ def _first(error: ValidationError) -> str:
 def _deeper(body: Any, most: int) -> bool:
     """Return whether lists and objects are nested more than ``most`` levels deep.
 
-    The function looks level by level, because a body that is nested too deep would break a recursive function.
+    The function looks level by level, because a recursive function would itself fail on a body that is nested too deep.
     """
     level = [body]
     for _ in range(most):

@@ -1,8 +1,8 @@
 """Define commands and replies as frozen values.
 
-A command says what to send and can be shown, recorded and sent; making a command sends nothing.
-``{fly.app}`` in a path, a shell line or a JSON text is a name of the profile, ``%(name)s`` in SQL a bound
-value, and ``$NAME`` an environment variable that holds a secret: it is shown as its name, never as its value.
+A command says what to send and can be shown, recorded and sent; making a command sends nothing. In a path, a shell line
+or a JSON text, ``{fly.app}`` stands for a setting of the profile; in SQL, ``%(name)s`` stands for a bound value.
+``$NAME`` stands for an environment variable that holds a secret: the variable's name is shown, never its value.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text that a service sent: a value, never a template, so that ``$NAME`` or ``{name}`` in it is not filled."""
+    """Text that a service sent: since it is no template, ``$NAME`` or ``{name}`` in it is never replaced by a value."""
 
     __slots__ = ()
 
@@ -46,12 +46,12 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a command, as JSON-plain values, so that a recorded reply equals a live one.
+    """The answer to a command, held as plain JSON values, so that a recorded reply equals a live one.
 
-    ``rows``: one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text.
-    ``status``: HTTP status or exit code, None for SQL. ``error``: the service's words when it refused.
-    ``at``: epoch seconds (UTC, this machine) half-way between sending and the answer; ``seconds``: between the two.
-    ``again``: seconds after which a service that refused for now wants to be asked again.
+    ``rows`` holds one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text. ``status`` is the HTTP
+    status or the exit code, None for SQL. ``error`` holds the service's words if it refused. ``at`` is the moment
+    half-way between sending and the answer, in epoch seconds of this machine; ``seconds`` is the time between the two.
+    ``again`` is the number of seconds after which a service that refused for now wants to be asked again.
     """
 
     rows: tuple[dict[str, Any], ...] = ()
@@ -66,7 +66,7 @@ class Reply:
         object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
-        """Return the first row's ``column``, or its only column; None when there is no row."""
+        """Return the first row's value in ``column``, or in its only column; None if there is no row."""
         if not self.rows:
             return None
         row = self.rows[0]
@@ -77,21 +77,21 @@ class Reply:
         return row[column]
 
     def column(self, name: str) -> list[Any]:
-        """Return ``name`` of every row, None where a row lacks it."""
+        """Return the value in the column ``name`` of every row, None where a row lacks the column."""
         return [row.get(name) for row in self.rows]
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the reply proves that nothing was done, and says that the request may succeed later."""
+        """Return whether the service refused for now: nothing was done, and the request may succeed later."""
         return self.status in FOR_NOW
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the service could not answer: it may have carried the request out nevertheless."""
+        """Return whether the service failed to answer properly (500 or above): it may have carried the request out."""
         return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
-        """Return the reply as the ledger keeps it."""
+        """Return the reply as the plain values that the ledger keeps."""
         return {
             "rows": list(self.rows),
             "status": self.status,
@@ -117,7 +117,7 @@ class Sql:
         return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
 
     def text(self) -> str:
-        """Return the statement with its values written in, as psql takes it."""
+        """Return the statement as text for psql, with each value written in place of its name."""
         if not self.values:
             return f"{self.statement};"
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
@@ -126,7 +126,7 @@ class Sql:
     def refuse_control(self, *, changes: bool = False) -> None:
         """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement.
 
-        A statement that ``changes`` something may call pg_notify, whose message then leaves with the commit.
+        If ``changes``, the statement may call pg_notify: the message then leaves with the commit.
         """
         word = control(self.statement) or ("pg_notify(" if notifies(self.statement) and not changes else None)
         if word:
@@ -137,7 +137,7 @@ class Sql:
 
 @dataclass(frozen=True)
 class Trial:
-    """Statements in one transaction that is always rolled back; its reply is the last statement's."""
+    """SQL statements that run in one transaction, which is always rolled back; the reply is the last statement's."""
 
     statements: tuple[Sql, ...]
 
@@ -152,8 +152,8 @@ class Trial:
 class Http:
     """One HTTP request to a service of the profile.
 
-    ``pick`` is the dotted path of the list inside the JSON body whose items become the rows. ``reads`` marks a request
-    that changes nothing although its method is not GET.
+    ``pick`` is the dotted path of a list inside the answer's JSON: the items of the list become the rows. ``reads``
+    marks a request that changes nothing although its method is not GET.
     """
 
     service: str
@@ -171,7 +171,7 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Return path and query, with true and false written as JSON writes them."""
+        """Return the path with its query string, in which true and false are written as in JSON."""
         words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
         return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
@@ -185,7 +185,7 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """Return the request as a curl command; ``authorization`` is shown with the names of its variables."""
+        """Return the request as a curl command; in ``authorization`` a variable's name stands for its value."""
         # curl -X HEAD waits for a body that never comes.
         verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
         lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
@@ -221,9 +221,9 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """LISTEN on one connection, NOTIFY on another, and wait for the message, to prove that the command channel works.
+    """A NOTIFY on one connection and a LISTEN for it on another, which prove that commands can reach a runner.
 
-    The reply has one row: delivered, milliseconds, mode (direct or session pooler), address.
+    The reply has one row with the columns delivered, milliseconds, mode (direct or session pooler) and address.
     """
 
     channel: str
@@ -240,9 +240,9 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Login:
-    """Log in to the database with the password that one variable holds.
+    """A log-in to the database with the password that one environment variable holds.
 
-    The reply has one row: variable, and whether the password was accepted.
+    The reply has one row: the variable's name, and whether the password was accepted.
     """
 
     variable: str
@@ -257,7 +257,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Series:
-    """Commands, such as one for each machine or deployment, sent one after another until one is refused.
+    """Commands that are sent one after another until one is refused, such as one command for each machine.
 
     The rows of all replies make one reply. An empty series sends nothing.
     """
@@ -273,7 +273,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """Ask a service's WebSocket for subscriptions; the reply has a row for each that says whether it was accepted."""
+    """A request for subscriptions on a service's WebSocket; the reply says in a row for each if it was accepted."""
 
     service: str
     subscriptions: tuple[Mapping[str, Any], ...]
@@ -296,10 +296,10 @@ Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
 
 
 def sql(statement: str, **values: Any) -> Sql:
-    """Make one SQL statement; each ``%(name)s`` in it binds a keyword argument.
+    """Make one SQL statement; each ``%(name)s`` in it stands for the value of the keyword argument ``name``.
 
-    A literal ``%`` stays as it is, but is doubled where values are bound. Raise `ConfigError` if the statement binds a
-    name that has no value, or the reverse.
+    A literal ``%`` is written as it is, or as ``%%`` if the statement binds values. Raise `ConfigError` if a name in
+    the statement has no value, or a value has no name in the statement.
     """
     bound = {m[1]: m[0] for m in PLACE.finditer(statement)}
     if values and "%" in bound.values():
@@ -314,21 +314,21 @@ def sql(statement: str, **values: Any) -> Sql:
 
 
 def trial(*statements: Sql) -> Trial:
-    """Make a trial of statements, which run in one transaction and are always rolled back."""
+    """Make a trial of statements, which run in one transaction that is always rolled back."""
     if not statements:
         raise ConfigError("a trial needs at least one statement")
     return Trial(statements)
 
 
 def series(*commands: Sql | Http) -> Series:
-    """Make a series of commands, which are sent one after another and give their rows in one reply."""
+    """Make a series of commands, which are sent one after another; all their rows stand in one reply."""
     return Series(commands)
 
 
 def http(service: str, request: str, **options: Any) -> Http:
     """Make an HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
 
-    ``options`` are fields of `Http`; any other keyword fills its ``{name}`` in the path.
+    A keyword argument that is a field of `Http` sets that field; any other replaces its ``{name}`` in the path.
     """
     method, _, path = request.partition(" ")
     if not path.startswith("/") or method not in METHODS:
@@ -338,12 +338,12 @@ def http(service: str, request: str, **options: Any) -> Http:
 
 
 def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
-    """Make a shell command; its lines are kept as written, and a keyword fills its ``{name}``, quoted."""
+    """Make a shell command from its lines; each keyword argument replaces its ``{name}``, quoted for the shell."""
     return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
 
 
 def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
-    """Return ``text`` with each ``{name}`` of ``values`` filled in; names of the profile are left for later."""
+    """Return ``text`` with each ``{name}`` of ``values`` replaced; names of profile settings are left for `fill`."""
     for name in values:
         if f"{{{name}}}" not in text:
             raise ConfigError(f"{name!r} has no place in {text!r}: {nearest(name, NAME.findall(text) or ['no name'])}")
@@ -351,7 +351,7 @@ def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) 
 
 
 def round_trip(channel: str, within: float = 3.0) -> RoundTrip:
-    """Make a NOTIFY round trip on ``channel`` that takes at most ``within`` seconds."""
+    """Make a command that sends a NOTIFY on ``channel`` and waits at most ``within`` seconds for it to arrive."""
     return RoundTrip(channel, within)
 
 
@@ -363,7 +363,7 @@ def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5
 
 
 def fill(value: Any, names: Callable[[str], str]) -> Any:
-    """Replace ``{dotted.name}`` in every text inside ``value``, except in text that a service sent."""
+    """Replace each ``{dotted.name}`` inside ``value`` by the profile's setting, except in text that a service sent."""
     if isinstance(value, Replied):
         return value
     if isinstance(value, str):
@@ -380,13 +380,13 @@ def _quoted(url: str) -> str:
 
 
 def _expandable(text: str, *, quotes: bool = False) -> str:
-    """Return ``text`` escaped so that the shell fills in $NAME and nothing else."""
+    """Return ``text`` escaped so that the shell replaces each $NAME by its variable and changes nothing else."""
     special = r"""[\\`"]""" if quotes else r"[\\`]"
     return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
 
 
 def frozen(command: Command) -> dict[str, Any]:
-    """Return a command as the ledger keeps it, so that an owed undo outlives this process."""
+    """Return a command as plain values for the ledger, so that an undo that a record owes outlives this process."""
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
     if isinstance(command, Series):
@@ -395,7 +395,7 @@ def frozen(command: Command) -> dict[str, Any]:
 
 
 def thawed(facts: Mapping[str, Any]) -> Command:
-    """Return the command that `frozen` turned into facts."""
+    """Return the command that `frozen` turned into plain values."""
     kinds = {kind.__name__: kind for kind in (Sql, Trial, Http, Shell, RoundTrip, Login, Series, Subscribe)}
     if facts.get("kind") not in kinds:
         raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")

@@ -1,8 +1,8 @@
-"""Define expectations: what the replies should be, as values with a readable phrase.
+"""Define expectations, which say in a readable phrase what replies should be, and judge replies by it.
 
-Judging returns what was seen and, when it is not as expected, a complaint that names the offending row: never a
-boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) is a complaint of its own, unless
-the expectation names the status it wants.
+Judging returns what was seen and, if that is not as expected, a complaint that names the offending row; it never
+returns a boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) gives a complaint of its
+own, unless the expectation names the status it wants.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that a step could not prove, why, and the number of the step that must prove it."""
+    """A claim that a step could not prove, why it could not, and the number of the step that must prove the claim."""
 
     claim: str
     why: str
@@ -31,10 +31,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """The judgement of a reply: ``complaint`` is None if it is as expected, ``final`` if looking again cannot help.
+    """The judgement of replies; ``complaint`` is None if they are as expected.
 
-    ``unsure``: nothing tells whether the expectation holds; the step then ends unknown, not failed. ``unproven``:
-    claims that pass without being seen, and are carried until the step that must prove them.
+    If ``final``, looking again cannot change the complaint. If ``unsure``, nothing tells whether the expectation holds:
+    the step then ends unknown, not failed. ``unproven`` are claims that pass although nobody has seen them proven; they
+    are carried on to the step that must prove them.
     """
 
     seen: str
@@ -46,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A readable phrase and the function that judges replies by it."""
+    """A readable phrase that says what replies should be, and the function that judges replies by it."""
 
     phrase: str
     judge: Callable[[Sequence[Reply]], Finding]
@@ -67,7 +68,7 @@ class Matcher:
 
 
 def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
-    """Judge all replies: by one expectation for all of them, or by one for each, in order."""
+    """Judge the replies by one expectation that sees them all, or by a list with one expectation for each reply."""
     if isinstance(expect, Expectation):
         return expect.judge(replies)
     if len(expect) != len(replies):
@@ -84,13 +85,13 @@ def at_least(bound: float) -> Matcher:
 
 
 def between(low: float, high: float) -> Matcher:
-    """Match a number from ``low`` to ``high``; a duration or an amount below zero is as wrong as one too large."""
+    """Match a number from ``low`` to ``high``: a negative duration or amount is as wrong as one that is too large."""
     phrase = f"{low:g} to {high:g}"
     return Matcher(phrase, lambda v: (number := _number(v)) is not None and low <= number <= high)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:
-    """Match text in which the regular expression is found."""
+    """Match text in which the regular expression ``pattern`` is found."""
     compiled = re.compile(pattern)
     return Matcher(phrase or f"like {pattern}", lambda v: v is not None and compiled.search(str(v)) is not None)
 
@@ -114,7 +115,7 @@ not_null = Matcher("not null", lambda v: v is not None)
 
 
 def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
-    """Expect exactly ``count`` rows, or at least ``minimum``."""
+    """Expect exactly ``count`` rows or, without ``count``, at least ``minimum`` rows."""
     phrase = _counted(count) if count is not None else f"at least {_counted(minimum)}"
 
     def test(answer: Reply) -> Finding:
@@ -126,7 +127,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
 
 
 def no_rows(what: str) -> Expectation:
-    """Expect no row from a command that selects the offending rows; ``what`` names them."""
+    """Expect no rows from a command that selects what is wrong; ``what`` names such rows in the complaint."""
 
     def test(answer: Reply) -> Finding:
         return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
@@ -135,7 +136,10 @@ def no_rows(what: str) -> Expectation:
 
 
 def never(**unwanted: Any) -> Expectation:
-    """Expect no row whose column is ``unwanted``, a value or a matcher; such a row ends the waiting, as it stays so."""
+    """Expect that no row has an ``unwanted`` value: column -> value or matcher.
+
+    Such a value does not change any more, so the step stops waiting as soon as it sees one.
+    """
     matchers = {name: _matcher(w) for name, w in unwanted.items()}
     phrase = "never " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -152,7 +156,7 @@ def never(**unwanted: Any) -> Expectation:
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
-    """Expect that the first row's only column (or ``column``) is ``wanted``, a value or a matcher."""
+    """Expect that ``wanted`` (a value or a matcher) stands in the first row, in ``column`` or in its only column."""
     matcher = _matcher(wanted)
 
     def test(answer: Reply) -> Finding:
@@ -172,7 +176,7 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
 
 
 def each(minimum: int = 1, **wanted: Any) -> Expectation:
-    """Expect at least ``minimum`` rows, each with columns as ``wanted``, values or matchers."""
+    """Expect at least ``minimum`` rows, and that every row has the ``wanted`` values: column -> value or matcher."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -192,9 +196,10 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
-    """Expect a row for each of ``names``, and for each of ``wanted`` a row whose ``column`` has the given value.
+    """Expect a row for each of ``names`` and, for each of ``wanted`` (name -> value or matcher), a row with that value.
 
-    ``key`` is the column that holds the names. Where several rows bear one name, each must have the value.
+    ``key`` is the column that holds the names, ``column`` the column that holds the values. If several rows have the
+    same name, each of them must have the value.
     """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
 
@@ -213,7 +218,10 @@ def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) 
 
 
 def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
-    """Expect a single answer with this HTTP status or exit code (any 2xx or 0 when not named) and these fields."""
+    """Expect an answer with this status and with the ``wanted`` fields: name -> value or matcher.
+
+    ``status`` is an HTTP status or an exit code. If it is None, any HTTP status 2xx and exit code 0 are expected.
+    """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     words = [f"status {status}"] if status is not None else []
     phrase = ", ".join([*words, *(f"{n} {m.phrase}" for n, m in matchers.items())])
@@ -238,10 +246,10 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
 
 
 def turned_away() -> Expectation:
-    """Expect that the service itself answers 401.
+    """Expect that the service itself answers with status 401.
 
-    An HTML page with that status comes from something in front of it, such as deployment protection: the service was
-    never asked.
+    An HTML page with status 401 comes from something in front of the service, such as deployment protection: the
+    service was never asked.
     """
 
     def test(answer: Reply) -> Finding:
@@ -255,7 +263,7 @@ def turned_away() -> Expectation:
 
 
 def text(pattern: str, phrase: str | None = None) -> Expectation:
-    """Expect output, or a body, in which the regular expression is found."""
+    """Expect that the regular expression ``pattern`` is found in a command's output or in an answer's body."""
 
     def test(answer: Reply) -> Finding:
         hit = re.search(pattern, answer.text, re.MULTILINE)
@@ -270,7 +278,7 @@ def text(pattern: str, phrase: str | None = None) -> Expectation:
 
 
 def same(column: str) -> Expectation:
-    """Expect one and the same value of ``column`` in every row of every reply, and a row in each reply."""
+    """Expect at least one row in each reply, and the same value of ``column`` in all rows of all replies."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         empty = [i + 1 for i, r in enumerate(replies) if not r.rows]
@@ -287,9 +295,9 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the first reply's ``column`` is later than ``than`` in every row of the second reply.
+    """Expect that the time in ``column`` of the first reply is later than that in ``than`` of each row of the second.
 
-    ``name`` is the column that names the second reply's rows.
+    ``name`` is the column by which complaints name the rows of the second reply.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -307,10 +315,10 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
 
 
 def clocks(*columns: str, within: float) -> Expectation:
-    """Expect that the times in the replies' columns, and this machine's clock, lie within ``within`` seconds.
+    """Expect that the times in the replies, and this machine's clock, differ by at most ``within`` seconds.
 
-    Each reply has its column: ISO 8601 or epoch milliseconds. An answer was made somewhere between sending and
-    receiving, so half that time is allowed on top.
+    ``columns`` names one column for each reply, with a time in ISO 8601 or epoch milliseconds. Half the time that an
+    answer took is allowed on top, because the answer was made at an unknown moment between sending and receiving.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -329,7 +337,7 @@ def clocks(*columns: str, within: float) -> Expectation:
 
 
 def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:
-    """Make an expectation that the library judges itself: ``test`` returns the complaint."""
+    """Make an expectation of ``test``, a function that takes the replies and returns a complaint, or None."""
     return over_all(phrase, lambda replies: Finding(seen, test(replies)))
 
 
@@ -353,12 +361,12 @@ def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expecta
 
 
 def _refusal(answer: Reply) -> str | None:
-    """Return the service's words when it refused; an empty error is a refusal too."""
+    """Return the words of a service that refused, None if it did not refuse; an empty error is a refusal too."""
     return None if answer.error is None else answer.error or "refused without a word"
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
-    """Join the findings of several replies; with more than one, each complaint says which command it is about."""
+    """Join the findings of several replies; with more than one, each complaint begins with its command's number."""
     if not findings:
         return Finding("", "expected an answer, found no command")
     if len(findings) == 1:
@@ -404,7 +412,7 @@ def _equal(got: Any, wanted: Any) -> bool:
 
 
 def _number(got: Any) -> float | None:
-    """Return a finite number, also from a text that is one; None for anything else."""
+    """Return ``got`` as a finite number, also if it is a number written as text; None for anything else."""
     if isinstance(got, bool) or not isinstance(got, int | float | str):
         return None
     try:
@@ -423,7 +431,7 @@ def _version(dotted: str) -> tuple[int, ...]:
 
 
 def _epoch(moment: Any) -> float:
-    """Return seconds since 1970 of ISO 8601 text (UTC if no zone is named) or of epoch milliseconds; NaN if neither."""
+    """Return the epoch seconds of ISO 8601 text (UTC if it names no zone) or of epoch milliseconds; NaN if neither."""
     if isinstance(moment, int | float):
         number = math.nan if isinstance(moment, bool) else _number(moment)
         return math.nan if number is None else number / 1000

@@ -36,13 +36,16 @@ NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 
 def statements(text: str) -> list[str]:
-    """Return the statements in ``text``, blanks replacing comments, texts and quoted names; empty ones are left out."""
+    """Return the statements in ``text``, without empty ones; comments, texts and quoted names become blanks."""
     pieces = (piece.strip() for piece in _without(text, "comment", "text", "name").split(";"))
     return [piece for piece in pieces if piece]
 
 
 def control(text: str) -> str | None:
-    """Return the words in ``text`` that would leave its transaction: transaction control, NOTIFY, COPY, CALL, DO."""
+    """Return the words in ``text`` that would leave its transaction, None if there are none.
+
+    They are transaction control, NOTIFY, COPY, CALL and DO.
+    """
     starts = (CONTROL.match(statement.lstrip("( \t\r\n")) for statement in statements(text))
     match = next(filter(None, starts), None)
     return match[0].strip() if match else None
@@ -54,7 +57,7 @@ def notifies(text: str) -> bool:
 
 
 def literal(value: Any) -> str:
-    """Return ``value`` as SQL that means the same as the bound value."""
+    """Return ``value`` written as SQL that means the same as if ``value`` were bound."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):
@@ -74,7 +77,7 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Write numbers as an array, anything else as a text whose type the server infers, as it does for a bound list."""
+    """Return a list as SQL: numbers as an array, all else as text whose type the server infers, as for a bound list."""
     if values and all(isinstance(v, int | float) for v in values):
         return f"array[{', '.join(map(literal, values))}]"
     return _text(_items(values))
@@ -95,7 +98,7 @@ def _text(value: str) -> str:
 
 
 def _with_variables(value: str) -> str:
-    """Return a text as SQL, with each $NAME in it as a psql variable (``psql -v NAME="$NAME"``)."""
+    """Return a text as SQL in which each $NAME is a psql variable, as set by ``psql -v NAME="$NAME"``."""
     pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
     if len(pieces) == 1:
         return _text(value)
@@ -105,7 +108,7 @@ def _with_variables(value: str) -> str:
 
 @lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
-    """Return ``statement`` with a blank in place of each piece of these kinds: comment, text or (quoted) name."""
+    """Return ``statement`` with a blank for each piece of these ``kinds``: "comment", "text", (quoted) "name"."""
     kept: list[str] = []
     at = 0
     while match := PIECE.search(statement, at):

@@ -1,6 +1,6 @@
-"""Describe what each vendor answers, by route: the shapes that notebooks, halt and console share (facts 1 to 6).
+"""Describe the shape of each vendor's answers, by route, for notebooks, halt and console alike (facts 1 to 6).
 
-Models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
+The models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """An object of an answer; pydantic builds its schema when the first such object comes."""
+    """The base of each JSON object in an answer; pydantic builds its schema when the first such object comes."""
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 def _no_error(body: Any) -> Any:
-    """Refuse an error body that a proxy or gateway sends with status 200 in place of the service's answer."""
+    """Refuse an error body: a proxy or gateway may send one with status 200 in place of the service's answer."""
     if isinstance(body, dict) and body.get("error"):
         raise ValueError(f"the answer is an error: {body['error']}")
     return body
 
 
 def _whole(pagination: Any) -> Any:
-    """Refuse the first of several pages: entries on later pages would seem not to exist."""
+    """Refuse an answer that is only the first of several pages: entries on later pages would seem not to exist."""
     if isinstance(pagination, dict) and pagination.get("next") is not None:
         raise ValueError("the list goes on on another page")
     return pagination
@@ -44,7 +44,7 @@ def _whole(pagination: Any) -> Any:
 
 
 class Machine(Answer):
-    """A Fly machine; its configuration may be missing while the machine is made."""
+    """A Fly machine; its configuration may be missing while the machine is being made."""
 
     id: Name
     state: Name
@@ -53,7 +53,7 @@ class Machine(Answer):
 
 
 class Secret(Answer):
-    """An app secret: Fly never returns its value."""
+    """A secret of a Fly app: Fly returns its name and never its value."""
 
     name: Name
 
@@ -77,7 +77,7 @@ class Started(Answer):
 
 
 class Executed(Answer):
-    """The exit code of a command that ran inside a machine."""
+    """Fly's answer to a command that ran inside a machine: the command's exit code."""
 
     exit_code: StrictInt
 
@@ -89,7 +89,7 @@ class App(Answer):
 
 
 class Lines(Answer):
-    """One page of an app's log."""
+    """One page of a Fly app's log."""
 
     data: list[dict[str, Any]]
 
@@ -104,7 +104,7 @@ class Tokens(Answer):
 
 
 class Variable(Answer):
-    """An environment variable of the project, and the environments that receive it."""
+    """An environment variable of the Vercel project, and the environments that receive the variable."""
 
     key: Name
     target: list[StrictStr] | StrictStr | None = None
@@ -112,14 +112,14 @@ class Variable(Answer):
 
 
 class Variables(Answer):
-    """The list of all environment variables of the project."""
+    """The list of all environment variables of the Vercel project."""
 
     envs: list[Variable]
     pagination: Annotated[Any, AfterValidator(_whole)] = None
 
 
 class Stored(Answer):
-    """Vercel's answer to setting variables: those it created and those that failed."""
+    """Vercel's answer to setting variables: the variables it stored and those that failed."""
 
     created: dict[str, Any] | list[dict[str, Any]]
     failed: list[dict[str, Any]] = Field(default_factory=list)
@@ -134,7 +134,7 @@ class Project(Answer):
 
 
 class Listed(Answer):
-    """A Vercel deployment as lists show it."""
+    """A Vercel deployment as it stands in a list of deployments."""
 
     uid: Name
 
@@ -146,14 +146,14 @@ class Deployments(Answer):
 
 
 class Deployment(Answer):
-    """A Vercel deployment on its own, with its state."""
+    """A single Vercel deployment, with its state."""
 
     id: Name
     readyState: Name
 
 
 class Requests(Answer):
-    """A page of the request log, and whether there are more."""
+    """A page of Vercel's request log, and whether there are more pages."""
 
     rows: list[dict[str, Any]]
     hasMoreRows: StrictBool
@@ -163,7 +163,7 @@ class Requests(Answer):
 
 
 class Held(Answer):
-    """A wallet's holding of one coin: its signed size."""
+    """A wallet's perpetual position in one coin, with its signed size."""
 
     coin: Name
     szi: Number
@@ -176,14 +176,14 @@ class Position(Answer):
 
 
 class Perpetuals(Answer):
-    """The state of a wallet in one book of perpetuals."""
+    """The positions of a wallet in one of the venue's books of perpetuals, and the time of the answer."""
 
     time: StrictInt
     assetPositions: list[Position]
 
 
 class Resting(Answer):
-    """An order that rests in the venue's book."""
+    """An order that rests in one of the venue's books."""
 
     coin: Name
     oid: StrictInt
@@ -192,7 +192,7 @@ class Resting(Answer):
 
 
 class OrderOf(Answer):
-    """The order that an update is about."""
+    """The order that an `OrderUpdate` is about."""
 
     coin: Name
     oid: StrictInt
@@ -216,7 +216,7 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """An agent key that may trade for a wallet, with the end of its validity."""
+    """An agent key that may trade for a wallet, and the time until which it may."""
 
     address: Name
     name: StrictStr | None = None
@@ -237,38 +237,38 @@ class Spot(Answer):
 
 
 class Book(Answer):
-    """A builder's book of perpetuals; the main book has no name and is listed as null."""
+    """One of the venue's books of perpetuals, made by a builder; the main book has no name and is listed as null."""
 
     name: Name
 
 
 class Asset(Answer):
-    """A coin that is traded, and the number of decimals of its size."""
+    """A coin that is traded in a book, and the number of decimals of its size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """All coins of a book, in the order of their numbers."""
+    """All coins of a book, in the order of the numbers by which actions name them."""
 
     universe: list[Asset]
 
 
 class Status(Answer):
-    """The venue's status, which holds the time of its clock."""
+    """The venue's status, which holds the time of the venue's clock."""
 
     time: StrictInt
 
 
 class Role(Answer):
-    """The role of an address: user, agent, vault and so on."""
+    """The role of an address at the venue: user, agent, vault and so on."""
 
     role: Name
 
 
 class OrderFound(Answer):
-    """The answer to a question about one order, which may not exist."""
+    """The venue's answer to a question about one order, which may not exist."""
 
     status: Name
 
@@ -343,7 +343,10 @@ ROUTES: dict[str, dict[str, Shape]] = {
 
 
 def shape_of(command: Http) -> Shape:
-    """Return the shape of the answer to a request, by its route; for an unknown route, JSON that is not an error."""
+    """Return the shape that the answer to a request must have, by the request's route.
+
+    For an unknown route, the shape is any JSON that is not an error.
+    """
     if command.method == "HEAD":
         return PAGE  # the answer to HEAD has no body to judge
     if command.service == "hyperliquid" and command.path == "/info" and isinstance(command.json, dict):
@@ -355,7 +358,10 @@ def shape_of(command: Http) -> Shape:
 
 @cache
 def _patterns(service: str) -> tuple[tuple[re.Pattern[str], Shape], ...]:
-    """Return a service's routes as patterns: a star matches one part of a path, but in the registry all of the rest."""
+    """Return a service's routes as patterns with their shapes.
+
+    A star in a route stands for one part of a path; in the registry's routes it stands for all the rest of the path.
+    """
     rest = ".*" if service == "registry" else "[^/]+"
     return tuple(
         (re.compile(re.escape(route).replace(r"\*", rest)), shape) for route, shape in ROUTES.get(service, {}).items()
