@@ -1,4 +1,4 @@
-"""Check a profile's addresses: a rehearsal's must be on this machine, a production's outside it and encrypted."""
+"""Check a profile's addresses: a rehearsal's must be on this machine, production's outside it and encrypted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
-    """Raise `ConfigError`, naming the key, if an address is not allowed in a profile of this kind."""
+    """Raise `ConfigError`, naming the key, for an address that a profile of this kind (``kind``) may not have."""
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")
@@ -66,7 +66,7 @@ def _refuse_unsafe_database(settings: Settings, place: str) -> None:
 
 
 def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, str]) -> None:
-    """Raise `ConfigError` if nothing proves the server's identity: encryption alone does not keep an impostor out."""
+    """Raise `ConfigError` if nothing proves who the database server is: encryption alone keeps no impostor out."""
     if options.get("sslmode") == "verify-full":
         if settings.database.ca is None:
             raise ConfigError(
@@ -93,7 +93,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the ref of the project in an address at Supabase if it is not ours; None for any other address."""
+    """Return the project's ref in a Supabase address if it is not the profile's; None for any other address."""
     match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
     return match["ref"] if match and match["ref"] != settings.project else None
 

@@ -86,7 +86,7 @@ class Venue(Service):
 
 
 class Halt(Part):
-    """Seconds, from the press of the halt, that each part of a halt may take."""
+    """How many seconds after the press (the moment of the command) each part of a halt may take."""
 
     answer: Seconds = 5.0  # one reply of any service
     pause: Seconds = 6.0  # until a runner has paused; if it has not by then, its machine is stopped
@@ -95,7 +95,7 @@ class Halt(Part):
 
 
 class Budgets(Part):
-    """Seconds that the platform may take for each thing, named in the checklist's words."""
+    """How many seconds the platform may take for each task, which is named in the checklist's words."""
 
     answer: Seconds = 20.0  # one reply of any service
     clock_skew: Seconds = 2.0
@@ -112,7 +112,7 @@ class Budgets(Part):
 
 
 class Alerts(Part):
-    """Who is alerted of the alarms of a watch."""
+    """Whom a watch alerts of its alarms, and after how many seconds again."""
 
     targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
     repeat: Seconds = 300.0  # until somebody has acknowledged
@@ -124,7 +124,7 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """The largest age, in hours, of the record that the next phase rests on."""
+    """How many hours old the record of a phase may be if the next phase is to rest on it."""
 
     age: float = 168.0
     ages: dict[str, float] = Field(default_factory=dict)  # exceptions to ``age``, by the phase that was run
@@ -162,7 +162,7 @@ class Settings(Part):
     platform: str = ""  # the name of the running rehearsal: records of another rehearsal prove nothing about this one
 
     def lookup(self, dotted: str) -> str:
-        """Return the text of a setting such as ``fly.app`` or ``project``, for a command's ``{placeholder}``."""
+        """Return the text of a setting such as ``fly.app`` or ``project``, which replaces a command's ``{fly.app}``."""
         value: Any = self
         for key in dotted.split("."):
             known = type(value).model_fields if isinstance(value, BaseModel) else {}
@@ -187,7 +187,10 @@ class Settings(Part):
         return {"teamId": team} if team else {}
 
     def variable(self, name: str) -> str:
-        """Return the environment's value of a variable that the profile declares."""
+        """Return the environment's value of a variable that the profile declares.
+
+        Raise `ConfigError` if the profile does not declare the variable, or the environment does not hold it.
+        """
         if name not in self.variables:
             raise ConfigError(f"variables: {name!r} is not declared: {nearest(name, self.variables)}")
         value = os.environ.get(name)
@@ -202,7 +205,7 @@ class Settings(Part):
         return name in self.variables and bool(os.environ.get(name))
 
     def secrets(self) -> dict[str, str]:
-        """Return the secret variables that are set: name -> value."""
+        """Return the secret variables that are set in the environment: name -> value."""
         named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
         second_name = os.environ.get("POSTGRES_PASSWORD", "")
         # A common word that is not our password must not be redacted out of ordinary text.
@@ -214,13 +217,13 @@ class Settings(Part):
         return Redactor(self.secrets())
 
     def allows(self, step: str) -> bool:
-        """Return whether an act may run headless."""
+        """Return whether the profile lets the act of this step run headless."""
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
-        """Raise `ConfigError` naming the first variable that is missing, or a secret that cannot be redacted.
+        """Raise `ConfigError` naming the first variable that is missing, or holds a secret that cannot be redacted.
 
-        An optional variable may be missing; the step that needs it says so.
+        An optional variable may be missing; the step that needs the variable says so.
         """
         for name, kind in self.variables.items():
             if kind == "optional secret" and not self.has(name):
@@ -248,7 +251,10 @@ def profiles(folder: Path = PROFILES) -> list[str]:
 
 
 def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None) -> Settings:
-    """Read a profile; ``rehearsal`` is the folder of the running rehearsal, whose ports replace every port 0."""
+    """Read a profile and return its settings.
+
+    ``rehearsal`` is the folder of the running rehearsal, whose addresses replace every address with port 0.
+    """
     if profile not in profiles(folder):
         raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles(folder))}")
     path = folder / f"{profile}.yaml"
@@ -275,7 +281,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
 
 
 def redactor_of_all(folder: Path = PROFILES) -> Redactor:
-    """Return a redactor of the variables that any profile declares secret, for messages made before one is chosen."""
+    """Return a redactor of the secrets that any profile declares, for messages made before a profile is chosen."""
     names = {"POSTGRES_PASSWORD"}
     for path in folder.glob("*.yaml"):
         with contextlib.suppress(yaml.YAMLError, AttributeError, OSError):
@@ -286,7 +292,10 @@ def redactor_of_all(folder: Path = PROFILES) -> Redactor:
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Settings:
-    """Validate ``raw``; every complaint names its key, and an unknown key's complaint the nearest valid key."""
+    """Return ``raw`` as `Settings`.
+
+    Raise `ConfigError` naming each key that is wrong and, for each unknown key, the nearest valid one.
+    """
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
@@ -297,7 +306,7 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text inside a profile, with its dotted key."""
+    """Yield the dotted key and the text of every text inside a profile."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):
@@ -324,7 +333,7 @@ def _complaint(error: Any, source: str) -> str:
 
 
 def _keys(path: list[str]) -> list[str]:
-    """Return the valid keys of the part of the profile at ``path``."""
+    """Return the valid keys of the section at ``path`` of a profile."""
     part: type[BaseModel] = Settings
     for key in path:
         annotation = part.model_fields[key].annotation
@@ -334,7 +343,7 @@ def _keys(path: list[str]) -> list[str]:
 
 
 def _refuse_undeclared(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` unless each secret's name is declared as a secret: undeclared values are not redacted."""
+    """Raise `ConfigError` unless each variable that holds a secret is declared secret: only those are redacted."""
     database = settings.database
     names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
@@ -353,7 +362,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
 
 
 def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` if a production profile holds what is legal only in rehearsal."""
+    """Raise `ConfigError` if a production profile holds a setting that is legal only in rehearsal."""
     if settings.kind == "production" and settings.allow == "all":
         raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
     if settings.kind == "production" and settings.person is not None:
@@ -361,7 +370,10 @@ def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
 
 
 def _refuse_wrong_signers(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` for a line that is not an operator's name and public key."""
+    """Raise `ConfigError` for a line of ``allowed_signers`` that is not an operator's name and public key.
+
+    Names must differ in more than capitals, and be written in letters that cannot be taken for others.
+    """
     for line in settings.allowed_signers:
         match = SIGNER.fullmatch(line)
         if not match:
@@ -391,7 +403,7 @@ def _rehearsal_addresses(folder: Path) -> dict[str, str]:
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
-    """Replace each address with port 0 by the running rehearsal's address."""
+    """Return the settings with each address that has port 0 replaced by the running rehearsal's address."""
     changes: dict[str, Any] = {}
     for key, part in settings:
         if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:

@@ -38,7 +38,7 @@ NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def forms(value: str) -> dict[str, str]:
-    """Return every spelling of ``value`` that is looked for: name of the form -> text."""
+    """Return every spelling in which the secret ``value`` is looked for: name of the spelling -> text."""
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
     spellings = {"plain": value, **_json(value), **_python(value), **_url(raw)}
     spellings |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
@@ -52,7 +52,7 @@ def forms(value: str) -> dict[str, str]:
 
 
 def _json(value: str) -> dict[str, str]:
-    """Return a value's JSON spellings: escaped both ways, escaped as by Go (fly prints so), and inside other JSON."""
+    """Return a value's spellings in JSON: in ASCII, in Unicode, as Go writes (fly does), and inside other JSON."""
     spellings = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
     go = spellings["json unicode"]
     for character in "<>&\u2028\u2029":
@@ -62,7 +62,7 @@ def _json(value: str) -> dict[str, str]:
 
 
 def _python(value: str) -> dict[str, str]:
-    """Return a value's spellings by ``repr``: alone, and inside a longer text, where the other quote may be escaped."""
+    """Return a value's spellings by ``repr``: of the value alone, and of a longer text with quotes around the value."""
     bare = repr(f"{value}'\"")[1:-4].replace("\\'", "'")  # with both quotes in it, repr escapes the single one
     return {
         "python": repr(value)[1:-1],
@@ -76,7 +76,7 @@ def _python(value: str) -> dict[str, str]:
 def _url(raw: bytes) -> dict[str, str]:
     """Return a value's spellings in URLs and forms.
 
-    Browsers leave !'()* alone, and some programs write the hex digits in lower case.
+    Browsers leave the characters !'()* as they are, and some programs write the hex digits in lower case.
     """
     spellings = {
         "url": quote_from_bytes(raw, safe=""),
@@ -89,7 +89,7 @@ def _url(raw: bytes) -> dict[str, str]:
 
 
 class Redactor:
-    """Replaces each secret value by ``$ITS_NAME``; ``secrets`` maps name -> value."""
+    """Replaces each secret value by ``$`` and the secret's name; ``secrets`` maps name -> value."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         spelled: dict[str, tuple[str, str]] = {}
@@ -106,7 +106,7 @@ class Redactor:
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
-        """Return ``text`` with every secret replaced."""
+        """Return ``text`` with every secret replaced by ``$`` and the secret's name."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
@@ -115,7 +115,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """Return ``value`` (JSON-like) with the secrets in every text inside it, keys too, replaced."""
+        """Return ``value`` (JSON-like) with the secrets replaced in every text inside it, also in keys."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -125,7 +125,7 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Yield each secret left in ``text``: its name, the form it has there, the character offset."""
+        """Yield each secret found in ``text``: its name, the spelling it has there, and its character offset."""
         named = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)
@@ -139,7 +139,7 @@ class Redactor:
     def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
         """Find secrets that only show once white space and escapes are removed.
 
-        Return start, end, name and form of each; none overlaps another.
+        Return the start, end, name and spelling of each secret; none overlaps another.
         """
         if len(text) < SHORTEST or not MARKS.search(text):
             return []
@@ -161,14 +161,14 @@ class Redactor:
 
 
 def _sent(value: str) -> list[str]:
-    """Return a value and its parts that may be sent alone: the token without its scheme, and each item of a list."""
+    """Return a value and those parts that may be sent alone: the token without its scheme, and each item of a list."""
     token = SCHEME.sub("", value, count=1) if SCHEME.match(value) else value
     parts = [part.strip() for part in (token, *token.split(","))]
     return list(dict.fromkeys([value, *(part for part in parts if len(part) >= SHORTEST)]))
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield bytes with every escape undone and without white space; then again, as joined lines form new escapes."""
+    """Yield ``data`` with all escapes undone and white space removed, and do so again: joined lines form escapes."""
     for _ in range(READINGS):
         data = _unescaped(data).translate(None, BLANKS)
         yield data
@@ -184,7 +184,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 def _undone(match: re.Match[bytes]) -> bytes:
-    """Return the UTF-8 bytes that an escape stands for."""
+    """Return the UTF-8 bytes that a matched escape stands for."""
     high, low, short, long, byte, decimal, hexadecimal, named, percent, blank, mark = match.groups()
     if high:
         return _utf8(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
@@ -203,7 +203,10 @@ def _utf8(code: int) -> bytes:
 
 
 def _placed_readings(text: str) -> Iterator[list[Place]]:
-    """Yield the readings of a text; each byte has the start and end, in ``text``, of the characters it came from."""
+    """Yield what `_readings` yields for a text, each byte with the place in ``text`` that it came from.
+
+    A place is the start and the end of the byte's characters.
+    """
     places = [
         (byte, at, at + 1) for at, character in enumerate(text) for byte in character.encode(errors="surrogatepass")
     ]
@@ -228,7 +231,7 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return the part of ``raw``'s base64 at this alignment that does not depend on the bytes around it."""
+    """Return ``raw`` as base64 writes it after ``shift`` other bytes, without characters that also encode others."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

@@ -1,4 +1,4 @@
-"""Remove shell and site settings that would change what we do; `settle` is called once, when a process begins."""
+"""Remove shell and site settings that would change what a process does; `settle` is called once, when it begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def settle() -> None:
-    """Make this process, and every process it starts, independent of its surroundings."""
+    """Make this process, and every process it starts, independent of the shell and the machine that it runs on."""
     forget()
     _reach_loopback_directly()
     _trust_the_sites_authority()
@@ -27,9 +27,9 @@ def settle() -> None:
 
 
 def forget() -> None:
-    """Remove the variables that libpq and Python read.
+    """Remove the environment variables that libpq and Python read.
 
-    The profile decides where to connect, and the virtual environment what to run.
+    The profile decides where to connect, and the virtual environment decides what to run.
     """
     for name in list(os.environ):
         libpq = name.startswith("PG") and name[2:].isupper() and name not in KEPT
@@ -38,7 +38,7 @@ def forget() -> None:
 
 
 def _reach_loopback_directly() -> None:
-    """Exempt loopback addresses from any proxy, for us and for command line tools."""
+    """Exempt loopback addresses from any proxy, for this process and for the command line tools it starts."""
     for name in ("NO_PROXY", "no_proxy"):
         named = os.environ.get(name, "")
         if LOOPBACK not in named:
