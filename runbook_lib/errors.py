@@ -38,11 +38,11 @@ class RunbookError(Exception):
     brief = ""  # replaces the message where the operator has already seen the message
 
     def _render_traceback_(self) -> list[str]:
-        """Return the message alone, as lines, which IPython calls for in place of a traceback."""
+        """Return what IPython shows in place of a traceback: the message alone, as lines."""
         return [f"{type(self).__name__}: {self.brief or self}"]
 
     def told(self, brief: str) -> Self:
-        """Return this error with a short text that replaces its message, which was already shown."""
+        """Return this error with the short text ``brief`` in place of its message, which was already shown."""
         self.brief = brief
         return self
 
@@ -88,7 +88,7 @@ class RecordError(RunbookError):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return the end of an error message: the choice most like ``name``, or all choices when none is like it."""
+    """Return advice that ends an error message: the choice most like ``name`` or, if none is like it, all choices."""
     known = sorted(choices)
     if not known:
         return "there is none to choose from"

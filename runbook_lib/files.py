@@ -12,10 +12,10 @@ FOLDER, FILE = 0o700, 0o600  # modes: records and notebooks tell of a platform t
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file so that a reader, also after a crash, finds either the old bytes or the new ones.
+    """Replace a file so that a reader finds either the old bytes or the new ones, even after a crash.
 
-    Only its owner may read a new file, whatever the umask; an existing file keeps its mode. Raise `RecordError` if the
-    file cannot be written; the old file, if any, is then untouched.
+    A new file can be read by its owner only, whatever the umask; an existing file keeps its mode. Raise `RecordError`
+    if the file cannot be written; the old file, if there is one, is then untouched.
     """
     path = path.resolve()
     part = _part_of(path)
@@ -38,7 +38,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, open to their owner only."""
+    """Make a folder and its missing parents, which only their owner can open."""
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             try:
@@ -49,7 +49,7 @@ def make_folder(path: Path) -> None:
 
 
 def reach_the_disk(path: Path) -> None:
-    """Flush a written file, or a folder in which a file was renamed, to disk, so that it survives a power cut."""
+    """Flush a written file, or a folder in which a file was renamed, to disk: the change then survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

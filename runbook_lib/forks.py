@@ -1,9 +1,9 @@
-"""Fork processes from a warm one, which has imported once what all of them need.
+"""Fork processes from a server process, which has already imported the modules that all of them need.
 
-The server is this file, started by its path: an interpreter of its own with one thread, so that forking is safe
-whatever the process that asks for forks does. A request is a line of JSON with descriptors, of which the first is the
-fork's status: the fork writes its process id there, and the server its exit code when it has ended. The forks end with
-the server, and the server with the thread that started it.
+The server runs this file as a program of its own, with one thread, so that forking is safe whatever the process that
+asks for forks does. A request is a line of JSON with file descriptors. The first descriptor is the fork's status: the
+fork writes its process id there, and the server writes the fork's exit code there when the fork has ended. The forks
+end with the server, and the server ends with the thread that started it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with(parent: int, number: int = signal.SIGKILL) -> None:
-    """Have Linux send this process a signal when the thread that started it ends; leave if the parent has gone already.
+    """Ask Linux to send this process a signal when its parent ends; exit at once if the parent has ended already.
 
-    Other systems do nothing of the kind.
+    Linux sends the signal when the thread that started this process ends. Other systems send none.
     """
     if LIBC:
         LIBC.prctl(PR_SET_PDEATHSIG, number)
@@ -44,16 +44,16 @@ def die_with(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 class ForkServer:
-    """A process that forks others, each of which calls ``target`` (``module:function``) with what the request brings.
+    """A server process that forks others; each calls ``target`` (``module:function``) with what its request brings.
 
-    It imports ``modules`` first; one that cannot be imported is for whoever needs it to report. It takes requests at
-    once and answers them when its imports are done.
+    The server first imports ``modules``; if one of them cannot be imported, the fork that needs it has to report so.
+    The server takes requests at once and answers them when its imports are done.
     """
 
     def __init__(
         self, target: str, modules: Iterable[str] = (), *, environment: Mapping[str, str] | None = None, log: int | None
     ) -> None:
-        """Start it; its own output goes to the descriptor ``log``, or with ours where that is None."""
+        """Start the server; its output goes to the descriptor ``log`` or, if that is None, where our output goes."""
         self._requests, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
@@ -72,9 +72,9 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, descriptors: Sequence[int], facts: Mapping[str, Any] | None = None) -> None:
-        """Ask for a fork; ``target`` gets ``facts`` and all descriptors but the first, its status.
+        """Ask for a fork, which calls ``target`` with ``facts`` and with all descriptors but the first.
 
-        Raise `OSError` if the server has ended.
+        The first descriptor is the fork's status. Raise `OSError` if the server has ended.
         """
         request = json.dumps(facts or {}).encode() + b"\n"
         sent = socket.send_fds(self._requests, [request], list(descriptors))
@@ -92,7 +92,7 @@ class ForkServer:
 
 
 def serve(requests: socket.socket, target: Callable[..., None]) -> None:
-    """Fork for each request, and pass on the exit codes, until whoever asks has gone."""
+    """Fork a process for each request and pass on the forks' exit codes, until the process that asks has gone."""
     gc.collect()
     gc.freeze()  # what is imported stays shared: no fork's garbage collection copies it
     died, wake = os.pipe()
@@ -122,7 +122,7 @@ def serve(requests: socket.socket, target: Callable[..., None]) -> None:
 
 
 def _reap(forks: dict[int, int]) -> None:
-    """Pass on the exit codes of the forks that ended."""
+    """Write the exit code of each fork that has ended to the fork's status."""
     for pid in list(forks):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -132,14 +132,14 @@ def _reap(forks: dict[int, int]) -> None:
 
 
 def _kill(forks: Iterable[int]) -> None:
-    """End the forks that are left, where the operating system does not do it for us."""
+    """Kill the forks that still run, because only Linux ends them together with the server."""
     for pid in forks:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _become(target: Callable[..., None], server: int, facts: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """In a fork: call ``target``, and leave with the exit code that comes of it."""
+    """Call ``target`` in a new fork, and end the fork with the exit code that results from the call."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -168,7 +168,7 @@ def _close(*descriptors: int) -> None:
 
 
 def main(parent: str, number: str, target: str, *modules: str) -> None:
-    """Import what the forks need, then serve."""
+    """Import what the forks need, then serve requests for forks."""
     die_with(int(parent))
     name, _, function = target.partition(":")
     with socket.socket(fileno=int(number)) as requests:
