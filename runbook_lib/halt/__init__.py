@@ -1,1 +1,1 @@
-"""Stop everything, and undo that; works without a kernel, a browser, or half of the platform."""
+"""Stop all trading, and undo a halt's switches; works without a kernel, a browser, or half of the platform."""

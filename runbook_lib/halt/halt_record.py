@@ -1,4 +1,4 @@
-"""Write the record of a halt beside the halt, which never waits long for a disk that does not answer."""
+"""Write the record of a halt in a thread of its own, so that a disk that does not answer hardly delays the halt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCK = ".halting"
 
 
 class Book:
-    """Writes the ledger in its own thread, in order; ``complaint`` says why the record is incomplete."""
+    """Writes a halt's ledger in its own thread, in order; if the record is incomplete, ``complaint`` says why."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class Book:
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
-        """Write what is about to be sent; it is sent even if this cannot be written."""
+        """Write a command into the ledger before it is sent; the command is sent even if the line cannot be written."""
         self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Register the undo of the switches before they are thrown."""
+        """Write that this record owes the undo of the switches, before the switches are thrown."""
         back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
@@ -70,7 +70,7 @@ class Book:
         self._append("undone", step=step, replies=[])
 
     def ended(self, part: Part) -> None:
-        """Write how a part ended, and how many seconds after the press."""
+        """Write how a part of the halt ended, and how many seconds after the press."""
         self._append(
             "outcome",
             step=part.name,
@@ -128,7 +128,10 @@ class Book:
 
 
 def _within() -> dict[str, str] | None:
-    """Return the record and the step that started this halt, an exercise or an incident; None if a person did."""
+    """Return the record and the step of the notebook that started this halt; None if a person started it.
+
+    A notebook starts a halt in an exercise or in an incident.
+    """
     named = os.environ.get(run_record.RECORD)
     if not named:
         return None
@@ -142,14 +145,15 @@ def _within() -> dict[str, str] | None:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a halt, or of undoing one."""
+    """Seal the record of a halt or of an unhalt, and return the seal."""
     return archive.close(record, outcome, **facts)
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Lock the profile while a halt of it runs, or (``alone``) is undone; return the lock's descriptor, or None.
+    """Lock the halts of a profile; return the lock's file descriptor, or None if the lock cannot be taken.
 
-    The lock ends with the process, however that ends. A halt goes on without it.
+    Halts share the lock; an unhalt takes it ``alone``, and therefore never runs beside a halt. The lock ends with the
+    process, however the process ends. A halt without the lock goes on.
     """
     with suppress(OSError):
         (root / profile).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Stop machines through Fly's API, and prove by two looks that every machine is stopped.
 
-A machine that stops by itself may be started again by its restart policy (C13); one that is told to stop through the
-API is not. Whether a machine that comes back later trades is for the watch and the incident notebook to see.
+Fly's restart policy may start a machine again that stopped by itself (C13), but no machine that was told to stop
+through the API. If a machine comes back later and trades, the watch and the incident notebook have to see it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def machines(services: Services, halting: Halting) -> None:
-    """Stop each machine when its deployment is flat or cannot be commanded; prove that every machine is stopped."""
+    """Stop each machine once its deployment is flat or cannot be commanded; prove that every machine is stopped."""
     try:
         rows = listed(services, halting, halting.limits.stop)
     except ServiceError as error:
@@ -50,7 +50,7 @@ def machines(services: Services, halting: Halting) -> None:
 
 
 def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
-    """Return a call that decides on one machine and stops it; the call returns why the machine was not stopped."""
+    """Return a function that decides whether to stop a machine, and stops it; it returns why it did not, or None."""
     deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
 
     def decide() -> str | None:
@@ -64,7 +64,7 @@ def _decision(services: Services, halting: Halting, row: Row, turns: threading.S
 
 
 def _stop(services: Services, halting: Halting, machine: str) -> str | None:
-    """Send a stop until Fly accepts it, also after a refusal for a lease or an update; return why it failed."""
+    """Tell a machine to stop until Fly accepts, also after a refusal for a lease or an update; return why it failed."""
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
@@ -75,7 +75,11 @@ def _stop(services: Services, halting: Halting, machine: str) -> str | None:
 
 
 def _left_running(halting: Halting, deployment: str) -> str | None:
-    """Return why a paused machine must go on running, to get flat; None if it is to be stopped."""
+    """Wait for a deployment to get flat; return why its machine must go on running, or None if it is to be stopped.
+
+    A machine goes on running if its runner is paused and its wallet is not flat: only the runner can still close
+    positions.
+    """
     known = halting.deployments.get(deployment)
     limits = halting.limits
     if known is None:  # a machine without a known deployment cannot be commanded
@@ -96,7 +100,7 @@ def _left_running(halting: Halting, deployment: str) -> str | None:
 
 @dataclass
 class Sightings:
-    """What successive lists have shown of the machines that are to be stopped."""
+    """What successive lists from Fly have shown of the machines that are to be stopped."""
 
     starts: dict[str, str] = field(default_factory=dict)  # machine -> its newest start, as last seen
     stopped: set[str] = field(default_factory=set)  # machines seen down at least once
@@ -104,9 +108,9 @@ class Sightings:
     good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Take in a new list; return the machines that run and are not left running on purpose.
+        """Take in a new list; return the machines that run and are not ``left`` running on purpose.
 
-        A new start since the last list means that a machine came back, unless it is ``pending``: not yet told to stop.
+        A machine with a new start since the last list has come back, unless it is ``pending``: not yet told to stop.
         """
         up = [machine for machine, row in rows.items() if not is_down(row) and machine not in left]
         starts = {machine: _started(row) for machine, row in rows.items()}
@@ -120,10 +124,10 @@ class Sightings:
 
 
 def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
-    """Read the list until two in a row show every machine down, or time is over; then end the part.
+    """List the machines until two lists in a row show all of them down, or time is over; then end the part.
 
-    A machine that comes back, or that was made meanwhile, is stopped too. ``starts``: machine -> its newest start
-    before anything was decided.
+    A machine that comes back, or that was made meanwhile, is stopped too. ``starts`` maps machine -> the id of its
+    newest start before anything was decided.
     """
     seen, delay, until = Sightings(starts), FIRST, None
     while True:
@@ -152,7 +156,7 @@ def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[
 
 
 def _left(decided: Decided) -> dict[str, str]:
-    """Return the machines that were left running, or could not be stopped, and why."""
+    """Return the machines that were left running or could not be stopped: machine -> why."""
     return {m: words for m, future in decided.items() if future.done() and (words := future.result())}
 
 
@@ -170,7 +174,7 @@ def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[s
 
 
 def listed(services: Services, halting: Halting, until: float) -> list[Row]:
-    """Return every machine of the app; note in ``halting`` which deployments have a running machine."""
+    """Return every machine of the app; store in ``halting`` which deployments have a running machine."""
     rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
     halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
@@ -182,6 +186,6 @@ def _chosen(halting: Halting, row: Row) -> bool:
 
 
 def _started(row: Row) -> str:
-    """Return the id of the machine's newest start event: if it changes, the machine was started in between."""
+    """Return the id of the machine's newest start event: if the id changes, the machine was started in between."""
     starts = (event for event in row.get("events") or () if event.get("type") == "start")
     return str((next(starts, None) or {}).get("id"))

@@ -41,10 +41,10 @@ class Key:
     def reduce(
         self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield the part and what the venue said.
+        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield each answer with its part's name.
 
-        Actions are sent book by book and, if a book's action is refused as a whole, item by item. An item that cannot
-        be sent is named, and does not keep the others from being sent.
+        The items of a book are sent in one action and, if the venue refuses that action as a whole, one by one. An item
+        that cannot be sent is named in what is yielded, and does not keep the other items from being sent.
         """
         for book in dict.fromkeys(map(book_of, [*(order.coin for order in orders), *positions])):
             resting = [order for order in orders if book_of(order.coin) == book]
@@ -63,7 +63,10 @@ class Key:
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
     ) -> Iterator[tuple[str, str]]:
-        """Send all valid items in one action, then one by one if it was refused; yield why the rest is not sent."""
+        """Send all valid items in one action or, if the venue refuses it, one by one; yield the part with each answer.
+
+        For an item that cannot be sent, yield the reason.
+        """
         good = [item for _, item in items if isinstance(item, dict)]
         for text, problem in items:
             if isinstance(problem, str):
@@ -77,7 +80,7 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign, send and record one action (without its signature); return the venue's words and if it accepted."""
+        """Sign an action, record it without its signature, and send it; return the venue's words and if it accepted."""
         halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
@@ -88,7 +91,7 @@ class Key:
         return f"by key: {reply.error or answer.get('response')}", reply.error is None and answer.get("status") == "ok"
 
     def signed(self, action: dict[str, Any], nonce: int) -> dict[str, Any]:
-        """Return the body of ``POST /exchange``: the action, its nonce (ms) and the signature over both."""
+        """Return the body of ``POST /exchange``: the action, its nonce (epoch milliseconds) and their signature."""
         from eth_account import Account  # noqa: PLC0415 - takes a second, which only a halt by key may cost
         from hyperliquid.utils.signing import sign_l1_action  # noqa: PLC0415
 
@@ -116,20 +119,23 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """The coins of one book: their numbers in actions, and their prices."""
+    """The coins of one of the venue's books: the numbers by which actions name them, and their prices."""
 
     def __init__(self, services: Services, halting: Halting, book: str) -> None:
         self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
-        """Return one item of a cancelling action; or, as text, why there is none."""
+        """Return the item that cancels ``order`` in an action or, as text, why there is no such item."""
         try:
             return {"a": self._asset(order.coin)[0], "o": order.oid}
         except (ServiceError, LookupError, ValueError) as error:
             return f"the coin is not known: {error}"
 
     def closing(self, coin: str, size: str) -> dict[str, Any] | str:
-        """Return one item of a closing action, always immediate and reduce-only; or, as text, why there is none."""
+        """Return the item that closes a position in an action or, as text, why there is no such item.
+
+        The order it places is always immediate and reduce-only.
+        """
         try:
             number, decimals = self._asset(coin)
             mid = Decimal(str(self._mids[coin]))
@@ -141,7 +147,7 @@ class Market:
         return {"a": number, "b": buy, "p": price, "s": shown, "r": True, "t": {"limit": {"tif": "Ioc"}}}
 
     def _asset(self, coin: str) -> tuple[int, int]:
-        """Return the number of a coin and the decimals of its size (facts 4.3)."""
+        """Return the number by which actions name a coin, and the number of decimals of its size (facts 4.3)."""
         if coin.startswith("@"):
             return SPOT_FROM + int(coin[1:]), 0  # decimals do not matter: spot orders are only cancelled, never closed
         return self._assets[coin]
@@ -158,7 +164,7 @@ class Market:
 
     @property
     def _place(self) -> int:
-        """The position of a builder's book in the venue's list, which begins with the main book."""
+        """Return the position of a builder's book in the venue's list of books, which begins with the main book."""
         return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 
     def _asked(self, question: Http) -> dict[str, Any]:
@@ -169,17 +175,20 @@ class Market:
 
 
 def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the action that cancels orders."""
+    """Return the venue's action that cancels orders; `Market.cancelling` makes its items."""
     return {"type": "cancel", "cancels": items}
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the action that closes positions."""
+    """Return the venue's action that closes positions; `Market.closing` makes its items."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 
 def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
-    """Return a price beyond the mid that the venue accepts: five significant figures, its decimals (facts 4.3)."""
+    """Return the limit price of a closing order: beyond the mid price, and rounded to a price that the venue accepts.
+
+    The venue accepts five significant figures, and 6 decimals less those of the coin's size (facts 4.3).
+    """
     wanted = mid * (1 + SLIPPAGE if buy else 1 - SLIPPAGE)
     places = min(DECIMALS - size_decimals, FIGURES - 1 - wanted.adjusted())
     step = Decimal(1).scaleb(-places) if places > 0 else Decimal(1)  # whole numbers are always taken

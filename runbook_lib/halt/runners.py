@@ -1,4 +1,4 @@
-"""Command the runners through the database: pause and flatten all in one statement, then follow acknowledgements."""
+"""Command the runners through the database: pause and flatten all in one statement, then await acknowledgements."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def runners(services: Services, halting: Halting) -> None:
 
 
 def _tell(services: Services, halting: Halting, part: str, command: Sql, until: float) -> None:
-    """Queue commands for runners; raise `ServiceError` if the database does not take them."""
+    """Write commands for runners into the database; raise `ServiceError` if the database does not accept them."""
     reply = insist(services, halting, part, command, until, answer_by=halting.limits.flat)
     if reply.error:
         raise ServiceError(f"database: {reply.error}")
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """End both parts when the database cannot command the runners, and tell the other parts so."""
+    """End the parts ``pause`` and ``flatten`` and tell all other parts: the database cannot command the runners."""
     halting.update(database="silent")
     outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
     if halting.wait(lambda: halting.running is not None and not halting.running, halting.limits.flat):
@@ -71,7 +71,10 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Return whether the named deployment exists; always true if none was named."""
+    """Return whether the deployment that the request names exists; true if the request names none.
+
+    If the deployment does not exist, end both parts as failed.
+    """
     asked = halting.request.deployment
     if asked is None or asked in halting.deployments:
         return True
@@ -81,7 +84,10 @@ def _asked_for(halting: Halting) -> bool:
 
 
 def _follow(services: Services, halting: Halting, key: str) -> None:
-    """Look until every runner is paused and flat, or the time is over."""
+    """Read the runners' state until every runner is paused and flat, or the time is over.
+
+    If a runner acknowledged that it flattened, and the venue still shows something open, it is told to flatten again.
+    """
     keys, acknowledged_at, delay = [key], dict[str, float](), FIRST
     until = halting.limits.flat if halting.request.mode == "halt" else _heard(halting)
     while not _over(halting, until):
@@ -108,12 +114,12 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
 
 
 def _heard(halting: Halting) -> float:
-    """Return the time, in seconds after the press, by which a runner must have paused, counted from its command."""
+    """Return when a runner must have paused, in seconds after the press; its time begins with its command."""
     return min((halting.told_at or 0.0) + halting.limits.pause, halting.limits.flat)
 
 
 def _over(halting: Halting, until: float) -> bool:
-    """End the parts that are proven; return whether all have ended, or the time is over."""
+    """End those of both parts that are proven; return whether both have ended, or the time is over."""
     _end_pause(halting)
     _end_flatten(halting)
     parts = [halting.parts[name].outcome for name in ("pause", "flatten") if name in halting.parts]
@@ -131,7 +137,10 @@ def _end_pause(halting: Halting) -> None:
 
 
 def _unfenced(halting: Halting) -> list[str]:
-    """Return the deployments that may place orders; those in error count only if their machine is known to run."""
+    """Return the deployments that may still place orders.
+
+    A deployment in error, whose runner should be dead, counts only if its machine is known to run.
+    """
     lively = halting.running or set()
     both = [known.id for known in halting.deployments.values() if known.active or known.id in lively]
     return [deployment for deployment in both if not halting.fenced(deployment)]
@@ -146,14 +155,14 @@ def _end_flatten(halting: Halting) -> None:
 
 
 def _unflattened(halting: Halting, known: Deployment) -> bool:
-    """Return whether a runner has still to report that it flattened, and something of its deployment may be open."""
+    """Return whether something of a deployment may be open, and its runner has not reported that it flattened."""
     lives = known.active or known.id in (halting.running or set())
     said = known.flattened and (known.wallet is not None or known.positions == 0)
     return lives and not said and not halting.settled(known)
 
 
 def _judge(halting: Halting) -> None:
-    """End both parts as failed when the time is over, naming what is missing."""
+    """End both parts as failed because the time is over, and name the runners that did not pause or did not flatten."""
     deaf = _unfenced(halting)
     halting.end("pause", "failed", complaint=f"not paused within {halting.limits.pause:g} s: {', '.join(deaf)}")
     words = [f"{known.id}{_why(known)}" for known in halting.deployments.values() if _unflattened(halting, known)]
@@ -169,7 +178,7 @@ def _why(left: Deployment) -> str:
 
 
 def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool:
-    """Return whether the venue shows a position or an order well after the runner said that it had flattened."""
+    """Return whether the venue shows a position or an order well after the runner reported that it had flattened."""
     account = halting.account(halting.deployments[deployment].wallet or "")
     if account.error is not None or account.at <= acknowledged_at + SETTLE:
         return False
@@ -177,7 +186,7 @@ def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool
 
 
 def _learn(services: Services, halting: Halting, keys: Sequence[str], until: float) -> None:
-    """Read the state of the deployments that were asked for, and of the commands they were sent."""
+    """Read the state of the deployments that are to be halted, and of the commands that they were sent."""
     state = sent_state([PAUSE, FLATTEN], list(halting.deployments), keys=keys, everyone=True)
     reply = look(services, halting, "pause", state, until, answer_by=halting.limits.flat)
     known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
@@ -187,7 +196,7 @@ def _learn(services: Services, halting: Halting, keys: Sequence[str], until: flo
 
 
 def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
-    """Return the deployments that a request is for; ``wallets``: deployment -> its wallet."""
+    """Return the deployments that a request is for; ``wallets`` maps deployment -> its wallet."""
     if request.everything:
         return set(wallets)
     shared = wallets.get(str(request.deployment)) if request.wallet else None
@@ -195,7 +204,7 @@ def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
 
 
 def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
-    """Make a `Deployment` of its rows of `sent_state`; ``others`` are the deployments that were not asked for."""
+    """Make a `Deployment` from its rows of `sent_state`; ``others`` are the deployments that are not to be halted."""
     pauses = [row for row in states if row["kind"] == PAUSE]
     flattens = [row for row in states if row["kind"] == FLATTEN]
     row = states[0]
@@ -212,7 +221,11 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
 
 
 def _addresses(services: Services, halting: Halting) -> set[str]:
-    """Return the wallets to be proven flat: those of the deployments asked for or, if everything is halted, all."""
+    """Return the wallets that must be proven flat.
+
+    They are the wallets of the deployments to be halted, unless other deployments use them too. If everything is
+    halted, they are also all wallets that ever traded live, and the profile's own.
+    """
     asked_for = {known.wallet for known in halting.deployments.values() if known.wallet and not known.others}
     if not halting.request.everything:
         return asked_for
@@ -221,7 +234,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return the profile's own wallet, if it names one."""
+    """Return the profile's own wallet, in a set; the set is empty if the profile names no wallet."""
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 
@@ -229,7 +242,7 @@ def named(services: Services) -> set[str]:
 def _first(halting: Halting, key: str) -> Sql:
     """Make the first commands: pause every runner, and flatten each whose wallet no other deployment uses (C37).
 
-    Flattening would close the positions of every deployment on the wallet.
+    Flattening closes the positions of all deployments that use the wallet.
     """
     pairs = [(name, PAUSE) for name in halting.deployments]
     if halting.request.mode == "halt":

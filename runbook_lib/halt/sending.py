@@ -1,7 +1,8 @@
-"""Send a halt's commands: write each into the record once, and send it again after a refusal for now or no answer.
+"""Send a halt's commands: write each into the record once, and send it until the service accepts or refuses for good.
 
 Everything a halt sends leaves the same state however often it arrives (switches are set to a value, rows carry ids of
-their own, a stopped machine stays stopped, orders only reduce), so that a lost answer is no reason to wait.
+their own, a stopped machine stays stopped, orders only reduce). A command whose answer was lost can therefore be sent
+again at once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly
 def insist(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float
 ) -> Reply:
-    """Send a change, again and again until it is answered, but not later than ``until``.
+    """Send a change again and again until the service answers, but never later than ``until``.
 
-    The last try may be answered as late as ``answer_by``; both are seconds after the press. Raise the last
-    `ServiceError` if nothing answered. A refusal that is not for now is an answer.
+    A refusal for now does not count as an answer, a lasting refusal does. The last try may be answered as late as
+    ``answer_by``; both are seconds after the press. Raise the last `ServiceError` if no try was answered.
     """
     filled = command.filled(services.settings.lookup)
     halting.book.sending(part, services.shown(filled))
@@ -38,9 +39,9 @@ def insist(
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
-    """Send a look until it is answered, as `insist` does, without a line in the record.
+    """Send a command that changes nothing until the service answers, as `insist` does, but leave no line in the record.
 
-    Raise `ServiceError` for a refusal too: a reply with an error has no rows, and would read as "none".
+    Raise `ServiceError` if the service refuses: a reply with an error has no rows, and would read as "none".
     """
     filled = command.filled(services.settings.lookup)
     reply = _again(
@@ -54,7 +55,7 @@ def look(
 def _again(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float, change: bool
 ) -> Reply:
-    """Send a filled command until the answer is neither a refusal for now nor a service in trouble."""
+    """Send a command until the service neither refuses it for now nor is in trouble, or until the time is over."""
     send = services.change if change else services.look
     while True:
         seconds = max(SHORTEST, min(halting.limits.answer, answer_by - halting.now()))
@@ -73,7 +74,10 @@ def _again(
 
 
 class Purse:
-    """The venue's rate limit for one address: each look costs a weight (facts 4.5: 1200 a minute)."""
+    """Keeps a halt within the venue's rate limit: each question has a weight, and an address may spend 1200 a minute.
+
+    The limit is the one of facts 4.5; a little less is used.
+    """
 
     def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:
         self._full, self._rate = full, rate
@@ -82,7 +86,7 @@ class Purse:
         self.spent = 0.0
 
     def pay(self, weight: float, within: float) -> None:
-        """Wait until a request of this weight is affordable.
+        """Wait until a question of this weight is within the limit.
 
         Raise `ServiceError` if that takes longer than ``within`` seconds.
         """

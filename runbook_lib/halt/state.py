@@ -1,6 +1,6 @@
 """Hold what a halt knows so far, shared by its threads: parts, deployments, wallets, running machines.
 
-Each thread writes what it learnt and wakes the others; none waits for another without a deadline of its own.
+Each thread writes what it has learnt and wakes the others; none waits for another without a time limit of its own.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LOOKS = 2  # successive looks that prove something: one answer may come from a c
 
 @dataclass(frozen=True)
 class Request:
-    """What a halt is to stop: one ``deployment`` or, without one, all of them and the platform's switches.
+    """What a halt is to stop: one ``deployment`` or, if it is None, all deployments and the platform's switches.
 
-    ``wallet``: act on a wallet that other deployments use too, and halt those as well. ``stop_anyway``: stop the
-    machine of a deployment that did not get flat.
+    ``wallet``: act also on a wallet that other deployments use, and halt those deployments as well. ``stop_anyway``:
+    stop the machine of a deployment even if the deployment did not get flat.
     """
 
     deployment: str | None = None
@@ -37,13 +37,16 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Whether the request is for the whole platform."""
+        """Return whether the request is to halt the whole platform."""
         return self.deployment is None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a halt, with its proof; ``outcome`` is None until it ends; times are seconds after the press."""
+    """One part of a halt; ``outcome`` is None until the part ends; all times are seconds after the press.
+
+    The press is the moment of the operator's command.
+    """
 
     name: str
     title: str
@@ -56,10 +59,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as the database last reported it; ``wallet`` in lower case, None on paper.
+    """A deployment as the database last reported it; ``wallet`` is in lower case, None if it trades on paper.
 
-    ``paused`` and ``flattened``: the runner acknowledged the command, and its row agrees. ``others`` are deployments
-    that use the same wallet and were not asked for.
+    ``paused`` and ``flattened`` are true if the runner acknowledged the command and the deployment's row agrees.
+    ``others`` are deployments that use the same wallet and are not to be halted.
     """
 
     id: str
@@ -73,13 +76,13 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Whether a runner is expected to live."""
+        """Return whether the deployment should have a live runner."""
         return self.status in ACTIVE
 
 
 @dataclass(frozen=True)
 class Order:
-    """A resting order; a ``protective`` one can only reduce a position."""
+    """A resting order; if it is ``protective``, it can only reduce a position."""
 
     coin: str
     oid: int
@@ -89,11 +92,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet in one book as the venue last reported it.
+    """A wallet's positions and orders in one of the venue's books, as the venue last reported them.
 
-    ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until they were asked for.
-    ``moment`` is the answer's own time. ``flat`` and ``orderless`` count the successive looks that saw no position and
-    no order, each of a later moment; ``flat_at`` is when the first such look was sent, in seconds after the press.
+    ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
+    ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
+    position and no order, ``orderless`` those that saw no order, each look of a later moment than the one before.
+    ``flat_at`` is when the first look that ``flat`` counts was sent, in seconds after the press.
     """
 
     positions: dict[str, str] = field(default_factory=dict)
@@ -132,17 +136,17 @@ class Halting:
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
-        """Wait for ``true()``, at most until this many seconds after the press; return whether it is true."""
+        """Wait until ``true()`` holds, but at most until this many seconds after the press; return whether it holds."""
         with self._changed:
             return bool(self._changed.wait_for(true, max(0.0, until - self.now())))
 
     def rest(self, seconds: float) -> None:
-        """Wait for this many seconds, or until anything changes."""
+        """Wait for this many seconds, or until anything in the halt's state changes."""
         with self._changed:
             self._changed.wait(seconds)
 
     def wait_for_database(self) -> None:
-        """Wait until the database has answered or is given up, which the part that asks it decides."""
+        """Wait until the database has answered, or the thread that commands the runners has given it up."""
         self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
@@ -154,7 +158,7 @@ class Halting:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part its outcome; the first outcome stands."""
+        """Give a part its outcome; if the part has an outcome already, that one stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -166,31 +170,31 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """The worst outcome of any part; ``unknown`` while a part has none."""
+        """Return the worst outcome of all parts; ``unknown`` while any part has none."""
         outcomes = {part.outcome for part in self.parts.values()}
         return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
     # --- what is known --------------------------------------------------------------------------------------------
 
     def update(self, **known: Any) -> None:
-        """Set attributes, and wake the threads that wait for them."""
+        """Set attributes of this state, and wake the threads that wait for a change."""
         with self._changed:
             for name, value in known.items():
                 setattr(self, name, value)
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return a wallet's account in a book, as the venue last reported it."""
+        """Return a wallet's account in one of the venue's books, as the venue last reported it."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store what the venue reported of a wallet in a book."""
+        """Store a wallet's account in one of the venue's books, as the venue has just reported it."""
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """Return the known books, the one that runners trade in first."""
+        """Return the venue's books as far as they are known; the main book, in which runners trade, comes first."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
@@ -207,11 +211,11 @@ class Halting:
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether a deployment has nothing open: no position at the venue or, on paper, in its own book."""
+        """Return whether a deployment has nothing open: at the venue or, if it trades on paper, in the database."""
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """Return the deployments to be halted that trade a wallet."""
+        """Return those deployments to be halted that use a wallet."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

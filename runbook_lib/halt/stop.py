@@ -1,8 +1,8 @@
-"""Stop everything: the safety action that works without a kernel, a browser, or half of the platform.
+"""Stop all trading: the safety action that works without a kernel, a browser, or half of the platform.
 
-Parts run in parallel and each has its own outcome: a service that does not answer stops only its own part. The parts
-keep the order that safety needs by what they learn of each other (`state.Halting`): pause, cancel, flatten, prove flat
-at the venue, stop the machine. Running it twice, or from two terminals, leaves the same state.
+Parts run in parallel, and each has its own outcome: a service that does not answer stops only its own part. Where
+safety needs an order, parts wait for what others have learnt (`state.Halting`): pause, cancel, flatten, prove flat at
+the venue, stop the machine. A halt that runs twice, or from two terminals, leaves the same state.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PLATFORM = ("switches", "fly", "refusal")  # parts that concern every deployment
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a halt; ``record`` is None, and ``complaint`` says why, if it could not be written."""
+    """The result of a halt; if its record is incomplete, ``complaint`` says why; ``record`` is None if none exists."""
 
     outcome: str
     parts: tuple[Part, ...]
@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Return names and titles of the parts of a request, in the order they are shown."""
+    """Return the names and the titles of a request's parts, in the order in which they are shown."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 
@@ -85,8 +85,8 @@ def halt(
 ) -> Done:
     """Stop what the request names; ``show`` is called with the halt's state ten times a second.
 
-    ``press`` is the moment of the command, on the monotonic clock. Nothing is raised for a service that fails: each
-    part says what became of it.
+    ``press`` is the moment of the operator's command, on the monotonic clock. No error is raised for a service that
+    fails: the outcome of each part says what became of the part.
     """
     press, root = press or time.monotonic(), root or run_record.records_root()
     held = hold(root, settings.name, alone=False)
@@ -102,9 +102,10 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Run in parallel each piece of work that has a part in the halt, until every part has ended.
+    """Run each piece of ``work`` in its own thread, and return when every part of the halt has ended.
 
-    A part whose time is over is ended here, whatever its work still waits for; the work's thread is abandoned.
+    Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
+    for something: the work's thread is then abandoned.
     """
     for piece, parts in work.items():
         if set(parts) & halting.parts.keys():
@@ -119,7 +120,7 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
 
 
 def time_of(halting: Halting, part: str) -> float:
-    """Return the seconds after the press that a part may take."""
+    """Return the time, in seconds after the press, at which a part must have ended."""
     limits = halting.limits
     times = {
         "switches": halting.settings.budgets.redeploy,
@@ -132,12 +133,12 @@ def time_of(halting: Halting, part: str) -> float:
 
 
 def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of work in a thread with connections of its own."""
+    """Start one piece of work in a new thread, with connections of its own."""
     threading.Thread(target=_guarded, args=(halting, work, parts), name=parts[0], daemon=True).start()
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of work; any error in it ends its own parts, and no others."""
+    """Run one piece of work; if it raises an error, end only the parts of this work."""
     services = Services(halting.settings)
     try:
         work(services, halting)

@@ -1,4 +1,7 @@
-"""Throw the platform's two switches, make them live by a redeploy, and prove that a new deployment is refused."""
+"""Throw the platform's two switches, make them live by a redeploy, and prove that a new deployment is refused.
+
+The switches are DEPLOYMENTS_DISABLED and HYPERLIQUID_LIVE_ENABLED.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 
 def switches(services: Services, halting: Halting) -> None:
-    """Throw the web app's switches, redeploy, and prove the refusal (parts ``switches`` and ``refusal``)."""
+    """Set the switches of the web app, redeploy, and prove the refusal (parts ``switches`` and ``refusal``)."""
     wanted = stopped(positions_stay=halting.request.mode == "reduce")
     try:
         live = throw(services, halting, "switches", wanted)
@@ -34,9 +37,10 @@ def switches(services: Services, halting: Halting) -> None:
 
 
 def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, str]) -> str | None:
-    """Set production variables, redeploy, wait until the redeploy is live and return its id; None if it is not live.
+    """Set variables of Vercel's production, redeploy, and return the id of the deployment that is then live.
 
-    Ends the part. Values that are set already are not sent again. All times are Vercel's own clock, in milliseconds.
+    Return None if no such deployment gets live in time. The part is ended either way. Variables that have their values
+    already are not sent again. All times are of Vercel's own clock, in milliseconds.
     """
     until = services.settings.budgets.redeploy
     known = variables(services, halting, part)
@@ -60,7 +64,7 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 
 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
-    """Return the production variables by name; none if Vercel does not answer, so that they are set anew."""
+    """Return the production variables by name; return none if Vercel does not answer, so that all are set anew."""
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     redeployed_by = services.settings.budgets.redeploy
     try:
@@ -73,14 +77,14 @@ def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Return the time since when every variable has its value; None if one has another value, or shows none."""
+    """Return since when all variables have their ``wanted`` values; None if one has another value or hides it."""
     if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
     return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Make the request that sets production variables; each keeps its type, for a sensitive one cannot become plain."""
+    """Make the request that sets production variables; each keeps its type: a sensitive one cannot become plain."""
     body = [
         {"key": key, "value": value, "type": known.get(key, {}).get("type") or "plain", "target": ["production"]}
         for key, value in wanted.items()
@@ -89,10 +93,10 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
 
 
 def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
-    """Build the deployment that serves production again and return the new id.
+    """Have Vercel build anew the deployment that serves production, and return the id of the new deployment.
 
-    None if a deployment younger than the variables serves already, or is on its way. The newest deployment may be
-    another one, after a rollback.
+    Return None if a deployment younger than the variables (``since``) already serves, or is being built. After a
+    rollback, the deployment that serves is not the newest one.
     """
     project = services.settings.vercel.project
     serving = serves(services, halting, part, until)
@@ -115,7 +119,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
 
 
 def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
-    """Return the deployment that serves production; an empty row if Vercel names none."""
+    """Return the deployment that serves production; an empty row if Vercel names no such deployment."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
@@ -124,7 +128,10 @@ def serves(services: Services, halting: Halting, part: str, until: float) -> Row
 def await_live(
     services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
-    """Wait until a deployment younger than the variables serves production and return its id; else end the part."""
+    """Wait until a deployment younger than the variables serves production, and return its id.
+
+    End the part as failed and return None if the build fails or the time is over.
+    """
     delay, serving = POLL[0], Row()
     while halting.now() < until:
         serving = serves(services, halting, part, until)
@@ -152,7 +159,10 @@ def _ended(services: Services, halting: Halting, part: str, made: str, until: fl
 
 
 def fly_switch(services: Services, halting: Halting, value: str = "false", part: str = "fly") -> None:
-    """Set the runners' switch as an app secret, which machines made or updated from now on get (part ``fly``)."""
+    """Set the runners' switch as a secret of the Fly app (part ``fly``).
+
+    Only machines that are made or updated from now on get the new value.
+    """
     command = http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": {LIVE: value}})
     until = halting.limits.stop
     try:
@@ -172,13 +182,13 @@ def fly_switch(services: Services, halting: Halting, value: str = "false", part:
 
 
 def _digest(reply: Reply) -> str | None:
-    """Return the digest of the runners' switch among an app's secrets; None if it is not there."""
+    """Return the digest that Fly shows for the runners' switch, a secret of the app; None if Fly does not list it."""
     secrets = {str(row.get("name")): row.get("digest") for row in _items(reply, "secrets")}
     return secrets.get(LIVE)
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that a new deployment is refused: in rehearsal by a person's try, else by the live environment."""
+    """Prove that a new deployment is refused: in rehearsal by a person who tries, else from the live environment."""
     if live is None:
         halting.end("refusal", "unknown", complaint="not proven: the switch is not known to be live")
         return
@@ -208,7 +218,10 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove the refusal without a try: the live deployment is younger than the switch, and the web app answers."""
+    """Prove without a try that a new deployment is refused.
+
+    The proof is that the live deployment was made after the switch was set, and that the web app answers.
+    """
     proof = f"proven by the environment: {live}, which serves production, was made after {DISABLED} was set"
     try:
         reply = services.look(http("web", "GET /"), within=services.settings.budgets.halt.answer)
@@ -226,12 +239,12 @@ def state(row: Mapping[str, Any]) -> str:
 
 
 def _created(row: Mapping[str, Any]) -> int:
-    """Return when a deployment was made, in milliseconds of Vercel's clock."""
+    """Return when a Vercel deployment was made, in milliseconds of Vercel's clock."""
     return int(row.get("createdAt") or row.get("created") or 0)
 
 
 def _items(reply: Reply, name: str) -> list[dict[str, Any]]:
-    """Return the objects under a key of the answer, which holds one object or a list."""
+    """Return the objects that an answer holds under ``name``: one object, or a list of objects."""
     inside = reply.rows[0].get(name) if reply.rows else None
     return [inside] if isinstance(inside, dict) else [item for item in inside or () if isinstance(item, dict)]
 

@@ -1,6 +1,6 @@
-"""Undo the switches of a halt: restore both, redeploy, and settle the undos that the halts' records owe.
+"""Undo the switches of a halt: restore both, redeploy, and write into the halts' records that the undo is done.
 
-Machines stay stopped and deployments paused: a person starts each again from its own page.
+Machines stay stopped and deployments stay paused: a person starts each of them again from its own page.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "
 
 
 def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halting], None] = lambda _: None) -> Done:
-    """Restore both switches, on the record.
+    """Restore both switches that halts threw, and keep a record of that.
 
-    Raise `StepRefused`, before anything is sent, while the newest halt has not passed, while one runs, while
-    another record owes an undo, or while an alarm of the watch is open.
+    Raise `StepRefused`, before anything is sent, if no halt is to be undone, the newest halt has not passed, a halt
+    runs, another record owes an undo, or an alarm of the watch is open.
     """
     root = root or run_record.records_root()
     held = hold(root, settings.name, alone=True)
@@ -51,7 +51,7 @@ def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halt
 def _owing(settings: Settings, root: Path) -> list[Record]:
     """Return the halt records that owe the undo of their switches, oldest first.
 
-    Raise `StepRefused` if there is none, or anything else is open.
+    Raise `StepRefused` if there is none, the newest halt has not passed, another undo is owed, or an alarm is open.
     """
     owing, reasons = list[Record](), list[str]()
     for record, event in gates.owed(settings, root):
@@ -73,7 +73,7 @@ def _owing(settings: Settings, root: Path) -> list[Record]:
 
 
 def _halts(settings: Settings, root: Path) -> list[Record]:
-    """Return the records of the halts themselves, without those of undoing them, oldest first."""
+    """Return the profile's records of halts, oldest first, without the records of unhalts."""
     halts = []
     for record in ledger.every(root):
         with suppress(RecordError):
@@ -84,7 +84,7 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Restore the switches, then write that into a new record that rests on each halt."""
+    """Restore the switches and write so into a new record, then into the records of all halts that owe the undo."""
     parents = [_sealed(record, settings) for record in owing]
     book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
     if book.complaint:
@@ -101,7 +101,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """Set the web app's switches to phase 0's values, and redeploy."""
+    """Set the web app's switches to the values that phase 0 gave them, and redeploy."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
@@ -109,17 +109,23 @@ def restore_web(services: Services, halting: Halting) -> None:
 
 
 def restore_fly(services: Services, halting: Halting) -> None:
-    """Set the runners' switch to phase 0's value, for machines made from now on."""
+    """Set the runners' switch to the value that phase 0 gave it, for machines that are made from now on."""
     fly_switch(services, halting, _live(services))
 
 
 def _live(services: Services) -> str:
-    """Return the environment's value for live trading, which not every platform had switched on."""
+    """Return the environment's HYPERLIQUID_LIVE_ENABLED, or "true" if the profile does not declare this variable.
+
+    The value may be "false": not every platform had live trading switched on.
+    """
     return services.settings.variable(LIVE) if LIVE in services.settings.variables else "true"
 
 
 def _sealed(record: Record, settings: Settings) -> Record:
-    """Return the newest sealed record of a chain, sealing a record that was cut off as it stands."""
+    """Return the sealed record that an unhalt of ``record`` rests on.
+
+    A halt that was cut off is sealed as it stands.
+    """
     if record.sealed() is not None:
         return record
     if record.parents:  # another process may still write into this later record: rest on the halt itself
@@ -130,7 +136,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 
 
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
-    """Write, in the chain of each other halt that owes the switches, which record restored them."""
+    """Write, for each other halt that owes the undo of its switches, that the record ``by`` has restored them."""
     for parent in parents:
         record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():

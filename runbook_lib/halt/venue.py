@@ -1,7 +1,8 @@
 """Prove at the venue that every wallet is flat, and let an operator's key cancel and close what is left.
 
-Flat means: asked after nobody could place an order any more, the venue showed no position and no resting order in any
-book, and did so again at a later moment. A venue that does not answer is never flat.
+A wallet is flat if the venue, asked after nobody could place an order any more, shows no position and no resting order
+in any of its books (main, spot, builders'), and shows none again at a later moment. If the venue does not answer,
+nothing is flat.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BY_KEY = 3  # times that the key may be used for one wallet
 
 
 def venue(services: Services, halting: Halting) -> None:
-    """Follow every wallet until it is flat or the time is over (parts ``cancel`` and ``flat``)."""
+    """Ask about every wallet until each is flat or the time is over (parts ``cancel`` and ``flat``)."""
     halting.wait_for_database()
     if halting.database != "answered":
         halting.update(addresses=named(services))
@@ -68,14 +69,14 @@ def _no_wallet(halting: Halting) -> None:
 
 
 class Follower:
-    """Asks the venue about every wallet, main book first, within the venue's rate limit."""
+    """Asks the venue about every wallet, the main book first, within the venue's rate limit."""
 
     def __init__(self, services: Services, halting: Halting) -> None:
         self.services, self.halting, self.purse = services, halting, Purse()
         self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its spot orders, which the main book's answer lists
 
     def look_around(self) -> None:
-        """Look at each wallet in the books in which it is not proven flat."""
+        """Ask about each wallet, in those books in which the wallet is not yet proven flat."""
         if self.halting.books is None and any(map(self._read, self.halting.addresses)):
             self._list_books()  # once, and after the main book, which must not wait for it
         due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
@@ -83,7 +84,7 @@ class Follower:
         side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
 
     def _due(self, wallet: str) -> list[str]:
-        """Return a wallet's books that are not proven flat; only the main book until its orders were read."""
+        """Return the books in which a wallet is not proven flat; only the main book until its orders were read."""
         books = self.halting.every_book() if self._read(wallet) else (MAIN,)
         return [book for book in books if not _proven(self.halting, wallet, book)]
 
@@ -91,20 +92,20 @@ class Follower:
         return self.halting.account(wallet).orders is not None
 
     def _list_books(self) -> None:
-        """Ask which books exist; until that is known, no wallet is flat everywhere."""
+        """Ask the venue which books exist; until it has answered, no wallet is flat everywhere."""
         with suppress(ServiceError):
             reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _ask(self, question: Http, weight: float) -> Reply:
-        """Ask once, within the time that is left; the next round asks again."""
+        """Ask the venue once, within the time that is left; the caller asks again in its next round."""
         halting = self.halting
         left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left)
         return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
-        """Ask for positions and, once no runner can place an order, for resting orders."""
+        """Ask for a wallet's positions in a book and, once no runner can place an order, for its resting orders."""
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT).rows[0]
@@ -121,7 +122,7 @@ class Follower:
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
-        """Return the orders that rest in a book; spot orders come with the main book's answer."""
+        """Return a wallet's resting orders in a book; the venue lists spot orders in its answer for the main book."""
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
@@ -132,7 +133,7 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End the parts that are proven; return whether all have ended."""
+        """End those of the parts ``cancel`` and ``flat`` that are proven; return whether both have ended."""
         halting = self.halting
         _end(
             halting,
@@ -144,7 +145,7 @@ class Follower:
         return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
-        """Describe when the venue was flat, when that was proven, and what weight the proof cost."""
+        """Describe when the wallets were flat, when that was proven, and how much of the rate limit the proof took."""
         halting = self.halting
         moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
@@ -155,7 +156,10 @@ class Follower:
 
 
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
-    """Return the account with its counts of flat and orderless looks; only a look of a later moment counts."""
+    """Return the account with its counts of flat and orderless looks.
+
+    A look counts only if its answer is of a later moment than the one before.
+    """
     if account.moment <= before.moment:
         return replace(account, flat=before.flat, orderless=before.orderless, flat_at=before.flat_at)
     orderless = fenced and account.orders is not None and not _to_cancel(halting, account.orders)
@@ -185,7 +189,7 @@ def _proven(halting: Halting, wallet: str, book: str) -> bool:
 
 
 def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
-    """Return whether two looks at every book of the venue proved ``claim``; false while the books are not listed."""
+    """Return whether two looks at every book proved ``claim`` ("flat" or "orderless"); false until books are known."""
     return halting.books is not None and all(getattr(halting.account(wallet, b), claim) >= LOOKS for b in halting.books)
 
 
@@ -195,9 +199,9 @@ def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
 
 
 def _fenced(halting: Halting, wallet: str) -> bool:
-    """Return whether no deployment of the wallet can place an order any more.
+    """Return whether no deployment that uses the wallet can place an order any more.
 
-    If the database is silent, the deployments are unknown, and no machine at all may run.
+    If the database did not answer, the deployments are unknown: then the wallet is fenced only if no machine runs.
     """
     if halting.database != "answered":
         return halting.running is not None and not halting.running
@@ -226,7 +230,10 @@ def _shared(halting: Halting) -> str | None:
 
 
 def _nobody(halting: Halting) -> bool:
-    """Return whether nobody is left to close what is open: no machine runs, or the mode is "reduce"."""
+    """Return whether something is open that no runner will close: no machine runs, or the mode is "reduce".
+
+    All books must have been read for that.
+    """
     known = [halting.account(wallet, book) for wallet in halting.addresses for book in halting.every_book()]
     # With nothing open the answer is false: the wallets are read once more, as long as there is time.
     open_still = [account for account in known if account.positions or _to_cancel(halting, account.orders or ())]
@@ -239,7 +246,7 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """The operator's key, loaded only when there is something for it to do; ``used`` counts how often it acted."""
+    """The operator's key, which is loaded only when there is something to do with it; ``used`` counts its uses."""
 
     def __init__(self, services: Services) -> None:
         self.services, self.used = services, 0
@@ -248,7 +255,7 @@ class Hand:
         self._key: Key | None = None
 
     def key(self) -> Key | None:
-        """Return the key; None if the environment has none, or the venue does not know it."""
+        """Return the operator's key; None if the environment has none, or the venue does not know the key."""
         if self._key is None and self.ready:
             with suppress(ConfigError, ServiceError, ValueError):
                 self._key = acting(self.services)
@@ -259,7 +266,7 @@ class Hand:
 
 
 def _act(services: Services, halting: Halting, hand: Hand) -> None:
-    """Let the operator's key cancel orders, and close positions that no runner closes, in the wallet it acts for."""
+    """Let the operator's key cancel orders, and close positions that no runner will close, in the key's own wallet."""
     to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
@@ -274,7 +281,7 @@ def _act(services: Services, halting: Halting, hand: Hand) -> None:
 
 
 def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]]:
-    """Return the orders and positions of a wallet that no runner will cancel or close, in every book."""
+    """Return the orders and positions of a wallet, in all books, that no runner will cancel or close."""
     accounts = [halting.account(wallet, book) for book in halting.every_book()]
     if not _fenced(halting, wallet) or _in_hand(halting, wallet):
         return [], {}
@@ -287,7 +294,7 @@ def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]
 
 
 def _in_hand(halting: Halting, wallet: str) -> bool:
-    """Return whether a runner may still cancel the orders and close the positions itself."""
+    """Return whether a runner may still cancel the wallet's orders and close its positions."""
     if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
     return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))
@@ -297,9 +304,9 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 
 
 def _judge(halting: Halting, hand: Hand) -> None:
-    """End both parts when the time is over, naming what remains open and the page on which to remove it.
+    """End both parts because the time is over; name what is still open, and the page on which to remove it.
 
-    What could not be read is unknown, unless something is known to be open.
+    A part ends as unknown if something could not be read and nothing is known to be open.
     """
     places = [(wallet, book) for wallet in sorted(halting.addresses) for book in halting.every_book()]
     accounts = {place: halting.account(*place) for place in places}
@@ -330,7 +337,7 @@ def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: st
 
 
 def _unread(halting: Halting) -> str | None:
-    """Describe what the venue did not answer; None if it answered everything."""
+    """Describe which questions the venue did not answer; None if it answered all."""
     silent: dict[str, list[str]] = {}
     for wallet in sorted(halting.addresses):
         for book in halting.every_book():
