@@ -1,1 +1,1 @@
-"""Send commands and return plain rows; hold the writing lock; prove that a profile can be reached."""
+"""Send commands and return plain rows; hold the writing lock; prove that a profile's services can be reached."""

@@ -1,7 +1,7 @@
-"""Take, prove and read the advisory lock of the database session that writes.
+"""Take, prove and read the Postgres advisory lock that admits a single writing session.
 
-A lock that is read on another connection than the one that changes something protects nothing: the server may have
-ended the session in between, and another session may hold the lock.
+Proving the lock on one connection protects no change on another: the server may have ended the lock's session in
+between, and another session may hold the lock.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TRY = "select pg_try_advisory_lock(hashtextextended(%s, 0)) as taken"
 
 @dataclass(frozen=True)
 class Holder:
-    """The session that holds a lock: process id, application name, start and client address."""
+    """The database session that holds a lock: its process id, application name, start and client address."""
 
     pid: int
     who: str
@@ -61,7 +61,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class WritingSession:
-    """A session that holds a lock; of two sessions, the one that took the lock later has the larger ``fence``."""
+    """A database session that holds a lock; a session that takes the lock later has a larger ``fence`` number."""
 
     connection: Connection
     name: str
@@ -71,7 +71,8 @@ class WritingSession:
     def prove(self) -> None:
         """Raise `ServiceError` unless this very session holds the lock now.
 
-        In a transaction the proof lasts until its end: the lock is lost only with the session, which ends both.
+        Inside a transaction the proof lasts until the transaction ends: the lock is lost only if the session ends, and
+        the transaction ends with the session.
         """
         try:
             row = self.connection.execute(HELD, (self.name,)).fetchone()
@@ -82,7 +83,7 @@ class WritingSession:
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take a lock on a connection that is kept open for it; return None if another session holds it."""
+    """Take a lock on a connection, which has to stay open to keep it; return None if another session holds the lock."""
     row = connection.execute(TAKE, {"name": name, "label": label}).fetchone()
     if row is None or not row["taken"]:
         return None
@@ -98,15 +99,16 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End a session of the same role; return whether it existed."""
+    """End the database session ``pid``, which must be of the same role; return whether the session existed."""
     row = connection.execute("select pg_terminate_backend(%s) as ended", (pid,)).fetchone()
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether two connections share sessions, so that a lock on one of them keeps nobody out.
+    """Return whether a pooler lets two connections share one session, so that a lock on it keeps nobody out.
 
-    The second connection is kept busy while the first is asked: a pooler then has to give the first another session.
+    The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
+    session.
     """
     with second.transaction():
         second_session = second.execute("select pg_backend_pid() as pid").fetchone()

@@ -1,4 +1,4 @@
-"""Query Postgres: looks run in read-only transactions, changes on connections of their own, all with a time limit."""
+"""Run SQL in Postgres: looks in read-only transactions, changes on connections of their own, all with a time limit."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ class Database:
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection in UTC; use the profile's read-only role if it names one and ``read_only`` is set.
+        """Open a connection in UTC; if ``read_only``, as the profile's read-only role, where the profile names one.
 
-        Once a rotation has reset the password, only the new password is accepted, so that one is tried next.
+        If the password is refused, try the new password of a rotation, where the environment holds one: once the
+        rotation has reset the password, only the new one is accepted.
         """
         database = self.settings.database
         if read_only and database.read_only_user and database.read_only_password:
@@ -73,9 +74,9 @@ class Database:
         return connection
 
     def _opened(self, password: str, within: float | None = None, **user: str) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection with the password that the variable called ``password`` holds.
+        """Open a connection with the password that the environment variable called ``password`` holds.
 
-        A refused password is tried once more, seconds later, because a pooler learns of a new password late.
+        If the password is refused, it is tried once more, seconds later: a pooler learns of a new password late.
         """
         seconds = within or self.settings.budgets.answer
         log_in = partial(self._logged_in, password, seconds, **user)
@@ -120,10 +121,11 @@ class Database:
         return connection
 
     def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
-        """Take the advisory lock ``name`` on a new connection; else return its holder, or None if the holder just left.
+        """Take the advisory lock ``name`` on a new connection; if another session holds the lock, return its `Holder`.
 
-        ``label`` becomes the session's application name, which tells others who holds the lock. Raise `StepRefused` if
-        the connection shares sessions, so that a lock on it would keep nobody out.
+        Return None if the holder left meanwhile. ``label`` becomes the session's application name, which tells others
+        who holds the lock. Raise `StepRefused` if a pooler shares the session among connections, because the lock would
+        then keep nobody out.
         """
         connection, kept = self.connect(), False
         try:
@@ -154,7 +156,7 @@ class Database:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     def end_session(self, pid: int) -> bool:
-        """End a session of the same role; return whether it existed."""
+        """End the database session ``pid``, which must be of the same role; return whether the session existed."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.end(connection, pid)
@@ -162,7 +164,7 @@ class Database:
             raise ServiceError(f"session {pid} cannot be ended: {self._said(error)}") from None
 
     def prove_writing(self) -> None:
-        """Raise `ServiceError` if this run took the writing lock and does not hold it any more."""
+        """Raise `ServiceError` if this run took the writing lock and has lost it since."""
         if self.writing is not None:
             try:
                 with self.limited(self.writing.connection):
@@ -171,7 +173,7 @@ class Database:
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
-        """Run statements on the connection kept for reading; once more, on a new one, if that connection was lost."""
+        """Run statements on the connection kept for reading; if it was lost, run them once more on a new connection."""
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
                 return self._transact(self._reading, statements, within, read_only=True, keep=False)
@@ -179,10 +181,10 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run statements on a new connection: if an old one were lost, nobody would know whether they took effect.
+        """Run statements on a new connection: had an old one been lost, nobody would know if they took effect.
 
-        While this run holds the writing lock, they run on the lock's connection, in a transaction that first proves
-        the lock.
+        While this run holds the writing lock, the statements run on the lock's connection, in a transaction that first
+        proves the lock.
         """
         if keep and self.writing is not None:
             return self._transact(self.writing.connection, statements, within, read_only=False, keep=True)
@@ -198,7 +200,7 @@ class Database:
         read_only: bool,
         keep: bool,
     ) -> Reply:
-        """Run statements in one transaction; roll it back unless ``keep``."""
+        """Run statements in one transaction and return the last one's rows; roll back unless ``keep``."""
         rows: list[dict[str, Any]] = []
         proven = self.writing is None or connection is not self.writing.connection
         try:
@@ -218,12 +220,15 @@ class Database:
         return Reply(tuple(rows))
 
     def _said(self, error: psycopg.Error) -> str:
-        """Return the server's own words, redacted, in one line."""
+        """Return the server's error message in one line, without secrets."""
         return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
     def limited(self, connection: psycopg.Connection[dict[str, Any]], within: float | None = None) -> Iterator[None]:
-        """Cut the connection if the server exceeds its own time limit, or answers one byte at a time."""
+        """Cut the connection if the ``with`` block takes too long.
+
+        The server may exceed its own time limit, or send its answer one byte at a time.
+        """
         seconds = (within or self.settings.budgets.answer) + GRACE
         with socket.socket(fileno=os.dup(connection.fileno())) as line:
             hung_up = threading.Timer(seconds, line.shutdown, (socket.SHUT_RDWR,))
@@ -247,7 +252,10 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """LISTEN on one connection and NOTIFY on another; a transaction pooler accepts both and delivers nothing."""
+        """Send a NOTIFY on one connection and wait for it on another.
+
+        A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing.
+        """
         with self.connect() as listener, self.connect() as sender:
             try:
                 listener.execute(compose.SQL("listen {}").format(compose.Identifier(command.channel)))
@@ -267,7 +275,7 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
-        """Log in with one password, once; a refused password gives a reply with ``accepted`` false, not an error."""
+        """Try one password once; a refused password gives a reply with ``accepted`` false, and raises no error."""
         try:
             log_in = partial(self._logged_in, command.variable, self.settings.budgets.answer)
             self._guarded(command.variable, log_in, patience=0.0).close()
@@ -281,7 +289,7 @@ class Database:
 
 
 def database_time(settings: Settings) -> datetime:
-    """Return the time of the database's clock, the only clock by which ages of records and commands are judged."""
+    """Return the time of the database's clock, the only clock by which the ages of records and commands are judged."""
     database = Database(settings, settings.redactor())
     try:
         reply = database.look([sql("select clock_timestamp() as now")])

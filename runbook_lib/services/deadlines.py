@@ -1,4 +1,4 @@
-"""Limit calls in time from outside: a call that never ends blocks neither its caller nor the end of the process."""
+"""Limit the time of calls from outside: one that never ends holds up neither its caller nor the end of the process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call in a daemon thread and return its future, which can be waited for or abandoned.
+    """Run a call in a daemon thread and return its future, which the caller may wait for or abandon.
 
-    An executor would not do: at its exit the interpreter waits for the executor's threads, even for ever.
+    An executor would not do: when the interpreter exits, it waits for the executor's threads, even for ever.
     """
     future: Future[Result] = Future()
 
@@ -30,7 +30,7 @@ def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return what a call returns; raise `TimeoutError` if it has not ended after this number of seconds."""
+    """Return what ``call`` returns; raise `TimeoutError` if the call has not ended after this number of seconds."""
     return start(call).result(seconds)
 
 

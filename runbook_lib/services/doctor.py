@@ -39,7 +39,7 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """A thing to prove, the steps that fail without it, and how to mend it."""
+    """A fact to prove by looking, the steps that fail without it (``breaks``), and how to mend it (``fix``)."""
 
     name: str
     commands: tuple[Command, ...]
@@ -51,7 +51,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a probe; ``made_by`` names the step that has yet to make it true, in which case it is no fault."""
+    """The result of a probe; if ``made_by`` names a step, a failure is no fault until that step has passed."""
 
     name: str
     good: bool
@@ -66,7 +66,7 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run every probe in parallel, each on its own connections; a probe without an answer within `WHOLE` has failed."""
+    """Run every probe in parallel, each on its own connections; a probe without an answer within 18 s has failed."""
     chosen = [*probes(settings), *more]
     answers: dict[int, Verdict] = {}
     # Daemon threads: a service that sends one byte a second must not keep the process from ending.

@@ -1,4 +1,4 @@
-"""Judge whether an answer is about now, by its own time, its ``Date`` and its ``Age`` against the service's clock."""
+"""Tell old answers from new ones: compare an answer's own time, ``Date`` and ``Age`` with its service's clock."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ APART = 60.0  # seconds between a service's clock and ours beyond which the age 
 
 
 class ServiceClock:
-    """The clock of one service, as shown by the freshest of its answers in this run."""
+    """The clock of one service, as the freshest of the service's answers in this run shows it."""
 
     def __init__(self) -> None:
         self._offset: float | None = None  # seconds its clock is ahead of ours
         self._lock = threading.Lock()
 
     def complaint(self, headers: Mapping[str, str], moment: float | None, asked: float, received: float) -> str | None:
-        """Return why an answer is not about now; None if it is.
+        """Return why an answer is too old; None if it is not.
 
-        ``moment`` is the answer's own time, ``asked`` and ``received`` are this machine's; all are epoch seconds.
+        ``moment`` is the time that the answer itself names; ``asked`` and ``received`` are times of this machine. All
+        three are epoch seconds.
         """
         age, date = _seconds(headers.get("age")), _date(headers.get("date"))
         if age is not None and age > received - asked + 1.0:
@@ -38,7 +39,7 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Return how many seconds an answer is behind the freshest one so far; None if at most `SLACK`."""
+        """Return how many seconds an answer is older than the freshest answer so far; None if at most `SLACK`."""
         ahead = date - received
         with self._lock:
             self._offset = ahead if self._offset is None else max(self._offset, ahead)

@@ -1,4 +1,4 @@
-"""Listen to the database's notifications in a thread, which reports a lost connection and makes a new one."""
+"""Listen to the database's notifications in a thread that reports a lost connection and makes a new one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """Follows channels until closed; calls ``heard`` in its thread with the name of each channel that was notified.
+    """Listens to channels in a thread until closed, and calls ``heard`` there with the channel of each notification.
 
-    ``heard`` is also called with an empty text whenever the connection was made or lost: notifications in between are
-    missed, so the caller must look for itself. NOTIFY is a hint; the tables are the truth.
+    ``heard`` is also called with an empty text whenever the connection was made or lost. Notifications in between are
+    missed, so the caller must then look into the tables: a notification is only a hint, the tables are the truth.
     """
 
     def __init__(self, settings: Settings, heard: Callable[[str], None]) -> None:
@@ -45,7 +45,7 @@ class Listener:
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:
-        """End the thread and its connection."""
+        """End the thread and close its connection."""
         self._ended.set()
         self._thread.join()
 

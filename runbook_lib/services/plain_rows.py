@@ -17,14 +17,14 @@ def rows_of(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
 
 
 def picked(body: Any, pick: str) -> Any:
-    """Return the value at a dotted path inside an object; None if there is none."""
+    """Return the value at the dotted path ``pick`` inside an object; None if there is no such value."""
     for key in pick.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it: numerics as floats, times in UTC as ISO 8601, everything else as text."""
+    """Return a value as plain JSON: numerics as floats, times in UTC as ISO 8601, everything else as text."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Limit how often a refused log-in is tried again: seconds apart and a few times, counted for the whole process.
+"""Limit how often a refused password is tried again: a few times, seconds apart, counted for the whole process.
 
-A pooler blocks an address for two minutes after ten refused log-ins, and for some seconds after a reset it may still
-refuse the new password. A program that polls with a wrong password locks everybody out.
+A pooler blocks an address for two minutes after ten refused log-ins; for some seconds after a password was reset, it
+may refuse even the new one. A program that tries a wrong password again and again locks everybody out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Made = TypeVar("Made")
 
 @dataclass
 class _Credential:
-    """The refused log-ins with one password; times are of the monotonic clock."""
+    """The refused log-ins with one password; their times are of the monotonic clock."""
 
     most: int
     refused_at: list[float] = field(default_factory=list)
@@ -53,9 +53,10 @@ class Refusals:
         self._lock = threading.Lock()
 
     def guarded(self, host: str, variable: str, password: str, log_in: Callable[[], Made], patience: float) -> Made:
-        """Log in; if that is refused, try once more seconds later, unless this would take longer than ``patience``.
+        """Log in; if the password is refused, try once more some seconds later.
 
-        Raise the `ServiceError` of the last refusal, without trying, if the password was tried too often.
+        ``patience`` is the longest wait, in seconds. If the next try must wait longer, because the password was refused
+        too often or the pooler has blocked this machine, raise the `ServiceError` of the last refusal without trying.
         """
         tried_before = False
         until = time.monotonic() + patience

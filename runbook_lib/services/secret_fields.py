@@ -27,7 +27,7 @@ HARMLESS_OUTPUT = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-
 
 
 def drop(value: Any) -> Any:
-    """Replace every field inside ``value`` that may hold a secret which this process does not know."""
+    """Replace every field inside ``value`` that may hold a secret unknown to this process."""
     if isinstance(value, list | tuple):
         return [drop(v) for v in value]
     if not isinstance(value, dict):
@@ -50,12 +50,15 @@ def _dropped(key: str, inner: Any, around: Mapping[str, Any]) -> Any:
 
 
 def _names_a_secret(around: Mapping[str, Any]) -> bool:
-    """Return whether a ``value`` may be a secret: beside a ``key``, or a ``name`` written like a variable's."""
+    """Return whether the field ``value`` of an object may hold a secret, by the object's ``key`` or ``name``.
+
+    Any ``key`` counts, and a ``name`` written like a variable's, unless the variable is known to be public.
+    """
     name = around.get("key", around.get("name"))
     named = "key" in around or VARIABLE.fullmatch(str(name)) is not None
     return named and not PUBLIC_VARIABLES.fullmatch(str(name))
 
 
 def drop_text(body: Any) -> str:
-    """Return the body of an answer as text, without fields that may hold a secret."""
+    """Return the body of an answer as text, with the fields replaced that may hold a secret."""
     return body if isinstance(body, str) else json.dumps(drop(body))

@@ -1,10 +1,10 @@
 """Send commands and return plain rows; nothing else in the library reaches the outside.
 
-Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``; one that does not
-answer, or whose answer does not fit the command, raises `ServiceError`, whose ``sent`` tells whether the command may
-have taken effect. After a temporary refusal a look is sent again, a change only if the refusal proves that it was not
-made. Secrets are redacted here, before anything is cut to length, because half a secret would not be recognised; fields
-that may carry secrets this process does not know are dropped.
+Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``. If a service does
+not answer, or its answer does not fit the command, `ServiceError` is raised, whose ``sent`` tells whether the command
+may have taken effect. After a temporary refusal a look is sent again; a change is sent again only if the refusal proves
+that the change was not made. Secrets are redacted here, before anything is cut to length, because half a secret would
+not be recognised; fields that may carry secrets unknown to this process are dropped.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Services:
 
     @staticmethod
     def _again(spacing: float, tries: int, until: float) -> bool:
-        """Wait before a command is sent again; return False if it must not be."""
+        """Wait ``spacing`` seconds before a command is sent again; return False at once if no try or time is left."""
         if tries <= 0 or time.monotonic() + spacing >= until:
             return False
         time.sleep(spacing)
@@ -86,15 +86,15 @@ class Services:
         self.refuse_control(command)
 
     def refuse_control(self, command: Command, *, changes: bool = False) -> None:
-        """Raise `StepRefused` for SQL that would leave its transaction."""
+        """Raise `StepRefused` if the command holds SQL that would leave its transaction."""
         for statement in _parts(command):
             if isinstance(statement, Sql):
                 statement.refuse_control(changes=changes)
 
     def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that may change something, once.
+        """Send a command that may change something; send it again only if an answer proves that it was not carried out.
 
-        Send it again, ``tries`` times at most, only after an answer that proves it was not carried out.
+        It is sent ``tries`` times at most.
         """
         self.refuse_control(command, changes=True)
         until = time.monotonic() + (within or self.settings.budgets.answer)
@@ -149,7 +149,10 @@ class Services:
         return replace(reply, rows=rows, at=started + took / 2, seconds=took)
 
     def _prove(self, *, read_only: bool) -> None:
-        """Raise `ServiceError` if we are no longer the writer, right before a change that no transaction protects."""
+        """Raise `ServiceError` if this run has lost the writing lock.
+
+        Called right before a change that no transaction protects.
+        """
         if not read_only:
             self.database.prove_writing()
 
@@ -159,13 +162,13 @@ class Services:
         return self.database.change([command], seconds, keep=True)
 
     def _scoped(self, command: Http) -> Http:
-        """Return the request with the query its service always needs, so that the request shown is the one sent."""
+        """Return the request with the query its service always needs, so that the shown request equals the sent one."""
         return replace(command, query={**command.query, **self.settings.query(command.service)})
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
-        """Send commands one after another until one is refused.
+        """Send the commands of a series one after another until one is refused.
 
-        Raise `ServiceError` for a lost answer; ``sent`` is then true if any earlier command was sent.
+        Raise `ServiceError` if an answer is lost; its ``sent`` is then true if any earlier command was sent.
         """
         rows: list[dict[str, Any]] = []
         status = None
@@ -183,7 +186,7 @@ class Services:
 
 
 def _parts(command: Command) -> Sequence[Command]:
-    """Return the statements and requests that a command is made of."""
+    """Return the statements or requests that a command is made of."""
     match command:
         case Trial():
             return command.statements

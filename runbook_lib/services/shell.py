@@ -1,4 +1,4 @@
-"""Run shell lines to their end or their time limit, and leave no process of theirs behind."""
+"""Run shell lines to their end or their time limit, and leave no process behind that they started."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OUTPUT = 20_000  # characters of a command's output that are kept
 
 
 def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str, str]) -> Reply:
-    """Run the line in its own process group, and kill the whole group at the line's end or the time limit.
+    """Run a shell line in its own process group; kill the whole group when the line ends or its time is over.
 
-    ``limit`` is in seconds. The line's environment is ``environment`` and nothing else. Output goes to files: a pipe
-    would stay open as long as any process that the line left behind.
+    ``limit`` is in seconds. The line sees the variables of ``environment`` and no others. Output goes to files, because
+    a pipe would stay open as long as any process that the line left behind.
     """
     with _file() as output, _file() as errors:
         try:
@@ -57,7 +57,7 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
 
 
 def _file() -> IO[bytes]:
-    """Open a file without a name; raise `ServiceError`, with nothing sent, if no more files may be opened."""
+    """Open a temporary file; raise `ServiceError`, with nothing sent, if this process may open no more files."""
     try:
         return tempfile.TemporaryFile()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Fill in the variables of commands: they are shown and recorded by name, and filled in only when sent."""
+"""Replace ``$NAME`` in a command by the variable's value when the command is sent; records and screens show names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ OURSELVES = "./runbook"  # a runbook started by a line needs every variable that
 
 
 def of_a_child(line: str, settings: Settings) -> dict[str, str]:
-    """Return the environment of a shell line: only the profile's secrets that the line names, or its program needs."""
+    """Return the environment of a shell line, with only those of the profile's secrets that the line needs.
+
+    The line needs the secrets that it names, and those that its programs read. A line that starts the runbook needs
+    all.
+    """
     words = set(re.findall(r"[\w./-]+", line))
     if OURSELVES in words:
         return dict(os.environ)
@@ -32,9 +36,9 @@ def of_a_child(line: str, settings: Settings) -> dict[str, str]:
 
 
 def expanded(value: Any, settings: Settings) -> Any:
-    """Return ``value`` with every ``$NAME`` of the profile's variables filled in from the environment.
+    """Return ``value`` with each ``$NAME`` that the profile declares replaced by the environment's value.
 
-    Text that a service sent is never filled in: it may name a variable in order to have the secret sent back.
+    Text that a service sent is left alone: the service may name a variable in order to have the secret sent back.
     """
     if isinstance(value, Replied):
         return value

@@ -51,12 +51,12 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """The body received is no answer: too large, cut off, packed in an unknown way, or not finished in time."""
+    """The received body is no answer: it is too large, cut off, packed in an unknown way, or not finished in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as received; ``asked`` and ``received`` are epoch seconds of this machine."""
+    """An answer as received; ``asked`` and ``received`` are epoch seconds of this machine's clock."""
 
     status: int
     reason: str = ""
@@ -90,9 +90,9 @@ class Web:
         self._clients.clear()
 
     def request(self, command: Http, seconds: float) -> Reply:
-        """Send a request and read its answer, all within this number of seconds.
+        """Send a request and read its answer, both within this number of seconds.
 
-        Raise `ServiceError` if there is no answer, or if it has the wrong shape or is not about now.
+        Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
         """
         service = self.settings.service(command.service)
         place, shape = f"{command.service} {service.url}", shape_of(command)
@@ -111,14 +111,14 @@ class Web:
         return reply
 
     def _refuse_stale(self, command: Http, shape: Shape, answer: Answer) -> None:
-        """Raise `ServiceError` for an answer that is not about now."""
+        """Raise `ServiceError` if an answer is too old, such as one that a cache has kept."""
         clock = self._clocks.setdefault(command.service, ServiceClock())
         moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
         if stale := clock.complaint(answer.headers, moment, answer.asked, answer.received):
             raise ServiceError(f"{command.service} {command.path}: an old answer: {stale}", sent=True)
 
     def _fetched(self, client: httpx.Client, command: Http, shape: Shape, seconds: float) -> Answer:
-        """Send a request and read its body, in a thread that may be abandoned."""
+        """Send a request and read its body; this runs in a thread that the caller may abandon."""
         asked, until = time.time(), time.monotonic() + seconds
         request = client.build_request(
             command.method,
@@ -156,23 +156,26 @@ class Web:
 
 
 def _outside(url: str) -> bool:
-    """Return whether an address leads off this machine."""
+    """Return whether an address leads to another machine than this one."""
     return not is_loopback(urlsplit(url).hostname or "")
 
 
 def _trusted(url: str) -> ssl.SSLContext:
-    """Return the certificate authorities that may verify an address; none where nothing is encrypted."""
+    """Return the certificate authorities that may vouch for an address; none if the address is not encrypted."""
     return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Read the certificate authorities of ``SSL_CERT_FILE``, else certifi's, once a process: reading takes 40 ms."""
+    """Read the certificate authorities of ``SSL_CERT_FILE``, else certifi's.
+
+    They are read once in a process, because reading them takes 40 ms.
+    """
     return httpx.create_ssl_context()
 
 
 def authorization(service: Service) -> str:
-    """Return the Authorization header's value, with the variable's name in place of the token."""
+    """Return the Authorization header as it is shown: with the variable's name in place of the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -181,7 +184,7 @@ def authorization(service: Service) -> str:
 
 
 def ping(url: str, within: float) -> None:
-    """Call an address and ignore its answer's body; raise `ServiceError` if it fails or answers with an error."""
+    """Call an address and ignore the answer's body; raise `ServiceError` if the call or its answer fails."""
     try:
         options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
         answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
@@ -195,7 +198,7 @@ def ping(url: str, within: float) -> None:
 
 
 def _whole(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return the unpacked body; raise `BadAnswer` if it is too large, cut off, or not finished in time."""
+    """Return the whole body, unpacked; raise `BadAnswer` if it is too large, cut off, or not finished in time."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in PACKED:
         raise BadAnswer(f"it is packed as {encoding}, which was not asked for")
@@ -212,7 +215,7 @@ def _whole(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return the lines of an endless stream until it is quiet, or reaches an answer's limit of time or size."""
+    """Return what an endless stream sends until it is quiet for a second, or reaches the limit of time or size."""
     lines = b""
     with contextlib.suppress(httpx.ReadTimeout, BadAnswer):
         for piece in _pieces(response, until, QUIET):
@@ -223,9 +226,9 @@ def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _pieces(response: httpx.Response, until: float, quiet: float | None = None) -> Iterator[bytes]:
-    """Yield pieces of a body as they come; raise `BadAnswer` when the time is over.
+    """Yield the pieces of a body as they come; raise `BadAnswer` if the time is over before the body ends.
 
-    httpx limits the time of each read, not of the whole body: one byte a second would hold us for hours.
+    httpx limits the time of each read, not of the whole body: a body of one byte a second would hold us for hours.
     """
     limits = response.request.extensions["timeout"]
     pieces = response.iter_raw()
@@ -242,9 +245,9 @@ def _pieces(response: httpx.Response, until: float, quiet: float | None = None) 
 
 
 def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
-    """Return the rows of an answer; raise `ServiceError` if it does not have the shape that the command names.
+    """Make a reply of an answer; raise `ServiceError` if the answer does not have the shape that its route asks for.
 
-    An error status gives a reply with ``error``: the service's own words, in whatever form.
+    If the answer has an error status, the reply's ``error`` holds the service's own words, in whatever form they came.
     """
     text = redact.text(answer.body.decode(errors="replace"))
     if answer.kind in STREAMS:
@@ -268,7 +271,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:
-    """Return the rows of a body; the first row also holds the headers that are kept."""
+    """Return the rows of a body; the first row also holds the response headers that `KEPT_HEADERS` names."""
     rows = rows_of(body, pick) if not isinstance(body, str) else ()
     headers = {name.replace("-", "_"): value for name, value in answer.headers.items() if name in KEPT_HEADERS}
     if not headers:
@@ -282,7 +285,7 @@ def _text(body: Any, text: str) -> str:
 
 
 def _again(answer: Answer) -> float:
-    """Return the seconds after which the service wants to be asked again; 0 if it does not say."""
+    """Return the seconds after which the service wants to be asked again; 0 if the answer names none."""
     wanted = answer.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdigit() else 0.0
 

@@ -21,10 +21,10 @@ Row = dict[str, Any]
 
 
 def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
-    """Return one row per subscription: its type, whether it was accepted, what the venue said.
+    """Return one row for each subscription: its type, whether the venue accepted it, and what the venue said.
 
-    ``url`` is the venue's HTTP address; ``within`` is in seconds, for all of them. Raise `ServiceError` if the socket
-    does not open. A subscription that is not answered in time is not accepted.
+    ``url`` is the venue's HTTP address; ``within`` is the number of seconds for all subscriptions together. Raise
+    `ServiceError` if the socket does not open. A subscription that is not answered in time is not accepted.
     """
     address = f"ws{url.removeprefix('http')}/ws"
     # True means the proxy that the environment names.

@@ -1,7 +1,7 @@
 """Admit one writer at a time, by a Postgres advisory lock that the database itself releases when its holder dies.
 
-Looking needs no lock, and safety actions never wait for it. The holder proves with every change that it holds the lock:
-in the change's own transaction where that is SQL, right before the request where it is HTTP.
+Looking needs no lock, and safety actions never wait for it. The holder proves with every change that it still holds the
+lock: an SQL change proves it in its own transaction, an HTTP change right before the request.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ HELD: dict[str, WritingSession] = {}
 
 
 def holder(settings: Settings) -> Holder | None:
-    """Return the session of another process that holds the profile's writing lock; None if there is none.
+    """Return the session of another process that holds the profile's writing lock; None if no other process does.
 
-    Raise `ServiceError` if the database does not tell.
+    Raise `ServiceError` if the database does not say who holds the lock.
     """
     services = Services(settings)
     try:
@@ -43,7 +43,7 @@ def holder(settings: Settings) -> Holder | None:
 
 
 def told(other: Holder | None) -> str:
-    """Return the message that tells a second operator who holds the lock."""
+    """Return the message for a second operator: who holds the writing lock, and what can be done meanwhile."""
     return (
         f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
         "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"
@@ -51,7 +51,7 @@ def told(other: Holder | None) -> str:
 
 
 def unlock(settings: Settings, other: Holder) -> None:
-    """End the session that holds the writing lock; raise `StepRefused` if it is not ``other`` any more."""
+    """End the session ``other``, which holds the writing lock; raise `StepRefused` if it does not any more."""
     services = Services(settings)
     try:
         now = services.database.lock_holder(_name(services))
@@ -71,14 +71,14 @@ def _name(services: Services) -> str:
 
 
 def _place(services: Services) -> str:
-    """Return the key of the lock: the same project in another database has another lock."""
+    """Return the key of the lock in `HELD`: each database has a lock of its own for the same project."""
     return f"{services.settings.database.url} {services.settings.project}"
 
 
 class Writer:
-    """The writing lock of a project; ``label`` tells others who holds it: operator and record.
+    """Takes and releases the writing lock of a project; ``label`` (operator and record) tells others who holds it.
 
-    ``tell`` is called with a dead session of this process that had to be ended.
+    ``tell`` is called with a lost session of this process, if that session still held the lock and had to be ended.
     """
 
     def __init__(self, services: Services, label: str, tell: Callable[[Holder], object] = lambda _: None) -> None:
@@ -88,7 +88,7 @@ class Writer:
         self._tell = tell
 
     def take(self) -> None:
-        """Take the lock, or go on holding it; raise `StepRefused` naming who holds it and since when.
+        """Take the lock, or keep it if this process has it; raise `StepRefused` naming its holder and since when.
 
         From then on, the services of this writer send a change only after proving that the lock is still held.
         """
@@ -104,7 +104,7 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the lock anew; ``dead`` is this process's lost session, which is ended if the server still has it."""
+        """Take the lock anew; if the server still has this process's lost session ``dead``, end that session."""
         deadline = time.monotonic() + LEAVING
         while True:
             session = self._services.database.take_lock(self._name, self._label)
@@ -132,6 +132,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """Close the connections of this process's locks at exit, although the database would do so anyway."""
+    """Close the connections of this process's locks when it exits, although the database would release them anyway."""
     while HELD:
         HELD.popitem()[1].connection.close()
