@@ -14,11 +14,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# What the commands are for, as --help lists them.
+SECTIONS = {
+    "Rehearse": ("rehearse", "fault", "drill"),
+    "Run a notebook": ("open", "run", "resume", "confirm", "undo", "adopt"),
+    "Watch": ("watch", "ack"),
+    "Stop": ("halt", "unhalt", "unlock"),
+    "See how things stand": ("use", "status", "doctor"),
+    "Evidence": ("records", "show", "diff", "verify", "sign"),
+    "Change the runbook": ("adapt", "test", "bench", "accept"),
+}
+SENTENCE = 200  # characters: a first sentence is never cut
+
+
 class Commands(click.Group):
-    """A group that lists its commands in the order of use, and answers an unknown command with the nearest name."""
+    """A group that lists its commands by what they are for, and answers an unknown command with the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [name for names in SECTIONS.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(SENTENCE)) for name in names])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
@@ -27,6 +45,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="launch-runbook", prog_name="runbook")
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Launch the platform: from code in the repository to the first real-money tick, one checked step at a time."""

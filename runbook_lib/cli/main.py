@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-# Importing a module puts its commands into the group, in the order of use.
-import runbook_lib.cli.rehearse  # isort: skip
-import runbook_lib.cli.run  # isort: skip
-import runbook_lib.cli.attending  # isort: skip
-import runbook_lib.cli.watch  # isort: skip
-import runbook_lib.cli.halt  # isort: skip
-import runbook_lib.cli.status  # isort: skip
-import runbook_lib.cli.unlock  # isort: skip
-import runbook_lib.cli.records  # isort: skip
-import runbook_lib.cli.adapt  # isort: skip
-import runbook_lib.cli.develop  # noqa: F401  # isort: skip
+# Importing a module puts its commands into the group.
+from runbook_lib.cli import adapt, attending, develop, halt, records, rehearse, run, status, unlock, watch  # noqa: F401
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import RunbookError

@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from runbook_lib.cli import main  # noqa: F401 - it has every command
+from runbook_lib.cli.group import SECTIONS, cli
 from runbook_lib.records import ledger, verify
 from runbook_lib.settings.profiles import PROFILES
 from tests import keys, sealing
@@ -330,6 +333,14 @@ def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(
     assert runbook("verify")[0] == 0
 
 
-def test_help_lists_the_commands_in_the_order_of_use(runbook):
+def test_help_lists_every_command_once_by_what_it_is_for_and_cuts_no_sentence(runbook):
     code, said = runbook("--help")
-    assert code == 0 and said.index("rehearse") < said.index("run ") < said.index("resume") < said.index("verify")
+    assert code == 0 and said.index("Rehearse:") < said.index("  run ") < said.index("  resume") < said.index(
+        "  verify"
+    )
+    assert sorted(cli.commands) == sorted(name for names in SECTIONS.values() for name in names)
+    assert "..." not in said.partition("Rehearse:")[2]
+
+
+def test_the_version_is_told(runbook):
+    assert runbook("--version") == (0, f"runbook, version {version('launch-runbook')}\n")
