@@ -53,6 +53,7 @@ HOMONYMS = {
     "engine.outcome": {"running"},  # papermill's word for a cell
     "runs.drills.drill": {"provisioning"},  # a budget of the profile
     "steps.slowness": {"provisioning"},
+    "cli.group": {"resume"},  # a command of ours, that goes on from a record
 }
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "base", "common", "misc"}
 
