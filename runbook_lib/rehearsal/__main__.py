@@ -17,7 +17,7 @@ from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
-    """Run the platform of one folder until its supervisor goes or somebody ends it; then remove the folder."""
+    """Run the platform of one folder until its supervisor (the process that started it) ends it; remove the folder."""
     folder = Path(sys.argv[1])
     options: dict[str, Any] = folders.read_json(folder / "rehearsal.json") or {}
     if options["keep"] and os.fork():
@@ -32,10 +32,10 @@ def main() -> None:
 
 
 async def _live(folder: Path, options: dict[str, Any]) -> None:
-    """Start the database, then serve the stand-ins until the end.
+    """Start the database, then import and serve the stand-ins until the platform is to end.
 
-    One comes after the other, because a thread that copies a thousand files waits for the interpreter's lock at each
-    of them while another thread imports, and both together take twice as long as in turn.
+    The two do not overlap: while one thread imports, a thread that copies a thousand files waits for the interpreter's
+    lock at each file, and both together take twice as long as one after the other.
     """
     ended = asyncio.Event()
     _watch(ended, keep=options["keep"])
@@ -60,7 +60,7 @@ def _database(folder: Path, environment: dict[str, str]) -> Any:
 
 
 def _watch(ended: asyncio.Event, *, keep: bool) -> None:
-    """Set ``ended`` when we are told to end: by a signal, by the closing of the supervisor's pipe, by its death."""
+    """Set ``ended`` when the platform must end: on a signal, or when its supervisor closes the pipe or dies."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

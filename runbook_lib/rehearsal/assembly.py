@@ -1,4 +1,4 @@
-"""Put the stand-ins of one rehearsal together, and serve them."""
+"""Make the stand-ins of one rehearsal, and serve them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Assembly:
         self._fill()
 
     def _fill(self) -> None:
-        """Make every stand-in, in its initial state."""
+        """Make every stand-in in its initial state."""
         world = self.world
         world.faults = http_faults.Faults(frozenset(http_server.HOSTS))
         world.fly = self._fly()
@@ -88,7 +88,10 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve until ``ended``, already while the state is made; the file ``ready`` appears once it is reached."""
+        """Serve the stand-ins until ``ended``, and bring them into the rehearsal's starting state meanwhile.
+
+        The file ``ready`` appears in the folder once the state is reached.
+        """
         served = {name: self.world.faults.wrap(name, app) for name, app in self.apps().items()}
         await http_server.serve(served, self.sockets, lambda: self._until(ended))
 

@@ -1,4 +1,4 @@
-"""Bring a rehearsal up, find it, and take it down again, whatever happens to the command that asked for it."""
+"""Bring a rehearsal up, find it, and take it down, even if the command that asked for it is killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """A rehearsal that is up: its base address by service, and the environment variables an operator would have."""
+    """A rehearsal that is up: the base address of each service, and the environment variables for its operator."""
 
     folder: Path
     addresses: dict[str, str]
@@ -39,10 +39,11 @@ class Running:
 
 @contextmanager
 def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
-    """Bring up a platform of stand-ins on loopback and take it down when the block is left.
+    """Bring up a platform of stand-ins on loopback, and take it down when the block is left.
 
-    ``state`` is where the rehearsal starts, ``faults`` are in force from then on. ``tick`` is in seconds. Raise
-    `ConfigError` for an unknown state or fault, `ServiceError` with the log's end if the platform does not come up.
+    ``state`` is where the rehearsal starts, ``faults`` are in force from then on, ``tick`` is in seconds. Raise
+    `ConfigError` for an unknown state or fault, `ServiceError` with the end of the platform's log if the platform does
+    not come up.
     """
     sweep()
     with _terminable():
@@ -54,7 +55,7 @@ def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 
 
 
 def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Running:
-    """Bring up a rehearsal that outlives this command, until `stop`."""
+    """Bring up a rehearsal that goes on after this command has ended, until `stop`."""
     sweep()
     folder, platform = _launch(state, faults, tick, keep=True)
     platform.wait()  # it has left a process of its own behind
@@ -66,7 +67,7 @@ def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0)
 
 
 def begin(*, state: str = "clean") -> Running:
-    """Bring up a rehearsal that ends with this process, for a caller that cannot use a block, such as a kernel."""
+    """Bring up a rehearsal that ends with this process, for a caller such as a kernel, which cannot use a block."""
     sweep()
     folder, platform = _launch(state, (), 1.0, keep=False)
     atexit.register(_end, folder, platform)
@@ -74,7 +75,7 @@ def begin(*, state: str = "clean") -> Running:
 
 
 def attach(folder: Path) -> Running:
-    """Return the rehearsal of a folder; raise `ConfigError` when it is not running."""
+    """Return the rehearsal in a folder; raise `ConfigError` if it is not running."""
     addresses = folders.read_json(folder / "addresses.json")
     environment = folders.read_json(folder / "environment.json")
     if addresses is None or environment is None or not (folder / "ready").exists() or not folders.alive(folder):
@@ -83,9 +84,10 @@ def attach(folder: Path) -> Running:
 
 
 def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
-    """List the rehearsals of this checkout that are up, oldest first; with ``everywhere``, all of this user's.
+    """Return the rehearsals of this checkout that are up, oldest first.
 
-    With ``kept``, list only those that `keep` brought up, which outlive their command.
+    With ``everywhere``, return those of all of this user's checkouts. With ``kept``, return only those that `keep`
+    brought up.
     """
     running = []
     for folder in _all(folders.root()):
@@ -98,13 +100,13 @@ def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
 
 
 def sweep() -> list[Path]:
-    """Remove what killed rehearsals left, processes first; return the folders removed."""
+    """Remove what killed rehearsals have left: their processes, then their folders. Return these folders."""
     with folders.undisturbed() as above:
         return [folder for folder in _all(above) if not folders.alive(folder) and _remove(folder)]
 
 
 def stop(folder: Path) -> None:
-    """Take a rehearsal down and wait until its processes and its folder are gone."""
+    """Take a rehearsal down; return when its processes and its folder are gone."""
     attach(folder)
     platform = [entry for entry in processes.recorded(folder) if entry["role"] == "platform"]
     processes.end(platform, grace=STOP)
@@ -134,7 +136,10 @@ def _launch(state: str, faults: Sequence[str], tick: float, *, keep: bool) -> tu
 
 
 def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
-    """Start the platform process; the pipe to its input closes when this process ends, however it ends."""
+    """Start the platform process.
+
+    Its standard input is a pipe that closes when this process ends, even if killed, and so tells the platform to end.
+    """
     with (folder / "logs" / "platform.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.rehearsal", str(folder)],
@@ -147,7 +152,7 @@ def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
 
 
 def _await(folder: Path) -> Running:
-    """Wait until the platform has written that it is ready."""
+    """Wait until the platform has written the file ``ready``; return the rehearsal."""
     deadline = time.monotonic() + START
     while not (folder / "ready").exists():
         if not folders.alive(folder):
@@ -159,7 +164,7 @@ def _await(folder: Path) -> Running:
 
 
 def _complain(folder: Path, message: str) -> NoReturn:
-    """Raise `ServiceError` with the end of the platform's log."""
+    """Raise `ServiceError` with ``words`` and the end of the platform's log."""
     try:
         log = (folder / "logs" / "platform.log").read_text(errors="replace").strip()
     except OSError:
@@ -168,7 +173,7 @@ def _complain(folder: Path, message: str) -> NoReturn:
 
 
 def _end(folder: Path, platform: Platform) -> None:
-    """End the platform process, wait for it, and remove what it left."""
+    """End the platform process, wait until it has ended, and remove what it left."""
     if platform.stdin:
         platform.stdin.close()
     platform.send_signal(signal.SIGTERM)
@@ -181,20 +186,20 @@ def _end(folder: Path, platform: Platform) -> None:
 
 
 def _remove(folder: Path) -> bool:
-    """Remove a dead rehearsal: its recorded processes, then its folder."""
+    """Remove what a dead rehearsal left: the processes it had written down, then its folder."""
     processes.end(processes.recorded(folder))
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()
 
 
 def _all(above: Path) -> list[Path]:
-    """Return the folders of rehearsals, oldest first."""
+    """Return the folders of all rehearsals below ``above``, oldest first."""
     return sorted((path for path in above.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception while the block runs, so that the rehearsal is taken down before we end."""
+    """Make SIGTERM raise an exception while the block runs, so that the rehearsal is taken down first."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set a handler
         return

@@ -1,4 +1,4 @@
-"""Put named faults in force, each of which changes something in the stand-ins, and take them back."""
+"""Put named faults in force and take them back; each fault changes something in the stand-ins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ Undo = Callable[[], object]
 
 @cache
 def known() -> dict[str, Json]:
-    """Return every fault of ``named_faults.yaml`` by name; raise `ConfigError` for a part that no function plays."""
+    """Return every fault of ``named_faults.yaml``, by name.
+
+    Raise `ConfigError` if a fault has a part that no function here can put in force.
+    """
     faults: dict[str, Json] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
     for name, parts in faults.items():
         for part in parts.keys() - PARTS:
@@ -37,7 +40,7 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return the parts of one fault; raise `ConfigError` naming the nearest fault if there is none."""
+    """Return the parts of a fault; if there is no such fault, raise `ConfigError` that names the nearest."""
     if name not in known():
         raise ConfigError(f"no fault {name!r}: {nearest(name, known())}")
     return known()[name]
@@ -51,7 +54,7 @@ class NamedFaults:
         self.active: dict[str, ExitStack] = {}
 
     def enter(self, name: str) -> Json:
-        """Put a fault in force until it is left."""
+        """Put a fault in force until `leave` takes it back."""
         parts = fault(name)
         self.leave(name)
         with ExitStack() as stack:
@@ -63,7 +66,7 @@ class NamedFaults:
         return parts
 
     def leave(self, name: str) -> bool:
-        """Take a fault back; return false when it was not in force."""
+        """Take a fault back; return False if it was not in force."""
         stack = self.active.pop(name, None)
         if stack is not None:
             stack.close()
@@ -76,7 +79,7 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Change attributes of stand-ins, named by their path: ``web.sweeps`` is ``world.web.sweeps``."""
+    """Set attributes of stand-ins, each named by its path from the world: ``web.sweeps`` is ``world.web.sweeps``."""
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -101,7 +104,7 @@ def _venue(world: World, wanted: Json) -> Undo:
 
 
 def _vercel(world: World, wanted: Json) -> Undo:
-    """Change Vercel's variables and redeploy; to undo it, change them back and redeploy again."""
+    """Change Vercel's variables and redeploy; return a function that changes them back and redeploys again."""
     variables = {key: world.vercel.variable(key) for key in wanted}
     before = {key: variable.value if variable else None for key, variable in variables.items()}
     _put(world, wanted)
@@ -125,7 +128,7 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start another machine for the newest running deployment of a broker, as a deploy that was sent twice does."""
+    """Start another machine for the newest running deployment with a broker, as if its deploy had been sent twice."""
     rows = world.query(NEWEST_RUNNING, {"broker": broker})
     if not rows:
         raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")

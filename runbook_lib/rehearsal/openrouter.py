@@ -1,4 +1,4 @@
-"""Serve OpenRouter's stand-in, which tells what the runner's key has spent (facts 5)."""
+"""Serve the stand-in of OpenRouter, which says how much the runners' key has spent (facts 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPENT = "select coalesce(sum(cost_usd), 0) as usd from public.decision_snapshots
 
 
 class OpenRouter:
-    """The spending that the vendor counts: what the runners spent, times ``factor``."""
+    """The spending that OpenRouter reports: what the runners have spent, times ``factor``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -24,7 +24,7 @@ class OpenRouter:
         self.expires_in: float | None = None  # seconds the key has to live
 
     def usage(self, since: datetime) -> float:
-        """Return the US dollars spent since a moment; 0 while the platform has no tables yet."""
+        """Return the US dollars spent since a moment; 0 as long as the platform's database has no tables."""
         try:
             [row] = self.world.query(SPENT, {"since": since})
         except psycopg.errors.UndefinedTable:
@@ -32,7 +32,7 @@ class OpenRouter:
         return float(row["usd"]) * self.factor
 
     def key(self) -> Json:
-        """Return the key's data, with usage by UTC calendar period."""
+        """Return what OpenRouter says of the key: its limit, and its spending by UTC calendar period."""
         day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         monthly = self.usage(day.replace(day=1))
         limit = LIMIT if self.left is None else monthly + self.left
@@ -48,7 +48,7 @@ class OpenRouter:
 
 
 def app(openrouter: OpenRouter) -> Starlette:
-    """Serve the part of openrouter.ai's HTTP API that a runner's key may use."""
+    """Serve the part of openrouter.ai's HTTP API that the runners' key may use."""
 
     def admit(ask: Ask) -> None:
         if ask.bearer != openrouter.world.secret("OPENROUTER_API_KEY"):

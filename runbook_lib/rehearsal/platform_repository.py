@@ -1,4 +1,4 @@
-"""Write the stand-in of the platform's repository, and of the vendors' command lines, into a rehearsal's folder."""
+"""Write the stand-in of the platform's repository, and the vendors' command lines, into a rehearsal's folder."""
 
 from __future__ import annotations
 

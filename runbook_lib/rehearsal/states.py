@@ -1,4 +1,4 @@
-"""Bring a rehearsal into a state to start from, in which the platform is as one of the phases expects it.
+"""Bring a rehearsal into a starting state, in which the platform is as one of the phases expects it.
 
 Each state rests on another one and adds a little by the gestures that an operator makes. What takes days on the real
 platform (ticks, a first day) is written into the database as it would have been left behind.
@@ -86,7 +86,7 @@ FIRST_DAY: LiteralString = """
 
 
 def prepare(world: World, state: str) -> None:
-    """Bring a new platform into the state called ``state``; raise `ServiceError` if it does not settle."""
+    """Bring a new platform into the state ``state``; raise `ServiceError` if what the state waits for does not come."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
         for add in _additions(state):
@@ -98,21 +98,21 @@ def prepare(world: World, state: str) -> None:
 
 
 def state(name: str) -> State:
-    """Return one state; raise `ConfigError` naming the nearest state if there is none."""
+    """Return a state by name; if there is none, raise `ConfigError` that names the nearest."""
     if name not in STATES:
         raise ConfigError(f"no state {name!r}: {nearest(name, STATES)}")
     return STATES[name]
 
 
 def _additions(name: str | None) -> list[Callable[[World], None]]:
-    """Return the functions that, one after another, lead from nothing to a state."""
+    """Return the functions that lead, one after another, from a new platform to a state."""
     if name is None:
         return []
     return [*_additions(STATES[name].rests_on), STATES[name].add]
 
 
 def _clean(_: World) -> None:
-    """Add nothing: the platform is as the vendors hand it over, and phase 0 can begin."""
+    """Do nothing: a new platform is as the vendors hand it over, and phase 0 can begin."""
 
 
 def _paper_ready(world: World) -> None:
@@ -143,7 +143,7 @@ def _paper_running(world: World) -> None:
 
 
 def _boot_failed(world: World) -> None:
-    """Let a paper deployment fail to boot with another project's password, then give Fly the right one again."""
+    """Let a paper deployment fail to boot with another project's password, then give Fly the right password again."""
     world.person.perform("author", sheet="paper")
     right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
     world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})
@@ -153,7 +153,7 @@ def _boot_failed(world: World) -> None:
 
 
 def _mainnet_ready(world: World) -> None:
-    """Do phase 1, with its deployment stopped and the sweep every five minutes, so that phase 2 can begin."""
+    """Do phase 1, stop its deployment, and run the sweep every five minutes, so that phase 2 can begin."""
     world.person.perform("author", sheet="paper")
     world.person.perform("backtest", hours=24)
     world.query(PAPER_RUN)
@@ -161,7 +161,7 @@ def _mainnet_ready(world: World) -> None:
 
 
 def _live(world: World) -> None:
-    """Do phase 2: a tiny live deployment runs and has its first fill, so that phase 3 can begin."""
+    """Do phase 2, so that phase 3 can begin: a tiny live deployment runs and has its first fill."""
     for gesture in ("fund", "pair"):
         world.person.perform(gesture)
     world.person.perform("author", sheet="tiny")
@@ -172,7 +172,7 @@ def _live(world: World) -> None:
 
 
 def _first_day(world: World) -> None:
-    """Do phase 3 and let 24 hours pass, so that phase 4 has something to look at."""
+    """Do phase 3 and add 24 hours of history, so that phase 4 has something to look at."""
     world.query(FIRST_DAY)
     for cron in world.vercel.crons()["definitions"]:
         world.vercel.invoke(cron["path"])  # so that the request log holds a call of each, as after a day
@@ -180,7 +180,7 @@ def _first_day(world: World) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """A state where a rehearsal starts: its description, the state it rests on, and what it adds to that."""
+    """A state in which a rehearsal starts: its description, the state it begins from, and what it adds to that."""
 
     says: str
     rests_on: str | None
@@ -214,7 +214,7 @@ STATES = {
 
 
 def migrate(world: World) -> None:
-    """Apply the checkout's migrations as ``supabase db push`` does, as role postgres."""
+    """Apply the migrations of the checkout as the role ``postgres``, as ``supabase db push`` does."""
     from runbook_lib.rehearsal.postgres import migration_files  # noqa: PLC0415  imports psycopg
 
     folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"
@@ -222,14 +222,14 @@ def migrate(world: World) -> None:
 
 
 def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
-    """Put an image into the registry; return its digest."""
+    """Push an image to the registry; return its digest."""
     manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
     digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
     return digest
 
 
 def _until(world: World, sql: LiteralString, awaited: str) -> None:
-    """Wait until a statement gives a row; raise `ServiceError` naming ``awaited`` if it never does."""
+    """Wait until a statement returns a row; raise `ServiceError` naming ``awaited`` if it does not in time."""
     deadline = time.monotonic() + PATIENCE
     while not world.query(sql):
         if time.monotonic() > deadline:

@@ -19,7 +19,7 @@ IMMEDIATE = {  # time in force -> what is said when nothing matches, and the sta
 
 @dataclass
 class Order:
-    """An order and its status; ``sz`` is the size left to fill, ``sign`` is +1 to buy and -1 to sell."""
+    """An order and its status; ``sz`` is the size that is not filled yet, ``sign`` is +1 to buy and -1 to sell."""
 
     coin: str
     sign: int
@@ -48,19 +48,19 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """Return a status update: the order as it is now, its status, and since when."""
+        """Return a status update: the order as it is now, its status, and the time of that status."""
         return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
 
 
 @dataclass
 class Position:
-    """A position. ``szi`` is its signed size; ``cost`` is the signed sum of size times price that opened it."""
+    """A position. ``szi`` is its signed size; ``cost`` is what opened it: the signed sum of size times price."""
 
     szi: Decimal = NIL
     cost: Decimal = NIL
 
     def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Add a signed size at a price; return the profit of the part that this closed."""
+        """Trade a signed size at a price; return the profit of the part of the position that this closed."""
         closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
         part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
         self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part
@@ -90,11 +90,11 @@ class Account:
 
     @property
     def unified(self) -> bool:
-        """Return whether all of the account's money is kept in spot."""
+        """Return whether the account's mode keeps all of its money in spot."""
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:
-        """Return the signed size held of a perpetual, 0 if none is held."""
+        """Return the signed size of the position in a perpetual, 0 if there is none."""
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:
@@ -102,18 +102,18 @@ class Account:
         return self.leverage.get(coin, min(20, named(coin).max_leverage))
 
     def held(self, token: str) -> Decimal:
-        """Return how much of a token the account has in spot."""
+        """Return the amount of a token that the account has in spot."""
         return self.cash if self.unified and token == "USDC" else self.tokens.get(token, NIL)
 
     def receive(self, token: str, amount: Decimal) -> None:
-        """Add an amount, which may be negative, to a token in spot."""
+        """Add an amount to a token in spot; the amount may be negative."""
         if self.unified and token == "USDC":
             self.cash += amount
         else:
             self.tokens[token] = self.held(token) + amount
 
     def reserved(self, token: str) -> Decimal:
-        """Return how much of a token resting spot orders hold back."""
+        """Return the amount of a token that resting spot orders would give away, and that is therefore not free."""
         resting = [order for order in self.resting.values() if named(order.coin).spot]
         buying = sum((order.sz * order.px for order in resting if order.sign > 0), NIL)
         selling = sum((order.sz for order in resting if order.sign < 0 and token_of(order.coin) == token), NIL)
@@ -121,7 +121,7 @@ class Account:
 
 
 def direction(start: Decimal, size: Decimal) -> str:
-    """Return the ``dir`` of a perpetual's fill, in the venue's words."""
+    """Return the ``dir`` of a perpetual's fill: the venue's words for what it did to the position (``Open Long``)."""
     side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
     if start * size >= 0:
         return f"Open {side}"

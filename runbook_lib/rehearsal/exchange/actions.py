@@ -17,7 +17,7 @@ SCHEDULED = 1_000_000  # US dollars an account must have traded before it may sc
 
 
 def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a signed body's action; raise `Unreadable` if the body is not of the venue's form."""
+    """Carry out the action of a signed request; raise `Unreadable` if the body is not of the venue's form."""
     with exchange.lock:
         exchange.advance()
         try:
@@ -29,7 +29,10 @@ def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[str, Any]:
-    """Carry out an action after all of it was read, so that a body that is wrong at its end changes nothing."""
+    """Carry out an action.
+
+    All of it is read before any of it is done, so that a body with a mistake near its end changes nothing.
+    """
     kind = action["type"]
     orders = [read_order(item) for item in action["orders"]] if kind == "order" else []
     cancels = [_cancelled(item) for item in action["cancels"]] if kind.startswith("cancel") else []
@@ -49,7 +52,10 @@ def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[s
 
 
 def _signed_by(exchange: Exchange, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
-    """Return the signer and the account it acts for, which is an agent's master; ``by_master`` allows no agents."""
+    """Return the address that signed, and the account it acts for: its own, or its master's if it is an agent.
+
+    ``by_master`` says that no agent may sign this action.
+    """
     signer = user_signer(body) if by_master else l1_signer(body)
     agent = None if by_master else exchange.agents.of(signer, exchange.ms())
     account = exchange.account(agent.master if agent else signer)
@@ -102,7 +108,7 @@ def _schedule(exchange: Exchange, account: Account, action: Action) -> None:
 
 
 def _nothing(_: Exchange, __: Account, ___: Action) -> None:
-    """Do nothing: a no-op only uses up its nonce."""
+    """Do nothing: the action ``noop`` only uses up its nonce."""
 
 
 SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
@@ -116,7 +122,7 @@ SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
 
 
 def read_order(item: dict[str, Any]) -> Order:
-    """Read an order of a request; a trigger order has ``trigger`` for its time in force."""
+    """Read one order of a request; a trigger order gets ``trigger`` as its time in force."""
     sz, cloid = number(item["s"]), item.get("c")
     tif = item["t"]["limit"]["tif"] if "limit" in item["t"] else "trigger"
     if tif not in {"Gtc", "Alo", "trigger", *IMMEDIATE} or (cloid and not re.fullmatch("0x[0-9a-f]{32}", cloid)):
@@ -126,12 +132,12 @@ def read_order(item: dict[str, Any]) -> Order:
 
 
 def number(text: str) -> Decimal:
-    """Read a decimal of a request: at most eight decimals, no sign, no exponent."""
+    """Read a decimal number of a request: at most eight decimals, no sign, no exponent."""
     if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
         raise Unreadable
     return Decimal(text)
 
 
 def _cancelled(item: dict[str, Any]) -> tuple[int | str, int]:
-    """Return the number or cloid of the order that a cancel means, and its asset."""
+    """Return the order that a cancel names, by its number or its cloid, and the number of its asset."""
     return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

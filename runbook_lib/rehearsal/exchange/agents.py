@@ -1,4 +1,4 @@
-"""Keep who may act for whom at the stand-in exchange: agents, their names and expiry, and every signer's nonces.
+"""Keep who may act for whom at the stand-in exchange: agents, their names and expiry, and each signer's nonces.
 
 Times are in milliseconds. The words are the venue's, as clients saw them in 2026.
 """
@@ -11,7 +11,7 @@ SETTLING = 5_000  # a removal blocks further approvals this long
 
 
 class Refused(Exception):
-    """A refusal by the venue, in its words; ``status`` is the resulting status of the order, if there is one."""
+    """A refusal in the venue's words; ``status`` is the status that the refused order gets, empty if there is none."""
 
     def __init__(self, words: str, status: str = "rejected") -> None:
         super().__init__(words)
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """A key that may trade for ``master`` and do nothing else; an unnamed agent has an empty name."""
+    """A key that may trade for ``master`` and do nothing else; ``name`` is empty for an unnamed agent."""
 
     address: str
     master: str
@@ -29,7 +29,7 @@ class Agent:
 
 
 class Agents:
-    """The agents in force, and every address that was ever an agent's, which is never accepted again."""
+    """The agents in force, and every address that was ever an agent's: such an address is never approved again."""
 
     def __init__(self, limit: int = 3) -> None:
         self.limit, self._used = limit, set[str]()
@@ -38,7 +38,7 @@ class Agents:
         self._nonces: dict[str, set[int]] = {}
 
     def of(self, address: str, now: int) -> Agent | None:
-        """Return the agent of an address, unless it expired, was replaced or removed."""
+        """Return the agent with an address; None if it has expired, or was replaced or removed."""
         agent = self._current.get(address)
         return agent if agent and now < agent.valid_until else None
 
@@ -47,7 +47,7 @@ class Agents:
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
-        """Approve an agent, replacing one of the same name; the zero address removes that one."""
+        """Approve an agent in place of one with the same name; the zero address only removes the one with that name."""
         name, until = read_name(text, now)
         same = [a for a in self.all(master, now) if a.name == name]
         if now < self._settled.get(master, 0):
@@ -66,13 +66,17 @@ class Agents:
         return None
 
     def remove(self, master: str, address: str, now: int) -> None:
-        """Remove an agent, as the venue's own page does."""
+        """Remove an agent, as a user does on the venue's own page."""
         if address in self._current and self._current[address].master == master:
             del self._current[address]
             self._settled[master] = now + SETTLING
 
     def use_nonce(self, signer: str, nonce: int, now: int) -> None:
-        """Use up a nonce: unused, above the smallest of the signer's 100 highest, within (-2 days, +1 day)."""
+        """Use up a nonce, or raise `Refused`.
+
+        A nonce must be unused, above the smallest of the signer's 100 highest, and within 2 days before and 1 day after
+        now.
+        """
         kept = self._nonces.setdefault(signer, set())
         floor = max(now - 2 * DAY, min(kept) if len(kept) >= 100 else 0)
         if nonce in kept:

@@ -1,4 +1,4 @@
-"""Trade on the stand-in exchange as its owner does in the venue's own app, in any of its books."""
+"""Trade on the stand-in exchange as its user does by hand in the venue's own app, in any of the venue's books."""
 
 from decimal import ROUND_UP, Decimal
 from typing import Any
@@ -11,9 +11,10 @@ CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: bey
 
 
 def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
-    """Place an order worth about ``usd`` that trades at once or, with ``rest``, rests; return the venue's status of it.
+    """Place an order worth about ``usd`` US dollars; return its status as the venue words it.
 
-    The USDC that a spot order pays is put into the wallet first, as a transfer between its own accounts does.
+    The order trades at once or, with ``rest``, rests in the book. The USDC that a spot order pays with is first put
+    into the spot wallet, as if the user transferred it between their own accounts.
     """
     asset, mid = named(coin), exchange.market.mid(coin)
     away = (-RESTING if rest else CROSSING) * (1 if buy else -1)
@@ -29,6 +30,6 @@ def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool,
 
 
 def size_of(exchange: Exchange, coin: str, usd: float) -> Decimal:
-    """Return the smallest size of a coin that is worth ``usd``."""
+    """Return the smallest size of a coin that is worth at least ``usd`` US dollars."""
     lot = Decimal(1).scaleb(-named(coin).sz_decimals)
     return (Decimal(str(usd)) / exchange.market.mid(coin)).quantize(lot, ROUND_UP)

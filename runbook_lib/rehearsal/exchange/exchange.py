@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults of the venue: assign them to ``exchange.faults``, and ``Faults()`` to repair it."""
+    """The faults of the venue; assign them to ``exchange.faults`` to put them in force, and ``Faults()`` to end all."""
 
     reject: str | None = None  # every order is refused with these words
     lose_fills: bool = False  # fills reach no socket; the books are right
@@ -41,7 +41,7 @@ class Faults:
 
 
 class Exchange:
-    """The venue's whole state; ``now`` is the clock, in seconds. It is safe to use from any thread."""
+    """The whole state of the venue; ``now`` returns the time in seconds. Any thread may use it."""
 
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
         self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
@@ -53,42 +53,45 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit USDC over the bridge, which swallows any deposit under 5."""
+        """Deposit USDC over the bridge; a deposit under 5 USDC is lost, as on the real bridge."""
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Pin a coin's price and let the market act on it; None lets the price move again."""
+        """Hold a coin's price at ``px`` and match resting orders with it; with None the price moves again."""
         self.market.pins.pop(coin, None)
         if px is not None:
             self.market.pins[named(coin).name] = (self.now(), Decimal(str(px)))
         self.advance()
 
     def set_mode(self, address: str, mode: str) -> None:
-        """Set the account abstraction: ``default``, ``disabled``, ``unifiedAccount`` or ``portfolioMargin``."""
+        """Set the account's mode: ``default``, ``disabled``, ``unifiedAccount`` or ``portfolioMargin``.
+
+        The venue calls the mode "account abstraction".
+        """
         self.accounts.setdefault(address.lower(), Account(address.lower())).mode = mode
 
     def remove_agent(self, master: str, address: str) -> None:
-        """Remove an agent as the venue's own page does."""
+        """Remove an agent, as a user does on the venue's own page."""
         with self.lock:
             self.agents.remove(master.lower(), address.lower(), self.ms())
 
     def drop_sockets(self) -> None:
-        """Close every WebSocket, as an outage does."""
+        """Close every WebSocket, as an outage of the venue does."""
         self.emit("close", "", None)
 
     def ms(self) -> int:
-        """Return now, in milliseconds."""
+        """Return the time now in milliseconds."""
         return int(self.now() * 1000)
 
     def account(self, address: str) -> Account:
-        """Return the account of an address, an empty one if it never deposited."""
+        """Return the account of an address; it is empty if the address never deposited."""
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
-        """Return cash plus unrealised profit at the current marks, over all books of perpetuals."""
+        """Return the account's cash plus its unrealised profit at the current marks, on all exchanges together."""
         return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
     def profit(self, account: Account, coin: str) -> Decimal:
@@ -97,9 +100,10 @@ class Exchange:
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value that one exchange shows: what backs its positions; the venue's own adds the rest.
+        """Return the account value that one exchange shows; ``dex`` is empty for the venue's own.
 
-        A unified account keeps the rest in spot.
+        A builder-deployed exchange shows what backs its positions; the venue's own shows all the rest. For a unified
+        account the venue's own, too, shows only what backs positions, because the rest is in spot.
         """
         if dex or account.unified:
             held = [coin for coin in account.positions if named(coin).dex == dex]
@@ -108,7 +112,10 @@ class Exchange:
         return self.equity(account) - sum((self.value(account, other) for other in others), NIL)
 
     def margin(self, account: Account, orders: dict[int, Order] | None = None, *, dex: str | None = None) -> Decimal:
-        """Return the initial margin of the positions of one or all exchanges, and of what ``orders`` could open."""
+        """Return the initial margin of an account's positions and of the positions that ``orders`` could open.
+
+        ``dex`` chooses one exchange; None means all of them.
+        """
         total, orders = NIL, {oid: order for oid, order in (orders or {}).items() if not named(order.coin).spot}
         for coin in {*account.positions, *(order.coin for order in orders.values())}:
             if dex not in (None, named(coin).dex):
@@ -119,21 +126,25 @@ class Exchange:
         return total.quantize(CENT)
 
     def maintenance(self, account: Account) -> Decimal:
-        """Return the equity under which the venue would liquidate: half the initial margin at maximum leverage."""
+        """Return the equity below which the venue liquidates: half the initial margin at maximum leverage."""
         held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
         return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """Return the amount that may be withdrawn."""
+        """Return the amount, in USDC, that may be withdrawn."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
-        """Pass an event to every listener, which are the open sockets."""
+        """Pass an event to every open WebSocket."""
         for listener in list(self.listeners):
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Do what is due by now: announce late fills, run the dead man's switch, match resting orders."""
+        """Do everything that is due by now.
+
+        Announce late fills; cancel the orders of accounts whose dead man's switch (scheduled cancel) has run out; match
+        resting orders with the market.
+        """
         with self.lock:
             due = [entry for entry in self._late if entry[0] <= self.now()]
             for entry in due:
@@ -148,7 +159,7 @@ class Exchange:
                     self._look(account, order)
 
     def move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
-        """Add an amount, which may be negative, to an account's cash, with a line in its ledger."""
+        """Add an amount to an account's cash, and write a line in the account's ledger; the amount may be negative."""
         account = self.accounts.setdefault(address.lower(), Account(address.lower()))
         account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
         account.history.append((self.ms(), self.equity(account), account.paid_in))
@@ -157,7 +168,7 @@ class Exchange:
         self.emit("userNonFundingLedgerUpdates", account.address, news)
 
     def cancel(self, account: Account, wanted: int | str, index: int) -> Any:
-        """Cancel a resting order by its number or cloid and its asset; return its status as the venue words it."""
+        """Cancel a resting order, named by number or cloid and by asset; return the status in the venue's words."""
         for order in account.resting.values():
             if wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
                 self._settle(account, order, "canceled")
@@ -165,7 +176,7 @@ class Exchange:
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
     def place(self, account: Account, order: Order) -> dict[str, Any]:
-        """Take an order whose signer was checked; return its status as the venue words it."""
+        """Place an order whose signature was checked; return its status in the venue's words."""
         order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
         try:
             self._check(account, order)
@@ -175,7 +186,7 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Refuse what the venue refuses before it looks at the book, for the first reason that applies."""
+        """Raise `Refused` for the first reason for which the venue refuses an order before it looks at the book."""
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
@@ -197,12 +208,12 @@ class Exchange:
                 raise Refused(str(words), status)
 
     def _short_of(self, account: Account, order: Order) -> bool:
-        """Return whether the wallet lacks the tokens that a spot order would give away."""
+        """Return whether the wallet has too little of the token that a spot order would give away."""
         token, amount = ("USDC", order.sz * order.px) if order.sign > 0 else (token_of(order.coin), order.sz)
         return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
-        """Match an order with the book; the rest of it stays in the book, or not, by its time in force."""
+        """Match an order with the book; its time in force decides whether the rest of it is cancelled."""
         bid, ask = (self.market.best(order.coin, side) for side in (-1, 1))
         reach = (order.px - (ask if order.sign > 0 else bid)) * order.sign  # how far into the other side
         if order.tif == "Alo" and reach >= 0:
@@ -224,7 +235,10 @@ class Exchange:
         return {"filled": {"totalSz": wire(order.filled), "avgPx": average} | named}
 
     def _look(self, account: Account, order: Order) -> None:
-        """Fill a resting order that the market has reached; cancel a reduce-only order with nothing left to reduce."""
+        """Fill a resting order if the market has reached its price.
+
+        Cancel a reduce-only order if there is no position left to reduce.
+        """
         szi = account.szi(order.coin)
         if order.reduce_only and order.sign * szi >= 0:
             self._settle(account, order, "reduceOnlyCanceled")
@@ -232,7 +246,7 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute a part of an order; ``crossed`` says that it takes from the book."""
+        """Execute a part of an order; ``crossed`` says that the order took from the book."""
         for _ in range(2 if self.faults.fill_twice else 1):
             self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
@@ -242,7 +256,7 @@ class Exchange:
     def _execute(
         self, account: Account, order: Order, size: Decimal, px: Decimal, *, crossed: bool, **more: Any
     ) -> None:
-        """Book a trade of an account and announce its fill; ``more`` adds fields that say what kind of fill it is."""
+        """Book a trade and announce its fill; ``more`` holds further fields of the fill, as for a TWAP."""
         trade = self._exchange_tokens if named(order.coin).spot else self._change_position
         traded = trade(account, order, size, px, crossed)
         account.volume += size * px
@@ -259,7 +273,7 @@ class Exchange:
     def _change_position(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a perpetual; return the fields of its fill that are about the position."""
+        """Trade a perpetual; return the fields of its fill that describe the position."""
         position = account.positions.setdefault(order.coin, Position())
         start, pnl = position.szi, position.trade(size * order.sign, px)
         fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
@@ -272,7 +286,10 @@ class Exchange:
     def _exchange_tokens(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a spot pair, with the fee taken from what is received; return its fill's fields about the token."""
+        """Trade a spot pair; the fee is taken from what the account receives.
+
+        Return the fields of the fill that describe the token.
+        """
         token, rate, buys = token_of(order.coin), SPOT_TAKER if crossed else SPOT_MAKER, order.sign > 0
         start, fee = account.held(token), ((size if buys else size * px) * rate).quantize(CENT)
         account.receive(token, size - fee if buys else -size)
@@ -281,7 +298,7 @@ class Exchange:
                 "feeToken": token if buys else "USDC"}  # fmt: skip
 
     def liquidate(self, address: str) -> None:
-        """Close every position of an account as the venue's liquidator does; its orders are cancelled first."""
+        """Cancel an account's orders and close all of its positions, as the venue's liquidator does."""
         with self.lock:
             account = self.account(address)
             for order in list(account.resting.values()):
@@ -292,7 +309,7 @@ class Exchange:
                 self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
 
     def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
-        """Trade a signed size at the mark as a slice of a TWAP does, whose fills have no order of the user's."""
+        """Trade a signed size at the mark, as a slice of a TWAP does: its fill belongs to no order of the user."""
         with self.lock:
             mark, number = self.market.mid(coin), self._next()
             self._trade_without_order(self.account(address), coin, size, mark, hash=UNHASHED, twapId=number)
@@ -310,7 +327,7 @@ class Exchange:
         self.emit("trades", fill["coin"].lower(), [public | {"users": [account.address, ZERO]}])
 
     def _settle(self, account: Account, order: Order, status: str) -> None:
-        """Give an order its status and announce that; an order that is open rests in the book."""
+        """Give an order a status, and announce the status; an order with the status ``open`` rests in the book."""
         order.status, order.status_at = status, self.ms()
         account.orders[order.oid] = order
         account.updates.append(order.settled())

@@ -50,7 +50,7 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Make the first frame of a feed whose later frames hold only what is new."""
+    """Return a function that makes the first frame of a feed; the feed's later frames hold only what is new."""
     return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
 
 
@@ -89,7 +89,7 @@ class Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def hear(self, topic: str, key: str, data: Any) -> None:
-        """Send an event to the client if it subscribed to it; called from any thread."""
+        """Send an event to the client if the client subscribed to it; any thread may call this."""
         wanted = [s for s in list(self.asked.values()) if s["type"] == topic]
         if topic == "close":
             asyncio.run_coroutine_threadsafe(self.websocket.close(), self.loop)
@@ -100,7 +100,7 @@ class Socket:
         self.frames.put_nowait(json.dumps({"channel": "user" if topic == "userEvents" else topic, "data": data}))
 
     def _receive(self, text: str) -> None:
-        """Answer one message; a message that the venue does not know is sent back in an error frame."""
+        """Answer one message of the client; send a message that the venue would not know back in an error frame."""
         try:
             message = json.loads(text)
             if message["method"] == "ping":
@@ -133,7 +133,7 @@ class Socket:
         await self.websocket.close()
 
     async def _show(self) -> None:
-        """Send the data of each subscription that changed, once per block."""
+        """Once per block, send each subscription whose data has changed."""
         while True:
             await asyncio.sleep(BLOCK)
             for name, asked in list(self.asked.items()):
@@ -155,7 +155,7 @@ def app(exchange: Exchange) -> Starlette:
             await asyncio.sleep(BLOCK)
 
     def wake() -> None:
-        """Start the clock with the first request, as the exchange has no loop of its own."""
+        """Start the task that advances the exchange, at the first request: before that, no event loop runs."""
         if not clocks:
             clocks.append(asyncio.create_task(clock()))
 

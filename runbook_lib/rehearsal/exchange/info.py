@@ -1,4 +1,4 @@
-"""Answer ``POST /info`` of the stand-in exchange in the venue's shapes: decimals as text, times in ms.
+"""Answer ``POST /info`` of the stand-in exchange in the venue's shapes: decimals are text, times are milliseconds.
 
 What a WebSocket sends repeatedly are the same answers, wrapped. Without ``dex`` a question is about the main book.
 """
@@ -16,7 +16,7 @@ Ask = dict[str, Any]
 
 
 def find_order(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``orderStatus``: an order by oid or cloid."""
+    """Answer ``orderStatus``: the order with an oid (the venue's number) or a cloid (the client's id)."""
     for order in x.account(ask["user"]).orders.values():
         if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
@@ -24,7 +24,7 @@ def find_order(x: Exchange, ask: Ask) -> Ask:
 
 
 def meta(dex: str = "") -> Ask:
-    """Describe the perpetuals of an exchange in the order of their ids, with a margin table per maximum leverage."""
+    """Answer ``meta``: the perpetuals of an exchange, ordered by id, and a margin table for each maximum leverage."""
     assets = universe(dex)
     listed = [{"name": a.name, "szDecimals": a.sz_decimals, "maxLeverage": a.max_leverage,
                "marginTableId": a.max_leverage} | ({"isDelisted": True} if a.delisted else {})
@@ -41,7 +41,7 @@ def contexts(x: Exchange, ask: Ask) -> list[Any]:
 
 
 def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
-    """List the builder-deployed exchanges behind the venue's own, which has no name."""
+    """Answer ``perpDexs``: the builder-deployed exchanges, after None, which stands for the venue's own."""
     return [None, *(
         {"name": name, "fullName": f"{name} of the rehearsal", "deployer": ZERO, "oracleUpdater": None,
          "feeRecipient": ZERO, "assetToStreamingOiCap": [[asset.name, "1000000.0"] for asset in assets],
@@ -52,7 +52,7 @@ def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
 
 
 def spot_meta() -> Ask:
-    """Describe every token and the pairs they trade in."""
+    """Answer ``spotMeta``: every token, and the pairs in which tokens are traded."""
     tokens = [{"name": name, "szDecimals": decimals, "weiDecimals": 8, "index": number, "isCanonical": number < 2,
                "tokenId": f"0x{number:032x}", "evmContract": None, "fullName": None,
                "deployerTradingFeeShare": "0.0"}
@@ -63,14 +63,14 @@ def spot_meta() -> Ask:
 
 
 def mids(x: Exchange, ask: Ask) -> dict[str, str]:
-    """Answer ``allMids``: the mid price by coin; spot pairs are listed with the venue's own book."""
+    """Answer ``allMids``: the mid price of each coin of one exchange; the venue's own also lists the spot pairs."""
     dex = ask.get("dex") or ""
     assets = [*universe(dex), *(pair for pair, _ in ([] if dex else PAIRS.values()))]
     return {asset.name: wire(x.market.mid(asset.name)) for asset in assets}
 
 
 def book(x: Exchange, coin: str) -> Ask:
-    """Answer ``l2Book``: bids and asks, best first; ``n``, the orders of a level, is made up."""
+    """Answer ``l2Book``: bids and asks, best first; ``n``, the number of orders at a level, is made up."""
     sides = [[{"px": wire(px), "sz": wire(sz), "n": 3} for px, sz in x.market.levels(coin, s)] for s in (-1, 1)]
     return {"coin": coin, "time": x.ms(), "levels": sides}
 
@@ -113,7 +113,7 @@ def _state(x: Exchange, account: Account, dex: str) -> Ask:
 
 
 def spot(x: Exchange, user: str) -> Ask:
-    """Answer ``spotClearinghouseState``: the tokens in spot, with all of the USDC if the account is unified."""
+    """Answer ``spotClearinghouseState``: the tokens in spot; for a unified account, that is all of its USDC."""
     account = x.account(user)
     margin = x.margin(account, account.resting) if account.unified else NIL
     rows = []
@@ -126,7 +126,7 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """List the latest 2000 fills, newest first, or the fills of a span of time, oldest first."""
+    """Return the latest 2000 fills, newest first; with ``startTime``, the fills of that span of time, oldest first."""
     booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
         return booked[:-2001:-1]
@@ -134,7 +134,7 @@ def fills(x: Exchange, ask: Ask) -> list[Ask]:
 
 
 def slices(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``userTwapSliceFills``: the fills of TWAPs, newest first."""
+    """Answer ``userTwapSliceFills``: the fills of TWAP orders, newest first."""
     return [{"fill": fill, "twapId": fill["twapId"]} for fill in fills(x, {"user": ask["user"]}) if fill["twapId"]]
 
 
@@ -147,7 +147,10 @@ def role(x: Exchange, address: str) -> Ask:
 
 
 def portfolio(x: Exchange, user: str) -> list[Any]:
-    """List account value and profit after each deposit and fill, and now; each period is the account's whole life."""
+    """Answer ``portfolio``: account value and profit after each deposit and fill, and now.
+
+    Unlike the venue's, every period (day, week, month) covers the account's whole life.
+    """
     account = x.account(user)
     points = [*account.history, (x.ms(), x.equity(account), account.paid_in)]
     value = {"accountValueHistory": [[at, wire(equity)] for at, equity, _ in points],
@@ -158,7 +161,7 @@ def portfolio(x: Exchange, user: str) -> list[Any]:
 
 
 def web_data(x: Exchange, user: str) -> Ask:
-    """Answer ``webData3``: the user's unnamed agent, and the account's mode and deposits."""
+    """Answer ``webData3``: the user's unnamed agent, the account's mode, and the sum of its deposits."""
     account, unnamed = x.account(user), [a for a in x.agents.all(user.lower(), x.ms()) if not a.name]
     state = {"agentAddress": unnamed[0].address if unnamed else None, "serverTime": x.ms(), "isVault": False,
              "agentValidUntil": unnamed[0].valid_until if unnamed else None, "user": user,
@@ -167,7 +170,7 @@ def web_data(x: Exchange, user: str) -> Ask:
 
 
 def trading_room(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``activeAssetData``: leverage, mark, and the size that the free margin would buy."""
+    """Answer ``activeAssetData``: leverage, mark, and the size that the free margin could buy."""
     account, coin = x.account(ask["user"]), ask["coin"]
     leverage, mark, free = account.leverage_of(coin), x.market.mid(coin), wire(x.free(account))
     most = wire(round(x.free(account) * leverage / mark, named(coin).sz_decimals))
@@ -176,7 +179,7 @@ def trading_room(x: Exchange, ask: Ask) -> Ask:
 
 
 def fees(x: Exchange, user: str) -> Ask:
-    """Answer ``userFees``: the rates of an account without discounts."""
+    """Answer ``userFees``: the rates for an account without discounts."""
     rates = {"cross": wire(TAKER), "add": wire(MAKER), "spotCross": wire(SPOT_TAKER), "spotAdd": wire(SPOT_MAKER)}
     schedule = rates | {"tiers": {"vip": [], "mm": []}, "referralDiscount": "0.04", "stakingDiscountTiers": []}
     return {"dailyUserVlm": [], "feeSchedule": schedule, "userCrossRate": wire(TAKER), "userAddRate": wire(MAKER),
@@ -184,14 +187,14 @@ def fees(x: Exchange, user: str) -> Ask:
 
 
 def allowance(x: Exchange, user: str) -> Ask:
-    """Answer ``userRateLimit``: 10 000 actions, and one more per dollar traded, which is not enforced."""
+    """Answer ``userRateLimit``: 10 000 actions, and one more for each dollar traded; nothing enforces this limit."""
     account = x.account(user)
     return {"cumVlm": wire(account.volume), "nRequestsUsed": account.requests,
             "nRequestsCap": 10_000 + int(account.volume), "nRequestsSurplus": 0}  # fmt: skip
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """List the open orders of one exchange, newest first; spot orders are listed with the venue's own."""
+    """Return the open orders of one exchange, newest first; the venue's own also lists spot orders."""
     dex = ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     orders = reversed(x.account(ask["user"]).resting.values())
@@ -199,24 +202,24 @@ def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
 
 
 def history(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; an order is listed once per update."""
+    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; each update is an entry of its own."""
     return x.account(ask["user"]).updates[:-2001:-1]
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``extraAgents``: the named agents in force; the unnamed agent shows in ``userRole`` only."""
+    """Answer ``extraAgents``: the named agents in force; an unnamed agent is found by ``userRole`` only."""
     named = [agent for agent in x.agents.all(ask["user"].lower(), x.ms()) if agent.name]
     return [{"name": agent.name, "address": agent.address, "validUntil": agent.valid_until} for agent in named]
 
 
 def candles(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``candleSnapshot``: candles up to the named end, or up to now."""
+    """Answer ``candleSnapshot``: candles up to the end that the request names, or up to now."""
     wanted = ask["req"]
     return x.market.candles(wanted["coin"], wanted["interval"], wanted["startTime"], wanted.get("endTime"))
 
 
 def ledger(x: Exchange, ask: Ask) -> list[Ask]:
-    """List deposits and transfers since ``startTime``, oldest first."""
+    """Answer ``userNonFundingLedgerUpdates``: deposits and transfers since ``startTime``, oldest first."""
     return [entry for entry in x.account(ask["user"]).ledger if entry["time"] >= ask.get("startTime", 0)]
 
 

@@ -1,4 +1,4 @@
-"""Weigh requests as the venue does, and count the weight that each source address has spent in a minute.
+"""Weigh requests as the venue does, and add up the weight that each source address has spent within a minute.
 
 The weights are those of the venue's documentation (2026): 1200 a minute for all requests from one address.
 """
@@ -26,7 +26,7 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return the weight of a request before its answer is known."""
+    """Return the weight of a request, as far as it does not depend on the answer."""
     if path == "/exchange":
         action = ask.get("action") or {}
         batch = action.get("orders") or action.get("cancels") or ()
@@ -35,22 +35,25 @@ def weight(path: str, ask: dict[str, Any]) -> int:
 
 
 def more(ask: dict[str, Any], answer: Any) -> int:
-    """Return the weight that the rows of an answer add to its request."""
+    """Return the weight that the rows of the answer add to a request."""
     rows = ROWS.get(str(ask.get("type")))
     return len(answer) // rows if rows and isinstance(answer, list) else 0
 
 
 class Limits:
-    """The weight that each source address spent within the last ``minute``, which is None if no limit is enforced."""
+    """The weight that each source address has spent within the last ``minute`` (seconds).
+
+    If ``minute`` is None, no limit is enforced.
+    """
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """Take the clock ``now`` and the length of a ``minute``, both in seconds: a rehearsal's minute is shorter."""
+        """Take the clock ``now`` and the length of a ``minute``, both in seconds; a rehearsal may shorten it."""
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
 
     def admit(self, source: str, amount: int) -> bool:
-        """Count a request's weight against its source address; return False if the minute has too little left."""
+        """Add a request's weight to its source address; if that exceeds the limit, add nothing and return False."""
         if self.minute is None:
             return True
         with self._lock:
@@ -60,7 +63,7 @@ class Limits:
         return True
 
     def spend(self, source: str, amount: int) -> None:
-        """Count weight that cannot be refused any more, even beyond the limit."""
+        """Add weight to a source address even beyond the limit, because the request has been answered already."""
         if amount and self.minute is not None:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 

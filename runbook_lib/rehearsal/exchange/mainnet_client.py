@@ -1,4 +1,4 @@
-"""Drive the stand-in exchange with the public SDK, which signs for mainnet only under mainnet's address.
+"""Use the public SDK with the stand-in exchange; the SDK signs for mainnet only if its address is mainnet's.
 
 The SDK decides by its base address for which network it signs. So it is given mainnet's, while its session sends every
 request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.
@@ -21,20 +21,20 @@ NOTHING: Any = {"universe": [], "tokens": []}
 
 
 class Redirect(HTTPAdapter):
-    """An adapter that sends every request to a stand-in, from the source address ``source`` if that is given."""
+    """An HTTP adapter that sends every request for mainnet to a stand-in, from the address ``source`` if given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
         super().__init__()
 
     def init_poolmanager(self, *positional: Any, **named: Any) -> None:
-        """Bind the pool's connections to the source address."""
+        """Make the pool connect from the source address."""
         if self.source:
             named["source_address"] = (self.source, 0)
         super().init_poolmanager(*positional, **named)
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
-        """Send a request for mainnet to the stand-in, and never through a proxy."""
+        """Send a request for mainnet to the stand-in, without any proxy."""
         request.url = str(request.url).replace(MAINNET_API_URL, self.address, 1)
         return super().send(request, timeout=timeout)
 
@@ -52,9 +52,9 @@ def mainnet_client(
 ) -> Client:
     """Return an SDK client that signs for mainnet and talks to the stand-in at ``address``.
 
-    ``account`` is the master that an agent's ``wallet`` trades for, ``source`` the loopback address to ask from,
-    ``dexes`` the exchanges whose coins the client should know. If ``meta`` or ``spot_meta`` is not given, the stand-in
-    is asked for it.
+    ``account`` is the master account if ``wallet`` is an agent's. ``source`` is the loopback address to send from.
+    ``dexes`` are the builder-deployed exchanges whose coins the client must know. If ``meta`` or ``spot_meta`` is not
+    given, the client asks the stand-in for it.
     """
     redirect = Redirect(address, source)
     client = Client(wallet, MAINNET_API_URL, meta=NOTHING, spot_meta=NOTHING, account_address=account, timeout=timeout)

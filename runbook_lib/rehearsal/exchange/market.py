@@ -1,4 +1,4 @@
-"""Move the prices of the stand-in exchange, and keep the books around these and the tick rules.
+"""Move the prices of the stand-in exchange, keep the order books around them, and hold the rules for price steps.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
 candles agree with today's mids. Prices and depths are US dollars (USDC).
@@ -23,7 +23,7 @@ WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in
 
 @dataclass(frozen=True)
 class Asset:
-    """A perpetual or a spot pair: the price it starts at, its decimals of size, its maximum leverage."""
+    """A perpetual or a spot pair: the price it starts at, the decimals of its sizes, its maximum leverage."""
 
     name: str
     start: float
@@ -38,20 +38,26 @@ class Asset:
 
     @property
     def spot(self) -> bool:
-        """Return whether the asset is a pair of tokens, of which nobody holds a position."""
+        """Return whether the asset is a pair of tokens, in which there are no positions."""
         return self.name.startswith("@") or "/" in self.name
 
     @property
     def decimals(self) -> int:
-        """Return the most decimals a price may have if sizes have none."""
+        """Return the most decimals that a price may have if sizes have no decimals."""
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
-        """Return the smallest price step near ``px``: five significant figures, the asset's decimals, at most 1."""
+        """Return the smallest price step near ``px``.
+
+        Prices have at most five significant figures and at most the asset's decimals; the step is never larger than 1.
+        """
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return the venue's words for a bad size or price, None if both are good; whole prices have any length."""
+        """Return the venue's words for a bad size or price, None if both are good.
+
+        A price that is a whole number may have any number of digits.
+        """
         if sz <= 0 or sz % Decimal(1).scaleb(-self.sz_decimals):
             return "Order has zero size." if sz <= 0 else "Order has invalid size."
         if px <= 0 or (px % 1 and len(px.normalize().as_tuple().digits) > 5):
@@ -100,13 +106,13 @@ def token_of(coin: str) -> str:
 
 
 def wire(amount: Decimal) -> str:
-    """Write a decimal as the venue does: plain digits, always with a point (``79000.0``)."""
+    """Write a decimal as the venue does: plain digits, always with a decimal point (``79000.0``)."""
     text = f"{(amount + 0).normalize():f}"
     return text if "." in text else text + ".0"
 
 
 class Market:
-    """The mids, books and candles of every asset at the time ``now`` returns (seconds, UTC)."""
+    """The mid prices, books and candles of every asset at the time that ``now`` returns (seconds, UTC)."""
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
         self.now, draw = now, random.Random(seed)
@@ -115,7 +121,7 @@ class Market:
         self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in BY_ID.values()}
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
-        """Return the mid price, which is also mark and oracle price, now or at the time ``at`` (seconds)."""
+        """Return the mid price at the time ``at`` (seconds), or now; mark and oracle price are the same."""
         at, asset = self.now() if at is None else at, named(coin)
         since, pinned = self.pins.get(coin, (math.inf, Decimal(0)))
         if at >= since:
@@ -125,13 +131,13 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Return the price of a level of the market's orders; ``side`` is +1 for asks, -1 for bids."""
+        """Return the price at a level of the book, from the best (1); ``side`` is +1 for asks, -1 for bids."""
         mid, asset = self.mid(coin), named(coin)
         px = mid + side * level * asset.tick(mid)
         return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """List (price, size) of the market's orders on one side, best first."""
+        """Return (price, size) of each level on one side of the book, best first."""
         lot, second, sizes = Decimal(1).scaleb(-named(coin).sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
             px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
@@ -139,7 +145,10 @@ class Market:
         return list(sizes.items())
 
     def candles(self, coin: str, interval: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """List candles that begin in [start, end] (milliseconds; no end: now), oldest first, at most 5000."""
+        """Return the candles that begin in [start, end], oldest first, at most 5000.
+
+        Times are milliseconds; without an end, the span ends now.
+        """
         now = self.now()
         step, last = STEPS[interval], now if end is None else min(end / 1000, now)
         begins = range(-(-start // 1000 // step) * step, math.floor(last) + 1, step)[-5000:]
@@ -153,7 +162,7 @@ class Market:
         return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """Return ``assetCtx``: mark, oracle, mid and yesterday's price, with round numbers for the rest."""
+        """Return ``assetCtx``: the prices (mark, oracle, mid, yesterday's), and round made-up numbers for the rest."""
         mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
         px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
         quiet = {"funding": FUNDING, "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}
@@ -161,7 +170,10 @@ class Market:
         return quiet | prices | {"dayBaseVlm": wire(round(10**6 / mid, 2))}
 
     def funding(self, coin: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """List the hourly funding rates in [start, end] (milliseconds; no end: now), oldest first, at most 500."""
+        """Return the hourly funding rates in [start, end], oldest first, at most 500.
+
+        Times are milliseconds; without an end, the span ends now.
+        """
         named(coin)  # KeyError for a coin there is not
         last = int(self.now() * 1000) if end is None else end
         hours = range(-(-start // HOUR) * HOUR, last + 1, HOUR)[:500]

@@ -1,4 +1,4 @@
-"""Recover the address that signed an action, from either of the exchange's two kinds of EIP-712 signature.
+"""Recover the address that signed an action, from either kind of EIP-712 signature that the exchange uses.
 
 A wrong signature is not an error here: it recovers to some other address, which the exchange does not know. So does a
 signature that was made for the test network, as the network is part of what is signed.
@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 def l1_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a trading action, if it was signed for mainnet."""
+    """Return the address that signed a trading action; the signature must be for mainnet."""
     vault, expires = body.get("vaultAddress"), body.get("expiresAfter")
     packed = msgpack.packb(body["action"]) + body["nonce"].to_bytes(8, "big")
     packed += b"\x00" if vault is None else b"\x01" + bytes.fromhex(vault.removeprefix("0x"))
@@ -44,7 +44,7 @@ def l1_signer(body: dict[str, Any]) -> str:
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a transfer or an approval for mainnet; the wallet may be on any chain."""
+    """Return the address that signed a transfer or an approval for mainnet; the wallet's own chain may be any."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:

@@ -1,1 +1,1 @@
-"""Stand in for Fly: apps, machines as real processes, secrets, its API and its command line."""
+"""Stand in for Fly: apps, machines (which are real processes), secrets, its API and its command line."""

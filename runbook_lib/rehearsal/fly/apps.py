@@ -26,7 +26,7 @@ Launch = Callable[[dict[str, str], int], Awaitable[Process]]
 
 @dataclass
 class Secret:
-    """A secret of an app; the digest is opaque, and changes with the value."""
+    """A secret of an app; its digest says nothing of the value, but changes when the value changes."""
 
     value: str
     digest: str
@@ -36,7 +36,7 @@ class Secret:
 
 @dataclass
 class App:
-    """A Fly app: its secrets with their version counter, its machines by id, its log lines as the API shows them."""
+    """A Fly app: its secrets and their version, its machines by id, and its log lines in the API's shape."""
 
     name: str
     organization: str
@@ -70,7 +70,7 @@ class App:
         return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """Return the next log lines after the moment ``after`` (nanoseconds); if that is 0, the latest lines."""
+        """Return the log lines that follow the moment ``after`` (nanoseconds); if that is 0, the latest lines."""
         lines = [line for line in self.lines if instance in {None, "", line["attributes"]["instance"]}]
         return [line for line in lines if int(line["id"]) > after][:PAGE] if after else lines[-PAGE:]
 
@@ -78,11 +78,12 @@ class App:
 class Fly:
     """The state of the Fly stand-in.
 
-    ``tokens`` are the operator's, valid for everything; ``deploy_tokens`` maps further tokens to the only app they
-    are valid for. ``launch`` starts a machine's process; ``image_environment`` holds the variables that every image
-    sets (the rehearsal's folder, the tick). ``folder`` takes a log file per machine. Switches, for named faults:
-    ``restart_takes_new_secrets`` (the vendor's pages disagree), ``limited`` (answer 429 by the vendor's limits),
-    ``restart_delay`` (seconds between a crash and the next start).
+    ``tokens`` are the operator's, valid for everything; ``deploy_tokens`` maps each further token to the one app for
+    which it is valid. ``launch`` starts a machine's process. ``image_environment`` holds the variables that every image
+    sets (the rehearsal's folder, the tick). ``folder`` gets a log file per machine.
+
+    Named faults set these switches: ``restart_takes_new_secrets`` (on this the vendor's pages disagree), ``limited``
+    (answer 429 beyond the vendor's rate limits), ``restart_delay`` (seconds between a crash and the next start).
     """
 
     def __init__(
@@ -109,20 +110,20 @@ class Fly:
     # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
-        """Return an app by name; refuse with 404 if there is none."""
+        """Return an app by name; raise a 404 `Refusal` if there is none."""
         if name not in self.apps:
             raise Refusal(404, f"App not found: {name}")
         return self.apps[name]
 
     def create_app(self, name: str) -> App:
-        """Make an app; refuse with 422 what is no valid name."""
+        """Make an app; raise a 422 `Refusal` if its name is not valid."""
         if not name or not name.replace("-", "").isalnum() or name != name.lower():
             raise Refusal(422, "Validation failed: Name must be lowercase letters, numbers and dashes")
         self.apps[name] = App(name, self.organization)
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set secrets of an app, or delete those whose value is None; running machines do not notice."""
+        """Set secrets of an app, or delete those whose value is None; machines that run keep the old values."""
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()
@@ -133,7 +134,7 @@ class Fly:
         return app
 
     def machine(self, name: str, machine_id: str) -> Machine:
-        """Return a machine of an app, even a destroyed one; refuse with 404 if there never was one."""
+        """Return a machine of an app, even a destroyed one; raise a 404 `Refusal` if the app never had it."""
         machines = self.app(name).machines
         if machine_id not in machines:
             raise Refusal(404, f"machine not found: {machine_id}")
@@ -147,13 +148,13 @@ class Fly:
     # -- images and logs
 
     def push(self, repository: str, tag: str, manifest: bytes) -> str:
-        """Keep a manifest under its tag and its digest; return the digest."""
+        """Store an image's manifest under its tag and its digest; return the digest."""
         digest = digest_of(manifest)
         self.manifests[repository, tag] = self.manifests[repository, digest] = manifest
         return digest
 
     def image(self, config: Json) -> Json:
-        """Return the ``image_ref`` of a configuration; refuse with 400 if nobody pushed that image.
+        """Return the ``image_ref`` of a machine's configuration; raise a 400 `Refusal` if nobody pushed that image.
 
         A configuration names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
         """
@@ -168,7 +169,7 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Keep a log line, stamped on arrival, in memory for the API and in a file for people."""
+        """Store a log line with the time of its arrival: in memory for the API, and in a file for people."""
         self._last = max(time.time_ns(), self._last + 1)
         instance, region = machine.id, machine.region
         attributes = {"timestamp": timestamp(self._last), "message": message, "level": "info", "instance": instance,
@@ -181,11 +182,14 @@ class Fly:
     # -- tokens and limits
 
     def allows(self, token: str, app_name: str | None) -> bool:
-        """Return whether a token is valid, for ``app_name`` if that is given."""
+        """Return whether a token is valid and, if ``app_name`` is given, valid for that app."""
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:
-        """Take a request from the rate limit's bucket of ``key``; refuse with 429 if it is empty and limits are on."""
+        """Take one request out of the rate limit of ``key`` for this kind of action.
+
+        Raise a 429 `Refusal` if the limit is used up and limits are switched on.
+        """
         if not self.limited:
             return
         rate, burst = RATES.get(action, RATES["other"])
@@ -198,5 +202,5 @@ class Fly:
 
 
 def digest_of(manifest: bytes) -> str:
-    """Return the digest that names a manifest in the registry."""
+    """Return the digest by which the registry names a manifest."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

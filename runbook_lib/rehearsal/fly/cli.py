@@ -1,4 +1,4 @@
-"""Stand in for the ``fly`` command line: building an image and pushing it, and what fixes advise for machines.
+"""Stand in for the ``fly`` command line: build and push an image, and the commands that fixes of steps advise.
 
 Runs as a script on the bare standard library (``python -I -S cli.py``), so that it starts fast. The folder of the
 rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
@@ -26,13 +26,13 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def fail(text: str) -> NoReturn:
-    """End with flyctl's error line and exit code."""
+    """End the program with an error line and exit code as flyctl does."""
     say(f"Error: {text}", sys.stderr)
     raise SystemExit(1)
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Write a line and flush it, for a reader who follows a build's output."""
+    """Write a line and flush it at once, because somebody may be reading along."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -41,7 +41,7 @@ def say(text: str, stream: Any = None) -> None:
 
 
 def address(service: str) -> str:
-    """Return the base address of a service of the rehearsal."""
+    """Return the base address of a stand-in of the rehearsal."""
     folder = os.environ.get("RUNBOOK_REHEARSAL")
     if not folder:
         fail("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
@@ -50,7 +50,7 @@ def address(service: str) -> str:
 
 
 def token() -> str:
-    """Return the operator's token, without a scheme that was pasted with it."""
+    """Return the operator's token; if its scheme (``FlyV1``, ``Bearer``) was pasted with it, remove that."""
     token = os.environ.get("FLY_API_TOKEN", "")
     if not token:
         fail("no access token available. Please login with 'flyctl auth login'")
@@ -72,7 +72,7 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Ask the Machines API; end with its error."""
+    """Send a request to the Machines API; if it answers with an error, end the program with it."""
     content = None if body is None else json.dumps(body).encode()
     status, raw = send(address("fly"), method, path, content, {"Authorization": f"Bearer {token()}"})
     if status >= 400:
@@ -89,7 +89,7 @@ def machines_of(app: str) -> list[dict[str, Any]]:
 
 
 def app_of(options: argparse.Namespace) -> str:
-    """Return the app that was named, else the app that has the machine, which flyctl looks up as well."""
+    """Return the app that the command line names, else the app of the machine that it names, as flyctl does."""
     if options.app:
         return str(options.app)
     for app in ask("GET", "/v1/apps")["apps"]:
@@ -126,7 +126,7 @@ def destroy_machine(options: argparse.Namespace) -> None:
 
 
 def update_machine(options: argparse.Namespace) -> None:
-    """Set environment variables of a machine, by a new version of it, which takes the app's current secrets."""
+    """Set environment variables of a machine: this makes a new version, which also takes the app's current secrets."""
     app = app_of(options)
     config = ask("GET", f"/v1/apps/{app}/machines/{options.id}")["config"]
     config["env"] = {**(config.get("env") or {}), **pairs(options.env)}
@@ -142,7 +142,7 @@ def list_secrets(options: argparse.Namespace) -> None:
 
 
 def set_secrets(options: argparse.Namespace) -> None:
-    """Set secrets of an app; machines that were made through the API do not notice."""
+    """Set secrets of an app; machines that were made through the API keep the old values until they are updated."""
     ask("POST", f"/v1/apps/{options.app}/secrets", {"values": pairs(options.pairs)})
     text = "Secrets have been staged, but not set on VMs."
     say(f"{text} Deploy or update machines in this app for the secrets to take effect.")
@@ -157,7 +157,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def show_logs(options: argparse.Namespace) -> None:
-    """Write the newest log lines; unlike flyctl, the stand-in does not follow the log."""
+    """Write the newest log lines; unlike flyctl's, this command does not go on to write new lines."""
     query = f"?instance={options.instance}" if options.instance else ""
     headers = {"Authorization": f"FlyV1 {token()}"}
     status, raw = send(address("fly_logs"), "GET", f"/api/v1/apps/{options.app}/logs{query}", None, headers)
@@ -183,7 +183,7 @@ def deploy_secrets(_: argparse.Namespace) -> None:
 
 
 def deploy(options: argparse.Namespace) -> None:
-    """Build an image from the working directory and push it; the rehearsal's fly makes no machines."""
+    """Build an image from the working directory and push it; unlike flyctl's, this command makes no machines."""
     if not (options.build_only and options.push):
         fail("the rehearsal's fly only builds: pass --build-only --push")
     for path, kind in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
@@ -199,7 +199,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(dockerfile: Path) -> dict[str, bytes]:
-    """Return the files an image is made of, by path; the context is the working directory, as for Docker."""
+    """Return the files that the Dockerfile puts into the image, by path; the build context is the working directory."""
     files = {"Dockerfile": dockerfile.read_bytes()}
     instructions = re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines()
     for number, line in enumerate(instructions, 1):
@@ -215,7 +215,7 @@ def build(dockerfile: Path) -> dict[str, bytes]:
 
 
 def context(source: str) -> dict[str, bytes]:
-    """Return the files that a COPY source names, by path; empty if there are none."""
+    """Return the files that the source of a COPY names, by path; empty if there are none."""
     files: dict[str, bytes] = {}
     for path in sorted(Path().glob(source.strip("/") or "*")):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -226,7 +226,7 @@ def context(source: str) -> dict[str, bytes]:
 
 
 def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn:
-    """Fail as BuildKit does when a COPY source is not in the build context."""
+    """End the program as BuildKit does if the source of a COPY is not in the build context."""
     path = f"/tmp/buildkit-mount{secrets.randbelow(10**9)}/{source}"  # noqa: S108  a text, not a file
     say(f"------\n > {line}:\n------\n{dockerfile}:{number}\n--------------------", sys.stderr)
     say(f"   {number} | >>> {line}\n--------------------", sys.stderr)
@@ -237,7 +237,7 @@ def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn
 
 
 def push(app: str, tag: str, files: dict[str, bytes]) -> None:
-    """Push a manifest whose layers are the files, so that the same files give the same digest."""
+    """Push a manifest whose layers are the files; the same files therefore give the same digest."""
     layers = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -257,7 +257,7 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
 
 
 def size(files: dict[str, bytes]) -> int:
-    """Return the image's size in megabytes, as if it were built on a Node image."""
+    """Return the image's size in megabytes, as if the files were added to a Node image."""
     return 180 + sum(len(content) for content in files.values()) // 10**6
 
 
@@ -299,7 +299,7 @@ def _machine_commands(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: Any, *, machine: bool = False) -> argparse.ArgumentParser:
-    """Add a command on an app, or on a machine, whose app can be looked up."""
+    """Add a command that acts on an app or, with ``machine``, on a machine, whose app need not be named."""
     parser: argparse.ArgumentParser = commands.add_parser(name, allow_abbrev=False)
     parser.set_defaults(run=run)
     parser.add_argument("--app", "-a", required=not machine)

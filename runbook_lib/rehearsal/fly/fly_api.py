@@ -1,4 +1,4 @@
-"""Serve the HTTP of api.machines.dev: apps, secrets and machines, as the vendor's OpenAPI and flyctl have them."""
+"""Serve the HTTP API of api.machines.dev (apps, secrets, machines) as the vendor's OpenAPI and flyctl describe it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = PERSISTENT | {"settled"}  # what may be waited for
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve requests with a valid token, as Bearer (which is documented) or as FlyV1 (which flyctl sends)."""
+    """Serve requests with a valid token, sent as Bearer (as documented) or as FlyV1 (as flyctl does)."""
 
     def admit(ask: Ask) -> None:
         if not fly.allows(ask.token("Bearer", "FlyV1"), ask.parts.get("app")):
@@ -34,7 +34,7 @@ def app(fly: Fly) -> Starlette:
 
 
 def body_of(ask: Ask) -> Json:
-    """Return the JSON object of a request; refuse anything else with 400."""
+    """Return the JSON object in a request's body; raise a 400 `Refusal` for anything else."""
     body = ask.body()
     if not isinstance(body, dict):
         raise Refusal(400, "invalid_argument: body is not a JSON object")
@@ -42,7 +42,7 @@ def body_of(ask: Ask) -> Json:
 
 
 def seconds(value: Any, default: float) -> float:
-    """Read a duration in seconds: a number, or text as Go writes it (``10s``, ``1m30s``)."""
+    """Return a duration in seconds, from a number or from text as Go writes it (``10s``, ``1m30s``)."""
     if value in {None, ""}:
         return default
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", str(value))
@@ -52,7 +52,7 @@ def seconds(value: Any, default: float) -> float:
 
 
 def signal_number(name: Any) -> int:
-    """Return the number of a signal given by name; SIGINT when none is."""
+    """Return the number of a signal by its name; without a name, that of SIGINT."""
     if name and name not in signal.Signals.__members__:
         raise Refusal(400, f"invalid_argument: {name!r} is not a signal")
     return signal.Signals[name or "SIGINT"]
@@ -116,7 +116,7 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
 
 def _machines(fly: Fly) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> list[Json]:
-        """Return a bare array of machines, chosen by ``include_deleted``, ``region``, ``state`` and ``metadata.*``."""
+        """Return a list of machines, filtered by ``include_deleted``, ``region``, ``state`` and ``metadata.*``."""
         app = fly.app(ask.parts["app"])
         machines = list(app.machines.values()) if ask.query.get("include_deleted") == "true" else app.listed()
         states = [state for state in ask.query.get("state", "").split(",") if state]
@@ -149,7 +149,10 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         return machine.view()
 
     def on(name: str, action: Callable[[Ask, Machine], Awaitable[Any]]) -> Endpoint:
-        """Make an endpoint of an action on a machine, which checks the limit, the machine and its lease first."""
+        """Return an endpoint for an action on a machine.
+
+        Before it acts, the endpoint checks the rate limit, that the machine exists, and that nobody else leases it.
+        """
 
         async def endpoint(ask: Ask) -> Any:
             fly.spend("get" if ask.method == "GET" else name, ask.parts["id"])
@@ -209,7 +212,7 @@ async def _restart(ask: Ask, machine: Machine) -> Json:
 
 
 async def _wait(ask: Ask, machine: Machine) -> Json:
-    """Answer 200 when the machine reaches a state that is waited for; refuse with 408 when the time is over."""
+    """Answer 200 when the machine reaches one of the states asked for, 408 if it does not within the time."""
     states = {state for text in ask.query.getlist("state") for state in text.split(",")} or {"started"}
     if wrong := sorted(states - STATES):
         raise Refusal(400, f"invalid_argument: {wrong[0]!r} is no state to wait for: {', '.join(sorted(STATES))}")
@@ -242,7 +245,7 @@ async def _metadata(_: Ask, machine: Machine) -> Json:
 
 
 async def _set_metadata(ask: Ask, machine: Machine) -> Response:
-    """Set one metadata value, or remove it with DELETE, without a new version of the machine."""
+    """Set one metadata value of a machine, or remove it if the method is DELETE; this makes no new version."""
     metadata = machine.config.setdefault("metadata", {})
     if ask.method == "DELETE":
         metadata.pop(ask.parts["key"], None)
@@ -258,7 +261,7 @@ async def _lease(_: Ask, machine: Machine) -> Json:
 
 
 async def _take_lease(ask: Ask, machine: Machine) -> Response:
-    """Lease a machine; the specification puts the time to live into the body, flyctl into the query."""
+    """Lease a machine; the time to live is in the body as in the specification, or in the query as flyctl sends it."""
     body = body_of(ask)
     lease = machine.take_lease(
         seconds(ask.query.get("ttl") or body.get("ttl"), LEASE), str(body.get("description", ""))

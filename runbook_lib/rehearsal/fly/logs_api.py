@@ -1,4 +1,4 @@
-"""Serve the HTTP of api.fly.io: an app's log, on another host than its machines and under another scheme."""
+"""Serve the HTTP API of api.fly.io: an app's log. Its host and its token's scheme differ from those of the machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, applicat
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve the log to requests with a token as it was issued, which begins with its scheme, ``FlyV1``."""
+    """Serve the log to requests whose token begins, as it was issued, with its scheme ``FlyV1``."""
 
     def admit(ask: Ask) -> None:
         # Bearer was a mistake of the vendor's documentation (superfly/docs issue 2264): this host refuses it.

@@ -1,4 +1,4 @@
-"""Run Fly Machines as operating-system processes: a machine's state follows the process behind it.
+"""Run Fly Machines as operating-system processes; a machine's state follows from what its process does.
 
 A ``Machine`` has many processes in its life: the first launch, restarts by policy, updates. This module has the
 operations on a machine, and the vendor's words when it refuses them; the HTTP around them is in ``fly_api``.
@@ -33,7 +33,7 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the letters of an identifier t
 
 
 class Process(Protocol):
-    """The process of a running machine; ``wait`` returns its exit code, negative for a signal."""
+    """The process of a running machine; ``wait`` returns its exit code, which is negative if a signal ended it."""
 
     @property
     def pid(self) -> int: ...
@@ -42,19 +42,19 @@ class Process(Protocol):
 
 
 def ulid() -> str:
-    """Make an identifier like the vendor's of instances and events (26 characters)."""
+    """Make an identifier of 26 characters, like the vendor's of instances and events."""
     return "".join(secrets.choice(CROCKFORD) for _ in range(26))
 
 
 def timestamp(at: int | None = None) -> str:
-    """Format now, or a moment (nanoseconds), as the API does: RFC 3339, UTC."""
+    """Format a moment (nanoseconds), or now, as the API does: RFC 3339, UTC."""
     moment = (time.time_ns() if at is None else at) / 1e9
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to change a machine, held by whoever knows its nonce until it expires (epoch seconds)."""
+    """The right to change a machine, of whoever knows the lease's nonce, until ``expires_at`` (epoch seconds)."""
 
     description: str
     expires_at: float
@@ -110,7 +110,11 @@ class Machine:
         self.fly.log(self.app.name, self, provider, message)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of a process in this machine: the image's, ``config.env``, the app's secrets on top."""
+        """Return the variables of a process in this machine.
+
+        They are the image's, those of ``config.env``, and the app's secrets; a later source replaces variables of an
+        earlier one.
+        """
         return {
             **self.fly.image_environment,
             **{key: str(value) for key, value in (self.config.get("env") or {}).items()},
@@ -123,12 +127,12 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
-        """Add an event before the others, which is the order of the API."""
+        """Add an event at the beginning of the list, because the API lists the newest event first."""
         head = {"id": ulid(), "type": kind, "status": status, "source": source}
         self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
-        """Wait until the machine is in one of ``states``, for ``timeout`` seconds; return whether it is."""
+        """Wait at most ``timeout`` seconds until the machine is in one of ``states``; return whether it is."""
         deadline = time.monotonic() + timeout
         while self.state not in states:
             changed = self._changed
@@ -141,7 +145,10 @@ class Machine:
     # -- what may be asked of it
 
     def start(self, source: str = "user") -> str:
-        """Start the machine and return the state it was in; refuse with 412 while it settles."""
+        """Start the machine; return the state that it was in.
+
+        Raise a 412 `Refusal` if it is between two states, as while it stops.
+        """
         before = self.state
         if before == "started":
             return before
@@ -158,7 +165,7 @@ class Machine:
         return self.lease
 
     def refuse_leased(self, nonce: str) -> None:
-        """Refuse with 409 everybody but the holder of the machine's lease, until the lease expires."""
+        """Raise a 409 `Refusal`, while the machine is leased, if ``nonce`` is not the lease's."""
         if self.lease is not None and self.lease.expires_at < time.time():
             self.lease = None
         if self.lease is not None and nonce != self.lease.nonce:
@@ -166,7 +173,7 @@ class Machine:
             raise Refusal(409, f"failed_precondition: lease currently held by another@client.test, expires at {until}")
 
     async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Send the signal to stop, and SIGKILL after ``timeout`` seconds; return before the machine has stopped."""
+        """Send a signal to stop the machine's process, then SIGKILL after ``timeout`` seconds; return at once."""
         if self.state in {"stopped", "stopping", "destroyed", "suspended"}:
             return
         self._stop_requested = True
@@ -177,9 +184,10 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop and start the machine again, with the same version, and the same secrets unless a switch says otherwise.
+        """Stop the machine and start it with the same version.
 
-        A machine that is just starting, for example after a crash, is waited for.
+        It starts with the same secrets, unless the switch ``restart_takes_new_secrets`` is on. If it is just starting,
+        for example after a crash, wait for that first.
         """
         async with self._turn:
             if self.state == "starting":
@@ -192,7 +200,7 @@ class Machine:
             self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
-        """Make a new version: a new instance id, the new configuration and the app's current secrets."""
+        """Make a new version of the machine: a new instance id, a new configuration, the app's current secrets."""
         async with self._turn:
             if self.state == "destroyed":
                 raise Refusal(412, "failed_precondition: machine has been destroyed")
@@ -208,7 +216,7 @@ class Machine:
                 self._set("stopped")
 
     async def destroy(self, *, force: bool) -> None:
-        """Destroy the machine; refuse with 412 if it runs, unless forced."""
+        """Destroy the machine; unless forced, raise a 412 `Refusal` if the machine runs."""
         async with self._turn:
             if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
                 raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
@@ -217,14 +225,14 @@ class Machine:
             self._destroyed("user")
 
     def signal(self, number: int) -> None:
-        """Send the signal ``number`` to the process; refuse with 412 if there is none."""
+        """Send the signal ``number`` to the machine's process; raise a 412 `Refusal` if it has none."""
         if self.process is None:
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
-        """Run ``command`` in the machine's environment; return its output and exit code."""
+        """Run ``command`` in the environment of the machine; return its output and exit code."""
         if self.state != "started":
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         pipe = asyncio.subprocess.PIPE
@@ -264,7 +272,7 @@ class Machine:
         self._life = asyncio.create_task(self._live(source), name=f"machine {self.id}")
 
     async def _end(self, number: int, timeout: float) -> None:
-        """End the present process, if there is one, without a restart."""
+        """End the machine's process, if there is one, and do not restart it."""
         if self._life is None or self._life.done():
             return
         self._stop_requested = True
@@ -281,7 +289,7 @@ class Machine:
                 self.signal(signal.SIGKILL)
 
     async def _live(self, source: str) -> None:
-        """Run the process, and run it again as the restart policy allows, until that forbids it."""
+        """Run the machine's process, and run it again after each end for as long as the restart policy allows."""
         crashes: deque[float] = deque()
         while True:
             try:
@@ -327,7 +335,7 @@ class Machine:
         return code
 
     async def _collect(self, descriptor: int) -> None:
-        """Copy the process's output into the machine's log, line by line, until the process ends."""
+        """Copy the output of the process into the machine's log, line by line, until the process ends."""
         reader = asyncio.StreamReader(limit=1 << 20)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
@@ -348,7 +356,7 @@ class Machine:
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
-        """Return whether the policy allows another start: by default on failure, ten times within five minutes."""
+        """Return whether the restart policy allows another start: by default on failure, ten times in 5 minutes."""
         policy = self.config.get("restart") or {}
         kind = policy.get("policy", "on-failure")
         if kind == "no" or (kind == "on-failure" and code == 0):

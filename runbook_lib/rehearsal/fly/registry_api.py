@@ -1,4 +1,4 @@
-"""Serve the HTTP of registry.fly.io: an image's manifest by tag and digest, for a valid token by Basic auth."""
+"""Serve the HTTP API of registry.fly.io: manifests of images by tag and digest, to requests with a valid token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def app(fly: Fly) -> Starlette:
     """Serve manifests by tag and digest, as the OCI distribution API does."""
 
     def admit(ask: Ask) -> None:
-        """Judge the password of Basic auth; the user is ``x`` by convention and does not matter."""
+        """Raise a 401 `Refusal` unless the password of Basic auth is a valid token; any user name will do."""
         try:
             password = base64.b64decode(ask.token("Basic")).decode().partition(":")[2]
         except ValueError:

@@ -1,4 +1,4 @@
-"""Fork runners from a process that has their imports done, and tell the platform how each ended."""
+"""Fork runners from a server process that has imported their modules, and tell the platform how each runner ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """A runner's process, as the platform sees it."""
+    """The process of a runner as the platform knows it: its process id and its end."""
 
     def __init__(self, pid: int, exit_code: asyncio.Task[int]) -> None:
         self.pid = pid
@@ -31,10 +31,10 @@ class Forked:
 
 
 class RunnerForks:
-    """The runners of a rehearsal: ``launch`` makes one.
+    """The runners of a rehearsal, each forked from one server process.
 
-    The server is started by the first of them, so that a rehearsal without machines does not pay for its imports, or
-    by ``warm``; ``started`` is then told its process id. ``target`` is the ``module:function`` that a fork calls.
+    The first `launch`, or `warm`, starts the server, so that a rehearsal without machines does not wait for its
+    imports. ``started`` then gets the server's process id. ``target`` is the ``module:function`` that a fork calls.
     """
 
     def __init__(self, target: str = RUNNER, *, started: Callable[[int], None] = lambda _: None) -> None:
@@ -43,7 +43,7 @@ class RunnerForks:
         self._server: ForkServer | None = None
 
     async def launch(self, environment: dict[str, str], output: int) -> Forked:
-        """Fork a process with ``environment``, whose stdout and stderr go to the descriptor ``output``."""
+        """Fork a runner with ``environment``, whose stdout and stderr are written to the file descriptor ``output``."""
         read, write = os.pipe()
         status = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -65,21 +65,21 @@ class RunnerForks:
         return Forked(int(pid), asyncio.create_task(_ended(status, transport), name=f"runner {int(pid)}"))
 
     def warm(self) -> ForkServer:
-        """Start the server, unless it runs: done ahead, its imports are over when the first launch comes."""
+        """Start the server unless it runs; if called early, the server has done its imports before the first launch."""
         if self._server is None:
             self._server = ForkServer(f"{__name__}:run", [self._target.partition(":")[0]], log=None)
             self._started(self._server.pid)
         return self._server
 
     def close(self) -> None:
-        """End the server, and with it every runner."""
+        """End the server process, and with it every runner."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
 
 async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport) -> int:
-    """Wait for the exit code; one that nobody tells means that the server was killed, and the process with it."""
+    """Return the exit code of a runner; if none arrives, the server was killed and its runners with it."""
     try:
         code = await status.readline()
         return int(code) if code else -signal.SIGKILL
@@ -88,7 +88,7 @@ async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport)
 
 
 def run(facts: Mapping[str, Any], output: int) -> None:
-    """In a fork: call the target, with the runner's own environment and output."""
+    """Call the target in a fork, with the runner's environment and output."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)

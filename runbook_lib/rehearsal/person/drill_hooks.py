@@ -1,4 +1,4 @@
-"""Let a drill change the platform directly: run statements, set variables, keep and restore snapshots."""
+"""Let a drill change the platform directly: run SQL, set variables, keep and restore snapshots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.world.world import World
 
 @dataclass(frozen=True)
 class Switches:
-    """All settings outside the database: Vercel's variables and deployments, Fly's secrets."""
+    """A copy of all settings outside the database: Vercel's variables and deployments, and Fly's secrets."""
 
     variables: dict[str, Variable]
     deployments: list[Deployment]
@@ -27,12 +27,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Copy the settings as they are now."""
+        """Return a copy of the settings as they are now."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore the settings as they were; apps that were made since stay."""
+        """Restore these settings; apps that were made after the copy stay."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
@@ -40,12 +40,12 @@ class Switches:
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """Make the drill's endpoints.
+    """Return the endpoints that a drill calls.
 
-    ``/sql`` runs a statement as role postgres, which is no superuser and so reaches no file and no program;
-    ``/variables`` sets Vercel's variables (null: removed) without a redeploy; ``/snapshots/<name>`` keeps (PUT) or
-    restores (POST) the database and the settings outside it. A restored database does not know the present machines, so
-    they are removed first.
+    ``/sql`` runs a statement as the role ``postgres``, which is no superuser and so can read no file and run no
+    program. ``/variables`` sets variables of Vercel (null: removed) without a redeploy. ``/snapshots/<name>`` keeps
+    (PUT) or restores (POST) the database and the settings outside it. Before a restore all machines are removed,
+    because the restored database does not know them.
     """
     switches: dict[str, Switches] = {}
 

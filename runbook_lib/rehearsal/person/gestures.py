@@ -1,4 +1,4 @@
-"""Make the gestures of the person: click in dashboards and in the platform's pages, and sign with a wallet."""
+"""Make the gestures of a person: click in dashboards and in the platform's pages, and sign with a wallet."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
 
 class Declined(Exception):
-    """An error for a gesture that the person did not make, or a page refused; the text is what was seen."""
+    """An error for a gesture that the person would not make, or that a page refused; the text says what was seen."""
 
 
 class Person:
-    """A person with wallets of their own. A gesture that names no Skill or deployment means the newest."""
+    """The person stand-in, with its own wallets.
+
+    A gesture that names no Skill or deployment is about the newest one.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -43,7 +46,7 @@ class Person:
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
-        """Make a gesture by its name; the answer's ``performed`` says in words what was done."""
+        """Make the gesture called ``name``; ``performed`` in the answer says in words what was done."""
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -51,7 +54,7 @@ class Person:
     # -- dashboards
 
     def backup(self) -> Answer:
-        """Look in the dashboard for a backup or point-in-time recovery."""
+        """Look in Supabase's dashboard whether there is a backup or point-in-time recovery."""
         restorable = self.world.supabase.restorable()
         listed = len(restorable["backups"])
         if not restorable["pitr_enabled"] and not listed:
@@ -60,13 +63,13 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """Vouch that Vercel's Fly token was made for this app alone, with an expiry (C10)."""
+        """Vouch that the Fly token in Vercel was made for this app alone, and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
 
     def upgrade_plan(self, schedule: str = "*/5 * * * *") -> Answer:
-        """Buy the plan that allows a tighter schedule, change it in the repository and deploy (checklist 0.4)."""
+        """Buy the plan that allows a tighter cron schedule, change the sweep's schedule, and deploy (checklist 0.4)."""
         path = self.world.folder / "repository/apps/web/vercel.json"
         content = json.loads(path.read_text())
         for cron in content["crons"]:
@@ -77,7 +80,7 @@ class Person:
         return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {build.id}", "deployment": build.id}
 
     def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
-        """Put a rotated secret into the checkout's local environment file, under every name it has there."""
+        """Write a rotated secret into the checkout's local environment file, under every name it has there."""
         value, names = self.world.secret("NEW_SECRET"), {variable: "{}"}
         if variable == "SUPABASE_DB_PASSWORD":
             url = self.world.database.url.replace("postgres@", "postgres:{}@")
@@ -90,11 +93,11 @@ class Person:
     # -- Skills
 
     def sign_in(self) -> Answer:
-        """Sign in by following the link in the mail."""
+        """Sign in to the platform by following the link in the mail."""
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
-        """Fill in a sheet (`paper`, `tiny`, `checklist`) and save it as a new Skill; ``risk`` overrides caps."""
+        """Fill in a Skill sheet (`paper`, `tiny`, `checklist`) and save it as a new Skill; ``risk`` sets caps."""
         content = payload(sheet, self.world.tick, **risk)
         skill = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
         return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
@@ -116,12 +119,12 @@ class Person:
     # -- deployments
 
     def deploy_paper(self, skill: str | None = None) -> Answer:
-        """Deploy a Skill on paper: click Deploy, choose Paper, confirm, click Deploy."""
+        """Deploy a Skill on paper: click Deploy, choose Paper, confirm, and click Deploy again."""
         deployment = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
         return {"performed": "clicked Deploy for paper", **deployment}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
-        """Click a command's button on the deployment's page, once the page shows the buttons."""
+        """Wait until the deployment's page shows the buttons of commands, then click the button for ``kind``."""
         chosen = deployment or self._deployment(PAPER, MAINNET)
         self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
@@ -147,7 +150,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """Send USDC on Arbitrum over the bridge to the venue; ``fresh`` makes a new wallet first."""
+        """Send USDC on Arbitrum over the bridge to the venue; with ``fresh``, make a new wallet first."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
@@ -169,7 +172,10 @@ class Person:
         return self.sign_approval()
 
     def ask_approval(self, name: str | None = None, *, alone: bool = False) -> Answer:
-        """Click Authorize agent wallet without signing yet; ``alone`` declines on a cross-margin warning."""
+        """Click Authorize agent wallet, and do not sign yet.
+
+        With ``alone``, raise `Declined` if the page warns that another live deployment shares the margin.
+        """
         address = self.wallet.address.lower()
         page = self._page("GET", f"/skills/{self._skill()}/deploy?wallet={address}")
         if alone and page["cross_margin_warning"]:
@@ -190,7 +196,7 @@ class Person:
         return {"performed": words, "typed_data": typed, **agent}
 
     def _read(self, shown: Answer) -> None:
-        """Compare what the wallet's window shows, as a careful person does before signing; decline what differs."""
+        """Read what the wallet's window shows, as a careful person does; raise `Declined` if it is not as expected."""
         typed, message = shown["typed_data"], shown["typed_data"]["message"]
         now = datetime.now(UTC).timestamp() * 1000
         for seen, wanted in (
@@ -203,7 +209,7 @@ class Person:
                 raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
 
     def remove_agent(self, agent: str | None = None) -> Answer:
-        """Remove an agent on the venue's own page; if none is named, the agent that was revoked last."""
+        """Remove an agent on the venue's own page: the named agent, or the agent that was revoked last."""
         if agent is None:
             revoked = self.world.query(
                 "select agent_address from public.hyperliquid_agents where revoked_at is not null"
@@ -218,7 +224,10 @@ class Person:
     # -- the venue's own app
 
     def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
-        """Trade by hand in any book (``xyz:GOLD`` of another exchange, ``@107`` of spot); ``rest`` leaves an order."""
+        """Trade by hand in any book of the venue (``xyz:GOLD`` on another exchange, ``@107`` in spot).
+
+        With ``rest``, leave an order in the book instead.
+        """
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         status = by_hand.place(venue, address, coin, usd, buy=side == "buy", rest=rest)
         if "error" in status:
@@ -227,14 +236,14 @@ class Person:
         return {"performed": f"{deed} by hand: {side} ${usd:g} of {coin}", "address": address, **status}
 
     def twap(self, coin: str = "BTC", usd: float = 15, side: str = "buy") -> Answer:
-        """Start a TWAP, whose first slice trades at once."""
+        """Start a TWAP order, whose first slice trades at once."""
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         size = by_hand.size_of(venue, coin, usd) * (1 if side == "buy" else -1)
         venue.trade_slice(address, coin, size)
         return {"performed": f"began a TWAP: {side} ${usd:g} of {coin}", "address": address}
 
     def be_liquidated(self) -> Answer:
-        """Lose everything the wallet holds to the venue's liquidator."""
+        """Have the venue's liquidator close everything that the wallet holds."""
         address = self.wallet.address.lower()
         self.world.hyperliquid.liquidate(address)
         return {"performed": f"was liquidated: {address}", "address": address}
@@ -245,7 +254,7 @@ class Person:
         return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
 
     def _page(self, method: str, path: str, **fields: Any) -> Answer:
-        """Load a page or send a form, signed in; raise `Declined` with the page's words if that fails."""
+        """Load a page or send a form of the platform, signed in; raise `Declined` with the page's words if it fails."""
         headers = {"authorization": f"Bearer {self._sign_in()['session']}"}
         return self._send(method, path, fields or None, headers)
 
@@ -263,7 +272,7 @@ class Person:
         return self._newest("Skill", self.world.query(NEWEST_SKILL))
 
     def _booted(self, deployment: str) -> None:
-        """Wait until the page shows the buttons, as a command that is sent before its runner listens is lost."""
+        """Wait until the page shows the buttons: a command that is sent before the runner listens would be lost."""
         deadline = time.monotonic() + BOOT
         while self.world.query(PROVISIONING, {"id": deployment}):
             if time.monotonic() > deadline:

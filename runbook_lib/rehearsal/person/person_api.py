@@ -1,4 +1,4 @@
-"""Serve the person's stand-in over HTTP: gestures by step number or name, faults, and a drill's direct changes."""
+"""Serve the person stand-in over HTTP: gestures by step number or name, faults, and what a drill changes directly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE = 204
 
 
 def app(person: Person) -> Starlette:
-    """Serve ``POST /gestures/{step or name}``, with an optional JSON object of parameters, and a drill's controls."""
+    """Serve ``POST /gestures/{step or name}``, with optional parameters as a JSON object, and what drills call."""
 
     def listed(_: Ask) -> Json:
         return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}
@@ -50,7 +50,7 @@ def app(person: Person) -> Starlette:
 
 
 def _http_faults(world: World) -> dict[str, Endpoint]:
-    """Make the endpoints of ``/http-faults``, which list, set and remove HTTP faults (one by id, or all)."""
+    """Return the endpoints of ``/http-faults``, which list, set and remove HTTP faults (one by its id, or all)."""
     faults = world.faults
 
     async def listed(_: Ask) -> list[Json]:
@@ -78,7 +78,7 @@ def _http_faults(world: World) -> dict[str, Endpoint]:
 
 
 def _named_faults(world: World) -> dict[str, Endpoint]:
-    """Make the endpoints of ``/faults``, which list, enter and leave named faults."""
+    """Return the endpoints of ``/faults``, which list named faults, put them in force and take them back."""
 
     def listed(_: Ask) -> list[Json]:
         return [{"name": name, "active": name in world.named_faults.active, **known()[name]} for name in known()]

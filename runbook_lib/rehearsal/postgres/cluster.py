@@ -1,4 +1,4 @@
-"""Prepare the Postgres programs and the cluster, like a new project, that every rehearsal's database is copied from.
+"""Prepare what every rehearsal's database is copied from: Postgres's programs, and a cluster like a new project.
 
 Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
 kill -9 nor two first starts at once can leave half of one.
@@ -38,21 +38,21 @@ INITDB = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stopped cluster with roles, schemas and the Vault, and the password that its superuser has in a copy."""
+    """A prepared cluster: Postgres's programs, the stopped cluster's folder, and the password of its superuser."""
 
     programs: Path
     data: Path
     password: str
 
     def copy(self, target: Path) -> None:
-        """Copy the cluster to ``target``, which then belongs to the server's account."""
+        """Copy the cluster to ``target``, and make the account that runs the server its owner."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)
 
 
 def prepared() -> Prepared:
-    """Return the cluster to copy; make it first if there is none of this version in the cache."""
+    """Return the prepared cluster; if the cache has none for this version, make it first."""
     programs = _programs()
     cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
     if not cached.exists():
@@ -62,13 +62,13 @@ def prepared() -> Prepared:
 
 
 def _fingerprint() -> str:
-    """Return a hash of everything that goes into a prepared cluster, so that a change makes a new cluster."""
+    """Return a hash of everything that a prepared cluster is made from, so that any change leads to a new cluster."""
     parts = [path.read_bytes() for path in sorted(SQL.iterdir())] + [Path(__file__).read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _programs() -> Path:
-    """Return a folder of initdb and postgres in which the server's account can run them."""
+    """Return a folder with initdb and postgres from which the account that runs the server can run them."""
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
         raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")
@@ -93,14 +93,14 @@ def _installed_copy(package: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let every account read a folder and run what is in it, whatever the umask it was installed under."""
+    """Let every account read a folder and run the programs in it, whatever umask it was installed with."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _cache() -> Path:
-    """Return a folder that outlives rehearsals, writable by us alone and open to the server's account."""
+    """Return a folder that outlives rehearsals; only this user may write there, and the server's account may read."""
     usual = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
     parents = [Path(os.environ.get("XDG_CACHE_HOME") or usual), usual, Path(tempfile.gettempdir())]
     for folder in [parent / f"launch-runbook-cache-{os.geteuid()}" for parent in parents]:
@@ -119,7 +119,7 @@ def _cache() -> Path:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which becomes ``target`` at the end unless another process was quicker."""
+    """Yield a folder to fill; rename it to ``target`` when the block ends, unless another process was quicker."""
     for unfinished in target.parent.glob("building-*"):
         if unfinished.stat().st_mtime < time.time() - ABANDONED:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -134,7 +134,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 def _prepare(programs: Path, partial: Path) -> None:
-    """Make a cluster, its superuser's password and its log in an empty folder."""
+    """Make a cluster, the password of its superuser and its log in an empty folder."""
     password = secrets.token_urlsafe(24)
     for name, text in (("password", password), ("log", "")):
         (partial / name).touch(mode=0o600)
@@ -152,7 +152,7 @@ def _prepare(programs: Path, partial: Path) -> None:
 
 
 def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
-    """Bring an empty cluster to the state of a new project and leave it stopped."""
+    """Bring an empty cluster into the state of a new Supabase project, and stop it."""
     (data / "share" / "extension").mkdir(parents=True)
     for name in EXTENSION:
         shutil.copyfile(SQL / name, data / "share" / "extension" / name)
@@ -177,7 +177,7 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    """Run one of Postgres's programs as the server's account."""
+    """Run one of Postgres's programs under the account that runs the server."""
     done = subprocess.run(
         command,
         cwd="/",

@@ -23,7 +23,8 @@ SNAPSHOT = "snapshot_"
 class Database:
     """A running database server, and a context manager that stops it.
 
-    ``password`` opens the role ``postgres`` (not a superuser), ``reader_password`` the read-only ``runbook_reader``.
+    ``password`` is that of the role ``postgres`` (not a superuser), ``reader_password`` that of the read-only role
+    ``runbook_reader``.
     """
 
     def __init__(self, server: Server, *, password: str, reader_password: str, admin_password: str) -> None:
@@ -36,10 +37,10 @@ class Database:
     def start(
         cls, folder: Path, *, password: str | None = None, reader_password: str | None = None, timezone: str = "UTC"
     ) -> Self:
-        """Start a server with data in ``folder/postgres`` and a log in ``folder/logs``.
+        """Start a server whose data is in ``folder/postgres`` and whose log is in ``folder/logs``.
 
-        Passwords not given are made up. ``timezone`` is the server's own, which a careful session overrides.
-        Raise ``ServiceError`` if it does not start.
+        Passwords that are not given are made up. ``timezone`` is the server's default, which a careful session does not
+        rely on. Raise ``ServiceError`` if the server does not start.
         """
         source = prepared()
         (folder / "logs").mkdir(parents=True, exist_ok=True)
@@ -57,54 +58,57 @@ class Database:
 
     @property
     def url(self) -> str:
-        """Return the address without a password, for the role ``postgres``."""
+        """Return the database's address for the role ``postgres``, without a password."""
         return self._address("postgres", None)
 
     @property
     def dsn(self) -> str:
-        """Return the address with the password of the role ``postgres``."""
+        """Return the database's address with the password of the role ``postgres``."""
         return self._address("postgres", self.password)
 
     @property
     def reader_dsn(self) -> str:
-        """Return the address with the password of the read-only role."""
+        """Return the database's address with the password of the read-only role."""
         return self._address(READER, self.reader_password)
 
     @property
     def admin_dsn(self) -> str:
-        """Return the address with the password of the superuser, which no change of the operator's password touches."""
+        """Return the database's address with the superuser's password, which stays when the operator's is changed."""
         return self._address(ADMIN, self._admin_password)
 
     @property
     def port(self) -> int:
-        """Return the port it listens on, on 127.0.0.1."""
+        """Return the port on 127.0.0.1 at which the server listens."""
         return self._server.port
 
     @property
     def pid(self) -> int:
-        """Return the process id of the server's first process."""
+        """Return the process id of the server's main process."""
         return self._server.pid
 
     def snapshot(self, name: str) -> None:
-        """Keep the database as it is now under ``name``, which disconnects everybody from it."""
+        """Keep a copy of the database, as it is now, under ``name``; everybody connected to it is disconnected."""
         with self._as_admin(NAME) as connection:
             snapshots.copy(connection, NAME, f"{SNAPSHOT}{name}")
 
     def restore(self, name: str) -> None:
-        """Restore the database from a snapshot; everybody is disconnected. Raise ``ServiceError`` if it is unknown."""
+        """Restore the database from the snapshot ``name``; everybody connected to it is disconnected.
+
+        Raise ``ServiceError`` if there is no such snapshot.
+        """
         if name not in self.snapshots():
             raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self.snapshots()) or 'none'}")
         with self._as_admin(f"{SNAPSHOT}{name}") as connection:
             snapshots.replace(connection, f"{SNAPSHOT}{name}", NAME)
 
     def snapshots(self) -> list[str]:
-        """Return the names of the snapshots that ``restore`` knows."""
+        """Return the names of the snapshots that `restore` can restore."""
         with self._as_admin(NAME) as connection:
             rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
             return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
 
     def stop(self) -> None:
-        """End the server; the data stay in the folder."""
+        """End the server; its data stays in the folder."""
         self._server.stop()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Read migration files and the history Supabase keeps of them, and apply a file as its command line does."""
+"""Read migration files and Supabase's history of them in the database; apply a file as Supabase's command line does."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """Return the statements of the file, split where Postgres would split them."""
+        """Return the statements in the file, separated as Postgres would separate them."""
         return list(split(self.path.read_text()))
 
 
 def split(text: str) -> Iterator[str]:
-    """Yield the statements of a script in order, without their semicolons; comments stay with what follows them."""
+    """Yield the statements of a script in order, without semicolons; a comment belongs to the statement after it."""
     statement, code = "", False
     for token in TOKEN.finditer(text):
         if token[0] == ";":
@@ -60,7 +60,7 @@ def split(text: str) -> Iterator[str]:
 
 
 def local(folder: Path) -> tuple[list[Migration], list[str]]:
-    """Return the migrations of a folder in order of version, and the names of files that are no migrations."""
+    """Return the migrations in a folder by version, and the names of the files there that are no migrations."""
     migrations, skipped = [], []
     for path in sorted(folder.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
@@ -72,7 +72,7 @@ def local(folder: Path) -> tuple[list[Migration], list[str]]:
 
 
 def applied(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the versions in the history of a database, in order; none where it has no history yet."""
+    """Return the versions in a database's history, in order; none if it has no history yet."""
     if connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone() == (None,):
         return []
     rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
@@ -80,9 +80,9 @@ def applied(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a migration and record it, both or neither. The connection is in autocommit mode.
+    """Run a migration and write it into the history, in one transaction.
 
-    A ``psycopg.Error`` carries a note that says which statement failed.
+    The connection must be in autocommit mode. A ``psycopg.Error`` carries a note that says which statement failed.
     """
     for statement in HISTORY:
         connection.execute(statement)
@@ -100,9 +100,9 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def apply_all(dsn: str, folder: Path) -> list[str]:
-    """Apply every migration that the database has not seen; return their versions.
+    """Apply every migration that is not in the database's history; return the versions applied.
 
-    It is for starting states, where no command line is rehearsed.
+    States are made with this, where nobody watches a command line push migrations.
     """
     with psycopg.connect(dsn, autocommit=True) as connection:
         known = set(applied(connection))

@@ -1,4 +1,4 @@
-"""Run one Postgres server process under an account that Postgres accepts, so that it ends with us."""
+"""Run one Postgres server process, which ends with this process, under an account that Postgres accepts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Account:
-    """The operating-system user that a server runs as; ``user`` None means the present user."""
+    """The operating-system account that the server runs as; if ``user`` is None, it is this process's account."""
 
     user: int | None = None
     group: int | None = None
@@ -61,20 +61,20 @@ class Account:
                     os.chown(Path(parent, name), self.user, self.group, follow_symlinks=False)
 
     def can_enter(self, folder: Path) -> bool:
-        """Return whether this account may pass through a folder and all above it."""
+        """Return whether this account may pass through a folder and all folders above it."""
         return self.user is None or all(
             above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.absolute().parents)
         )
 
     def launch(self) -> dict[str, Any]:
-        """Return options of ``subprocess`` for a child of this account that ends with the thread that started it."""
+        """Return ``subprocess`` options for a child of this account, which ends with the thread that started it."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(die_with, os.getpid(), signal.SIGQUIT)}
 
 
 def account() -> Account:
-    """Return the present user, or an existing unprivileged one when we are root."""
+    """Return this process's account or, if that is root, an existing account without privileges."""
     if os.geteuid() != 0:
         return Account()
     for name in UNPRIVILEGED:
@@ -85,10 +85,13 @@ def account() -> Account:
 
 
 class Server:
-    """A running server: ``port`` on 127.0.0.1 and ``pid``, until ``stop`` or the end of this process."""
+    """A running server at ``port`` on 127.0.0.1, until ``stop`` or the end of this process."""
 
     def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
-        """Start and wait until the server takes connections; raise ``ServiceError`` with its log's end otherwise."""
+        """Start the server and wait until it accepts connections.
+
+        Raise ``ServiceError`` with the end of the server's log if it does not.
+        """
         self._program, self._data, self._log = program, data, log
         self._settings = SETTINGS | settings
         for attempt in range(ATTEMPTS):
@@ -102,11 +105,11 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Return the process id of the server's first process."""
+        """Return the process id of the server's main process."""
         return self._process.pid
 
     def stop(self, *, clean: bool = False) -> None:
-        """End the server and wait for it; ``clean`` writes all data out first, for data that will be read again."""
+        """End the server and wait; with ``clean``, the server first writes all data to disk, to be read again."""
         for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
             if self._keeper.is_alive():
                 self._process.send_signal(number)
@@ -134,7 +137,7 @@ class Server:
         self._process.wait()
 
     def _ready(self) -> bool:
-        """Wait until the server has written that it is ready; return whether it has."""
+        """Wait until the server has written that it is ready; return False if it ends or the time is over."""
         # Not for an answer on its port: whoever answers there may be somebody else's server.
         ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
         deadline = time.monotonic() + PATIENCE
@@ -150,10 +153,10 @@ class Server:
 
 
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
-    """Return a path by which the server's account finds ``folder``, and the descriptors it must inherit for that.
+    """Return a path by which the server's account can reach ``folder``, and the descriptors it must inherit for that.
 
-    Folders of a rehearsal are closed to everybody else. So if the account is not ours, Linux leads it past them
-    through a descriptor that we open; the data folder itself belongs to the account.
+    The folders above belong to this user and are closed to all others. If the server has another account, the path
+    leads through a descriptor that this process opens (on Linux); the data folder itself belongs to that account.
     """
     if account().can_enter(folder.parent) or sys.platform != "linux":
         return str(folder), ()
@@ -163,7 +166,7 @@ def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
 
 
 def _free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port at which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

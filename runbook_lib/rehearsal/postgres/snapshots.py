@@ -1,4 +1,4 @@
-"""Copy a database on its own server, which is the fast way to keep a state and to come back to it.
+"""Copy a database within its own server, which is the quickest way to keep a state and to return to it.
 
 The functions need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
@@ -13,9 +13,9 @@ from psycopg import errors, sql
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Copy ``source`` to ``target``, which is replaced if it exists.
+    """Copy the database ``source`` to ``target``; a database ``target`` that exists is removed first.
 
-    Postgres copies only a database that nobody else uses, so everybody else is disconnected, and new connections are
+    Postgres copies a database only while nobody else uses it. So all other sessions are ended, and new connections are
     refused until the copy is done.
     """
     make = sql.SQL("create database {} template {} owner {}").format(
@@ -35,9 +35,9 @@ def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner
 
 
 def replace(connection: psycopg.Connection[Any], source: str, target: str) -> None:
-    """Replace ``target`` by a copy of ``source``; it is missing only for the time of a rename.
+    """Replace the database ``target`` by a copy of ``source``; only during a rename does ``target`` not exist.
 
-    The connection must not be to ``target``.
+    The connection must be to another database than ``target``.
     """
     incoming = f"{target}_incoming"
     copy(connection, source, incoming)
@@ -48,19 +48,19 @@ def replace(connection: psycopg.Connection[Any], source: str, target: str) -> No
 
 
 def drop(connection: psycopg.Connection[Any], name: str) -> None:
-    """Remove a database, whoever is connected to it."""
+    """Remove a database, even if there are connections to it."""
     connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def _limit(connection: psycopg.Connection[Any], name: str, sessions: int) -> None:
-    """Limit a database to that many sessions of users who are no superusers; -1 allows any number."""
+    """Allow at most ``sessions`` sessions in a database, superusers aside; -1 allows any number."""
     connection.execute(
         sql.SQL("alter database {} with connection limit {}").format(sql.Identifier(name), sql.Literal(sessions))
     )
 
 
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:
-    """End all other sessions in a database and wait until they are gone, for at most 5 seconds each."""
+    """End all other sessions in a database; wait at most 5 seconds for the end of each."""
     connection.execute(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
         [name],

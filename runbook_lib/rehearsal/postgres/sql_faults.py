@@ -1,4 +1,4 @@
-"""Put a proxy in front of Postgres that answers chosen statements wrongly, late or never.
+"""Put a proxy in front of Postgres, which answers chosen statements wrongly, late or never.
 
 The proxy reads the client's messages one by one and passes on all that belong to no chosen statement. Nothing of a
 chosen statement reaches the server: the client gets the words of an error as the server would send them.
@@ -30,7 +30,7 @@ PIECE = 65536  # bytes read at once
 
 @dataclass
 class SqlFault:
-    """A fault on all statements that contain ``text``; the empty text is in every statement."""
+    """A fault of all statements that contain ``text``; if ``text`` is empty, of all statements."""
 
     text: str
     kind: str
@@ -41,7 +41,7 @@ class SqlFault:
 
 
 class SqlFaults:
-    """A proxy whose ``url`` leads to the database at an address, as long as the block lasts."""
+    """A proxy in front of the database at an address; while the block runs, ``url`` leads through the proxy."""
 
     def __init__(self, database: str) -> None:
         parts = urlsplit(database)
@@ -74,7 +74,7 @@ class SqlFaults:
 
 
 class _Session:
-    """The connection of one client through the proxy to the server."""
+    """One client's connection through the proxy to the server."""
 
     def __init__(self, faults: SqlFaults, client: socket.socket, server: socket.socket) -> None:
         self.faults, self.client, self.server = faults, client, server
@@ -84,7 +84,7 @@ class _Session:
         self.status = b"I"  # of the transaction, as the server last told it
 
     def run(self, ended: threading.Event) -> None:
-        """Pass messages on until somebody hangs up."""
+        """Relay messages between the client and Postgres until either side closes the connection."""
         while not ended.is_set():
             for ready in select.select([self.client, self.server], [], [], 0.2)[0]:
                 piece = ready.recv(PIECE)
@@ -98,12 +98,12 @@ class _Session:
                     self._messages()
 
     def _heed(self, piece: bytes) -> None:
-        """Remember the state of the transaction, which the ReadyForQuery at the end of every answer tells."""
+        """Note the state of the transaction, which the ReadyForQuery message at the end of each answer tells."""
         if piece[-6:-1] == b"Z\x00\x00\x00\x05":
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Take every complete message out of the bytes that the client has sent."""
+        """Take every complete message out of the bytes that the client has sent, and handle it."""
         while True:
             head = 1 if self.started else 0
             if len(self.unread) < head + 4:
@@ -130,7 +130,7 @@ class _Session:
             self.spoiling = None
 
     def _spoil(self, fault: SqlFault) -> None:
-        """Answer the client in the server's place, as the fault says."""
+        """Answer the client in the server's place, in the way of the fault."""
         if fault.kind == "lost":
             raise EOFError
         if fault.kind == "hang":

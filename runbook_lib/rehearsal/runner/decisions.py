@@ -1,4 +1,4 @@
-"""Decide in place of the model: by a seed, so that a Skill always decides the same, and at the model's price."""
+"""Decide in place of the model, by a seed: the same Skill always decides the same, and pays the model's price."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Action = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer of the model: the proposed action (None for nothing), the reason, the tokens used and their cost."""
+    """An answer of the model: the proposed action (None for no action), the reason, the tokens used, and their cost."""
 
     action: Action | None
     text: str
@@ -32,7 +32,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Return the price of tokens in and out in US dollars; None for a model without a rate."""
+    """Return the price of tokens in and out in US dollars; None for a model whose rate is not known."""
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]
@@ -40,13 +40,13 @@ def price(model: str, prompt: int, completion: int) -> float | None:
 
 
 def model_of(payload: Mapping[str, Any]) -> str:
-    """Return the model id of a Skill, which is text or an object with an ``id``."""
+    """Return the model id of a Skill, whose ``model`` is text or an object with an ``id``."""
     model = payload.get("model")
     return str(model.get("id") if isinstance(model, dict) else model)
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """Decide the tick number ``tick`` of a Skill: open if flat, sometimes close, else hold."""
+    """Decide tick number ``tick`` of a Skill: open a position if there is none, sometimes close one, else hold."""
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)
@@ -54,7 +54,7 @@ def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int
 
 
 def symbols_of(payload: Mapping[str, Any]) -> list[str]:
-    """Return the symbols that a Skill may choose from, first those of its own context."""
+    """Return the symbols that a Skill may trade; those that its own context names come first."""
     risk, context = payload.get("risk") or {}, payload.get("context") or {}
     listed = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
     allowed = risk.get("allowedSymbols")
@@ -76,7 +76,10 @@ def _propose(
 
 
 def _opening(payload: Mapping[str, Any], account: Account, draw: random.Random) -> Action:
-    """Return an opening order a little under the tighter of both caps, or of the smallest size if that is more."""
+    """Return an order to open a position.
+
+    Its size is a little under the tighter of the Skill's two caps, or the smallest possible size if that is larger.
+    """
     risk = payload.get("risk") or {}
     percent = min(float(risk.get("maxPositionPct", 5)), float(risk.get("maxTotalExposurePct", 100)))
     smallest = max(VENUE_MINIMUM, float(risk.get("minOrderUsd", VENUE_MINIMUM)))

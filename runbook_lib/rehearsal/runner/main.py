@@ -31,7 +31,7 @@ from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
-    """The process of one deployment: boot, then commands, ticks and reconciliation until it is told to stop."""
+    """The process of one deployment: it boots, then handles commands, ticks and reconciliation until it must stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Boot up to the tick loop; raise `Fatal` with the words that the operator will look for."""
+        """Do everything up to the tick loop; raise `Fatal` with the words by which the operator finds the cause."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -119,7 +119,7 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Work until a stop, then let the tick in progress end, write ``stopped`` into the row, and return."""
+        """Work until told to stop; then let the tick in progress end, write ``stopped`` into the row, and return."""
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -160,13 +160,14 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between two ticks: the Skill's own, else the seconds that stand for five minutes."""
+        """Return the seconds between two ticks: the Skill's own interval, else the rehearsal's for five minutes."""
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
-        """Wait for the next multiple of ``period`` on the clock; return False if the runner is to stop.
+        """Wait for the next multiple of ``period`` on the clock; return False if the runner must stop.
 
-        Short periods get a phase of their own per deployment, so that fifty runners do not all wake at once.
+        If the period is short, each deployment waits for another moment in it, so that fifty runners do not wake at
+        once.
         """
         phase = zlib.crc32(self.settings.deployment.encode()) % 1000 / 1000 * period if interval < 60 else 0.0
         delay = period - (time.time() - phase) % period
@@ -201,7 +202,10 @@ class Runner:
     async def _carry_out(
         self, decision: Decision, risk: Mapping[str, Any], account: Account, orders: int
     ) -> dict[str, Any]:
-        """Let the risk engine judge the proposal and, if it passes, the broker execute it; return the verdict."""
+        """Let the risk engine judge the proposed action; if it passes, let the broker execute it.
+
+        Return the verdict.
+        """
         if decision.action is None:
             return {"status": "noop", "reason": "agent_proposed_nothing"}
         rejection = judge(decision.action, risk, account, orders_today=orders)
@@ -213,7 +217,7 @@ class Runner:
             return (await self.broker.execute(decision.action, self.marks)).view()
 
     async def _refresh_marks(self) -> None:
-        """Take the venue's mids; if it gives none, keep the last marks of the Skill's own symbols."""
+        """Read the venue's mid prices as marks; if that fails, keep the last marks of the Skill's own symbols."""
         try:
             mids = await self.venue.info("allMids")
         except VenueError as problem:
@@ -251,7 +255,7 @@ class Runner:
         await self.store.state(None)
 
     async def _beat(self) -> None:
-        """Write a heartbeat without a decision."""
+        """Write a heartbeat, without making a decision."""
         with contextlib.suppress(VenueError):
             self.marks = {key: float(price) for key, price in (await self.venue.info("allMids")).items()}
         try:
@@ -284,7 +288,7 @@ class Runner:
             await self._obey(command)
 
     async def _obey(self, command: str) -> None:
-        """Carry out a command row, then acknowledge it; a kill ends the process before that."""
+        """Carry out a command, then acknowledge it; a kill ends the process, and so is never acknowledged."""
         async with self.handling:
             row = await self.store.command(command)
             if row is None:
@@ -315,7 +319,7 @@ class Runner:
             await self.store.log("snapshot", "state snapshot written")
 
     async def _flatten(self) -> None:
-        """Pause, then close everything the account holds."""
+        """Pause the runner, then close everything that the account holds."""
         self.status = "paused"  # first, so that nothing opens again behind the closing orders
         try:
             async with self.trading:
@@ -331,7 +335,7 @@ class Runner:
         await self.store.status(status)
 
     async def fatal(self, text: str) -> None:
-        """Write why the runner ends to the console and, if the database can be reached, to the log and the row."""
+        """Write why the runner ends, to the console and, if the database answers, to the log and the row."""
         say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
         with contextlib.suppress(psycopg.Error):
             await self.store.log("runner_fatal", text, level="error")
@@ -343,13 +347,13 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return the marks of the symbols in the Skill's own context, which its bars keep fresh without the mids."""
+    """Return the marks of the symbols that the Skill's own context names: bars keep these fresh if the mids fail."""
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 
 
 async def run(settings: Settings) -> None:
-    """Boot and work; raise `SystemExit` with 1 if the runner cannot go on."""
+    """Boot the runner and work; raise `SystemExit` with code 1 if the runner cannot go on."""
     runner = Runner(settings)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine always runs in a task
@@ -369,7 +373,7 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run a runner as the machine's main process."""
+    """Run a runner as the main process of its machine."""
     try:
         settings = Settings.read(os.environ)
     except Fatal as problem:

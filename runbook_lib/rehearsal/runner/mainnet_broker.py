@@ -1,4 +1,4 @@
-"""Trade on mainnet for the runner: sign with the agent's key through the public SDK, and keep the audit trail."""
+"""Trade on mainnet for the runner: sign with the agent's key through the public SDK, and write the audit trail."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @dataclass
 class Placed:
-    """An order whose fills are awaited, with the fills seen so far by ``tid``."""
+    """An order that waits for its fills, with the fills seen so far by ``tid`` (the trade's id)."""
 
     size: float
     settled: bool = False  # its row is written; a fill that comes later corrects it
@@ -82,7 +82,10 @@ class MainnetBroker:
         self._feed: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read the venue's universe and the account's mode, open the feed; raise `VenueError` if it is silent."""
+        """Read the venue's list of assets and the account's mode, and open the feed.
+
+        Raise `VenueError` if the venue does not answer.
+        """
         meta = await self.venue.info("meta")
         self._universe = {asset["name"]: asset["szDecimals"] for asset in meta["universe"]}
         self._exchange = mainnet_client(
@@ -106,7 +109,7 @@ class MainnetBroker:
             await asyncio.wait({self._feed})
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return equity by the account's mode, and positions as the venue has them."""
+        """Return the equity, computed as the account's mode demands, and the positions as the venue reports them."""
         state = await self.venue.info("clearinghouseState", user=self.master)
         held = [entry["position"] for entry in state["assetPositions"]]
         positions = tuple(_position(position, marks) for position in held)
@@ -118,7 +121,10 @@ class MainnetBroker:
         return Account(equity, positions)
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Place one immediate order and wait for its fills; raise `BrokerError` with the venue's words."""
+        """Place an order that trades at once or not at all, and wait for its fills.
+
+        Raise `BrokerError` with the venue's words if it is refused.
+        """
         symbol = str(action["symbol"])
         if symbol not in self._universe or symbol not in marks:
             raise BrokerError(f"hyperliquid: no market {symbol}")
@@ -146,7 +152,7 @@ class MainnetBroker:
             await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {response}")
 
     async def _ask(self, name: str, *words: Any, **more: Any) -> Any:
-        """Return the venue's response to a method of the SDK; raise `BrokerError` with its words."""
+        """Return the venue's response to a method of the SDK; raise `BrokerError` with the words of a refusal."""
         try:
             reply = await asyncio.to_thread(getattr(self._exchange, name), *words, **more)
         except (SdkError, OSError) as problem:
@@ -156,7 +162,10 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return where REST and the socket disagree, even at a second look; from then on REST is believed."""
+        """Return where REST and the socket still disagree about position sizes at a second look; None if they agree.
+
+        From then on the sizes that REST reported count.
+        """
         if not await self._differ():
             return None
         await asyncio.sleep(0.3)  # a fill may be on its way
@@ -167,7 +176,7 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return REST's sizes if they differ from the socket's, else None; a flat wallet has sizes of 0."""
+        """Return REST's position sizes if they differ from the socket's, else None; a flat wallet has sizes of 0."""
         rest = await self._rest_sizes()
         symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
         gaps = [rest.get(symbol, 0.0) - self.socket_sizes.get(symbol, 0.0) - self.wrong_by for symbol in symbols]
@@ -197,7 +206,7 @@ class MainnetBroker:
         return await self._settle(raw, symbol, status)
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
-        """Wait for the fills, for at most two seconds; then believe the order's own reply."""
+        """Wait at most two seconds for an order's fills; then take what is missing from the reply to the order."""
         placed = self.placed[cloid]
         answer = status.get("filled") or {}
         placed.size = float(answer.get("totalSz", placed.size))
@@ -245,7 +254,7 @@ class MainnetBroker:
         return {held["position"]["coin"]: float(held["position"]["szi"]) for held in state["assetPositions"]}
 
     async def _follow(self) -> None:
-        """Keep the feed up: subscribe, read, and reconnect after an outage."""
+        """Keep the feed connected: subscribe, read, and connect again after an outage."""
         address, delay = self.venue.address.replace("http", "ws", 1) + "/ws", RECONNECT[0]
         local = (self.venue.source, 0) if self.venue.source else None
         while True:
@@ -294,7 +303,7 @@ class MainnetBroker:
 
 
 def _position(held: dict[str, Any], marks: Mapping[str, float]) -> Position:
-    """Read a position of the venue; without a mark, compute the price from the position's value."""
+    """Convert a position of the venue; if there is no mark, compute the price from the position's value."""
     size = float(held["szi"])
     mark = marks.get(held["coin"]) or float(held["positionValue"]) / abs(size)
     liquidation = float(held["liquidationPx"]) if held["liquidationPx"] else None

@@ -1,4 +1,4 @@
-"""Define what a runner asks of any broker, the paper broker, and the stub that an old image has."""
+"""Define what a runner asks of any broker; provide the paper broker, and the stub that an old image contains."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation pric
 
 
 class BrokerError(Exception):
-    """An error for an order or a construction that a broker refuses, in the words that the operator sees."""
+    """An error for an order that a broker refuses, or a broker that cannot be made, in the words the operator sees."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """The result of an order: ``fill`` is None if it did not trade."""
+    """The result of an order; ``fill`` is None if the order did not trade."""
 
     order_id: str
     fill: dict[str, Any] | None
@@ -31,14 +31,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """A disagreement of REST and WebSocket: signed sizes in base units by symbol."""
+    """The position sizes that REST and the WebSocket report when they disagree: signed, in base units, by symbol."""
 
     rest: dict[str, float]
     socket: dict[str, float]
 
 
 class Broker(Protocol):
-    """The operations that a runner asks of a broker; marks are US dollars by symbol."""
+    """What a runner asks of any broker; ``marks`` are prices in US dollars by symbol."""
 
     async def start(self) -> None: ...
     async def account(self, marks: Mapping[str, float]) -> Account: ...
@@ -48,7 +48,7 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """A broker that trades in memory: it fills at the mark, with a fee and slippage, and is deterministic."""
+    """A broker that trades in memory: it fills at the mark, with a fee and slippage, and always does the same."""
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start with $10,000, or with the equity and positions that ``agent_state`` has from an earlier process."""
@@ -86,11 +86,11 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Return no drift: only this broker's own book says what is held."""
+        """Return None: this broker keeps one book only, so nothing can differ from it."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
-        """Add a signed size at a price; return the fee in US dollars."""
+        """Trade a signed size at a price; return the fee in US dollars."""
         held = self.held.pop(symbol, None) or Position(symbol, 0.0, price, price, leverage)
         fee = abs(size) * price * PAPER_FEE
         self.cash -= fee
@@ -106,14 +106,14 @@ class PaperBroker:
         return fee
 
     def _with_liquidation(self, held: Position, equity: float) -> Position:
-        """Add the price at which equity equals cross maintenance margin; None if no price does that."""
+        """Add the liquidation price, at which the equity equals the cross maintenance margin; None if there is none."""
         sign = 1 if held.size > 0 else -1
         price = (held.mark - equity / held.size) / (1 - sign * MAINTENANCE)
         return replace(held, liquidation_price=price if price > 0 else None)
 
 
 class StubBroker:
-    """The mainnet broker of an image that was built before the real broker: it starts, and can do nothing."""
+    """The mainnet broker in an image that was built before the real broker: it starts, and everything else fails."""
 
     async def start(self) -> None:
         """Connect to nothing."""

@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as a broker reports it: equity in US dollars, open positions."""
+    """An account as a broker reports it: its equity in US dollars and its open positions."""
 
     equity: float
     positions: tuple[Position, ...] = ()
@@ -55,7 +55,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The reason for which an action was rejected: ``rule`` is ``R<stage>_…``."""
+    """The reason why an action was rejected; ``rule`` is ``R<stage>_…``."""
 
     rule: str
     detail: str
@@ -67,10 +67,10 @@ class Rejection:
 def judge(
     action: Mapping[str, Any], risk: Mapping[str, Any], account: Account, *, orders_today: int
 ) -> Rejection | None:
-    """Return the first rejection, or None when the action may be executed.
+    """Return the first rejection, or None if the action may be executed.
 
-    ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``.
-    ``risk`` holds the Skill's caps; a cap that is missing does not apply.
+    ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``. ``risk``
+    holds the Skill's caps; a cap that is missing does not apply.
     """
     stages = (_shape, _scope, _position, _leverage)
     for stage in stages:
@@ -103,7 +103,7 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Compare the resulting notional with both caps, then the smallest order; a close only shrinks, so it passes."""
+    """Compare the resulting position with both caps, and the order with the smallest order; a close always passes."""
     if action["kind"] == "close":
         return
     size = float(action["sizeUsd"]) * (1 if action["side"] == "buy" else -1)
@@ -130,7 +130,7 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """Return a rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit; else None."""
+    """Return a rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit."""
     limit = risk.get("dailyLossHaltPct")
     if limit is None or day_start <= 0:
         return None

@@ -1,4 +1,4 @@
-"""Make runners go wrong on purpose, through a control file in the rehearsal's folder that the runners read.
+"""Make runners fail on purpose, through a control file in the rehearsal's folder that the runners read.
 
 The file's keys are deployments, or ``*`` for all; the values are faults of ``KINDS``.
 """
@@ -37,14 +37,14 @@ KINDS = {
 
 
 def present(folder: Path, deployment: str) -> dict[str, Any]:
-    """Return the faults in force for a deployment, {} if there are none."""
+    """Return the faults in force for a deployment; empty if there are none."""
     written = _written(folder)
     return written.get("*", {}) | written.get(deployment, {})
 
 
 @contextmanager
 def runner_fault(folder: Path, deployment: str = "*", **faults: Any) -> Iterator[None]:
-    """Put faults in force while the block runs, and restore afterwards what was in force before."""
+    """Put faults in force while the block runs; afterwards the faults of before are in force again."""
     if unknown := faults.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)

@@ -1,4 +1,4 @@
-"""Read a runner's environment variables, and say in the platform's words which of them are missing."""
+"""Read a runner's environment variables; if some are missing, say so in the platform's words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NO_PASSWORD = (
 
 
 class Fatal(Exception):
-    """An error after which the runner cannot go on: ``runner_fatal``, the row in error, exit code 1."""
+    """An error that ends the runner: it logs ``runner_fatal``, sets the deployment's row to error, and exits with 1."""
 
 
 def say(text: str) -> None:
-    """Write a line on the console, which is the machine's log."""
+    """Write a line to the console, from where it goes into the machine's log."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -56,7 +56,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the database address to LISTEN at; raise `Fatal` if the variables do not give one."""
+        """Return the address of the database at which the runner listens; raise `Fatal` if the variables give none."""
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
@@ -68,7 +68,7 @@ class Settings:
         return urlunsplit(parts._replace(netloc=place))
 
     def check_service_key(self) -> None:
-        """Raise `Fatal`, in the words of the API gateway, if the service key is not the rehearsed project's."""
+        """Raise `Fatal`, in the words of the API gateway, if the service key is not that of the rehearsed project."""
         if self.service_key != self._own().get("SUPABASE_SERVICE_ROLE_KEY", self.service_key):
             raise Fatal("live-runner: loadDeploymentAndSkill failed: Invalid API key")
 
@@ -79,7 +79,7 @@ class Settings:
             raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
 
     def _own(self) -> dict[str, str]:
-        """Return the rehearsal's own secrets as they are now."""
+        """Return the current secrets of the rehearsal, from its folder."""
         path = self.folder / "environment.json"
         secrets: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return secrets

@@ -94,14 +94,14 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return the server's words in an error without the client's around them: the line after FATAL or ERROR."""
+    """Return the database server's own words in a client's error: the line after FATAL or ERROR."""
     said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
     return said[1] if said else str(problem).strip().partition("\n")[0]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A deployment with its Skill, as loaded at boot; ``every`` is in seconds."""
+    """A deployment with its Skill, as loaded at boot; ``every`` is the Skill's interval in seconds."""
 
     broker_kind: str
     status: str
@@ -118,21 +118,21 @@ class Loaded:
 
 
 class Store:
-    """The service role's connection for one deployment, which is opened again if the server has closed it."""
+    """The connection of the service role for one deployment; it is opened again if the server has closed it."""
 
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        """Take ``say``, which also gets every log entry, so that the machine's log can be searched for events.
+        """``say`` also gets every log entry, so that the machine's log can be searched for events.
 
-        ``faults`` returns the runner's current faults, some of which change what it writes.
+        ``faults`` returns the runner's faults in force; some of them change what the runner writes.
         """
         self.dsn, self.deployment, self.say, self.faults = dsn, deployment, say, faults
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
         self._opening = asyncio.Lock()
 
     async def query(self, statement: LiteralString, **values: Any) -> list[DictRow]:
-        """Run one statement and return its rows; the value ``%(deployment)s`` is always given."""
+        """Run one statement and return its rows; ``%(deployment)s`` in it is always the deployment's id."""
         connection = await self._open()
         cursor = await connection.execute(statement, {"deployment": self.deployment} | values)
         return await cursor.fetchall() if cursor.description else []
@@ -160,7 +160,7 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """Write the heartbeat; without an account, equity and positions stay as they are."""
+        """Write the heartbeat, with equity and positions; without an account, these two stay as they are."""
         if account is None:
             await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
@@ -169,7 +169,7 @@ class Store:
     async def snapshot(
         self, decision: Decision, verdict: Mapping[str, Any], account: Account, context: Mapping[str, Any]
     ) -> None:
-        """Write the tick's row, the heartbeat and the log entry."""
+        """Write a tick's row, the heartbeat and the log entry in one statement."""
         words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
         message = f"tick {verdict['status']}: {words}"
         self.say(f"live-runner: {message}")
@@ -188,7 +188,7 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """Return a command that is not acknowledged yet; None if there is none."""
+        """Return a command by its id if it is not acknowledged yet, else None."""
         rows = await self.query(
             "select id::text, kind, payload from public.agent_commands "
             "where id = %(command)s::uuid and deployment_id = %(deployment)s::uuid and acked_at is null",
@@ -203,7 +203,7 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Queue a command for this deployment itself, as the cost guard does; return its id."""
+        """Queue a command of the runner for its own deployment, as the cost guard does; return the command's id."""
         rows = await self.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by) "
             "values (%(deployment)s::uuid, %(kind)s, %(payload)s, %(by)s) returning id::text",
@@ -226,7 +226,7 @@ class Store:
 
 
 def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is written of an account into ``agent_state``, which is right unless a fault is in force."""
+    """Return what `Store` writes of an account into ``agent_state``; a fault in force makes it wrong."""
     positions = account.positions
     if off := float(faults.get("positions_off", 0)):
         held = positions or (Position("BTC", 0.0, entry_price=1.0, mark=1.0),)  # flat, it tells of one all the same
@@ -239,10 +239,10 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Return month-to-date cost in US dollars and orders of the UTC day, over a connection of this tick's own.
+    """Return the month's cost so far in US dollars, and the number of orders of the UTC day.
 
-    In production idle connections are dropped long before the next tick, so every tick logs in again: this is where a
-    runner with an old password starts to fail.
+    Each call opens a connection of its own. In production idle connections are dropped long before the next tick, so
+    every tick logs in again; that is where a runner with an old password begins to fail.
     """
     async with await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner tick"
@@ -253,14 +253,14 @@ async def spent(dsn: str, deployment: str) -> tuple[float, int]:
 
 
 class Commands:
-    """The dedicated connection that listens for commands on the deployment's own channel."""
+    """The connection that only listens for commands, on the channel of one deployment."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
     async def listen(cls, dsn: str, deployment: str) -> Commands:
-        """Log in with the database password and LISTEN; raise `psycopg.OperationalError` if that is refused."""
+        """Log in with the database password and LISTEN; raise `psycopg.OperationalError` if the login is refused."""
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner listen"
         )
@@ -269,7 +269,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the ids of commands as they come."""
+        """Yield the id of each command when its notification arrives."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

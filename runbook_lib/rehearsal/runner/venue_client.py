@@ -1,4 +1,4 @@
-"""Ask the venue's ``POST /info`` over one connection that is kept open, and tell the HTTP status of an error."""
+"""Send ``POST /info`` to the venue over one connection that stays open; an error tells the HTTP status."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TIMEOUT = 5.0  # seconds
 
 
 class VenueError(Exception):
-    """An error for a venue that did not answer, or not with 200; the text has the status and its phrase."""
+    """An error if the venue did not answer, or answered other than 200; the text has the status and its phrase."""
 
 
 class VenueClient:
-    """A client that sends unsigned requests to ``address`` (``http://host:port``), from ``source`` if given."""
+    """A client that sends unsigned requests to ``address`` (``http://host:port``), from ``source`` if that is given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
@@ -26,7 +26,7 @@ class VenueClient:
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
-        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` if it fails."""
+        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` if the request fails."""
         return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Stand in for the ``supabase`` command line: ``link`` and ``db push``, which only it can do, are really done.
+"""Stand in for the ``supabase`` command line: ``link`` and ``db push``, which no HTTP request can replace.
 
 It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
 words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1, both as measured:
@@ -53,7 +53,7 @@ class Refusal(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line; return its exit code."""
+    """Run the command line; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def note(text: str) -> None:
-    """Write a line about the progress to standard error."""
+    """Write a line about progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
@@ -74,12 +74,12 @@ def say(text: str) -> None:
 
 
 def version() -> str:
-    """Return the version that this command line claims to be."""
+    """Return the version that this command line claims to have."""
     return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
 
 
 def speaks_3() -> bool:
-    """Return whether this command line behaves like version 3 (else like version 2)."""
+    """Return whether this command line behaves like version 3 of the real one; else it behaves like version 2."""
     return not version().startswith(("1.", "2."))
 
 
@@ -87,7 +87,7 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Remember the project, after asking the management API whether the token may use it."""
+    """Ask the Management API whether the token may use the project, then write down that it is the linked project."""
     know(arguments.project_ref)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,12 @@ def link(arguments: argparse.Namespace) -> None:
 
 
 def link_file(arguments: argparse.Namespace) -> Path:
-    """Return the file that remembers the linked project."""
+    """Return the file in which the linked project is written down."""
     return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
 
 
 def know(reference: str) -> None:
-    """Refuse a project that does not exist, is paused, or is not the token owner's."""
+    """Raise `Refusal` for a project that does not exist, is paused, or does not belong to the token's owner."""
     if not re.fullmatch(r"[a-z]{20}", reference):
         raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -128,7 +128,7 @@ def _ask(path: str, token: str) -> tuple[int, str]:
 
 
 def rehearsal(name: str) -> dict[str, str]:
-    """Read the rehearsal's ``addresses`` or ``environment``."""
+    """Read the file ``addresses`` or ``environment`` of the rehearsal."""
     folder = os.environ.get("RUNBOOK_REHEARSAL", "")
     try:
         values: dict[str, str] = json.loads(Path(folder, f"{name}.json").read_text())
@@ -141,7 +141,7 @@ def rehearsal(name: str) -> dict[str, str]:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    """Apply the migrations that the target has not seen, each file in a transaction of its own."""
+    """Apply the migrations that are not in the target's history, each file in a transaction of its own."""
     reference = chosen(arguments)
     note(f"Connecting to {REMOTE if reference else LOCAL} database...")
     if reference is None:
@@ -157,9 +157,9 @@ def push(arguments: argparse.Namespace) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> str | None:
-    """Return the project that the flags mean, None for the local stack.
+    """Return the project that the flags choose, None for the local stack.
 
-    Without a flag version 2 means the linked project, version 3 the local stack.
+    Without a flag, version 2 chooses the linked project, version 3 the local stack.
     """
     asked = [name for name in ("linked", "local", "remote") if getattr(arguments, name)]
     if len(asked) > 1:
@@ -178,7 +178,7 @@ def chosen(arguments: argparse.Namespace) -> str | None:
 
 
 def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
-    """Connect to the project's database, in autocommit mode."""
+    """Return a connection to the project's database, in autocommit mode."""
     address = rehearsal("addresses")["database"]
     try:
         return psycopg.connect(address, password=_password(reference, arguments), autocommit=True, connect_timeout=10)
@@ -195,7 +195,10 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """Return the given password; else, with a valid token, that of a login role made for this connection."""
+    """Return the password that was given; without one, return the password of a login role that the token can make.
+
+    The real command line makes such a role for each connection.
+    """
     given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
     if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
         return given
@@ -205,7 +208,10 @@ def _password(reference: str, arguments: argparse.Namespace) -> str | None:
 
 
 def _push_local(arguments: argparse.Namespace) -> None:
-    """Pretend to push to a running local stack, as on many laptops: all looks good, and nothing reaches the project."""
+    """Pretend to push to a local stack that is running, as on many laptops.
+
+    All looks well, and nothing reaches the project: the checks must notice that.
+    """
     stack = link_file(arguments).with_name("rehearsal-local-stack")
     seen = stack.read_text().split() if stack.exists() else []
     pending = _pending(arguments, seen)
@@ -220,7 +226,7 @@ def _push_local(arguments: argparse.Namespace) -> None:
 
 
 def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
-    """Return the migrations to apply, in order; refuse a folder that does not fit the database's history."""
+    """Return the migrations to apply, in order; raise `Refusal` if the folder does not fit the database's history."""
     files, skipped = migration_files.local(Path(arguments.workdir) / "supabase" / "migrations")
     for name in skipped:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
@@ -235,7 +241,10 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
 
 
 def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: str) -> None:
-    """Ask whether to go on; version 2 takes silence for yes, version 3 for no before it changes a project."""
+    """Ask whether to push.
+
+    Without an answer, version 2 pushes; version 3 does not, if the target is a project.
+    """
     names = "\n".join(f" • {migration.path.name}" for migration in pending)
     note(f"Do you want to push these migrations to the {target} database?\n{names}\n")
     cautious = target == REMOTE and speaks_3()
@@ -265,7 +274,7 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that ends with exit code 1 on wrong usage, as on every other error."""
+    """A parser that exits with code 1 if the command line is wrong, as it does after every other error."""
 
     def error(self, message: str) -> NoReturn:
         note(message)

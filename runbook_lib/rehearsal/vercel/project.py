@@ -1,4 +1,4 @@
-"""Keep the state of Vercel's stand-in: one project's variables, deployments and crons. Its HTTP is in ``vercel_api``.
+"""Keep the state of the Vercel stand-in: one project's variables, deployments and crons. `vercel_api` serves it.
 
 A deployment keeps the variables of the moment it was made, so a changed variable has no effect until a redeploy. The
 deployment that was promoted last serves production; it need not be the newest.
@@ -31,13 +31,13 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Return now in milliseconds, as the vendor writes it."""
+    """Return the time now in milliseconds, as the vendor writes it."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Variable:
-    """An environment variable; a sensitive one never shows its value again."""
+    """An environment variable; if it is of the type ``sensitive``, the API never shows its value again."""
 
     key: str
     value: str
@@ -52,7 +52,7 @@ class Variable:
     updated: int = field(default_factory=milliseconds)
 
     def view(self, *, decrypted: bool = False) -> Json:
-        """Show the variable as the API does; an encrypted value is opaque unless ``decrypted``."""
+        """Return the variable as the API shows it; an encrypted value is unreadable unless ``decrypted``."""
         hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
         value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
@@ -64,13 +64,13 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and the branch that the variable is for; no two variables of a name share them."""
+        """Return the environments and the branch that the variable is for; variables of one name differ in these."""
         return {*self.target, *self.custom_environments}, self.branch
 
 
 @dataclass
 class Deployment:
-    """A deployment with the variables and crons it was built with. ``seconds`` is how long its build takes."""
+    """A deployment, with the variables and crons it was built with; its build takes ``seconds``."""
 
     name: str
     environment: dict[str, str]
@@ -85,7 +85,7 @@ class Deployment:
 
     @property
     def ready(self) -> int:
-        """Return when the deployment's build is over, in milliseconds."""
+        """Return the time, in milliseconds, at which the deployment's build is over."""
         return self.created + int(self.seconds * 1000)
 
     @property
@@ -94,13 +94,13 @@ class Deployment:
 
     @property
     def serves_since(self) -> int | None:
-        """Return when the deployment began to serve production; None if it never did."""
+        """Return the time at which the deployment began to serve production; None if it never did."""
         if self.target != "production" or self.state != "READY":
             return None
         return self.promoted or (self.ready if self.promotes else None)
 
     def view(self) -> Json:
-        """Show the deployment as the API's lists do."""
+        """Return the deployment as the API shows it in lists."""
         state, done = self.state, self.state == "READY"
         # PROMOTED says that it once served production, not that it does.
         substate = ("PROMOTED" if self.serves_since else "STAGED") if done and self.target == "production" else None
@@ -113,15 +113,15 @@ class Deployment:
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """Show the deployment as the API does when it is asked for alone."""
+        """Return the deployment as the API shows it when only this deployment is asked for."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
 class Vercel:
-    """The Vercel project and its switches for faults.
+    """The Vercel project, and the switches that named faults set.
 
-    Without ``crons_run`` the scheduler stops, and the API does not show it. Without ``promotes_builds`` new production
-    builds stay staged, as after a rollback.
+    If ``crons_run`` is off, the scheduler stands still, and the API does not show that. If ``promotes_builds`` is off,
+    a new production build does not serve until it is promoted, as after a rollback.
     """
 
     def __init__(self, world: World) -> None:
@@ -141,7 +141,7 @@ class Vercel:
         self.deploy(seconds=0)
 
     def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
-        """Set a variable in one environment, as the API and the integration do."""
+        """Set a variable in one environment, as the API and Supabase's integration do."""
         variable = self.variable(key, target) or Variable(key, value, kind, [target])
         variable.value, variable.type, variable.updated = value, kind, milliseconds()
         self.variables[variable.id] = variable
@@ -153,7 +153,7 @@ class Vercel:
         return next((variable for variable in matching if target in variable.target), None)
 
     def deploy(self, *, seconds: float | None = None) -> Deployment:
-        """Build a production deployment from the repository, with the variables of this moment."""
+        """Build a production deployment from the repository, with the variables as they are now."""
         definitions = json.loads((self.world.folder / "repository/apps/web/vercel.json").read_text())
         production = [variable for variable in self.variables.values() if "production" in variable.target]
         made = Deployment(
@@ -167,28 +167,28 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let a deployment serve production from now on, and later builds again as soon as they are ready."""
+        """Let a deployment serve production from now on; later builds serve again as soon as they are ready."""
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
-        """Let an older deployment serve again; as with the vendor, later builds then wait to be promoted."""
+        """Let an older deployment serve production again; later builds then wait to be promoted, as with the vendor."""
         self.promote(deployment)
         self.promotes_builds = False
 
     def deployment(self, reference: str) -> Deployment:
-        """Return a deployment by id or address; refuse with 404 if there is none."""
+        """Return a deployment by its id or address; raise a 404 `Refusal` if there is none."""
         for deployment in self.deployments:
             if reference in (deployment.id, deployment.view()["url"]):
                 return deployment
         raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
     def live(self) -> Deployment:
-        """Return the deployment that serves the production domain: the one promoted last."""
+        """Return the deployment that serves production: the one that was promoted last."""
         # Of two that were promoted in the same millisecond the later made one serves.
         return max(enumerate(self.deployments), key=lambda entry: (entry[1].serves_since or 0, entry[0]))[1]
 
     def crons(self) -> Json:
-        """Show the project's crons, as the live deployment defines them."""
+        """Return the project's crons, as the live deployment defines them."""
         live, host = self.live(), self.world.names.domain
         return {
             "enabledAt": self.deployments[0].created, "disabledAt": self.crons_disabled_at, "updatedAt": live.created,
@@ -196,13 +196,13 @@ class Vercel:
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
-        """Call a cron's path as Vercel does: GET, with the live deployment's own secret, no retry."""
+        """Call the path of a cron as Vercel does: with GET and the live deployment's secret, and only once."""
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
     async def keep_time(self) -> None:
-        """Run the live deployment's crons when they are due, in UTC, until the platform closes.
+        """Run the crons of the live deployment when they are due, in UTC, until the platform ends.
 
-        A tick stands for five minutes: a sweep every fifteen minutes is called every third tick.
+        A tick of the rehearsal stands for five minutes: a cron of every fifteen minutes runs every third tick.
         """
         began = seen = datetime.now(UTC)
         while True:
@@ -232,5 +232,5 @@ class Vercel:
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Return the paths of the crons that were due after the one moment and up to the other (both UTC)."""
+    """Return the paths of the crons that are due later than ``after`` and not later than ``until`` (both UTC)."""
     return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

@@ -1,4 +1,4 @@
-"""Serve the HTTP of vercel.com's log of requests, which ``vercel logs`` reads and no specification lists."""
+"""Serve vercel.com's log of requests over HTTP; ``vercel logs`` reads this API, though no specification lists it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REQUIRED = ("projectId", "ownerId", "startDate", "endDate", "page")
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve the requests of a span of time (milliseconds), newest first, a page at a time."""
+    """Serve the requests logged in a span of time (milliseconds), newest first, one page per call."""
 
     async def rows(ask: Ask) -> Json:
         if missing := [name for name in REQUIRED if name not in ask.query]:
@@ -31,7 +31,7 @@ def app(vercel: Vercel) -> Starlette:
 
 
 def _requests(vercel: Vercel, ask: Ask) -> Iterable[Json]:
-    """Yield each logged request as a row with the lines that its function wrote."""
+    """Yield a row for each logged request, with the lines that its function wrote."""
     if ask.query.get("environment", "production") != "production":
         return
     for line in reversed(vercel.logs):

@@ -1,4 +1,4 @@
-"""Serve the HTTP of api.vercel.com: the project in its team, with the vendor's paths, statuses and error bodies."""
+"""Serve the HTTP API of api.vercel.com: the project within its team, with the vendor's paths, statuses and errors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve the project, and the account and team that the vendor's own clients ask for first."""
+    """Serve the project, and the account and the team, for which the vendor's own clients ask first."""
     endpoints = _accounts(vercel) | _project(vercel) | _variables(vercel) | _deployments(vercel)
     return application("vercel", endpoints, admit=lambda ask: admit(vercel, ask))
 
 
 def admit(vercel: Vercel, ask: Ask) -> None:
-    """Refuse with 403 a bad token and another team, and with 404 whatever is outside the token's scope.
+    """Raise a 403 `Refusal` for a bad token or another team, and a 404 `Refusal` for what the token cannot see.
 
-    The project is in a team, and no token sees a team that the request does not name.
+    The project belongs to a team; a token sees it only if the request names that team.
     """
     names, team = vercel.world.names, ask.query.get("teamId")
     if ask.token("Bearer") != vercel.world.secret("VERCEL_TOKEN"):
@@ -47,7 +47,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 
 
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
-    """Make the endpoints that the vendor's command line asks first: whose token it is, and which team it works in."""
+    """Return the endpoints that the vendor's command line calls first: whose token it is, and which team it uses."""
 
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
@@ -102,7 +102,7 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
         return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
 
     async def create(ask: Ask) -> Response:
-        """Create one variable, or of several those that can be; the others are listed as failed, under the same 201."""
+        """Create one variable, or several: answer 201 even if some of them fail, and list these under ``failed``."""
         body, upsert = ask.body(), ask.query.get("upsert") == "true"
         if not isinstance(body, list):
             return JSONResponse({"created": _create(vercel, body, upsert=upsert).view(), "failed": []}, 201)
@@ -134,11 +134,17 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 class Conflict(Refusal):
-    """A refusal to make a variable: a 400 if it was sent alone, an entry of ``failed`` if among others."""
+    """A refusal to create a variable that exists.
+
+    It answers 400 if the variable was sent alone; among several, the variable is listed under ``failed``.
+    """
 
 
 def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable:
-    """Store one variable; raise `Conflict` if one of its name and environment exists and may not be replaced."""
+    """Store one variable.
+
+    Raise `Conflict` if there is one with the same name and environment, and ``upsert`` does not allow to replace it.
+    """
     needed = [name for name in REQUIRED if not item.get(name) and item.get(name) != ""]
     if item.get("customEnvironmentIds"):
         needed = [name for name in needed if name != "target"]
@@ -169,7 +175,7 @@ def _targets(item: Json) -> list[str]:
 
 
 def _patch(variable: Variable, change: Json) -> None:
-    """Change the given fields; a sensitive variable stays sensitive, so that nobody can read it by a detour."""
+    """Change the fields that are given; a sensitive variable stays sensitive, so that its value stays hidden."""
     if variable.type == "sensitive" and change.get("type", "sensitive") != "sensitive":
         raise Conflict(400, SENSITIVE, "bad_request")
     for name in {"key", "value", "type", "comment"} & change.keys():
@@ -220,7 +226,7 @@ def _deployments(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 async def _follow(vercel: Vercel, deployment: str) -> AsyncIterator[str]:
-    """Stream the lines of a deployment's log that come from now on, until the client disconnects.
+    """Stream the lines that are added to a deployment's log from now on, until the client disconnects.
 
     Earlier lines are not sent, as with the vendor (vercel/vercel issue 14147).
     """

@@ -1,4 +1,4 @@
-"""Create the web app's deployments with their machines, command them, and revoke their agents."""
+"""Create the web app's deployments and their machines, send them commands, and revoke their agents."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clea
 
 
 class Deployments:
-    """The actions of a signed-in user on deployments; ``environment`` is the live Vercel deployment's."""
+    """What a signed-in user can do with deployments; the settings are those of the live Vercel deployment."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Make a deployment's row and its Fly machine; raise `Refusal` with the page's words."""
+        """Create a deployment's row and its Fly machine; raise `Refusal` with the page's words if that fails."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
             raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
@@ -45,7 +45,7 @@ class Deployments:
         return {"deployment_id": row["id"], "machine_id": machine}
 
     def start_machine(self, deployment: str) -> str:
-        """Make a deployment's machine from the pinned image, with the database password passed on to it.
+        """Create the machine of a deployment from the pinned image, and give it the database password.
 
         Return the machine's id; raise `Refusal` if Fly refuses.
         """
@@ -78,7 +78,7 @@ class Deployments:
         )
 
     def page(self, user: str, deployment: str) -> Json:
-        """Return what the deployment's page shows; refuse another user's deployment with 404."""
+        """Return what the deployment's page shows; raise a 404 `Refusal` for another user's deployment."""
         rows = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
             " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
@@ -91,7 +91,7 @@ class Deployments:
         return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command, as the buttons of the page do; return its id. The row's trigger notifies the runner."""
+        """Queue a command, as the page's buttons do, and return its id; a trigger on the row notifies the runner."""
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
@@ -108,7 +108,10 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark the deployment's agent revoked and stop all that use it. The venue still knows the agent."""
+        """Mark the deployment's agent as revoked, and stop every deployment that uses the agent.
+
+        The venue is not told: there the agent can still trade.
+        """
         agent = self.page(user, deployment)["hyperliquid_agent_id"]
         if agent is None:
             raise Refusal(409, "this deployment has no agent to revoke")
@@ -125,7 +128,10 @@ class Deployments:
         return {"agent_id": agent, "stops": stops}
 
     def agents(self, user: str) -> list[Json]:
-        """List the agents that a new live deployment may use, newest first: approved, not revoked, used by no other."""
+        """Return the agents that a new live deployment may use, newest first.
+
+        They are approved, not revoked, and not used by another deployment.
+        """
         return self.world.query(
             "select a.id::text, a.agent_address, a.agent_name from public.hyperliquid_agents a"
             " where a.user_id = %(user)s and a.approved_at is not null and a.revoked_at is null"
@@ -136,7 +142,7 @@ class Deployments:
         )
 
     def shares_margin(self, wallet: str) -> bool:
-        """Return whether the deploy page warns that another live deployment already trades this wallet's margin."""
+        """Return whether the deploy page warns that another live deployment trades with this wallet's margin."""
         [row] = self.world.query(
             "select count(*)::int as n from public.deployments d"
             " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"

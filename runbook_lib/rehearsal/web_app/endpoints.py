@@ -1,4 +1,4 @@
-"""Serve the platform's own web app: its pages, and its cron endpoints (checklist 0.5, 3.2)."""
+"""Serve the platform's own web app: its pages, and the endpoints that crons call (checklist 0.5, 3.2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COLLECT: LiteralString = """
 
 
 class Web:
-    """The web app, which runs with the environment variables of Vercel's live deployment."""
+    """The web app, which runs with the environment variables of the live Vercel deployment."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,12 +61,12 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of the live deployment; the rehearsal's own secrets fill in those that it lacks."""
+        """Return the live deployment's variables; for those that it lacks, the secrets of the rehearsal."""
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """Mark as error each deployment without a heartbeat for longer than max(3 x interval, floor)."""
+        """Set each deployment to error whose last heartbeat is older than max(3 x interval, floor)."""
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -74,18 +74,18 @@ class Web:
         return self.world.query(SWEEP, values)[0]
 
     def collect(self, *, scheduled: bool = False) -> Json:
-        """Delete agents that were generated and not approved in time."""
+        """Delete the agents that were generated and then not approved in time."""
         return self.world.query(COLLECT)[0]
 
 
 def app(web: Web) -> Starlette:
-    """Serve the platform's domain: its pages as a browser asks for them, and its jobs."""
+    """Serve the platform's domain: the pages that a browser loads, and the endpoints that crons call."""
     endpoints = _pages(web) | {f"GET {path}": _job(web, do) for path, do in JOBS.items()}
     return application("web", {route: _logged(web, act) for route, act in endpoints.items()})
 
 
 def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
-    """Make the endpoint that a cron calls, which wants the secret of the live deployment."""
+    """Return the endpoint that a cron calls; the call must carry the live deployment's ``CRON_SECRET``."""
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"
@@ -97,7 +97,10 @@ def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
 
 
 def _pages(web: Web) -> dict[str, Endpoint]:
-    """Make every page; all but the sign-in need ``Authorization: Bearer`` with the session that the sign-in gives."""
+    """Return the endpoint of every page.
+
+    All but the sign-in need ``Authorization: Bearer`` with the session that the sign-in returns.
+    """
     sessions: dict[str, str] = {}
     skills, deployments, wallets = web.skills, web.deployments, web.wallets
 
@@ -118,7 +121,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """Make an endpoint that calls ``action(user, …)`` with the fields of the form, the query and the path."""
+        """Return an endpoint that calls ``action(user, …)`` with the fields of the form, the query and the path."""
 
         def act(ask: Ask) -> Json:
             if ask.bearer not in sessions:
@@ -146,7 +149,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """Write an endpoint's outcome into the function's log, which alone says why it broke."""
+    """Return an endpoint that writes its outcome to the function's log, where alone an error shows its cause."""
 
     def endpoint(ask: Ask) -> Json:
         def log(level: str, text: str, status: int) -> None:

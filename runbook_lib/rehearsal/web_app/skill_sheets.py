@@ -1,4 +1,4 @@
-"""Fill in the sheets from which a person writes Skills: the payloads of ``skill_versions``."""
+"""Fill in the sheets from which a person writes Skills; a filled sheet is the payload of a ``skill_versions`` row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SHEETS: dict[str, dict[str, Any]] = {
 
 
 def payload(sheet: str, tick: float, **risk: object) -> Payload:
-    """Turn a sheet into a Skill that decides every ``tick`` seconds; ``risk`` overrides its caps."""
+    """Return a sheet as the payload of a Skill that decides every ``tick`` seconds; ``risk`` changes its caps."""
     limits = SHEETS[sheet]["risk"] | risk
     return {
         "model": MODEL,
@@ -63,6 +63,6 @@ def payload(sheet: str, tick: float, **risk: object) -> Payload:
 
 
 def payload_hash(content: Payload) -> str:
-    """Return the content address of a payload: SHA-256 of its canonical JSON."""
+    """Return the content address of a payload: the SHA-256 of its canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

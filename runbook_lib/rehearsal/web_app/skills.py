@@ -1,4 +1,4 @@
-"""Keep the web app's accounts, its Skills with their immutable versions, and its backtests."""
+"""Keep the web app's user accounts, its Skills with their immutable versions, and its backtests."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STAGE_TIME = 0.05  # seconds a stage is to be seen, at the least
 
 
 class Skills:
-    """The actions of a signed-in user on Skills."""
+    """What a signed-in user can do with Skills."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """Return the account of an address, made at the first visit, as if the link in the mail had been followed."""
+        """Return the account of a mail address, as if the link in the mail had been followed; make it if it is new."""
         rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",
@@ -41,7 +41,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a new Skill with its first version; a second Skill of the same name gets another slug."""
+        """Save a new Skill with its first version; if its name is taken, the Skill gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
@@ -55,7 +55,7 @@ class Skills:
         return self.save(user, row["id"], payload, notes)
 
     def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save another version of a Skill, as a row that never changes again."""
+        """Save another version of a Skill, in a row that never changes again."""
         self.skill(user, skill)  # refuses another user's
         [version] = self.world.query(
             "with numbered as (update public.skills set latest_version = latest_version + 1, updated_at = now()"
@@ -68,7 +68,7 @@ class Skills:
         return version
 
     def skill(self, user: str, skill: str) -> Json:
-        """Return a Skill of this user with its latest payload; refuse another user's Skill with 404."""
+        """Return a Skill of this user with its latest payload; raise a 404 `Refusal` for another user's Skill."""
         rows = self.world.query(
             "select s.id::text, s.name, s.latest_version, v.payload from public.skills s"
             " left join public.skill_versions v on v.skill_id = s.id and v.version = s.latest_version"
@@ -93,7 +93,7 @@ class Skills:
         return {"sim_run_id": run["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
-        """Take a backtest through its stages; write an error into its row."""
+        """Take a backtest through its stages; if one fails, write the error into the backtest's row."""
         try:
             ticks = int(hours * 3600 / INTERVAL)
             self._stage(run, *STAGES[0])
@@ -128,7 +128,7 @@ class Skills:
 
 
 async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]:
-    """Decide and trade tick by tick, on a market that is always the same for the same Skill."""
+    """Decide and trade tick by tick on a simulated market, which is always the same for the same Skill."""
     seed = payload_hash(payload)
     draw, broker = random.Random(seed), PaperBroker()
     marks = {symbol: draw.uniform(50, 50_000) for symbol in symbols_of(payload)}
@@ -152,7 +152,7 @@ async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]
 
 
 def _metrics(rows: list[Json]) -> tuple[Json, float]:
-    """Return the metrics that a backtest's page shows, and its cost in US dollars."""
+    """Return the metrics that the page of a backtest shows, and the backtest's cost in US dollars."""
     equity = [row["context"]["equityUsd"] for row in rows] or [0.0]
     peaks = [max(equity[: index + 1]) for index in range(len(equity))]
     statuses = [row["verdict"]["status"] for row in rows]

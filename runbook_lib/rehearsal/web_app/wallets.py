@@ -21,20 +21,20 @@ DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "ve
 
 
 class Wallets:
-    """The actions of a signed-in user on wallets. Agent keys go to the Vault and are never shown."""
+    """What a signed-in user can do with wallets; keys of agents go into the Vault and are never shown."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def message(self, _: str, address: str) -> Json:
-        """Return the text that a wallet must sign to be paired."""
+        """Return the text that a wallet must sign in order to be paired."""
         return {"message": self._message(address)}
 
     def _message(self, address: str) -> str:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
     def pair(self, user: str, address: str, signature: str) -> Json:
-        """Pair a wallet if the signature is its own; only a hash of the signature is kept."""
+        """Pair a wallet if the wallet itself made the signature; store only a hash of the signature."""
         try:
             signer = Account.recover_message(encode_defunct(text=self._message(address)), signature=signature)
         except (BadSignature, ValidationError, ValueError) as problem:
@@ -50,7 +50,7 @@ class Wallets:
         return wallet
 
     def wallet(self, user: str, address: str) -> str:
-        """Return the id of a paired wallet of this user; refuse another user's wallet with 404."""
+        """Return the id of a paired wallet of this user; raise a 404 `Refusal` for another user's wallet."""
         rows = self.world.query(
             "select id::text from public.hyperliquid_master_wallets"
             " where address = lower(%(address)s) and user_id = %(user)s and verified_at is not null",
@@ -81,7 +81,7 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a signed approval to the venue; if the venue accepts it, the pending agent becomes an agent."""
+        """Submit a signed approval to the venue; if the venue accepts it, turn the pending agent into an agent."""
         message = typed["message"]
         address = message["agentAddress"].lower()
         pending = self.world.query(
@@ -102,7 +102,7 @@ class Wallets:
         return agent
 
     def _submit(self, message: Json, signature: str) -> str:
-        """Send the approval to the venue; return a digest of what was sent, for the audit trail."""
+        """Send the approval to the venue; return a digest of what was sent, which the audit trail keeps."""
         raw = bytes.fromhex(signature.removeprefix("0x"))
         action = {"type": "approveAgent", "signatureChainId": hex(CHAIN), **message}
         parts = {"r": f"0x{raw[:32].hex()}", "s": f"0x{raw[32:64].hex()}", "v": raw[64]}
@@ -114,7 +114,7 @@ class Wallets:
 
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
-    """Return an agent's approval as the EIP-712 typed data that the wallet shows."""
+    """Return the approval of an agent as EIP-712 typed data, which the wallet shows before it signs."""
     kind, fields = USER_SIGNED["approveAgent"]
     types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {

@@ -1,1 +1,1 @@
-"""Provide what every stand-in shares: folders, processes, names, HTTP serving and its faults."""
+"""Provide what all stand-ins share: folders, processes, names, HTTP serving and HTTP faults."""

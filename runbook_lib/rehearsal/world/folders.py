@@ -1,4 +1,7 @@
-"""Make and find the folders of rehearsals: one root per user, one folder each, alive while its lock is held."""
+"""Make and find the folders of rehearsals: each user has one root, each rehearsal a folder in it.
+
+A rehearsal is alive as long as a process holds the lock of its folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from runbook_lib.errors import ConfigError
 
 
 def root() -> Path:
-    """Return this user's folder of rehearsals; raise `ConfigError` when it is somebody else's."""
+    """Return this user's root of rehearsal folders; raise `ConfigError` if another user has made a folder there."""
     path = _above() / f"launch-runbook-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     # Anybody may make a folder of this name in /tmp before us, or a link to one of theirs.
@@ -27,7 +30,7 @@ def root() -> Path:
 
 
 def _above() -> Path:
-    """Return the folder of temporary files, or another one if programs may not be run in that (noexec)."""
+    """Return the folder for temporary files or, if programs may not be run there (noexec), another folder."""
     places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home()]  # noqa: S108 - our folder in it is our own
     for place in places:
         with suppress(OSError):
@@ -39,7 +42,7 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Hold the root's own lock while the block runs, so that a sweep and the making of a folder never overlap."""
+    """Hold the lock of the root while the block runs, so that nobody sweeps while a folder is made; yield the root."""
     folder = root()
     with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -47,7 +50,7 @@ def undisturbed() -> Iterator[Path]:
 
 
 def create() -> tuple[Path, int]:
-    """Make the folder of a new rehearsal; return it and the descriptor that holds its lock."""
+    """Make the folder of a new rehearsal; return the folder, and the file descriptor that holds its lock."""
     with undisturbed() as above:
         folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%H%M%S}-", dir=above))
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -56,7 +59,7 @@ def create() -> tuple[Path, int]:
 
 
 def alive(folder: Path) -> bool:
-    """Return whether the rehearsal of this folder still runs, that is, whether somebody holds its lock."""
+    """Return whether the rehearsal in this folder still runs, that is, whether a process holds the folder's lock."""
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -72,7 +75,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """Read a JSON file of names and texts; None while it has not been written."""
+    """Read a JSON file that maps names to texts; return None if the file has not been written yet."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -81,7 +84,7 @@ def read_json(path: Path) -> dict[str, str] | None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a file by ``value`` in one step, readable by its owner alone."""
+    """Write ``value`` as JSON, replacing the file in one step; only its owner can read the file."""
     # Readers look at any moment, and two threads may write at once: each has a partial file of its own.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""Put faults on any route of any HTTP stand-in, count and list them, and take them away again."""
+"""Put faults on any route of any HTTP stand-in, count their hits, list them, and remove them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TEXTS = {
 
 @dataclass
 class Fault:
-    """An HTTP fault in force: where it applies, what it does, and how often it did."""
+    """An HTTP fault in force: which requests it applies to, what it does to them, and how many it has hit."""
 
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
@@ -78,7 +78,7 @@ class Fault:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
     def applies(self, service: str, method: str, path: str, asks: str = "") -> bool:
-        """Return whether the fault applies to a request, whose JSON asks for ``asks``, if that is known."""
+        """Return whether the fault applies to a request; ``asks`` is what its JSON asks for, empty if unknown."""
         spent = self.times is not None and self.hits >= self.times
         return (
             not spent
@@ -89,7 +89,7 @@ class Fault:
         )
 
     def reply(self, service: str) -> Response:
-        """Return what the client gets in place of the real answer."""
+        """Return the answer that the client gets in place of the real one."""
         if self.kind in BODIES:
             kind = "text/html" if self.kind == "html" else "application/json"
             return Response(BODIES[self.kind], media_type=kind)
@@ -117,7 +117,7 @@ class Faults:
         self.active: dict[int, Fault] = {}
 
     def add(self, **fields: Any) -> Fault:
-        """Put a fault in force; raise `ValueError` for an unknown stand-in or kind of fault."""
+        """Put a fault in force; raise `ValueError` if its stand-in or its kind is unknown."""
         fault = Fault(**fields)
         if fault.service not in self.services | {"*"}:
             raise ValueError(f"unknown service {fault.service!r}: choose one of {', '.join(sorted(self.services))}")
@@ -125,7 +125,7 @@ class Faults:
         return fault
 
     def match(self, service: str, method: str, path: str, asks: str = "") -> Fault | None:
-        """Return the newest fault that applies to a request, and count the hit."""
+        """Return the newest fault that applies to a request and count a hit of it; None if none applies."""
         for fault in reversed(self.active.values()):
             if fault.applies(service, method, path, asks):
                 fault.hits += 1
@@ -133,7 +133,7 @@ class Faults:
         return None
 
     def wrap(self, service: str, app: ASGIApp) -> ASGIApp:
-        """Return a stand-in's application with its faults in front of it."""
+        """Return a stand-in's application that answers with a fault wherever one applies."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             asks = ""
@@ -153,7 +153,7 @@ Answers = Callable[[Send], Awaitable[None]]  # lets the stand-in answer
 
 
 async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send: Send) -> None:
-    """Answer a request as a fault says."""
+    """Answer a request in the way of a fault."""
     if fault.kind in ("delay", "status"):
         await asyncio.sleep(fault.seconds)
     if fault.kind == "delay":
@@ -172,7 +172,7 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
 
 
 async def _asked(receive: Receive) -> tuple[str, Receive]:
-    """Return what the JSON of a request asks for, and a function that receives the request once more."""
+    """Return what the JSON of a request asks for (its ``type`` and ``dex``), and a function that receives it again."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -193,7 +193,7 @@ async def _asked(receive: Receive) -> tuple[str, Receive]:
 
 
 async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
-    """Answer one byte at a time, as long as the client listens and the fault lasts."""
+    """Answer one byte at a time, for as long as the client listens and the fault is in force."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     while lasts() and not send.__self__.disconnected:  # type: ignore[attr-defined]
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
@@ -202,7 +202,7 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
-    """Let the stand-in answer, and send half of the answer, or all of it made older."""
+    """Let the stand-in answer; send only half of its answer or, for a stale fault, the answer with an older time."""
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -221,7 +221,10 @@ async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
 
 
 def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
-    """Return the body with its own time made older; if it has none, the same body and the seconds for an Age header."""
+    """Make the time in an answer's body ``seconds`` older; return the body and 0.
+
+    If the body has no time, return it unchanged, and the seconds for an Age header.
+    """
     answer = json.loads(body)
     if not isinstance(answer, dict) or not isinstance(answer.get("time"), int):
         return body, seconds
@@ -229,14 +232,14 @@ def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
 
 
 async def _nothing() -> Message:
-    """Receive nothing: the answer does not depend on what is asked."""
+    """Receive an empty request, for an answer that does not depend on the request."""
     return {"type": "http.disconnect"}
 
 
 async def _discard(_: Message) -> None:
-    """Discard a reply."""
+    """Discard a part of the stand-in's answer."""
 
 
 def _hang_up(send: Send) -> None:
-    """Abort a client's connection, through the server's transport, as ASGI has no message for it."""
+    """Abort the client's connection through the server's transport, because ASGI has no message for that."""
     send.__self__.transport.abort()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Serve all HTTP stand-ins in one event loop, with an address for each host of production.
+"""Serve all HTTP stand-ins in one event loop; each host of production has an address of its own.
 
 Each stand-in answers only its own host's paths, and only under that host's authorisation scheme: a request that
 production's host would not understand must fail here too. Endpoints of all stand-ins are written in one way.
@@ -51,7 +51,7 @@ BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
 
 
 class Refusal(Exception):
-    """A stand-in's refusal: HTTP status, the vendor's text and code, further fields of the body, further headers."""
+    """A refusal by a stand-in: HTTP status, the vendor's text and code, and further fields and headers."""
 
     def __init__(
         self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
@@ -60,7 +60,7 @@ class Refusal(Exception):
         self.status, self.code, self.headers, self.more = status, code, headers, more or {}
 
     def reply(self, service: str) -> Response:
-        """Return the refusal as the vendor of ``service`` words it."""
+        """Return the refusal as an answer in the form of the vendor of ``service``."""
         body = {"error": str(self), **self.more}
         if service in BODIES:
             body = BODIES[service](self.status, self.code, str(self), self.more)
@@ -69,7 +69,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A request as an endpoint sees it: the variable ``parts`` of its path, its query, headers and body."""
+    """A request as an endpoint gets it: the variable ``parts`` of its path, its query, headers and body."""
 
     method: str
     path: str
@@ -80,7 +80,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Return the request's JSON, {} for an empty body; refuse anything else with 400."""
+        """Return the request's JSON, {} if the body is empty; raise a 400 `Refusal` if the body is not JSON."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -92,7 +92,7 @@ class Ask:
         return self.token("Bearer")
 
     def token(self, *schemes: str) -> str:
-        """Return the credential of the Authorization header, empty under any scheme but these."""
+        """Return the credential in the Authorization header if its scheme is one of ``schemes``, else an empty text."""
         scheme, _, credential = self.headers.get("authorization", "").partition(" ")
         return credential if scheme.lower() in (name.lower() for name in schemes) else ""
 
@@ -108,10 +108,10 @@ def application(
     admit: Callable[[Ask], None] = lambda _: None,
     numbered: str = "",
 ) -> Starlette:
-    """Make a stand-in of ``endpoints`` (``"GET /v1/apps/{app}"`` -> function); any other path is a 404 that names it.
+    """Make the application of a stand-in from ``endpoints`` (``"GET /v1/apps/{app}"`` -> function).
 
-    ``admit`` raises `Refusal` for a request that the service does not allow. ``numbered`` names a header that numbers
-    replies.
+    Any other path is answered with a 404 that names it. ``admit`` raises `Refusal` for a request that the service does
+    not allow. ``numbered`` is the name of a header that carries a new number in each reply.
     """
 
     def routed(route: str, endpoint: Endpoint) -> Route:
@@ -131,7 +131,7 @@ def application(
         return Route(path, answer, methods=[method])
 
     async def unknown(request: Request, _: Exception) -> Response:
-        """Refuse an unknown path, which may be another host's: a stand-in never guesses."""
+        """Answer 404 to an unknown path, which may belong to another host: a stand-in never guesses."""
         asked = f"{request.method} {request.url.path}"
         return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
 
@@ -146,7 +146,7 @@ async def _read(request: Request) -> Ask:
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
-    """Take a free loopback port for each name, so that all addresses are known before anything serves."""
+    """Reserve a free loopback port for each name, so that all addresses are known before any stand-in serves."""
     sockets = {}
     for name in names:
         sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -157,7 +157,7 @@ def bind(names: Iterable[str]) -> dict[str, socket.socket]:
 
 
 def address(bound: socket.socket) -> str:
-    """Return the base address of a bound socket."""
+    """Return the base address that leads to a bound socket."""
     host, port = bound.getsockname()
     return f"http://{host}:{port}"
 
@@ -165,7 +165,7 @@ def address(bound: socket.socket) -> str:
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every stand-in while ``run`` runs; a request goes to the stand-in whose port it came in on."""
+    """Serve every stand-in while ``run`` runs; the port at which a request arrives decides which stand-in answers."""
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,10 +189,10 @@ MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address 
 
 
 def _is_addressed(scope: Scope) -> bool:
-    """Return whether a request was sent to a name of this machine, and by no page but our own.
+    """Return whether a request was sent to a name of this machine, and not by a foreign web page.
 
-    A page in the operator's browser can send requests to loopback, under a name of its own that leads there. The port
-    may be another one, as a proxy of ours may stand in between.
+    A page in the operator's browser could send requests to loopback, under a host name of its own that leads there. The
+    port is not compared, because a proxy of ours may stand in between.
     """
     headers = Headers(scope=scope)
     host = headers.get("host", "")

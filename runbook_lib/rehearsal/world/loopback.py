@@ -1,4 +1,4 @@
-"""Give each part of the platform a loopback source address of its own: the venue's limits are per address."""
+"""Give each part of the platform a loopback source address of its own, because the venue's limits are per address."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ WEB_APP = "web app"
 
 
 def source_of(part: str) -> str | None:
-    """Return the source address of a part of the platform by its name, or a deployment's by its id.
+    """Return the source address of a part of the platform, by the part's name or a deployment's id.
 
-    Linux answers for all of 127.0.0.0/8; other systems have only 127.0.0.1, for which None is returned.
+    On Linux all of 127.0.0.0/8 is loopback; elsewhere only 127.0.0.1 is, and None is returned.
     """
     if sys.platform != "linux":
         return None

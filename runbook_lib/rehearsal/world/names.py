@@ -1,4 +1,4 @@
-"""Name the parts of the rehearsed platform, and make up its secrets."""
+"""Define the names of the rehearsed platform's parts, and make up its secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """The public names of the rehearsed platform, as an operator would meet them in the dashboards."""
+    """The public names in the rehearsed platform, as an operator finds them in the vendors' dashboards."""
 
     fly_app: str = "agentic-live-runner"
     fly_org: str = "rehearsal"
@@ -20,7 +20,7 @@ class Names:
 
 
 def made_up_secrets(names: Names) -> dict[str, str]:
-    """Make up the secrets of a new rehearsal in the vendors' shapes, and the public values that go with them."""
+    """Make up the secrets of a new rehearsal, in the vendors' shapes, and the public values that belong to them."""
     return {
         "SUPABASE_DB_PASSWORD": secrets.token_urlsafe(18),
         "SUPABASE_READER_PASSWORD": secrets.token_urlsafe(18),  # of the role runbook_reader

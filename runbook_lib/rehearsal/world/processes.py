@@ -1,4 +1,4 @@
-"""Write down the processes of a rehearsal, so that they end with it and no other process is ended by mistake."""
+"""Write down the processes of a rehearsal, so that all of them can be ended with it, and no other process is."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _recording = Lock()
 
 
 def started(pid: int) -> str | None:
-    """Return when a process began, as an opaque text that another process of the same number cannot share."""
+    """Return when a process began, as a text to compare: a later process with the same number has another text.
+
+    Return None if there is no such process.
+    """
     if sys.platform == "linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
@@ -35,14 +38,14 @@ def started(pid: int) -> str | None:
 
 
 def record(folder: Path, role: str, pid: int) -> None:
-    """Add a process to the folder's ``pids.json``; only the platform process calls this."""
+    """Add a process to ``pids.json`` in the folder; only the platform process calls this."""
     with _recording:
         listed = [entry for entry in recorded(folder) if alive(entry)]
         write_json(folder / "pids.json", [*listed, {"role": role, "pid": pid, "started": started(pid)}])
 
 
 def recorded(folder: Path) -> list[dict[str, object]]:
-    """Return the processes a rehearsal wrote down, oldest first."""
+    """Return the processes that a rehearsal has written down, oldest first."""
     try:
         entries: list[dict[str, object]] = json.loads((folder / "pids.json").read_text())
     except (OSError, ValueError):
@@ -51,13 +54,13 @@ def recorded(folder: Path) -> list[dict[str, object]]:
 
 
 def alive(entry: dict[str, object]) -> bool:
-    """Return whether the very process that was written down still runs."""
+    """Return whether the process that was written down still runs, and not another with the same number."""
     pid = int(str(entry["pid"]))
     return entry["started"] is not None and started(pid) == entry["started"]
 
 
 def end(entries: list[dict[str, object]], *, grace: float = 3.0) -> None:
-    """End recorded processes, youngest first: with a polite signal, then with SIGKILL."""
+    """End the processes that were written down, youngest first: with a polite signal, later with SIGKILL."""
     for kill in (False, True):
         for entry in reversed(entries):
             if alive(entry):

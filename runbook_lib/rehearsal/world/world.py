@@ -1,4 +1,4 @@
-"""Hold what the stand-ins of one rehearsal share inside its platform process."""
+"""Hold what the stand-ins of one rehearsal share within the platform process."""
 
 from __future__ import annotations
 
@@ -42,28 +42,31 @@ class World:
     named_faults: Any = None
 
     def secret(self, name: str) -> str:
-        """Return the current value of one of the rehearsal's own secrets."""
+        """Return the current value of one of the rehearsal's secrets."""
         return self.secrets[name]
 
     def change_secret(self, name: str, value: str) -> None:
-        """Change a secret, also for every process that attaches to this rehearsal from now on."""
+        """Change a secret, for this process and for every process that attaches to the rehearsal from now on."""
         self.secrets[name] = value
         write_json(self.folder / "environment.json", self.secrets)
 
     def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection that no change of the operator's password cuts off, to the database or to ``dsn``."""
+        """Open a superuser's connection to the database, which stays when the operator's password is changed.
+
+        With ``dsn``, connect to that address instead.
+        """
         return psycopg.connect(
             dsn or self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
         )
 
     def operator_dsn(self) -> str:
-        """Return the address of the database for the role ``postgres``, with its current password."""
+        """Return the database's address for the role ``postgres``, with the role's current password."""
         return psycopg.conninfo.make_conninfo(self.database.url, password=self.secret("SUPABASE_DB_PASSWORD"))
 
     def query(
         self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement on a connection of its own; return its rows, if it has any."""
+        """Run one statement on a connection of its own; return the rows, if the statement returns any."""
         with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -78,9 +81,9 @@ class World:
         headers: dict[str, str] | None = None,
         source: str | None = None,
     ) -> tuple[int, Any]:
-        """Ask another stand-in over HTTP, as the platform would; return its status and its JSON (or text).
+        """Send a request to another stand-in, as the platform would; return its status and its JSON (or text).
 
-        ``source`` is the loopback address to ask from. Raise ``OSError`` when it does not answer.
+        ``source`` is the loopback address to send from. Raise ``OSError`` if the stand-in does not answer.
         """
         place, bound = urlsplit(self.addresses[service]).netloc, (source, 0) if source else None
         connection = http.client.HTTPConnection(place, timeout=CALL_TIMEOUT, source_address=bound)
@@ -96,7 +99,7 @@ class World:
             connection.close()
 
     def record(self, role: str, pid: int) -> None:
-        """Write down a process of this rehearsal, so that the next start can end it if we cannot."""
+        """Write down a process of this rehearsal, so that the next rehearsal can end it if this one cannot."""
         processes.record(self.folder, role, pid)
 
 
