@@ -1,4 +1,4 @@
-"""Define the errors, by what the operator must do next.
+"""Define the project's errors: the kind of an error tells the operator what to do next.
 
 RunbookError
 ├── ConfigError     correct a parameter, a profile or the command line; nothing was sent

@@ -326,7 +326,7 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """Return claims of steps about machines, the wallet and empty lists; on this stage all of them are false."""
+    """Return steps' claims about machines, the wallet and supposedly empty lists; on this stage all are false."""
     wallet, settings = stage.wallet, stage.settings
     machines = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
     listed = stage.services.look(venue_books.books())

@@ -39,7 +39,7 @@ def halt_command(
     The runners are paused, orders cancelled, positions closed, the wallets proven flat at the venue, and the machines
     stopped. With --all, new deployments are refused too.
 
-    --mode reduce only takes no new risk: runners are paused and the orders that would add risk are cancelled;
+    With --mode reduce no new risk is taken: runners are paused and the orders that would add risk are cancelled;
     positions, protective orders and machines stay as they are.
     """
     press = time.monotonic()

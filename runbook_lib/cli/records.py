@@ -96,8 +96,8 @@ def diff(first: str, second: str) -> None:
 def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], tell: bool) -> None:
     """Prove that records are as they were sealed, and who signed them.
 
-    Without RECORD, every record is verified, and also that no record is gone. RECORD may be a folder of records, such
-    as an archive.
+    Without RECORD, every record is verified, and a record that is gone is noticed. RECORD may be a folder of records,
+    such as an archive.
     """
     from runbook_lib.records import run_record, signing
     from runbook_lib.records import verify as proof

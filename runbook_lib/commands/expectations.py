@@ -61,7 +61,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A condition on one value, with its readable phrase."""
+    """A condition that a single value must meet, with a readable phrase for it."""
 
     phrase: str
     test: Callable[[Any], bool]

@@ -65,7 +65,7 @@ class Secrets(Answer):
 
 
 class Done(Answer):
-    """Fly's answer to a request that it accepted."""
+    """Fly's answer to a request that Fly accepted."""
 
     ok: StrictBool
 

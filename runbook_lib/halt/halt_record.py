@@ -86,7 +86,7 @@ class Book:
         )
 
     def finish(self, outcome: str, **facts: Any) -> Event | None:
-        """Seal the record and return the seal; None, with the reason in ``complaint``, if it cannot be sealed."""
+        """Seal the record and return the seal; return None, with the reason in ``complaint``, if sealing fails."""
         sealed: list[Event] = []
         self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
         return sealed[0] if sealed else None

@@ -1,4 +1,4 @@
-"""Cancel orders and close positions at the venue with an operator's own key; no order it sends can add risk.
+"""Cancel orders and close positions at the venue with an operator's own key; no order sent here can add risk.
 
 The profile names the environment variable that holds the key; without a key, no slow module is imported here.
 """
@@ -187,7 +187,8 @@ def close(items: list[dict[str, Any]]) -> dict[str, Any]:
 def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
     """Return the limit price of a closing order: beyond the mid price, and rounded to a price that the venue accepts.
 
-    The venue accepts five significant figures, and 6 decimals less those of the coin's size (facts 4.3).
+    A price has at most five significant figures, and at most 6 decimals minus the decimals of the coin's size (facts
+    4.3).
     """
     wanted = mid * (1 + SLIPPAGE if buy else 1 - SLIPPAGE)
     places = min(DECIMALS - size_decimals, FIGURES - 1 - wanted.adjusted())

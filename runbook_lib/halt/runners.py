@@ -73,7 +73,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 def _asked_for(halting: Halting) -> bool:
     """Return whether the deployment that the request names exists; true if the request names none.
 
-    If the deployment does not exist, end both parts as failed.
+    If the deployment does not exist, end the parts ``pause`` and ``flatten`` as failed.
     """
     asked = halting.request.deployment
     if asked is None or asked in halting.deployments:
@@ -86,7 +86,7 @@ def _asked_for(halting: Halting) -> bool:
 def _follow(services: Services, halting: Halting, key: str) -> None:
     """Read the runners' state until every runner is paused and flat, or the time is over.
 
-    If a runner acknowledged that it flattened, and the venue still shows something open, it is told to flatten again.
+    A runner that reported to have flattened while the venue still shows something open is told to flatten again.
     """
     keys, acknowledged_at, delay = [key], dict[str, float](), FIRST
     until = halting.limits.flat if halting.request.mode == "halt" else _heard(halting)
@@ -119,7 +119,7 @@ def _heard(halting: Halting) -> float:
 
 
 def _over(halting: Halting, until: float) -> bool:
-    """End those of both parts that are proven; return whether both have ended, or the time is over."""
+    """End the parts ``pause`` and ``flatten`` if they are proven; return whether both have ended or time is over."""
     _end_pause(halting)
     _end_flatten(halting)
     parts = [halting.parts[name].outcome for name in ("pause", "flatten") if name in halting.parts]
@@ -162,7 +162,7 @@ def _unflattened(halting: Halting, known: Deployment) -> bool:
 
 
 def _judge(halting: Halting) -> None:
-    """End both parts as failed because the time is over, and name the runners that did not pause or did not flatten."""
+    """End the parts ``pause`` and ``flatten`` as failed: the time is over. Name the runners that did not obey."""
     deaf = _unfenced(halting)
     halting.end("pause", "failed", complaint=f"not paused within {halting.limits.pause:g} s: {', '.join(deaf)}")
     words = [f"{known.id}{_why(known)}" for known in halting.deployments.values() if _unflattened(halting, known)]
@@ -223,8 +223,8 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
 def _addresses(services: Services, halting: Halting) -> set[str]:
     """Return the wallets that must be proven flat.
 
-    They are the wallets of the deployments to be halted, unless other deployments use them too. If everything is
-    halted, they are also all wallets that ever traded live, and the profile's own.
+    They are the wallets of the deployments to be halted, without those that other deployments use too. If everything is
+    halted, all wallets that ever traded live and the profile's own wallet are added.
     """
     asked_for = {known.wallet for known in halting.deployments.values() if known.wallet and not known.others}
     if not halting.request.everything:

@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as the database last reported it; ``wallet`` is in lower case, None if it trades on paper.
+    """A deployment as the database last reported it; ``wallet`` is in lower case, None for a deployment on paper.
 
     ``paused`` and ``flattened`` are true if the runner acknowledged the command and the deployment's row agrees.
     ``others`` are deployments that use the same wallet and are not to be halted.
@@ -132,7 +132,7 @@ class Halting:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the seconds since the press."""
+        """Return the seconds since the press, the moment of the operator's command."""
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
@@ -152,7 +152,7 @@ class Halting:
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def tell(self, name: str, seen: str) -> None:
-        """Set the progress text of a part that has not ended."""
+        """Set the progress text of a part, unless the part has ended."""
         with self._changed:
             if name in self.parts and self.parts[name].outcome is None:
                 self.parts[name] = replace(self.parts[name], seen=seen)

@@ -152,7 +152,7 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """Return the state in which a build failed; None if it may still go live."""
+    """Return the state in which the build of ``made`` failed; None if that build may still go live."""
     reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None

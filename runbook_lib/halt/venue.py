@@ -133,7 +133,7 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End those of the parts ``cancel`` and ``flat`` that are proven; return whether both have ended."""
+        """End the parts ``cancel`` and ``flat`` if they are proven; return whether both have ended."""
         halting = self.halting
         _end(
             halting,
@@ -158,7 +158,7 @@ class Follower:
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
     """Return the account with its counts of flat and orderless looks.
 
-    A look counts only if its answer is of a later moment than the one before.
+    A look counts only if its answer is of a later moment than the answer before.
     """
     if account.moment <= before.moment:
         return replace(account, flat=before.flat, orderless=before.orderless, flat_at=before.flat_at)
@@ -194,7 +194,7 @@ def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
 
 
 def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
-    """Return the orders to cancel: all or, in mode "reduce", those that would add risk."""
+    """Return those of ``orders`` that are to be cancelled: all or, in mode "reduce", those that would add risk."""
     return [order for order in orders if halting.request.mode == "halt" or not order.protective]
 
 
@@ -304,7 +304,7 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 
 
 def _judge(halting: Halting, hand: Hand) -> None:
-    """End both parts because the time is over; name what is still open, and the page on which to remove it.
+    """End the parts ``cancel`` and ``flat`` because the time is over; name what is open, and the page to close it on.
 
     A part ends as unknown if something could not be read and nothing is known to be open.
     """

@@ -41,7 +41,7 @@ class Listener:
         self._thread.start()
 
     def follow(self, channels: Iterable[str]) -> None:
-        """Listen to these channels too, from now on."""
+        """From now on, listen to these channels too."""
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:

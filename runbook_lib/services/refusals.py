@@ -45,7 +45,7 @@ class _Credential:
 
 
 class Refusals:
-    """All refused log-ins of this process."""
+    """Counts the refused log-ins of this process, and limits how often a password is tried again."""
 
     def __init__(self) -> None:
         self._credentials: dict[str, _Credential] = {}

@@ -1,4 +1,4 @@
-"""Ask a venue over its WebSocket which subscriptions it accepts; only `services` calls this."""
+"""Ask a venue over its WebSocket which subscriptions it accepts; only `Services` uses this module."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class Settings(Part):
         return known[name]
 
     def query(self, service: str) -> dict[str, str]:
-        """Return the query parameters that every request to a service needs: Vercel finds nothing without the team."""
+        """Return the query parameters that every request to a service needs: for Vercel, the team of the project."""
         team = self.vercel.team if service in ("vercel", "vercel_logs") else None
         return {"teamId": team} if team else {}
 
