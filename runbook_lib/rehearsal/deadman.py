@@ -8,7 +8,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Refusal, appl
 
 
 def app(check: str) -> Starlette:
-    """Serve one check of the vendor's; its address holds a secret name, which is the only credential."""
+    """Serve the address that a watch calls; the secret name in the address is the only credential."""
 
     async def ping(ask: Ask) -> str:
         if ask.parts["check"] != check:

@@ -128,7 +128,7 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start another machine for the newest running deployment with a broker, as if its deploy had been sent twice."""
+    """Start another machine for a broker's newest running deployment, as if its deploy had been sent twice."""
     rows = world.query(NEWEST_RUNNING, {"broker": broker})
     if not rows:
         raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")

@@ -60,7 +60,7 @@ class Position:
     cost: Decimal = NIL
 
     def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Trade a signed size at a price; return the profit of the part of the position that this closed."""
+        """Trade a signed size at a price; return the profit of the part of the position that the trade closed."""
         closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
         part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
         self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part

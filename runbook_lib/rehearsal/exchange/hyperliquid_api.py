@@ -155,7 +155,7 @@ def app(exchange: Exchange) -> Starlette:
             await asyncio.sleep(BLOCK)
 
     def wake() -> None:
-        """Start the task that advances the exchange, at the first request: before that, no event loop runs."""
+        """Start, at the first request, the task that advances the exchange, which has no event loop of its own."""
         if not clocks:
             clocks.append(asyncio.create_task(clock()))
 

@@ -149,7 +149,7 @@ def set_secrets(options: argparse.Namespace) -> None:
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
-    """Read ``NAME=value`` texts."""
+    """Return the names and values in ``NAME=value`` texts."""
     for text in texts:
         if "=" not in text:
             fail(f"'{text}': must be in the format NAME=VALUE")

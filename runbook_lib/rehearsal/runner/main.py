@@ -119,7 +119,7 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Work until told to stop; then let the tick in progress end, write ``stopped`` into the row, and return."""
+        """Work until told to stop; then let the present tick end, and write ``stopped`` into the deployment's row."""
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +160,7 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between two ticks: the Skill's own interval, else the rehearsal's for five minutes."""
+        """Return the seconds between two ticks: the Skill's own, else those that stand for five minutes here."""
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
@@ -347,7 +347,7 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return the marks of the symbols that the Skill's own context names: bars keep these fresh if the mids fail."""
+    """Return only the marks of the symbols in the Skill's own context, whose bars still arrive if the mids fail."""
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 

@@ -44,7 +44,7 @@ def present(folder: Path, deployment: str) -> dict[str, Any]:
 
 @contextmanager
 def runner_fault(folder: Path, deployment: str = "*", **faults: Any) -> Iterator[None]:
-    """Put faults in force while the block runs; afterwards the faults of before are in force again."""
+    """Put faults in force while the block runs; afterwards restore the faults that were in force before."""
     if unknown := faults.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)

@@ -51,7 +51,7 @@ class World:
         write_json(self.folder / "environment.json", self.secrets)
 
     def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a superuser's connection to the database, which stays when the operator's password is changed.
+        """Open a superuser's connection to the database; it stays open when the operator's password is changed.
 
         With ``dsn``, connect to that address instead.
         """
