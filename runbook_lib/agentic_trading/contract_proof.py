@@ -206,7 +206,7 @@ class _Platform:
 
 
 def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
-    """Return the tables and columns that the platform lacks, and the words that a column's own constraint excludes."""
+    """Return what the platform's catalogue lacks: tables, columns, and values that a column's constraint rejects."""
     lacks = []
     for name, table in contract().tables.items():
         columns = platform.columns.get(name)

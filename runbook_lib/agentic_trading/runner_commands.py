@@ -78,6 +78,11 @@ SENT = """
 """
 
 
+def channel(deployment: str) -> str:
+    """Return the name of the Postgres channel on which a deployment's runner is notified of commands."""
+    return f"agent_commands_{deployment}"
+
+
 @dataclass(frozen=True)
 class Gesture:
     """One kind of command as a button: the label, and a sentence that says what the command does.

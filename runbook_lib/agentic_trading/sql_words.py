@@ -154,7 +154,7 @@ def _outputs(source: exp.Expr) -> Iterator[str]:
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
-    """Return the query of the WITH clause called as ``source`` is; None if there is no such clause."""
+    """Return the query of the WITH clause that has the same name as ``source``; None if there is no such clause."""
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
 

@@ -27,7 +27,7 @@ AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner cou
 
 
 def info(kind: str, **fields: Any) -> Http:
-    """Make a question to the venue, which needs no signature and changes nothing.
+    """Build a request to the venue's ``/info`` endpoint, which needs no signature and changes nothing.
 
     Ask with the address of the master wallet: an agent's address gives empty answers.
     """

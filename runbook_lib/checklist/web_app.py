@@ -34,7 +34,7 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def serves() -> Expectation:
-    """Expect that a deployment of the project serves production, and that the reply names the project and its owner.
+    """Expect that a deployment of the web app serves production; the reply names Vercel's project and its owner.
 
     The newest deployment may not be the one that serves: after a rollback, or while the newest is staged, an older one
     does.

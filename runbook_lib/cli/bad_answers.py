@@ -1,4 +1,6 @@
-"""Spoil every answer in every way, and drill that halt, console and steps never take one for good news.
+"""Drill with bad answers: spoil each service's answer in every way, and count what reports it as good news.
+
+The halt, the console and the steps of the notebooks are asked in turn.
 
 On the drill's platform nothing good is true: a position is open and an order rests, a machine runs and cannot be
 stopped, no switch can be made live. Any part that reports good news has trusted a bad answer. A halt asks Fly, Vercel
@@ -18,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import deployment_health, runner_commands, venue_books
+from runbook_lib.agentic_trading import deployment_queries, runner_commands, venue_books
 from runbook_lib.agentic_trading.venue_books import SPOT
 from runbook_lib.checklist.deployment_machines import machine_gone
 from runbook_lib.checklist.safety_nets import machine_down
@@ -250,7 +252,7 @@ def _of_sql(stage: Stage) -> Iterator[Row]:
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
-    overview = deployment_health.every_deployment(1.0)
+    overview = deployment_queries.every_deployment(1.0)
     for name, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
         for kind in OF_SQL:
             with _broken(stage, statement, kind):

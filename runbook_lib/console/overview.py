@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import deployment_health
+from runbook_lib.agentic_trading import deployment_queries
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.services import Services
 
@@ -78,22 +78,22 @@ class Reader:
 
     def _read(self, chosen: Sequence[str], level: str, *, routine: bool) -> Overview:
         at, began = datetime.now(UTC), time.monotonic()
-        rows = self._rows(deployment_health.every_deployment(self.settings.budgets.heartbeat))
+        rows = self._rows(deployment_queries.every_deployment(self.settings.budgets.heartbeat))
         ids = [row["id"] for row in rows]
         wanted = [deployment for deployment in chosen if deployment in ids]
         if time.monotonic() - self._summed > COSTS or set(ids) - self._costs.keys():
             self._sum(ids)
         rows = [{**row, **self._costs.get(row["id"], {"month_usd": None, "unpriced": 0})} for row in rows]
-        entries = deployment_health.newest_entries(wanted or ids, level, LINES, routine=routine)
+        entries = deployment_queries.newest_entries(wanted or ids, level, LINES, routine=routine)
         log = self._rows(entries) if ids else []
         focus = (wanted or _newest(rows) or [""])[0]
-        ticks = self._rows(deployment_health.ticks_this_month(focus)) if focus else []
+        ticks = self._rows(deployment_queries.ticks_this_month(focus)) if focus else []
         return Overview(rows, log, ticks, at, time.monotonic() - began, focus, began)
 
     def _sum(self, ids: Sequence[str]) -> None:
         self._costs = {deployment: {"month_usd": 0.0, "unpriced": 0} for deployment in ids}
         self._costs |= (
-            {row.pop("id"): row for row in self._rows(deployment_health.spent_this_month(ids))} if ids else {}
+            {row.pop("id"): row for row in self._rows(deployment_queries.spent_this_month(ids))} if ids else {}
         )
         self._summed = time.monotonic()
 

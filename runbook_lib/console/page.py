@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from runbook_lib.agentic_trading.deployment_health import LEVELS, channel
-from runbook_lib.agentic_trading.runner_commands import GESTURES, Target
+from runbook_lib.agentic_trading.deployment_queries import LEVELS
+from runbook_lib.agentic_trading.runner_commands import GESTURES, Target, channel
 from runbook_lib.console import halt_button, markup, overview_charts, sent_commands
 from runbook_lib.console.background import Tasks, aside
 from runbook_lib.console.markup import EVERY

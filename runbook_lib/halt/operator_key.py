@@ -180,7 +180,7 @@ def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the venue's action that closes positions; `Market.closing` makes its items."""
+    """Return the action, for the operator's key to sign, that closes positions; `Market.closing` makes its items."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 

@@ -138,7 +138,7 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of work; if it raises an error, end only the parts of this work."""
+    """Run one piece of work; if it raises an error, only this work's own parts of the halt are ended as failed."""
     services = Services(halting.settings)
     try:
         work(services, halting)

@@ -83,7 +83,7 @@ def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press 
 
 
 def clock(at: str) -> str:
-    """Return the time of day in a ledger's timestamp, to the millisecond."""
+    """Return the time of day of a press, as its card shows it, to the millisecond."""
     return f"{at[11:23]}Z" if at else ""
 
 

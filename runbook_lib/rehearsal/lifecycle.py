@@ -67,7 +67,7 @@ def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0)
 
 
 def begin(*, state: str = "clean") -> Running:
-    """Bring up a rehearsal that ends with this process, for a caller such as a kernel, which cannot use a block."""
+    """Start a rehearsal that ends with this process, for a caller such as a kernel that cannot use a ``with``."""
     sweep()
     folder, platform = _launch(state, (), 1.0, keep=False)
     atexit.register(_end, folder, platform)

@@ -53,7 +53,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write that a lamp lit ``milliseconds`` after the sending; write it as unlit if nothing was sent or seen."""
+        """Record a status lamp: lit ``milliseconds`` after the press was sent; unlit if nothing was sent or seen."""
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:

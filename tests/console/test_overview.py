@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.agentic_trading.deployment_health import LEVELS, worries
+from runbook_lib.agentic_trading.deployment_health import worries
+from runbook_lib.agentic_trading.deployment_queries import LEVELS
 from runbook_lib.commands.command import sql
 from runbook_lib.console.overview import Reader
 from runbook_lib.errors import ServiceError

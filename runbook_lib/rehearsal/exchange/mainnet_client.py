@@ -1,7 +1,7 @@
-"""Use the public SDK with the stand-in exchange; the SDK signs for mainnet only if its address is mainnet's.
+"""Point the venue's public SDK at the stand-in exchange, and let it sign for mainnet all the same.
 
-The SDK decides by its base address for which network it signs. So it is given mainnet's, while its session sends every
-request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.
+The SDK decides by its base address for which network it signs. So it is given mainnet's address, while its session
+sends every request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.
 """
 
 from __future__ import annotations

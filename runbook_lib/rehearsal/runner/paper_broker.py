@@ -1,4 +1,4 @@
-"""Define what a runner asks of any broker; provide the paper broker, and the stub that an old image contains."""
+"""Define what a runner asks of any broker; provide the paper broker, and the stub broker of outdated runner images."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let a deployment serve production from now on; later builds serve again as soon as they are ready."""
+        """Let a deployment serve production, and switch automatic promotion on: each later build serves when ready."""
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
