@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from runbook_lib.errors import ServiceError
+from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services.plain_rows import plain
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -28,7 +28,7 @@ HELD = """
     from (select pg_backend_pid() as pid) own
     left join pg_locks l on l.locktype = 'advisory' and l.granted and l.objsubid = 1
       and l.database = (select oid from pg_database where datname = current_database())
-      and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%s, 0)
+      and ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended(%(name)s, 0)
     left join pg_stat_activity a on a.pid = l.pid
 """
 # Transaction numbers only grow: whoever takes the lock later has a larger number. The keepalives end the session within
@@ -41,9 +41,9 @@ TAKE = """
            set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false),
            (select set_config(name, '500', false) from pg_settings where name = 'client_connection_check_interval')
 """
-
-
-TRY = "select pg_try_advisory_lock(hashtextextended(%s, 0)) as taken"
+TRY = "select pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) as taken"  # given back with the transaction
+GIVE_BACK = "select pg_advisory_unlock(hashtextextended(%(name)s, 0)) where pg_backend_pid() = %(pid)s"
+TURNS = 10  # that a pooler is given to lead back to the session that a lock was left on
 
 
 @dataclass(frozen=True)
@@ -69,22 +69,30 @@ class WritingSession:
     fence: int
 
     def prove(self) -> None:
-        """Raise `ServiceError` unless this very session holds the lock now.
+        """Raise `ServiceError`, and close the connection, unless this very session holds the lock now.
 
         Inside a transaction the proof lasts until the transaction ends: the lock is lost only if the session ends, and
         the transaction ends with the session.
         """
         try:
-            row = self.connection.execute(HELD, (self.name,)).fetchone()
+            row = self.connection.execute(HELD, {"name": self.name}).fetchone()
         except psycopg.Error:
             row = None
         if row is None or not row["own"] == row["pid"] == self.pid:
+            self.connection.close()
             raise ServiceError(LOST)
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take a lock on a connection, which has to stay open to keep it; return None if another session holds the lock."""
-    row = connection.execute(TAKE, {"name": name, "label": label}).fetchone()
+    """Take a lock on a connection, which has to stay open to keep it; return None if another session holds the lock.
+
+    Raise `StepRefused` if the session behind this connection holds the lock for another client.
+    """
+    with connection.transaction():  # during a transaction even a pooler keeps to one session
+        before = connection.execute(HELD, {"name": name}).fetchone()
+        if before is not None and before["own"] == before["pid"]:  # Postgres lets a session take its own lock again
+            raise StepRefused(POOLED)
+        row = connection.execute(TAKE, {"name": name, "label": label}).fetchone()
     if row is None or not row["taken"]:
         return None
     return WritingSession(connection, name, row["pid"], row["fence"])
@@ -92,7 +100,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 def holder(connection: Connection, name: str) -> Holder | None:
     """Return the session that holds a lock; None if no session does."""
-    row = connection.execute(HELD, (name,)).fetchone()
+    row = connection.execute(HELD, {"name": name}).fetchone()
     if row is None or row["pid"] is None:
         return None
     return Holder(row["pid"], row["who"], str(plain(row["since"])), row["address"] or "the database's own machine")
@@ -108,13 +116,26 @@ def pooled(session: WritingSession, second: Connection) -> bool:
     """Return whether a pooler lets two connections share one session, so that a lock on it keeps nobody out.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
-    session.
+    session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
     """
+    lock = {"name": session.name}
+    before = session.connection.execute(HELD, lock).fetchone()
     with second.transaction():
-        second_session = second.execute("select pg_backend_pid() as pid").fetchone()
-        second_try = second.execute(TRY, (session.name,)).fetchone()
-        held = session.connection.execute(HELD, (session.name,)).fetchone()
-    if second_session is None or second_try is None or held is None:
+        second_try = second.execute(TRY, lock).fetchone()
+        held = session.connection.execute(HELD, lock).fetchone()
+    if before is None or second_try is None or held is None or second_try["taken"]:
         return True
-    shared = second_session["pid"] == session.pid or not held["own"] == held["pid"] == session.pid
-    return bool(second_try["taken"] or shared)
+    return not session.pid == before["own"] == held["own"] == held["pid"]
+
+
+def give_back(session: WritingSession, second: Connection) -> None:
+    """Give back a lock that was taken through a pooler, if one of two connections leads to its session again."""
+    lock = {"name": session.name, "pid": session.pid}
+    for _ in range(TURNS):
+        if any(connection.execute(GIVE_BACK, lock).fetchone() for connection in (session.connection, second)):
+            return
+
+
+def direct(session: WritingSession) -> bool:
+    """Return whether the server process that answers is the one we logged in to, with no pooler between."""
+    return session.connection.info.backend_pid == session.pid

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from runbook_lib.settings.redaction import Redactor
 
 
+LOOKS = 5  # at a pooler: one that is busy may give two clients two sessions by chance
 GRACE = 2.0  # seconds after Postgres' own time limit
 TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that was lost or refused
 
@@ -144,7 +145,9 @@ class Database:
 
     def _refuse_pooled(self, session: WritingSession) -> None:
         with contextlib.closing(self.connect()) as second, self.limited(second):
-            if advisory_lock.pooled(session, second):
+            looks = 1 if advisory_lock.direct(session) else LOOKS
+            if any(advisory_lock.pooled(session, second) for _ in range(looks)):
+                advisory_lock.give_back(session, second)
                 raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
@@ -169,7 +172,7 @@ class Database:
             try:
                 with self.limited(self.writing.connection):
                     self.writing.prove()
-            except (psycopg.Error, OSError):  # OSError: a closed connection has no socket for `limited`
+            except psycopg.Error:
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
@@ -230,8 +233,8 @@ class Database:
         The server may exceed its own time limit, or send its answer one byte at a time.
         """
         seconds = (within or self.settings.budgets.answer) + GRACE
-        with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            hung_up = threading.Timer(seconds, line.shutdown, (socket.SHUT_RDWR,))
+        with _line(connection) as line:
+            hung_up = threading.Timer(seconds, _hang_up, (line,))
             hung_up.daemon = True
             hung_up.start()
             try:
@@ -286,6 +289,22 @@ class Database:
         if command.variable == INCOMING:
             self._password = INCOMING
         return Reply(({"variable": command.variable, "accepted": True},))
+
+
+def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:
+    """A second handle of a connection's socket; raise psycopg's error if it has none, and close what there is."""
+    handle = os.dup(connection.fileno())
+    try:
+        return socket.socket(fileno=handle)
+    except OSError as error:
+        os.close(handle)
+        connection.close()
+        raise psycopg.OperationalError(f"the connection leads nowhere: {error.strerror}") from None
+
+
+def _hang_up(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other end may have done it first
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def database_time(settings: Settings) -> datetime:

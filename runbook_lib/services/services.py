@@ -128,10 +128,11 @@ class Services:
                 url = self.settings.service(command.service).url
                 reply = Reply(tuple(websocket.subscribe(url, command.subscriptions, command.within)))
             case Http():
-                self._prove(read_only=read_only)
-                reply = self._web.request(self._scoped(command), seconds)
+                proof = None if read_only else self.database.prove_writing
+                reply = self._web.request(self._scoped(command), seconds, proof)
             case Shell():
-                self._prove(read_only=read_only)
+                if not read_only:
+                    self.database.prove_writing()
                 reply = shell.run(
                     command,
                     self.settings.budgets.build,
@@ -147,14 +148,6 @@ class Services:
         took = time.perf_counter() - clock
         rows = tuple(self._redact.value(drop(plain(row))) for row in reply.rows)
         return replace(reply, rows=rows, at=started + took / 2, seconds=took)
-
-    def _prove(self, *, read_only: bool) -> None:
-        """Raise `ServiceError` if this run has lost the writing lock.
-
-        Called right before a change that no transaction protects.
-        """
-        if not read_only:
-            self.database.prove_writing()
 
     def _queried(self, command: Sql, seconds: float, *, read_only: bool) -> Reply:
         if read_only:

@@ -32,7 +32,7 @@ from runbook_lib.settings.addresses import is_loopback
 from runbook_lib.settings.profiles import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from runbook_lib.commands.answer_shapes import Shape
     from runbook_lib.commands.command import Http
@@ -89,16 +89,17 @@ class Web:
             client.close()
         self._clients.clear()
 
-    def request(self, command: Http, seconds: float) -> Reply:
+    def request(self, command: Http, seconds: float, proof: Callable[[], None] | None = None) -> Reply:
         """Send a request and read its answer, both within this number of seconds.
 
-        Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
+        ``proof`` is called once the connection is made, right before the first byte is sent; if it raises, nothing is
+        sent. Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
         """
         service = self.settings.service(command.service)
         place, shape = f"{command.service} {service.url}", shape_of(command)
         client = self._client(command.service, service)
         try:
-            answer = deadlines.within(seconds + GRACE, lambda: self._fetched(client, command, shape, seconds))
+            answer = deadlines.within(seconds + GRACE, lambda: self._fetched(client, command, shape, seconds, proof))
         except NOT_SENT as error:
             raise ServiceError(f"{place}: cannot connect: {self._redact.text(_words(error))}") from None
         except (httpx.HTTPError, BadAnswer) as error:
@@ -117,7 +118,9 @@ class Web:
         if stale := clock.complaint(answer.headers, moment, answer.asked, answer.received):
             raise ServiceError(f"{command.service} {command.path}: an old answer: {stale}", sent=True)
 
-    def _fetched(self, client: httpx.Client, command: Http, shape: Shape, seconds: float) -> Answer:
+    def _fetched(
+        self, client: httpx.Client, command: Http, shape: Shape, seconds: float, proof: Callable[[], None] | None
+    ) -> Answer:
         """Send a request and read its body; this runs in a thread that the caller may abandon."""
         asked, until = time.time(), time.monotonic() + seconds
         request = client.build_request(
@@ -126,6 +129,7 @@ class Web:
             json=expanded(command.json, self.settings) if command.json is not None else None,
             headers={name: expanded(value, self.settings) for name, value in command.headers.items()},
             timeout=seconds,
+            extensions={"trace": functools.partial(_proven, proof)} if proof else None,
         )
         with contextlib.closing(client.send(request, stream=True)) as response:
             headers = {name.lower(): value for name, value in response.headers.items()}
@@ -153,6 +157,12 @@ class Web:
         if service.scheme == "Basic":
             return "Basic " + base64.b64encode(f"x:{token}".encode()).decode()
         return f"{service.scheme} {token}"
+
+
+def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
+    """Call the proof between the steps of a request: connecting may take as long as the proof was good for."""
+    if step.endswith("send_request_headers.started"):
+        proof()
 
 
 def _outside(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.services import Services
-from runbook_lib.services.web import Answer, reply_of
+from runbook_lib.services.web import Answer, Web, reply_of
 from runbook_lib.settings.redaction import Redactor
 from tests.core_fixtures import OPENED, at
 
@@ -99,3 +100,21 @@ def test_a_look_is_sent_again_after_any_temporary_refusal(services, number):
 def test_a_refusal_that_is_final_is_not_asked_again(services, vendor):
     assert services.look(http("openrouter", "GET /once/404")).status == 404
     assert vendor.sent("GET") == 1
+
+
+def test_a_request_is_proven_when_its_connection_stands_and_not_sent_where_the_proof_fails(chosen):
+    """Connecting may take seconds, in which what was proven before is lost."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        stood = []
+
+        def proof():
+            stood.append(server.accept()[0])
+            raise ServiceError("the lock was lost")
+
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        there = chosen.model_copy(update={"openrouter": chosen.openrouter.model_copy(update={"url": url})})
+        with pytest.raises(ServiceError, match="the lock was lost") as lost:
+            Web(there, Redactor({})).request(http("openrouter", "POST /things/a"), 5.0, proof)
+    with stood[0] as connection:
+        assert not lost.value.sent and connection.recv(1) == b""

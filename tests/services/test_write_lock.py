@@ -7,6 +7,8 @@ import dataclasses
 import os
 import random
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -21,8 +23,10 @@ from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services import advisory_lock
 from runbook_lib.services import write_lock as module
 from runbook_lib.services.advisory_lock import WritingSession
+from runbook_lib.services.database import GRACE
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
+from tests import operators
 from tests.core_fixtures import at, connect, eventually, phase_of
 from tests.structure.imports import Library
 
@@ -224,6 +228,66 @@ def test_no_change_is_made_after_somebody_else_has_the_lock(chosen, running, tab
     assert late == []
 
 
+@pytest.mark.parametrize("how", [operators.killed, operators.frozen])
+def test_of_two_operators_the_one_that_lost_the_lock_changes_nothing_more(running, environment, how):
+    """Two processes; `./runbook bench lock` makes 500 tries of it."""
+    with operators.Trial(running) as trial:
+        figures = trial.lose(how, 5)
+    assert (figures.late, figures.unproven, figures.both) == (0, 0, 0)
+    assert figures.acts and figures.gaps
+
+
+needs_pooler = pytest.mark.skipif(operators.program() is None, reason="pgbouncer is not installed")
+
+
+@needs_pooler
+def test_behind_a_pooler_by_session_one_operator_holds_the_lock(running, environment):
+    with operators.pooler(running, "session") as address, operators.Trial(running, address) as trial:
+        figures = trial.lose(operators.killed, 3)
+    assert (figures.late, figures.unproven, figures.both) == (0, 0, 0) and figures.acts
+
+
+@needs_pooler
+def test_behind_a_pooler_by_transaction_nobody_takes_the_lock(running, environment):
+    with operators.pooler(running, "transaction") as address, operators.Trial(running, address) as trial:
+        words = trial.refused(5)
+    assert "taken" not in words
+    assert any("pooled by transaction" in word for word in words)
+
+
+def test_the_session_of_a_lost_lock_is_closed(services, table):
+    """The server's last words may come before it hangs up: nothing else would end what nobody uses any more."""
+    session = services.database.writing
+    session.connection.execute("select pg_advisory_unlock_all()")
+    with pytest.raises(ServiceError, match="the writing lock was lost"):
+        services.change(sql(f"insert into public.{table} values (gen_random_uuid(), 'x')"))
+    assert session.connection.closed
+
+
+def test_a_change_on_a_connection_that_leads_nowhere_is_a_lost_lock(services, table):
+    """Its descriptor is closed, or somebody else's by now: no error of Postgres tells of that."""
+    held = services.database.writing.connection.fileno()
+    kept, (nowhere, other) = os.dup(held), os.pipe()
+    os.dup2(nowhere, held)
+    try:
+        with pytest.raises(ServiceError, match="the writing lock was lost") as lost:
+            services.change(sql(f"insert into public.{table} values (gen_random_uuid(), 'x')"))
+        assert not lost.value.sent
+    finally:
+        for descriptor in (kept, nowhere, other):
+            os.close(descriptor)
+
+
+def test_hanging_up_on_a_server_that_has_hung_up_is_no_error(chosen):
+    """It is done in a thread of its own, whose errors nobody hears; here they fail the test."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        there, _ = server.accept()
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        there.close()  # with a reset
+        with Services(chosen).database.limited(client, within=0.05 - GRACE):
+            time.sleep(0.3)
+
+
 NAME = "trial of the writing lock"
 TRIES = 40
 
@@ -241,6 +305,14 @@ def test_two_connections_of_a_direct_address_do_not_share_a_session(chosen):
         assert not advisory_lock.pooled(session, second)
         assert advisory_lock.take(second, NAME, "second") is None
         assert advisory_lock.holder(second, NAME).who == "first"
+
+
+def test_a_session_that_holds_the_lock_for_another_client_takes_it_for_nobody_else(chosen):
+    """Postgres lets a session take its own lock again: behind a pooler two clients would both hold it."""
+    with Services(chosen).database.connect() as shared:
+        assert advisory_lock.take(shared, NAME, "first")
+        with pytest.raises(StepRefused, match="pooled by transaction"):
+            advisory_lock.take(shared, NAME, "second")
 
 
 def test_two_connections_that_share_a_session_are_told(chosen):
