@@ -50,6 +50,15 @@ class Commands(click.Group):
 def cli(context: click.Context) -> None:
     """Launch the platform: from code in the repository to the first real-money tick, one checked step at a time."""
     context.call_on_close(_catch_up)
+    if context.invoked_subcommand != "halt":  # a halt waits for no file lock
+        _mend()
+
+
+def _mend() -> None:
+    """Write ``head.json`` again where it is damaged, and say so, before a command replaces it without a word."""
+    from runbook_lib.records import archive, run_record
+
+    _print("MENDED", archive.mended(run_record.records_root()))
 
 
 def _catch_up() -> None:
@@ -59,8 +68,13 @@ def _catch_up() -> None:
     """
     from runbook_lib.records import archive, run_record
 
-    for problem in archive.catch_up(run_record.records_root()):
-        sys.stderr.write(f"NOT DONE YET: {visible(problem)}\n")
+    _mend()
+    _print("NOT DONE YET", archive.catch_up(run_record.records_root()))
+
+
+def _print(word: str, lines: list[str]) -> None:
+    for line in lines:
+        sys.stderr.write(f"{word}: {visible(line)}\n")
 
 
 def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:

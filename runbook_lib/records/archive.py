@@ -50,12 +50,18 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
     """Copy every record that has a note to its archive; return a line for each failure, whose note stays."""
     problems: list[str] = []
-    for profile in (folder for folder in sorted(root.glob("*/")) if (folder / ledger.HEAD).exists()):
-        with suppress(RecordError):
-            problems += filter(None, [ledger.mend_head(profile)])
     for note in sorted(root.glob(f"*/{PENDING}/*")):
         problems += _caught_up(root, note, load)
     return problems
+
+
+def mended(root: Path) -> list[str]:
+    """Write every damaged note of a profile's newest seal again; a line for each."""
+    mends: list[str] = []
+    for path in sorted(root.glob(f"*/{ledger.HEAD}")):
+        with suppress(RecordError):
+            mends += filter(None, [ledger.mend_head(path.parent)])
+    return mends
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:

@@ -318,8 +318,10 @@ def head(profile: Path) -> str | None:
 def mend_head(profile: Path) -> str | None:
     """Rewrite the note of a profile's newest seal if it is damaged; return a line saying so, None if it was sound."""
     path = profile / HEAD
+    if not path.exists() or _hint(profile) is not None:
+        return None
     with _opened(profile / ".lock"):
-        if _hint(profile) is not None or not path.exists():
+        if _hint(profile) is not None:
             return None
         _replace(path, {"hash": _newest_seal(profile), "pending": None})
     return f"{path}: was damaged; written again from the seals of the records"

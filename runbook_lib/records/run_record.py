@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runbook_lib.errors import RecordError
+from runbook_lib.errors import ConfigError, RecordError
 from runbook_lib.files import write_whole
 from runbook_lib.records import archive, ledger, plan, signing, verify
 from runbook_lib.records.ledger import Record
@@ -152,7 +152,12 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can then resume it."""
+    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can then resume it.
+
+    Raise `ConfigError` in production if ``name`` is not the operator, who signs.
+    """
+    if settings.kind == "production" and name != operator():
+        raise ConfigError(f"who vouches is who signs, and that is {operator()!r} here, not {name!r}")
     answer = begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="confirm", by=name)
     write_whole(answer.folder / "parameters.yaml", (parent.folder / "parameters.yaml").read_bytes())
     answer.ledger.append("vouched", step=waiting["step"], statement=waiting["title"], by=name)

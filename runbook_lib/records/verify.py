@@ -150,6 +150,7 @@ class Told:
     owed: dict[str, None] = field(default_factory=dict)
     edited: dict[str, None] = field(default_factory=dict)
     unproven: list[Event] = field(default_factory=list)
+    vouched: dict[str, str] = field(default_factory=dict)  # of each step: who did
     closed: bool = False
 
     def take(self, event: Event) -> None:
@@ -169,6 +170,8 @@ class Told:
                 self._ended(step, str(event["outcome"]), taken_over=bool(event.get("recalled")))
             case "unproven":
                 self.unproven.append({name: event[name] for name in ("step", "claim", "why", "due")})
+            case "vouched":
+                self.vouched[step] = str(event["by"])
             case "owed":
                 self.owed[step] = None
             case "undone":
@@ -305,6 +308,9 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
         yield f"sealed as passed, and these steps did not pass: {', '.join(bad)}"
     elif seal["outcome"] == "passed" and opened["mode"] == "undo" and lines.owed:
         yield f"sealed as passed, and an undo is owed: {', '.join(lines.owed)}"
+    for step, who in lines.vouched.items() if opened["kind"] == "production" else ():
+        if who != opened["operator"]:
+            yield f"{step} was vouched for by {who}, and {opened['operator']} signs: who vouches is who signs"
     if opened["profile"] in KINDS and opened["profile"] != opened["kind"]:
         yield f"of profile {opened['profile']}, and says that it is of kind {opened['kind']}"
 

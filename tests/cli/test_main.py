@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from runbook_lib.settings.profiles import PROFILES
 from tests import keys, sealing
 from tests.core_fixtures import eventually, write_notebook
 from tests.runs.test_headless import CHECK, CLOSE, CONFIRM, SLOW
+from tests.services.test_write_lock import HOLD
 
 # The command line, with the notebooks of another folder.
 COMMAND = """
@@ -41,9 +44,9 @@ class Runbook:
     def write(self, name, *sources):
         write_notebook(self.notebooks / f"{name}.ipynb", *sources, opening=True)
 
-    def start(self, *arguments):
+    def start(self, *arguments, stdin=subprocess.DEVNULL):
         command = [sys.executable, "-c", COMMAND, str(self.notebooks), str(self.profiles), *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, "text": True}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": stdin, "text": True}
         self.processes.append(subprocess.Popen(command, **pipes))
         return self.processes[-1]
 
@@ -331,6 +334,149 @@ def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(
     closing = runbook.records[-1].ledger.events()
     assert [e["event"] for e in closing[1:-1]] == ["undone"] and closing[1]["how"] == "platform gone"
     assert runbook("verify")[0] == 0
+
+
+def killed(runbook):
+    """A run that was killed after it had changed something, which owes an undo."""
+    runbook.write("phase_small", CHECK.format("1a", 1), UNDO, "import time; time.sleep(number)", CLOSE)
+    process = runbook.start("run", "phase_small", "-p", "number=60")
+    runbook.saw("outcome", "1b")
+    process.kill()
+    process.communicate()
+    return runbook.records[-1]
+
+
+def test_a_killed_run_is_shown_and_adopted_and_what_it_owes_is_undone(runbook):
+    made = killed(runbook)
+    code, said = runbook("adopt", made.name)
+    assert code == 0 and f"adopted as interrupted: {made.name}, seal " in said
+    assert "1a     passed   one is one" in said and "1b     owes an undo: select 2;" in said
+    assert ledger.Record(made.folder).sealed()["outcome"] == "interrupted"
+    assert runbook("adopt", made.name) == (2, f"{made.name} is sealed: there is nothing to adopt\n")
+    code, said = runbook("undo", made.name)
+    assert code == 0 and "1b: select 2;" in said and "1 undone, on the record: " in said
+    assert runbook("verify")[0] == 0
+
+
+def test_a_killed_run_that_was_edited_or_forged_is_not_adopted(runbook):
+    """Edited: the chain is broken. Forged: it is sound, and owes what the notebook does not register."""
+    made = killed(runbook)
+    text = made.ledger.path.read_bytes()
+    made.ledger.path.write_bytes(text.replace(b"select 2", b"select 3"))
+    code, said = runbook("adopt", made.name)
+    assert code == 1 and "cannot be adopted: line" in said and "was changed" in said
+    last, lines = "", []
+    for line in text.splitlines():
+        event = json.loads(line.replace(b"select 2", b"select 3"))
+        del event["hash"]
+        written, last = verify.written(event, last)
+        lines.append(written)
+    made.ledger.path.write_bytes(b"".join(lines))
+    code, said = runbook("adopt", made.name)
+    assert code == 2 and "1b registers another undo than this one" in said and "Traceback" not in said
+    assert ledger.Record(made.folder).sealed() is None
+
+
+# --- the writing lock -------------------------------------------------------------------------------------------------
+
+REF = "abcdefghijklmnopqrst"
+
+
+@pytest.fixture
+def holders(environment):
+    """Other operators' processes, which hold the lock one after the other."""
+    started = []
+
+    def hold():
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert holder.stdout.readline() == "held\n"
+        started.append(holder)
+        return holder
+
+    yield hold
+    for holder in started:
+        holder.kill()
+        holder.communicate()
+
+
+def test_who_holds_the_lock_is_shown_and_his_session_ended_on_the_record(runbook, holders):
+    assert runbook("unlock")[1].endswith("the writing lock is free\n")
+    holders()
+    code, said = runbook("unlock", "--project", "another")
+    assert code == 2 and f"--project: expected '{REF}', found 'another'; nothing was ended" in said
+    code, said = runbook("unlock", "--project", REF)
+    assert code == 0 and "held by  grace 2026-11-22/1_phase\n" in said, said
+    assert re.search(r"since    20\d\d-\S+Z\nfrom     127.0.0.1, session \d+\n", said)
+    [record] = runbook.records
+    [unlocked] = [event for event in record.ledger.events() if event["event"] == "unlocked"]
+    assert unlocked["by"] == "ada" and unlocked["held"].startswith("grace 2026-11-22/1_phase, since ")
+    assert record.sealed()["outcome"] == "passed" and verify.verify(record.folder) == []
+    assert runbook("unlock")[1].endswith("the writing lock is free\n")
+
+
+def test_another_session_than_the_one_that_was_shown_is_not_ended(runbook, holders):
+    """While the operator reads who holds the lock, that run ends and another one begins."""
+    first = holders()
+    process = runbook.start("unlock", stdin=subprocess.PIPE)
+    said = "".join(iter(lambda: process.stdout.read(1), ":"))
+    while "to end that session" not in said:
+        said += process.stdout.read(1)
+    first.kill()
+    first.communicate()
+    holders()
+    rest = process.communicate(f"{REF}\n", timeout=60)[0]
+    assert process.returncode == 2 and "is not held by grace" in rest and "any more, but by grace" in rest
+    assert runbook.records[-1].sealed()["outcome"] == "failed"
+    assert "held by  grace" in runbook("unlock", "--project", "")[1]
+
+
+# --- side files -------------------------------------------------------------------------------------------------------
+
+
+COMMANDS = (("run", "phase_small"), ("records",), ("status",))
+
+
+def mended(runbook, spoil, words):
+    """Spoil a side file before each command: none ends by it, and what each says names it."""
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    assert runbook("run", "phase_small")[0] == 0
+    for command in COMMANDS:
+        spoil(runbook.root / "rehearsal")
+        code, said = runbook(*command)
+        assert code == 0 and "Traceback" not in said and words in said, (command, said)
+    assert runbook("verify")[0] == 0
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"\xff\x00"])
+def test_a_damaged_note_of_the_newest_seal_is_named_and_written_again(runbook, damage):
+    def spoil(profile):
+        (profile / "head.json").write_bytes(damage)
+
+    mended(runbook, spoil, "MENDED: ")
+    assert "hash" in json.loads((runbook.root / "rehearsal" / "head.json").read_text())
+
+
+def test_a_damaged_note_of_the_archive_is_named_and_taken_away(runbook):
+    def spoil(profile):
+        (profile / ".pending").mkdir(exist_ok=True)
+        (profile / ".pending" / "x").write_bytes(b"\xff\x00")
+
+    mended(runbook, spoil, "x: was damaged; taken away: it names no record")
+
+
+def test_a_stray_ledger_is_named_and_ends_no_command(runbook):
+    runbook.write("phase_small", CHECK.format("1a", 1), CLOSE)
+    stray = runbook.root / "rehearsal" / "2026-11-22" / "copy" / "ledger.jsonl"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("{}\n")
+    for command in COMMANDS:
+        code, said = runbook(*command)
+        assert code == 0 and "Traceback" not in said, (command, said)
+    assert "2026-11-22/copy" in runbook("records")[1] and "2026-11-22/copy" in runbook("status")[1]
+    code, said = runbook("verify")
+    assert code == 1 and "copy" in said and "Traceback" not in said
 
 
 def test_help_lists_every_command_once_by_what_it_is_for_and_cuts_no_sentence(runbook):

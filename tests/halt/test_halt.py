@@ -118,6 +118,18 @@ def test_halting_twice_at_once_and_once_more_leaves_the_same_state(platform, liv
     assert "/v13/deployments" not in again and "upsert" not in again  # what is so already is not sent again
 
 
+def test_damaged_side_files_of_the_records_keep_no_halt_from_its_seal(platform, live, tmp_path):
+    profile = tmp_path / "rehearsal"
+    for path, content in {"head.json": b"{}", ".pending/x": b"\xff", "2026-11-22/copy/ledger.jsonl": b"{}\n"}.items():
+        (profile / path).parent.mkdir(parents=True, exist_ok=True)
+        (profile / path).write_bytes(content)
+
+    done = halt(platform.settings(), Request(), root=tmp_path)
+
+    assert (done.outcome, done.complaint) == ("passed", None)
+    assert verify.verify(done.record.folder) == []
+
+
 def test_a_machine_that_comes_back_is_stopped_again(platform, live, tmp_path, after=0.0):
     done = []
     halting = threading.Thread(target=lambda: done.append(halt(platform.settings(), Request(), root=tmp_path)))

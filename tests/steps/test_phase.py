@@ -482,11 +482,11 @@ def test_no_program_vouches_for_a_person(production, tmp_path):
         phase.confirm("1a", "a backup exists", gesture="backup")
     assert sealed(phase).sealed()["outcome"] == "waiting"
     waiting = history.read(phase.record).outcomes()["1a"]
-    answer = run_record.vouch(production, phase.record, waiting, "Ada")
+    answer = run_record.vouch(production, phase.record, waiting, "ada")
     assert run_record.latest(phase.record).name == answer.name
     child = phase_of(production, tmp_path, "confirm 1a", parent=run_record.latest(phase.record))
     child.confirm("1a", "a backup exists", gesture="backup")
-    assert "vouched by Ada" in child.shown.text
+    assert "vouched by ada" in child.shown.text
     child.close()
 
 
@@ -494,7 +494,7 @@ def test_who_vouched_for_other_words_did_not_vouch_for_these(production, tmp_pat
     phase = phase_of(production, tmp_path, "confirm 1a")
     with pytest.raises(StepPending):
         phase.confirm("1a", "a backup exists")
-    answer = run_record.vouch(production, sealed(phase), history.read(phase.record).outcomes()["1a"], "Ada")
+    answer = run_record.vouch(production, sealed(phase), history.read(phase.record).outcomes()["1a"], "ada")
     child = phase_of(production, tmp_path, "confirm 1a", parent=answer)
     with pytest.raises(StepPending):
         child.confirm("1a", "a backup of both databases exists")
