@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.venue_answers import inner
+from runbook_lib.commands.command import http
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 DEPLOYMENT = "DEPLOYMENT_ID"  # the variable of a machine that holds its deployment's id
 DOWN = ("stopped", "suspended", "failed", "destroyed")  # in every other state a machine runs, starts or still stops
+MACHINES = http("fly", "GET /v1/apps/{fly.app}/machines")  # asks for every machine of the app
 GONE = "destroyed"  # a stopped machine can start again (C14)
 
 

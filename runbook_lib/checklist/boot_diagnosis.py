@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import deployment_of, is_machine
+from runbook_lib.agentic_trading.machines import MACHINES, deployment_of, is_machine
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_each
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.commands.command import Reply
 
+EVER = replace(MACHINES, query={"include_deleted": "true"})  # asks for every machine there is, or was
 SECTION = "1.6"  # the section of the checklist that lists why a boot fails
 SHOWN = 15  # lines that an unknown failure shows
 BEFORE = timedelta(minutes=1)  # the web app's log lines up to this long before the deployment's row may concern it
@@ -67,7 +68,7 @@ def machines_named(deployment: Reply) -> Expectation:
         words = [f"{row['id']} {row.get('state')}{_ended(row)}" for row in reply.rows if _is_of(row, deployment)]
         return Finding(", ".join(words) or "no machine was made for it")
 
-    return over_each("machines of the deployment", test)
+    return over_each("machines of the deployment", test, empty=True, about=[EVER])
 
 
 def boot_lines(*lines: str) -> Expectation:
@@ -110,7 +111,7 @@ def known_cause(deployment: Reply) -> Expectation:
         )
         return Finding("", f"unknown: none of the last of {len(lines)} lines is a known symptom{shown}")
 
-    return Expectation("a known symptom", test)
+    return Expectation("a known symptom", test, empty=True)  # one place that tells of it is enough
 
 
 def _shown(lines: Sequence[Line]) -> str:

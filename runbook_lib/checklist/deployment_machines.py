@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runbook_lib.agentic_trading.machines import is_gone, is_machine, machines_of
+from runbook_lib.agentic_trading.machines import MACHINES, is_gone, is_machine, machines_of
 from runbook_lib.checklist.web_app import in_production
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
@@ -73,7 +73,4 @@ def machine_gone(deployment: str) -> Expectation:
         return Finding("gone", f"still there: {', '.join(left)}" if left else None)
 
     # An empty list passes; only a machine of the deployment fails.
-    return over_each(
-        "no machine of the deployment is left",
-        test,
-    )
+    return over_each("no machine of the deployment is left", test, empty=True, about=[MACHINES])

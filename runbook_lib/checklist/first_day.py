@@ -76,7 +76,7 @@ def most_lost(limit: float) -> Expectation:
         )
         return Finding(seen, None if worst <= limit else f"{seen}: more than the ${limit:g} that were agreed")
 
-    return over_all(f"at most ${limit:g} can be lost", test)
+    return over_all(f"at most ${limit:g} can be lost", test, empty=True)  # of spot, where the money is elsewhere
 
 
 # --- what should happen ---------------------------------------------------------------------------------------------
@@ -224,7 +224,9 @@ def positions_agree(live: Reply) -> Expectation:
             bad += [f"{wallet} {difference}" for difference in differing]
         return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
 
-    return over_all("every wallet in the main book as agent_state says, no more levered than its Skill allows", test)
+    about = position_questions(live)
+    phrase = "every wallet in the main book as agent_state says, no more levered than its Skill allows"
+    return over_all(phrase, test, empty=True, about=about)
 
 
 def fill_questions(live: Reply) -> list[Http]:
@@ -241,7 +243,7 @@ def _pairs(live: Reply) -> list[tuple[str, str]]:
     return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
 
 
-def fills_have_rows(settled: float) -> Expectation:
+def fills_have_rows(settled: float, live: Reply) -> Expectation:
     """Expect that every fill of the wallets belongs to an order in ``mainnet_orders``, unless the fill is very recent.
 
     Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
@@ -260,7 +262,7 @@ def fills_have_rows(settled: float) -> Expectation:
         count = sum(len(reply.rows) for reply in fills)
         return Finding(f"{count} fills", f"fills without a row: {', '.join(named)}" if named else None)
 
-    return over_all("a row for every fill", test)
+    return over_all("a row for every fill", test, empty=True, about=fill_questions(live))
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:

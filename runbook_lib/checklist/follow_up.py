@@ -86,7 +86,7 @@ def holds_up() -> Expectation:
         )
         return Finding(seen, f"not over: since {', '.join(lasting)}" if lasting else None)
 
-    return over_each("every outage has ended", test)
+    return over_each("every outage has ended", test, empty=True)
 
 
 def guard_plan(deployment: str) -> Sql:

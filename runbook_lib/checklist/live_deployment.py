@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading.machines import MACHINES
 from runbook_lib.checklist.audit_trail import differing_trails
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
@@ -46,7 +47,7 @@ def one_image(built: str | None = None) -> Expectation:
         bad = [f"{name}: {digest}" for name, digest in digests.items() if digest != pinned]
         return Finding(f"{pinned[:19]}… in {', '.join(digests)}", f"not {pinned}: {'; '.join(bad)}" if bad else None)
 
-    return over_all("one image everywhere", test)
+    return over_all("one image everywhere", test, empty=True, about=[MACHINES])
 
 
 def _digest(image: Any) -> str:

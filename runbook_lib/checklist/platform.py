@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
-from runbook_lib.agentic_trading.machines import DOWN, deployment_of
+from runbook_lib.agentic_trading.machines import DOWN, MACHINES, deployment_of
 from runbook_lib.checklist.web_app import in_production
 from runbook_lib.commands.command import VARIABLE, Http, Reply, Shell, http, shell
 from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each, text
@@ -126,7 +126,7 @@ def owned_machines() -> Expectation:
         bad = [complaint for machine in machines.rows if (complaint := _unowned(machine, statuses))]
         return Finding(f"{len(machines.rows)} machines", "; ".join(bad) or None)
 
-    return over_all("no machine but deployments' own", test)
+    return over_all("no machine but deployments' own", test, empty=True, about=[MACHINES])
 
 
 def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | None:

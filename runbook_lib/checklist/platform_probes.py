@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.contract import contract
@@ -164,4 +165,4 @@ def _names_kept() -> Expectation:
             return Finding("no table to compare yet: 0.1g makes them")
         return kept.judge(replies)
 
-    return Expectation(kept.phrase, test)
+    return replace(kept, judge=test)

@@ -56,7 +56,7 @@ def answered() -> Expectation:
         silent = hashes.count("") + (not new_hash)
         return Finding(words, f"{silent} of {len(hashes) + 1} gave no hash" if silent else None)
 
-    return over_all("a hash from every machine", test)
+    return over_all("a hash from every machine", test, empty=True)  # where none is awake
 
 
 def arrived() -> Expectation:
@@ -67,7 +67,7 @@ def arrived() -> Expectation:
         words = f"{hashes.count(new_hash)} of {len(hashes)} machines have the new value"
         return Finding(words, None if new_hash and hashes.count(new_hash) == len(hashes) else words)
 
-    return over_all("the new value in every machine", test)
+    return over_all("the new value in every machine", test, empty=True)
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:

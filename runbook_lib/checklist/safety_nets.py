@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
-from runbook_lib.agentic_trading.machines import is_down, is_machine, machines_of
+from runbook_lib.agentic_trading.machines import MACHINES, is_down, is_machine, machines_of
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 
@@ -34,7 +34,7 @@ def guard_tripped(deployment: str, limit: float) -> Expectation:
         seen = f"{mine[0].get('reason')}, after {mine[0].get('seconds')} s"
         return Finding(seen, _tripped_wrongly(mine[0], limit))
 
-    return over_all(f"the cost guard trips within {limit:g} s", test)
+    return over_all(f"the cost guard trips within {limit:g} s", test, empty=True)  # of ticks, once it has tripped
 
 
 def _tripped_wrongly(command: Mapping[str, Any], limit: float) -> str | None:
@@ -71,4 +71,4 @@ def machine_down(deployment: str) -> Expectation:
         seen = ", ".join(f"{row.get('id')} {row.get('state')}" for row in mine) or "no machine left"
         return Finding(seen, f"not down: {', '.join(up)}" if up else None)
 
-    return over_each("no machine of the deployment runs", test)
+    return over_each("no machine of the deployment runs", test, empty=True, about=[MACHINES])

@@ -62,7 +62,8 @@ def funded(usd: float, within: float = 1.0) -> Expectation:
         good = abs(equity - usd) <= within
         return Finding(seen, None if good else f"{seen}: expected ${usd:.2f}, give or take ${within:.2f}")
 
-    return over_all(f"equity of ${usd:g} by the account's mode", test)
+    # Of an account that keeps its money elsewhere, spot tells nothing.
+    return over_all(f"equity of ${usd:g} by the account's mode", test, empty=True)
 
 
 def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
@@ -169,7 +170,7 @@ def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *list
     return Finding(f"{good} in {answers.words}")
 
 
-def fresh_wallet(listed: Reply) -> Expectation:
+def fresh_wallet(wallet: str, listed: Reply) -> Expectation:
     """Expect nothing on the wallet that this run did not make: no other position, order, fill or agent.
 
     Replies: rows ``cloid`` and ``agent_address`` of what this run made, ``userFills``, ``extraAgents``, and those of
@@ -193,10 +194,11 @@ def fresh_wallet(listed: Reply) -> Expectation:
         ]
         return _judged(answers, "nothing of anybody else's", "not a fresh wallet", strange, fills, agents)
 
-    return over_all("a fresh wallet in every book", test)
+    about = [info("userFills", user=wallet), info("extraAgents", user=wallet), *book_questions(wallet, listed)]
+    return over_all("a fresh wallet in every book", test, empty=True, about=about)
 
 
-def holds_at_most(usd: float, listed: Reply) -> Expectation:
+def holds_at_most(usd: float, wallet: str, listed: Reply) -> Expectation:
     """Expect that the wallet's positions in all books are together worth at most ``usd`` US dollars.
 
     Replies: those of `state_questions`.
@@ -216,7 +218,7 @@ def holds_at_most(usd: float, listed: Reply) -> Expectation:
         # The venue gives no value for tokens in spot.
         return _judged(answers, seen, "of unknown worth", answers.tokens())
 
-    return over_all(f"positions worth at most ${usd:g} in all books", test)
+    return over_all(f"positions worth at most ${usd:g} in all books", test, about=state_questions(wallet, listed))
 
 
 def _worth(position: Any) -> float | None:
@@ -224,14 +226,15 @@ def _worth(position: Any) -> float | None:
     return venue_answers.number(inside.get("positionValue"))
 
 
-def flat(listed: Reply) -> Expectation:
+def flat(wallet: str, listed: Reply) -> Expectation:
     """Expect no position and no resting order in any book that ``listed`` names. Replies: those of `book_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         answers = _Answers.of(listed, replies)
         return _judged(answers, "flat", "not flat", [*answers.positions(), *answers.resting()])
 
-    return over_all("no position and no resting order in any book", test)
+    about = book_questions(wallet, listed)
+    return over_all("no position and no resting order in any book", test, empty=True, about=about)
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

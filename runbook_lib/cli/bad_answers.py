@@ -2,18 +2,19 @@
 
 The halt, the console and the steps of the notebooks are asked in turn.
 
-On the drill's platform nothing good is true: a position is open and an order rests, a machine runs and cannot be
-stopped, no switch can be made live. Any part that reports good news has trusted a bad answer. A halt asks Fly, Vercel
-and the venue in independent parts, so one halt can test a spoiled route of each of the three.
+The stage is a platform of which nothing good can be said: on each wallet one thing is open, in one book, a machine runs
+and cannot be stopped, no switch can be made live. Whoever says otherwise has taken a bad answer for good news. A halt
+asks Fly, Vercel and the venue in parts that know nothing of each other, so one run of it serves a route of each.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -21,10 +22,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import deployment_queries, runner_commands, venue_books
+from runbook_lib.agentic_trading.machines import MACHINES, is_down
 from runbook_lib.agentic_trading.venue_books import SPOT
 from runbook_lib.checklist.deployment_machines import machine_gone
 from runbook_lib.checklist.safety_nets import machine_down
-from runbook_lib.checklist.wallet import book_questions, flat, fresh_wallet
+from runbook_lib.checklist.wallet import book_questions, flat, fresh_wallet, holds_at_most, state_questions
 from runbook_lib.commands.command import Command, Http, http, sql
 from runbook_lib.commands.expectations import Expectation, no_rows
 from runbook_lib.console.overview import Reader
@@ -44,26 +46,52 @@ from runbook_lib.steps import checks
 
 if TYPE_CHECKING:
     from runbook_lib.commands.command import Sql
+    from runbook_lib.halt.state import Halting
     from runbook_lib.settings.profiles import Settings
 
-# Seconds, all short: on this stage nothing ever succeeds, so there is nothing to wait for.
-LIMITS = Halt(answer=0.6, pause=0.8, flat=1.6, stop=0.9)
-FLAT_RESTS_ON = ("clearinghouseState", "frontendOpenOrders")
+# Seconds: nothing comes about on this stage, so nothing is worth waiting for but two looks at every book.
+LIMITS = Halt(answer=0.6, pause=0.8, flat=2.5, stop=0.9)
+# What is open: each on a wallet of its own, on which nothing else could say that it is not flat.
+POSITION, TOKENS, ORDER = "a position", "tokens", "an order in spot"
+BUILDERS_POSITION, BUILDERS_ORDER = "a builder's position", "a builder's order"
+OPEN: dict[str, dict[str, Any]] = {
+    POSITION: {"coin": "BTC", "usd": 50},  # more than a runner has of its own, on either side
+    TOKENS: {"coin": "@107", "usd": 20},
+    ORDER: {"coin": "@107", "usd": 20, "rest": True},  # which no runner cancels
+    BUILDERS_POSITION: {"coin": "xyz:GOLD", "usd": 20},
+    BUILDERS_ORDER: {"coin": "flx:TSLA", "usd": 20, "rest": True},
+}
+# Each question whose answer alone tells of it.
+HIDES = {
+    "clearinghouseState": POSITION,
+    "frontendOpenOrders": ORDER,
+    "spotClearinghouseState": TOKENS,
+    "clearinghouseState xyz": BUILDERS_POSITION,
+    "frontendOpenOrders flx": BUILDERS_ORDER,
+    "perpDexs": BUILDERS_POSITION,
+}
+# Wallets of which a halt may say so: what no order rests on is without orders, and none is flat.
+AT_MOST = {"flat": 0, "cancel": sum("rest" not in what for what in OPEN.values())}
 ANSWER, REDEPLOY = 0.8, 1.5
-# Faults that replace an answer; the last ones are refusals for now and a dropped connection.
+PATIENCE = 20.0  # seconds for what is done to the stage itself
+# What comes in place of an answer; the last of them are refusals for now, and a connection that is hung up.
 BAD: dict[str, dict[str, Any]] = {
     **{kind: {"kind": kind} for kind in ("html", "null", "error", "cut", "deep", "garbage", "bomb", "drip", "stale")},
     **{f"{status} for ever": {"status": status} for status in (409, 412, 429, 503)},
-    **{f"{status} once": {"status": status, "times": 1} for status in (409, 429, 503)},
+    **{f"{status} once": {"status": status, "times": 1} for status in (409, 412, 429, 503)},
     "hung up": {"kind": "drop"},
 }
-AFTER = ("cut", "stale")  # sent after the stand-in has done what was asked, so that a change would really be made
+NEVER_READY = {"id": "dpl_never_ready", "readyState": "BUILDING"}
+AFTER = ("cut", "stale")  # come after the stand-in did what it was asked: of a change, it would be done
+COUNTED = re.compile(r"([0-9]+) of [0-9]+ wallets")  # how a halt says how far it has come
 OF_SQL = ("error", "timeout", "read-only", "hang", "lost")
-# Faults by which no change succeeds on this stage: no machine stops, no switch is set, no redeploy is made.
+# What cannot be changed on this stage: a machine, the runners' switch, what serves the web app (a build is made, and is
+# never ready), what the venue holds.
 STAGE: tuple[dict[str, Any], ...] = (
     {"service": "fly", "method": "POST", "path": "*/stop", "status": 500},
     {"service": "fly", "method": "POST", "path": "*/secrets", "status": 500},
-    {"service": "vercel", "method": "POST", "path": "/v13/deployments", "status": 500},
+    {"service": "vercel", "method": "POST", "path": "/v13/deployments", "status": 200, "body": NEVER_READY},
+    {"service": "vercel", "method": "GET", "path": "/v13/deployments/*", "status": 200, "body": NEVER_READY},
 )
 
 
@@ -110,24 +138,23 @@ def _venue(kind: str, *parts: str) -> Route:
     return Route(f"venue {kind}", {"service": "hyperliquid", "path": "/info", "asks": kind}, parts)
 
 
-MACHINES, SECRETS = _fly("GET", "*/machines", "machines"), _fly("GET", "*/secrets", "fly")
+MACHINE, EVENTS = _fly("GET", "*/machines/*"), _fly("GET", "*/machines/*/events")
+LISTED, SECRETS = _fly("GET", "*/machines", "machines"), _fly("GET", "*/secrets", "fly")
 VARIABLES = _vercel("GET", "*/env", "switches", "refusal")
 BUILDS = _vercel("GET", "/v7/deployments", "switches", "refusal")
-# Routes of three services that one run of a halt asks; the first of each are spoiled together, then the second ones.
-OF_FLY = (MACHINES, _fly("POST", "*/stop", "machines"), SECRETS, _fly("POST", "*/secrets", "fly"))
+BUILD = _vercel("GET", "/v13/deployments/*", "switches", "refusal")
+SERVES = _vercel("GET", "/v9/projects/*", "switches", "refusal")
+# Routes of three services that one run of a halt asks: a row is spoiled at the same time.
+OF_FLY = (LISTED, _fly("POST", "*/stop", "machines"), SECRETS, _fly("POST", "*/secrets", "fly"))
 OF_VERCEL = (
     VARIABLES,
     _vercel("POST", "*/env", "switches", "refusal"),
-    _vercel("GET", "/v9/projects/*", "switches", "refusal"),
+    SERVES,
     BUILDS,
     _vercel("POST", "/v13/deployments", "switches", "refusal"),
+    BUILD,
 )
-OF_THE_VENUE = (
-    _venue("clearinghouseState", "flat"),
-    _venue("frontendOpenOrders", "cancel", "flat"),
-    _venue("spotClearinghouseState", "flat"),
-    _venue("perpDexs", "cancel", "flat"),
-)
+OF_THE_VENUE = tuple(_venue(question, *AT_MOST) for question in HIDES)
 
 
 @dataclass
@@ -138,17 +165,36 @@ class Stage:
     folder: Path
     database: SqlFaults
     deployment: str
-    wallet: str
+    wallets: dict[str, str]  # what is open -> the wallet on which it is
     services: Services
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open a position that no order can close and a spot order that no runner cancels; let every change fail."""
-        for trade in ({"coin": "BTC", "usd": 20}, {"coin": "@107", "usd": 20, "rest": True}):
+        """Open what will stay open: nobody cancels it, and no order can close it."""
+        self._ask(http("person", "POST /gestures/click", json={"kind": runner_commands.PAUSE}))
+        for thing, trade in OPEN.items():
+            if thing != POSITION:  # the first is on the wallet of the live deployment
+                self.wallets[thing] = self._another_wallet()
+                self._ask(http("person", "POST /gestures/have_traded", json={}))  # so that a halt sees to it
             self._ask(http("person", "POST /gestures/trade", json=trade))
+        self.wallets["an agent"] = self._another_wallet()
         self._ask(http("person", "POST /faults/venue-rejects"))
         for fault in STAGE:
             self._ask(http("person", "POST /http-faults", json=fault))
+
+    def _another_wallet(self) -> str:
+        """A wallet with money and an agent; its address."""
+        funded = self._ask(http("person", "POST /gestures/fund", json={"fresh": True}))
+        for gesture in ("pair", "authorise"):
+            self._ask(http("person", "POST /gestures/{gesture}", gesture=gesture, json={}))
+        return str(funded["address"])
+
+    def hold(self) -> None:
+        """See that the machine runs: where it went down by itself, that it is stopped would be so."""
+        [machine] = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
+        if is_down(machine):
+            start = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/start", machine=machine["id"])
+            self._ask(start.filled(self.settings.lookup))
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
@@ -161,7 +207,7 @@ class Stage:
                 self._ask(http("person", "DELETE /http-faults/{number}", number=row["id"]))
 
     def _ask(self, command: Http) -> dict[str, Any]:
-        reply = self.services.change(command)
+        reply = self.services.change(command, within=PATIENCE)
         if reply.error:
             raise ServiceError(f"the drill's {command.method} {command.path}: {reply.error}")
         return reply.rows[0] if reply.rows else {}
@@ -193,11 +239,11 @@ def _stage() -> Iterator[Stage]:
         ):
             os.environ.update(running.environment)
             settings = _hurried(profiles.load("rehearsal"), database.url)
-            services = Services(settings)
-            stage = Stage(settings, Path(folder), database, *_live(services), services)
-            stage.set_up()
-            yield stage
-            services.close()
+            with closing(Services(settings)) as services:
+                deployment, wallet = _live(services)
+                stage = Stage(settings, Path(folder), database, deployment, {POSITION: wallet}, services)
+                stage.set_up()
+                yield stage
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -213,7 +259,7 @@ def _hurried(settings: Settings, database: str) -> Settings:
 def _live(services: Services) -> tuple[str, str]:
     """Return the id of the live deployment and the address of its wallet."""
     state = runner_commands.sent_state([runner_commands.PAUSE], [], keys=["none"], everyone=True)
-    reply = services.look(state, within=10.0)
+    reply = services.look(state, within=PATIENCE)
     live = [row for row in reply.rows if row["broker"] == runner_commands.LIVE_BROKER]
     return str(live[-1]["deployment"]), str(live[-1]["wallet"])
 
@@ -225,23 +271,45 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
     for together in zip_longest(OF_FLY, OF_VERCEL, OF_THE_VENUE):
         routes = [route for route in together if route is not None]
         for word in BAD:
+            stage.hold()
             spoiled = [route for route in routes if word in route.faults()]
             with stage.spoiled([route.faults()[word] for route in spoiled]):
-                outcomes, words, seconds = _halted(stage)
+                halted = _halted(stage)
             for route in spoiled:
-                said = [part for part in route.parts if outcomes.get(part) == "passed"]
-                yield _row(
-                    f"{route.name}: {word}", "halt", said, " ".join(words[part] for part in route.parts), seconds
-                )
+                words = " ".join(halted.words[part] for part in route.parts)
+                yield _row(f"{route.name}: {word}", "halt", halted.good(route.parts), words, halted.seconds)
 
 
-def _halted(stage: Stage) -> tuple[dict[str, str | None], dict[str, str], float]:
-    """Halt everything; return each part's outcome, each part's words, and the seconds that the halt took."""
-    began = monotonic()
-    done = halt(stage.settings, Request(), root=stage.folder)
+@dataclass(frozen=True)
+class Halted:
+    """How a halt ended: part -> its outcome, its words, and of how many wallets it said at most that it is so."""
+
+    outcomes: dict[str, str | None]
+    words: dict[str, str]
+    wallets: dict[str, int]
+    seconds: float
+
+    def good(self, parts: Sequence[str]) -> list[str]:
+        """What it said that is not so."""
+        said = [part for part in parts if self.outcomes.get(part) == "passed"]
+        return said + [
+            f"{part} of {n} wallets" for part, n in self.wallets.items() if part in parts and n > AT_MOST[part]
+        ]
+
+
+def _halted(stage: Stage) -> Halted:
+    """Halt everything, and listen to what is said of how many wallets."""
+    began, heard = monotonic(), dict.fromkeys(AT_MOST, 0)
+
+    def hear(halting: Halting) -> None:
+        for part in heard:
+            number = COUNTED.match(halting.parts[part].seen)
+            heard[part] = max(heard[part], int(number[1]) if number else 0)
+
+    done = halt(stage.settings, Request(), root=stage.folder, show=hear)
     outcomes = {part.name: part.outcome for part in done.parts}
     words = {part.name: f"{part.name} {part.outcome}: {part.complaint or part.seen}." for part in done.parts}
-    return outcomes, words, monotonic() - began
+    return Halted(outcomes, words, heard, monotonic() - began)
 
 
 # --- the database ---------------------------------------------------------------------------------------------------
@@ -255,10 +323,11 @@ def _of_sql(stage: Stage) -> Iterator[Row]:
     overview = deployment_queries.every_deployment(1.0)
     for name, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
         for kind in OF_SQL:
+            stage.hold()
             with _broken(stage, statement, kind):
-                outcomes, words, seconds = _halted(stage)
-            said = [part for part in ("flat", "cancel", "machines") if outcomes.get(part) == "passed"]
-            yield _row(f"sql {name}: {kind}", "halt", said, words["flat"], seconds)
+                halted = _halted(stage)
+            said = halted.good(("flat", "cancel", "machines"))
+            yield _row(f"sql {name}: {kind}", "halt", said, halted.words["flat"], halted.seconds)
     for name, statement in (("sends", send), ("state", state)):
         for kind in OF_SQL:
             with _broken(stage, statement, kind):
@@ -328,34 +397,60 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """Return steps' claims about machines, the wallet and supposedly empty lists; on this stage all are false."""
-    wallet, settings = stage.wallet, stage.settings
-    machines = http("fly", "GET /v1/apps/{fly.app}/machines").filled(settings.lookup)
-    listed = stage.services.look(venue_books.books())
-    books = tuple(book_questions(wallet, listed))
-    fills, agents = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
-    ours = sql("select null as cloid, null as agent_address where false")  # this run did nothing on the wallet
-    made = [
-        Claim("machine gone", (machines,), machine_gone(stage.deployment), MACHINES),
-        Claim("machine down", (machines,), machine_down(stage.deployment), MACHINES),
-        *(Claim(f"flat, {kind}", books, flat(listed), _venue(kind)) for kind in FLAT_RESTS_ON),
-        *(
-            Claim(f"fresh wallet, {kind}", (ours, fills, agents, *books), fresh_wallet(listed), _venue(kind))
-            for kind in (*FLAT_RESTS_ON, "userFills", "extraAgents")
-        ),
+    """What steps say of machines, of wallets, and of lists that ought to be empty; none of it is so."""
+    machines = MACHINES.filled(stage.settings.lookup)
+    machine = stage.services.look(machines).rows[-1]["id"]
+    return [
+        Claim("machine gone", (machines,), machine_gone(stage.deployment), LISTED),
+        Claim("machine down", (machines,), machine_down(stage.deployment), LISTED),
+        *_of_wallets(stage),
+        *_of_lists(stage, machine),
     ]
-    empty = {
-        "tokens": (venue_books.state(wallet, SPOT), _venue("spotClearinghouseState")),
-        "orders ever": (venue_books.ask("historicalOrders", user=wallet), _venue("historicalOrders")),
-        "fills": (fills, _venue("userFills")),
-        "agents": (agents, _venue("extraAgents")),
+
+
+def _of_wallets(stage: Stage) -> Iterator[Claim]:
+    """Of each wallet, whose one open thing only one answer tells of."""
+    listed = stage.services.look(venue_books.books())
+    nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
+    for question, thing in HIDES.items():
+        wallet, route = stage.wallets[thing], _venue(question)
+        states, books = tuple(state_questions(wallet, listed)), tuple(book_questions(wallet, listed))
+        lists = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
+        agents = stage.services.look(lists[1]).column("address")
+        ours = sql("select null as cloid, unnest(%(agents)s::text[]) as agent_address", agents=agents)
+        yield Claim(f"flat, {question}", books, flat(wallet, listed), route)
+        yield Claim(f"fresh wallet, {question}", (ours, *lists, *books), fresh_wallet(wallet, listed), route)
+        if "Orders" not in question:
+            yield Claim(f"tiny, {question}", states, holds_at_most(1.0, wallet, listed), route)
+    wallet = stage.wallets["an agent"]
+    lists = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
+    asked: tuple[Command, ...] = (nobodys, *lists, *book_questions(wallet, listed))
+    yield Claim("fresh wallet, extraAgents", asked, fresh_wallet(wallet, listed), _venue("extraAgents"))
+
+
+def _of_lists(stage: Stage, machine: str) -> Iterator[Claim]:
+    """Of lists, and of single things, that are there."""
+    lookup, project = stage.settings.lookup, stage.settings.vercel.project
+    traded, tokens = stage.wallets[POSITION], stage.wallets[TOKENS]
+    serves = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production").filled(lookup)
+    build = stage.services.look(serves).value("id")
+    empty: dict[str, tuple[Http, Route]] = {
+        "tokens": (replace(venue_books.state(tokens, SPOT), pick="balances"), _venue("spotClearinghouseState")),
+        "orders ever": (venue_books.ask("historicalOrders", user=traded), _venue("historicalOrders")),
+        "fills": (venue_books.ask("userFills", user=traded), _venue("userFills")),
+        "agents": (venue_books.ask("extraAgents", user=traded), _venue("extraAgents")),
+        "role": (venue_books.ask("userRole", user=traded), _venue("userRole")),
+        "machine": (http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine=machine), MACHINE),
+        "events": (http("fly", "GET /v1/apps/{fly.app}/machines/{machine}/events", machine=machine), EVENTS),
         "secrets": (http("fly", "GET /v1/apps/{fly.app}/secrets", pick="secrets"), SECRETS),
         "variables": (http("vercel", "GET /v10/projects/{vercel.project}/env", pick="envs"), VARIABLES),
-        "builds": (http("vercel", "GET /v7/deployments", query={"projectId": settings.vercel.project}), BUILDS),
+        "builds": (http("vercel", "GET /v7/deployments", query={"projectId": project}, pick="deployments"), BUILDS),
+        "build": (http("vercel", "GET /v13/deployments/{build}", build=build), BUILD),
+        "live build": (serves, SERVES),
         "key": (http("openrouter", "GET /api/v1/key", pick="data"), _key()),
     }
-    filled = [(name, command.filled(settings.lookup), route) for name, (command, route) in empty.items()]
-    return made + [Claim(f"no {name}", (command,), no_rows(name), route) for name, command, route in filled]
+    for name, (command, route) in empty.items():
+        yield Claim(f"no {name}", (command.filled(lookup),), no_rows(name), route)
 
 
 def _key() -> Route:

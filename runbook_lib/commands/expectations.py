@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from runbook_lib.commands.command import Reply
+from runbook_lib.commands.command import Command, Reply
 from runbook_lib.errors import ConfigError
 
 SHOWN = 60  # characters of a value in a verdict line
@@ -47,16 +47,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A readable phrase that says what replies should be, and the function that judges replies by it."""
+    """A readable phrase that says what replies should be, and the function that judges replies by it.
+
+    ``empty`` declares that a reply without anything in it can be good. Such a reply does not say what was asked, so
+    ``about`` holds the requests that must be among those sent; none where the step's own words are the request.
+    """
 
     phrase: str
     judge: Callable[[Sequence[Reply]], Finding]
+    empty: bool = False
+    about: tuple[Command, ...] = ()
 
     def __and__(self, other: Expectation) -> Expectation:
         def both(replies: Sequence[Reply]) -> Finding:
             return _joined([self.judge(replies), other.judge(replies)])
 
-        return Expectation(f"{self.phrase} and {other.phrase}", both)
+        phrase = f"{self.phrase} and {other.phrase}"
+        return Expectation(phrase, both, self.empty and other.empty, self.about + other.about)
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
         good = number == count if count is not None else number >= minimum
         return Finding(_counted(number), None if good else f"expected {phrase}, found {number}{_listed(answer)}")
 
-    return over_each(phrase, test)
+    return over_each(phrase, test, empty=not (minimum if count is None else count))
 
 
 def no_rows(what: str) -> Expectation:
@@ -132,7 +139,7 @@ def no_rows(what: str) -> Expectation:
     def test(answer: Reply) -> Finding:
         return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
 
-    return over_each(f"none: {what}", test)
+    return over_each(f"none: {what}", test, empty=True)
 
 
 def never(**unwanted: Any) -> Expectation:
@@ -152,7 +159,7 @@ def never(**unwanted: Any) -> Expectation:
         ]
         return Finding("", "; ".join(bad) or None, final=bool(bad))
 
-    return over_each(phrase, test)
+    return over_each(phrase, test, empty=True)
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
@@ -192,7 +199,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
         more = [f"and {len(bad) - 3} more"] if len(bad) > 3 else []
         return Finding(_counted(len(answer.rows)), "; ".join([*bad[:3], *more]) or None)
 
-    return over_each(phrase, test)
+    return over_each(phrase, test, empty=not minimum)
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
@@ -242,7 +249,8 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
         seen += [f"{n}={_short(row.get(n))}" for n in matchers]
         return Finding(", ".join(seen), "; ".join(bad) or None)
 
-    return over_each(phrase or "an answer", test, errors_allowed=status is not None)
+    # Who asks for a status alone takes it with nothing behind it.
+    return over_each(phrase or "an answer", test, errors_allowed=status is not None, empty=not matchers)
 
 
 def turned_away() -> Expectation:
@@ -259,7 +267,7 @@ def turned_away() -> Expectation:
         said = _short(answer.error or answer.text)
         return Finding(seen, None if answer.status == 401 else f"expected status 401, found {answer.status}: {said}")
 
-    return over_each("turned away", test, errors_allowed=True)
+    return over_each("turned away", test, errors_allowed=True, empty=True)
 
 
 def text(pattern: str, phrase: str | None = None) -> Expectation:
@@ -344,20 +352,29 @@ def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str 
 # --- inner workings ---------------------------------------------------------------------------------------------------
 
 
-def over_each(phrase: str, test: Callable[[Reply], Finding], *, errors_allowed: bool = False) -> Expectation:
+def over_each(
+    phrase: str,
+    test: Callable[[Reply], Finding],
+    *,
+    errors_allowed: bool = False,
+    empty: bool = False,
+    about: Sequence[Command] = (),
+) -> Expectation:
     def judged(answer: Reply) -> Finding:
         refused = None if errors_allowed else _refusal(answer)
         return Finding("", refused) if refused else test(answer)
 
-    return Expectation(phrase, lambda replies: _of_each([judged(r) for r in replies]))
+    return Expectation(phrase, lambda replies: _of_each([judged(r) for r in replies]), empty, tuple(about))
 
 
-def over_all(phrase: str, test: Callable[[Sequence[Reply]], Finding]) -> Expectation:
+def over_all(
+    phrase: str, test: Callable[[Sequence[Reply]], Finding], *, empty: bool = False, about: Sequence[Command] = ()
+) -> Expectation:
     def over(replies: Sequence[Reply]) -> Finding:
         refused = [_refusal(r) for r in replies]
         return _of_each([Finding("", r) for r in refused]) if any(refused) or not replies else test(replies)
 
-    return Expectation(phrase, over)
+    return Expectation(phrase, over, empty, tuple(about))
 
 
 def _refusal(answer: Reply) -> str | None:

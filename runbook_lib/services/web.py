@@ -11,6 +11,7 @@ import functools
 import json
 import re
 import ssl
+import threading
 import time
 import zlib
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class Web:
         self.settings = settings
         self._redact = redact
         self._clients: dict[str, httpx.Client] = {}
+        self._opening = threading.Lock()  # looks side by side must not open a client each
         self._clocks: dict[str, ServiceClock] = {}
 
     def close(self) -> None:
@@ -108,15 +110,10 @@ class Web:
             raise ServiceError(f"{place}: no answer: not finished within {seconds:g} s", sent=True) from None
         reply = reply_of(command, answer, self._redact)
         if answer.good and command.read_only and shape.fresh:
-            self._refuse_stale(command, shape, answer)
+            clock = self._clocks.setdefault(command.service, ServiceClock())
+            if old := outdated(shape, answer, clock):
+                raise ServiceError(f"{command.service} {command.path}: an old answer: {old}", sent=True)
         return reply
-
-    def _refuse_stale(self, command: Http, shape: Shape, answer: Answer) -> None:
-        """Raise `ServiceError` if an answer is too old, such as one that a cache has kept."""
-        clock = self._clocks.setdefault(command.service, ServiceClock())
-        moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
-        if stale := clock.complaint(answer.headers, moment, answer.asked, answer.received):
-            raise ServiceError(f"{command.service} {command.path}: an old answer: {stale}", sent=True)
 
     def _fetched(
         self, client: httpx.Client, command: Http, shape: Shape, seconds: float, proof: Callable[[], None] | None
@@ -139,15 +136,16 @@ class Web:
         return Answer(answer.status, answer.reason, headers, body, asked, time.time())
 
     def _client(self, name: str, service: Service) -> httpx.Client:
-        if name not in self._clients:
-            # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
-            headers = {"Accept-Encoding": "gzip, deflate"}
-            headers |= {"Authorization": value} if (value := self._credential(service)) else {}
-            # Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
-            self._clients[name] = httpx.Client(
-                base_url=service.url, headers=headers, trust_env=_outside(service.url), verify=_trusted(service.url)
-            )
-        return self._clients[name]
+        with self._opening:
+            if name not in self._clients:
+                # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
+                headers = {"Accept-Encoding": "gzip, deflate"}
+                headers |= {"Authorization": value} if (value := self._credential(service)) else {}
+                # Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
+                self._clients[name] = httpx.Client(
+                    base_url=service.url, headers=headers, trust_env=_outside(service.url), verify=_trusted(service.url)
+                )
+            return self._clients[name]
 
     def _credential(self, service: Service) -> str | None:
         if service.token is None:
@@ -278,6 +276,12 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
     if command.pick is not None and picked(known, command.pick) is None:
         missing = f"the answer has no {command.pick!r}: {drop_text(known)}"[:LAST]
     return Reply(_rows(known, answer, command.pick), answer.status, missing, _text(known, text))
+
+
+def outdated(shape: Shape, answer: Answer, clock: ServiceClock) -> str | None:
+    """Say why an answer of this shape is about another time than now; None if it is about now."""
+    moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
+    return clock.complaint(answer.headers, moment, answer.asked, answer.received)
 
 
 def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:

@@ -10,7 +10,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponenti
 from runbook_lib.commands.command import Command, Reply
 from runbook_lib.commands.expectations import Expectation, Finding, judge
 from runbook_lib.errors import ServiceError
-from runbook_lib.steps.spoiling import outages, spoiled
+from runbook_lib.steps.spoiling import emptied, outages, spoiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +38,11 @@ def look(
 ) -> Look:
     """Send the commands until the expectation has no complaint, or a final one, for at most ``within`` seconds.
 
-    Return the last look. ``heard`` gets the finding of every look but the last.
+    Return the last look. ``heard`` gets the finding of every look but the last. Nothing is sent where the
+    commands are not what ``expect`` is about: an empty answer does not say what was asked.
     """
+    if astray := _astray(services, commands, expect):
+        return Look((), astray)
     looks = Retrying(
         stop=stop_after_delay(within),
         wait=wait_exponential(multiplier=0.05, max=0.5),
@@ -57,6 +60,10 @@ def provable(seen: Look, expect: Expect) -> Finding:
     Return a complaint also if the check accepts a body that a broken service sends in place of an answer. Such a check
     proves nothing.
     """
+    for place, bad in emptied(seen.replies):
+        if judge(expect, bad).complaint is None and not _of(expect, place).empty:
+            words = f"this check takes an answer without anything in it, and does not declare it: command {place + 1}"
+            return Finding(seen.finding.seen, words)
     for outage, bad in outages(seen.commands, seen.replies):
         if judge(expect, bad).complaint is None:
             return Finding(seen.finding.seen, f"this check takes an outage for an answer: {outage}")
@@ -74,6 +81,21 @@ def with_names(finding: Finding, services: Services, commands: Sequence[Command]
     except ServiceError:  # the complaint stands without it
         return finding
     return replace(finding, complaint="\n".join([finding.complaint or "", *lines])) if lines else finding
+
+
+def _of(expect: Expect, place: int) -> Expectation:
+    """The expectation that the reply at a place is for."""
+    return expect if isinstance(expect, Expectation) else expect[place]
+
+
+def _astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
+    """Say what an expectation is about that is not asked."""
+    every = [expect] if isinstance(expect, Expectation) else expect
+    about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
+    missing = next((command for command in about if command not in commands), None)
+    if missing is None:
+        return None
+    return Finding("", f"this check does not ask what it is about: {services.shown(missing)}", final=True)
 
 
 def _once(services: Services, commands: Sequence[Command], expect: Expect) -> Look:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.commands.command import Http
 from runbook_lib.commands.vendor_answers import shape_of
 from runbook_lib.errors import ServiceError
-from runbook_lib.services.web import Answer, reply_of
+from runbook_lib.services.freshness import ServiceClock
+from runbook_lib.services.web import Answer, outdated, reply_of
 from runbook_lib.settings.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from runbook_lib.commands.answer_shapes import Shape
     from runbook_lib.commands.command import Command, Reply
 
 # What comes with a good status in place of an answer: a gateway's error, nothing, a page, half a list.
 BODIES = {"an error": b'{"error": "upstream timed out"}', "null": b"null", "a page": b"<html>", "half": b'[{"id": "1"'}
 
+OLD = 600  # seconds before the question
 ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
@@ -33,19 +38,50 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
             yield f"command {place + 1}: {flaw}", [*replies[:place], bad, *replies[place + 1 :]]
 
 
+def emptied(replies: Sequence[Reply]) -> Iterator[tuple[int, list[Reply]]]:
+    """Copies of ``replies`` with nothing in one of them, and its place."""
+    for place, original in enumerate(replies):
+        yield place, [*replies[:place], replace(original, rows=(), text=""), *replies[place + 1 :]]
+
+
+def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
+    """Copies of a request that ask for something else: what answers them with nothing says nothing of ours."""
+    fields = command.json if isinstance(command.json, dict) else {}
+    if "user" in fields:
+        yield "another address", replace(command, json={**fields, "user": "0x" + "0" * 39 + "1"})
+    if command.service == "hyperliquid":
+        yield "another book", replace(command, json={**fields, "dex": f"{fields.get('dex', '')}x"})
+    else:
+        yield "another page", replace(command, query={**command.query, "page": 2})
+        yield (
+            "another place",
+            replace(command, path=command.path.replace("/apps/", "/apps/x").replace("/projects/", "/projects/x")),
+        )
+
+
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
     """Yield copies of ``replies`` in which one reply is the body that a broken service sends, with the body's name.
 
-    Bodies that the command's shape refuses are left out.
+    Bodies that the command's shape refuses are left out. A stale answer says what it says now, so its copy is the
+    original; it is yielded where nothing tells its age.
     """
     for place, command in enumerate(commands):
-        if not isinstance(command, Http) or shape_of(command).form is None:
+        if not isinstance(command, Http) or (shape := shape_of(command)).form is None:
             continue
+        if shape.fresh and not outdated(shape, _aged(shape), ServiceClock()):
+            yield f"command {place + 1}: an old one", list(replies)
         for flaw, body in BODIES.items():
             with suppress(ServiceError):  # as it should be: the command takes no such answer
                 bad = reply_of(command, Answer(200, "OK", {}, body), Redactor({}))
                 bad = replace(bad, at=replies[place].at)
                 yield f"command {place + 1}: {flaw}", [*replies[:place], bad, *replies[place + 1 :]]
+
+
+def _aged(shape: Shape) -> Answer:
+    """An answer of some time ago, by its own time or else by the age that a cache tells."""
+    now = time.time()
+    body = json.dumps({shape.moment: int((now - OLD) * 1000)}).encode()
+    return Answer(200, "OK", {} if shape.moment else {"age": str(OLD)}, body, asked=now, received=now)
 
 
 def _spoiled(reply: Reply) -> Iterator[tuple[str, Reply]]:

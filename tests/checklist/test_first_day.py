@@ -13,6 +13,8 @@ from runbook_lib.errors import ConfigError
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}
 RISK = {"maxPositionPct": 30, "maxMonthlyCostUsd": 10, "dailyLossHaltPct": 5}
 
+NOBODY = Reply()
+
 
 def judged(expectation, *replies):
     return expectation.judge(replies)
@@ -64,10 +66,10 @@ def test_a_fill_that_no_row_tells_of_is_named_once_a_row_could_have_been_written
     old = {"cloid": None, "coin": "ETH", "side": "B", "sz": "1", "oid": 7, "time": 1_000_000}
     fills = Reply(rows=({"cloid": "0x1", "coin": "BTC", "time": 1_000_000}, old), at=1_011.0)
 
-    complaint = judged(first_day.fills_have_rows(10.0), answer({"cloid": "0x1"}), fills).complaint
+    complaint = judged(first_day.fills_have_rows(10.0, NOBODY), answer({"cloid": "0x1"}), fills).complaint
     assert "B 1 ETH (order 7)" in complaint
     assert "BTC" not in complaint
-    assert judged(first_day.fills_have_rows(12.0), answer({"cloid": "0x1"}), fills).complaint is None
+    assert judged(first_day.fills_have_rows(12.0, NOBODY), answer({"cloid": "0x1"}), fills).complaint is None
 
 
 def test_gaps_are_of_ticks_or_of_reconciliations():
@@ -93,12 +95,12 @@ def test_the_fills_of_every_live_wallet_need_a_row():
     assert [question.json["user"] for question in first_day.fill_questions(LIVE)] == ["0xw1", "0xw2"]
     fill = {"cloid": "0x9", "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 1_000_000}
     replies = (answer({"cloid": "0x1"}), Reply(at=2000.0), Reply(rows=(fill,), at=2000.0))
-    assert "order 9" in judged(first_day.fills_have_rows(10.0), *replies).complaint
+    assert "order 9" in judged(first_day.fills_have_rows(10.0, NOBODY), *replies).complaint
 
 
 def test_a_fill_of_the_far_future_needs_a_row_too():
     fill = {"cloid": None, "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 9_000_000}
-    assert judged(first_day.fills_have_rows(10.0), answer(), Reply(rows=(fill,), at=1000.0)).complaint
+    assert judged(first_day.fills_have_rows(10.0, NOBODY), answer(), Reply(rows=(fill,), at=1000.0)).complaint
 
 
 @pytest.mark.parametrize("accounts", ["-5.0", "NaN"])

@@ -121,7 +121,7 @@ def test_every_book_is_asked_for_the_wallet_and_which_books_there_are():
 
 
 def test_a_wallet_is_fresh_but_for_what_this_run_did():
-    fresh = fresh_wallet(LISTED)
+    fresh = fresh_wallet(MASTER, LISTED)
 
     assert complaint(fresh, [], [], [], *in_books()) is None
     assert complaint(fresh, OURS, [FILL], [NAMED], *in_books(HELD, orders=[RESTING])) is None
@@ -142,33 +142,33 @@ def test_a_wallet_is_fresh_but_for_what_this_run_did():
     ],
 )
 def test_whatever_somebody_else_did_is_named(bodies, words):
-    assert words in complaint(fresh_wallet(LISTED), *bodies)
+    assert words in complaint(fresh_wallet(MASTER, LISTED), *bodies)
 
 
 def test_flat_means_no_position_and_no_resting_order_in_any_book_and_names_the_books():
-    assert flat(LISTED).judge(replies(*in_books())).seen == "flat in main, xyz, spot"
-    assert complaint(flat(LISTED), *in_books(spot=UNIFIED)) is None  # money is not held
-    assert complaint(flat(LISTED), *in_books(HELD)) == "not flat: position -0.0002 BTC in main"
-    assert complaint(flat(LISTED), *in_books(builders=GOLD)) == "not flat: position 0.01 xyz:GOLD in xyz"
-    assert complaint(flat(LISTED), *in_books(spot=DUST)) == "not flat: 0.5 HYPE in spot"
-    assert complaint(flat(LISTED), *in_books(orders=[RESTING])) == "not flat: order 7 BTC in main"
-    assert complaint(flat(LISTED), *in_books(theirs=STRANGE)) == "not flat: order 9 xyz:GOLD in xyz"
+    assert flat(MASTER, LISTED).judge(replies(*in_books())).seen == "flat in main, xyz, spot"
+    assert complaint(flat(MASTER, LISTED), *in_books(spot=UNIFIED)) is None  # money is not held
+    assert complaint(flat(MASTER, LISTED), *in_books(HELD)) == "not flat: position -0.0002 BTC in main"
+    assert complaint(flat(MASTER, LISTED), *in_books(builders=GOLD)) == "not flat: position 0.01 xyz:GOLD in xyz"
+    assert complaint(flat(MASTER, LISTED), *in_books(spot=DUST)) == "not flat: 0.5 HYPE in spot"
+    assert complaint(flat(MASTER, LISTED), *in_books(orders=[RESTING])) == "not flat: order 7 BTC in main"
+    assert complaint(flat(MASTER, LISTED), *in_books(theirs=STRANGE)) == "not flat: order 9 xyz:GOLD in xyz"
     for bad in (in_books({}), in_books(builders={}), in_books(spot={}), in_books(spot={"balances": ["?"]})):
-        assert flat(LISTED).judge(replies(*bad)).unsure
+        assert flat(MASTER, LISTED).judge(replies(*bad)).unsure
 
 
 @pytest.mark.parametrize("now", [[*BOOKS, {"name": "flx"}], [{"value": None}], []])
 def test_a_book_that_was_not_read_leaves_all_of_it_unknown(now):
-    finding = flat(LISTED).judge(replies(*in_books(now=now)))
+    finding = flat(MASTER, LISTED).judge(replies(*in_books(now=now)))
     assert "not the books that were read" in finding.complaint
     assert (finding.unsure, finding.seen) == (True, "")  # nothing good is told beside it
-    assert fresh_wallet(LISTED).judge(replies([], [], [], *in_books(now=now))).unsure
-    assert holds_at_most(25, LISTED).judge(replies(*in_books(now=now)[:4])).unsure
+    assert fresh_wallet(MASTER, LISTED).judge(replies([], [], [], *in_books(now=now))).unsure
+    assert holds_at_most(25, MASTER, LISTED).judge(replies(*in_books(now=now)[:4])).unsure
 
 
 def test_an_experiment_needs_tiny_positions_in_all_books_together():
     def at_most(usd, **books):
-        return complaint(holds_at_most(usd, LISTED), *in_books(**books)[:4])
+        return complaint(holds_at_most(usd, MASTER, LISTED), *in_books(**books)[:4])
 
     assert at_most(25, main=HELD) is None
     assert "$14.20, at most $10" in at_most(10, main=HELD)
@@ -226,10 +226,10 @@ def test_what_the_window_shows_is_compared_with_the_row():
     ("expect", "bodies"),
     [
         (funded(100), ['"default"', PERP, NO_SPOT]),
-        (fresh_wallet(LISTED), [OURS, [FILL], [NAMED], *in_books(orders=[RESTING])]),
-        (fresh_wallet(LISTED), [[], [], [], *in_books()]),
-        (flat(LISTED), in_books()),
-        (holds_at_most(25, LISTED), in_books()[:4]),
+        (fresh_wallet(MASTER, LISTED), [OURS, [FILL], [NAMED], *in_books(orders=[RESTING])]),
+        (fresh_wallet(MASTER, LISTED), [[], [], [], *in_books()]),
+        (flat(MASTER, LISTED), in_books()),
+        (holds_at_most(25, MASTER, LISTED), in_books()[:4]),
         (agent_known(AGENT, MASTER), [[listed(AGENT)], ROLE]),
         (agent_gone(AGENT, OTHER, MASTER), [[listed(OTHER)], {"role": "missing"}, ROLE]),
         (approval_of(None), [[PENDING]]),
@@ -261,15 +261,15 @@ def heard(**bodies):
 def test_an_account_of_another_time_is_not_flat_now_and_not_fresh(time, book):
     old = heard(**{book: {"time": time, "assetPositions": []}})
     nothing = [received([])] * 3
-    judged = [flat(LISTED).judge(old), fresh_wallet(LISTED).judge([*nothing, *old])]
-    judged.append(holds_at_most(25, LISTED).judge(old[:4]))
+    judged = [flat(MASTER, LISTED).judge(old), fresh_wallet(MASTER, LISTED).judge([*nothing, *old])]
+    judged.append(holds_at_most(25, MASTER, LISTED).judge(old[:4]))
     for finding in judged:
         assert (finding.complaint, finding.unsure) == ("the venue's answer is not about now", True)
 
 
 def test_a_list_of_something_else_and_one_that_is_cut_off_prove_no_absence():
-    assert flat(LISTED).judge(heard()).complaint is None
-    assert "none of its rows" in flat(LISTED).judge(heard(theirs=[{"error": "timed out"}])).complaint
+    assert flat(MASTER, LISTED).judge(heard()).complaint is None
+    assert "none of its rows" in flat(MASTER, LISTED).judge(heard(theirs=[{"error": "timed out"}])).complaint
     fills = received([{"coin": "BTC", "tid": number, "cloid": "0x1"} for number in range(2000)])
     ours = received([{"cloid": "0x1", "agent_address": None}])
-    assert "there may be more" in fresh_wallet(LISTED).judge([ours, fills, received([]), *heard()]).complaint
+    assert "there may be more" in fresh_wallet(MASTER, LISTED).judge([ours, fills, received([]), *heard()]).complaint

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import time
 
+import httpx
 import pytest
 
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
+from runbook_lib.services.deadlines import side_by_side
 from runbook_lib.services.services import Services
 from runbook_lib.services.web import Answer, Web, reply_of
 from runbook_lib.settings.redaction import Redactor
@@ -40,6 +42,20 @@ def test_an_answer_that_drips_holds_nobody_beyond_the_time_for_all_of_it(hurried
     with pytest.raises(ServiceError, match="not finished") as failure:
         hurried.look(http("openrouter", f"GET /drip/{where}"))
     assert time.monotonic() - started < 3.0 and failure.value.sent
+
+
+def test_looks_at_the_same_time_share_one_client_which_is_closed_at_the_end(services, monkeypatch):
+    made, client = [], httpx.Client
+
+    def slowly(**options):
+        time.sleep(0.05)
+        made.append(client(**options))
+        return made[-1]
+
+    monkeypatch.setattr(httpx, "Client", slowly)
+    side_by_side([lambda: services.look(http("openrouter", "GET /aged/0"))] * 4, 4)
+    services.close()
+    assert [one.is_closed for one in made] == [True]
 
 
 def test_what_unpacks_to_more_than_an_answer_may_be_is_none(services):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from runbook_lib.checklist import deployment_machines, first_day, live_deployment, platform, safety_nets, wallet
 from runbook_lib.commands.answer_shapes import Shape
 from runbook_lib.commands.command import Reply, http
 from runbook_lib.commands.expectations import (
@@ -31,11 +32,14 @@ from runbook_lib.commands.expectations import (
     rows,
     same,
     text,
+    turned_away,
     value,
 )
 from runbook_lib.services import web
+from runbook_lib.services.services import Services
 from runbook_lib.steps import checks, spoiling
 from runbook_lib.steps.spoiling import spoiled
+from tests.core_fixtures import at
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=5)
 ROW = st.fixed_dictionaries({"name": st.text("abc", min_size=1, max_size=3), "n": PLAIN})
@@ -138,6 +142,59 @@ def test_a_long_reply_is_spoiled_lazily_and_within_bounds() -> None:
     assert len(list(spoiled([long]))) < 200
 
 
+def test_a_check_that_takes_an_empty_answer_declares_it():
+    found = checks.Look((Reply(({"n": 1},), 200),), Finding("n=1"), (http("fly", "GET /v1/apps/app/machines"),))
+
+    def judged(**declared):
+        nobody = over_each("nobody", lambda reply: Finding("", "two" if len(reply.rows) > 1 else None), **declared)
+        return checks.provable(found, nobody).complaint, checks.provable(found, (nobody,)).complaint
+
+    assert judged(empty=True) == (None, None)
+    words = "this check takes an answer without anything in it, and does not declare it: command 1"
+    assert judged() == (words, words)
+    assert [e.empty for e in (no_rows("x"), each(minimum=0), rows(0), reply(200), turned_away())] == [True] * 5
+    assert [e.empty for e in (rows(), each(n=1), value(1), reply(n=1), text("v"), no_rows("x") & rows())] == [False] * 6
+
+
+WALLET = "0x" + "a" * 40
+LISTED = Reply(({"value": None}, {"name": "xyz"}))
+LIVE = Reply(({"wallet": WALLET, "agent": "0x" + "b" * 40},))
+ABSENT = {
+    "flat": wallet.flat(WALLET, LISTED),
+    "fresh": wallet.fresh_wallet(WALLET, LISTED),
+    "tiny": wallet.holds_at_most(25, WALLET, LISTED),
+    "gone": deployment_machines.machine_gone("d"),
+    "down": safety_nets.machine_down("d"),
+    "owned": platform.owned_machines(),
+    "image": live_deployment.one_image(),
+    "positions": first_day.positions_agree(LIVE),
+    "fills": first_day.fills_have_rows(10.0, LIVE),
+}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_what_takes_an_empty_answer_for_proof_sends_nothing_when_another_thing_is_asked(chosen, vendor, name):
+    services, absent = Services(at(chosen, vendor)), ABSENT[name]
+    asked = [command.filled(services.settings.lookup) for command in absent.about]
+    assert asked and checks._astray(services, [*asked, http("web", "GET /")], absent) is None
+    for place, command in enumerate(asked):
+        for what, other in spoiling.misdirected(command):
+            wrong = [*asked[:place], other, *asked[place + 1 :]]
+            found = checks.look(services, wrong, absent, 0.0, lambda _: None)
+            assert (what, found.replies) == (what, ())
+            assert found.finding.complaint.startswith("this check does not ask what it is about: curl")
+    assert vendor.sent("POST") == 0
+    services.close()
+
+
+def test_an_old_answer_is_found_to_be_taken_where_nothing_tells_its_age(monkeypatch):
+    venue = http("hyperliquid", "POST /info", json={"type": "clearinghouseState"}, reads=True)
+    for command in (venue, http("fly", "GET /v1/apps/app/machines")):
+        assert list(spoiling.outages([command], [Reply((), 200)])) == []
+    monkeypatch.setattr(spoiling, "outdated", lambda *_: None)
+    assert [what for what, _ in spoiling.outages([venue], [Reply((), 200)])] == ["command 1: an old one"]
+
+
 def test_a_check_that_takes_an_outage_for_an_answer_is_found(monkeypatch):
     machines, registry = http("fly", "GET /v1/apps/app/machines"), http("registry", "GET /v2/")
     good = (Reply((), 200),)
@@ -145,6 +202,8 @@ def test_a_check_that_takes_an_outage_for_an_answer_is_found(monkeypatch):
         assert list(spoiling.outages([command], good)) == []
     monkeypatch.setattr(spoiling, "shape_of", lambda _: Shape("anything", object))
     monkeypatch.setattr(web, "shape_of", lambda _: Shape("anything", object))
-    nobody = over_each("nobody is there", lambda reply: Finding("nobody", "somebody" if len(reply.rows) > 1 else None))
+    nobody = over_each(
+        "nobody is there", lambda reply: Finding("nobody", "somebody" if len(reply.rows) > 1 else None), empty=True
+    )
     found = checks.provable(checks.Look(good, Finding("nobody"), (machines,)), nobody)
     assert found.complaint == "this check takes an outage for an answer: command 1: an error"

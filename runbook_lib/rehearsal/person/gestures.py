@@ -25,6 +25,12 @@ NEWEST_DEPLOYMENT: LiteralString = """
     order by created_at desc limit 1
 """
 
+OVER: LiteralString = """
+    insert into public.deployments (user_id, skill_id, skill_version, broker_kind, status, hyperliquid_agent_id)
+    select user_id, skill_id, skill_version, broker_kind, 'stopped',
+      (select id from public.hyperliquid_agents order by created_at desc limit 1)
+    from public.deployments where broker_kind <> 'paper' order by created_at desc limit 1
+"""
 PROVISIONING: LiteralString = "select 1 from public.deployments where id::text = %(id)s and status = 'provisioning'"
 BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
@@ -220,6 +226,11 @@ class Person:
             agent = str(revoked[0]["agent_address"])
         self.world.hyperliquid.remove_agent(self.wallet.address, agent)
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
+
+    def have_traded(self) -> Answer:
+        """Have had a live deployment with the newest agent, which is over."""
+        self.world.query(OVER)
+        return {"performed": "had a live deployment that is over"}
 
     # -- the venue's own app
 
