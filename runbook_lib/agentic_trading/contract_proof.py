@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.agentic_trading.contract import Column, Entry, Key, Table, Word, contract, is_word, last
 from runbook_lib.agentic_trading.statements import statements
 from runbook_lib.commands.command import Sql, sql
-from runbook_lib.commands.expectations import Expectation, Finding, over_all
+from runbook_lib.commands.expectations import Claim, Expectation, Finding, over_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -328,7 +328,7 @@ def _finding(
     seen += f"; not yet provable: {_by_proof(unproven)}" if unproven else ""
     refused = [f"the rows could not be asked: {unasked}"] if unasked else []
     if not wrong:
-        return Finding(seen, "; ".join(refused) or None)
+        return Finding(seen, "; ".join(refused) or None, unproven=_claims(unproven))
     first = f"{len(wrong)} of {number} names are not the platform's"
     return Finding(seen, "\n".join([first, *_lines(wrong), *refused]))
 
@@ -355,17 +355,26 @@ def _kind(address: str) -> str:
     return "table" if isinstance(entry, Table) else "column" if isinstance(entry, Column) else "key"
 
 
+def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
+    """Return what the steps that prove these names must still show; names that may never come up are not claimed."""
+    groups = _grouped(addresses).items()
+    return tuple(Claim(f"rows show {names}", "no row shows them yet", step) for step, names in groups if step)
+
+
 def _by_proof(addresses: Sequence[str]) -> str:
     """Write the addresses as text, grouped by the step that will prove them, then by what holds the names."""
+    groups = _grouped(addresses).items()
+    return ". ".join(f"{f'by {step}' if step else 'when it happens'}: {names}" for step, names in groups)
+
+
+def _grouped(addresses: Sequence[str]) -> dict[str, str]:
+    """Return the names at these addresses as text for each step that proves them; the last are of no step."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:
         groups[proofs[address] or ""][_place(address)].append(last(address))
-    sentences = []
-    for step in sorted(groups, key=lambda step: (step == "", step)):
-        names = "; ".join(f"{place} {', '.join(names)}" for place, names in groups[step].items())
-        sentences.append(f"{f'by {step}' if step else 'when it happens'}: {names}")
-    return ". ".join(sentences)
+    steps = sorted(groups, key=lambda step: (step == "", step))
+    return {step: "; ".join(f"{place} {', '.join(n)}" for place, n in groups[step].items()) for step in steps}
 
 
 def _quoted(argument: str) -> str:

@@ -187,7 +187,8 @@ class Told:
     def _ended(self, step: str, outcome: str, *, taken_over: bool) -> None:
         self.ends[step] = (outcome, taken_over)
         if outcome == "passed" and not taken_over:
-            self.unproven = [claim for claim in self.unproven if claim["due"] != step]
+            # What the step itself could not prove, though it was due, stays.
+            self.unproven = [claim for claim in self.unproven if claim["due"] != step or claim["step"] == step]
 
     @property
     def planned(self) -> list[str]:

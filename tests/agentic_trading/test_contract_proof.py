@@ -180,3 +180,18 @@ def test_every_proof_is_a_step_that_asks_for_it():
 
     assert proofs == {"1.4f", "2.5f"}
     assert all(f'words_proven(\\"{step}\\")' in cells for step in proofs)
+
+
+def test_what_no_row_shows_yet_is_claimed_for_the_step_that_must_show_it(replies):
+    claims = contract_kept().judge(replies).unproven
+    assert {claim.due for claim in claims} == {"2.5f"}  # its paper deployment has ticked: 1.4f is proven
+    [live] = claims
+    assert "agent_logs.event broker_started" in live.claim and "liquidation" not in live.claim
+    assert live.why == "no row shows them yet"
+
+
+def test_a_step_that_shows_some_of_its_words_still_claims_the_others(replies):
+    row = {"place": "agent_logs.event", "about": "broker_started", "times": 1, "words": ["broker_started"]}
+    begun = replace(replies[1], rows=(*replies[1].rows, row))
+    assert [claim.due for claim in words_proven("2.5f").judge([begun]).unproven] == ["2.5f"]
+    assert words_proven("1.4f").judge([replies[1]]).unproven == ()

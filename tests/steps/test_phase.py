@@ -594,6 +594,21 @@ def test_what_a_gesture_rests_on_is_looked_at_again_before_anybody_is_asked(chos
     assert looks == ["passed", "failed"]
 
 
+@pytest.mark.parametrize("mode", ["headless", "attended"])
+def test_in_production_too_nobody_is_asked_for_a_gesture_that_rests_on_what_is_past(
+    production, tmp_path, running, table, mode
+):
+    """Neither is a button offered, nor does the run end waiting for somebody."""
+    phase = phase_of(production, tmp_path, "check 1a", "confirm 1b", mode=mode)
+    phase.check("1a", "empty", sql(f"select count(*) as n from public.{table}"), expect=value(0), fix="empty it")
+    with connect(running) as connection:
+        connection.execute(f"insert into public.{table} values (gen_random_uuid(), 'late')")
+    with pytest.raises(StepFailed, match="1a failed"):
+        phase.confirm("1b", "It was clicked", gesture="deploy_live", rests_on=("1a",))
+    events = [(event["event"], event.get("step")) for event in phase.record.ledger.events()]
+    assert ("offered", "1b") not in events and ("outcome", "1b") not in events
+
+
 def test_a_gesture_that_rests_on_what_this_kernel_never_saw_waits(chosen, tmp_path):
     phase = phase_of(chosen, tmp_path, "check 1a", "confirm 1b")
     phase.check("1a", "looks", sql("select 1 as n"), expect=value(1), fix="x")
@@ -609,3 +624,16 @@ def test_what_a_check_could_not_prove_is_carried_in_the_seal(chosen, tmp_path):
     phase.check("1a", "looks", sql("select 1 as n"), expect=lenient, fix="x")
     phase.close()
     assert run_record.finish(phase.record)["unproven"] == [{"step": "1a", **dataclasses.asdict(claim)}]
+
+
+def test_what_a_step_was_due_to_prove_and_did_not_stays_claimed_though_it_passed(chosen, tmp_path):
+    phase = phase_of(chosen, tmp_path, "check 1a", "check 1b")
+    claims = {number: Claim(f"seen by {number}", "no row yet", "1b") for number in ("1a", "1b")}
+    for number, claim in claims.items():
+        lenient = Expectation(
+            "looks",
+            lambda found, claim=claim: Finding("1 row", None if found[0].rows else "none", unproven=(claim,)),
+        )
+        phase.check(number, "looks", sql("select 1 as n"), expect=lenient, fix="x")
+    phase.close()
+    assert [claim["step"] for claim in run_record.finish(phase.record)["unproven"]] == ["1b"]

@@ -83,6 +83,8 @@ def _endings(seal: Event) -> Iterator[tuple[str, str]]:
     bad = [cell for cell in seal.get("cells", []) if not str(cell).endswith(" passed")]
     if bad:
         yield "cells", ", ".join(map(str, bad))
+    for claim in seal.get("unproven", []):
+        yield "not proven", f"{claim['claim']}: {claim['why']}; {claim['due']} must prove it"
     if seal.get("owed"):
         yield "owes an undo", ", ".join(seal["owed"])
 
