@@ -223,7 +223,9 @@ class Shell:
 class RoundTrip:
     """A NOTIFY on one connection and a LISTEN for it on another, which prove that commands can reach a runner.
 
-    The reply has one row with the columns delivered, milliseconds, mode (direct or session pooler) and address.
+    A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
+    one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and
+    address.
     """
 
     channel: str
@@ -235,7 +237,8 @@ class RoundTrip:
     def text(self) -> str:
         notify = f"select pg_notify({literal(self.channel)}, 'probe');"
         name = self.channel.replace('"', '""')
-        return f'listen "{name}";\n-- in a second session:\n{notify}'
+        lock = f"select pg_try_advisory_lock(hashtextextended({literal('launch-runbook trial …')}, 0));"
+        return f'listen "{name}";\n{lock}\n-- in a second session, which is refused the lock:\n{notify}\n{lock}'
 
 
 @dataclass(frozen=True)

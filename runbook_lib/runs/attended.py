@@ -27,7 +27,7 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterl
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
     static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
     environment = {**os.environ, run_record.RECORD: str(record.folder), run_record.MODE: "attended"}
-    return jupyterlab.serving(record.folder, environment)
+    return jupyterlab.serving(record.folder, environment, settings.secrets().keys())
 
 
 def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:

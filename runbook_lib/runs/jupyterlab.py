@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -24,7 +24,7 @@ from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.forks import die_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 START = 60.0  # seconds it may take to come up on a busy machine
 STOP = 15.0  # seconds it may take to end its kernels before it is killed
@@ -32,6 +32,7 @@ OPTIONS = (
     *("--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--ServerApp.port_retries=0"),
     *("--ServerApp.terminals_enabled=False", "--KernelManager.transport_encryption=required"),
     "--ServerApp.contents_manager_class=runbook_lib.runs.atomic_saves.WholeFiles",
+    "--ServerApp.kernel_manager_class=runbook_lib.runs.trusted_kernels.TrustedKernels",
     *("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly"),
 )
 REDIRECT = '<!doctype html><meta http-equiv="refresh" content="0;url={}">'
@@ -73,16 +74,19 @@ class Lab:
 
 
 @contextmanager
-def serving(root: Path, environment: Mapping[str, str]) -> Iterator[Lab]:
+def serving(root: Path, environment: Mapping[str, str], trusted: Collection[str] = ()) -> Iterator[Lab]:
     """Serve the files of ``root`` with a JupyterLab whose kernels get ``environment``, while the block runs.
 
+    The variables named in ``trusted`` go to the kernels alone, and into the environment of no other process of Jupyter.
     At the end of the block the server and its kernels are ended. Raise `ServiceError` with the end of the server's log
     if the server does not start.
     """
     with tempfile.TemporaryDirectory(prefix="launch-runbook-lab-") as place:
         folder, token = Path(place), secrets.token_urlsafe(24)
         _trust(root, folder / "data")
-        process = _start(root, folder, {**environment, **_private(folder), "JUPYTER_TOKEN": token})
+        public = {name: value for name, value in environment.items() if name not in trusted}
+        process = _start(root, folder, {**public, **_private(folder), "JUPYTER_TOKEN": token})
+        _hand_over(process, {name: environment[name] for name in trusted if name in environment})
         try:
             address = _address(process, folder)
             _refuse_an_open_door(process, address)
@@ -140,11 +144,20 @@ def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subproce
         return subprocess.Popen(
             [sys.executable, "-m", "runbook_lib.runs.jupyterlab", str(os.getpid()), *OPTIONS, *places],
             env=dict(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C in the terminal is the command's to act on
         )
+
+
+def _hand_over(process: subprocess.Popen[bytes], variables: Mapping[str, str]) -> None:
+    """Pass variables to the server over its standard input, which only that process reads."""
+    if process.stdin is None:
+        raise AssertionError("the server was started without a pipe")
+    with suppress(BrokenPipeError):  # the server has ended; `_address` says why
+        process.stdin.write(json.dumps(dict(variables)).encode())
+        process.stdin.close()
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
@@ -164,7 +177,10 @@ def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
 def _main(parent: str, *options: str) -> NoReturn:
     from jupyterlab.labapp import main  # noqa: PLC0415 - slow, and only this process needs it
 
+    from runbook_lib.runs import trusted_kernels  # noqa: PLC0415
+
     die_with(int(parent))
+    trusted_kernels.variables.update(json.load(sys.stdin))
     sys.exit(main(options))
 
 

@@ -6,6 +6,7 @@ between, and another session may hold the lock.
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,7 @@ TAKE = """
 """
 TRY = "select pg_try_advisory_xact_lock(hashtextextended(%(name)s, 0)) as taken"  # given back with the transaction
 GIVE_BACK = "select pg_advisory_unlock(hashtextextended(%(name)s, 0)) where pg_backend_pid() = %(pid)s"
+LOOKS = 5  # at a pooler: a busy one may give two clients two sessions by chance
 TURNS = 10  # that a pooler is given to lead back to the session that a lock was left on
 
 
@@ -136,6 +138,20 @@ def give_back(session: WritingSession, second: Connection) -> None:
             return
 
 
-def direct(session: WritingSession) -> bool:
-    """Return whether the server process that answers is the one we logged in to, with no pooler between."""
-    return session.connection.info.backend_pid == session.pid
+def shared(session: WritingSession, second: Connection) -> bool:
+    """Return what `pooled` says, asked several times where the server that answers is not the one we logged in to."""
+    direct = session.connection.info.backend_pid == session.pid
+    return any(pooled(session, second) for _ in range(1 if direct else LOOKS))
+
+
+def exclusive(first: Connection, second: Connection) -> bool:
+    """Return whether a lock that one connection takes is refused to the other, as a lock has to be."""
+    try:
+        session = take(first, f"launch-runbook trial {uuid.uuid4()}", "launch-runbook")
+    except StepRefused:
+        return False
+    if session is None:
+        return False
+    alone = not shared(session, second)
+    give_back(session, second)
+    return alone

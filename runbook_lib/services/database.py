@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from runbook_lib.settings.redaction import Redactor
 
 
-LOOKS = 5  # at a pooler: one that is busy may give two clients two sessions by chance
 GRACE = 2.0  # seconds after Postgres' own time limit
 TEMPORARY = re.compile(r"^08|^57P0[123]|^53300")  # SQLSTATEs of a connection that was lost or refused
 
@@ -145,8 +144,7 @@ class Database:
 
     def _refuse_pooled(self, session: WritingSession) -> None:
         with contextlib.closing(self.connect()) as second, self.limited(second):
-            looks = 1 if advisory_lock.direct(session) else LOOKS
-            if any(advisory_lock.pooled(session, second) for _ in range(looks)):
+            if advisory_lock.shared(session, second):
                 advisory_lock.give_back(session, second)
                 raise StepRefused(advisory_lock.POOLED)
 
@@ -255,12 +253,14 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Send a NOTIFY on one connection and wait for it on another.
+        """Send a NOTIFY on one connection and wait for it on another; take a lock on one and try it on the other.
 
-        A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing.
+        A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing; it gives two clients one
+        session, and so one lock to both.
         """
         with self.connect() as listener, self.connect() as sender:
             try:
+                alone = advisory_lock.exclusive(listener, sender)
                 listener.execute(compose.SQL("listen {}").format(compose.Identifier(command.channel)))
                 started = time.perf_counter()
                 sender.execute("select pg_notify(%s, 'probe')", (command.channel,))
@@ -271,6 +271,7 @@ class Database:
         host = urlsplit(self.settings.database.url).hostname or ""
         row = {
             "delivered": bool(heard),
+            "lock": "one holder" if alone else "shared",
             "milliseconds": milliseconds if heard else None,
             "mode": "session pooler" if "pooler" in host else "direct",
             "address": host_of(self.settings.database.url),

@@ -16,7 +16,6 @@ from runbook_lib.commands.expectations import (
     each,
     judge,
     not_null,
-    one_of,
     reply,
     rows,
     text,
@@ -115,8 +114,8 @@ def probes(settings: Settings) -> list[Probe]:
         Probe(
             "notification arrives",
             (round_trip("runbook_doctor"),),
-            each(delivered=True, mode=one_of("direct", "session pooler")),
-            "0.1d, and every command to a runner",
+            each(delivered=True, lock="one holder"),
+            "0.1d, every command to a runner, and the writing lock, which two operators could hold at once",
             "use port 5432: direct, or the session pooler",
         ),
         Probe(

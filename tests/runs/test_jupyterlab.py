@@ -50,6 +50,38 @@ def test_it_serves_the_folder_to_whoever_has_the_token_and_leaves_nothing(tmp_pa
     assert not {".jupyter", ".ipython", ".local"} & at_home, "what the operator has set up is neither read nor changed"
 
 
+def test_a_secret_is_in_the_environment_of_the_kernel_and_of_no_other_process(tmp_path):
+    """The server, and whatever helpers its extensions start, have no use for it."""
+    tell = "import os; print([os.environ.get(name) for name in ('SECRET', 'PLAIN')])"
+    environment = {**os.environ, "SECRET": "only-for-kernels-01", "PLAIN": "for-all"}
+    with jupyterlab.serving(tmp_path, environment, ["SECRET", "UNSET"]) as served:
+        headers = {"Authorization": f"token {served.token}"}
+        kernels = f"{served.address}api/kernels"
+        kernel = httpx.post(kernels, headers=headers, json={"name": "python3"}, timeout=60).json()["id"]
+        assert said(served, kernel, tell) == "['only-for-kernels-01', 'for-all']\n"
+        assert httpx.post(f"{kernels}/{kernel}/restart", headers=headers, timeout=60).status_code == 200
+        assert said(served, kernel, tell) == "['only-for-kernels-01', 'for-all']\n"
+        assert b"only-for-kernels" not in Path(f"/proc/{served.process.pid}/environ").read_bytes()
+        assert b"PLAIN=for-all" in Path(f"/proc/{served.process.pid}/environ").read_bytes()
+
+
+def said(served, kernel, code):
+    """What a kernel of the server prints; asked as a browser asks."""
+    from jupyter_client import BlockingKernelClient
+
+    [connection] = (served.folder / "runtime").glob(f"kernel-{kernel}.json")
+    client = BlockingKernelClient()
+    client.load_connection_file(str(connection))
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        heard = []
+        client.execute_interactive(code, output_hook=heard.append, timeout=60)
+        return "".join(m["content"]["text"] for m in heard if m["msg_type"] == "stream")
+    finally:
+        client.stop_channels()
+
+
 @pytest.mark.parametrize("variable", ["JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR"])
 def test_a_setting_that_empties_the_token_is_not_read(tmp_path, variable):
     (tmp_path / "jupyter_server_config.json").write_text('{"IdentityProvider": {"token": ""}}')

@@ -9,6 +9,7 @@ import pytest
 from runbook_lib.commands.command import sql
 from runbook_lib.commands.expectations import rows
 from runbook_lib.services import doctor
+from tests import operators
 
 
 def verdicts(settings):
@@ -39,6 +40,16 @@ def test_a_wrong_secret_is_found_where_it_is_used_and_never_shown(chosen, monkey
     found = verdicts(chosen)
     assert {name for name, verdict in found.items() if not verdict.good} == bad
     assert "wrong-secret-value" not in repr(found)
+
+
+@pytest.mark.skipif(operators.program() is None, reason="pgbouncer is not installed")
+@pytest.mark.parametrize(("mode", "sound"), [("session", True), ("transaction", False)])
+def test_a_pooler_is_judged_by_what_it_does_with_a_lock_and_not_by_its_port(chosen, running, mode, sound):
+    [probe] = [probe for probe in doctor.probes(chosen) if probe.name == "notification arrives"]
+    with operators.pooler(running, mode) as address:
+        there = chosen.model_copy(update={"database": chosen.database.model_copy(update={"url": address})})
+        [*_, verdict] = doctor.examine(there, [probe])
+    assert verdict.good is sound and ("lock=shared" in verdict.seen) is not sound
 
 
 def test_a_service_that_is_down_a_missing_tool_and_checkout_are_found(chosen, monkeypatch, tmp_path):

@@ -241,6 +241,7 @@ def test_a_trial_with_a_commit_in_it_is_refused_as_an_act_too(services, table, c
 def test_a_notification_goes_round(services):
     row = services.look(round_trip("try_channel")).rows[0]
     assert (row["delivered"], row["mode"]) == (True, "direct") and row["milliseconds"] > 0
+    assert row["lock"] == "one holder"
 
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------

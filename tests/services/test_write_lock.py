@@ -321,6 +321,16 @@ def test_two_connections_that_share_a_session_are_told(chosen):
         assert advisory_lock.pooled(advisory_lock.take(shared, NAME, "first"), shared)
 
 
+def test_a_lock_that_two_connections_share_is_not_exclusive_and_not_kept(chosen):
+    with Services(chosen).database.connect() as first, Services(chosen).database.connect() as second:
+        assert advisory_lock.exclusive(first, second)
+        assert not advisory_lock.exclusive(first, first)
+        assert (
+            first.execute("select 1 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()").fetchone()
+            is None
+        )
+
+
 def test_ones_own_dead_session_is_ended_and_told(chosen, running):
     """The client's side is gone, the server's side stays, and the lock with it."""
     services, told = Services(chosen), []
