@@ -146,7 +146,7 @@ class Services:
             case Series():
                 reply = self._each(command, read_only=read_only)
         took = time.perf_counter() - clock
-        rows = tuple(self._redact.value(drop(plain(row))) for row in reply.rows)
+        rows = tuple(self._redact.value(drop(plain(row), self._redact.shown)) for row in reply.rows)
         return replace(reply, rows=rows, at=started + took / 2, seconds=took)
 
     def _queried(self, command: Sql, seconds: float, *, read_only: bool) -> Reply:

@@ -53,7 +53,7 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
         finally:
             _end_group(process.pid)
             process.wait()
-        return _shell_reply(code, _written(output, redact), _written(errors, redact))
+        return _shell_reply(code, _written(output, redact), _written(errors, redact), redact)
 
 
 def _file() -> IO[bytes]:
@@ -64,13 +64,13 @@ def _file() -> IO[bytes]:
         raise ServiceError(f"shell: cannot start: {error.strerror}") from error
 
 
-def _shell_reply(code: int, output: str, errors: str) -> Reply:
+def _shell_reply(code: int, output: str, errors: str, redact: Redactor) -> Reply:
     parsed: Any = None
     with contextlib.suppress(ValueError):
         parsed = json.loads(output)
     structured = isinstance(parsed, dict | list)
     # A field that is dropped from the rows must not come in as text either.
-    kept = ((drop_text(parsed) if structured else output) + errors)[-OUTPUT:]
+    kept = ((drop_text(parsed, redact.shown) if structured else output) + errors)[-OUTPUT:]
     if code == 0:
         return Reply(rows_of(parsed, None) if structured else (), code, text=kept)
     last = (errors.strip() or kept.strip() or "no output")[-LAST:]

@@ -266,15 +266,15 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
         # Redirects are not followed: they may lead to another host, which is for the operator to decide.
         location = answer.headers.get("location")
         elsewhere = f" to {redact.text(location)}" if location else ""
-        error = f"HTTP {answer.status} {answer.reason}{elsewhere}: {drop_text(known)}"[:LAST]
+        error = f"HTTP {answer.status} {answer.reason}{elsewhere}: {drop_text(known, redact.shown)}"[:LAST]
         return Reply(_rows(known, answer, command.pick), answer.status, error, _text(known, text), again=_again(answer))
     if complaint := shape_of(command).complaint(body):
-        shown = drop_text(known).strip()[:SHOWN]
+        shown = drop_text(known, redact.shown).strip()[:SHOWN]
         place = redact.text(f"{command.service} {command.method} {command.path}")
         raise ServiceError(f"{place}: {complaint}; the answer is {shown!r}", sent=True)
     missing = None
     if command.pick is not None and picked(known, command.pick) is None:
-        missing = f"the answer has no {command.pick!r}: {drop_text(known)}"[:LAST]
+        missing = f"the answer has no {command.pick!r}: {drop_text(known, redact.shown)}"[:LAST]
     return Reply(_rows(known, answer, command.pick), answer.status, missing, _text(known, text))
 
 

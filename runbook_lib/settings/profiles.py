@@ -152,6 +152,7 @@ class Settings(Part):
     person: Service | None = None
     deadman: Service | None = None  # a watch calls this address after every good round; the service alerts on silence
     variables: dict[str, Literal["secret", "public", "optional secret"]]
+    shown: list[str]  # the platform's variables that are no secret, wherever they are read
     allow: Literal["all"] | list[str] = Field(default_factory=list)
     allowed_signers: list[str] = Field(default_factory=list)  # operators and their SSH public keys, one a line
     archive: Annotated[str, Field(pattern="^/")] | None = None  # folder that sealed records are copied to
@@ -214,7 +215,7 @@ class Settings(Part):
         return {name: value for name, value in named.items() if value}
 
     def redactor(self) -> Redactor:
-        return Redactor(self.secrets())
+        return Redactor(self.secrets(), self.shown)
 
     def allows(self, step: str) -> bool:
         """Return whether the profile lets the act of this step run headless."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 SCHEME = re.compile(r"(?:FlyV1|Bearer|Basic|Token|token)\s+")  # a token may be pasted with one of these in front
 SHORTEST = 8  # characters of a part of a value that is looked for: anything shorter occurs in ordinary text
@@ -91,7 +91,8 @@ def _url(raw: bytes) -> dict[str, str]:
 class Redactor:
     """Replaces each secret value by ``$`` and the secret's name; ``secrets`` maps name -> value."""
 
-    def __init__(self, secrets: Mapping[str, str]) -> None:
+    def __init__(self, secrets: Mapping[str, str], shown: Collection[str] = ()) -> None:
+        self.shown = frozenset(shown)  # variables whose values, in answers, hold no secret
         spelled: dict[str, tuple[str, str]] = {}
         for name, value in secrets.items():
             for part in _sent(value):

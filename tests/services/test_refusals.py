@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from runbook_lib.errors import ServiceError
@@ -57,6 +59,15 @@ def test_a_password_just_set_is_taken_by_a_pooler_that_learns_of_it_late(monkeyp
     pooler = Pooler(monkeypatch, accepts_from=6.0)
     assert polled(pooler, INCOMING, 20.0) == "in"
     assert len(pooler.tried) == 3 <= MOST_INCOMING
+
+
+def test_a_password_just_set_is_tried_at_most_five_times_within_any_minute_seconds_apart(monkeypatch):
+    pooler = Pooler(monkeypatch)
+    assert "password authentication failed" in polled(pooler, INCOMING, 180.0)
+    spaced = [later - earlier for earlier, later in pairwise(pooler.tried)]
+    assert min(spaced) >= SPACING
+    within = [sum(begin <= at < begin + 60 for at in pooler.tried) for begin in pooler.tried]
+    assert max(within) == MOST_INCOMING == 5
 
 
 def test_an_address_that_is_blocked_is_left_alone_until_it_is_not(monkeypatch):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from runbook_lib.services.secret_fields import DROPPED, drop, drop_text
 
+SHOWN = ("DEPLOYMENT_ID", "FLY_LIVE_RUNNER_IMAGE", "HYPERLIQUID_LIVE_ENABLED", "live_runner_image", "SUPABASE_URL")
 HARMLESS_KEYS = st.sampled_from(["id", "state", "name", "digest", "coin", "created", "tokens", "public_key_id"])
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -28,17 +29,17 @@ PLAIN = st.recursive(
 )
 @pytest.mark.parametrize("value", ["x", ["x"], ("x", "y")])
 def test_a_field_that_is_called_secret_is_dropped_however_it_is_written(key: str, value: Any) -> None:
-    assert drop([{"a": {key: value, "id": 1}}]) == [{"a": {key: DROPPED, "id": 1}}]
+    assert drop([{"a": {key: value, "id": 1}}], SHOWN) == [{"a": {key: DROPPED, "id": 1}}]
 
 
 @pytest.mark.parametrize("value", [None, "", 0, 7, True, False, []])
 def test_what_cannot_be_a_secret_stays_even_under_such_a_name(value: Any) -> None:
-    assert drop({"token": value}) == {"token": value}  # Hyperliquid numbers its tokens
+    assert drop({"token": value}, SHOWN) == {"token": value}  # Hyperliquid numbers its tokens
 
 
 @given(PLAIN)
 def test_nothing_else_is_touched(facts: Any) -> None:
-    assert drop(facts) == facts
+    assert drop(facts, SHOWN) == facts
 
 
 @pytest.mark.parametrize(
@@ -59,13 +60,14 @@ def test_nothing_else_is_touched(facts: Any) -> None:
     ],
 )
 def test_the_value_of_a_variable_stays_only_where_it_is_public(row: dict[str, Any], kept: bool) -> None:
-    assert drop(row)["value"] == (row["value"] if kept else DROPPED)
+    assert drop(row, SHOWN)["value"] == (row["value"] if kept else DROPPED)
+    assert drop({"key": "HYPERLIQUID_LIVE_ENABLED", "value": "true"})["value"] == DROPPED  # which no profile names
 
 
 def test_a_machines_environment_keeps_what_identifies_it() -> None:
     machine = {"id": "148e", "config": {"env": {"DEPLOYMENT_ID": "d1", "SUPABASE_DB_PASSWORD": "x", "ODD": ""}}}
     env = {"DEPLOYMENT_ID": "d1", "SUPABASE_DB_PASSWORD": DROPPED, "ODD": DROPPED}
-    assert drop(machine) == {"id": "148e", "config": {"env": env}}
+    assert drop(machine, SHOWN) == {"id": "148e", "config": {"env": env}}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_machines_environment_keeps_what_identifies_it() -> None:
 )
 def test_what_a_machine_prints_stays_only_if_it_is_an_id_or_a_hash(output: str, kept: bool) -> None:
     answer = {"exit_code": 0, "stdout": output, "stderr": output}
-    assert drop(answer) == {
+    assert drop(answer, SHOWN) == {
         **answer,
         "stdout": answer["stdout"] if kept else DROPPED,
         "stderr": output if kept else DROPPED,
@@ -92,7 +94,7 @@ def test_what_a_machine_prints_stays_only_if_it_is_an_id_or_a_hash(output: str, 
 
 
 def test_output_of_anything_but_a_machine_stays() -> None:
-    assert drop({"stdout": "hello"}) == {"stdout": "hello"}
+    assert drop({"stdout": "hello"}, SHOWN) == {"stdout": "hello"}
 
 
 def test_the_body_of_an_answer_is_shown_without_secrets() -> None:

@@ -214,19 +214,20 @@ def _folder(module: str) -> str:
 
 @dataclass(frozen=True)
 class PlatformWords:
-    """The names of the platform's tables, and the words of its statuses and commands."""
+    """The names of the platform's tables and variables, and the words of its statuses and commands."""
 
     tables: frozenset[str]
     words: frozenset[str]
+    variables: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, migrations: str, words: Iterable[str]) -> PlatformWords:
-        return cls(frozenset(TABLE.findall(migrations)), frozenset(words))
+    def of(cls, migrations: str, words: Iterable[str], variables: Iterable[str] = ()) -> PlatformWords:
+        return cls(frozenset(TABLE.findall(migrations)), frozenset(words), frozenset(variables))
 
     def within(self, text: str) -> set[str]:
         """The words a literal text consists of, and the tables it names; ``deployments`` alone is everybody's word."""
         named = {table for table in self.tables if re.search(rf"\b{_written(table)}\b", text)}
-        return named | ({text} & self.words)
+        return named | ({text} & self.words) | {name for name in self.variables if name in text}
 
 
 def _written(table: str) -> str:

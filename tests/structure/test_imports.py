@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import runbook_lib
 from runbook_lib.agentic_trading import deployment_health, runner_commands
@@ -43,9 +44,10 @@ def test_a_command_starts_without_pandas_and_jupyter(module):
 
 def test_only_the_rooms_of_the_platform_hold_its_words(library):
     migrations = "".join(path.read_text() for path in (ROOT / "runbook_lib" / "rehearsal").rglob("migrations/*.sql"))
-    everybodys = {"error"}
+    everybodys = {"error", "SUPABASE_URL"}
     words = {*deployment_health.STATUSES, *runner_commands.WORDS} - everybodys
-    platform = PlatformWords.of(migrations, words)
+    variables = {*yaml.safe_load((ROOT / "parameters" / "rehearsal.yaml").read_text())["shown"]} - everybodys
+    platform = PlatformWords.of(migrations, words, variables)
     assert {"agent_commands", "skills"} <= platform.tables and {"paused", "clear_halt"} <= platform.words
 
     found = list(imports.the_wall(library, platform))
@@ -151,7 +153,7 @@ def test_the_core_does_not_know_the_stand_ins():
     ]
 
 
-PLATFORM = PlatformWords.of("create table public.agent_logs (", {"paused"})
+PLATFORM = PlatformWords.of("create table public.agent_logs (", {"paused"}, {"DEPLOYMENT_ID"})
 
 
 def walls(**sources):
@@ -161,9 +163,12 @@ def walls(**sources):
 
 
 def test_a_word_of_the_platform_outside_its_rooms_is_found():
-    assert walls(console__page='"""Paused, in agent_logs."""\nX = "paused"\nY = "from public.agent_logs"') == [
+    assert walls(
+        console__page='"""Paused, in agent_logs."""\nX = "paused"\nY = "from public.agent_logs"\nZ = "(DEPLOYMENT_ID|"'
+    ) == [
         "console.page:2 holds 'paused' of the platform: agentic_trading knows it",
         "console.page:3 holds 'agent_logs' of the platform: agentic_trading knows it",
+        "console.page:4 holds 'DEPLOYMENT_ID' of the platform: agentic_trading knows it",
     ]
 
 
