@@ -83,6 +83,9 @@ BAD: dict[str, dict[str, Any]] = {
 }
 NEVER_READY = {"id": "dpl_never_ready", "readyState": "BUILDING"}
 AFTER = ("cut", "stale")  # come after the stand-in did what it was asked: of a change, it would be done
+OPERATOR = (
+    "127.0.0.1"  # whose questions are spoiled: a runner that gets bad answers itself ends, and its machine with it
+)
 COUNTED = re.compile(r"([0-9]+) of [0-9]+ wallets")  # how a halt says how far it has come
 OF_SQL = ("error", "timeout", "read-only", "hang", "lost")
 # What cannot be changed on this stage: a machine, the runners' switch, what serves the web app (a build is made, and is
@@ -135,7 +138,7 @@ def _vercel(method: str, path: str, *parts: str) -> Route:
 
 
 def _venue(kind: str, *parts: str) -> Route:
-    return Route(f"venue {kind}", {"service": "hyperliquid", "path": "/info", "asks": kind}, parts)
+    return Route(f"venue {kind}", {"service": "hyperliquid", "path": "/info", "asks": kind, "source": OPERATOR}, parts)
 
 
 MACHINE, EVENTS = _fly("GET", "*/machines/*"), _fly("GET", "*/machines/*/events")
@@ -189,12 +192,11 @@ class Stage:
             self._ask(http("person", "POST /gestures/{gesture}", gesture=gesture, json={}))
         return str(funded["address"])
 
-    def hold(self) -> None:
-        """See that the machine runs: where it went down by itself, that it is stopped would be so."""
-        [machine] = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
-        if is_down(machine):
-            start = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/start", machine=machine["id"])
-            self._ask(start.filled(self.settings.lookup))
+    def require_machine(self) -> None:
+        """Raise `ServiceError` if the machine went down by itself: then it would be no false news that it is stopped."""
+        machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
+        if not machines or any(map(is_down, machines)):
+            raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
@@ -271,7 +273,7 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
     for together in zip_longest(OF_FLY, OF_VERCEL, OF_THE_VENUE):
         routes = [route for route in together if route is not None]
         for word in BAD:
-            stage.hold()
+            stage.require_machine()
             spoiled = [route for route in routes if word in route.faults()]
             with stage.spoiled([route.faults()[word] for route in spoiled]):
                 halted = _halted(stage)
@@ -323,7 +325,7 @@ def _of_sql(stage: Stage) -> Iterator[Row]:
     overview = deployment_queries.every_deployment(1.0)
     for name, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
         for kind in OF_SQL:
-            stage.hold()
+            stage.require_machine()
             with _broken(stage, statement, kind):
                 halted = _halted(stage)
             said = halted.good(("flat", "cancel", "machines"))

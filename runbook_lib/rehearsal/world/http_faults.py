@@ -63,6 +63,7 @@ class Fault:
     # a shell pattern, matched against ``type`` in the JSON of a request, and the ``dex`` if it names one behind it:
     # every question has one path, and ``clearinghouseState xyz`` is about another book than ``clearinghouseState``
     asks: str = "*"
+    source: str = "*"  # a shell pattern, matched against the client's address: only the operator's is 127.0.0.1
     kind: str = "status"
     status: int = 500
     body: Any = None
@@ -77,7 +78,7 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
-    def applies(self, service: str, method: str, path: str, asks: str = "") -> bool:
+    def applies(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> bool:
         """Return whether the fault applies to a request; ``asks`` is what its JSON asks for, empty if unknown."""
         spent = self.times is not None and self.hits >= self.times
         return (
@@ -86,6 +87,7 @@ class Fault:
             and self.method in (method, "*")
             and fnmatchcase(path, self.path)
             and fnmatchcase(asks, self.asks)
+            and fnmatchcase(source, self.source)
         )
 
     def reply(self, service: str) -> Response:
@@ -124,10 +126,10 @@ class Faults:
         self.active[fault.id] = fault
         return fault
 
-    def match(self, service: str, method: str, path: str, asks: str = "") -> Fault | None:
+    def match(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> Fault | None:
         """Return the newest fault that applies to a request and count a hit of it; None if none applies."""
         for fault in reversed(self.active.values()):
-            if fault.applies(service, method, path, asks):
+            if fault.applies(service, method, path, asks, source=source):
                 fault.hits += 1
                 return fault
         return None
@@ -139,7 +141,8 @@ class Faults:
             asks = ""
             if scope["type"] == "http" and any(fault.asks != "*" for fault in self.active.values()):
                 asks, receive = await _asked(receive)
-            fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""), asks)
+            source = (scope.get("client") or ("", 0))[0]
+            fault = self.match(service, scope.get("method", "WEBSOCKET"), scope.get("path", ""), asks, source=source)
             if fault is None:
                 return await app(scope, receive, send)
             if fault.kind == "drip":

@@ -139,6 +139,18 @@ def test_one_book_of_many_is_chosen_by_its_name(rehearsal):
     assert main["assetPositions"] == [] and other is None
 
 
+def test_one_client_of_many_is_chosen_by_its_address(rehearsal):
+    address, question = rehearsal.addresses["hyperliquid"], {"type": "meta"}
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        fault(rehearsal, service="hyperliquid", kind="null", source="127.0.0.1"),
+        client(rehearsal, "hyperliquid") as venue,
+        httpx.Client(base_url=address, transport=elsewhere) as runner,
+    ):
+        assert venue.post("/info", json=question).json() is None
+        assert runner.post("/info", json=question).json()["universe"]
+
+
 def test_one_question_of_many_at_one_path_is_chosen_by_what_it_asks(rehearsal):
     with (
         fault(rehearsal, service="hyperliquid", kind="null", asks="meta"),
