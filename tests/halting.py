@@ -205,6 +205,10 @@ class Platform:
     def asks(self, kind, **more):
         return self.venue.post("/info", json={"type": kind, **more}).raise_for_status().json()
 
+    def weight(self):
+        """What was asked from here at the venue so far, as the venue counts it."""
+        return self.person.get("/venue/weights").raise_for_status().json().get("127.0.0.1", 0)
+
     def positions(self, deployment):
         """Coin -> size at the venue."""
         held = self.asks("clearinghouseState", user=self.wallet(deployment))["assetPositions"]

@@ -193,7 +193,7 @@ class Stage:
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the machine went down by itself: then it would be no false news that it is stopped."""
+        """Raise `ServiceError` if the machine went down by itself, for then it would be true that it is stopped."""
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")

@@ -4,7 +4,8 @@
 
 Each deployment has a wallet of its own, holds a position and has an order resting when the halt is pressed. Times are
 read afterwards from the database (acknowledgements), the venue (cancellations, fills) and Fly (exits of machines); the
-last column is when the halt had proven it. Seconds.
+next column is when the halt had proven it. Seconds. The last is what the halt spent at the venue for each wallet: 1200
+a minute are let through.
 """
 
 from __future__ import annotations
@@ -51,11 +52,15 @@ class Measured:
     proven: float  # the median of when the halt itself knew; nan when it said that it did not
     of: int  # deployments for which it came about
     asked: int
+    weight: float  # what the whole halt spent at the venue for each wallet, as the venue counts; the median
 
     def rows(self) -> list[Row]:
         name = f"halt of {self.asked}, {self.situation}: {self.measure}"
         told = {"p50": self.p50, "p95": self.p95, "proven": self.proven}
-        return [Row(f"{name}, {figure}", value) for figure, value in told.items()]
+        rows = [Row(f"{name}, {figure}", value) for figure, value in told.items()]
+        return rows + (
+            [Row(f"{name}, venue weight of a wallet", self.weight, unit="")] if self.measure == "flat" else []
+        )
 
 
 def rows(rounds: int = 3) -> Iterator[Row]:
@@ -103,7 +108,7 @@ def measured(rounds: int = 3, deployments: int = 20) -> list[Measured]:
 def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iterator[Measured]:
     seen: dict[str, list[float]] = {measure: [] for measure in MEASURES}
     proven: dict[str, list[float]] = {measure: [] for measure in MEASURES}
-    live = platform.live()
+    live, weights = platform.live(), []
     for _ in range(rounds):
         with runner_fault(platform.running.folder, propose=None):  # until all is in place, no runner decides anything
             platform.revive(*live)
@@ -111,7 +116,10 @@ def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iter
                 platform.buy(deployment)
                 platform.rest(deployment)
         held = {one for one in live if platform.positions(one)}
+        before = platform.weight()
         press, done = _press(platform, name, live[0], folder)
+        wallets = 1 if name == "database down" else len(live)  # then no other than the profile's own is known
+        weights.append((platform.weight() - before) / wallets)
         for measure, part in MEASURES.items():
             asked = [one for one in live if measure != "flat" or one in held]
             seen[measure] += [_after(platform, measure, one, press) for one in asked]
@@ -120,7 +128,8 @@ def _situation(platform: Platform, name: str, rounds: int, folder: Path) -> Iter
     for measure, times in seen.items():
         known = sorted(one for one in times if not math.isnan(one))
         middle = sorted(proven[measure])[len(proven[measure]) // 2]
-        yield Measured(name, measure, _at(known, 0.5), _at(known, 0.95), middle, len(known), len(times))
+        times_of = _at(known, 0.5), _at(known, 0.95), middle
+        yield Measured(name, measure, *times_of, len(known), len(times), statistics.median(weights))
 
 
 def _press(platform: Platform, name: str, first: str, folder: Path) -> tuple[float, Done]:
@@ -171,10 +180,11 @@ def _at(times: list[float], share: float) -> float:
 
 
 def _table(found: list[Measured]) -> Iterator[str]:
-    yield f"{'':20}{'':20}{'p50':>8}{'p95':>8}{'proven':>8}   deployments"
+    yield f"{'':20}{'':20}{'p50':>8}{'p95':>8}{'proven':>8}{'weight':>8}   deployments"
     for row in found:
         numbers = "".join(f"{value:8.2f}" for value in (row.p50, row.p95, row.proven))
-        yield f"{row.situation:20}{row.measure:20}{numbers}   {row.of} of {row.asked}"
+        weight = f"{row.weight:8.0f}" if row.measure == "flat" else " " * 8
+        yield f"{row.situation:20}{row.measure:20}{numbers}{weight}   {row.of} of {row.asked}"
 
 
 if __name__ == "__main__":

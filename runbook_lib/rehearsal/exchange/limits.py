@@ -4,7 +4,7 @@ The weights are those of the venue's documentation (2026): 1200 a minute for all
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -51,10 +51,12 @@ class Limits:
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
+        self.ever: Counter[str] = Counter()  # source address -> what it spent since the venue began, enforced or not
 
     def admit(self, source: str, amount: int) -> bool:
         """Add a request's weight to its source address; if that exceeds the limit, add nothing and return False."""
         if self.minute is None:
+            self.ever[source] += amount
             return True
         with self._lock:
             if self.spent(source) + amount > WEIGHT:
@@ -64,6 +66,7 @@ class Limits:
 
     def spend(self, source: str, amount: int) -> None:
         """Add weight to a source address even beyond the limit, because the request has been answered already."""
+        self.ever[source] += amount
         if amount and self.minute is not None:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 

@@ -42,10 +42,10 @@ class Switches:
 def endpoints(world: World) -> dict[str, Endpoint]:
     """Return the endpoints that a drill calls.
 
-    ``/sql`` runs a statement as the role ``postgres``, which is no superuser and so can read no file and run no
-    program. ``/variables`` sets variables of Vercel (null: removed) without a redeploy. ``/snapshots/<name>`` keeps
-    (PUT) or restores (POST) the database and the settings outside it. Before a restore all machines are removed,
-    because the restored database does not know them.
+    ``/venue/weights`` tells what each address has spent at the venue so far. ``/sql`` runs a statement as the role
+    ``postgres``, which is no superuser and so can read no file and run no program. ``/variables`` sets variables of
+    Vercel (null: removed) without a redeploy. ``/snapshots/<name>`` keeps (PUT) or restores (POST) the database and the
+    settings outside it. Before a restore all machines are removed, because the restored database does not know them.
     """
     switches: dict[str, Switches] = {}
 
@@ -79,8 +79,12 @@ def endpoints(world: World) -> dict[str, Endpoint]:
         switches[ask.parts["name"]].set_in(world)
         return Response(status_code=204)
 
+    def weights(_: Ask) -> Json:
+        return dict(world.hyperliquid.limits.ever)
+
     return {
         "POST /sql": statement,
+        "GET /venue/weights": weights,
         "PUT /variables": variables,
         "PUT /snapshots/{name}": keep,
         "POST /snapshots/{name}": restore,

@@ -28,6 +28,14 @@ def test_a_long_list_weighs_more_and_other_answers_do_not():
     assert more({"type": "meta"}, {}) == 0
 
 
+def test_what_was_ever_spent_is_counted_whether_or_not_anything_is_enforced():
+    for minute in (None, 60):
+        limits = Limits(lambda: 0.0, minute=minute)
+        assert limits.admit("127.0.0.1", 20)
+        limits.spend("127.0.0.1", 2)
+        assert limits.ever == {"127.0.0.1": 22}
+
+
 def test_a_minute_is_counted_per_source_address_and_passes():
     clock = [0.0]
     limits = Limits(lambda: clock[0], minute=60)
