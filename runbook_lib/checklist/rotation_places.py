@@ -137,7 +137,9 @@ def changed(secret: str, noted: Reply) -> Expectation:
         bad += [f"gone since this run began: {', '.join(lost)}"] if lost else []
         return Finding(f"changed: {', '.join(now)}", "; ".join(bad) or None)
 
-    return over_all(f"{secret} was changed wherever it is held", test)
+    # A place that never held the secret may show none at all; one that did is missed by name.
+    both = {place.partition("'")[0] for place in before} == {"Fly", "Vercel"}
+    return over_all(f"{secret} was changed wherever it is held", test, empty=not both)
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
