@@ -85,14 +85,16 @@ class Purse:
         self._lock = threading.Lock()
         self.spent = 0.0
 
-    def pay(self, weight: float, within: float) -> None:
+    def pay(self, weight: float, within: float, kept: float = 0.0) -> None:
         """Wait until a question of this weight is within the limit.
 
-        Raise `ServiceError` if that takes longer than ``within`` seconds.
+        Raise `ServiceError` if that takes longer than ``within`` seconds, or leaves less than is ``kept`` for others.
         """
         with self._lock:
             now = time.monotonic()
             left = min(self._full, self._left + (now - self._at) * self._rate) - weight
+            if kept and left < kept:
+                raise ServiceError("not asked: what the venue's limit lets through goes to the main book first")
             debt = max(0.0, -left / self._rate)
             if debt > within:
                 raise ServiceError(f"not asked: the venue's limit lets us ask again in {debt:.0f} s only")

@@ -97,28 +97,37 @@ class Follower:
             reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
-    def _ask(self, question: Http, weight: float) -> Reply:
+    def _kept(self) -> float:
+        """Return what it may still cost to prove the main book of every wallet; the other books get what is left."""
+        halting = self.halting
+        wallets = sum(not _proven(halting, wallet, MAIN) for wallet in halting.addresses)
+        return wallets * LOOKS * (venue_books.STATE_WEIGHT + venue_books.ORDERS_WEIGHT)
+
+    def _ask(self, question: Http, weight: float, book: str = MAIN) -> Reply:
         """Ask the venue once, within the time that is left; the caller asks again in its next round."""
         halting = self.halting
         left = halting.limits.flat - halting.now()
-        self.purse.pay(weight, left)
+        self.purse.pay(weight, left, 0.0 if book == MAIN else self._kept())
         return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
         """Ask for a wallet's positions in a book and, once no runner can place an order, for its resting orders."""
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
-            answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT).rows[0]
+            answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT, book).rows[0]
+            positions = venue_books.held(answer)
             # Orders once seen gone stay gone, because nobody is left to place one. In the main book they must be seen
             # gone twice; in each other book once is enough, because the question is expensive (facts 4.5).
-            known = not fenced or before.orderless >= (LOOKS if book == MAIN else 1)
+            # While a runner still closes a position, there and nowhere else, its orders prove nothing.
+            at_work = book == MAIN and bool(positions) and _in_hand(self.halting, wallet)
+            known = not fenced or at_work or before.orderless >= (LOOKS if book == MAIN else 1)
             orders = before.orders if known else self._orders(wallet, book)
         except ServiceError as error:
             self.halting.saw(wallet, book, replace(before, error=str(error), flat=0, orderless=0))
             return
         # An answer without a time of its own is as new as the question.
         moment = int(answer.get("time") or before.moment + 1)
-        account = Account(venue_books.held(answer), orders, moment, at=at, error=None)
+        account = Account(positions, orders, moment, at=at, error=None)
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
@@ -126,7 +135,7 @@ class Follower:
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
-        rows = self._ask(venue_books.orders(wallet, asked), venue_books.ORDERS_WEIGHT).rows
+        rows = self._ask(venue_books.orders(wallet, asked), venue_books.ORDERS_WEIGHT, book).rows
         orders = tuple(map(_order, rows))
         if asked == MAIN:
             self.in_spot[wallet] = tuple(order for order in orders if venue_books.book_of(order.coin) == SPOT)
