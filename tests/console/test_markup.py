@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -138,7 +139,9 @@ def test_an_age_is_told_in_the_unit_that_fits(seconds, words):
 
 def test_a_picture_is_old_after_three_refreshes_and_at_once_where_the_newest_look_has_failed():
     looked = seen(row(), began=time.monotonic() - 5)
-    assert 'rb-picture" style="animation-delay:1.0' in markup.deployments(looked, ())
+    drawn = [time.monotonic(), markup.deployments(looked, ()), time.monotonic()]
+    delay = float(re.search(r'rb-picture" style="animation-delay:([\d.]+)s', drawn[1])[1])
+    assert drawn[0] - 0.01 <= looked.began + 6 - delay <= drawn[2] + 0.01, "six seconds after it was read"
     for html in (markup.deployments(looked, (), trouble="gone"), markup.log(looked, trouble="gone")):
         assert 'rb-picture" style="animation-delay:0s' in html and "STALE: read at 20:00:00 UTC" in html
 
