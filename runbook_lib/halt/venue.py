@@ -118,8 +118,9 @@ class Follower:
             positions = venue_books.held(answer)
             # Orders once seen gone stay gone, because nobody is left to place one. In the main book they must be seen
             # gone twice; in each other book once is enough, because the question is expensive (facts 4.5).
-            # While a runner still closes a position, there and nowhere else, its orders prove nothing.
-            at_work = book == MAIN and bool(positions) and _in_hand(self.halting, wallet)
+            # While a runner still closes a position, its orders are read once, which lets the other books begin; after
+            # that not until the runner is done, because they prove nothing before.
+            at_work = book == MAIN and self._read(wallet) and bool(positions) and _in_hand(self.halting, wallet)
             known = not fenced or at_work or before.orderless >= (LOOKS if book == MAIN else 1)
             orders = before.orders if known else self._orders(wallet, book)
         except ServiceError as error:

@@ -49,8 +49,7 @@ def test_what_is_open_in_any_book_is_named_and_what_a_key_can_reach_is_closed(pl
     platform.does("trade", coin="@107", usd=20)  # a token in spot, which no key of ours can sell
     platform.revive(live)
     platform.rest(live)
-    # What is left to ask goes to the main book first, so that the others' verdict comes late.
-    settings = platform.settings(limits={"flat": 40.0, "pause": 2.0}, key=platform.key(live))
+    settings = platform.settings(limits={"flat": 10.0, "pause": 2.0}, key=platform.key(live))
     with platform.named_fault("runner-deaf"):
         done = halt(settings, Request(), root=tmp_path)
 
