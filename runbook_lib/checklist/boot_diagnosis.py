@@ -11,6 +11,7 @@ from runbook_lib.agentic_trading.machines import MACHINES, deployment_of, is_mac
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_each
+from runbook_lib.services.plain_rows import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,7 +132,7 @@ def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
     A reply holds rows of the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's log, or
     Vercel's answer with its request log.
     """
-    since = _moment(deployment.value("created_at")) - BEFORE
+    since = moment(deployment.value("created_at")) - BEFORE
     return sorted(line for reply in replies for row in reply.rows for line in _lines(row, deployment, since))
 
 
@@ -140,11 +141,11 @@ def _lines(row: Mapping[str, Any], deployment: Reply, since: datetime) -> Iterat
         yield from _of_machine(row) if _is_of(row, deployment) else ()
     elif "attributes" in row:
         at, text = (_inside(row, "attributes", name) for name in ("timestamp", "message"))
-        yield Line(_moment(at), "machine log", str(text))
+        yield Line(moment(at), "machine log", str(text))
     elif "hasMoreRows" in row:
         yield from (line for line in _of_requests(row.get("rows")) if line.at >= since)
     else:
-        yield Line(_moment(row.get("at")), str(row.get("place")), str(row.get("text")), bool(row.get("decisive")))
+        yield Line(moment(row.get("at")), str(row.get("place")), str(row.get("text")), bool(row.get("decisive")))
 
 
 def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
@@ -192,17 +193,8 @@ def _inside(value: Any, *path: str) -> Any:
     return value
 
 
-def _moment(text: Any) -> datetime:
-    """Parse a time in ISO 8601; for a missing time return 2 January 1970."""
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
-        return datetime(1970, 1, 2, tzinfo=UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def _of_milliseconds(number: Any) -> datetime:
     try:
         return datetime.fromtimestamp(number / 1000, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        return _moment(None)
+        return moment(None)

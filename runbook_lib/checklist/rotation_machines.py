@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.machines import environment
@@ -13,6 +13,7 @@ from runbook_lib.checklist.rotation_places import NAMES, NEW, awake, holding, na
 from runbook_lib.commands.command import Command, Http, Reply, Series, Sql, http, shell, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
+from runbook_lib.services.plain_rows import moment
 from runbook_lib.services.secret_fields import DROPPED
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
 
     def test(replies: Sequence[Reply]) -> Finding:
         rows = {str(row.get("id")): row for row in replies[0].rows}
-        since = _moment(noted.value("noted_at")) if awake(fly, machines, secret) else _moment(None)
+        since = moment(noted.value("noted_at")) if awake(fly, machines, secret) else moment(None)
         bad = [f"{deployment} is not in the database" for deployment in _noted(noted) if deployment not in rows]
         bad += [f"{deployment} was not running before" for deployment in rows if deployment not in _noted(noted)]
         for deployment, before in _noted(noted).items():
@@ -161,12 +162,12 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
 
 def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
     """Describe how one deployment differs from what was noted before the rotation."""
-    deployment, started = row.get("id"), _moment(row.get("started"))
+    deployment, started = row.get("id"), moment(row.get("started"))
     if row.get("status") != before:
         return [f"{deployment} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
     if started < since:
         return [f"{deployment} has not started again"]
-    return [] if _moment(row.get("compared")) > started else [f"{deployment} has not reconciled since it started"]
+    return [] if moment(row.get("compared")) > started else [f"{deployment} has not reconciled since it started"]
 
 
 def snapshot_each(noted: Reply) -> Series:
@@ -183,12 +184,3 @@ def _noted(noted: Reply) -> dict[str, str]:
     """Return the deployments that ran when the rotation began: id -> status."""
     running: dict[str, str] = noted.value("running") or {}
     return running
-
-
-def _moment(at: Any) -> datetime:
-    """Parse a time as the database gives it, in ISO 8601 and UTC; for a missing time return 2 January 1970."""
-    try:
-        moment = datetime.fromisoformat(str(at).replace("Z", "+00:00"))
-    except ValueError:
-        return datetime(1970, 1, 2, tzinfo=UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -45,3 +45,12 @@ def _scalar(value: Any) -> Any:
         case bytes():
             return value.hex()
     return str(value)
+
+
+def moment(text: Any) -> datetime:
+    """Parse a time in ISO 8601, in UTC where it names no zone; for a missing time return 2 January 1970."""
+    try:
+        parsed = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return datetime(1970, 1, 2, tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
