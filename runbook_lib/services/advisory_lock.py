@@ -7,15 +7,17 @@ between, and another session may hold the lock.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
 from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services.plain_rows import plain
 
-Connection = psycopg.Connection[dict[str, Any]]
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
 
 LOST = "the writing lock was lost, and may be somebody else's now: nothing was sent; run the step again to take it anew"
 POOLED = (
@@ -77,12 +79,20 @@ class WritingSession:
         the transaction ends with the session.
         """
         try:
-            row = self.connection.execute(HELD, {"name": self.name}).fetchone()
+            row = _row(self.connection, HELD, {"name": self.name})
         except psycopg.Error:
             row = None
         if row is None or not row["own"] == row["pid"] == self.pid:
             self.connection.close()
             raise ServiceError(LOST)
+
+
+def _row(connection: Connection, statement: LiteralString, values: Mapping[str, Any] | Sequence[Any]) -> Row | None:
+    """Run a statement and return its first row, None if it has none.
+
+    It is never prepared: behind a pooler, the name that psycopg gives a prepared statement may already be another's.
+    """
+    return connection.execute(statement, values, prepare=False).fetchone()
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
@@ -91,10 +101,10 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
     Raise `StepRefused` if the session behind this connection holds the lock for another client.
     """
     with connection.transaction():  # during a transaction even a pooler keeps to one session
-        before = connection.execute(HELD, {"name": name}).fetchone()
+        before = _row(connection, HELD, {"name": name})
         if before is not None and before["own"] == before["pid"]:  # Postgres lets a session take its own lock again
             raise StepRefused(POOLED)
-        row = connection.execute(TAKE, {"name": name, "label": label}).fetchone()
+        row = _row(connection, TAKE, {"name": name, "label": label})
     if row is None or not row["taken"]:
         return None
     return WritingSession(connection, name, row["pid"], row["fence"])
@@ -102,7 +112,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 def holder(connection: Connection, name: str) -> Holder | None:
     """Return the session that holds a lock; None if no session does."""
-    row = connection.execute(HELD, {"name": name}).fetchone()
+    row = _row(connection, HELD, {"name": name})
     if row is None or row["pid"] is None:
         return None
     return Holder(row["pid"], row["who"], str(plain(row["since"])), row["address"] or "the database's own machine")
@@ -110,7 +120,7 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 def end(connection: Connection, pid: int) -> bool:
     """End the database session ``pid``, which must be of the same role; return whether the session existed."""
-    row = connection.execute("select pg_terminate_backend(%s) as ended", (pid,)).fetchone()
+    row = _row(connection, "select pg_terminate_backend(%s) as ended", (pid,))
     return bool(row and row["ended"])
 
 
@@ -121,10 +131,10 @@ def pooled(session: WritingSession, second: Connection) -> bool:
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
     """
     lock = {"name": session.name}
-    before = session.connection.execute(HELD, lock).fetchone()
+    before = _row(session.connection, HELD, lock)
     with second.transaction():
-        second_try = second.execute(TRY, lock).fetchone()
-        held = session.connection.execute(HELD, lock).fetchone()
+        second_try = _row(second, TRY, lock)
+        held = _row(session.connection, HELD, lock)
     if before is None or second_try is None or held is None or second_try["taken"]:
         return True
     return not session.pid == before["own"] == held["own"] == held["pid"]
@@ -134,7 +144,7 @@ def give_back(session: WritingSession, second: Connection) -> None:
     """Give back a lock that was taken through a pooler, if one of two connections leads to its session again."""
     lock = {"name": session.name, "pid": session.pid}
     for _ in range(TURNS):
-        if any(connection.execute(GIVE_BACK, lock).fetchone() for connection in (session.connection, second)):
+        if any(_row(connection, GIVE_BACK, lock) for connection in (session.connection, second)):
             return
 
 

@@ -443,7 +443,7 @@ def test_every_table_of_users_has_row_level_security(owner):
 # -- keeping states
 
 
-def test_a_snapshot_brings_back_what_was_and_is_fast():
+def test_a_snapshot_brings_back_what_was():
     with started() as running:
         with psycopg.connect(running.dsn, autocommit=True) as connection:
             connection.execute("create table public.kept (n int)")
@@ -454,9 +454,7 @@ def test_a_snapshot_brings_back_what_was_and_is_fast():
         with psycopg.connect(running.dsn, autocommit=True) as connection:
             connection.execute("drop table public.kept")
         for _ in range(2):
-            since = time.monotonic()
             running.restore("before")
-            assert time.monotonic() - since < 1
             with psycopg.connect(running.dsn, autocommit=True) as connection:
                 assert value(connection, "select count(*) from public.kept") == 0
                 connection.execute("insert into public.kept values (1)")
