@@ -18,6 +18,11 @@ def some(notebook: str) -> list[drill.Case]:
     return found if os.environ.get(ALL) == "1" else found[::THIRD]
 
 
+def told(caught: drill.Caught) -> str:
+    """What a drill led to, with the whole ledger line: its words alone are shortened where rows are long."""
+    return f"{caught.case.name}: {caught.step}: {caught.words}\n{caught.outcome}"
+
+
 @pytest.fixture(scope="module")
 def rested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     """What the drills of the module's NOTEBOOK rest on: its clean run's record, or None where each starts anew.

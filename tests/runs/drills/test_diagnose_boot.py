@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.runs.drills import drill
-from tests.runs.drills.conftest import some
+from tests.runs.drills.conftest import some, told
 
 NOTEBOOK = "diagnose_boot"
 
@@ -14,4 +14,4 @@ NOTEBOOK = "diagnose_boot"
 def test_the_cause_is_named(rested, case):
     caught = drill.drill(case, rested)
 
-    assert caught.good, (caught.step, caught.words)
+    assert caught.good, told(caught)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.runs.drills import drill
-from tests.runs.drills.conftest import some
+from tests.runs.drills.conftest import some, told
 
 NOTEBOOK = "phase_2_first_mainnet"
 
@@ -14,4 +14,4 @@ NOTEBOOK = "phase_2_first_mainnet"
 def test_the_right_step_notices_and_says_so(rested, case):
     caught = drill.drill(case, rested)
 
-    assert caught.good, (caught.step, caught.words)
+    assert caught.good, told(caught)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.runs.drills import drill
-from tests.runs.drills.conftest import some
+from tests.runs.drills.conftest import some, told
 
 NOTEBOOK = "respond_to_incident"
 
@@ -14,4 +14,4 @@ NOTEBOOK = "respond_to_incident"
 def test_the_first_action_is_done_and_proven(rested, case):
     caught = drill.drill(case, rested)
 
-    assert caught.good, (caught.step, caught.words)
+    assert caught.good, told(caught)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from runbook_lib.runs.drills import drill
-from tests.runs.drills.conftest import some
+from tests.runs.drills.conftest import some, told
 
 NOTEBOOK = "rotate_secret"
 
@@ -16,7 +16,7 @@ NOTEBOOK = "rotate_secret"
 def test_the_right_step_says_so(rested, case):
     caught = drill.drill(case, rested)
 
-    assert caught.good, (caught.step, caught.words)
+    assert caught.good, told(caught)
 
 
 def test_a_rotation_that_stopped_half_way_is_finished_by_resuming_it(rested):
