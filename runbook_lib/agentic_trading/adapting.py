@@ -40,7 +40,7 @@ class Rename:
 
     @classmethod
     def read(cls, text: str) -> Rename:
-        """Parse ``agent_logs.ts=logged_at``.
+        """Parse one renaming, typed as ``agent_logs.ts=logged_at``.
 
         Raise `ConfigError` if the contract has no such address, or if the new name cannot be used.
         """
@@ -126,7 +126,7 @@ def _written(use: Use, new: str, statement: str) -> str:
 
 
 def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
-    """Yield an edit for each keyword argument that has a renamed key as its name, as in ``limits(maxLeverage=1)``."""
+    """Yield an edit for each keyword argument whose name is a renamed JSON key, as in ``limits(maxLeverage=1)``."""
     for node in ast.walk(ast.parse(text)):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             if keyword.arg in texts:
@@ -136,7 +136,7 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether Python code may hold the name as a string: JSON keys and words are, tables and columns are not."""
+    """Return whether the renamed name is a JSON key or a word, which Python code may hold as a string."""
     return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
 
 
@@ -148,7 +148,7 @@ def _ambiguous(known: Contract, root: Path) -> set[str]:
 
 
 def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
-    """Yield a line for each Python string that may mean a renamed key or word, or may mean something else."""
+    """Yield a line for each renamed key or word that also occurs in Python strings, perhaps with another meaning."""
     texts = [value for _, value in source.texts() if not SQL.match(value)]
     for rename in filter(_is_text, renames):
         name = last(rename.address)
@@ -208,7 +208,7 @@ def _address(path: Sequence[str]) -> str:
 
 
 def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
-    """Rename the table's columns and words in lines that refer to them: ``about: event``, ``rows: {event: [tick]}``."""
+    """Return a line of the contract with its references renamed, as in ``about: event``, ``rows: {event: [tick]}``."""
     for rename in renames:
         owner, _, name = rename.address.partition(":")[0].partition(".")
         if owner != table or "." in name:

@@ -22,7 +22,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """The meaning of a name and the basis for it: people who know the platform documented it, or we inferred it."""
+    """The meaning of a name, and its basis: documented by people who know the platform, or inferred by us."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

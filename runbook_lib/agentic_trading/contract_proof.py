@@ -77,7 +77,7 @@ def named_columns() -> Sql:
 
 
 def spoken_words() -> Sql:
-    """Ask which JSON keys and words the newest rows of the platform's tables hold.
+    """Ask for the JSON keys and words in the newest rows of the platform's tables.
 
     Columns of the reply: ``place`` (the column or key), ``about`` (the kind of row), ``times``, ``words``.
     """
@@ -134,7 +134,7 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for each name that this platform lacks, if one of ``commands`` uses such a name; else nothing.
+    """Return a line for every name that the platform lacks, provided that one of ``commands`` uses such a name.
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
@@ -156,7 +156,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
 @dataclass(frozen=True)
 class _Lack:
-    """A name of the contract that the platform lacks; ``strangers`` are the platform's names that may stand for it.
+    """A name in the contract that the platform lacks; ``strangers`` are platform names that may have replaced it.
 
     ``nearest`` is the stranger most like the missing name, unless that stranger is more like another missing name.
     """
@@ -199,7 +199,7 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return every key of the object that holds the key ``address``, with the ``about`` values of its rows."""
+        """Return every key of the object that holds the key ``address``, and the kinds of rows that hold each key."""
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
@@ -227,7 +227,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """Return the keys and words of ``due`` that no row shows although rows that should hold them exist."""
+    """Return the keys and words in ``due`` that no row holds, if there are rows that should hold them."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
@@ -239,7 +239,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Sort the names that may stand for each missing name by likeness; make each the ``nearest`` of at most one."""
+    """Sort the candidates for each missing name by likeness; choose each candidate as ``nearest`` at most once."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)
@@ -262,7 +262,7 @@ def _unlike(name: str, other: str) -> float:
 
 
 def _place(address: str) -> str:
-    """Return the address of what holds a name: a column's table, a key's object, a word's column or key."""
+    """Return the address of a name's parent: a column's table, a key's object, a word's column or key."""
     return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
 
 
@@ -279,7 +279,7 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """Return the words that rows hold in the column or key of this word and that the contract does not know."""
+    """Return the words unknown to the contract that rows hold in the same column or key as this word."""
     place = _place(address)
     words = (address for address, _ in contract().entries() if is_word(address))
     known = {last(word) for word in words if _place(word) == place}
@@ -288,7 +288,7 @@ def _said(address: str, platform: _Platform) -> set[str]:
 
 
 def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, str]) -> set[str] | None:
-    """Return the unknown keys of the objects that should hold this key; None if there is no such object yet."""
+    """Return the unknown keys in the objects that should hold this key; None if no such object exists yet."""
     beside = platform.beside(address)
     if isinstance(entry, Key) and entry.rows:
         table = address.partition(".")[0]
@@ -300,7 +300,7 @@ def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, 
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
-    """Return the contract's words as this platform writes them: those that seem renamed by their new names."""
+    """Return the contract's words, each replaced by its new name if the platform seems to have renamed it."""
     return {renamed.get(f"{place}:{word}", word) for word in words}
 
 
@@ -334,7 +334,7 @@ def _finding(
 
 
 def _lines(wrong: Sequence[_Lack]) -> list[str]:
-    """Return a line for each missing name, and last the command that adapts the checkout to the nearest names."""
+    """Return a line for each missing name, then a line with the ``adapt`` command for the nearest names."""
     renamed = [_quoted(f"{lack.address}={lack.nearest}") for lack in wrong if lack.nearest]
     adapt = [f"  if each nearest name is the right one: ./runbook adapt {' '.join(renamed)}"] if renamed else []
     return [*map(_line, wrong), *adapt]
@@ -356,7 +356,7 @@ def _kind(address: str) -> str:
 
 
 def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
-    """Return what the steps that prove these names must still show; names that may never come up are not claimed."""
+    """Return one claim for each step that must still prove names; a name that no step proves gives no claim."""
     groups = _grouped(addresses).items()
     return tuple(Claim(f"rows show {names}", "no row shows them yet", step) for step, names in groups if step)
 
@@ -368,7 +368,7 @@ def _by_proof(addresses: Sequence[str]) -> str:
 
 
 def _grouped(addresses: Sequence[str]) -> dict[str, str]:
-    """Return the names at these addresses as text for each step that proves them; the last are of no step."""
+    """Map each step to the names that it proves, as text; the key "" comes last, for names that no step proves."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:

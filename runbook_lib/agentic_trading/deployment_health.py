@@ -1,4 +1,4 @@
-"""Judge the health of a deployment from its row: whether it is live, beats, has ended, and what is wrong with it."""
+"""Judge a deployment's health from its row: whether it is live, sends heartbeats, has ended, and what is wrong."""
 
 from __future__ import annotations
 

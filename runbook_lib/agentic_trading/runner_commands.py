@@ -85,7 +85,7 @@ def channel(deployment: str) -> str:
 
 @dataclass(frozen=True)
 class Gesture:
-    """One kind of command as a button: the label, and a sentence that says what the command does.
+    """The button for one kind of command: its label, and a sentence that says what the command does.
 
     ``safety``: the command can only reduce risk, and is always allowed. ``armed``: in production a person must first
     type a confirmation. ``needs_agent``: the command needs a deployment that has an agent at the venue.
@@ -161,7 +161,7 @@ class Target:
 
 
 def send_command(kind: str, deployment: str) -> Sql:
-    """Insert one command for a deployment's runner; the step's own key keeps it from being inserted twice.
+    """Insert one command for a deployment's runner; the step's idempotency key prevents a second insert.
 
     Raise `ConfigError` if ``kind`` is no runner command.
     """
@@ -183,7 +183,7 @@ def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") ->
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
-    """Make the command that one press of a button sends to deployments; raise `ConfigError` if they cannot take it."""
+    """Make the command for one press of a button; raise `ConfigError` if these deployments cannot take that command."""
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:

@@ -129,7 +129,7 @@ Source = tuple[str | None, "Collection[str]"]  # a table (None for a subquery or
 
 
 def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
-    """Yield the sources of a SELECT's, UPDATE's, DELETE's or INSERT's columns, each with its alias."""
+    """Yield each table, subquery or function whose columns a statement can use, with its alias."""
     nodes = [scope.this] if isinstance(scope, exp.Update | exp.Delete | exp.Insert) else []
     nodes += [scope.args["from_"].this] if scope.args.get("from_") else []
     nodes += [join.this for join in scope.args.get("joins") or ()]
@@ -180,7 +180,7 @@ def _is_given_out(column: exp.Column) -> bool:
 
 
 def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the JSON keys and compared words that stand behind the column at ``tokens[place]``."""
+    """Yield the JSON keys and compared words that follow the column at ``tokens[place]``."""
     if _is_set(place, tokens):
         yield from _elements(address, tokens[place + 2])
     path, after = address, place + 1
@@ -196,7 +196,7 @@ def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -
 
 
 def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the JSON keys behind one operator such as ``->``.
+    """Yield the JSON keys that follow one operator such as ``->``.
 
     They are written as ``'key'``, as ``'{outer,inner}'``, or as ``array['outer', name]``, where an ``unnest`` lists the
     values of ``name``.

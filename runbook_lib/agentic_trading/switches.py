@@ -20,5 +20,5 @@ def stopped(*, positions_stay: bool) -> dict[str, str]:
 
 
 def running(live: str) -> dict[str, str]:
-    """Return the switch values with which the platform runs; ``live`` is "true" or "false": whether it trades live."""
+    """Return the switch values that let the platform run; ``live`` ("true" or "false") says if it may trade live."""
     return {DISABLED: "false", LIVE: live}

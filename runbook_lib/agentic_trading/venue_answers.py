@@ -115,7 +115,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would let a Skill trade: both position caps at ``percent`` (None if none helps), or this ``balance``."""
+    """Two ways to let a Skill trade: set both position caps to ``percent``, or raise the account to ``balance``.
+
+    ``percent`` is None if no percentage would do.
+    """
 
     percent: float | None
     balance: float
@@ -284,7 +287,7 @@ def held(position: Any) -> str:
 
 
 def of_no_order(fill: Row) -> str | None:
-    """Describe a fill that comes from no order of the platform: a liquidation or a TWAP's slice; None for the others.
+    """Describe a fill that no order of the platform caused, a liquidation or a TWAP slice; None for any other fill.
 
     A fill with a client order id comes from an order, even if the other side of the trade was being liquidated.
     """

@@ -24,7 +24,7 @@ STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
 def ask(kind: str, **fields: Any) -> Http:
-    """Make a question to the venue; it needs no signature and changes nothing."""
+    """Make a query to the venue, which needs no signature and changes nothing."""
     return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
 
 

@@ -68,7 +68,7 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """Describe the rows without a client order id: liquidations, TWAP slices, and what nobody here ordered."""
+        """Describe the rows without a client order id: liquidations, TWAP slices, and rows without a known order."""
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
         orders = [inner(update, "order") for update in self.placed[NOBODY]]
@@ -113,7 +113,7 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare an order's status with the log, which must hold exactly one end, or none if the order still rests."""
+    """Compare an order's status with the log, which must hold one final event, or none while the order still rests."""
     endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []

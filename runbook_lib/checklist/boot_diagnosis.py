@@ -90,7 +90,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect a known symptom in the newest decisive line or in a later line; otherwise show the last lines as unknown.
+    """Expect that the newest decisive line, or a line after it, shows a known symptom; otherwise show the last lines.
 
     ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """
@@ -174,7 +174,7 @@ def _ended(machine: Mapping[str, Any]) -> str:
 
 
 def _exit(event: Mapping[str, Any]) -> str:
-    """Describe how a process ended; Fly's event holds this in one place, or one level deeper."""
+    """Describe how a process ended; Fly's event holds ``exit_event`` under ``request`` or one level deeper."""
     request = _inside(event, "request")
     ended = _inside(request, "MonitorEvent", "exit_event") or _inside(request, "exit_event")
     code, killed = (_inside(ended, name) for name in ("exit_code", "oom_killed"))

@@ -51,7 +51,7 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """Expect what `machine_of` expects of every deployment in ``live`` (``id``, ``status``) that is not booting now."""
+    """Expect that every deployment in ``live`` (``id``, ``status``) passes `machine_of`, unless it is still booting."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]

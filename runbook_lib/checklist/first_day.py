@@ -27,7 +27,7 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return the span of time, ``since`` and ``until``, in which alarms count: at most 24 hours, after the dry runs.
+    """Return the time span (``since``, ``until``) in which alarms count: at most 24 hours, and only after the dry runs.
 
     ``until`` is ``now``, which Postgres reads by its own clock, except when a watch looks at the past.
     """
@@ -36,7 +36,7 @@ def window(phase: Phase) -> dict[str, str]:
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """Return when the dry runs ended, which raised alarms on purpose; 1970 if this run does not rest on any."""
+    """Return the end of the dry runs, whose alarms are raised on purpose; 1970 if this run follows no dry runs."""
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
 
@@ -159,7 +159,7 @@ def spending_confirmed() -> Expectation:
 
 
 def _short_lived(key: Mapping[str, Any]) -> str | None:
-    """Return why OpenRouter may soon refuse the key, or that the key has no limit; None if neither is the case."""
+    """Return why OpenRouter may soon refuse the key, or that the key has no limit; None if the key is fine."""
     limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
     if limit is None:
         return "the key has no limit at OpenRouter"
@@ -198,12 +198,12 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each wallet of a live deployment holds in the venue's main book, where alone runners trade."""
+    """Ask what each wallet of a live deployment holds in the venue's main book, the only one in which runners trade."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Expect that every wallet holds what ``agent_state`` says, with no more leverage than its Skill allows.
+    """Expect that every wallet holds what ``agent_state`` says, and that its leverage stays within the Skill's limit.
 
     Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
     ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,

@@ -135,7 +135,7 @@ def _projected(took: float, rows: float, every: float) -> str:
 
 
 def _plan(reply: Reply) -> Mapping[str, Any]:
-    """Return the query plan, which Postgres gives as a list of one in the only value of the only row."""
+    """Return the query plan: Postgres replies with one row, whose only value is a list that holds the plan."""
     value = next(iter(reply.rows[0].values()), None) if reply.rows else None
     plan = value[0] if isinstance(value, list | tuple) and value else None
     return plan if isinstance(plan, dict) else {}

@@ -40,7 +40,7 @@ class Incident:
 
     @property
     def guide(self) -> Sheet:
-        """The sheet to read while the first action runs."""
+        """Return the sheet that the operator reads while the first action runs."""
         halt = "It spreads, or nothing here explains it: ./runbook halt"
         return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
 

@@ -183,7 +183,7 @@ def halt_line(settings: Settings) -> Shell:
 
 
 def halted() -> Expectation:
-    """Expect that a halt or an unhalt succeeded and names its record; otherwise name each part that did not pass."""
+    """Expect that a halt or unhalt passed and its output names its record; if not, name each part that failed."""
 
     def test(reply: Reply) -> Finding:
         record = HALT_RECORD.search(reply.text)
@@ -202,7 +202,7 @@ def unhalt_line(settings: Settings) -> Shell:
 
 
 def sweep_command(settings: Settings) -> Http:
-    """Ask the place that runs the heartbeat sweep by the profile: Vercel's crons or an always-on Fly machine (C34)."""
+    """Ask about the crons at Vercel or the always-on Fly machine, whichever runs the heartbeat sweep (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons")
     app = settings.web.sweep.removeprefix("fly:")
@@ -236,7 +236,7 @@ def scheduled(*paths: str, tight: bool = False) -> Expectation:
 
 
 def sweep_schedule(settings: Settings) -> Http:
-    """Ask for the heartbeat sweep's schedule: Vercel's cron definitions, or the Fly machine that sweeps (C34)."""
+    """Ask for the heartbeat sweep's schedule: Vercel's cron definitions, or the sweeping Fly machine (C34)."""
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")
     return sweep_command(settings)

@@ -72,7 +72,7 @@ def arrived() -> Expectation:
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
-    """Return the hash of each machine, and that of this computer; an empty text for an answer that is no hash."""
+    """Return each machine's hash, and the hash of this computer; an answer that is not a hash gives an empty text."""
     at_fly, locally = replies
     answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in at_fly.rows]
     return [_hash(text) for text in answers], _hash(locally.text)
@@ -112,7 +112,7 @@ def _update(settings: Settings, machine: Mapping[str, Any], secret: str, *, rest
 
 
 def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
-    """Return what to send back for one of a machine's variables.
+    """Return the value to write back for one environment variable of a machine that is updated.
 
     That is the new value for the rotated secret, the variable's name for another secret that this computer knows, and
     otherwise the value as it was.
@@ -127,7 +127,7 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
 
 
 def running_again(noted: Reply) -> Sql:
-    """Ask about the deployments that ran before the rotation.
+    """Ask for the status of the deployments that ran before the rotation.
 
     Columns: ``id``, ``status``, ``error_text``, ``started`` (of the runner) and ``compared`` (the last `reconciled`).
     """

@@ -54,7 +54,7 @@ def names(secret: str) -> tuple[str, ...]:
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of a list that hold the secret, by the secret's name there; of Vercel's, those for production."""
+    """Return the rows of a list that name the secret, keyed by that name; of Vercel's rows, only production ones."""
     return {
         str(row[column]): row
         for row in rows
@@ -63,7 +63,7 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret: all if it is the app's, else those whose own environment has it."""
+    """Return the machines with the secret: all if it is a Fly app secret, else those with it in their environment."""
     everywhere = bool(_among(fly.rows, "name", secret))
     existing = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
     return [row for row in existing if everywhere or set(names(secret)) & set(environment(row))]

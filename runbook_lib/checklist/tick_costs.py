@@ -1,4 +1,4 @@
-"""Know what a tick usually costs with each model, and select ticks that cost something else (checklist, phase 4)."""
+"""Define what a tick usually costs with each model, and select the ticks with an unusual cost (checklist, phase 4)."""
 
 from __future__ import annotations
 

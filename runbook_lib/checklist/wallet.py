@@ -73,7 +73,7 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """Return the equity that the `funded` step ``number`` saw before the first order, also in a resumed run."""
+    """Return the equity that the `funded` step ``number`` read before the first order, in this run or an earlier one."""
     equity = _equity([phase.reply(number, index) for index in range(3)])[1]
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
@@ -116,7 +116,7 @@ class _Answers:
 
     @property
     def words(self) -> str:
-        """The names of the books that were read."""
+        """Return the names of the books that were read."""
         return ", ".join([*self.states, SPOT])
 
     def held(self, book: str) -> list[Any]:
@@ -162,7 +162,7 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Fail with ``wrong`` if anything is ``left``, else pass with ``good``; "unknown" if absence is not proven."""
+    """Return a finding: ``wrong`` if anything is ``left``, "unknown" if absence is not proven, else ``good``."""
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
     if unknown := answers.unknown() or _partial(*lists):
@@ -242,13 +242,13 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _old(state: Reply) -> bool:
-    """Return whether an answer about a wallet's state is stale, or has no time, by the time in the answer itself."""
+    """Return whether an answer about a wallet contains no time, or a time so old that the answer is stale."""
     moment = venue_answers.number(_first(state).get("time"))
     return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
 
 def _known(reply: Reply) -> list[Mapping[str, Any]]:
-    """Return the rows of a list that are orders, fills or agents; other rows are not understood."""
+    """Return the rows of a list that are recognisable as orders, fills or agents."""
     return [row for row in reply.rows if not row.keys().isdisjoint(("coin", "oid", "tid", "address"))]
 
 
