@@ -42,7 +42,7 @@ class RunbookError(Exception):
         return [f"{type(self).__name__}: {self.brief or self}"]
 
     def told(self, brief: str) -> Self:
-        """Return this error with the short text ``brief`` in place of its message, which was already shown."""
+        """Return this error, to be printed as the short text ``brief``, because its full message was already shown."""
         self.brief = brief
         return self
 

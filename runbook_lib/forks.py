@@ -44,7 +44,7 @@ def die_with(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 class ForkServer:
-    """A server process that forks others; each calls ``target`` (``module:function``) with what its request brings.
+    """A server process that forks others; each fork calls ``target`` (``module:function``) with its request's facts.
 
     The server first imports ``modules``; if one of them cannot be imported, the fork that needs it has to report so.
     The server takes requests at once and answers them when its imports are done.
@@ -72,9 +72,10 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, descriptors: Sequence[int], facts: Mapping[str, Any] | None = None) -> None:
-        """Ask for a fork, which calls ``target`` with ``facts`` and with all descriptors but the first.
+        """Ask for a fork, which calls ``target`` with ``facts`` and with every descriptor except the first.
 
-        The first descriptor is the fork's status. Raise `OSError` if the server has ended.
+        The first descriptor is the fork's status pipe, into which the fork's pid and exit code are written. Raise
+        `OSError` if the server has ended.
         """
         request = json.dumps(facts or {}).encode() + b"\n"
         sent = socket.send_fds(self._requests, [request], list(descriptors))
@@ -92,7 +93,7 @@ class ForkServer:
 
 
 def serve(requests: socket.socket, target: Callable[..., None]) -> None:
-    """Fork a process for each request and pass on the forks' exit codes, until the process that asks has gone."""
+    """Fork a process for each request and report each fork's exit code, until the client closes the socket."""
     gc.collect()
     gc.freeze()  # what is imported stays shared: no fork's garbage collection copies it
     died, wake = os.pipe()
@@ -122,7 +123,7 @@ def serve(requests: socket.socket, target: Callable[..., None]) -> None:
 
 
 def _reap(forks: dict[int, int]) -> None:
-    """Write the exit code of each fork that has ended to the fork's status."""
+    """Write the exit code of each fork that has ended to that fork's status pipe."""
     for pid in list(forks):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -1,4 +1,4 @@
-"""Drill with bad answers: spoil each service's answer in every way, and count what reports it as good news.
+"""Drill with bad answers: spoil each service's answers in every way, and count how often one passes as good news.
 
 The halt, the console and the steps of the notebooks are asked in turn.
 
@@ -121,7 +121,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of a step that is false on this stage: its commands, its expectation, and the route to spoil."""
+    """A step's expectation that is false on this stage, its commands, and the route whose answer is spoiled."""
 
     name: str
     commands: tuple[Command, ...]
@@ -173,7 +173,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open what will stay open: nobody cancels it, and no order can close it."""
+        """Open positions and orders that stay open: nobody cancels the orders, and no order can close the positions."""
         self._ask(http("person", "POST /gestures/click", json={"kind": runner_commands.PAUSE}))
         for thing, trade in OPEN.items():
             if thing != POSITION:  # the first is on the wallet of the live deployment
@@ -186,14 +186,14 @@ class Stage:
             self._ask(http("person", "POST /http-faults", json=fault))
 
     def _another_wallet(self) -> str:
-        """A wallet with money and an agent; its address."""
+        """Fund a new wallet, give it an agent, and return its address."""
         funded = self._ask(http("person", "POST /gestures/fund", json={"fresh": True}))
         for gesture in ("pair", "authorise"):
             self._ask(http("person", "POST /gestures/{gesture}", gesture=gesture, json={}))
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the machine went down by itself, for then it would be true that it is stopped."""
+        """Raise `ServiceError` if the machine stopped by itself: a report that it is stopped would then be true."""
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
@@ -284,7 +284,7 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Halted:
-    """How a halt ended: part -> its outcome, its words, and of how many wallets it said at most that it is so."""
+    """How a halt ended: the outcome and words of each part, and the most wallets that a part reported as done."""
 
     outcomes: dict[str, str | None]
     words: dict[str, str]
@@ -292,7 +292,7 @@ class Halted:
     seconds: float
 
     def good(self, parts: Sequence[str]) -> list[str]:
-        """What it said that is not so."""
+        """Return the good news that the halt reported about these parts, all of which is false."""
         said = [part for part in parts if self.outcomes.get(part) == "passed"]
         return said + [
             f"{part} of {n} wallets" for part, n in self.wallets.items() if part in parts and n > AT_MOST[part]
@@ -300,7 +300,7 @@ class Halted:
 
 
 def _halted(stage: Stage) -> Halted:
-    """Halt everything, and listen to what is said of how many wallets."""
+    """Halt everything, and note the highest number of wallets that each part of the halt reports as done."""
     began, heard = monotonic(), dict.fromkeys(AT_MOST, 0)
 
     def hear(halting: Halting) -> None:
@@ -399,7 +399,7 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """What steps say of machines, of wallets, and of lists that ought to be empty; none of it is so."""
+    """Return false claims that steps might make: about machines, wallets, and lists that are not empty."""
     machines = MACHINES.filled(stage.settings.lookup)
     machine = stage.services.look(machines).rows[-1]["id"]
     return [
@@ -411,7 +411,7 @@ def _claims(stage: Stage) -> list[Claim]:
 
 
 def _of_wallets(stage: Stage) -> Iterator[Claim]:
-    """Of each wallet, whose one open thing only one answer tells of."""
+    """Yield false claims that a wallet is empty: only the answer that is spoiled shows what is open on the wallet."""
     listed = stage.services.look(venue_books.books())
     nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
     for question, thing in HIDES.items():
@@ -431,7 +431,7 @@ def _of_wallets(stage: Stage) -> Iterator[Claim]:
 
 
 def _of_lists(stage: Stage, machine: str) -> Iterator[Claim]:
-    """Of lists, and of single things, that are there."""
+    """Yield false claims that a list is empty, or that a single thing such as a machine does not exist."""
     lookup, project = stage.settings.lookup, stage.settings.vercel.project
     traded, tokens = stage.wallets[POSITION], stage.wallets[TOKENS]
     serves = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production").filled(lookup)
@@ -460,6 +460,6 @@ def _key() -> Route:
 
 
 def _row(fault: str, asker: str, said: Sequence[str], words: str, seconds: float) -> Row:
-    """Return a result row; since no good news is true here, its verdict is "missed" if ``said`` holds any."""
+    """Return a result row; its verdict is "missed" if ``said`` reports any good news, which is always false here."""
     verdict = "missed" if said else "caught"
     return Row(THE_HALT, fault, asker, ", ".join(said) or asker, verdict, "no good news", words, "", round(seconds, 2))

@@ -50,7 +50,7 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return ``environment`` without what tells pip or uv where to install, or Python where to find modules."""
+    """Return ``environment`` without variables that change where pip or uv installs, or where Python finds modules."""
     kept = {}
     for name, value in environment.items():
         tool, _, setting = name.partition("_")

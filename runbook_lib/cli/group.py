@@ -55,7 +55,7 @@ def cli(context: click.Context) -> None:
 
 
 def _mend() -> None:
-    """Write ``head.json`` again where it is damaged, and say so, before a command replaces it without a word."""
+    """Repair a damaged ``head.json`` and print that, before a command silently replaces the file."""
     from runbook_lib.records import archive, run_record
 
     _print("MENDED", archive.mended(run_record.records_root()))

@@ -77,7 +77,7 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
 
 @contextmanager
 def _picture() -> Iterator[Callable[[Any], None]]:
-    """Give the ``with`` block a function that draws a halt.
+    """Give the ``with`` block a function that displays a halt's progress.
 
     The function imports the drawing code when it is first called, so that the halt's first commands do not wait for it.
     """

@@ -158,7 +158,7 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
 
 
 def drilled(out: Console, row: Row) -> None:
-    """Print one drilled fault: verdict, step expected to notice it, step that did, seconds, fault, the step's words.
+    """Print a drilled fault: verdict, step expected to notice it, step that noticed it, seconds, fault, message.
 
     If the fault was not caught, the words expected and all words that were used follow below the line.
     """
@@ -199,7 +199,7 @@ def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
 
 
 def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
-    """Print each fact that looking cannot prove, with the step that proves it and what to assume until then."""
+    """Print each fact that the doctor cannot prove, with the step that proves it and what to assume until then."""
     out.print("Not proven by looking; until the step named has passed, take it that")
     for step, claim, until in claims:
         out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

@@ -185,7 +185,7 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """Return the request as a curl command; in ``authorization`` a variable's name stands for its value."""
+        """Return the request as a curl command; ``authorization`` refers to the secret by a variable's name."""
         # curl -X HEAD waits for a body that never comes.
         verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
         lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
@@ -276,7 +276,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """A request for subscriptions on a service's WebSocket; the reply says in a row for each if it was accepted."""
+    """A request for subscriptions on a service's WebSocket; the reply has one row per subscription: accepted or not."""
 
     service: str
     subscriptions: tuple[Mapping[str, Any], ...]
@@ -389,7 +389,7 @@ def _expandable(text: str, *, quotes: bool = False) -> str:
 
 
 def frozen(command: Command) -> dict[str, Any]:
-    """Return a command as plain values for the ledger, so that an undo that a record owes outlives this process."""
+    """Return a command as plain values for the ledger, so that a later process can still carry out an undo."""
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
     if isinstance(command, Series):

@@ -1,4 +1,4 @@
-"""Define expectations, which say in a readable phrase what replies should be, and judge replies by it.
+"""Define expectations: each says in a readable phrase what replies should be, and judges replies.
 
 Judging returns what was seen and, if that is not as expected, a complaint that names the offending row; it never
 returns a boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) gives a complaint of its
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that a step could not prove, why it could not, and the number of the step that must prove the claim."""
+    """A claim that a step could not prove, the reason, and the number of the step that must prove it later."""
 
     claim: str
     why: str
@@ -203,7 +203,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
-    """Expect a row for each of ``names`` and, for each of ``wanted`` (name -> value or matcher), a row with that value.
+    """Expect a row for each of ``names``, and for each of ``wanted`` (name -> value or matcher) a row with that value.
 
     ``key`` is the column that holds the names, ``column`` the column that holds the values. If several rows have the
     same name, each of them must have the value.
@@ -303,7 +303,7 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the time in ``column`` of the first reply is later than that in ``than`` of each row of the second.
+    """Expect that the time ``column`` of the first reply is later than the time ``than`` of each row of the second.
 
     ``name`` is the column by which complaints name the rows of the second reply.
     """
@@ -383,7 +383,7 @@ def _refusal(answer: Reply) -> str | None:
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
-    """Join the findings of several replies; with more than one, each complaint begins with its command's number."""
+    """Join the findings of the replies; if there are several, each complaint begins with the number of its command."""
     if not findings:
         return Finding("", "expected an answer, found no command")
     if len(findings) == 1:

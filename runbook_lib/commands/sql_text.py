@@ -77,7 +77,7 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Return a list as SQL: numbers as an array, all else as text whose type the server infers, as for a bound list."""
+    """Return a list as SQL, typed as if bound: an array for numbers, else a text whose type the server infers."""
     if values and all(isinstance(v, int | float) for v in values):
         return f"array[{', '.join(map(literal, values))}]"
     return _text(_items(values))
@@ -108,7 +108,7 @@ def _with_variables(value: str) -> str:
 
 @lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
-    """Return ``statement`` with a blank for each piece of these ``kinds``: "comment", "text", (quoted) "name"."""
+    """Return ``statement`` with a blank for each piece of the given ``kinds``: "comment", "text", "name" (quoted)."""
     kept: list[str] = []
     at = 0
     while match := PIECE.search(statement, at):

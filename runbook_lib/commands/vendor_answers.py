@@ -21,7 +21,7 @@ Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """The base of each JSON object in an answer; pydantic builds its schema when the first such object comes."""
+    """The base of each JSON object in an answer; pydantic builds a schema only when an answer first needs it."""
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
@@ -250,7 +250,7 @@ class Asset(Answer):
 
 
 class Market(Answer):
-    """All coins of a book, in the order of the numbers by which actions name them."""
+    """All coins of a book, in the order of the venue's asset numbers, by which signed actions name coins."""
 
     universe: list[Asset]
 

@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """The age of something shown, which the browser goes on counting; without ``counts`` it does not change."""
+    """The age of displayed data; the browser keeps counting it up unless ``counts`` is false."""
 
     seconds: float
     counts: bool = True
@@ -114,7 +114,7 @@ def about(chosen: Sequence[str], where: str) -> str:
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Return the name of the chosen deployments on a button: one by its id, several by their number."""
+    """Return how a button's label names the chosen deployments: one by its short id, several by their count."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
@@ -165,13 +165,13 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
-    """Return a chart, which turns grey in the browser if it is not drawn again for three turns."""
+    """Return a chart as HTML; it turns grey in the browser if it is not redrawn within about three redraw intervals."""
     drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
     return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """Return ``body`` in a frame that turns grey when its data is old, or at once if the newest look has failed."""
+    """Return ``body`` in a frame that turns grey once its data is old, or at once if the newest read failed."""
     if still:
         return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
     view = {

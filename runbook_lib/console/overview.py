@@ -28,9 +28,9 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of one look: a row per deployment, the newest log entries, and the ticks of one deployment.
+    """The data of one read of the database: a row per deployment, the newest log entries, one deployment's ticks.
 
-    ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the look
+    ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the read
     began, on the monotonic clock: the data is no older than that.
     """
 
@@ -44,13 +44,13 @@ class Overview:
 
     @property
     def age(self) -> float:
-        """Return the seconds since the look began."""
+        """Return the seconds since the read of this data began."""
         return time.monotonic() - self.began
 
 
 @dataclass
 class Reader:
-    """A reader of the console's data: it has a database connection of its own, and makes one look at a time."""
+    """A reader of the console's data, with a database connection of its own; it makes one read at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -62,7 +62,7 @@ class Reader:
         self._services = Services(self.settings)
 
     def read(self, chosen: Iterable[str] = (), level: str = "info", *, routine: bool = True) -> Overview:
-        """Look once, and return what was seen.
+        """Read the console's data once, and return it.
 
         The log is of the deployments ``chosen``, or of all deployments if none is chosen. The ticks are of the first
         chosen deployment, or of the deployment that ticked last. Raise `ServiceError` if the database does not answer,
@@ -72,7 +72,7 @@ class Reader:
             return self._read(list(chosen), level, routine=routine)
 
     def close(self) -> None:
-        """Close the database connection, after the look that is under way."""
+        """Close the database connection once the read under way has ended."""
         with self._reading:
             self._services.close()
 

@@ -166,9 +166,9 @@ class Page:
             await asyncio.sleep(EVERY)
 
     async def _live(self) -> None:
-        """In a loop: look, show the data, and wait for a notification or for `EVERY` seconds.
+        """In a loop: read the data, show it, and wait for a notification or for `EVERY` seconds.
 
-        If a look fails, show the error and look again.
+        If a read fails, show the error and read again.
         """
         while True:
             self._wake.clear()
@@ -189,7 +189,7 @@ class Page:
                 await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def _patiently(self, look: asyncio.Future[Overview]) -> None:
-        """Wait for a look; if it takes long, show that, so that nobody takes old data for new."""
+        """Wait for a read of the data; while the database is slow, the page says so, and nobody trusts old data."""
         begun = time.monotonic()
         while not (await asyncio.wait([look], timeout=SLOW))[0]:
             self.trouble = f"the database has not answered for {time.monotonic() - begun:.0f} s"

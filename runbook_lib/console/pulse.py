@@ -35,5 +35,5 @@ class Pulse:
 
 
 def _clocks() -> tuple[float, float]:
-    """Return the monotonic clock and the wall clock; only the second goes on while a machine sleeps."""
+    """Return the monotonic clock and the wall clock; while a machine sleeps, only the wall clock goes on."""
     return time.monotonic(), time.time()

@@ -1,4 +1,4 @@
-"""Send the commands that a person presses in the console: write a record, send, and look until each takes effect.
+"""Send a command when its button is pressed: write a record, send the command, and poll until it takes effect.
 
 Each press is a run of its own: a record with one step, sealed when it ends. Safety actions are always allowed, also if
 the record cannot be written, which is then shown; any other command needs the record and the write lock.
@@ -73,7 +73,7 @@ def press(
     pressed: float | None = None,
     show: Callable[[SentCommand], None] = lambda _: None,
 ) -> SentCommand:
-    """Send one command to every target, and look until it has taken effect.
+    """Send one command to every target, and poll the database until the command has taken effect.
 
     ``show`` gets every change, in the calling thread. ``pressed`` is the moment of the press on the monotonic clock. No
     error is raised: the outcome is ``failed`` (also if the command was refused, or never sent) or ``unknown`` (if it
@@ -152,7 +152,7 @@ class _Press:
         return self._followed(self.clock() + _patience(self.settings, self.now.kind))
 
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
-        """Look until every target shows the effect, or until ``until``; return the finding and the last reply."""
+        """Poll until every target shows the effect, at most to ``until``; return the finding and the last reply."""
         delay, trouble = FIRST, ""
         state = sent_state([self.now.kind], [target.id for target in self.now.targets], keys=[self.key])
         replies: tuple[Reply, ...] = ()
@@ -176,7 +176,7 @@ class _Press:
             delay = min(delay * 1.3, MOST)
 
     def _progress(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Show when all targets have acknowledged, and when all show the effect.
+        """Show how many seconds it took until all targets acknowledged, and until all showed the effect.
 
         Return the deployments that do not show the effect yet, each with its status.
         """

@@ -1,1 +1,1 @@
-"""Run the cells of a prepared notebook in kernels and report how each ended; this room knows nothing of steps."""
+"""Run the cells of prepared notebooks in kernels and report how each cell ended, without any knowledge of steps."""

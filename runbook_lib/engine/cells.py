@@ -101,7 +101,7 @@ class Supervisor:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Return the outcome because of which no further cell may start; None if cells may start."""
+        """Return why no further cell may start, as an outcome; None if cells may start."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -120,7 +120,7 @@ class Supervisor:
         return self.verdict() or Outcome.KERNEL_DIED
 
     async def execute(self, cells: Cells, cell: Cell) -> Cell:
-        """Run one cell, which is marked as begun, and return it with its outcome."""
+        """Run one cell, already marked as begun, and return the cell with its outcome."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
         left, limit = self.left(), self._cell_timeout
@@ -167,7 +167,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended by itself, with its outcome."""
+    """Return a cell that ended on its own, with the outcome read from its task."""
     match task.exception():
         case None if exited:
             return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")

@@ -49,7 +49,7 @@ class Pipes:
 
 
 class Ends:
-    """Both ends of a new kernel's pipes; at its end, the ``with`` block closes our copies of the kernel's ends."""
+    """Both ends of a new kernel's pipes; leaving the ``with`` block closes our copies of the kernel's ends."""
 
     def __init__(self) -> None:
         (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
@@ -78,7 +78,7 @@ def _log() -> IO[bytes]:
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with which a kernel process is started."""
+    """Return the environment for a new kernel process: ``environment`` without pytest's own variable."""
     # With this variable ipykernel does not show what commands print: tests would not see what runs show.
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 

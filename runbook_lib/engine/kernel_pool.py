@@ -60,7 +60,7 @@ class Client(AsyncKernelClient):
                 heard = bool(await self.get_iopub_msg(timeout=DEAF))
 
     async def _stay_awake(self) -> None:
-        """Look at the channels every ``LOOK`` seconds.
+        """Poll the channels every ``LOOK`` seconds, because a message may arrive without being announced.
 
         ZeroMQ announces a message once, and under load pyzmq 27.3 may miss the announcement: a reply was seen lying in
         its queue while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events makes pyzmq look
@@ -90,7 +90,7 @@ class Kernel:
     keys: dict[str, str]
 
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
-        """Give the kernel its notebook's environment and folder, and return a client whose channels are open.
+        """Send the kernel its notebook's environment and folder, and return a client whose channels are open.
 
         Raise `KernelDied` if the kernel ends before that.
         """
@@ -141,7 +141,7 @@ class Kernel:
             raise KernelDied("the kernel ended while starting") from error
 
     async def death(self) -> None:
-        """Return when the kernel's process has ended."""
+        """Wait until the kernel's process has ended."""
         while self.process.poll() is None:
             await asyncio.sleep(LOOK)
 

@@ -130,7 +130,7 @@ def warm(modules: list[str]) -> None:
 
 
 def listen(keys: dict[str, Any]) -> Kernel:
-    """Set up and return a kernel: bind its channels to loopback, and import the modules in ``keys["warm"]``."""
+    """Set up and return a kernel: bind its channels to loopback, and import the modules that ``keys["warm"]`` lists."""
     os.environ["MPLBACKEND"] = INLINE  # an operator's own choice would keep the charts out of the record
     app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
@@ -177,7 +177,7 @@ def run(report: int) -> None:
 
 
 def become(_: object, orders: int, report: int, log: int) -> None:
-    """Turn a forked process into a kernel: move these descriptors to where a newly started kernel has them, and run."""
+    """Turn a forked process into a kernel: give the descriptors the numbers that a new kernel uses, and run it."""
     for descriptor, place in ((orders, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, place)
     os.close(orders)
@@ -188,7 +188,7 @@ def become(_: object, orders: int, report: int, log: int) -> None:
 
 
 def main(parent: str, report: str) -> None:
-    """Run a kernel in a newly started process; end with the process ``parent`` that started it."""
+    """Run a kernel in a newly started process, which ends when its parent process (id ``parent``) ends."""
     die_with(int(parent))
     run(int(report))
 
