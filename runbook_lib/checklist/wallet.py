@@ -73,7 +73,7 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """Return the equity that the `funded` step ``number`` read before the first order, in this run or an earlier one."""
+    """Return the equity that the `funded` step ``number`` read before the first order, in this or an earlier run."""
     equity = _equity([phase.reply(number, index) for index in range(3)])[1]
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")

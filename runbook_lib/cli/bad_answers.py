@@ -2,9 +2,9 @@
 
 The halt, the console and the steps of the notebooks are asked in turn.
 
-The stage is a platform of which nothing good can be said: on each wallet one thing is open, in one book, a machine runs
-and cannot be stopped, no switch can be made live. Whoever says otherwise has taken a bad answer for good news. A halt
-asks Fly, Vercel and the venue in parts that know nothing of each other, so one run of it serves a route of each.
+The stage is a platform of which nothing good can be said: each wallet has one thing open in one book, a machine runs
+and cannot be stopped, and no change of a switch takes effect. Any report to the contrary has taken a bad answer for
+good news. A halt asks Fly, Vercel and the venue in independent parts, so one halt tries a route of each service.
 """
 
 from __future__ import annotations
