@@ -1,4 +1,4 @@
-"""Bring a rehearsal into a starting state, in which the platform is as one of the phases expects it.
+"""Bring a rehearsed platform into a named starting state, in which one of the notebooks can begin.
 
 Each state rests on another one and adds a little by the gestures that an operator makes. What takes days on the real
 platform (ticks, a first day) is written into the database as it would have been left behind.
@@ -86,7 +86,7 @@ FIRST_DAY: LiteralString = """
 
 
 def prepare(world: World, state: str) -> None:
-    """Bring a new platform into the state ``state``; raise `ServiceError` if what the state waits for does not come."""
+    """Bring a new platform into the named state; raise `ServiceError` if the state is not reached in time."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
         for add in _additions(state):
@@ -153,7 +153,7 @@ def _boot_failed(world: World) -> None:
 
 
 def _mainnet_ready(world: World) -> None:
-    """Do phase 1, stop its deployment, and run the sweep every five minutes, so that phase 2 can begin."""
+    """Do phase 1, stop its deployment, and run the heartbeat sweep every five minutes, so that phase 2 can begin."""
     world.person.perform("author", sheet="paper")
     world.person.perform("backtest", hours=24)
     world.query(PAPER_RUN)

@@ -1,1 +1,1 @@
-"""Run a notebook: headless, stepped through by a person, or judged on schedule by a watch."""
+"""Run a notebook: headless, stepped through by a person, or as a watch that judges its cells on a schedule."""

@@ -105,7 +105,7 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the paths of the named notebooks; without names, of every phase in order and of `ROTATION`."""
+    """Return the named notebooks' paths; without names, those of all phases in order and of the secret rotation."""
     known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [plan.notebook(name) for name in chosen]

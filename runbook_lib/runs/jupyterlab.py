@@ -49,7 +49,7 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab server that answers."""
+    """A running JupyterLab server that already answers requests."""
 
     process: subprocess.Popen[bytes]
     address: str  # http://127.0.0.1:port/

@@ -50,7 +50,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
 
 
 def _plain_run(name: str, profile: str) -> PlainRun | None:
-    """Return the run that a kernel begins or continues by itself; None if one of our commands named a record for it."""
+    """Return the run that this kernel begins or continues by itself; None if our commands started it for a record."""
     global _plain  # noqa: PLW0603 - a kernel has one run at a time
     if _plain or not (RECORD in os.environ or (Path.cwd() / LEDGER).exists()):
         from runbook_lib.runs import plain_front_end  # noqa: PLC0415 - only where no command of ours started the kernel

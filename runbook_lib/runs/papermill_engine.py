@@ -77,7 +77,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Return the kernel's name; the only kernel is this Python, and any other language is refused at the run."""
+        """Return the kernel's name; cells always run in this Python, and a notebook in another language is refused."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for

@@ -1,4 +1,4 @@
-"""Open a phase in a kernel that none of our commands started, but papermill, nbconvert, nbval, JupyterLab or the like.
+"""Open a phase in a kernel started by papermill, nbconvert, nbval, JupyterLab or the like, not by our commands.
 
 The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins or continues a record,
 and seals that when the phase is closed or, with the truthful outcome, when the kernel ends.
@@ -148,7 +148,7 @@ def _compared() -> bool:
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or bring up the rehearsal that this run uses; return the reason for passing the gate, None if there is none.
+    """Join or start the rehearsal that this run uses; return the reason for overriding its phase's gate, if any.
 
     A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """

@@ -41,15 +41,15 @@ def is_gone(record: Record) -> bool:
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for passing a gate in a rehearsal that began in ``state``; None if that state is ``clean``."""
+    """Return the reason for overriding gates in a rehearsal that began in ``state``; None if it began in ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
     """Join the rehearsal that is kept up, else start one from ``state`` and keep it up.
 
-    Return the reason for passing its gates, None if there is none. ``named`` is a state that the user asked for: if it
-    or ``faults`` are given, a new rehearsal is started in any case.
+    Return the reason for overriding its gates, None if there is none. ``named`` is a state that the user asked for: if
+    it or ``faults`` are given, a new rehearsal is started in any case.
     """
     if named is None and not faults and joined():
         return None
@@ -58,11 +58,11 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join the rehearsal that is kept up, else `begin` one; return the reason for passing its gates, if any."""
+    """Join the rehearsal that is kept up, else `begin` one; return the reason for overriding its gates, if any."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Start a rehearsal that ends with this process, and join it; return the reason for passing its gates, if any."""
+    """Start a rehearsal that ends with this process, and join it; return the reason for overriding gates, if any."""
     join(lifecycle.begin(state=state))
     return alone(state)

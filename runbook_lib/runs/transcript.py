@@ -1,4 +1,4 @@
-"""Write the cells that ran into the record's notebook, because a plain front end writes only its own file."""
+"""Write executed cells into the record's notebook: a front end such as nbconvert saves only its own output file."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Transcript:
         return message
 
     def result(self, record: Record) -> Result:
-        """Write the executed cells into the record's notebook; return the outcome of the whole and of each cell."""
+        """Write the executed cells into the record's notebook; return the outcome of the notebook and of each cell."""
         notebook = self._filled(record)
         latest = {executed.source.strip(): executed for executed in self._executed}
         opening, cells = _find(notebook, self._executed[0].source) or 0, []
@@ -122,7 +122,7 @@ def _find(notebook: Any, source: str) -> int | None:
 
 
 def _whole(cells: Sequence[Cell]) -> tuple[Outcome, str | None]:
-    """Return the outcome of the whole notebook, and the reason if it did not pass, else None."""
+    """Return the outcome of the whole notebook and, if the notebook did not pass, the reason."""
     stopped = next((cell for cell in cells if cell.outcome is not Outcome.PASSED), None)
     if stopped is None:
         return Outcome.PASSED, None

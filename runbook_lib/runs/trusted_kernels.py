@@ -1,4 +1,4 @@
-"""Give the kernels of JupyterLab variables that neither its server nor the helpers that it starts have.
+"""Give variables to JupyterLab's kernels only, not to its server and the other programs that the server starts.
 
 A process inherits the environment of the one that starts it, and every process of the same user can read it.
 """

@@ -1,4 +1,4 @@
-"""Write to the ledger every executed cell that is not in the plan; the notebook would keep only its latest cells."""
+"""Write to the ledger every executed cell that is not in the plan: a notebook keeps only a cell's latest source."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def listen(record: Record) -> None:
 
 
 def _asking(shell: Any) -> str:
-    """Return the source of the running cell, as the front end sent it; empty if the kernel does not tell."""
+    """Return the running cell's source as the front end sent it; an empty text if the kernel does not provide it."""
     try:
         return str(shell.get_parent()["content"]["code"])
     except (AttributeError, LookupError, TypeError):
@@ -62,7 +62,7 @@ def _asking(shell: Any) -> str:
 
 
 def _given(record: Record) -> list[str]:
-    """Return the sources of the cells that set the run's parameters; they are not in the plan, but are no edits."""
+    """Return the sources of the cells that set the run's parameters: they are unplanned, but do not count as edits."""
     try:
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, LookupError):

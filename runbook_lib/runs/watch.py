@@ -118,7 +118,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
 
 
 class Watch:
-    """A running watch: it holds the state of its alarms, as its ledger has it, and sends the alerts."""
+    """A running watch: it tracks the state of its alarms, writes every change to its ledger, and sends the alerts."""
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class Watch:
                 session.close()
 
     async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
-        """Return the verdicts of past rounds; ask again while any is ``unknown``, because the past does not change."""
+        """Return the verdicts of past rounds; judge again while any is ``unknown``: past data can still be read."""
         asked = [moment.isoformat() for moment in moments]
         async with turn:
             while True:
@@ -371,7 +371,7 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Return when the last round of the newest watch ended, and when that watch was to end; None if it is over."""
+    """Return when the newest watch last ended a round, and when that watch should end; None if that end has passed."""
     begun = next((event for event in reversed(before) if event["event"] == "watching"), None)
     if begun is None or (ends := datetime.fromisoformat(begun["ends"])) <= now:
         return None

@@ -116,7 +116,7 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Return when the event of a complaint happened: the newest ``at`` of the rows, None if a row has no ``at``.
+    """Return the time of the event that a complaint is about: the newest ``at``, None if a row has no ``at``.
 
     ``lasts`` says that what is wrong still goes on, or that no row tells that it is over.
     """

@@ -96,7 +96,7 @@ def _row(connection: Connection, statement: LiteralString, values: Mapping[str, 
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take a lock on a connection, which has to stay open to keep it; return None if another session holds the lock.
+    """Take a lock, which is held while the connection stays open; return None if another session holds the lock.
 
     Raise `StepRefused` if the session behind this connection holds the lock for another client.
     """
@@ -125,7 +125,7 @@ def end(connection: Connection, pid: int) -> bool:
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler lets two connections share one session, so that a lock on it keeps nobody out.
+    """Return whether a pooler lets both connections use one session, so that the lock does not exclude anybody.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
@@ -141,7 +141,7 @@ def pooled(session: WritingSession, second: Connection) -> bool:
 
 
 def give_back(session: WritingSession, second: Connection) -> None:
-    """Give back a lock that was taken through a pooler, if one of two connections leads to its session again."""
+    """Release a lock that was taken through a pooler, if either connection reaches the lock's session again."""
     lock = {"name": session.name, "pid": session.pid}
     for _ in range(TURNS):
         if any(_row(connection, GIVE_BACK, lock) for connection in (session.connection, second)):
@@ -149,13 +149,13 @@ def give_back(session: WritingSession, second: Connection) -> None:
 
 
 def shared(session: WritingSession, second: Connection) -> bool:
-    """Return what `pooled` says, asked several times where the server that answers is not the one we logged in to."""
+    """Return whether `pooled` finds a shared session; try several times if a pooler stands in front of the server."""
     direct = session.connection.info.backend_pid == session.pid
     return any(pooled(session, second) for _ in range(1 if direct else LOOKS))
 
 
 def exclusive(first: Connection, second: Connection) -> bool:
-    """Return whether a lock that one connection takes is refused to the other, as a lock has to be."""
+    """Return whether a lock taken on one connection is refused to the other; behind a transaction pooler it is not."""
     try:
         session = take(first, f"launch-runbook trial {uuid.uuid4()}", "launch-runbook")
     except StepRefused:

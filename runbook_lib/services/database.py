@@ -1,4 +1,4 @@
-"""Run SQL in Postgres: looks in read-only transactions, changes on connections of their own, all with a time limit."""
+"""Run SQL in Postgres within a time limit: reads in read-only transactions, changes on new connections."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Database:
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection in UTC; if ``read_only``, as the profile's read-only role, where the profile names one.
+        """Open a connection with time zone UTC; for ``read_only``, log in as the profile's read-only role, if any.
 
         If the password is refused, try the new password of a rotation, where the environment holds one: once the
         rotation has reset the password, only the new one is accepted.
@@ -182,7 +182,7 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run statements on a new connection: had an old one been lost, nobody would know if they took effect.
+        """Run statements on a new connection: on an old one that turns out to be lost, their effect would be unknown.
 
         While this run holds the writing lock, the statements run on the lock's connection, in a transaction that first
         proves the lock.
@@ -253,7 +253,7 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Send a NOTIFY on one connection and wait for it on another; take a lock on one and try it on the other.
+        """Test whether a NOTIFY on one connection reaches another, and whether a lock on one is refused to the other.
 
         A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing; it gives two clients one
         session, and so one lock to both.
@@ -293,7 +293,7 @@ class Database:
 
 
 def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:
-    """A second handle of a connection's socket; raise psycopg's error if it has none, and close what there is."""
+    """Return a duplicate of a connection's socket; if there is none, close the connection and raise psycopg's error."""
     handle = os.dup(connection.fileno())
     try:
         return socket.socket(fileno=handle)

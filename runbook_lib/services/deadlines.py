@@ -1,4 +1,4 @@
-"""Limit the time of calls from outside: one that never ends holds up neither its caller nor the end of the process."""
+"""Limit the time of calls to services: a call that never ends blocks neither its caller nor the process's exit."""
 
 from __future__ import annotations
 

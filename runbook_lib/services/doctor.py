@@ -38,7 +38,7 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """A fact to prove by looking, the steps that fail without it (``breaks``), and how to mend it (``fix``)."""
+    """A fact to prove by reading, the steps that fail if it is false (``breaks``), and how to mend it (``fix``)."""
 
     name: str
     commands: tuple[Command, ...]
@@ -50,7 +50,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a probe; if ``made_by`` names a step, a failure is no fault until that step has passed."""
+    """The result of a probe; if ``made_by`` names a step, a failure is a fault only after that step has passed."""
 
     name: str
     good: bool

@@ -25,7 +25,7 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """Listens to channels in a thread until closed, and calls ``heard`` there with the channel of each notification.
+    """Listens to channels in its own thread until closed; the thread calls ``heard`` with each notification's channel.
 
     ``heard`` is also called with an empty text whenever the connection was made or lost. Notifications in between are
     missed, so the caller must then look into the tables: a notification is only a hint, the tables are the truth.

@@ -54,7 +54,7 @@ def _public(name: str, shown: Collection[str]) -> bool:
 
 
 def _names_a_secret(around: Mapping[str, Any], shown: Collection[str]) -> bool:
-    """Return whether the field ``value`` of an object may hold a secret, by the object's ``key`` or ``name``.
+    """Return whether an object's ``key`` or ``name`` says that its field ``value`` may hold a secret.
 
     Any ``key`` counts, and a ``name`` written like a variable's, unless the variable is known to be public.
     """
@@ -64,5 +64,5 @@ def _names_a_secret(around: Mapping[str, Any], shown: Collection[str]) -> bool:
 
 
 def drop_text(body: Any, shown: Collection[str] = ()) -> str:
-    """Return the body of an answer as text, with the fields replaced that may hold a secret."""
+    """Return an answer's body as text, in which fields that may hold a secret are replaced."""
     return body if isinstance(body, str) else json.dumps(drop(body, shown))

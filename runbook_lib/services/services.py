@@ -1,4 +1,4 @@
-"""Send commands and return plain rows; nothing else in the library reaches the outside.
+"""Send commands and return plain rows; the library reaches the platform only through this module.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``. If a service does
 not answer, or its answer does not fit the command, `ServiceError` is raised, whose ``sent`` tells whether the command

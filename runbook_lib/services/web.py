@@ -52,7 +52,7 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """The received body is no answer: it is too large, cut off, packed in an unknown way, or not finished in time."""
+    """An error: a received body is too large, cut off, compressed in an unknown way, or not finished in time."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Web:
 
 
 def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
-    """Call the proof between the steps of a request: connecting may take as long as the proof was good for."""
+    """Call ``proof`` when the request is about to be sent: an earlier proof may have expired during connecting."""
     if step.endswith("send_request_headers.started"):
         proof()
 
@@ -279,7 +279,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def outdated(shape: Shape, answer: Answer, clock: ServiceClock) -> str | None:
-    """Say why an answer of this shape is about another time than now; None if it is about now."""
+    """Return why an answer is out of date by its service's clock; None if it is not."""
     moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
     return clock.complaint(answer.headers, moment, answer.asked, answer.received)
 
@@ -299,7 +299,7 @@ def _text(body: Any, text: str) -> str:
 
 
 def _again(answer: Answer) -> float:
-    """Return the seconds after which the service wants to be asked again; 0 if the answer names none."""
+    """Return the seconds to wait before asking the service again (its Retry-After header); 0 if it names none."""
     wanted = answer.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdigit() else 0.0
 

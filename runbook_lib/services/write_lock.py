@@ -71,7 +71,7 @@ def _name(services: Services) -> str:
 
 
 def _place(services: Services) -> str:
-    """Return the key of the lock in `HELD`: each database has a lock of its own for the same project."""
+    """Return the lock's key in `HELD`, made of database and project: the lock of a project exists once per database."""
     return f"{services.settings.database.url} {services.settings.project}"
 
 
@@ -132,6 +132,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """Close the connections of this process's locks when it exits, although the database would release them anyway."""
+    """Release this process's locks when it exits, by closing their connections."""
     while HELD:
         HELD.popitem()[1].connection.close()

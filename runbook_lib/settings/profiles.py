@@ -112,7 +112,7 @@ class Budgets(Part):
 
 
 class Alerts(Part):
-    """Whom a watch alerts of its alarms, and after how many seconds again."""
+    """The targets that a watch sends its alerts to, and the seconds after which it repeats an alert."""
 
     targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
     repeat: Seconds = 300.0  # until somebody has acknowledged
@@ -124,7 +124,7 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """How many hours old the record of a phase may be if the next phase is to rest on it."""
+    """The maximum age, in hours, of a phase's record when the next phase uses the record as evidence."""
 
     age: float = 168.0
     ages: dict[str, float] = Field(default_factory=dict)  # exceptions to ``age``, by the phase that was run
@@ -163,7 +163,7 @@ class Settings(Part):
     platform: str = ""  # the name of the running rehearsal: records of another rehearsal prove nothing about this one
 
     def lookup(self, dotted: str) -> str:
-        """Return the text of a setting such as ``fly.app`` or ``project``, which replaces a command's ``{fly.app}``."""
+        """Return the text of a setting such as ``fly.app``, which is filled in for ``{fly.app}`` in a command."""
         value: Any = self
         for key in dotted.split("."):
             known = type(value).model_fields if isinstance(value, BaseModel) else {}
@@ -307,7 +307,7 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted key and the text of every text inside a profile."""
+    """Yield every text inside a profile, together with its dotted key, as (key, text)."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):

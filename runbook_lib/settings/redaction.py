@@ -169,7 +169,7 @@ def _sent(value: str) -> list[str]:
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield ``data`` with all escapes undone and white space removed, and do so again: joined lines form escapes."""
+    """Undo escapes and remove white space, repeatedly, because joined lines can form escapes; yield each result."""
     for _ in range(READINGS):
         data = _unescaped(data).translate(None, BLANKS)
         yield data
@@ -232,7 +232,7 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return ``raw`` as base64 writes it after ``shift`` other bytes, without characters that also encode others."""
+    """Return the base64 characters that encode nothing but ``raw``, when ``shift`` other bytes stand before it."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

@@ -1,4 +1,4 @@
-"""Remove shell and site settings that would change what a process does; `settle` is called once, when it begins."""
+"""Remove shell and site settings that would change a process's behaviour; each process calls `settle` at its start."""
 
 from __future__ import annotations
 

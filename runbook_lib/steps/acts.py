@@ -35,7 +35,7 @@ class Act:
     fix: str | None = None
 
     def require_settleable(self) -> None:
-        """Raise `ConfigError` if nothing would tell, after a lost answer, whether the act must be sent again."""
+        """Raise `ConfigError` if, after a lost answer, nothing would show whether to send the act again."""
         if self.proof is None and not self.repeatable:
             raise ConfigError(
                 f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
@@ -44,7 +44,7 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act, unless its proof shows that it took effect already or this run has passed it.
+    """Send an act, unless its proof shows that it has taken effect, or the ledger says that this run has passed it.
 
     If an earlier sending was interrupted and no proof tells whether it took effect, the act is not sent again. Raise
     `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
@@ -71,7 +71,7 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
-    """Return whether the act has taken effect already: its proof tells.
+    """Return whether the act's proof shows that the act has taken effect already.
 
     ``unsure`` says that an earlier sending was never answered. An act without a proof counts as not sent yet, but ends
     as unknown if it is ``unsure`` and not repeatable.

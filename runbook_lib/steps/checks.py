@@ -36,7 +36,7 @@ def look(
     within: float,
     heard: Callable[[Finding], None],
 ) -> Look:
-    """Send the commands until the expectation has no complaint, or a final one, for at most ``within`` seconds.
+    """Send the commands until the expectation holds or its complaint is final, for at most ``within`` seconds.
 
     Return the last look. ``heard`` gets the finding of every look but the last. Nothing is sent where the
     commands are not what ``expect`` is about: an empty answer does not say what was asked.
@@ -84,12 +84,12 @@ def with_names(finding: Finding, services: Services, commands: Sequence[Command]
 
 
 def _of(expect: Expect, place: int) -> Expectation:
-    """The expectation that the reply at a place is for."""
+    """Return the expectation for the reply at index ``place``."""
     return expect if isinstance(expect, Expectation) else expect[place]
 
 
 def _astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Say what an expectation is about that is not asked."""
+    """Return a complaint if ``commands`` lacks a command that an expectation's ``about`` names; else None."""
     every = [expect] if isinstance(expect, Expectation) else expect
     about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
     missing = next((command for command in about if command not in commands), None)

@@ -62,7 +62,7 @@ class Following:
     # --- an act that a service carries out ------------------------------------------------------------------------
 
     def of_a_service(self) -> None:
-        """Write the lamps of an act that a service carries out.
+        """Write the status lamps of an act that a service, not a runner, carries out.
 
         The lamp "acknowledged" shows when the service answered; the lamp "effect" shows whether the act's proof has
         rows.
@@ -145,7 +145,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a lamp whose time is now; it is lit if ``lit``, else not known."""
+    """Return a lamp: lit, with the current time, if ``lit``; else unknown, without a time."""
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}Z"
     return Lamp(name, True, at, note=note) if lit else Lamp(name, None, note=note)
 

@@ -1,4 +1,4 @@
-"""Define the step verbs: show looks, check looks and judges, act changes, confirm asks a person.
+"""Define the step verbs: show reads, check reads and judges, act changes something, confirm asks a person.
 
 A step is one call in one cell. Each verb writes the ledger before and after it sends, enforces the order of the
 notebook, and ends in one of four outcomes: passed, failed, waiting, unknown.
@@ -151,7 +151,7 @@ class Phase:
         repeatable: bool = False,
         fix: str | None = None,
     ) -> None:
-        """Change something, once.
+        """Send a command that changes something on the platform, once per run.
 
         So that a lost answer does no harm, the command contains the step's ``{key}``, or ``proof`` is a read whose rows
         tell that the act took effect, or the act is ``repeatable``: sending it twice leaves the same state. An act that
@@ -252,7 +252,7 @@ class Phase:
     # --- inner workings -------------------------------------------------------------------------------------------
 
     def _look_again(self, number: str, earlier: Sequence[str]) -> None:
-        """Make the checks ``earlier`` again, because step ``number`` rests on them; keep their new outcomes."""
+        """Run the checks ``earlier`` again, because step ``number`` depends on them, and record their new outcomes."""
         for check in earlier:
             if check not in self._looks:
                 raise StepPending(f"{number} rests on what {check} sees: run its cell again in this kernel, then this")
@@ -279,7 +279,7 @@ class Phase:
         return "not pressed: press its button above, then run on from here" if offered else None
 
     def _recalled(self, number: str) -> bool:
-        """Return whether an act or a confirm passed already, in this record or a parent; if so, take it over."""
+        """Return whether an act or confirm passed before, in this record or a parent; if so, reuse that outcome."""
         past = history.read(self.record)
         done = past.settled(number)
         if done is not None:
@@ -287,7 +287,7 @@ class Phase:
         return done is not None
 
     def _overtaken(self, number: str) -> bool:
-        """Return whether the run changed the platform after this check passed; if so, take the check's outcome over."""
+        """Return whether the run changed the platform after this check passed; if so, reuse the check's outcome."""
         past = history.read(self.record)
         done = None if self.record.opened().get("recheck") else past.overtaken(number)
         if done is not None:

@@ -39,13 +39,13 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
 
 
 def emptied(replies: Sequence[Reply]) -> Iterator[tuple[int, list[Reply]]]:
-    """Copies of ``replies`` with nothing in one of them, and its place."""
+    """Yield, for each reply, its index and a copy of ``replies`` in which that reply is empty."""
     for place, original in enumerate(replies):
         yield place, [*replies[:place], replace(original, rows=(), text=""), *replies[place + 1 :]]
 
 
 def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
-    """Copies of a request that ask for something else: what answers them with nothing says nothing of ours."""
+    """Yield named copies of a request that ask for something else, so that an empty answer to them proves nothing."""
     fields = command.json if isinstance(command.json, dict) else {}
     if "user" in fields:
         yield "another address", replace(command, json={**fields, "user": "0x" + "0" * 39 + "1"})
@@ -78,7 +78,7 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
 
 
 def _aged(shape: Shape) -> Answer:
-    """An answer of some time ago, by its own time or else by the age that a cache tells."""
+    """Return an answer that is `OLD` seconds old by its own time or, if it has none, by its Age header."""
     now = time.time()
     body = json.dumps({shape.moment: int((now - OLD) * 1000)}).encode()
     return Answer(200, "OK", {} if shape.moment else {"age": str(OLD)}, body, asked=now, received=now)

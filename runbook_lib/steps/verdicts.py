@@ -70,7 +70,7 @@ class Verdicts:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step by its finding: as passed if there is no complaint.
+        """End the step according to the finding: as passed if it has no complaint, else as failed or unknown.
 
         Raise `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
         """

@@ -67,7 +67,7 @@ class Rejection:
 def judge(
     action: Mapping[str, Any], risk: Mapping[str, Any], account: Account, *, orders_today: int
 ) -> Rejection | None:
-    """Return the first rejection, or None if the action may be executed.
+    """Check an action against the risk rules in order; return the first rejection, None if no rule rejects the action.
 
     ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``. ``risk``
     holds the Skill's caps; a cap that is missing does not apply.
@@ -103,7 +103,7 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Compare the resulting position with both caps, and the order with the smallest order; a close always passes."""
+    """Yield a rejection if an order exceeds the position cap or exposure cap or is too small; never reject a close."""
     if action["kind"] == "close":
         return
     size = float(action["sizeUsd"]) * (1 if action["side"] == "buy" else -1)

@@ -56,7 +56,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the address of the database at which the runner listens; raise `Fatal` if the variables give none."""
+        """Return the URL of the database where the runner listens; raise `Fatal` if the variables give none."""
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")

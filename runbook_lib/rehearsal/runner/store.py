@@ -160,7 +160,7 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """Write the heartbeat, with equity and positions; without an account, these two stay as they are."""
+        """Write the heartbeat, the equity and the positions; without an account, write only the heartbeat."""
         if account is None:
             await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
@@ -203,7 +203,7 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Queue a command of the runner for its own deployment, as the cost guard does; return the command's id."""
+        """Queue a command from the runner to its own deployment (the cost guard's pause); return the command's id."""
         rows = await self.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by) "
             "values (%(deployment)s::uuid, %(kind)s, %(payload)s, %(by)s) returning id::text",
@@ -226,7 +226,7 @@ class Store:
 
 
 def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `Store` writes of an account into ``agent_state``; a fault in force makes it wrong."""
+    """Return an account's values as `Store` writes them into ``agent_state``; faults in force falsify the values."""
     positions = account.positions
     if off := float(faults.get("positions_off", 0)):
         held = positions or (Position("BTC", 0.0, entry_price=1.0, mark=1.0),)  # flat, it tells of one all the same

@@ -1,4 +1,4 @@
-"""Stand in for the ``supabase`` command line: ``link`` and ``db push``, which no HTTP request can replace.
+"""Stand in for the ``supabase`` command line: for ``link`` and ``db push``, which are run as shell commands.
 
 It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
 words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1, both as measured:
@@ -87,7 +87,7 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Ask the Management API whether the token may use the project, then write down that it is the linked project."""
+    """Ask the Management API whether the token may use the project, then store the project as the linked one."""
     know(arguments.project_ref)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """Return the password that was given; without one, return the password of a login role that the token can make.
+    """Return the password that was given; without one, return the password of a login role made with the access token.
 
     The real command line makes such a role for each connection.
     """
@@ -208,7 +208,7 @@ def _password(reference: str, arguments: argparse.Namespace) -> str | None:
 
 
 def _push_local(arguments: argparse.Namespace) -> None:
-    """Pretend to push to a local stack that is running, as on many laptops.
+    """Pretend to apply the migrations to a local Supabase stack, such as runs on many laptops.
 
     All looks well, and nothing reaches the project: the checks must notice that.
     """
@@ -274,7 +274,7 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that exits with code 1 if the command line is wrong, as it does after every other error."""
+    """An argument parser that exits with code 1 for a wrong command line, where argparse itself exits with code 2."""
 
     def error(self, message: str) -> NoReturn:
         note(message)

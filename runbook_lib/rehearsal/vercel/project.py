@@ -64,7 +64,7 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and the branch that the variable is for; variables of one name differ in these."""
+        """Return the environments and the branch to which the variable applies."""
         return {*self.target, *self.custom_environments}, self.branch
 
 
@@ -196,7 +196,7 @@ class Vercel:
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
-        """Call the path of a cron as Vercel does: with GET and the live deployment's secret, and only once."""
+        """Call a cron's path as Vercel does: a GET with the live deployment's secret, not repeated if it fails."""
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
     async def keep_time(self) -> None:

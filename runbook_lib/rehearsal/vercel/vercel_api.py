@@ -22,7 +22,7 @@ ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve the project, and the account and the team, for which the vendor's own clients ask first."""
+    """Serve the project's endpoints, and those of the account and team, which the vendor's own clients call first."""
     endpoints = _accounts(vercel) | _project(vercel) | _variables(vercel) | _deployments(vercel)
     return application("vercel", endpoints, admit=lambda ask: admit(vercel, ask))
 
@@ -47,7 +47,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 
 
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
-    """Return the endpoints that the vendor's command line calls first: whose token it is, and which team it uses."""
+    """Return the endpoints that the vendor's command line calls first: for the token's owner, and for the team."""
 
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}

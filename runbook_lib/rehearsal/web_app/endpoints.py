@@ -61,12 +61,12 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the live deployment's variables; for those that it lacks, the secrets of the rehearsal."""
+        """Return the live deployment's variables; take those that it lacks from the rehearsal's secrets."""
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """Set each deployment to error whose last heartbeat is older than max(3 x interval, floor)."""
+        """Mark deployments as error if their last heartbeat is older than max(3 x interval, a minimum age)."""
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -97,7 +97,7 @@ def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
 
 
 def _pages(web: Web) -> dict[str, Endpoint]:
-    """Return the endpoint of every page.
+    """Return the endpoints of the web app's pages, by method and path.
 
     All but the sign-in need ``Authorization: Bearer`` with the session that the sign-in returns.
     """
@@ -149,7 +149,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """Return an endpoint that writes its outcome to the function's log, where alone an error shows its cause."""
+    """Return an endpoint that calls ``act`` and logs its outcome; the cause of an internal error is only in the log."""
 
     def endpoint(ask: Ask) -> Json:
         def log(level: str, text: str, status: int) -> None:

@@ -32,7 +32,7 @@ class Skills:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """Return the account of a mail address, as if the link in the mail had been followed; make it if it is new."""
+        """Sign in without a mailed link; return the id of the mail address's account, which is created if new."""
         rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",

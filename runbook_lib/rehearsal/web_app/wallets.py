@@ -81,7 +81,7 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a signed approval to the venue; if the venue accepts it, turn the pending agent into an agent."""
+        """Submit a signed approval to the venue; if the venue accepts it, store the pending agent as approved."""
         message = typed["message"]
         address = message["agentAddress"].lower()
         pending = self.world.query(

@@ -42,7 +42,7 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Hold the lock of the root while the block runs, so that nobody sweeps while a folder is made; yield the root."""
+    """Yield the root while holding its lock: nobody removes dead rehearsals while a new folder is made."""
     folder = root()
     with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)

@@ -156,7 +156,7 @@ Answers = Callable[[Send], Awaitable[None]]  # lets the stand-in answer
 
 
 async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send: Send) -> None:
-    """Answer a request in the way of a fault."""
+    """Apply a fault to a request: delay, replace, spoil or lose the stand-in's answer."""
     if fault.kind in ("delay", "status"):
         await asyncio.sleep(fault.seconds)
     if fault.kind == "delay":
@@ -175,7 +175,7 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
 
 
 async def _asked(receive: Receive) -> tuple[str, Receive]:
-    """Return what the JSON of a request asks for (its ``type`` and ``dex``), and a function that receives it again."""
+    """Read a request; return the ``type`` and ``dex`` in its JSON, and a function that replays the messages read."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -224,7 +224,7 @@ async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
 
 
 def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
-    """Make the time in an answer's body ``seconds`` older; return the body and 0.
+    """Return an answer's body with its time ``seconds`` earlier, and 0: no Age header is needed.
 
     If the body has no time, return it unchanged, and the seconds for an Age header.
     """
@@ -235,12 +235,12 @@ def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
 
 
 async def _nothing() -> Message:
-    """Receive an empty request, for an answer that does not depend on the request."""
+    """Return an ASGI disconnect message, as the ``receive`` of an answer that does not read the request."""
     return {"type": "http.disconnect"}
 
 
 async def _discard(_: Message) -> None:
-    """Discard a part of the stand-in's answer."""
+    """Discard one ASGI message of the stand-in's answer."""
 
 
 def _hang_up(send: Send) -> None:

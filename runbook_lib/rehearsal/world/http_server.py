@@ -189,7 +189,7 @@ MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address 
 
 
 def _is_addressed(scope: Scope) -> bool:
-    """Return whether a request was sent to a name of this machine, and not by a foreign web page.
+    """Return whether a request's Host header names loopback, and its Origin header, if any, names the same host.
 
     A page in the operator's browser could send requests to loopback, under a host name of its own that leads there. The
     port is not compared, because a proxy of ours may stand in between.

@@ -1,4 +1,4 @@
-"""Write down the processes of a rehearsal, so that all of them can be ended with it, and no other process is."""
+"""Record the processes of a rehearsal, so that ending the rehearsal ends all of them and no other process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _recording = Lock()
 
 
 def started(pid: int) -> str | None:
-    """Return when a process began, as a text to compare: a later process with the same number has another text.
+    """Return a process's start time as a text; a later process with the same process id has another text.
 
     Return None if there is no such process.
     """

@@ -111,7 +111,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
-    """Return all cases of the notebooks whose name begins with ``name``; if there are none, every case of that name."""
+    """Return the cases of notebooks whose names begin with ``name``; if there are none, the cases named ``name``."""
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
         return [case for listed in of_notebooks for case in listed]
@@ -124,7 +124,7 @@ def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a notebook's case file: return the keys that hold for every case, and the keys of each case."""
+    """Read a notebook's case file; return the keys that all cases share, and each case's own keys."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
     return written.get("every", {}), written["cases"]
 

@@ -57,7 +57,7 @@ class Caught:
 
     @property
     def verdict(self) -> str:
-        """Return ``caught``, else ``false alarm`` if a step complained while nothing was wrong, else ``missed``."""
+        """Return ``caught`` if ``good``, ``false alarm`` if a step complained without cause, else ``missed``."""
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
@@ -134,7 +134,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether the step that must notice, or a step after it, changes something."""
+    """Return whether the notebook changes something in the step that must notice, or in a later step."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -228,7 +228,7 @@ def become(environment: dict[str, str]) -> None:
 
 
 def _set_stage(case: Case) -> None:
-    """Put the case's fault in force, have the person stand-in make the gestures, and wait for a row of ``until``."""
+    """Put the case's fault in force, have its gestures made, and wait until the query ``until`` returns rows."""
     if case.fault:
         _ask(http("person", "POST /faults/{name}", name=case.fault))
     refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
@@ -270,7 +270,7 @@ def _mended(case: Case) -> Iterator[None]:
 
 
 def _requested(change: dict[str, Any]) -> Http:
-    """Return a request of the case, which changes a stand-in through its own API, as another user would."""
+    """Return an HTTP request with which the case changes a stand-in, as another user of the vendor could."""
     options = {k: v for k, v in change.items() if k not in ("service", "request")}
     return http(change["service"], change["request"], **options)
 

@@ -68,7 +68,7 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a row from a lane (None at its start), and send the lane its next case, or None, which ends the lane.
+    """Receive and return a lane's row (None at its start); send the lane its next case, or None to end the lane.
 
     If the lane has died, return a row that says so.
     """
@@ -92,7 +92,7 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return the next case for a lane: of the notebook it has, else of the one with most left to do per lane."""
+        """Return a lane's next case: of its current notebook, else of the notebook with the most work left per lane."""
         before = self.done(lane)
         busy = [case.notebook for case in self.at.values()]
         same = before.notebook if before and self.left[before.notebook] else None
@@ -129,7 +129,7 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Ask for a case, drill it, send its row and ask again; keep the rehearsal while the notebook is the same."""
+    """Drill the cases that the parent process sends; cases of one notebook, sent in a row, share a rehearsal."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
         case = _next(pipe)
@@ -163,7 +163,7 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """Start a rehearsal in a notebook's starting state; yield the clean run that its drills resume, None if none do."""
+    """Start a rehearsal in a notebook's starting state; yield the clean run that its cases resume, if they need one."""
     with _brought_up(notebook):
         yield drill.prepared(notebook)
 

@@ -44,7 +44,7 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """Apply ``clean`` to every text that any chart draws in this process from now on, also in a cell's own code.
+    """Redact, with ``clean``, every text that any chart draws from now on, including charts drawn by a cell's own code.
 
     Secrets must be redacted before drawing, because the scan of a record cannot see text in a picture.
     """
@@ -229,7 +229,7 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 
 def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
-    """Count the values that are not numbers, nulls aside, or are below ``lowest``, the lowest possible value."""
+    """Count the values that are not numbers (nulls excepted) or are below ``lowest``, the lowest possible value."""
     numbers = _numbers(values)
     return int((values.notna() & numbers.isna()).sum() + (numbers < lowest).sum())
 

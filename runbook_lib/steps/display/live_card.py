@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """The card of a check that still looks: the seconds so far, the most seconds, and the last look's complaint."""
+    """The card of a check in progress: the seconds so far, the time limit, and the complaint of the last look."""
 
     card: Card
     seconds: float

@@ -163,7 +163,7 @@ def _took(before: Block, event: Event) -> str:
 
 
 def _ended_before(block: Block | None) -> list[str]:
-    """List the earlier outcomes of a step, oldest first, with the one in ``block`` last."""
+    """Return a step's earlier outcomes as texts, oldest first, followed by the outcome in ``block``."""
     if block is None:
         return []
     why = "; ".join(text for label, text in block["advice"] if label == "found")

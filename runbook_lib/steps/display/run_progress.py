@@ -1,4 +1,4 @@
-"""Build from the ledger alone what shows how far a run is: its bar, the card of each step, its summary."""
+"""Build the displays of a run's progress from the ledger alone: the bar, each step's card and the summary."""
 
 from __future__ import annotations
 
