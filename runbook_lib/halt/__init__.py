@@ -1,1 +1,1 @@
-"""Stop all trading, and undo a halt's switches; works without a kernel, a browser, or half of the platform."""
+"""Stop all trading, even if half of the platform does not answer; later restore the two switches that a halt sets."""

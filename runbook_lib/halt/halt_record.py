@@ -61,7 +61,7 @@ class Book:
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Write that this record owes the undo of the switches, before the switches are thrown."""
+        """Write an ``owed`` event with the command that restores the switches; called before the switches are set."""
         back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
@@ -145,7 +145,7 @@ def _within() -> dict[str, str] | None:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a halt or of an unhalt, and return the seal."""
+    """Seal the record of a halt or of an unhalt; return the ``sealed`` event, the ledger's last line."""
     return archive.close(record, outcome, **facts)
 
 

@@ -50,7 +50,7 @@ def machines(services: Services, halting: Halting) -> None:
 
 
 def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
-    """Return a function that decides whether to stop a machine, and stops it; it returns why it did not, or None."""
+    """Return a function that stops one machine if it may; that function returns None, or why it was not stopped."""
     deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
 
     def decide() -> str | None:
@@ -64,7 +64,7 @@ def _decision(services: Services, halting: Halting, row: Row, turns: threading.S
 
 
 def _stop(services: Services, halting: Halting, machine: str) -> str | None:
-    """Tell a machine to stop until Fly accepts, also after a refusal for a lease or an update; return why it failed."""
+    """Ask Fly to stop a machine, again while it is leased or being updated; return the error, None if Fly accepted."""
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
@@ -108,9 +108,10 @@ class Sightings:
     good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Take in a new list; return the machines that run and are not ``left`` running on purpose.
+        """Add Fly's newest list to what was seen; return the machines that run, without those in ``left``.
 
-        A machine with a new start since the last list has come back, unless it is ``pending``: not yet told to stop.
+        ``left`` maps machine -> why it goes on running. A machine with a new start since the last list has come
+        back, unless it is ``pending``: not yet told to stop.
         """
         up = [machine for machine, row in rows.items() if not is_down(row) and machine not in left]
         starts = {machine: _started(row) for machine, row in rows.items()}
@@ -124,7 +125,7 @@ class Sightings:
 
 
 def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
-    """List the machines until two lists in a row show all of them down, or time is over; then end the part.
+    """List the machines until two lists in a row show all down, or time is over; then end the part ``machines``.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts`` maps machine -> the id of its
     newest start before anything was decided.

@@ -41,10 +41,11 @@ class Key:
     def reduce(
         self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield each answer with its part's name.
+        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield (part, answer) for each action sent.
 
-        The items of a book are sent in one action and, if the venue refuses that action as a whole, one by one. An item
-        that cannot be sent is named in what is yielded, and does not keep the other items from being sent.
+        The part is the halt's part that the action belongs to, ``cancel`` or ``flat``. The items of a book are sent in
+        one action and, if the venue refuses that action as a whole, one by one. An item that cannot be sent is named in
+        what is yielded, and does not keep the other items from being sent.
         """
         for book in dict.fromkeys(map(book_of, [*(order.coin for order in orders), *positions])):
             resting = [order for order in orders if book_of(order.coin) == book]
@@ -63,7 +64,7 @@ class Key:
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
     ) -> Iterator[tuple[str, str]]:
-        """Send all valid items in one action or, if the venue refuses it, one by one; yield the part with each answer.
+        """Send all valid items in one action or, if it is refused, one by one; yield (part, answer) for each action.
 
         For an item that cannot be sent, yield the reason.
         """
@@ -80,7 +81,7 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign an action, record it without its signature, and send it; return the venue's words and if it accepted."""
+        """Sign an action, record it unsigned, and send it; return the venue's answer and whether it was accepted."""
         halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
@@ -175,12 +176,12 @@ class Market:
 
 
 def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the venue's action that cancels orders; `Market.cancelling` makes its items."""
+    """Return the venue's ``cancel`` action; each of ``items`` cancels one order and was made by `Market.cancelling`."""
     return {"type": "cancel", "cancels": items}
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the action, for the operator's key to sign, that closes positions; `Market.closing` makes its items."""
+    """Return the venue's ``order`` action; each of ``items`` closes one position and was made by `Market.closing`."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 

@@ -61,7 +61,7 @@ def _tell(services: Services, halting: Halting, part: str, command: Sql, until: 
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """End the parts ``pause`` and ``flatten`` and tell all other parts: the database cannot command the runners."""
+    """End the parts ``pause`` and ``flatten``, because the database takes no commands, and let the other parts know."""
     halting.update(database="silent")
     outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
     if halting.wait(lambda: halting.running is not None and not halting.running, halting.limits.flat):
@@ -114,7 +114,10 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
 
 
 def _heard(halting: Halting) -> float:
-    """Return when a runner must have paused, in seconds after the press; its time begins with its command."""
+    """Return the time by which every runner must have paused, in seconds after the press.
+
+    A runner's time to pause begins when it was told, which a slow database makes later than the press.
+    """
     return min((halting.told_at or 0.0) + halting.limits.pause, halting.limits.flat)
 
 
@@ -155,7 +158,7 @@ def _end_flatten(halting: Halting) -> None:
 
 
 def _unflattened(halting: Halting, known: Deployment) -> bool:
-    """Return whether something of a deployment may be open, and its runner has not reported that it flattened."""
+    """Return whether a deployment may have something open and its runner has not reported that it closed everything."""
     lives = known.active or known.id in (halting.running or set())
     said = known.flattened and (known.wallet is not None or known.positions == 0)
     return lives and not said and not halting.settled(known)
@@ -221,7 +224,7 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
 
 
 def _addresses(services: Services, halting: Halting) -> set[str]:
-    """Return the wallets that must be proven flat.
+    """Return the wallets for which the halt must prove that no position and no order is open.
 
     They are the wallets of the deployments to be halted, without those that other deployments use too. If everything is
     halted, all wallets that ever traded live and the profile's own wallet are added.

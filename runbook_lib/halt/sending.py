@@ -74,7 +74,7 @@ def _again(
 
 
 class Purse:
-    """Keeps a halt within the venue's rate limit: each question has a weight, and an address may spend 1200 a minute.
+    """Keeps a halt's requests within the venue's rate limit: a total weight of 1200 a minute from one network address.
 
     The limit is the one of facts 4.5; a little less is used.
     """

@@ -1,4 +1,4 @@
-"""Stop all trading: the safety action that works without a kernel, a browser, or half of the platform.
+"""Stop all trading without a Jupyter kernel or a browser, even if half of the platform does not answer.
 
 Parts run in parallel, and each has its own outcome: a service that does not answer stops only its own part. Where
 safety needs an order, parts wait for what others have learnt (`state.Halting`): pause, cancel, flatten, prove flat at
@@ -138,7 +138,7 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of work; if it raises an error, only this work's own parts of the halt are ended as failed."""
+    """Run one piece of work; then end its parts that have no outcome as unknown, with the error if one was raised."""
     services = Services(halting.settings)
     try:
         work(services, halting)

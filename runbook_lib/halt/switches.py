@@ -77,14 +77,17 @@ def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Return since when all variables have their ``wanted`` values; None if one has another value or hides it."""
+    """Return since when all variables have had their ``wanted`` values; None if one has another or a hidden value."""
     if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
     return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Make the request that sets production variables; each keeps its type: a sensitive one cannot become plain."""
+    """Return the request that sets production variables; an existing variable keeps its type, a new one is ``plain``.
+
+    A sensitive variable cannot become a plain one.
+    """
     body = [
         {"key": key, "value": value, "type": known.get(key, {}).get("type") or "plain", "target": ["production"]}
         for key, value in wanted.items()
@@ -152,7 +155,7 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """Return the state in which the build of ``made`` failed; None if that build may still go live."""
+    """Return the final state of the deployment ``made`` (its id) if its build failed; None if it may still go live."""
     reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None
@@ -188,7 +191,10 @@ def _digest(reply: Reply) -> str | None:
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that a new deployment is refused: in rehearsal by a person who tries, else from the live environment."""
+    """Prove that the web app refuses a new deployment: in a rehearsal, the person stand-in tries to make one.
+
+    Otherwise, the proof is that of `by_environment`.
+    """
     if live is None:
         halting.end("refusal", "unknown", complaint="not proven: the switch is not known to be live")
         return
@@ -218,7 +224,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove without a try that a new deployment is refused.
+    """Prove that a new deployment is refused, without trying to make one.
 
     The proof is that the live deployment was made after the switch was set, and that the web app answers.
     """

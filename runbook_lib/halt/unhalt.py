@@ -122,7 +122,7 @@ def _live(services: Services) -> str:
 
 
 def _sealed(record: Record, settings: Settings) -> Record:
-    """Return the sealed record that an unhalt of ``record`` rests on.
+    """Return the sealed record that the unhalt of ``record`` resumes.
 
     A halt that was cut off is sealed as it stands.
     """
@@ -136,7 +136,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 
 
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
-    """Write, for each other halt that owes the undo of its switches, that the record ``by`` has restored them."""
+    """Record for each halt in ``parents`` that its switches are restored; ``by`` is the record of that unhalt."""
     for parent in parents:
         record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():

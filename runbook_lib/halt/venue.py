@@ -98,7 +98,7 @@ class Follower:
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _kept(self) -> float:
-        """Return what it may still cost to prove the main book of every wallet; the other books get what is left."""
+        """Return the request weight still needed to prove every wallet flat in the main book; the rest may be spent."""
         halting = self.halting
         wallets = sum(not _proven(halting, wallet, MAIN) for wallet in halting.addresses)
         return wallets * LOOKS * (venue_books.STATE_WEIGHT + venue_books.ORDERS_WEIGHT)
@@ -166,7 +166,7 @@ class Follower:
 
 
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
-    """Return the account with its counts of flat and orderless looks.
+    """Return ``account`` with two counts: successive looks that found it flat, and successive looks without orders.
 
     A look counts only if its answer is of a later moment than the answer before.
     """
@@ -199,7 +199,10 @@ def _proven(halting: Halting, wallet: str, book: str) -> bool:
 
 
 def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
-    """Return whether two looks at every book proved ``claim`` ("flat" or "orderless"); false until books are known."""
+    """Return whether two looks at every book found the wallet ``claim``: "flat" or "orderless".
+
+    The answer is false until the list of books is known.
+    """
     return halting.books is not None and all(getattr(halting.account(wallet, b), claim) >= LOOKS for b in halting.books)
 
 
@@ -256,7 +259,7 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """The operator's key, which is loaded only when there is something to do with it; ``used`` counts its uses."""
+    """Loads the operator's key when it is first needed; ``used`` counts how often it was used."""
 
     def __init__(self, services: Services) -> None:
         self.services, self.used = services, 0

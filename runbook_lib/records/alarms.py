@@ -1,4 +1,4 @@
-"""Follow each alarm of a watch through the watch's ledger: raised, recurred, acknowledged, cleared.
+"""Read the state of a watch's alarms from its ledger, and write changes: raised, recurred, acknowledged, cleared.
 
 An alarm stays open until a round of the watch finds that nothing is wrong any more, or until somebody acknowledges an
 event that is over. A round that cannot judge an alarm leaves it as it is and opens the alarm called `unknown`.
@@ -93,7 +93,7 @@ def changes(
 
 
 def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Return the verdict on the alarm `unknown`, which is open while a verdict on another alarm is unknown."""
+    """Return the verdict on the alarm named `unknown`, which is raised while a verdict on another alarm is unknown."""
     unsure = {n: v.get("complaint", "") for n, v in verdicts.items() if v["verdict"] == "unknown"}
     if not unsure:
         return {"verdict": "quiet"}
@@ -118,7 +118,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the name of the event that an alarming verdict adds to a known alarm; None if it says nothing new."""
+    """Return the event that a repeated verdict "alarm" adds to an alarm raised before; None if nothing changed."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -141,7 +141,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch of its present platform.
+    """Return the record of a profile's newest watch, without the watches of earlier rehearsals.
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """
@@ -177,7 +177,7 @@ def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> 
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:
-    """Return an alarm if the watch was cut off: it is not sealed, its time is not over, and it writes nothing."""
+    """Return an alarm if a watch was cut off: its record is unsealed, its time not over, its ledger long unchanged."""
     events = record.ledger.events()
     begun = next((event for event in events if event["event"] == "watching"), None)
     if record.sealed() is not None or begun is None:

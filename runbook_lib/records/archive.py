@@ -48,7 +48,7 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
-    """Copy every record that has a note to its archive; return a line for each failure, whose note stays."""
+    """Archive every record that a pending note names; return a line for each failure, whose note stays."""
     problems: list[str] = []
     for note in sorted(root.glob(f"*/{PENDING}/*")):
         problems += _caught_up(root, note, load)
@@ -56,7 +56,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def mended(root: Path) -> list[str]:
-    """Write every damaged note of a profile's newest seal again; a line for each."""
+    """Repair each damaged ``head.json``, which notes the newest seal of a profile; return a line for each repair."""
     mends: list[str] = []
     for path in sorted(root.glob(f"*/{ledger.HEAD}")):
         with suppress(RecordError):
@@ -65,7 +65,7 @@ def mended(root: Path) -> list[str]:
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Archive the record that a note names and remove the note; yield what prevents this."""
+    """Archive the record that a pending note names and remove the note; yield an error line if that fails."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -83,7 +83,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Replace a damaged note by a new one, if a record has the note's name; otherwise only remove the note."""
+    """Remove a damaged note; if its file name stands for a record, write a new one. Yield a line that says so."""
     note.unlink(missing_ok=True)
     named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
@@ -94,7 +94,7 @@ def _noted_again(root: Path, note: Path) -> Iterator[str]:
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
-    """Write a note of the record, if its profile names an archive or requires signatures."""
+    """Note that the record is to be archived or signed, if its profile names an archive or requires signatures."""
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
@@ -111,7 +111,7 @@ def _profile(record: Record) -> dict[str, Any]:
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record to the archive of the profile ``chosen``.
+    """Copy a record to the archive named in its profile's settings, ``chosen``.
 
     Raise `RecordError` if the record lacks a signature that it needs, if the archive is absent, or if the copy differs.
     """

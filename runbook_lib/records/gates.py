@@ -83,7 +83,7 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Return what a run's first event must say of its phase's gate; ``override`` is a reason for passing a closed gate.
+    """Return what a run's ``opened`` event says of its phase's gate; ``override`` is why a closed gate may be passed.
 
     Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it too while
     somebody else holds the write lock, even with an ``override``.
@@ -167,7 +167,7 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made on the present platform; what an earlier rehearsal left counts no more."""
+    """Return whether a record was made on the present platform; the records of earlier rehearsals were not."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
@@ -177,9 +177,9 @@ def _no_more(_: Settings, __: Record) -> Iterator[str]:
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Yield what the record of the paper phase does not prove although mainnet needs it.
+    """Yield a reason for each proof that mainnet needs and the record of the paper phase lacks.
 
-    That is the halt, and a sweep that notices a dead machine in time (C9).
+    The proofs are that the halt works, and that a sweep notices a dead machine in time (C9).
     """
     run = history.read(paper)
     passed = {number for number, event in run.outcomes().items() if event["outcome"] == "passed"}
@@ -257,7 +257,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """Yield each claim that a record left unproven although the step that proves it belongs to an earlier phase."""
+    """Yield a reason for each claim that a record left unproven and that was due before this phase."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
@@ -283,7 +283,7 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Yield the reasons given for passing closed gates, in this record, those it resumes and those they rest on."""
+    """Yield the reasons given for passing closed gates, in this record, in those it resumes, and in earlier phases."""
     for earlier in history.chain(record):
         opened = earlier.opened()
         if opened.get("override"):

@@ -46,7 +46,7 @@ class History:
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """Return the outcome of a check that passed, if a later event may have changed what it saw; else None.
+        """Return a check's outcome if it passed and a later event may have made it outdated; else None.
 
         Such events are an act, a confirm, a vouching and an undo.
         """

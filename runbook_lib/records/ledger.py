@@ -64,7 +64,7 @@ class Ledger:
         return body
 
     def mend(self) -> None:
-        """Cut off a last line that a crash left incomplete; no caller was ever told that it was written."""
+        """Cut off the ledger's last line if a crash left it incomplete; no `append` has returned for such a line."""
         with _opened(self.path) as file:
             self._tail(file)
 
@@ -93,7 +93,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """Return those facts of the last line that the next line needs; cut off a last line that is incomplete."""
+        """Return the `_Tail` of the last complete line; cut off an incomplete line after it."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -104,7 +104,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write a line after the line ``last``; return those facts of it that the next line needs, and its event."""
+        """Write a line after the line ``last``; return the new line's `_Tail` and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -125,7 +125,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """What the next line of a ledger needs of the last line: its hash, number and time, and whether it is the seal."""
+    """The facts of a ledger's last line on which the next line depends: hash, number, time, whether it is the seal."""
 
     hash: str = ""
     number: int = 0
@@ -161,7 +161,7 @@ class _Clock:
 
 
 def _seconds() -> float:
-    """Return a count of seconds that setting the clock does not change; where the system can, it includes sleep."""
+    """Return a monotonic clock's seconds; if possible, of a clock that also counts while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
@@ -353,7 +353,7 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Sort readable records, oldest first, by the chain of seals; no clock and no folder's name decides.
+    """Sort readable records, oldest first, by the chain of seals, not by their times or their folders' names.
 
     A record without a seal is as old as the seal that was the newest when the record was opened. If ``records`` are
     only some of a profile's records, ``known`` must be all of them.
@@ -374,7 +374,7 @@ def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -
 
 
 def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
-    """Return the position of each seal in the chain, by the seal's hash, counted from the oldest of ``seals``."""
+    """Return the position of each seal in the chain (hash -> position); the oldest of ``seals`` has position 0."""
     following: dict[str | None, list[Event]] = {}
     present = [seal for seal in seals if seal]
     for seal in present:

@@ -44,7 +44,7 @@ def notebooks(folder: Path | None = None) -> list[str]:
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Return the path of a notebook, given by path, by name or by a clear beginning of its name (``phase_0``)."""
+    """Return the path of a notebook, given by path, by name or by an unambiguous beginning of a name (``phase_0``)."""
     if "/" in name or name.endswith(".ipynb"):
         if not (path := Path(name).absolute()).is_file():
             raise ConfigError(f"there is no file {path}; by name: {', '.join(notebooks(folder))}")
@@ -114,7 +114,7 @@ def _laid_out(plan: dict[str, Any]) -> str:
 
 
 def of(record: Record) -> list[Step]:
-    """Return the steps that a record planned: the source notebook's, even if the record's own copy was edited."""
+    """Return the steps of the plan in a record's first line, or those of the record's notebook if it holds no plan."""
     planned = record.opened().get("plan")
     if planned is None:
         return steps(record.notebook) if record.notebook.exists() else []

@@ -80,7 +80,7 @@ def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
 
 
 def _merged(claims: Iterable[Event]) -> list[Event]:
-    """Return the claims in order, without repetitions."""
+    """Return the unproven claims in order, without duplicates."""
     merged: list[Event] = []
     for claim in claims:
         if claim not in merged:
@@ -152,7 +152,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can then resume it.
+    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can resume that record.
 
     Raise `ConfigError` in production if ``name`` is not the operator, who signs.
     """

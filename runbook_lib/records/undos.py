@@ -67,7 +67,7 @@ def _registered(record: Record, number: str) -> Iterator[ast.Call]:
 
 
 def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
-    """Return whether a call in a cell makes this command, whatever values the run filled in."""
+    """Return whether a call in a cell can have made this command, with values that only the run knew filled in."""
     maker = MAKERS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if maker is None or not isinstance(command, dict) or any(word.arg is None for word in call.keywords):
         return False
@@ -82,7 +82,7 @@ def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return the value of a literal in a cell, or the mark `VALUE` for an expression whose value only the run knew."""
+    """Return the value of a literal in a cell; the mark `VALUE` for an expression whose value only the run knew."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -90,7 +90,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _fits(made: Any, part: Any, name: str = "") -> bool:
-    """Return whether part of a command equals what the cell makes; the mark `VALUE` in it stands for any value."""
+    """Return whether ``part`` of a command matches ``made``; in ``made``, the mark `VALUE` stands for any value."""
     if made == VALUE and name not in FIXED:
         return True
     if isinstance(made, dict) and isinstance(part, dict):

@@ -200,7 +200,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return what the seal must say, given these lines and a notebook with these edits."""
+        """Return the facts that a seal of these lines must state; ``edits`` are the edited places of the notebook."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -212,7 +212,7 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return how the run ended; None for a record whose maker decides that (a halt, a watch).
+        """Return the outcome that follows from the lines; None if the record's maker decides it (a halt, a watch).
 
         ``ended`` says why the run was ended early, None if it was not.
         """
@@ -260,7 +260,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a seal that the chain and the report need, without its list of files, which may be long."""
+    """Return the facts of a seal that `chain` and `report` use; its list of files, which may be long, is left out."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -268,7 +268,7 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """Summarize a ledger's lines up to the first bad line, and say what is wrong with that line, None if all are good.
+    """Return the summary of a ledger's lines up to the first bad line, and that line's problem, None if all are good.
 
     Lines after a bad one are not read, because the hash of each depends on the line before it.
     """
@@ -360,7 +360,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
 
 
 def _misfit(event: Event, lines: Told, number: int) -> str | None:
-    """Say why an event cannot be the next one in its ledger: its time or its words are wrong; None if it can."""
+    """Say why an event cannot be the next one in its ledger, by its time, its place or its content; None if it can."""
     moment = _moment(event.get("at"))
     if moment is None:
         return f"its time is {_brief(event.get('at'))!r}, not one as in 2026-11-22T14:53:57.000001Z"
@@ -443,7 +443,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """Return the hash of a line, from the hash of the line before it and from the line's text before its own hash."""
+    """Return a line's hash: SHA-256 of the previous line's hash, a line feed, and this line's text up to its hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
@@ -512,7 +512,7 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Complain of a record that lies in the folder of another record: it was swapped, or moved to another profile.
+    """Yield a problem if a record lies in another record's folder: it was swapped, or moved to another profile.
 
     For a record that was copied out of its profile's folders, only the name of its folder is judged.
     """
@@ -679,7 +679,7 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Complain of each missing record which this one resumes, or on which this one rests."""
+    """Yield a problem for each missing record that this one names in ``parent`` or ``rests_on``."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -688,7 +688,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Complain if a record leaves out an owed undo or an unproven claim that the records before it left."""
+    """Yield a problem if a record does not repeat what the records before it left: owed undos, unproven claims."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -701,7 +701,7 @@ def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
 
 
 def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
-    """Complain if the newest seal is another one than the runbook's note beside the records says."""
+    """Yield a problem if the newest seal is not the one that the runbook noted in ``head.json`` beside the records."""
     newest = str(known["hash"]) if known.get("hash") else None
     if newest and not any(seal["hash"] == newest for _, seal in records):
         yield f"the newest seal, {newest}, {GONE}"
@@ -812,7 +812,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Complain of a record of production if its signature was not judged."""
+    """Return a problem, in a tuple, if a production record's signature was not checked; else an empty tuple."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -821,7 +821,7 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """Return the line about a sound record: how it ended, what it took over and owes, who signed it, its seal."""
+    """Return the line about a sound record: its outcome, outcomes taken over, owed undos, signer, seal."""
     seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):

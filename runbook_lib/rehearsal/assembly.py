@@ -88,7 +88,7 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve the stand-ins until ``ended``, and bring them into the rehearsal's starting state meanwhile.
+        """Serve the stand-ins until ``ended``, and set up the rehearsal's starting state while they are being served.
 
         The file ``ready`` appears in the folder once the state is reached.
         """

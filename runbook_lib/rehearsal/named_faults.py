@@ -79,7 +79,7 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Set attributes of stand-ins, each named by its path from the world: ``web.sweeps`` is ``world.web.sweeps``."""
+    """Set attributes of stand-ins, each given by its path: ``web.sweeps`` stands for ``world.web.sweeps``."""
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -128,7 +128,7 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start another machine for a broker's newest running deployment, as if its deploy had been sent twice."""
+    """Start a second machine for the newest running deployment on this broker, as if its deploy had been sent twice."""
     rows = world.query(NEWEST_RUNNING, {"broker": broker})
     if not rows:
         raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")

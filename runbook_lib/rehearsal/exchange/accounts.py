@@ -54,7 +54,7 @@ class Order:
 
 @dataclass
 class Position:
-    """A position. ``szi`` is its signed size; ``cost`` is what opened it: the signed sum of size times price."""
+    """A position. ``szi`` is its signed size; ``cost`` is the signed sum of size times price at which it was opened."""
 
     szi: Decimal = NIL
     cost: Decimal = NIL

@@ -60,7 +60,7 @@ class Exchange:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Hold a coin's price at ``px`` and match resting orders with it; with None the price moves again."""
+        """Fix a coin's price at ``px`` and match resting orders with it; None lets the price move again."""
         self.market.pins.pop(coin, None)
         if px is not None:
             self.market.pins[named(coin).name] = (self.now(), Decimal(str(px)))
@@ -100,7 +100,7 @@ class Exchange:
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value that one exchange shows; ``dex`` is empty for the venue's own.
+        """Return the account value on ``dex``, a builder-deployed exchange, or on the venue's own if ``dex`` is empty.
 
         A builder-deployed exchange shows what backs its positions; the venue's own shows all the rest. For a unified
         account the venue's own, too, shows only what backs positions, because the rest is in spot.
@@ -246,7 +246,7 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute a part of an order; ``crossed`` says that the order took from the book."""
+        """Execute a part of an order; ``crossed`` says that the order took liquidity from the book."""
         for _ in range(2 if self.faults.fill_twice else 1):
             self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
@@ -256,7 +256,7 @@ class Exchange:
     def _execute(
         self, account: Account, order: Order, size: Decimal, px: Decimal, *, crossed: bool, **more: Any
     ) -> None:
-        """Book a trade and announce its fill; ``more`` holds further fields of the fill, as for a TWAP."""
+        """Execute a trade and announce its fill; ``more`` holds extra fields of the fill, such as ``twapId``."""
         trade = self._exchange_tokens if named(order.coin).spot else self._change_position
         traded = trade(account, order, size, px, crossed)
         account.volume += size * px

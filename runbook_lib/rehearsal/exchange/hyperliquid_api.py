@@ -100,7 +100,7 @@ class Socket:
         self.frames.put_nowait(json.dumps({"channel": "user" if topic == "userEvents" else topic, "data": data}))
 
     def _receive(self, text: str) -> None:
-        """Answer one message of the client; send a message that the venue would not know back in an error frame."""
+        """Answer one message of the client; if its form is not the venue's, send it back in an error frame."""
         try:
             message = json.loads(text)
             if message["method"] == "ping":

@@ -126,7 +126,7 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """Return the latest 2000 fills, newest first; with ``startTime``, the fills of that span of time, oldest first."""
+    """Return the latest 2000 fills, newest first, or the first 2000 since ``startTime`` (if given), oldest first."""
     booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
         return booked[:-2001:-1]

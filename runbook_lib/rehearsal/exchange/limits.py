@@ -26,7 +26,7 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return the weight of a request, as far as it does not depend on the answer."""
+    """Return the weight of a request before it is answered; `more` returns what the answer adds."""
     if path == "/exchange":
         action = ask.get("action") or {}
         batch = action.get("orders") or action.get("cancels") or ()
@@ -41,13 +41,13 @@ def more(ask: dict[str, Any], answer: Any) -> int:
 
 
 class Limits:
-    """The weight that each source address has spent within the last ``minute`` (seconds).
+    """The request weight that each source address has spent in the last minute, which lasts ``minute`` seconds.
 
     If ``minute`` is None, no limit is enforced.
     """
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """Take the clock ``now`` and the length of a ``minute``, both in seconds; a rehearsal may shorten it."""
+        """Take the clock ``now`` (seconds) and the length of a ``minute`` in seconds, which a rehearsal may shorten."""
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much

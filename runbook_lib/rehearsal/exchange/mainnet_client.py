@@ -1,4 +1,4 @@
-"""Point the venue's public SDK at the stand-in exchange, and let it sign for mainnet all the same.
+"""Make the venue's public SDK talk to the stand-in exchange while it signs as for mainnet.
 
 The SDK decides by its base address for which network it signs. So it is given mainnet's address, while its session
 sends every request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.

@@ -44,7 +44,7 @@ def l1_signer(body: dict[str, Any]) -> str:
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a transfer or an approval for mainnet; the wallet's own chain may be any."""
+    """Return the address that signed a transfer or an approval for mainnet; any ``signatureChainId`` is accepted."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:

@@ -1,4 +1,4 @@
-"""Stand in for the ``fly`` command line: build and push an image, and the commands that fixes of steps advise.
+"""Stand in for the ``fly`` command line: build and push an image, and run the commands that the runbook advises.
 
 Runs as a script on the bare standard library (``python -I -S cli.py``), so that it starts fast. The folder of the
 rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
@@ -72,7 +72,7 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Send a request to the Machines API; if it answers with an error, end the program with it."""
+    """Send a request to the Machines API; if the reply is an error, print it and end the program."""
     content = None if body is None else json.dumps(body).encode()
     status, raw = send(address("fly"), method, path, content, {"Authorization": f"Bearer {token()}"})
     if status >= 400:

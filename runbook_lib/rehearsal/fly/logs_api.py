@@ -1,4 +1,4 @@
-"""Serve the HTTP API of api.fly.io: an app's log. Its host and its token's scheme differ from those of the machines."""
+"""Serve the log API of api.fly.io, which has another host and another token scheme than the Machines API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, applicat
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve the log to requests whose token begins, as it was issued, with its scheme ``FlyV1``."""
+    """Serve an app's log to requests that send a valid token with the scheme ``FlyV1``, not ``Bearer``."""
 
     def admit(ask: Ask) -> None:
         # Bearer was a mistake of the vendor's documentation (superfly/docs issue 2264): this host refuses it.

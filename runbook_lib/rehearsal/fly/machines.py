@@ -54,7 +54,7 @@ def timestamp(at: int | None = None) -> str:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to change a machine, of whoever knows the lease's nonce, until ``expires_at`` (epoch seconds)."""
+    """A machine's lease: until ``expires_at`` (epoch seconds), only who sends its nonce may change the machine."""
 
     description: str
     expires_at: float
@@ -165,7 +165,7 @@ class Machine:
         return self.lease
 
     def refuse_leased(self, nonce: str) -> None:
-        """Raise a 409 `Refusal`, while the machine is leased, if ``nonce`` is not the lease's."""
+        """Raise a 409 `Refusal` if the machine is leased and ``nonce`` is not the lease's."""
         if self.lease is not None and self.lease.expires_at < time.time():
             self.lease = None
         if self.lease is not None and nonce != self.lease.nonce:

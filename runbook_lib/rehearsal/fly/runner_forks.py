@@ -65,7 +65,10 @@ class RunnerForks:
         return Forked(int(pid), asyncio.create_task(_ended(status, transport), name=f"runner {int(pid)}"))
 
     def warm(self) -> ForkServer:
-        """Start the server unless it runs; if called early, the server has done its imports before the first launch."""
+        """Return the fork server; start it if it does not run.
+
+        If this is called early, the server has done its imports before the first launch.
+        """
         if self._server is None:
             self._server = ForkServer(f"{__name__}:run", [self._target.partition(":")[0]], log=None)
             self._started(self._server.pid)
@@ -79,7 +82,7 @@ class RunnerForks:
 
 
 async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport) -> int:
-    """Return the exit code of a runner; if none arrives, the server was killed and its runners with it."""
+    """Return a runner's exit code; if the fork server was killed, and its runners with it, return -9 (SIGKILL)."""
     try:
         code = await status.readline()
         return int(code) if code else -signal.SIGKILL

@@ -103,7 +103,7 @@ class Person:
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
-        """Fill in a Skill sheet (`paper`, `tiny`, `checklist`) and save it as a new Skill; ``risk`` sets caps."""
+        """Save a new Skill from a sheet (``paper``, ``tiny`` or ``checklist``); ``risk`` overrides the sheet's caps."""
         content = payload(sheet, self.world.tick, **risk)
         skill = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
         return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
@@ -228,7 +228,7 @@ class Person:
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
 
     def have_traded(self) -> Answer:
-        """Have had a live deployment with the newest agent, which is over."""
+        """Add a stopped live deployment with the newest agent to the database, as if one had traded and ended."""
         self.world.query(OVER)
         return {"performed": "had a live deployment that is over"}
 

@@ -1,4 +1,4 @@
-"""Serve the person stand-in over HTTP: gestures by step number or name, faults, and what a drill changes directly."""
+"""Serve over HTTP the gestures of the person stand-in, the rehearsal's faults, and the changes that drills make."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DONE = 204
 
 
 def app(person: Person) -> Starlette:
-    """Serve ``POST /gestures/{step or name}``, with optional parameters as a JSON object, and what drills call."""
+    """Serve ``POST /gestures/{step or name}`` (parameters: an optional JSON object), the faults, and `drill_hooks`."""
 
     def listed(_: Ask) -> Json:
         return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}

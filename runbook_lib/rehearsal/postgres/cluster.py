@@ -1,4 +1,4 @@
-"""Prepare what every rehearsal's database is copied from: Postgres's programs, and a cluster like a new project.
+"""Prepare Postgres's programs and a cluster like a new Supabase project; every rehearsal copies the cluster.
 
 Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
 kill -9 nor two first starts at once can leave half of one.
@@ -68,7 +68,7 @@ def _fingerprint() -> str:
 
 
 def _programs() -> Path:
-    """Return a folder with initdb and postgres from which the account that runs the server can run them."""
+    """Return the folder of the programs initdb and postgres, in a place where the server's account may run them."""
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
         raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")

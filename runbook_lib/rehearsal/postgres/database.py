@@ -73,7 +73,7 @@ class Database:
 
     @property
     def admin_dsn(self) -> str:
-        """Return the database's address with the superuser's password, which stays when the operator's is changed."""
+        """Return the database's address with the superuser's password; it never changes, unlike the operator's."""
         return self._address(ADMIN, self._admin_password)
 
     @property

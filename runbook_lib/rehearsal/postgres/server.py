@@ -67,7 +67,7 @@ class Account:
         )
 
     def launch(self) -> dict[str, Any]:
-        """Return ``subprocess`` options for a child of this account, which ends with the thread that started it."""
+        """Return ``subprocess`` options for a child under this account, which ends with the thread that started it."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(die_with, os.getpid(), signal.SIGQUIT)}
@@ -109,7 +109,7 @@ class Server:
         return self._process.pid
 
     def stop(self, *, clean: bool = False) -> None:
-        """End the server and wait; with ``clean``, the server first writes all data to disk, to be read again."""
+        """End the server and wait; with ``clean``, it first writes all data to disk, for another server to read."""
         for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
             if self._keeper.is_alive():
                 self._process.send_signal(number)
@@ -153,7 +153,7 @@ class Server:
 
 
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
-    """Return a path by which the server's account can reach ``folder``, and the descriptors it must inherit for that.
+    """Return a path by which the server's account can open ``folder``, and the file descriptors that the path needs.
 
     The folders above belong to this user and are closed to all others. If the server has another account, the path
     leads through a descriptor that this process opens (on Linux); the data folder itself belongs to that account.

@@ -30,7 +30,7 @@ PIECE = 65536  # bytes read at once
 
 @dataclass
 class SqlFault:
-    """A fault of all statements that contain ``text``; if ``text`` is empty, of all statements."""
+    """A fault of one ``kind`` for every SQL statement that contains ``text``; an empty ``text`` matches all."""
 
     text: str
     kind: str
@@ -41,7 +41,7 @@ class SqlFault:
 
 
 class SqlFaults:
-    """A proxy in front of the database at an address; while the block runs, ``url`` leads through the proxy."""
+    """A context manager that runs a proxy in front of a database; connect to ``url`` to go through the proxy."""
 
     def __init__(self, database: str) -> None:
         parts = urlsplit(database)
@@ -98,7 +98,7 @@ class _Session:
                     self._messages()
 
     def _heed(self, piece: bytes) -> None:
-        """Note the state of the transaction, which the ReadyForQuery message at the end of each answer tells."""
+        """Store the transaction's state from a ReadyForQuery message, with which the server ends each answer."""
         if piece[-6:-1] == b"Z\x00\x00\x00\x05":
             self.status = piece[-1:]
 
@@ -130,7 +130,7 @@ class _Session:
             self.spoiling = None
 
     def _spoil(self, fault: SqlFault) -> None:
-        """Answer the client in the server's place, in the way of the fault."""
+        """Answer in the server's place as the fault says: with an error, not at all, or by closing the connection."""
         if fault.kind == "lost":
             raise EOFError
         if fault.kind == "hang":

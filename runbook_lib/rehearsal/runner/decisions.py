@@ -1,4 +1,4 @@
-"""Decide in place of the model, by a seed: the same Skill always decides the same, and pays the model's price."""
+"""Stand in for the model: propose actions by seeded random numbers, so repeatably, at the model's price."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def model_of(payload: Mapping[str, Any]) -> str:
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """Decide tick number ``tick`` of a Skill: open a position if there is none, sometimes close one, else hold."""
+    """Return a Skill's decision at a tick: usually open a position if there is none, sometimes close one, else hold."""
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)

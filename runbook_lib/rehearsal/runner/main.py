@@ -57,7 +57,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Do everything up to the tick loop; raise `Fatal` with the words by which the operator finds the cause."""
+        """Do everything before the tick loop; if that fails, raise `Fatal` with words that name the cause."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -160,7 +160,7 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between two ticks: the Skill's own, else those that stand for five minutes here."""
+        """Return the seconds between two ticks: the Skill's own, or else the rehearsal's, in place of five minutes."""
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
@@ -335,7 +335,7 @@ class Runner:
         await self.store.status(status)
 
     async def fatal(self, text: str) -> None:
-        """Write why the runner ends, to the console and, if the database answers, to the log and the row."""
+        """Write why the runner ends to the console and, if the database answers, to the deployment's log and row."""
         say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
         with contextlib.suppress(psycopg.Error):
             await self.store.log("runner_fatal", text, level="error")
@@ -347,7 +347,7 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return only the marks of the symbols in the Skill's own context, whose bars still arrive if the mids fail."""
+    """Return the marks of the Skill's own symbols, for which price bars still arrive if the venue's mid prices fail."""
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 

@@ -162,7 +162,7 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return where REST and the socket still disagree about position sizes at a second look; None if they agree.
+        """Return the position sizes that REST and the WebSocket report if they differ twice, 0.3 s apart; else None.
 
         From then on the sizes that REST reported count.
         """
@@ -176,7 +176,7 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return REST's position sizes if they differ from the socket's, else None; a flat wallet has sizes of 0."""
+        """Return REST's position sizes if they differ from the socket's, else None; without positions, return zeros."""
         rest = await self._rest_sizes()
         symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
         gaps = [rest.get(symbol, 0.0) - self.socket_sizes.get(symbol, 0.0) - self.wrong_by for symbol in symbols]
@@ -206,7 +206,7 @@ class MainnetBroker:
         return await self._settle(raw, symbol, status)
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
-        """Wait at most two seconds for an order's fills; then take what is missing from the reply to the order."""
+        """Wait at most two seconds for an order's fills; if none arrive, take size and price from the venue's reply."""
         placed = self.placed[cloid]
         answer = status.get("filled") or {}
         placed.size = float(answer.get("totalSz", placed.size))

@@ -15,7 +15,7 @@ MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation pric
 
 
 class BrokerError(Exception):
-    """An error for an order that a broker refuses, or a broker that cannot be made, in the words the operator sees."""
+    """An error of a broker that refuses an order or cannot be made; the operator sees its text."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """A broker that trades in memory: it fills at the mark, with a fee and slippage, and always does the same."""
+    """A deterministic broker that trades in memory: it fills each order at the mark, with a fee and slippage."""
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start with $10,000, or with the equity and positions that ``agent_state`` has from an earlier process."""
