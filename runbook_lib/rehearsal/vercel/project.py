@@ -64,7 +64,7 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and the branch to which the variable applies."""
+        """Return the environments and the branch that the variable is for; same-named variables never share both."""
         return {*self.target, *self.custom_environments}, self.branch
 
 

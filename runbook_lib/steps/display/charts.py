@@ -44,7 +44,7 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """Redact, with ``clean``, every text that any chart draws from now on, including charts drawn by a cell's own code.
+    """Redact with ``clean`` every text in every chart that this process draws from now on, also by a cell's own code.
 
     Secrets must be redacted before drawing, because the scan of a record cannot see text in a picture.
     """
