@@ -1,4 +1,4 @@
-"""Interpret the venue's answers and the platform's rows: money, sizes, caps and agents.
+"""Interpret the venue's answers and the platform's rows: equity, positions, fills and agents.
 
 Functions are pure: they take rows, and return numbers or complaints. A complaint is one factual line; an empty list
 means that nothing is wrong. Amounts are in US dollars, sizes in base units, the venue's times in milliseconds since
@@ -8,8 +8,6 @@ means that nothing is wrong. Amounts are in US dollars, sizes in base units, the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-
 UNIFIED = ("unifiedAccount", "portfolioMargin")  # modes that keep the money in spot
 SEPARATE = ("default", "disabled")
-SMALLEST = 12.0  # US dollars an opening order needs: the venue takes $10, and a position that fell under it stays (C17)
 DAY = 86_400_000  # milliseconds
 CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less are the same
 NONCE = 120_000  # milliseconds between the pending row and the nonce of what is signed
@@ -67,137 +63,6 @@ def total(values: Sequence[float | None]) -> float | None:
     """Return the sum of the values; None if any of them is None."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-# --- the limit sheet ------------------------------------------------------------------------------------------------
-
-
-def looser(sheet: Row, caps: Row) -> list[str]:
-    """Return a complaint for each cap of a Skill that is missing, senseless or looser than the limit sheet allows.
-
-    A cap may be tighter than the sheet; `order_room` tells whether the Skill can still trade. ``minOrderUsd`` may be
-    higher, and ``allowedSymbols`` may name fewer symbols. Complaints are in the order of the sheet.
-    """
-    return [complaint for name, wanted in sheet.items() if (complaint := _looser(name, wanted, caps.get(name)))]
-
-
-def _looser(name: str, wanted: Any, cap: Any) -> str | None:
-    if isinstance(wanted, list | tuple):
-        good = isinstance(cap, list | tuple) and bool(cap) and all(symbol in wanted for symbol in cap)
-        return None if good else f"{name}: expected only {', '.join(wanted)}, found {_listed(cap)}"
-    limit, got = number(wanted), number(cap)
-    if limit is None or got is None or got <= 0:
-        return f"{name}: expected a number above 0, found {'null' if cap is None else cap}"
-    if name.startswith("min"):
-        return None if got >= limit else f"{name}: expected at least {limit:g}, found {got:g}"
-    return None if got <= limit else f"{name}: expected at most {limit:g}, found {got:g}"
-
-
-def _listed(cap: Any) -> str:
-    return ", ".join(map(str, cap)) if isinstance(cap, list | tuple) else str(cap)
-
-
-# --- can it ever trade (C17) ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Room:
-    """The largest opening order that the caps allow in one symbol, and the ``smallest`` useful one, in US dollars."""
-
-    symbol: str
-    largest: float
-    smallest: float
-
-    @property
-    def enough(self) -> bool:
-        return self.largest >= self.smallest
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """Two ways to let a Skill trade: set both position caps to ``percent``, or raise the account to ``balance``.
-
-    ``percent`` is None if no percentage would do.
-    """
-
-    percent: float | None
-    balance: float
-
-
-def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: int) -> Room:
-    """Return the largest order that both position caps and the leverage allow for ``balance``.
-
-    The order's size is rounded down to the venue's precision. ``price`` is the mark price, ``decimals`` the symbol's
-    szDecimals at the venue.
-    """
-    unit = _unit(price, decimals)
-    units = (_dollars(balance) * _percent(caps) / 100 / unit).to_integral_value(ROUND_FLOOR)
-    return Room(symbol, float(units * unit), _smallest(caps))
-
-
-def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
-    """Return the smallest percentage, or the smallest balance, with which the caps would allow an order.
-
-    The percentage is rounded up to tenths, the balance to whole US dollars.
-    """
-    unit = _unit(price, decimals)
-    units = (Decimal(str(_smallest(caps))) / unit).to_integral_value(ROUND_CEILING)
-    percent = _up(units * unit * 100 / _dollars(balance), 1) if balance > 0 else None
-    if percent is not None and percent > _leveraged(caps):
-        percent = None
-    tightest = _percent(caps)
-    return Remedy(
-        None if percent is None else float(percent), float(_up(units * unit * 100 / tightest, 0)) if tightest else 0.0
-    )
-
-
-def _unit(price: float, decimals: int) -> Decimal:
-    """Return the value of one size step, the smallest size that the venue knows, in US dollars."""
-    return Decimal(str(price)).scaleb(-decimals)
-
-
-def _dollars(amount: float) -> Decimal:
-    return Decimal(str(amount))
-
-
-def _percent(caps: Row) -> Decimal:
-    """Return the tightest of both position caps and the leverage, in per cent of the balance; 0 if one is missing."""
-    both = [number(caps.get(name)) for name in ("maxPositionPct", "maxTotalExposurePct")]
-    known = [Decimal(str(cap)) for cap in both if cap is not None and cap > 0]
-    return min([*known, _leveraged(caps)]) if len(known) == len(both) else Decimal(0)
-
-
-def _leveraged(caps: Row) -> Decimal:
-    leverage = number(caps.get("maxLeverage"))
-    return Decimal(str(leverage)) * 100 if leverage is not None and leverage > 0 else Decimal(0)
-
-
-def _smallest(caps: Row) -> float:
-    return max(SMALLEST, number(caps.get("minOrderUsd")) or 0.0)
-
-
-def _up(amount: Decimal, digits: int) -> Decimal:
-    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING)
-
-
-# --- how long the cost cap lasts (C18) ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Horizon:
-    """How many ticks a monthly cost cap pays for, and how many seconds these ticks take at the Skill's interval."""
-
-    ticks: int
-    seconds: float
-
-
-def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
-    """Return how long a monthly cost cap lasts.
-
-    ``cap`` and ``per_tick`` (the cost of a tick) are in US dollars, ``interval`` is in seconds between two ticks.
-    """
-    ticks = math.floor(cap / per_tick) if per_tick > 0 else 0
-    return Horizon(ticks, ticks * interval)
 
 
 # --- agents ---------------------------------------------------------------------------------------------------------

@@ -11,16 +11,37 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.venue_answers import CLOSE, inner, number, of_no_order, same, total
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     Row = Mapping[str, Any]
 
+SHOWN = 12  # mismatches a complaint lists
 PLACED, ENDED = "order_placed", {"order_filled": "filled", "order_cancelled": "cancelled", "order_rejected": "rejected"}
 SIDES = {"B": "buy", "A": "sell"}
 NOBODY = "None"  # the key of rows without a client order id
 ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}
+
+
+def trails_agree() -> Expectation:
+    """Expect that the rows, the runner's log and the venue agree on every order, on its fills and on its fees (C21).
+
+    Replies: ``mainnet_orders`` of the wallet, the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        orders, logs, placed, fills = (reply.rows for reply in replies)
+        bad = differing_trails(orders, logs, placed, fills)
+        shown = "".join(f"\n  {line}" for line in bad[:SHOWN]) + (
+            f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        )
+        seen = f"{len(orders)} orders, {len(fills)} fills, everywhere the same"
+        return Finding(seen, f"{len(bad)} mismatches:{shown}" if bad else None)
+
+    return over_all("rows, log and venue tell the same of every order", test)
 
 
 def differing_trails(

@@ -1,17 +1,25 @@
-"""Judge a deployment's machines at Fly: that exactly one runs, on the pinned image, or that none is left."""
+"""Judge machines at Fly: that a deployment has exactly one, on the pinned image, or none, and that none is stray."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import MACHINES, is_gone, is_machine, machines_of
-from runbook_lib.checklist.web_app import in_production
+from runbook_lib.agentic_trading.machines import (
+    DOWN,
+    MACHINES,
+    deployment_of,
+    is_down,
+    is_gone,
+    is_machine,
+    machines_of,
+)
+from runbook_lib.checklist.web_app_variables import in_production
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 IMAGE_VARIABLE = "FLY_LIVE_RUNNER_IMAGE"
 
@@ -74,3 +82,41 @@ def machine_gone(deployment: str) -> Expectation:
 
     # An empty list passes; only a machine of the deployment fails.
     return over_each("no machine of the deployment is left", test, empty=True, about=[MACHINES])
+
+
+def owned_machines() -> Expectation:
+    """Expect that every machine carries a deployment's id, and that no stopped deployment has a running machine (C38).
+
+    Replies: Fly's machines, rows ``id`` and ``status`` of every deployment.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        machines, deployments = replies
+        statuses = {str(row.get("id")): row.get("status") for row in deployments.rows}
+        bad = [complaint for machine in machines.rows if (complaint := _unowned(machine, statuses))]
+        return Finding(f"{len(machines.rows)} machines", "; ".join(bad) or None)
+
+    return over_all("no machine but deployments' own", test, empty=True, about=[MACHINES])
+
+
+def _unowned(machine: Mapping[str, Any], statuses: Mapping[str, Any]) -> str | None:
+    owner = deployment_of(machine)
+    if not owner or str(owner) not in statuses:
+        return f"machine {machine.get('id')} is of no deployment" + (f": {owner} has no row" if owner else "")
+    if statuses[str(owner)] == "stopped" and machine.get("state") not in DOWN:
+        return f"machine {machine.get('id')} is {machine.get('state')}, and its deployment {owner} has stopped"
+    return None
+
+
+def machine_down(deployment: str) -> Expectation:
+    """Expect that no machine of the deployment runs, starts or stops."""
+
+    def test(reply: Reply) -> Finding:
+        if not all(map(is_machine, reply.rows)):
+            return Finding("", "the list holds something that is no machine")
+        mine = machines_of(reply.rows, deployment)
+        up = [f"{row.get('id')} is {row.get('state')}" for row in mine if not is_down(row)]
+        seen = ", ".join(f"{row.get('id')} {row.get('state')}" for row in mine) or "no machine left"
+        return Finding(seen, f"not down: {', '.join(up)}" if up else None)
+
+    return over_each("no machine of the deployment runs", test, empty=True, about=[MACHINES])

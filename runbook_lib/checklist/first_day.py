@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
-from runbook_lib.checklist.wallet import agent_known, info
-from runbook_lib.commands.command import Http, Reply, Sql, sql
+from runbook_lib.commands.command import Reply, Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import history, ledger
@@ -173,102 +172,6 @@ def _short_lived(key: Mapping[str, Any]) -> str | None:
 
 def _leeway(amount: float) -> float:
     return max(LEAST, CLOSE * amount)
-
-
-def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue, for each live deployment, for the agents of its wallet and for the role of its own agent.
-
-    ``live`` has ``wallet`` and ``agent`` for each deployment.
-    """
-    asked = ((info("extraAgents", user=wallet), info("userRole", user=agent)) for wallet, agent in _pairs(live))
-    return [question for questions in asked for question in questions]
-
-
-def agents_known(live: Reply) -> Expectation:
-    """Expect that the venue knows the agent of every live deployment. Replies: those of `agent_questions`."""
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        pairs = _pairs(live)
-        answered = zip(pairs, zip(replies[::2], replies[1::2], strict=True), strict=True)
-        findings = [(agent, agent_known(agent, wallet).judge(both)) for (wallet, agent), both in answered]
-        bad = [f"{agent}: {finding.complaint}" for agent, finding in findings if finding.complaint]
-        return Finding("; ".join(finding.seen for _, finding in findings), "; ".join(bad) or None)
-
-    return over_all("the venue knows every live agent", test)
-
-
-def position_questions(live: Reply) -> list[Http]:
-    """Ask what each wallet of a live deployment holds in the venue's main book, the only one in which runners trade."""
-    return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
-
-
-def positions_agree(live: Reply) -> Expectation:
-    """Expect that every wallet holds what ``agent_state`` says, and that its leverage stays within the Skill's limit.
-
-    Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
-    ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,
-    their positions cannot be told apart, so that a shared wallet is a complaint.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        states, *held = replies
-        bad = []
-        for wallet, at_venue in zip(_wallets(live), held, strict=True):
-            states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
-            if len(states_of_wallet) != 1:
-                bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
-                continue
-            [state], perp = states_of_wallet, _first(at_venue)
-            differing = [] if state.get("moving") else venue_answers.differing_sizes(perp, state.get("positions"))
-            differing += venue_answers.over_levered(perp, state.get("max_leverage"))
-            bad += [f"{wallet} {difference}" for difference in differing]
-        return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
-
-    about = position_questions(live)
-    phrase = "every wallet in the main book as agent_state says, no more levered than its Skill allows"
-    return over_all(phrase, test, empty=True, about=about)
-
-
-def fill_questions(live: Reply) -> list[Http]:
-    """Ask for the fills of every wallet of a live deployment."""
-    return [info("userFills", user=wallet) for wallet in _wallets(live)]
-
-
-def _wallets(live: Reply) -> list[str]:
-    return list(dict.fromkeys(wallet for wallet, _ in _pairs(live)))
-
-
-def _pairs(live: Reply) -> list[tuple[str, str]]:
-    """Return the wallet and the agent of each live deployment, the same pair only once."""
-    return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
-
-
-def fills_have_rows(settled: float, live: Reply) -> Expectation:
-    """Expect that every fill of the wallets belongs to an order in ``mainnet_orders``, unless the fill is very recent.
-
-    Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
-    row of a fill may come up to ``settled`` seconds after the fill.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        orders, *fills = replies
-        known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        strange = [row for reply in fills for row in reply.rows if _due(row, reply.at, settled, known)]
-        named = [
-            venue_answers.of_no_order(row)
-            or f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})"
-            for row in strange
-        ]
-        count = sum(len(reply.rows) for reply in fills)
-        return Finding(f"{count} fills", f"fills without a row: {', '.join(named)}" if named else None)
-
-    return over_all("a row for every fill", test, empty=True, about=fill_questions(live))
-
-
-def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Return whether a fill lacks its row although it is old enough; a very recent fill's row may be on its way."""
-    age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
-    return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 
 
 def alarms_of(since: str, until: str) -> Sql:

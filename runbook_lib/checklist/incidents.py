@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.runner_commands import FENCED, command_state, revoke, send_command
-from runbook_lib.checklist.platform import halt_line, production_variables
+from runbook_lib.checklist.halt_command import halt_line
 from runbook_lib.checklist.wallet import info
+from runbook_lib.checklist.web_app_variables import production_variables
 from runbook_lib.commands.command import Command, Sql, http, sql
 from runbook_lib.commands.expectations import Expectation, each, not_null, one_of, reply, rows
 from runbook_lib.errors import ConfigError, nearest

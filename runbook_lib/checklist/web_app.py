@@ -1,4 +1,4 @@
-"""Judge the web app at Vercel: the deployment that serves production, its variables, its request log, its cron jobs."""
+"""Judge the web app at Vercel: the deployment that serves production, its request log, its cron jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.checklist.web_app_variables import in_production
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.commands.expectations import Expectation, Finding, newer, over_all, over_each
 from runbook_lib.errors import ConfigError
@@ -17,20 +18,6 @@ JOBS = "/api/jobs/"  # where the web app's cron endpoints are
 OK = range(200, 300)
 SHOWN = 5  # failed calls in a complaint
 UNREAD = "Vercel's request log, which is not documented, tells nothing"
-
-
-def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of the variables that are set for production, by name.
-
-    ``target`` in a row is one environment or a list of them. A variable of the same name may have another value in
-    previews, or in a custom environment.
-    """
-    rows: dict[str, Mapping[str, Any]] = {}
-    for row in variables.rows:
-        target = row.get("target")
-        if "production" in (target if isinstance(target, list | tuple) else [target]):
-            rows[str(row.get("key"))] = row
-    return rows
 
 
 def serves() -> Expectation:

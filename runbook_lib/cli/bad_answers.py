@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.agentic_trading import deployment_queries, runner_commands, venue_books
 from runbook_lib.agentic_trading.machines import MACHINES, is_down
 from runbook_lib.agentic_trading.venue_books import SPOT
-from runbook_lib.checklist.deployment_machines import machine_gone
-from runbook_lib.checklist.safety_nets import machine_down
+from runbook_lib.checklist.deployment_machines import machine_down, machine_gone
 from runbook_lib.checklist.wallet import book_questions, flat, fresh_wallet, holds_at_most, state_questions
 from runbook_lib.commands.command import Command, Http, http, sql
 from runbook_lib.commands.expectations import Expectation, no_rows

@@ -66,15 +66,15 @@ def doctor(profile: str | None) -> None:
 
     All that can be proven by looking is proven. What looking cannot prove is listed.
     """
-    from runbook_lib.checklist import platform_probes
+    from runbook_lib.checklist import doctor_probes
     from runbook_lib.cli import terminal
     from runbook_lib.services import doctor as probes
 
     settings = profile_choice.chosen_settings(profile)
     settings.require_variables()
-    verdicts = probes.examine(settings, platform_probes.probes(settings))
+    verdicts = probes.examine(settings, doctor_probes.probes(settings))
     terminal.verdicts(terminal.console(), verdicts)
-    terminal.unproven(terminal.console(), platform_probes.UNPROVEN)
+    terminal.unproven(terminal.console(), doctor_probes.UNPROVEN)
     sys.exit(0 if all(verdict.good or verdict.made_by for verdict in verdicts) else 1)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.agentic_trading.machines import deployment_of, is_down
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt.sending import insist, look
+from runbook_lib.halt.retries import insist, look
 from runbook_lib.halt.state import LOOKS
 from runbook_lib.services import deadlines
 

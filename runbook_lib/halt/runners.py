@@ -18,7 +18,7 @@ from runbook_lib.agentic_trading.runner_commands import (
 )
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.machines import listed
-from runbook_lib.halt.sending import insist, look
+from runbook_lib.halt.retries import insist, look
 from runbook_lib.halt.state import Deployment
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.switches import DISABLED, LIVE, NOTHING_TO_DEPLOY, stopped
+from runbook_lib.agentic_trading.switch_values import DISABLED, LIVE, NOTHING_TO_DEPLOY, stopped
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt.sending import insist, look
+from runbook_lib.halt.retries import insist, look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

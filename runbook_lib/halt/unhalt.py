@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from runbook_lib.agentic_trading.switches import LIVE, running
+from runbook_lib.agentic_trading.switch_values import LIVE, running
 from runbook_lib.errors import RecordError, ServiceError, StepRefused
 from runbook_lib.halt.halt_record import PHASE, UNDO, Book, close, hold
 from runbook_lib.halt.state import Halting, Request

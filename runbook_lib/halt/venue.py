@@ -16,8 +16,9 @@ from runbook_lib.agentic_trading import venue_books
 from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.halt.operator_key import acting
+from runbook_lib.halt.rate_limit import Purse
+from runbook_lib.halt.retries import look
 from runbook_lib.halt.runners import named
-from runbook_lib.halt.sending import Purse, look
 from runbook_lib.halt.state import LOOKS, Account, Order
 from runbook_lib.services.deadlines import side_by_side
 

@@ -12,7 +12,7 @@ from runbook_lib.agentic_trading import runner_commands, venue_answers
 from runbook_lib.commands.command import Http, Reply
 from runbook_lib.errors import ServiceError
 from runbook_lib.records import history
-from runbook_lib.records.presses import Lamp, later
+from runbook_lib.records.past_presses import Lamp, later
 
 if TYPE_CHECKING:
     from runbook_lib.records.ledger import Event, Record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.expectations import Finding
 from runbook_lib.errors import StepFailed, StepPending, StepUnknown
-from runbook_lib.records import presses
+from runbook_lib.records import past_presses
 from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Card
 
@@ -112,7 +112,7 @@ class Verdicts:
             whence = {"recalled": done["at"], "recalled_from": self._maker(done)}
             why = run_progress.NOT_AGAIN[done["verb"]]
             self.record.ledger.append("outcome", **{**whence, "why": why, **taken})
-        press = presses.press(self.record.ledger.events(), number)
+        press = past_presses.press(self.record.ledger.events(), number)
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
@@ -142,4 +142,4 @@ class Verdicts:
         details = (event["seen"], event["complaint"], event["fix"], symptom, event["replies"])
         events = self.record.ledger.events()
         title = run_progress.titled(events, sent.number, event["title"])
-        self.display(Card(sent.number, title, outcome, commands, *details, presses.press(events, sent.number)))
+        self.display(Card(sent.number, title, outcome, commands, *details, past_presses.press(events, sent.number)))

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from runbook_lib.checklist.audit_trail import differing_trails
+from runbook_lib.checklist.audit_trail import differing_trails, trails_agree
+from runbook_lib.commands.command import Reply
+from runbook_lib.steps import spoiling
 
 TRAILS = ("orders", "logs", "placed", "fills")
 
@@ -205,3 +207,17 @@ def test_an_order_that_is_filled_twice_is_named_although_every_trail_says_the_sa
 
     [found] = differing_trails(**story)
     assert found.endswith("filled more than ordered: 0.00036 of 0.00018")
+
+
+def judged(*trails):
+    return trails_agree().judge([Reply(tuple(rows)) for rows in trails])
+
+
+def test_mismatches_of_the_trails_are_counted_and_listed_one_to_a_line():
+    orphans = [{"cloid": f"0x{n}", "status": "filled"} for n in range(20)]
+    found = judged(orphans, [], [], []).complaint
+
+    assert judged([], [], [], []).complaint is None
+    assert found.startswith("80 mismatches:\n  0x0 order_placed in the log: expected 1, found 0")
+    assert found.endswith("and 68 more")
+    assert any(trails_agree().judge(bad).complaint for _, bad in spoiling.spoiled([Reply()] * 4))

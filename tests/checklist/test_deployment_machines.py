@@ -8,9 +8,11 @@ import pytest
 
 from runbook_lib.checklist.deployment_machines import (
     each_machine,
+    machine_down,
     machine_gone,
     machine_id,
     machine_of,
+    owned_machines,
 )
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, judge
@@ -82,3 +84,58 @@ def test_every_live_deployment_that_is_not_booting_needs_its_machine_and_a_previ
 
     live = Reply(({"id": OURS, "status": "running"}, {"id": "d9", "status": "paused"}))
     assert "machine of d9, found 0" in each_machine(live).judge([Reply((machine(),)), variables]).complaint
+
+
+@pytest.mark.parametrize("state", ["stopped", "suspended", "failed", "destroyed"])
+def test_a_machine_is_down_in_states_it_stays_in(state):
+    assert machine_down(OURS).judge([Reply((machine(state=state),))]).complaint is None
+
+
+@pytest.mark.parametrize("state", ["started", "starting", "stopping", "replacing", "a state of tomorrow", None])
+def test_every_other_state_may_run(state):
+    assert "m1" in machine_down(OURS).judge([Reply((machine(state=state),))]).complaint
+
+
+def test_machines_of_others_and_none_at_all_are_none_of_its():
+    assert machine_down(OURS).judge([Reply((machine("another"),))]).complaint is None
+    assert machine_down(OURS).judge([Reply()]).complaint is None
+    assert machine_down(OURS).judge([Reply(({"id": "1", "config": None},))]).complaint
+
+
+# --- machines of nobody
+
+
+def carrying(name: str, **env: str) -> dict[str, Any]:
+    return {"id": name, "state": "started", "config": {"env": env}}
+
+
+ROWS = Reply(({"id": "d1", "status": "running"}, {"id": "d2", "status": "stopped"}))
+
+
+def unowned(*machines: dict[str, Any]) -> str:
+    return owned_machines().judge([Reply(machines), ROWS]).complaint or ""
+
+
+def test_machines_of_deployments_pass_and_so_does_none() -> None:
+    stopped = {**carrying("148f", DEPLOYMENT_ID="d2"), "state": "stopped"}
+    for machines in ((), (carrying("148e", DEPLOYMENT_ID="d1"),), (carrying("148e", DEPLOYMENT_ID="d1"), stopped)):
+        assert unowned(*machines) == ""
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        carrying("x"),
+        carrying("x", DEPLOYMENT_ID=""),
+        carrying("x", DEPLOYMENT_ID="d9"),  # it carries an id, and no row has it
+        {"id": "x"},
+        {"id": "x", "config": None},
+        {"id": "x", "config": {"env": [1]}},
+    ],
+)
+def test_a_machine_of_no_deployment_is_named(stray: dict[str, Any]) -> None:
+    assert "machine x is of no deployment" in unowned(carrying("148e", DEPLOYMENT_ID="d1"), stray)
+
+
+def test_a_machine_that_is_up_for_a_deployment_that_has_stopped_is_named() -> None:
+    assert "machine x is started, and its deployment d2 has stopped" in unowned(carrying("x", DEPLOYMENT_ID="d2"))

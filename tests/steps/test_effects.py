@@ -7,7 +7,7 @@ import pytest
 from runbook_lib.agentic_trading.runner_commands import send_command
 from runbook_lib.commands.command import Reply, http, sql
 from runbook_lib.commands.expectations import reply
-from runbook_lib.records import presses
+from runbook_lib.records import past_presses
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.settings import profiles
 from runbook_lib.steps import effects
@@ -34,7 +34,7 @@ def lit(phase, one):
     phase.record.ledger.append("pressed", step="1a", verb="act", label="make a", by="ana")
     perform(one, phase.services, phase._verdicts)
     effects.follow(one, phase.services, phase.record)
-    return {lamp.name: lamp for lamp in presses.press(phase.record.ledger.events(), "1a").lamps}
+    return {lamp.name: lamp for lamp in past_presses.press(phase.record.ledger.events(), "1a").lamps}
 
 
 def test_a_service_acknowledges_by_its_answer_and_the_proof_shows_the_effect(phase):
@@ -58,7 +58,7 @@ def test_what_was_so_already_was_not_sent(phase, vendor):
     vendor.things.add("a")
     found = lit(phase, act(http("openrouter", "POST /things/a"), proof=proof("a")))
     assert vendor.sent("POST") == 0 and found["sent"].note == "nothing: it was so already"
-    assert [found[name].lit for name in presses.NAMES] == [False, False, True, False]
+    assert [found[name].lit for name in past_presses.NAMES] == [False, False, True, False]
 
 
 def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(phase, monkeypatch):
@@ -87,7 +87,7 @@ def test_what_a_live_deployment_holds_is_seen_at_the_venue(tmp_path):
             phase = phase_of(profiles.load("rehearsal"), tmp_path, "act 1a", mode="attended")
             found = lit(phase, act(phase._filled(send_command(kind, deployment), "1a")))
             phase.services.close()
-            return [found[name].lit for name in presses.NAMES], found["venue"].note
+            return [found[name].lit for name in past_presses.NAMES], found["venue"].note
 
         told("pause")  # so that it holds what we buy
         platform.buy(deployment)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from runbook_lib.checklist import deployment_machines, first_day, live_deployment, platform, safety_nets, wallet
+from runbook_lib.checklist import deployment_machines, live_wallets, runner_image, wallet
 from runbook_lib.commands.answer_shapes import Shape
 from runbook_lib.commands.command import Reply, http
 from runbook_lib.commands.expectations import (
@@ -164,11 +164,11 @@ ABSENT = {
     "fresh": wallet.fresh_wallet(WALLET, LISTED),
     "tiny": wallet.holds_at_most(25, WALLET, LISTED),
     "gone": deployment_machines.machine_gone("d"),
-    "down": safety_nets.machine_down("d"),
-    "owned": platform.owned_machines(),
-    "image": live_deployment.one_image(),
-    "positions": first_day.positions_agree(LIVE),
-    "fills": first_day.fills_have_rows(10.0, LIVE),
+    "down": deployment_machines.machine_down("d"),
+    "owned": deployment_machines.owned_machines(),
+    "image": runner_image.one_image(),
+    "positions": live_wallets.positions_agree(LIVE),
+    "fills": live_wallets.fills_have_rows(10.0, LIVE),
 }
 
 

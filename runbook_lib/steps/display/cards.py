@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runbook_lib.agentic_trading.symptoms import Symptom
-    from runbook_lib.records.presses import Press
+    from runbook_lib.records.past_presses import Press
 
 ROWS = 12  # rows of a reply that a card shows; the ledger keeps all
 BROAD = 9  # columns that fit beside each other

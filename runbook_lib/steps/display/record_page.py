@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.records import plan, presses, signing, verify
+from runbook_lib.records import past_presses, plan, signing, verify
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display import pages
 from runbook_lib.steps.display.cards import OUTPUT, ROWS, standing
@@ -115,7 +115,7 @@ def _steps(events: Sequence[Event]) -> dict[str, Block]:
 
 def _lamps(events: Sequence[Event], number: str) -> list[str]:
     """Return who pressed a step's button and when, and which effects of the press were seen."""
-    pressed = presses.press(events, number)
+    pressed = past_presses.press(events, number)
     if pressed is None:
         return []
     return [f"{pressed.label}: {pressed.words}", *(lamp.words for lamp in pressed.lamps if lamp.lit is not None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading import symptoms
-from runbook_lib.records import history, presses
+from runbook_lib.records import history, past_presses
 from runbook_lib.steps.display.cards import Bar, Card, Summary
 from runbook_lib.steps.display.pages import part
 
@@ -63,7 +63,7 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
     ``busy`` says that the step's button was pressed and its answer is awaited.
     """
-    event, pressed = past.outcomes().get(number), presses.press(past.own, number, busy=busy)
+    event, pressed = past.outcomes().get(number), past_presses.press(past.own, number, busy=busy)
     begun = [e for e in past.own if e.get("step") == number and e["event"] in ("offered", "sending")]
     if event is None and not begun:
         return None

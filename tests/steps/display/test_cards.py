@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.agentic_trading.symptoms import Symptom
-from runbook_lib.records.presses import Lamp, Press
+from runbook_lib.records.past_presses import Lamp, Press
 from runbook_lib.steps.display.cards import (
     BROAD,
     OUTPUT,

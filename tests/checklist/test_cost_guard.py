@@ -1,8 +1,8 @@
-"""What is expected of the nets when they are made to fire."""
+"""What is expected of the cost guard when it is made to trip, and of its query as ticks pile up."""
 
 import pytest
 
-from runbook_lib.checklist.safety_nets import guard_tripped, machine_down
+from runbook_lib.checklist.cost_guard import guard_projection, guard_tripped
 from runbook_lib.commands.command import Reply
 
 HERE, ELSEWHERE = "11111111-aaaa-bbbb-cccc-000000000001", "11111111-aaaa-bbbb-cccc-000000000002"
@@ -55,21 +55,36 @@ def test_ticks_without_a_trip_tell_nothing_and_no_ticks_tell_that_nobody_ticks()
     assert (stale.unsure, stale.final, "read the Skill again" in stale.complaint) == (True, True, True)
 
 
-def machine(state, deployment=HERE):
-    return {"id": "148e", "state": state, "config": {"env": {"DEPLOYMENT_ID": deployment}}}
+# --- its query
 
 
-@pytest.mark.parametrize("state", ["stopped", "suspended", "failed", "destroyed"])
-def test_a_machine_is_down_in_states_it_stays_in(state):
-    assert machine_down(HERE).judge([Reply((machine(state),))]).complaint is None
+def judged(expectation, *replies):
+    return expectation.judge([Reply(rows=tuple(rows)) for rows in replies])
 
 
-@pytest.mark.parametrize("state", ["started", "starting", "stopping", "replacing", "a state of tomorrow", None])
-def test_every_other_state_may_run(state):
-    assert "148e" in machine_down(HERE).judge([Reply((machine(state),))]).complaint
+def plan(milliseconds):
+    node = {
+        "Node Type": "Aggregate",
+        "Shared Hit Blocks": 21,
+        "Plans": [{"Node Type": "Seq Scan", "Relation Name": "t"}],
+    }
+    return [{"QUERY PLAN": [{"Plan": node, "Execution Time": milliseconds}]}]
 
 
-def test_machines_of_others_and_none_at_all_are_none_of_its():
-    assert machine_down(HERE).judge([Reply((machine("started", ELSEWHERE),))]).complaint is None
-    assert machine_down(HERE).judge([Reply()]).complaint is None
-    assert machine_down(HERE).judge([Reply(({"id": "1", "config": None},))]).complaint
+def test_the_guards_query_is_projected_to_full_months_and_more_deployments():
+    found = judged(guard_projection(), plan(1.0), [{"rows": 864, "tick_seconds": 300}])
+
+    assert found.complaint is None
+    assert "a full month 10.0 ms a tick" in found.seen  # 8640 ticks a month, ten times as many rows
+    assert "1000 deployments 3.3% of a core" in found.seen
+    assert "include (cost_usd)" in found.seen
+
+
+def test_a_query_that_stays_small_is_left_as_it_is():
+    found = judged(guard_projection(), plan(0.1), [{"rows": 8640, "tick_seconds": 300}])
+
+    assert "it can stay as it is" in found.seen
+
+
+def test_a_reply_without_a_plan_is_complained_of():
+    assert judged(guard_projection(), [], [{"rows": 1, "tick_seconds": 300}]).complaint

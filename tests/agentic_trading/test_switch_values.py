@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runbook_lib.agentic_trading.switches import running, stopped
+from runbook_lib.agentic_trading.switch_values import running, stopped
 
 
 def test_stopping_sets_both_unless_positions_stay():

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.errors import ServiceError
-from runbook_lib.halt import sending
-from runbook_lib.halt.sending import Purse
+from runbook_lib.halt import rate_limit
+from runbook_lib.halt.rate_limit import Purse
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that sleeping moves."""
     times = [100.0]
-    monkeypatch.setattr(sending.time, "monotonic", lambda: times[0])
-    monkeypatch.setattr(sending.time, "sleep", lambda seconds: times.append(times.pop() + seconds))
+    monkeypatch.setattr(rate_limit.time, "monotonic", lambda: times[0])
+    monkeypatch.setattr(rate_limit.time, "sleep", lambda seconds: times.append(times.pop() + seconds))
     return times
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.contract import contract
 from runbook_lib.agentic_trading.contract_proof import contract_kept, named_columns, spoken_words
-from runbook_lib.checklist.platform import applied, scheduled
+from runbook_lib.checklist.heartbeat_sweep import scheduled
+from runbook_lib.checklist.migrations import applied
 from runbook_lib.commands.command import http, shell, sql
 from runbook_lib.commands.expectations import (
     Expectation,

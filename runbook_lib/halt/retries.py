@@ -7,7 +7,6 @@ again at once.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -71,33 +70,3 @@ def _again(
             trouble, spacing = str(reply.error), max(TURN, reply.again) if reply.refused_for_now else PAUSE
         halting.tell(part, f"waits: {trouble[:120]}")
         time.sleep(min(spacing, max(0.01, until - halting.now())))
-
-
-class Purse:
-    """Keeps a halt's requests within the venue's rate limit: a total weight of 1200 a minute from one network address.
-
-    The limit is the one of facts 4.5; a little less is used.
-    """
-
-    def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:
-        self._full, self._rate = full, rate
-        self._left, self._at = full, time.monotonic()
-        self._lock = threading.Lock()
-        self.spent = 0.0
-
-    def pay(self, weight: float, within: float, kept: float = 0.0) -> None:
-        """Wait until a question of this weight is within the limit.
-
-        Raise `ServiceError` if that takes longer than ``within`` seconds, or leaves less than is ``kept`` for others.
-        """
-        with self._lock:
-            now = time.monotonic()
-            left = min(self._full, self._left + (now - self._at) * self._rate) - weight
-            if kept and left < kept:
-                raise ServiceError("not asked: what the venue's limit lets through goes to the main book first")
-            debt = max(0.0, -left / self._rate)
-            if debt > within:
-                raise ServiceError(f"not asked: the venue's limit lets us ask again in {debt:.0f} s only")
-            self._left, self._at = left, now
-            self.spent += weight
-        time.sleep(debt)

@@ -3,7 +3,7 @@
 import pytest
 
 from runbook_lib.agentic_trading.contract import contract
-from runbook_lib.checklist import platform_probes
+from runbook_lib.checklist import doctor_probes
 from runbook_lib.records import plan
 from runbook_lib.services import doctor
 from runbook_lib.settings import profiles
@@ -11,7 +11,7 @@ from runbook_lib.settings import profiles
 
 def examined(settings, monkeypatch):
     monkeypatch.setattr(doctor, "probes", lambda _: [])
-    return {verdict.name: verdict for verdict in doctor.examine(settings, platform_probes.probes(settings))}
+    return {verdict.name: verdict for verdict in doctor.examine(settings, doctor_probes.probes(settings))}
 
 
 def test_a_platform_that_runs_is_sound(on_paper, monkeypatch):
@@ -45,5 +45,5 @@ def test_every_claim_that_no_look_proves_names_a_step_that_does():
     steps = {step.number for name in plan.notebooks() for step in plan.steps(plan.notebook(name))}
     proofs = {entry.proof for _, entry in contract().entries() if getattr(entry, "proof", None)}
 
-    assert {step for step, *_ in platform_probes.UNPROVEN} <= steps
-    assert proofs <= {step for step, *_ in platform_probes.UNPROVEN}
+    assert {step for step, *_ in doctor_probes.UNPROVEN} <= steps
+    assert proofs <= {step for step, *_ in doctor_probes.UNPROVEN}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runbook_lib.records.presses import NAMES, Lamp, clock, later, press
+from runbook_lib.records.past_presses import NAMES, Lamp, clock, later, press
 
 AT = "2026-11-22T14:53:07.{}Z"
 

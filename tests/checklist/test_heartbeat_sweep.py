@@ -1,0 +1,115 @@
+"""The heartbeat sweep: who runs it, how often, and what is no schedule at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runbook_lib.checklist.heartbeat_sweep import scheduled, sweep_command, sweep_runs
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.settings.profiles import load
+from runbook_lib.steps.spoiling import spoiled
+
+
+def of(*rows: dict[str, Any], **facts: Any) -> Reply:
+    return Reply(rows, **facts)
+
+
+def complaint(expect: Expectation, *replies: Reply) -> str:
+    return judge(expect, replies).complaint or ""
+
+
+def can_fail(expect: Expectation, *replies: Reply) -> bool:
+    return any(judge(expect, bad).complaint for _, bad in spoiled(replies))
+
+
+SWEEP, GC = "/api/jobs/heartbeat-sweep", "/api/jobs/pending-agents-gc"
+
+
+def crons(sweep: Any, gc: Any = "0 4 * * *") -> Reply:
+    return of({"path": SWEEP, "schedule": sweep}, {"path": GC, "schedule": gc})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("0 3 * * *", "at most 1440 minutes apart (phase 2 stays closed: it needs 15 minutes)"),
+        ("*/5 * * * *", "at most 5 minutes apart (tight enough for phase 2)"),
+        ("*/15 * * * *", "at most 15 minutes apart (tight enough for phase 2)"),
+        ("*/16 * * * *", "at most 16 minutes apart (phase 2 stays closed"),
+        ("*/5 * * * 1-5", "at most 2885 minutes apart (phase 2 stays closed"),
+        ("*/5 8-18 * * *", "phase 2 stays closed"),
+        ("*/5 * * 1-11 *", "phase 2 stays closed"),
+    ],
+)
+def test_a_schedule_is_shown_with_what_it_means_for_phase_2(schedule: str, words: str) -> None:
+    found = judge(scheduled(SWEEP, GC), [crons(schedule)])
+    assert found.complaint is None
+    assert words in found.seen
+    assert "pending-agents-gc next runs " in found.seen
+    assert can_fail(scheduled(SWEEP, GC), crons(schedule))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        "",
+        "never",
+        "* * * *",
+        "* * * * * *",
+        "0 0 30 2 *",
+        "61 * * * *",
+        "*/0 * * * *",
+        "@daily",
+        5,
+        "9" * 5000 + " * * * *",
+    ],
+)
+def test_what_is_no_schedule_is_complained_of(schedule: Any) -> None:
+    assert f"{SWEEP}: {str(schedule)!r} is not a cron schedule" == complaint(scheduled(SWEEP, GC), crons(schedule))
+
+
+def test_a_cron_that_is_not_there_is_named() -> None:
+    assert complaint(scheduled(SWEEP, GC), of({"path": GC, "schedule": "0 4 * * *"})) == f"no cron for {SWEEP}"
+    assert complaint(scheduled(SWEEP), of({"path": [SWEEP], "schedule": "0 4 * * *"}, {})) == f"no cron for {SWEEP}"
+
+
+@given(
+    st.text(max_size=20)
+    | st.text("0123456789*/-,L# JANMON", max_size=16)
+    | st.lists(st.text("0159*/-,L#W", max_size=4), min_size=5, max_size=5).map(" ".join)
+)
+def test_any_text_is_a_schedule_or_is_said_to_be_none(schedule: str) -> None:
+    found = judge(scheduled(SWEEP), [crons(schedule)])
+    assert found.complaint is None or found.complaint.endswith("is not a cron schedule")
+    assert found.complaint or "next runs" in found.seen
+
+
+@pytest.mark.parametrize(
+    ("sweep", "path", "good", "bad"),
+    [
+        (
+            "vercel",
+            "/v9/projects/{vercel.project}",
+            {"disabledAt": None, "deploymentId": "dpl_1"},
+            [{"disabledAt": 5, "deploymentId": "dpl_1"}, {"disabledAt": None, "deploymentId": None}],
+        ),
+        ("fly:jobs", "/v1/apps/jobs/machines", {"id": "m", "state": "started"}, [{"id": "m", "state": "stopped"}]),
+    ],
+)
+def test_what_runs_the_sweep_is_asked_where_the_profile_says(
+    sweep: str, path: str, good: dict[str, Any], bad: list[dict[str, Any]]
+) -> None:
+    chosen = load("rehearsal")
+    chosen = chosen.model_copy(update={"web": chosen.web.model_copy(update={"sweep": sweep})})
+    assert sweep_command(chosen).path == path
+    assert sweep_command(chosen).read_only
+    assert complaint(sweep_runs(chosen), of(good)) == ""
+    assert can_fail(sweep_runs(chosen), of(good))
+    assert all(complaint(sweep_runs(chosen), of(row)) for row in bad)
+    assert complaint(sweep_runs(chosen), of())

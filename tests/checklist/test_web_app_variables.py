@@ -1,0 +1,109 @@
+"""Variables of the web app: secrets stay secret, public values are set again, and production has them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runbook_lib.checklist.web_app_variables import production_variables, set_variables
+from runbook_lib.commands.command import Http, Reply
+from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.steps.spoiling import spoiled
+
+
+def of(*rows: dict[str, Any], **facts: Any) -> Reply:
+    return Reply(rows, **facts)
+
+
+def complaint(expect: Expectation, *replies: Reply) -> str:
+    return judge(expect, replies).complaint or ""
+
+
+def can_fail(expect: Expectation, *replies: Reply) -> bool:
+    return any(judge(expect, bad).complaint for _, bad in spoiled(replies))
+
+
+WANTED = {
+    "FLY_API_TOKEN": "$FLY_DEPLOY_TOKEN",
+    "FLY_LIVE_RUNNER_APP": "agentic-live-runner",
+    "NEXT_PUBLIC_THIRDWEB_CLIENT_ID": "$NEXT_PUBLIC_THIRDWEB_CLIENT_ID",
+    "DATABASE_URL": "postgresql://postgres:$SUPABASE_DB_PASSWORD@db",
+}
+
+
+def variable(key: Any, target: Any = ("production",), value: Any = None) -> dict[str, Any]:
+    return {"key": key, "target": list(target) if isinstance(target, tuple) else target, "value": value}
+
+
+def body(command: Http) -> dict[str, str]:
+    assert all(one["target"] == ["production"] for one in command.json)
+    return {one["key"]: one["type"] for one in command.json}
+
+
+def test_secrets_are_set_so_that_they_cannot_be_read_and_public_values_so_that_they_can() -> None:
+    assert body(set_variables(of(), WANTED)) == {
+        "FLY_API_TOKEN": "sensitive",
+        "FLY_LIVE_RUNNER_APP": "plain",
+        "NEXT_PUBLIC_THIRDWEB_CLIENT_ID": "plain",
+        "DATABASE_URL": "sensitive",
+    }
+
+
+def test_a_secret_that_is_there_is_left_alone_and_a_public_value_is_set_again() -> None:
+    there = of(variable("FLY_API_TOKEN"), variable("FLY_LIVE_RUNNER_APP"), variable("DATABASE_URL", "production"))
+    assert set(body(set_variables(there, WANTED))) == {"FLY_LIVE_RUNNER_APP", "NEXT_PUBLIC_THIRDWEB_CLIENT_ID"}
+
+
+@pytest.mark.parametrize("target", [("preview",), ("preview", "development"), "preview", None, (), "preproduction", 5])
+def test_a_secret_that_is_there_for_preview_only_is_set(target: Any) -> None:
+    assert "FLY_API_TOKEN" in body(set_variables(of(variable("FLY_API_TOKEN", target)), WANTED))
+
+
+def test_what_is_sensitive_stays_sensitive_whatever_its_value() -> None:
+    there = of({**variable("FLY_LIVE_RUNNER_APP"), "type": "sensitive"})
+    assert body(set_variables(there, WANTED))["FLY_LIVE_RUNNER_APP"] == "sensitive"
+
+
+def test_a_readable_value_that_nobody_can_read_is_told_apart_from_a_wrong_one() -> None:
+    hidden = {**variable("FLY_LIVE_RUNNER_REGION", value=""), "type": "sensitive"}
+    said = complaint(LIVE, of(variable("CRON_SECRET"), variable("POSTGRES_PASSWORD"), hidden))
+    assert said.startswith("FLY_LIVE_RUNNER_REGION is sensitive, so nobody can read it")
+
+
+def test_setting_variables_overwrites_and_is_sent_once() -> None:
+    command = set_variables(of(), WANTED)
+    assert (command.method, command.target) == ("POST", "/v10/projects/{vercel.project}/env?upsert=true")
+    assert not command.read_only
+
+
+LIVE = production_variables("CRON_SECRET", "SUPABASE_DB_PASSWORD|POSTGRES_PASSWORD", FLY_LIVE_RUNNER_REGION="nrt")
+
+
+REGION = variable("FLY_LIVE_RUNNER_REGION", value="nrt")
+
+
+@pytest.mark.parametrize("password", ["SUPABASE_DB_PASSWORD", "POSTGRES_PASSWORD"])
+def test_variables_that_are_all_there_pass_under_either_name(password: str) -> None:
+    found = of(variable("CRON_SECRET"), variable(password), REGION, variable("NEXT_PUBLIC_SUPABASE_URL"))
+    assert complaint(LIVE, found) == ""
+    assert judge(LIVE, [found]).seen == "4 for production; NEXT_PUBLIC_SUPABASE_URL"
+    assert can_fail(LIVE, found)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([variable("POSTGRES_PASSWORD"), REGION], "CRON_SECRET is missing for production"),
+        ([variable("CRON_SECRET", ("preview",)), variable("POSTGRES_PASSWORD"), REGION], "CRON_SECRET is missing"),
+        ([variable("CRON_SECRET"), REGION], "SUPABASE_DB_PASSWORD|POSTGRES_PASSWORD is missing for production"),
+        ([variable("CRON_SECRET"), variable("POSTGRES_PASSWORD")], "FLY_LIVE_RUNNER_REGION is missing for production"),
+        (
+            [variable("CRON_SECRET"), variable("POSTGRES_PASSWORD"), {**REGION, "value": "fra"}],
+            "FLY_LIVE_RUNNER_REGION: expected 'nrt', found 'fra'",
+        ),
+        ([variable(["CRON_SECRET"], 5), variable(None, None), {}], "CRON_SECRET is missing for production"),
+    ],
+)
+def test_a_variable_that_is_missing_or_wrong_is_named(rows: list[dict[str, Any]], words: str) -> None:
+    assert words in complaint(LIVE, of(*rows))
