@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.hyperliquid_api import app
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 
 
 @contextmanager

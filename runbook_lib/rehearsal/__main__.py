@@ -17,7 +17,7 @@ from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
-    """Run the platform of one folder until its supervisor (the process that started it) ends it; remove the folder."""
+    """Run the platform process of one rehearsal until its supervisor (who started it) ends it; remove the folder."""
     folder = Path(sys.argv[1])
     options: dict[str, Any] = folders.read_json(folder / "rehearsal.json") or {}
     if options["keep"] and os.fork():

@@ -1,4 +1,4 @@
-"""Make the stand-ins of one rehearsal, and serve them."""
+"""Assemble the stand-ins of one rehearsal, and serve them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from runbook_lib.rehearsal import deadman, named_faults, openrouter, states
 from runbook_lib.rehearsal.exchange import hyperliquid_api
-from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from runbook_lib.rehearsal.fly import apps, fly_api, logs_api, registry_api, runner_forks
 from runbook_lib.rehearsal.person import gestures, person_api
 from runbook_lib.rehearsal.supabase import management_api
@@ -25,7 +25,7 @@ from runbook_lib.rehearsal.world.world import World
 
 
 class Assembly:
-    """The stand-ins of one platform process, over a database that is up."""
+    """The assembled stand-ins of one platform process, over a database that is up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.state: str = options["state"]
@@ -71,7 +71,7 @@ class Assembly:
         )
 
     def apps(self) -> dict[str, ASGIApp]:
-        """Return the HTTP application of every stand-in, by the name of its address."""
+        """Return the HTTP application of every stand-in assembled here, by the name of its address."""
         world = self.world
         return {
             "fly": fly_api.app(world.fly),
@@ -88,7 +88,7 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve the stand-ins until ``ended``, and set up the rehearsal's starting state while they are being served.
+        """Serve the assembled stand-ins until ``ended``; meanwhile set up the rehearsal's starting state.
 
         The file ``ready`` appears in the folder once the state is reached.
         """

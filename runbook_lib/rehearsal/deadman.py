@@ -8,7 +8,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Refusal, appl
 
 
 def app(check: str) -> Starlette:
-    """Serve the address that a watch calls; the secret name in the address is the only credential."""
+    """Serve the address of the dead man's service that a watch calls; the secret name in it is the only credential."""
 
     async def ping(ask: Ask) -> str:
         if ask.parts["check"] != check:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.rehearsal import named_faults, platform_repository, states
 from runbook_lib.rehearsal.world import folders, processes
-from runbook_lib.rehearsal.world.names import Names, made_up_secrets
+from runbook_lib.rehearsal.world.names_and_secrets import Names, made_up_secrets
 
 CHECKOUT = Path(__file__).resolve().parents[2]  # whose rehearsals these are
 START = 30.0  # seconds a rehearsal may take to come up on a machine that is busy with other things
@@ -39,7 +39,7 @@ class Running:
 
 @contextmanager
 def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
-    """Bring up a platform of stand-ins on loopback, and take it down when the block is left.
+    """Bring up a rehearsal (a platform of stand-ins on loopback), and take it down when the block is left.
 
     ``state`` is where the rehearsal starts, ``faults`` are in force from then on, ``tick`` is in seconds. Raise
     `ConfigError` for an unknown state or fault, `ServiceError` with the end of the platform's log if the platform does

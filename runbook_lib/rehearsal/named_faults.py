@@ -40,7 +40,7 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return the parts of a fault; if there is no such fault, raise `ConfigError` that names the nearest."""
+    """Return the parts of a named fault; if there is no such fault, raise `ConfigError` that names the nearest."""
     if name not in known():
         raise ConfigError(f"no fault {name!r}: {nearest(name, known())}")
     return known()[name]
@@ -54,7 +54,7 @@ class NamedFaults:
         self.active: dict[str, ExitStack] = {}
 
     def enter(self, name: str) -> Json:
-        """Put a fault in force until `leave` takes it back."""
+        """Put a named fault in force until `leave` takes it back."""
         parts = fault(name)
         self.leave(name)
         with ExitStack() as stack:
@@ -66,7 +66,7 @@ class NamedFaults:
         return parts
 
     def leave(self, name: str) -> bool:
-        """Take a fault back; return False if it was not in force."""
+        """Take a named fault back; return False if it was not in force."""
         stack = self.active.pop(name, None)
         if stack is not None:
             stack.close()

@@ -24,7 +24,7 @@ class OpenRouter:
         self.expires_in: float | None = None  # seconds the key has to live
 
     def usage(self, since: datetime) -> float:
-        """Return the US dollars spent since a moment; 0 as long as the platform's database has no tables."""
+        """Return the US dollars that OpenRouter has charged since a moment; 0 while the database has no tables."""
         try:
             [row] = self.world.query(SPENT, {"since": since})
         except psycopg.errors.UndefinedTable:

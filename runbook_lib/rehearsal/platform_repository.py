@@ -34,7 +34,7 @@ FILES = {
 
 
 def write(folder: Path) -> None:
-    """Fill the folder of a new rehearsal: ``repository/``, ``bin/`` and an empty ``logs/``."""
+    """Fill a new rehearsal's folder: the platform's ``repository/``, the vendors' ``bin/`` and an empty ``logs/``."""
     repository = folder / "repository"
     for name, text in FILES.items():
         path = repository / name

@@ -98,7 +98,7 @@ def prepare(world: World, state: str) -> None:
 
 
 def state(name: str) -> State:
-    """Return a state by name; if there is none, raise `ConfigError` that names the nearest."""
+    """Return a starting state by name; if there is none, raise `ConfigError` that names the nearest."""
     if name not in STATES:
         raise ConfigError(f"no state {name!r}: {nearest(name, STATES)}")
     return STATES[name]
@@ -117,8 +117,8 @@ def _clean(_: World) -> None:
 
 def _paper_ready(world: World) -> None:
     """Do phase 0, so that phase 1 can begin."""
-    migrate(world)
-    names, digest = world.names, push_image(world)
+    _migrate(world)
+    names, digest = world.names, _push_image(world)
     world.fly.create_app(names.fly_app)
     world.fly.set_secrets(names.fly_app, {name: world.secret(name) for name in FLY_SECRETS})
     values = {
@@ -213,7 +213,7 @@ STATES = {
 }
 
 
-def migrate(world: World) -> None:
+def _migrate(world: World) -> None:
     """Apply the migrations of the checkout as the role ``postgres``, as ``supabase db push`` does."""
     from runbook_lib.rehearsal.postgres import migration_files  # noqa: PLC0415  imports psycopg
 
@@ -221,7 +221,7 @@ def migrate(world: World) -> None:
     migration_files.apply_all(world.database.dsn, folder)
 
 
-def push_image(world: World, tag: str = "deployment-rehearsal") -> str:
+def _push_image(world: World, tag: str = "deployment-rehearsal") -> str:
     """Push an image to the registry; return its digest."""
     manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
     digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())

@@ -14,8 +14,8 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from runbook_lib.rehearsal.exchange import hyperliquid_api
-from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from runbook_lib.rehearsal.world import http_server
 from tests.core_fixtures import NOBODY
 from tests.rehearsal.conftest import eventually, fault

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from tests.venue import serving
 
 FOLDER = Path(os.environ.get("RUNBOOK_NODE_MODULES", "."))

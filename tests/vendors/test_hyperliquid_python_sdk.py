@@ -9,8 +9,8 @@ import pytest
 from eth_account import Account
 from hyperliquid.utils.types import Cloid
 
-from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from tests.venue import serving
 
 GTC = {"limit": {"tif": "Gtc"}}

@@ -11,7 +11,7 @@ SETTLING = 5_000  # a removal blocks further approvals this long
 
 
 class Refused(Exception):
-    """A refusal in the venue's words; ``status`` is the status that the refused order gets, empty if there is none."""
+    """A refusal of an agent, a nonce or an order, in the venue's words; ``status`` is a refused order's, else empty."""
 
     def __init__(self, words: str, status: str = "rejected") -> None:
         super().__init__(words)
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """A key that may trade for ``master`` and do nothing else; ``name`` is empty for an unnamed agent."""
+    """An agent wallet's key, which may only trade for ``master``; ``name`` is empty for an unnamed agent."""
 
     address: str
     master: str
@@ -29,7 +29,7 @@ class Agent:
 
 
 class Agents:
-    """The agents in force, and every address that was ever an agent's: such an address is never approved again."""
+    """The exchange's agents in force, and every address that was ever an agent's: none of these is approved again."""
 
     def __init__(self, limit: int = 3) -> None:
         self.limit, self._used = limit, set[str]()
@@ -38,12 +38,12 @@ class Agents:
         self._nonces: dict[str, set[int]] = {}
 
     def of(self, address: str, now: int) -> Agent | None:
-        """Return the agent with an address; None if it has expired, or was replaced or removed."""
+        """Return the agent with an address; None if the agent has expired, or was replaced or removed."""
         agent = self._current.get(address)
         return agent if agent and now < agent.valid_until else None
 
     def all(self, master: str, now: int) -> list[Agent]:
-        """Return the agents of an account that are in force, oldest first."""
+        """Return the agents of a master account that are in force, oldest first."""
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
@@ -66,13 +66,13 @@ class Agents:
         return None
 
     def remove(self, master: str, address: str, now: int) -> None:
-        """Remove an agent, as a user does on the venue's own page."""
+        """Remove an agent from those in force, as a user does on the exchange's own page."""
         if address in self._current and self._current[address].master == master:
             del self._current[address]
             self._settled[master] = now + SETTLING
 
     def use_nonce(self, signer: str, nonce: int, now: int) -> None:
-        """Use up a nonce, or raise `Refused`.
+        """Use up a nonce of a signer (an agent or a master), or raise `Refused`.
 
         A nonce must be unused, above the smallest of the signer's 100 highest, and within 2 days before and 1 day after
         now.
@@ -90,7 +90,7 @@ class Agents:
 
 
 def read_name(text: str, now: int) -> tuple[str, int]:
-    """Split ``name valid_until <ms>`` into name and expiry; without the suffix an agent lives 90 days."""
+    """Split an agent's ``name valid_until <ms>`` into name and expiry; without the suffix it lives 90 days."""
     name, _, suffix = text.partition(" valid_until ")
     until = int(suffix) if suffix.isdecimal() else now + 90 * DAY
     if not now < until <= now + 180 * DAY:

@@ -4,14 +4,14 @@ from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from runbook_lib.rehearsal.exchange.accounts import Order
-from runbook_lib.rehearsal.exchange.exchange import Exchange
-from runbook_lib.rehearsal.exchange.market import named
+from runbook_lib.rehearsal.exchange.market_prices import named
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 
 CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: beyond it to trade at once, away to rest
 
 
 def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
-    """Place an order worth about ``usd`` US dollars; return its status as the venue words it.
+    """Place a trade by hand worth about ``usd`` US dollars; return the order's status as the exchange words it.
 
     The order trades at once or, with ``rest``, rests in the book. The USDC that a spot order pays with is first put
     into the spot wallet, as if the user transferred it between their own accounts.
@@ -30,6 +30,6 @@ def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool,
 
 
 def size_of(exchange: Exchange, coin: str, usd: float) -> Decimal:
-    """Return the smallest size of a coin that is worth at least ``usd`` US dollars."""
+    """Return the smallest size for a trade by hand that is worth at least ``usd`` US dollars."""
     lot = Decimal(1).scaleb(-named(coin).sz_decimals)
     return (Decimal(str(usd)) / exchange.market.mid(coin)).quantize(lot, ROUND_UP)

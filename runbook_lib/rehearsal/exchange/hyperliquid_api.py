@@ -17,11 +17,11 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
 from runbook_lib.rehearsal.exchange import limits
-from runbook_lib.rehearsal.exchange.actions import act
 from runbook_lib.rehearsal.exchange.agents import ZERO
-from runbook_lib.rehearsal.exchange.exchange import Exchange
-from runbook_lib.rehearsal.exchange.info import ANSWERS, Ask, web_data
+from runbook_lib.rehearsal.exchange.info_answers import ANSWERS, Ask, web_data
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from runbook_lib.rehearsal.exchange.signatures import Unreadable
+from runbook_lib.rehearsal.exchange.signed_actions import act
 from runbook_lib.rehearsal.world import http_server
 
 BLOCK = 0.25  # seconds between two looks at the market, and between two pictures on a socket
@@ -50,7 +50,7 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Return a function that makes the first frame of a feed; the feed's later frames hold only what is new."""
+    """Return a function that makes the first WebSocket frame of a feed; its later frames hold only what is new."""
     return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
 
 
@@ -65,7 +65,7 @@ EVENTS: dict[str, Callable[[Exchange, Ask], Any]] = {
 
 
 class Socket:
-    """The connection to one client: its subscriptions, and the frames that wait to be sent."""
+    """The WebSocket to one client of Hyperliquid: its subscriptions, and the frames that wait to be sent."""
 
     def __init__(self, exchange: Exchange, websocket: WebSocket) -> None:
         self.exchange, self.websocket = exchange, websocket
@@ -74,7 +74,7 @@ class Socket:
         self.shown: dict[str, str] = {}  # and the picture last sent for it
 
     async def serve(self) -> None:
-        """Talk to the client until the client or the exchange closes the connection."""
+        """Talk to a WebSocket client of Hyperliquid until the client or the exchange closes the connection."""
         await self.websocket.accept()
         self.frames.put_nowait("Websocket connection established.")
         self.exchange.listeners.append(self.hear)
@@ -89,7 +89,7 @@ class Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def hear(self, topic: str, key: str, data: Any) -> None:
-        """Send an event to the client if the client subscribed to it; any thread may call this."""
+        """Send an event to the WebSocket client if the client subscribed to it; any thread may call this."""
         wanted = [s for s in list(self.asked.values()) if s["type"] == topic]
         if topic == "close":
             asyncio.run_coroutine_threadsafe(self.websocket.close(), self.loop)
@@ -145,7 +145,7 @@ class Socket:
 
 
 def app(exchange: Exchange) -> Starlette:
-    """Serve one exchange over HTTP and WebSocket."""
+    """Serve Hyperliquid's API, that is, one stand-in exchange over HTTP and WebSocket."""
 
     clocks: list[asyncio.Task[None]] = []
 
@@ -155,7 +155,7 @@ def app(exchange: Exchange) -> Starlette:
             await asyncio.sleep(BLOCK)
 
     def wake() -> None:
-        """Start, at the first request, the task that advances the exchange, which has no event loop of its own."""
+        """Start, at the API's first request, the task that advances the exchange, which has no event loop itself."""
         if not clocks:
             clocks.append(asyncio.create_task(clock()))
 

@@ -26,7 +26,7 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return the weight of a request before it is answered; `more` returns what the answer adds."""
+    """Return a request's weight in the exchange's limits before it is answered; `more` returns what the answer adds."""
     if path == "/exchange":
         action = ask.get("action") or {}
         batch = action.get("orders") or action.get("cancels") or ()
@@ -35,13 +35,13 @@ def weight(path: str, ask: dict[str, Any]) -> int:
 
 
 def more(ask: dict[str, Any], answer: Any) -> int:
-    """Return the weight that the rows of the answer add to a request."""
+    """Return the weight in the exchange's limits that the rows of the answer add to a request."""
     rows = ROWS.get(str(ask.get("type")))
     return len(answer) // rows if rows and isinstance(answer, list) else 0
 
 
 class Limits:
-    """The request weight that each source address has spent in the last minute, which lasts ``minute`` seconds.
+    """The request weight that each source address spent of its limit in the last minute (``minute`` seconds).
 
     If ``minute`` is None, no limit is enforced.
     """
@@ -65,13 +65,13 @@ class Limits:
         return True
 
     def spend(self, source: str, amount: int) -> None:
-        """Add weight to a source address even beyond the limit, because the request has been answered already."""
+        """Add a request's weight to its source address even beyond the limit, because it has been answered already."""
         self.ever[source] += amount
         if amount and self.minute is not None:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 
     def spent(self, source: str) -> int:
-        """Return the weight that a source address spent within the last minute."""
+        """Return the request weight that a source address has spent of its limit within the last minute."""
         entries, begin = self._spent.setdefault(source, deque()), self.now() - (self.minute or 0)
         while entries and entries[0][0] <= begin:
             entries.popleft()

@@ -15,26 +15,26 @@ from hyperliquid.info import Info
 from hyperliquid.utils.constants import MAINNET_API_URL
 from requests.adapters import HTTPAdapter
 
-from runbook_lib.rehearsal.exchange.market import BUILT, SPAN
+from runbook_lib.rehearsal.exchange.market_prices import BUILT, SPAN
 
 NOTHING: Any = {"universe": [], "tokens": []}
 
 
 class Redirect(HTTPAdapter):
-    """An HTTP adapter that sends every request for mainnet to a stand-in, from the address ``source`` if given."""
+    """An HTTP adapter by which a client for mainnet reaches a stand-in, from the address ``source`` if given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
         super().__init__()
 
     def init_poolmanager(self, *positional: Any, **named: Any) -> None:
-        """Make the pool connect from the source address."""
+        """Make the mainnet client's connection pool connect from the source address."""
         if self.source:
             named["source_address"] = (self.source, 0)
         super().init_poolmanager(*positional, **named)
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
-        """Send a request for mainnet to the stand-in, without any proxy."""
+        """Send the SDK client's request for mainnet to the stand-in, without any proxy."""
         request.url = str(request.url).replace(MAINNET_API_URL, self.address, 1)
         return super().send(request, timeout=timeout)
 

@@ -30,7 +30,7 @@ USER_SIGNED = {
 
 
 class Unreadable(Exception):
-    """An error for a body that is not of the venue's form (HTTP 422)."""
+    """An error for a body that has no readable signature or is otherwise not of the venue's form (HTTP 422)."""
 
 
 def l1_signer(body: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ Launch = Callable[[dict[str, str], int], Awaitable[Process]]
 
 @dataclass
 class Secret:
-    """A secret of an app; its digest says nothing of the value, but changes when the value changes."""
+    """A secret of a Fly app; its digest says nothing of the value, but changes when the value changes."""
 
     value: str
     digest: str
@@ -48,15 +48,15 @@ class App:
     lines: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def listed(self) -> list[Machine]:
-        """Return the app's machines, without the destroyed ones."""
+        """Return the Fly app's machines, without the destroyed ones."""
         return [machine for machine in self.machines.values() if machine.state != "destroyed"]
 
     def values(self) -> dict[str, str]:
-        """Return the current values of the app's secrets, by name."""
+        """Return the current values of the Fly app's secrets, by name."""
         return {name: secret.value for name, secret in self.secrets.items()}
 
     def view(self) -> Json:
-        """Return the App object of the API."""
+        """Return the App object of Fly's API."""
         organization, status = {"name": self.organization, "slug": self.organization}, "deployed"
         return {
             "id": self.id, "internal_numeric_id": self.number, "name": self.name, "organization": organization,
@@ -65,18 +65,18 @@ class App:
         }  # fmt: skip
 
     def secrets_view(self) -> list[Json]:
-        """Return the app's secrets as the API lists them, without their values."""
+        """Return the Fly app's secrets as the API lists them, without their values."""
         secrets = [{"name": name} | vars(secret) for name, secret in sorted(self.secrets.items())]
         return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """Return the log lines that follow the moment ``after`` (nanoseconds); if that is 0, the latest lines."""
+        """Return the Fly app's log lines after the moment ``after`` (nanoseconds); if that is 0, its latest lines."""
         lines = [line for line in self.lines if instance in {None, "", line["attributes"]["instance"]}]
         return [line for line in lines if int(line["id"]) > after][:PAGE] if after else lines[-PAGE:]
 
 
 class Fly:
-    """The state of the Fly stand-in.
+    """The state of the Fly stand-in: its apps, images, tokens and logs.
 
     ``tokens`` are the operator's, valid for everything; ``deploy_tokens`` maps each further token to the one app for
     which it is valid. ``launch`` starts a machine's process. ``image_environment`` holds the variables that every image
@@ -110,20 +110,20 @@ class Fly:
     # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
-        """Return an app by name; raise a 404 `Refusal` if there is none."""
+        """Return a Fly app by name; raise a 404 `Refusal` if there is none."""
         if name not in self.apps:
             raise Refusal(404, f"App not found: {name}")
         return self.apps[name]
 
     def create_app(self, name: str) -> App:
-        """Make an app; raise a 422 `Refusal` if its name is not valid."""
+        """Make a Fly app; raise a 422 `Refusal` if its name is not valid."""
         if not name or not name.replace("-", "").isalnum() or name != name.lower():
             raise Refusal(422, "Validation failed: Name must be lowercase letters, numbers and dashes")
         self.apps[name] = App(name, self.organization)
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set secrets of an app, or delete those whose value is None; machines that run keep the old values."""
+        """Set secrets of a Fly app, or delete those whose value is None; running machines keep the old values."""
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()
@@ -134,27 +134,27 @@ class Fly:
         return app
 
     def machine(self, name: str, machine_id: str) -> Machine:
-        """Return a machine of an app, even a destroyed one; raise a 404 `Refusal` if the app never had it."""
+        """Return a machine of a Fly app, even a destroyed one; raise a 404 `Refusal` if the app never had it."""
         machines = self.app(name).machines
         if machine_id not in machines:
             raise Refusal(404, f"machine not found: {machine_id}")
         return machines[machine_id]
 
     async def close(self) -> None:
-        """End every machine's process."""
+        """End the process of every machine of every Fly app."""
         machines = [machine for app in self.apps.values() for machine in app.listed()]
         await asyncio.gather(*(machine.destroy(force=True) for machine in machines))
 
     # -- images and logs
 
     def push(self, repository: str, tag: str, manifest: bytes) -> str:
-        """Store an image's manifest under its tag and its digest; return the digest."""
+        """Store the manifest of a Fly app's image under its tag and its digest; return the digest."""
         digest = digest_of(manifest)
         self.manifests[repository, tag] = self.manifests[repository, digest] = manifest
         return digest
 
     def image(self, config: Json) -> Json:
-        """Return the ``image_ref`` of a machine's configuration; raise a 400 `Refusal` if nobody pushed that image.
+        """Return the ``image_ref`` of a machine's configuration; raise a 400 `Refusal` if no Fly app's image fits.
 
         A configuration names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
         """
@@ -169,7 +169,7 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Store a log line with the time of its arrival: in memory for the API, and in a file for people."""
+        """Store a line of a Fly app's log with its time of arrival: in memory for the API, in a file for people."""
         self._last = max(time.time_ns(), self._last + 1)
         instance, region = machine.id, machine.region
         attributes = {"timestamp": timestamp(self._last), "message": message, "level": "info", "instance": instance,
@@ -182,11 +182,11 @@ class Fly:
     # -- tokens and limits
 
     def allows(self, token: str, app_name: str | None) -> bool:
-        """Return whether a token is valid and, if ``app_name`` is given, valid for that app."""
+        """Return whether a Fly token is valid and, if ``app_name`` is given, valid for that app."""
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:
-        """Take one request out of the rate limit of ``key`` for this kind of action.
+        """Take one request out of the Fly rate limit of an app or machine (``key``) for this kind of action.
 
         Raise a 429 `Refusal` if the limit is used up and limits are switched on.
         """
@@ -202,5 +202,5 @@ class Fly:
 
 
 def digest_of(manifest: bytes) -> str:
-    """Return the digest by which the registry names a manifest."""
+    """Return the digest by which Fly's image registry names an app's manifest."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

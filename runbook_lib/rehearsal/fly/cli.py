@@ -26,13 +26,13 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def fail(text: str) -> NoReturn:
-    """End the program with an error line and exit code as flyctl does."""
+    """End the ``fly`` command with an error line and exit code as flyctl does."""
     say(f"Error: {text}", sys.stderr)
     raise SystemExit(1)
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Write a line and flush it at once, because somebody may be reading along."""
+    """Write a line of the ``fly`` command and flush it at once, because somebody may be reading along."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -41,7 +41,7 @@ def say(text: str, stream: Any = None) -> None:
 
 
 def address(service: str) -> str:
-    """Return the base address of a stand-in of the rehearsal."""
+    """Return the base address of the stand-in that the ``fly`` command is to ask."""
     folder = os.environ.get("RUNBOOK_REHEARSAL")
     if not folder:
         fail("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
@@ -50,7 +50,7 @@ def address(service: str) -> str:
 
 
 def token() -> str:
-    """Return the operator's token; if its scheme (``FlyV1``, ``Bearer``) was pasted with it, remove that."""
+    """Return the ``fly`` command's token; if its scheme (``FlyV1``, ``Bearer``) was pasted with it, remove that."""
     token = os.environ.get("FLY_API_TOKEN", "")
     if not token:
         fail("no access token available. Please login with 'flyctl auth login'")
@@ -58,7 +58,7 @@ def token() -> str:
 
 
 def send(base: str, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-    """Send one request to a stand-in; return status and body."""
+    """Send one request of the ``fly`` command to a stand-in; return status and body."""
     host = urlsplit(base).netloc
     connection = http.client.HTTPConnection(host, timeout=90)
     try:
@@ -72,7 +72,7 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Send a request to the Machines API; if the reply is an error, print it and end the program."""
+    """Send the ``fly`` command's request to the Machines API; if the reply is an error, print it and end there."""
     content = None if body is None else json.dumps(body).encode()
     status, raw = send(address("fly"), method, path, content, {"Authorization": f"Bearer {token()}"})
     if status >= 400:
@@ -89,7 +89,7 @@ def machines_of(app: str) -> list[dict[str, Any]]:
 
 
 def app_of(options: argparse.Namespace) -> str:
-    """Return the app that the command line names, else the app of the machine that it names, as flyctl does."""
+    """Return the app that the ``fly`` command line names, else the app of the machine that it names, as flyctl does."""
     if options.app:
         return str(options.app)
     for app in ask("GET", "/v1/apps")["apps"]:
@@ -110,7 +110,7 @@ def list_machines(options: argparse.Namespace) -> None:
 
 
 def change_machine(options: argparse.Namespace) -> None:
-    """Start, stop or restart a machine."""
+    """Start, stop or restart a machine, as the ``fly machine`` commands do."""
     app, body = app_of(options), {}
     if options.command == "stop" and options.signal:
         body = {"signal": options.signal}
@@ -126,7 +126,7 @@ def destroy_machine(options: argparse.Namespace) -> None:
 
 
 def update_machine(options: argparse.Namespace) -> None:
-    """Set environment variables of a machine: this makes a new version, which also takes the app's current secrets."""
+    """Run ``fly machine update``: set a machine's variables in a new version, which takes the app's current secrets."""
     app = app_of(options)
     config = ask("GET", f"/v1/apps/{app}/machines/{options.id}")["config"]
     config["env"] = {**(config.get("env") or {}), **pairs(options.env)}
@@ -142,14 +142,14 @@ def list_secrets(options: argparse.Namespace) -> None:
 
 
 def set_secrets(options: argparse.Namespace) -> None:
-    """Set secrets of an app; machines that were made through the API keep the old values until they are updated."""
+    """Run ``fly secrets set``; machines that were made through the API keep the old values until they are updated."""
     ask("POST", f"/v1/apps/{options.app}/secrets", {"values": pairs(options.pairs)})
     text = "Secrets have been staged, but not set on VMs."
     say(f"{text} Deploy or update machines in this app for the secrets to take effect.")
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
-    """Return the names and values in ``NAME=value`` texts."""
+    """Return the names and values in the ``NAME=value`` texts of a ``fly`` command line."""
     for text in texts:
         if "=" not in text:
             fail(f"'{text}': must be in the format NAME=VALUE")
@@ -157,7 +157,7 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def show_logs(options: argparse.Namespace) -> None:
-    """Write the newest log lines; unlike flyctl's, this command does not go on to write new lines."""
+    """Run ``fly logs``: write the newest lines; unlike flyctl's, this command does not go on to write new lines."""
     query = f"?instance={options.instance}" if options.instance else ""
     headers = {"Authorization": f"FlyV1 {token()}"}
     status, raw = send(address("fly_logs"), "GET", f"/api/v1/apps/{options.app}/logs{query}", None, headers)
@@ -183,7 +183,7 @@ def deploy_secrets(_: argparse.Namespace) -> None:
 
 
 def deploy(options: argparse.Namespace) -> None:
-    """Build an image from the working directory and push it; unlike flyctl's, this command makes no machines."""
+    """Run ``fly deploy``: build an image from the working directory and push it; unlike flyctl, make no machines."""
     if not (options.build_only and options.push):
         fail("the rehearsal's fly only builds: pass --build-only --push")
     for path, kind in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
@@ -199,7 +199,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(dockerfile: Path) -> dict[str, bytes]:
-    """Return the files that the Dockerfile puts into the image, by path; the build context is the working directory."""
+    """Return, by path, the files that ``fly deploy`` puts into the image by the Dockerfile of the working folder."""
     files = {"Dockerfile": dockerfile.read_bytes()}
     instructions = re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines()
     for number, line in enumerate(instructions, 1):
@@ -215,7 +215,7 @@ def build(dockerfile: Path) -> dict[str, bytes]:
 
 
 def context(source: str) -> dict[str, bytes]:
-    """Return the files that the source of a COPY names, by path; empty if there are none."""
+    """Return the files that a COPY in the Dockerfile of ``fly deploy`` names, by path; empty if there are none."""
     files: dict[str, bytes] = {}
     for path in sorted(Path().glob(source.strip("/") or "*")):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -226,7 +226,7 @@ def context(source: str) -> dict[str, bytes]:
 
 
 def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn:
-    """End the program as BuildKit does if the source of a COPY is not in the build context."""
+    """End ``fly deploy`` as BuildKit does if the source of a COPY is not in the build context."""
     path = f"/tmp/buildkit-mount{secrets.randbelow(10**9)}/{source}"  # noqa: S108  a text, not a file
     say(f"------\n > {line}:\n------\n{dockerfile}:{number}\n--------------------", sys.stderr)
     say(f"   {number} | >>> {line}\n--------------------", sys.stderr)
@@ -237,7 +237,7 @@ def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn
 
 
 def push(app: str, tag: str, files: dict[str, bytes]) -> None:
-    """Push a manifest whose layers are the files; the same files therefore give the same digest."""
+    """Push the manifest of ``fly deploy``, whose layers are the files; so the same files give the same digest."""
     layers = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -257,7 +257,7 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
 
 
 def size(files: dict[str, bytes]) -> int:
-    """Return the image's size in megabytes, as if the files were added to a Node image."""
+    """Return the image's size that ``fly deploy`` prints, in megabytes, as if the files were added to a Node image."""
     return 180 + sum(len(content) for content in files.values()) // 10**6
 
 

@@ -23,7 +23,7 @@ STATES = PERSISTENT | {"settled"}  # what may be waited for
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve requests with a valid token, sent as Bearer (as documented) or as FlyV1 (as flyctl does)."""
+    """Serve the Fly API to requests with a valid token, sent as Bearer (as documented) or as FlyV1 (as flyctl does)."""
 
     def admit(ask: Ask) -> None:
         if not fly.allows(ask.token("Bearer", "FlyV1"), ask.parts.get("app")):
@@ -34,7 +34,7 @@ def app(fly: Fly) -> Starlette:
 
 
 def body_of(ask: Ask) -> Json:
-    """Return the JSON object in a request's body; raise a 400 `Refusal` for anything else."""
+    """Return the JSON object in the body of a request to the Fly API; raise a 400 `Refusal` for anything else."""
     body = ask.body()
     if not isinstance(body, dict):
         raise Refusal(400, "invalid_argument: body is not a JSON object")
@@ -42,7 +42,7 @@ def body_of(ask: Ask) -> Json:
 
 
 def seconds(value: Any, default: float) -> float:
-    """Return a duration in seconds, from a number or from text as Go writes it (``10s``, ``1m30s``)."""
+    """Return a duration of the Fly API in seconds, from a number or from text as Go writes it (``10s``, ``1m30s``)."""
     if value in {None, ""}:
         return default
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", str(value))
@@ -52,7 +52,7 @@ def seconds(value: Any, default: float) -> float:
 
 
 def signal_number(name: Any) -> int:
-    """Return the number of a signal by its name; without a name, that of SIGINT."""
+    """Return the number of the signal that a request to the Fly API names; without a name, that of SIGINT."""
     if name and name not in signal.Signals.__members__:
         raise Refusal(400, f"invalid_argument: {name!r} is not a signal")
     return signal.Signals[name or "SIGINT"]
@@ -116,7 +116,7 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
 
 def _machines(fly: Fly) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> list[Json]:
-        """Return a list of machines, filtered by ``include_deleted``, ``region``, ``state`` and ``metadata.*``."""
+        """Answer the API's list of machines, filtered by ``include_deleted``, ``region``, ``state``, ``metadata.*``."""
         app = fly.app(ask.parts["app"])
         machines = list(app.machines.values()) if ask.query.get("include_deleted") == "true" else app.listed()
         states = [state for state in ask.query.get("state", "").split(",") if state]
@@ -149,7 +149,7 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         return machine.view()
 
     def on(name: str, action: Callable[[Ask, Machine], Awaitable[Any]]) -> Endpoint:
-        """Return an endpoint for an action on a machine.
+        """Return an endpoint of the Fly API for an action on a machine.
 
         Before it acts, the endpoint checks the rate limit, that the machine exists, and that nobody else leases it.
         """

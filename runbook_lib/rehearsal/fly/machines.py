@@ -33,7 +33,7 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the letters of an identifier t
 
 
 class Process(Protocol):
-    """The process of a running machine; ``wait`` returns its exit code, which is negative if a signal ended it."""
+    """The process of a running Fly machine; ``wait`` returns its exit code, negative if a signal ended it."""
 
     @property
     def pid(self) -> int: ...
@@ -42,26 +42,26 @@ class Process(Protocol):
 
 
 def ulid() -> str:
-    """Make an identifier of 26 characters, like the vendor's of instances and events."""
+    """Make an identifier of 26 characters, such as Fly gives machine instances and events."""
     return "".join(secrets.choice(CROCKFORD) for _ in range(26))
 
 
 def timestamp(at: int | None = None) -> str:
-    """Format a moment (nanoseconds), or now, as the API does: RFC 3339, UTC."""
+    """Format a moment (nanoseconds), or now, as Fly does for its machines: RFC 3339, UTC."""
     moment = (time.time_ns() if at is None else at) / 1e9
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A machine's lease: until ``expires_at`` (epoch seconds), only who sends its nonce may change the machine."""
+    """A Fly machine's lease: until ``expires_at`` (epoch seconds), only who sends its nonce may change the machine."""
 
     description: str
     expires_at: float
     nonce: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def view(self) -> Json:
-        """Return the Lease object of the API, without the nonce."""
+        """Return the Lease object of Fly's machines, without the nonce."""
         return {"expires_at": int(self.expires_at), "owner": "another@client.test", "description": self.description}
 
 
@@ -98,7 +98,7 @@ class Machine:
     # -- what the API shows of it
 
     def view(self) -> Json:
-        """Return the Machine object of the API."""
+        """Return the Machine object of Fly's API."""
         kept = ("id", "name", "state", "region", "instance_id", "created_at", "updated_at", "config", "image_ref",
                 "version")  # fmt: skip
         private_ip = f"fdaa:0:1:a7b:{self.id[:4]}:{self.id[4:8]}:{self.id[8:12]}:2"
@@ -106,11 +106,11 @@ class Machine:
         return {key: getattr(self, key) for key in kept} | more
 
     def log(self, provider: str, message: str) -> None:
-        """Add a line to the machine's log."""
+        """Add a line to the Fly machine's log."""
         self.fly.log(self.app.name, self, provider, message)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of a process in this machine.
+        """Return the environment variables of a process in this Fly machine.
 
         They are the image's, those of ``config.env``, and the app's secrets; a later source replaces variables of an
         earlier one.
@@ -127,12 +127,12 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
-        """Add an event at the beginning of the list, because the API lists the newest event first."""
+        """Add an event to the Fly machine's list, at its beginning: the API lists the newest event first."""
         head = {"id": ulid(), "type": kind, "status": status, "source": source}
         self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds until the machine is in one of ``states``; return whether it is."""
+        """Wait at most ``timeout`` seconds until the Fly machine is in one of ``states``; return whether it is."""
         deadline = time.monotonic() + timeout
         while self.state not in states:
             changed = self._changed
@@ -145,7 +145,7 @@ class Machine:
     # -- what may be asked of it
 
     def start(self, source: str = "user") -> str:
-        """Start the machine; return the state that it was in.
+        """Start the Fly machine; return the state that it was in.
 
         Raise a 412 `Refusal` if it is between two states, as while it stops.
         """
@@ -160,12 +160,12 @@ class Machine:
         return before
 
     def take_lease(self, ttl: float, description: str) -> Lease:
-        """Lease the machine for ``ttl`` seconds."""
+        """Lease the Fly machine for ``ttl`` seconds."""
         self.lease = Lease(description, time.time() + ttl)
         return self.lease
 
     def refuse_leased(self, nonce: str) -> None:
-        """Raise a 409 `Refusal` if the machine is leased and ``nonce`` is not the lease's."""
+        """Raise a 409 `Refusal` if the Fly machine is leased and ``nonce`` is not the lease's."""
         if self.lease is not None and self.lease.expires_at < time.time():
             self.lease = None
         if self.lease is not None and nonce != self.lease.nonce:
@@ -173,7 +173,7 @@ class Machine:
             raise Refusal(409, f"failed_precondition: lease currently held by another@client.test, expires at {until}")
 
     async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Send a signal to stop the machine's process, then SIGKILL after ``timeout`` seconds; return at once."""
+        """Send a signal to stop the Fly machine's process, then SIGKILL after ``timeout`` seconds; return at once."""
         if self.state in {"stopped", "stopping", "destroyed", "suspended"}:
             return
         self._stop_requested = True
@@ -184,7 +184,7 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop the machine and start it with the same version.
+        """Stop the Fly machine and start it with the same version.
 
         It starts with the same secrets, unless the switch ``restart_takes_new_secrets`` is on. If it is just starting,
         for example after a crash, wait for that first.
@@ -200,7 +200,7 @@ class Machine:
             self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
-        """Make a new version of the machine: a new instance id, a new configuration, the app's current secrets."""
+        """Make a new version of the Fly machine: a new instance id and configuration, the app's current secrets."""
         async with self._turn:
             if self.state == "destroyed":
                 raise Refusal(412, "failed_precondition: machine has been destroyed")
@@ -216,7 +216,7 @@ class Machine:
                 self._set("stopped")
 
     async def destroy(self, *, force: bool) -> None:
-        """Destroy the machine; unless forced, raise a 412 `Refusal` if the machine runs."""
+        """Destroy the Fly machine; unless forced, raise a 412 `Refusal` if the machine runs."""
         async with self._turn:
             if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
                 raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
@@ -225,14 +225,14 @@ class Machine:
             self._destroyed("user")
 
     def signal(self, number: int) -> None:
-        """Send the signal ``number`` to the machine's process; raise a 412 `Refusal` if it has none."""
+        """Send the signal ``number`` to the Fly machine's process; raise a 412 `Refusal` if it has none."""
         if self.process is None:
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
-        """Run ``command`` in the environment of the machine; return its output and exit code."""
+        """Run ``command`` in the environment of the Fly machine; return its output and exit code."""
         if self.state != "started":
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         pipe = asyncio.subprocess.PIPE

@@ -14,10 +14,10 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve manifests by tag and digest, as the OCI distribution API does."""
+    """Serve the manifests of Fly's image registry by tag and digest, as the OCI distribution API does."""
 
     def admit(ask: Ask) -> None:
-        """Raise a 401 `Refusal` unless the password of Basic auth is a valid token; any user name will do."""
+        """Raise the registry's 401 `Refusal` unless Basic auth's password is a valid token; any user name will do."""
         try:
             password = base64.b64decode(ask.token("Basic")).decode().partition(":")[2]
         except ValueError:

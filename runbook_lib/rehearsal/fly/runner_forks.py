@@ -15,7 +15,7 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """The process of a runner as the platform knows it: its process id and its end."""
+    """The process of a forked runner as the platform knows it: its process id and its end."""
 
     def __init__(self, pid: int, exit_code: asyncio.Task[int]) -> None:
         self.pid = pid
@@ -65,7 +65,7 @@ class RunnerForks:
         return Forked(int(pid), asyncio.create_task(_ended(status, transport), name=f"runner {int(pid)}"))
 
     def warm(self) -> ForkServer:
-        """Return the fork server; start it if it does not run.
+        """Return the server process from which runners are forked; start it if it does not run.
 
         If this is called early, the server has done its imports before the first launch.
         """
@@ -75,7 +75,7 @@ class RunnerForks:
         return self._server
 
     def close(self) -> None:
-        """End the server process, and with it every runner."""
+        """End the server process, and with it every runner that was forked from it."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -91,7 +91,7 @@ async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport)
 
 
 def run(facts: Mapping[str, Any], output: int) -> None:
-    """Call the target in a fork, with the runner's environment and output."""
+    """Call the target in a runner's fork, with the runner's environment and output."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)

@@ -40,7 +40,7 @@ class Declined(Exception):
 
 
 class Person:
-    """The person stand-in, with its own wallets.
+    """The person who makes the gestures, with wallets of their own.
 
     A gesture that names no Skill or deployment is about the newest one.
     """
@@ -52,7 +52,7 @@ class Person:
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
-        """Make the gesture called ``name``; ``performed`` in the answer says in words what was done."""
+        """Make the person's gesture called ``name``; ``performed`` in the answer says in words what was done."""
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -60,7 +60,7 @@ class Person:
     # -- dashboards
 
     def backup(self) -> Answer:
-        """Look in Supabase's dashboard whether there is a backup or point-in-time recovery."""
+        """As a person, look in Supabase's dashboard whether there is a backup or point-in-time recovery."""
         restorable = self.world.supabase.restorable()
         listed = len(restorable["backups"])
         if not restorable["pitr_enabled"] and not listed:
@@ -69,13 +69,13 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """Vouch that the Fly token in Vercel was made for this app alone, and expires (C10)."""
+        """As a person, vouch that the Fly token in Vercel was made for this app alone, and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
 
     def upgrade_plan(self, schedule: str = "*/5 * * * *") -> Answer:
-        """Buy the plan that allows a tighter cron schedule, change the sweep's schedule, and deploy (checklist 0.4)."""
+        """As a person, buy the plan for a tighter cron schedule, set the sweep's, and deploy (checklist 0.4)."""
         path = self.world.folder / "repository/apps/web/vercel.json"
         content = json.loads(path.read_text())
         for cron in content["crons"]:
@@ -86,7 +86,7 @@ class Person:
         return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {build.id}", "deployment": build.id}
 
     def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
-        """Write a rotated secret into the checkout's local environment file, under every name it has there."""
+        """As a person, write a rotated secret into the checkout's environment file, under all its names there."""
         value, names = self.world.secret("NEW_SECRET"), {variable: "{}"}
         if variable == "SUPABASE_DB_PASSWORD":
             url = self.world.database.url.replace("postgres@", "postgres:{}@")
@@ -99,17 +99,17 @@ class Person:
     # -- Skills
 
     def sign_in(self) -> Answer:
-        """Sign in to the platform by following the link in the mail."""
+        """Sign in to the platform as a person does, by following the link in the mail."""
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
-        """Save a new Skill from a sheet (``paper``, ``tiny`` or ``checklist``); ``risk`` overrides the sheet's caps."""
+        """As a person, save a Skill from a sheet (``paper``, ``tiny``, ``checklist``); ``risk`` overrides its caps."""
         content = payload(sheet, self.world.tick, **risk)
         skill = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
         return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
 
     def upgrade(self, skill: str | None = None, **risk: Any) -> Answer:
-        """Save another version of a Skill with other caps (checklist, phase 4)."""
+        """As a person, save another version of a Skill with other caps (checklist, phase 4)."""
         risk = risk or {"maxPositionPct": 30, "maxTotalExposurePct": 30}
         skill = skill or self._skill()
         content = self._page("GET", f"/skills/{skill}")["payload"]
@@ -118,7 +118,7 @@ class Person:
         return {"performed": f"saved version {version['version']} with {risk}", **version}
 
     def backtest(self, hours: float = 24, skill: str | None = None) -> Answer:
-        """Start a backtest from the Skill's page."""
+        """Start a backtest by a click on the Skill's page."""
         started = self._page("POST", f"/skills/{skill or self._skill()}/backtests", hours=hours)
         return {"performed": f"started a backtest over {hours:g} h", **started}
 
@@ -137,7 +137,7 @@ class Person:
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
 
     def deploy_live(self, skill: str | None = None) -> Answer:
-        """Deploy a Skill on Hyperliquid mainnet; the answer says whether the page warned of a shared margin."""
+        """Click to deploy a Skill on Hyperliquid mainnet; the answer says whether the page warned of shared margin."""
         skill = skill or self._skill()
         page = self._page("GET", f"/skills/{skill}/deploy?wallet={self.wallet.address}")
         if not page["agents"]:
@@ -156,7 +156,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """Send USDC on Arbitrum over the bridge to the venue; with ``fresh``, make a new wallet first."""
+        """As a person, send USDC on Arbitrum over the bridge to the venue; with ``fresh``, make a wallet first."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
@@ -165,7 +165,7 @@ class Person:
         return {"performed": f"bridged ${usd:g} of USDC to {address}", "address": address, "mode": mode}
 
     def pair(self) -> Answer:
-        """Connect the wallet and sign the pairing message."""
+        """Connect the person's wallet and sign the pairing message."""
         address = self.wallet.address.lower()
         text = self._page("GET", f"/wallets/{address}/message")["message"]
         signed = self.wallet.sign_message(encode_defunct(text=text)).signature.hex()
@@ -191,7 +191,7 @@ class Person:
         return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
 
     def sign_approval(self) -> Answer:
-        """Read what the wallet's window shows, and sign it."""
+        """Read, as a person does, what the wallet's window shows, and sign it."""
         if self.shown is None:
             raise Declined("the wallet asks for no signature: click Authorize agent wallet first")
         self._read(self.shown)
@@ -215,7 +215,7 @@ class Person:
                 raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
 
     def remove_agent(self, agent: str | None = None) -> Answer:
-        """Remove an agent on the venue's own page: the named agent, or the agent that was revoked last."""
+        """As a person, remove an agent on the venue's page: the named agent, or the one that was revoked last."""
         if agent is None:
             revoked = self.world.query(
                 "select agent_address from public.hyperliquid_agents where revoked_at is not null"
@@ -228,14 +228,14 @@ class Person:
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
 
     def have_traded(self) -> Answer:
-        """Add a stopped live deployment with the newest agent to the database, as if one had traded and ended."""
+        """Add a stopped live deployment with the newest agent, as if a person had traded and ended."""
         self.world.query(OVER)
         return {"performed": "had a live deployment that is over"}
 
     # -- the venue's own app
 
     def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
-        """Trade by hand in any book of the venue (``xyz:GOLD`` on another exchange, ``@107`` in spot).
+        """As a person, trade by hand in any book of the venue (``xyz:GOLD`` on another exchange, ``@107`` in spot).
 
         With ``rest``, leave an order in the book instead.
         """
@@ -247,14 +247,14 @@ class Person:
         return {"performed": f"{deed} by hand: {side} ${usd:g} of {coin}", "address": address, **status}
 
     def twap(self, coin: str = "BTC", usd: float = 15, side: str = "buy") -> Answer:
-        """Start a TWAP order, whose first slice trades at once."""
+        """As a person, start a TWAP order, whose first slice trades at once."""
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         size = by_hand.size_of(venue, coin, usd) * (1 if side == "buy" else -1)
         venue.trade_slice(address, coin, size)
         return {"performed": f"began a TWAP: {side} ${usd:g} of {coin}", "address": address}
 
     def be_liquidated(self) -> Answer:
-        """Have the venue's liquidator close everything that the wallet holds."""
+        """Let the person be liquidated: the venue closes everything that the wallet holds."""
         address = self.wallet.address.lower()
         self.world.hyperliquid.liquidate(address)
         return {"performed": f"was liquidated: {address}", "address": address}

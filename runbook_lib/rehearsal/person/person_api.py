@@ -20,7 +20,7 @@ DONE = 204
 
 
 def app(person: Person) -> Starlette:
-    """Serve ``POST /gestures/{step or name}`` (parameters: an optional JSON object), the faults, and `drill_hooks`."""
+    """Serve, over HTTP, the person's gestures (``POST /gestures/{step or name}``), the faults, and `drill_hooks`."""
 
     def listed(_: Ask) -> Json:
         return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}

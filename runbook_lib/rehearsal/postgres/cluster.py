@@ -45,14 +45,14 @@ class Prepared:
     password: str
 
     def copy(self, target: Path) -> None:
-        """Copy the cluster to ``target``, and make the account that runs the server its owner."""
+        """Copy the prepared cluster to ``target``, and make the account that runs the server its owner."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)
 
 
 def prepared() -> Prepared:
-    """Return the prepared cluster; if the cache has none for this version, make it first."""
+    """Return the prepared Postgres cluster; if the cache has none for this version, make it first."""
     programs = _programs()
     cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
     if not cached.exists():

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from runbook_lib.errors import ServiceError
-from runbook_lib.rehearsal.postgres import snapshots
+from runbook_lib.rehearsal.postgres import database_copies
 from runbook_lib.rehearsal.postgres.cluster import ADMIN, prepared
 from runbook_lib.rehearsal.postgres.server import Server
 
@@ -21,7 +21,7 @@ SNAPSHOT = "snapshot_"
 
 
 class Database:
-    """A running database server, and a context manager that stops it.
+    """The rehearsal's running database, and a context manager that stops its server.
 
     ``password`` is that of the role ``postgres`` (not a superuser), ``reader_password`` that of the read-only role
     ``runbook_reader``.
@@ -37,7 +37,7 @@ class Database:
     def start(
         cls, folder: Path, *, password: str | None = None, reader_password: str | None = None, timezone: str = "UTC"
     ) -> Self:
-        """Start a server whose data is in ``folder/postgres`` and whose log is in ``folder/logs``.
+        """Start the rehearsed database, with its data in ``folder/postgres`` and its log in ``folder/logs``.
 
         Passwords that are not given are made up. ``timezone`` is the server's default, which a careful session does not
         rely on. Raise ``ServiceError`` if the server does not start.
@@ -58,57 +58,57 @@ class Database:
 
     @property
     def url(self) -> str:
-        """Return the database's address for the role ``postgres``, without a password."""
+        """Return the rehearsed database's address for the role ``postgres``, without a password."""
         return self._address("postgres", None)
 
     @property
     def dsn(self) -> str:
-        """Return the database's address with the password of the role ``postgres``."""
+        """Return the rehearsed database's address with the password of the role ``postgres``."""
         return self._address("postgres", self.password)
 
     @property
     def reader_dsn(self) -> str:
-        """Return the database's address with the password of the read-only role."""
+        """Return the rehearsed database's address with the password of the read-only role."""
         return self._address(READER, self.reader_password)
 
     @property
     def admin_dsn(self) -> str:
-        """Return the database's address with the superuser's password; it never changes, unlike the operator's."""
+        """Return the rehearsed database's address with the superuser's password, which never changes."""
         return self._address(ADMIN, self._admin_password)
 
     @property
     def port(self) -> int:
-        """Return the port on 127.0.0.1 at which the server listens."""
+        """Return the port on 127.0.0.1 at which the rehearsed database listens."""
         return self._server.port
 
     @property
     def pid(self) -> int:
-        """Return the process id of the server's main process."""
+        """Return the process id of the main process of the rehearsed database's server."""
         return self._server.pid
 
     def snapshot(self, name: str) -> None:
-        """Keep a copy of the database, as it is now, under ``name``; everybody connected to it is disconnected."""
+        """Keep a snapshot of the rehearsed database under ``name``; everybody connected to it is disconnected."""
         with self._as_admin(NAME) as connection:
-            snapshots.copy(connection, NAME, f"{SNAPSHOT}{name}")
+            database_copies.copy(connection, NAME, f"{SNAPSHOT}{name}")
 
     def restore(self, name: str) -> None:
-        """Restore the database from the snapshot ``name``; everybody connected to it is disconnected.
+        """Restore the rehearsed database from the snapshot ``name``; everybody connected is disconnected.
 
         Raise ``ServiceError`` if there is no such snapshot.
         """
         if name not in self.snapshots():
             raise ServiceError(f"no snapshot {name!r}: there are {', '.join(self.snapshots()) or 'none'}")
         with self._as_admin(f"{SNAPSHOT}{name}") as connection:
-            snapshots.replace(connection, f"{SNAPSHOT}{name}", NAME)
+            database_copies.replace(connection, f"{SNAPSHOT}{name}", NAME)
 
     def snapshots(self) -> list[str]:
-        """Return the names of the snapshots that `restore` can restore."""
+        """Return the names of the snapshots from which the rehearsed database can be restored."""
         with self._as_admin(NAME) as connection:
             rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
             return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
 
     def stop(self) -> None:
-        """End the server; its data stays in the folder."""
+        """End the server of the rehearsed database; its data stays in the folder."""
         self._server.stop()
 
     def __enter__(self) -> Self:

@@ -40,12 +40,12 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """Return the statements in the file, separated as Postgres would separate them."""
+        """Return the statements in the migration file, separated as Postgres would separate them."""
         return list(split(self.path.read_text()))
 
 
 def split(text: str) -> Iterator[str]:
-    """Yield the statements of a script in order, without semicolons; a comment belongs to the statement after it."""
+    """Yield the statements of a migration's SQL in order, without semicolons; a comment goes with the one after it."""
     statement, code = "", False
     for token in TOKEN.finditer(text):
         if token[0] == ";":
@@ -60,7 +60,7 @@ def split(text: str) -> Iterator[str]:
 
 
 def local(folder: Path) -> tuple[list[Migration], list[str]]:
-    """Return the migrations in a folder by version, and the names of the files there that are no migrations."""
+    """Return the migration files in a folder by version, and the names of those there that are no migrations."""
     migrations, skipped = [], []
     for path in sorted(folder.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
@@ -72,7 +72,7 @@ def local(folder: Path) -> tuple[list[Migration], list[str]]:
 
 
 def applied(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the versions in a database's history, in order; none if it has no history yet."""
+    """Return the versions in a database's history of migrations, in order; none if it has no history yet."""
     if connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone() == (None,):
         return []
     rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
@@ -80,7 +80,7 @@ def applied(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a migration and write it into the history, in one transaction.
+    """Run a migration file and write it into the database's history, in one transaction.
 
     The connection must be in autocommit mode. A ``psycopg.Error`` carries a note that says which statement failed.
     """

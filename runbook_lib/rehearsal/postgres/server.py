@@ -47,13 +47,13 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Account:
-    """The operating-system account that the server runs as; if ``user`` is None, it is this process's account."""
+    """The system account that the Postgres server runs as; if ``user`` is None, it is this process's account."""
 
     user: int | None = None
     group: int | None = None
 
     def own(self, folder: Path) -> None:
-        """Make this account the owner of a folder and everything in it."""
+        """Make the Postgres server's account the owner of a folder and everything in it."""
         if self.user is not None and self.group is not None:
             for parent, _, files in os.walk(folder):
                 os.chown(parent, self.user, self.group)
@@ -61,20 +61,20 @@ class Account:
                     os.chown(Path(parent, name), self.user, self.group, follow_symlinks=False)
 
     def can_enter(self, folder: Path) -> bool:
-        """Return whether this account may pass through a folder and all folders above it."""
+        """Return whether the Postgres server's account may pass through a folder and all folders above it."""
         return self.user is None or all(
             above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.absolute().parents)
         )
 
     def launch(self) -> dict[str, Any]:
-        """Return ``subprocess`` options for a child under this account, which ends with the thread that started it."""
+        """Return ``subprocess`` options for a Postgres child under this account; it ends with its starting thread."""
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(die_with, os.getpid(), signal.SIGQUIT)}
 
 
 def account() -> Account:
-    """Return this process's account or, if that is root, an existing account without privileges."""
+    """Return the account for the Postgres server: this process's or, if that is root, an existing unprivileged one."""
     if os.geteuid() != 0:
         return Account()
     for name in UNPRIVILEGED:
@@ -85,7 +85,7 @@ def account() -> Account:
 
 
 class Server:
-    """A running server at ``port`` on 127.0.0.1, until ``stop`` or the end of this process."""
+    """A running Postgres server at ``port`` on 127.0.0.1, until ``stop`` or the end of this process."""
 
     def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
         """Start the server and wait until it accepts connections.
@@ -105,11 +105,11 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Return the process id of the server's main process."""
+        """Return the process id of the Postgres server's main process."""
         return self._process.pid
 
     def stop(self, *, clean: bool = False) -> None:
-        """End the server and wait; with ``clean``, it first writes all data to disk, for another server to read."""
+        """End the Postgres server and wait; with ``clean``, it first writes all data to disk, for another to read."""
         for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
             if self._keeper.is_alive():
                 self._process.send_signal(number)

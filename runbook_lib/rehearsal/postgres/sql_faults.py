@@ -84,7 +84,7 @@ class _Session:
         self.status = b"I"  # of the transaction, as the server last told it
 
     def run(self, ended: threading.Event) -> None:
-        """Relay messages between the client and Postgres until either side closes the connection."""
+        """Relay messages between the client and Postgres through the proxy until either side closes the connection."""
         while not ended.is_set():
             for ready in select.select([self.client, self.server], [], [], 0.2)[0]:
                 piece = ready.recv(PIECE)

@@ -22,7 +22,7 @@ Action = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer of the model: the proposed action (None for no action), the reason, the tokens used, and their cost."""
+    """A decision of the runner's model: the proposed action (None for no action), reason, tokens used, and cost."""
 
     action: Action | None
     text: str
@@ -32,7 +32,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Return the price of tokens in and out in US dollars; None for a model whose rate is not known."""
+    """Return the price of the model's tokens in and out in US dollars; None for a model whose rate is not known."""
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]
@@ -40,13 +40,13 @@ def price(model: str, prompt: int, completion: int) -> float | None:
 
 
 def model_of(payload: Mapping[str, Any]) -> str:
-    """Return the model id of a Skill, whose ``model`` is text or an object with an ``id``."""
+    """Return the id of the model that decides for a Skill, whose ``model`` is text or an object with an ``id``."""
     model = payload.get("model")
     return str(model.get("id") if isinstance(model, dict) else model)
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """Return a Skill's decision at a tick: usually open a position if there is none, sometimes close one, else hold."""
+    """Return the model's decision at a tick: usually open a position if there is none, sometimes close, else hold."""
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)
@@ -54,7 +54,7 @@ def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int
 
 
 def symbols_of(payload: Mapping[str, Any]) -> list[str]:
-    """Return the symbols that a Skill may trade; those that its own context names come first."""
+    """Return the symbols about which a Skill's decisions are; those that its own context names come first."""
     risk, context = payload.get("risk") or {}, payload.get("context") or {}
     listed = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
     allowed = risk.get("allowedSymbols")

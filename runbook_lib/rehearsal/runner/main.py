@@ -20,18 +20,18 @@ from typing import Any
 import psycopg
 
 from runbook_lib.rehearsal.runner import runner_faults
+from runbook_lib.rehearsal.runner.database_rows import Commands, Loaded, Store, server_text, spent
 from runbook_lib.rehearsal.runner.decisions import Decision, decide, symbols_of
 from runbook_lib.rehearsal.runner.mainnet_broker import MainnetBroker
 from runbook_lib.rehearsal.runner.paper_broker import MAINNET, Broker, BrokerError, PaperBroker, StubBroker
 from runbook_lib.rehearsal.runner.risk_engine import Account, daily_loss, judge
 from runbook_lib.rehearsal.runner.runner_settings import Fatal, Settings, say
-from runbook_lib.rehearsal.runner.store import Commands, Loaded, Store, server_text, spent
 from runbook_lib.rehearsal.runner.venue_client import VenueClient, VenueError
 from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
-    """The process of one deployment: it boots, then handles commands, ticks and reconciliation until it must stop."""
+    """The runner's main loop, for one deployment: boot, then commands, ticks and reconciliation until it must stop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,7 +57,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Do everything before the tick loop; if that fails, raise `Fatal` with words that name the cause."""
+        """Do all that a runner does before its tick loop; on failure, raise `Fatal` with words that name the cause."""
         say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -119,7 +119,7 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Work until told to stop; then let the present tick end, and write ``stopped`` into the deployment's row."""
+        """Run the runner until told to stop; let the present tick end, then write ``stopped`` into the row."""
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +160,7 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between two ticks: the Skill's own, or else the rehearsal's, in place of five minutes."""
+        """Return the seconds between a runner's ticks: the Skill's own, or else the rehearsal's, not five minutes."""
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:

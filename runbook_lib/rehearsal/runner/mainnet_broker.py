@@ -20,9 +20,9 @@ from hyperliquid.utils.error import Error as SdkError
 from hyperliquid.utils.types import Cloid
 
 from runbook_lib.rehearsal.exchange.mainnet_client import NOTHING, mainnet_client
+from runbook_lib.rehearsal.runner.database_rows import ORDER, SETTLED, Store
 from runbook_lib.rehearsal.runner.paper_broker import BrokerError, Drift, Execution
 from runbook_lib.rehearsal.runner.risk_engine import Account, Position
-from runbook_lib.rehearsal.runner.store import ORDER, SETTLED, Store
 from runbook_lib.rehearsal.runner.venue_client import VenueClient
 
 FILL_WAIT = 2.0  # seconds an order's fills are waited for (facts platform 8)
@@ -36,7 +36,7 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @dataclass
 class Placed:
-    """An order that waits for its fills, with the fills seen so far by ``tid`` (the trade's id)."""
+    """An order of the mainnet broker that waits for its fills, with the fills so far by ``tid`` (the trade's id)."""
 
     size: float
     settled: bool = False  # its row is written; a fill that comes later corrects it
@@ -82,7 +82,7 @@ class MainnetBroker:
         self._feed: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read the venue's list of assets and the account's mode, and open the feed.
+        """Start to trade on mainnet: read the venue's assets and the account's mode, and open the feed.
 
         Raise `VenueError` if the venue does not answer.
         """
@@ -109,7 +109,7 @@ class MainnetBroker:
             await asyncio.wait({self._feed})
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return the equity, computed as the account's mode demands, and the positions as the venue reports them."""
+        """Return the mainnet account: its equity, as its mode demands, and the positions that the venue reports."""
         state = await self.venue.info("clearinghouseState", user=self.master)
         held = [entry["position"] for entry in state["assetPositions"]]
         positions = tuple(_position(position, marks) for position in held)
@@ -121,7 +121,7 @@ class MainnetBroker:
         return Account(equity, positions)
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Place an order that trades at once or not at all, and wait for its fills.
+        """Place a mainnet order that trades at once or not at all, and wait for its fills.
 
         Raise `BrokerError` with the venue's words if it is refused.
         """
@@ -137,7 +137,7 @@ class MainnetBroker:
         return await self._place(symbol, buy, size, marks[symbol], reduce_only=False)
 
     async def flatten(self, marks: Mapping[str, float]) -> None:
-        """Cancel all resting orders, then close each position that the wallet holds."""
+        """Cancel all resting orders on mainnet, then close each position that the wallet holds."""
         await self._cancel_resting()
         for symbol, size in (await self._rest_sizes()).items():
             # in one order: what a partial close leaves may be under the venue's $10 minimum
@@ -162,7 +162,7 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return the position sizes that REST and the WebSocket report if they differ twice, 0.3 s apart; else None.
+        """Return the mainnet position sizes of REST and the WebSocket if they differ twice, 0.3 s apart; else None.
 
         From then on the sizes that REST reported count.
         """

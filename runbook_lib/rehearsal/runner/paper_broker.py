@@ -48,7 +48,7 @@ class Broker(Protocol):
 
 
 class PaperBroker:
-    """A deterministic broker that trades in memory: it fills each order at the mark, with a fee and slippage."""
+    """The paper broker, which trades in memory and repeatably: it fills orders at the mark, with a fee and slippage."""
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start with $10,000, or with the equity and positions that ``agent_state`` has from an earlier process."""
@@ -59,16 +59,16 @@ class PaperBroker:
         self.orders = 0
 
     async def start(self) -> None:
-        """Connect to nothing."""
+        """Connect the paper broker to nothing."""
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return equity and positions at these marks; a position without a mark keeps its last mark."""
+        """Return the paper account's equity and positions at these marks; a position without a mark keeps its last."""
         positions = [replace(held, mark=marks.get(held.symbol, held.mark)) for held in self.held.values()]
         equity = self.cash + sum(position.profit for position in positions)
         return Account(equity, tuple(self._with_liquidation(position, equity) for position in positions))
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Trade at the mark; raise `BrokerError` if the symbol has no mark."""
+        """Trade on paper at the mark; raise `BrokerError` if the symbol has no mark."""
         symbol = str(action["symbol"])
         if symbol not in marks:
             raise BrokerError(f"paper broker: no mark price set for {symbol}; call setMarkPrice first")
@@ -86,7 +86,7 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Return None: this broker keeps one book only, so nothing can differ from it."""
+        """Return None: the paper broker keeps one book only, so nothing can differ from it."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
@@ -116,7 +116,7 @@ class StubBroker:
     """The mainnet broker in an image that was built before the real broker: it starts, and everything else fails."""
 
     async def start(self) -> None:
-        """Connect to nothing."""
+        """Connect the stub broker to nothing."""
 
     async def account(self, _: Mapping[str, float]) -> Account:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker getAccount")
@@ -128,5 +128,5 @@ class StubBroker:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
 
     async def drift(self) -> None:
-        """Return no drift: the stub has nothing to compare."""
+        """Return no drift: the stub broker has nothing to compare."""
         return

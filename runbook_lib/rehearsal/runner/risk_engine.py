@@ -15,7 +15,7 @@ VENUE_MINIMUM = 10.0  # US dollars, Hyperliquid's smallest order
 
 @dataclass(frozen=True)
 class Position:
-    """An open position; ``size`` is signed, in base units, prices are US dollars."""
+    """An open position as the risk engine judges it; ``size`` is signed, in base units, prices are US dollars."""
 
     symbol: str
     size: float
@@ -33,7 +33,7 @@ class Position:
         return self.size * (self.mark - self.entry_price)
 
     def view(self) -> dict[str, Any]:
-        """Return the position as the platform stores it in ``agent_state.positions``."""
+        """Return the position that risk was judged by, as the platform stores it in ``agent_state.positions``."""
         return {
             "symbol": self.symbol, "side": "long" if self.size > 0 else "short", "sizeBase": self.size,
             "entryPrice": self.entry_price, "markPrice": self.mark, "notionalUsd": round(self.notional, 6),
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as a broker reports it: its equity in US dollars and its open positions."""
+    """An account as the risk engine gets it from a broker: its equity in US dollars and its open positions."""
 
     equity: float
     positions: tuple[Position, ...] = ()
@@ -55,7 +55,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The reason why an action was rejected; ``rule`` is ``R<stage>_…``."""
+    """The risk engine's reason to reject an action; ``rule`` is ``R<stage>_…``."""
 
     rule: str
     detail: str
@@ -130,7 +130,7 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """Return a rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit."""
+    """Return a risk rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit."""
     limit = risk.get("dailyLossHaltPct")
     if limit is None or day_start <= 0:
         return None

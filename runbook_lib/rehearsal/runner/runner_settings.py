@@ -16,11 +16,11 @@ NO_PASSWORD = (
 
 
 class Fatal(Exception):
-    """An error that ends the runner: it logs ``runner_fatal``, sets the deployment's row to error, and exits with 1."""
+    """A fatal error, such as a missing setting: it logs ``runner_fatal``, sets the row to error, and exits with 1."""
 
 
 def say(text: str) -> None:
-    """Write a line to the console, from where it goes into the machine's log."""
+    """Write a line to the runner's console, from where it goes into the machine's log."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -40,7 +40,7 @@ class Settings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Settings:
-        """Read the settings from environment variables; raise `Fatal` if they name no deployment."""
+        """Read the runner's settings from environment variables; raise `Fatal` if they name no deployment."""
         if not variables.get("DEPLOYMENT_ID"):
             raise Fatal("live-runner: DEPLOYMENT_ID env not injected")
         folder = Path(variables["RUNBOOK_REHEARSAL"])
@@ -56,7 +56,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the URL of the database where the runner listens; raise `Fatal` if the variables give none."""
+        """Return the URL, in the settings, of the database where the runner listens; raise `Fatal` without one."""
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
@@ -68,7 +68,7 @@ class Settings:
         return urlunsplit(parts._replace(netloc=place))
 
     def check_service_key(self) -> None:
-        """Raise `Fatal`, in the words of the API gateway, if the service key is not that of the rehearsed project."""
+        """Raise `Fatal`, as the API gateway words it, if the service key in the settings is not the project's."""
         if self.service_key != self._own().get("SUPABASE_SERVICE_ROLE_KEY", self.service_key):
             raise Fatal("live-runner: loadDeploymentAndSkill failed: Invalid API key")
 

@@ -13,11 +13,11 @@ TIMEOUT = 5.0  # seconds
 
 
 class VenueError(Exception):
-    """An error if the venue did not answer, or answered other than 200; the text has the status and its phrase."""
+    """An error of the venue client if the venue did not answer 200; the text has the status and its phrase."""
 
 
 class VenueClient:
-    """A client that sends unsigned requests to ``address`` (``http://host:port``), from ``source`` if that is given."""
+    """A client for unsigned requests to the venue at ``address`` (``http://host:port``), from ``source`` if given."""
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source
@@ -26,7 +26,7 @@ class VenueClient:
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
-        """Return the reply to an info request; raise `VenueError` with ``<status> <reason>`` if the request fails."""
+        """Return the venue's reply to an info request; raise `VenueError` with ``<status> <reason>`` if that fails."""
         return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:

@@ -49,11 +49,11 @@ UNATTENDED = "refusing to change a hosted project without confirmation: pass --y
 
 
 class Refusal(Exception):
-    """An error that ends the command with exit code 1."""
+    """An error that ends the ``supabase`` command with exit code 1."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return its exit code."""
+    """Run the ``supabase`` command line; return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -64,22 +64,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def note(text: str) -> None:
-    """Write a line about progress to standard error."""
+    """Write a line about the ``supabase`` command's progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Write a line of the result to standard output."""
+    """Write a line of the ``supabase`` command's result to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
 def version() -> str:
-    """Return the version that this command line claims to have."""
+    """Return the version that this ``supabase`` command line claims to have."""
     return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
 
 
 def speaks_3() -> bool:
-    """Return whether this command line behaves like version 3 of the real one; else it behaves like version 2."""
+    """Return whether this ``supabase`` command line behaves like version 3 of the real one, not like version 2."""
     return not version().startswith(("1.", "2."))
 
 
@@ -87,7 +87,7 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Ask the Management API whether the token may use the project, then store the project as the linked one."""
+    """Run ``supabase link``: ask the Management API whether the token may use the project, then store it as linked."""
     know(arguments.project_ref)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +96,12 @@ def link(arguments: argparse.Namespace) -> None:
 
 
 def link_file(arguments: argparse.Namespace) -> Path:
-    """Return the file in which the linked project is written down."""
+    """Return the file in which ``supabase link`` writes down the linked project."""
     return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
 
 
 def know(reference: str) -> None:
-    """Raise `Refusal` for a project that does not exist, is paused, or does not belong to the token's owner."""
+    """Raise `Refusal`, ending ``supabase``, for a project that does not exist, is paused, or is not the token's."""
     if not re.fullmatch(r"[a-z]{20}", reference):
         raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -128,7 +128,7 @@ def _ask(path: str, token: str) -> tuple[int, str]:
 
 
 def rehearsal(name: str) -> dict[str, str]:
-    """Read the file ``addresses`` or ``environment`` of the rehearsal."""
+    """Read, for the ``supabase`` command, the file ``addresses`` or ``environment`` of the rehearsal."""
     folder = os.environ.get("RUNBOOK_REHEARSAL", "")
     try:
         values: dict[str, str] = json.loads(Path(folder, f"{name}.json").read_text())
@@ -141,7 +141,7 @@ def rehearsal(name: str) -> dict[str, str]:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    """Apply the migrations that are not in the target's history, each file in a transaction of its own."""
+    """Run ``supabase db push``: apply the migrations not in the target's history, each in a transaction of its own."""
     reference = chosen(arguments)
     note(f"Connecting to {REMOTE if reference else LOCAL} database...")
     if reference is None:
@@ -157,7 +157,7 @@ def push(arguments: argparse.Namespace) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> str | None:
-    """Return the project that the flags choose, None for the local stack.
+    """Return the project that the flags of the ``supabase`` command choose, None for the local stack.
 
     Without a flag, version 2 chooses the linked project, version 3 the local stack.
     """
@@ -178,7 +178,7 @@ def chosen(arguments: argparse.Namespace) -> str | None:
 
 
 def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
-    """Return a connection to the project's database, in autocommit mode."""
+    """Return the ``supabase`` command's connection to the project's database, in autocommit mode."""
     address = rehearsal("addresses")["database"]
     try:
         return psycopg.connect(address, password=_password(reference, arguments), autocommit=True, connect_timeout=10)

@@ -16,7 +16,7 @@ SERVICES = ("db", "auth", "rest", "pooler", "realtime", "storage")
 
 
 class Supabase:
-    """The project as its dashboard shows it; ``pitr`` and ``backups`` say whether there is anything to restore from."""
+    """The Supabase project, as its dashboard shows it; ``pitr`` and ``backups`` say what it can be restored from."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -25,7 +25,7 @@ class Supabase:
         self.created = datetime.now(UTC)
 
     def project(self) -> Json:
-        """Return the project, with the version of its database server."""
+        """Return Supabase's project for the API, with the version of its database server."""
         version = self.world.query("show server_version")[0]["server_version"]
         reference = self.world.names.supabase_ref
         host, engine = f"db.{reference}.supabase.co", version.split(".")[0]
@@ -36,7 +36,7 @@ class Supabase:
         }  # fmt: skip
 
     def health(self, service: str) -> Json:
-        """Return the health of a service: healthy if the database answers a query."""
+        """Return the health of a Supabase service: healthy if the database answers a query."""
         try:
             self.world.query("select 1")
         except psycopg.OperationalError as problem:
@@ -44,7 +44,7 @@ class Supabase:
         return {"name": service, "status": "ACTIVE_HEALTHY", "healthy": True}
 
     def restorable(self) -> Json:
-        """Return the backups, newest first, and whether point-in-time recovery is on."""
+        """Return the Supabase project's backups, newest first, and whether point-in-time recovery is on."""
         last = self.created - timedelta(hours=6)
         backup = {"is_physical_backup": True, "status": "COMPLETED", "inserted_at": last.isoformat()}
         physical = {"latest_physical_backup_date_unix": int(last.timestamp())}
@@ -54,7 +54,7 @@ class Supabase:
         }  # fmt: skip
 
     def reset_password(self, password: str) -> None:
-        """Give the role ``postgres`` a new password and end all of its connections, as the vendor does."""
+        """Give the role ``postgres`` a new password and end all of its connections, as Supabase's API does."""
         change = sql.SQL("alter role postgres with password {}").format(sql.Literal(password))
         with self.world.connect() as connection:
             connection.execute(change)
@@ -63,7 +63,7 @@ class Supabase:
 
 
 def app(supabase: Supabase) -> Starlette:
-    """Serve the HTTP API of api.supabase.com."""
+    """Serve Supabase's Management API, that is, the HTTP API of api.supabase.com."""
     world = supabase.world
 
     def admit(ask: Ask) -> None:

@@ -31,13 +31,13 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Return the time now in milliseconds, as the vendor writes it."""
+    """Return the time now in milliseconds, as Vercel writes it in its project, deployments and logs."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Variable:
-    """An environment variable; if it is of the type ``sensitive``, the API never shows its value again."""
+    """A Vercel environment variable; if it is of the type ``sensitive``, the API never shows its value again."""
 
     key: str
     value: str
@@ -52,7 +52,7 @@ class Variable:
     updated: int = field(default_factory=milliseconds)
 
     def view(self, *, decrypted: bool = False) -> Json:
-        """Return the variable as the API shows it; an encrypted value is unreadable unless ``decrypted``."""
+        """Return the project's variable as Vercel shows it; an encrypted value is unreadable unless ``decrypted``."""
         hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
         value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
@@ -64,13 +64,13 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and the branch that the variable is for; same-named variables never share both."""
+        """Return the environments and branch of a Vercel project's variable; same-named variables never share both."""
         return {*self.target, *self.custom_environments}, self.branch
 
 
 @dataclass
 class Deployment:
-    """A deployment, with the variables and crons it was built with; its build takes ``seconds``."""
+    """A deployment of the Vercel project, with the variables and crons of its build, which takes ``seconds``."""
 
     name: str
     environment: dict[str, str]
@@ -85,7 +85,7 @@ class Deployment:
 
     @property
     def ready(self) -> int:
-        """Return the time, in milliseconds, at which the deployment's build is over."""
+        """Return the time, in milliseconds, at which the Vercel deployment's build is over."""
         return self.created + int(self.seconds * 1000)
 
     @property
@@ -94,13 +94,13 @@ class Deployment:
 
     @property
     def serves_since(self) -> int | None:
-        """Return the time at which the deployment began to serve production; None if it never did."""
+        """Return when the project's deployment began to serve production on Vercel; None if it never did."""
         if self.target != "production" or self.state != "READY":
             return None
         return self.promoted or (self.ready if self.promotes else None)
 
     def view(self) -> Json:
-        """Return the deployment as the API shows it in lists."""
+        """Return the Vercel project's deployment as the API shows it in lists."""
         state, done = self.state, self.state == "READY"
         # PROMOTED says that it once served production, not that it does.
         substate = ("PROMOTED" if self.serves_since else "STAGED") if done and self.target == "production" else None
@@ -113,7 +113,7 @@ class Deployment:
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """Return the deployment as the API shows it when only this deployment is asked for."""
+        """Return the Vercel project's deployment as the API shows it when only this one is asked for."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
@@ -141,19 +141,19 @@ class Vercel:
         self.deploy(seconds=0)
 
     def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
-        """Set a variable in one environment, as the API and Supabase's integration do."""
+        """Set a variable of the Vercel project in one environment, as the API and Supabase's integration do."""
         variable = self.variable(key, target) or Variable(key, value, kind, [target])
         variable.value, variable.type, variable.updated = value, kind, milliseconds()
         self.variables[variable.id] = variable
         return variable
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
-        """Return the variable with this name in one environment; None if there is none."""
+        """Return the Vercel project's variable with this name in one environment; None if there is none."""
         matching = (variable for variable in self.variables.values() if variable.key == key)
         return next((variable for variable in matching if target in variable.target), None)
 
     def deploy(self, *, seconds: float | None = None) -> Deployment:
-        """Build a production deployment from the repository, with the variables as they are now."""
+        """Build a production deployment of the Vercel project from the repository, with the present variables."""
         definitions = json.loads((self.world.folder / "repository/apps/web/vercel.json").read_text())
         production = [variable for variable in self.variables.values() if "production" in variable.target]
         made = Deployment(
@@ -167,28 +167,28 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let a deployment serve production, and switch automatic promotion on: each later build serves when ready."""
+        """Let the project's deployment serve production; later builds then serve when ready, as with Vercel."""
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
-        """Let an older deployment serve production again; later builds then wait to be promoted, as with the vendor."""
+        """Let an older deployment of the project serve production; later builds await promotion, as with Vercel."""
         self.promote(deployment)
         self.promotes_builds = False
 
     def deployment(self, reference: str) -> Deployment:
-        """Return a deployment by its id or address; raise a 404 `Refusal` if there is none."""
+        """Return a Vercel project's deployment by its id or address; raise a 404 `Refusal` if there is none."""
         for deployment in self.deployments:
             if reference in (deployment.id, deployment.view()["url"]):
                 return deployment
         raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
     def live(self) -> Deployment:
-        """Return the deployment that serves production: the one that was promoted last."""
+        """Return the Vercel project's deployment that serves production: the one that was promoted last."""
         # Of two that were promoted in the same millisecond the later made one serves.
         return max(enumerate(self.deployments), key=lambda entry: (entry[1].serves_since or 0, entry[0]))[1]
 
     def crons(self) -> Json:
-        """Return the project's crons, as the live deployment defines them."""
+        """Return the Vercel project's crons, as the live deployment defines them."""
         live, host = self.live(), self.world.names.domain
         return {
             "enabledAt": self.deployments[0].created, "disabledAt": self.crons_disabled_at, "updatedAt": live.created,
@@ -196,11 +196,11 @@ class Vercel:
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
-        """Call a cron's path as Vercel does: a GET with the live deployment's secret, not repeated if it fails."""
+        """Call a cron's path of the project as Vercel does: a GET with the live deployment's secret, never repeated."""
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
     async def keep_time(self) -> None:
-        """Run the crons of the live deployment when they are due, in UTC, until the platform ends.
+        """Run the Vercel project's crons (the live deployment's) when due, in UTC, until the platform ends.
 
         A tick of the rehearsal stands for five minutes: a cron of every fifteen minutes runs every third tick.
         """
@@ -221,7 +221,7 @@ class Vercel:
             self.log("error", f"cron {path}: {problem}", path=path, status=504)
 
     def log(self, level: str, message: str, *, path: str, status: int, method: str = "GET") -> None:
-        """Add a line to the live deployment's runtime log."""
+        """Add a line to the runtime log of the Vercel project's live deployment."""
         line: dict[str, Any] = {
             "level": level, "message": message, "rowId": secrets.token_hex(8), "source": "serverless",
             "timestampInMs": milliseconds(), "domain": self.world.names.domain, "messageTruncated": False,
@@ -232,5 +232,5 @@ class Vercel:
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Return the paths of the crons that are due later than ``after`` and not later than ``until`` (both UTC)."""
+    """Return the paths of the Vercel project's crons due later than ``after``, not later than ``until`` (both UTC)."""
     return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

@@ -15,7 +15,7 @@ REQUIRED = ("projectId", "ownerId", "startDate", "endDate", "page")
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve the requests logged in a span of time (milliseconds), newest first, one page per call."""
+    """Serve Vercel's log of requests in a span of time (milliseconds), newest first, one page per call."""
 
     async def rows(ask: Ask) -> Json:
         if missing := [name for name in REQUIRED if name not in ask.query]:

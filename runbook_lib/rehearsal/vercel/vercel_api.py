@@ -22,13 +22,13 @@ ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve the project's endpoints, and those of the account and team, which the vendor's own clients call first."""
+    """Serve Vercel's API: the project's endpoints, and those of account and team, which its clients call first."""
     endpoints = _accounts(vercel) | _project(vercel) | _variables(vercel) | _deployments(vercel)
     return application("vercel", endpoints, admit=lambda ask: admit(vercel, ask))
 
 
 def admit(vercel: Vercel, ask: Ask) -> None:
-    """Raise a 403 `Refusal` for a bad token or another team, and a 404 `Refusal` for what the token cannot see.
+    """Raise Vercel's 403 `Refusal` for a bad token or another team, its 404 for what the token cannot see.
 
     The project belongs to a team; a token sees it only if the request names that team.
     """
@@ -102,7 +102,7 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
         return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
 
     async def create(ask: Ask) -> Response:
-        """Create one variable, or several: answer 201 even if some of them fail, and list these under ``failed``."""
+        """Create one Vercel variable, or several: answer 201 even if some fail, and list these under ``failed``."""
         body, upsert = ask.body(), ask.query.get("upsert") == "true"
         if not isinstance(body, list):
             return JSONResponse({"created": _create(vercel, body, upsert=upsert).view(), "failed": []}, 201)
@@ -134,7 +134,7 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 class Conflict(Refusal):
-    """A refusal to create a variable that exists.
+    """A refusal of Vercel's API to create a variable that exists.
 
     It answers 400 if the variable was sent alone; among several, the variable is listed under ``failed``.
     """

@@ -12,7 +12,7 @@ COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clea
 
 
 class Deployments:
-    """What a signed-in user can do with deployments; the settings are those of the live Vercel deployment."""
+    """What a signed-in user of the web app can do with deployments; its settings are the live Vercel deployment's."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -78,7 +78,7 @@ class Deployments:
         )
 
     def page(self, user: str, deployment: str) -> Json:
-        """Return what the deployment's page shows; raise a 404 `Refusal` for another user's deployment."""
+        """Return what the web app's page of a deployment shows; raise a 404 `Refusal` for another user's."""
         rows = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
             " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
@@ -91,7 +91,7 @@ class Deployments:
         return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command, as the page's buttons do, and return its id; a trigger on the row notifies the runner."""
+        """Queue a command to a deployment, as its page's buttons do; return its id (a trigger notifies the runner)."""
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
@@ -128,7 +128,7 @@ class Deployments:
         return {"agent_id": agent, "stops": stops}
 
     def agents(self, user: str) -> list[Json]:
-        """Return the agents that a new live deployment may use, newest first.
+        """Return the agents that a new live deployment of the web app's user may use, newest first.
 
         They are approved, not revoked, and not used by another deployment.
         """

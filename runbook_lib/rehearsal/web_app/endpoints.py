@@ -61,12 +61,12 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the live deployment's variables; take those that it lacks from the rehearsal's secrets."""
+        """Return the web app's variables: the live Vercel deployment's, else the rehearsal's secrets."""
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """Mark deployments as error if their last heartbeat is older than max(3 x interval, a minimum age)."""
+        """When a cron calls, mark deployments as error whose heartbeat is older than max(3 x interval, a minimum)."""
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -74,7 +74,7 @@ class Web:
         return self.world.query(SWEEP, values)[0]
 
     def collect(self, *, scheduled: bool = False) -> Json:
-        """Delete the agents that were generated and then not approved in time."""
+        """When a cron calls, delete the agents that were generated and then not approved in time."""
         return self.world.query(COLLECT)[0]
 
 
@@ -121,7 +121,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """Return an endpoint that calls ``action(user, …)`` with the fields of the form, the query and the path."""
+        """Return a web page's endpoint: it calls ``action(user, …)`` with the form's, query's and path's fields."""
 
         def act(ask: Ask) -> Json:
             if ask.bearer not in sessions:

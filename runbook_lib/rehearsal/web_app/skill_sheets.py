@@ -63,6 +63,6 @@ def payload(sheet: str, tick: float, **risk: object) -> Payload:
 
 
 def payload_hash(content: Payload) -> str:
-    """Return the content address of a payload: the SHA-256 of its canonical JSON."""
+    """Return the content address of a Skill sheet's payload: the SHA-256 of its canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

@@ -26,13 +26,13 @@ STAGE_TIME = 0.05  # seconds a stage is to be seen, at the least
 
 
 class Skills:
-    """What a signed-in user can do with Skills."""
+    """What a signed-in user of the web app can do with Skills and their backtests."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """Sign in without a mailed link; return the id of the mail address's account, which is created if new."""
+        """Sign in to the web app without a mailed link; return the id of the mail address's account, created if new."""
         rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",
@@ -80,7 +80,7 @@ class Skills:
         return rows[0]
 
     def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
-        """Queue a backtest over the last ``hours`` and start a worker for it; return the run's id."""
+        """Queue a Skill's backtest over the last ``hours`` and start a worker for it; return the run's id."""
         latest = self.skill(user, skill)
         now = datetime.now(UTC)
         values = {"user": user, "skill": skill, "version": latest["latest_version"], "until": now}

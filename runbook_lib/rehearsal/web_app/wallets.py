@@ -21,20 +21,20 @@ DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "ve
 
 
 class Wallets:
-    """What a signed-in user can do with wallets; keys of agents go into the Vault and are never shown."""
+    """What a signed-in user of the web app can do with wallets; agents' keys go into the Vault and are never shown."""
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def message(self, _: str, address: str) -> Json:
-        """Return the text that a wallet must sign in order to be paired."""
+        """Return the text that a wallet must sign in order to be paired with the web app."""
         return {"message": self._message(address)}
 
     def _message(self, address: str) -> str:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
     def pair(self, user: str, address: str, signature: str) -> Json:
-        """Pair a wallet if the wallet itself made the signature; store only a hash of the signature."""
+        """Pair a wallet with the web app if the wallet itself signed; store only a hash of the signature."""
         try:
             signer = Account.recover_message(encode_defunct(text=self._message(address)), signature=signature)
         except (BadSignature, ValidationError, ValueError) as problem:
@@ -50,7 +50,7 @@ class Wallets:
         return wallet
 
     def wallet(self, user: str, address: str) -> str:
-        """Return the id of a paired wallet of this user; raise a 404 `Refusal` for another user's wallet."""
+        """Return the id of a wallet that this user paired; raise a 404 `Refusal` for another user's."""
         rows = self.world.query(
             "select id::text from public.hyperliquid_master_wallets"
             " where address = lower(%(address)s) and user_id = %(user)s and verified_at is not null",
@@ -81,7 +81,7 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a signed approval to the venue; if the venue accepts it, store the pending agent as approved."""
+        """Submit a wallet's signed approval to the venue; if it is accepted, store the pending agent as approved."""
         message = typed["message"]
         address = message["agentAddress"].lower()
         pending = self.world.query(
@@ -114,7 +114,7 @@ class Wallets:
 
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
-    """Return the approval of an agent as EIP-712 typed data, which the wallet shows before it signs."""
+    """Return the approval of an agent as EIP-712 typed data, which the web app has the wallet show and sign."""
     kind, fields = USER_SIGNED["approveAgent"]
     types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {

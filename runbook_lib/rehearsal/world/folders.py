@@ -42,7 +42,7 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Yield the root while holding its lock: nobody removes dead rehearsals while a new folder is made."""
+    """Yield the root of all folders while holding its lock: nobody removes dead rehearsals while one is made."""
     folder = root()
     with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -75,7 +75,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """Read a JSON file that maps names to texts; return None if the file has not been written yet."""
+    """Read a JSON file of names and texts in a rehearsal's folder; return None if it has not been written yet."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, str] | None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as JSON, replacing the file in one step; only its owner can read the file."""
+    """Write ``value`` into a rehearsal's folder as JSON, replacing the file in one step; only its owner can read it."""
     # Readers look at any moment, and two threads may write at once: each has a partial file of its own.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

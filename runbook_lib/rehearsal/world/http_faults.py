@@ -79,7 +79,7 @@ class Fault:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
     def applies(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> bool:
-        """Return whether the fault applies to a request; ``asks`` is what its JSON asks for, empty if unknown."""
+        """Return whether the HTTP fault applies to a request; ``asks`` is what its JSON asks for, empty if unknown."""
         spent = self.times is not None and self.hits >= self.times
         return (
             not spent
@@ -91,7 +91,7 @@ class Fault:
         )
 
     def reply(self, service: str) -> Response:
-        """Return the answer that the client gets in place of the real one."""
+        """Return the answer that an HTTP fault gives the client in place of the real one."""
         if self.kind in BODIES:
             kind = "text/html" if self.kind == "html" else "application/json"
             return Response(BODIES[self.kind], media_type=kind)
@@ -119,7 +119,7 @@ class Faults:
         self.active: dict[int, Fault] = {}
 
     def add(self, **fields: Any) -> Fault:
-        """Put a fault in force; raise `ValueError` if its stand-in or its kind is unknown."""
+        """Put an HTTP fault in force; raise `ValueError` if its stand-in or its kind is unknown."""
         fault = Fault(**fields)
         if fault.service not in self.services | {"*"}:
             raise ValueError(f"unknown service {fault.service!r}: choose one of {', '.join(sorted(self.services))}")
@@ -127,7 +127,7 @@ class Faults:
         return fault
 
     def match(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> Fault | None:
-        """Return the newest fault that applies to a request and count a hit of it; None if none applies."""
+        """Return the newest HTTP fault that applies to a request and count a hit of it; None if none applies."""
         for fault in reversed(self.active.values()):
             if fault.applies(service, method, path, asks, source=source):
                 fault.hits += 1
@@ -135,7 +135,7 @@ class Faults:
         return None
 
     def wrap(self, service: str, app: ASGIApp) -> ASGIApp:
-        """Return a stand-in's application that answers with a fault wherever one applies."""
+        """Return a stand-in's application that answers with an HTTP fault wherever one applies."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             asks = ""

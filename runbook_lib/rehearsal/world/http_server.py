@@ -51,7 +51,7 @@ BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
 
 
 class Refusal(Exception):
-    """A refusal by a stand-in: HTTP status, the vendor's text and code, and further fields and headers."""
+    """A refusal by a stand-in's HTTP server: status, the vendor's text and code, and further fields and headers."""
 
     def __init__(
         self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
@@ -60,7 +60,7 @@ class Refusal(Exception):
         self.status, self.code, self.headers, self.more = status, code, headers, more or {}
 
     def reply(self, service: str) -> Response:
-        """Return the refusal as an answer in the form of the vendor of ``service``."""
+        """Return the refusal as an HTTP answer in the form of the vendor of ``service``."""
         body = {"error": str(self), **self.more}
         if service in BODIES:
             body = BODIES[service](self.status, self.code, str(self), self.more)
@@ -69,7 +69,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """A request as an endpoint gets it: the variable ``parts`` of its path, its query, headers and body."""
+    """An HTTP request as an endpoint gets it: the variable ``parts`` of its path, its query, headers and body."""
 
     method: str
     path: str
@@ -80,7 +80,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Return the request's JSON, {} if the body is empty; raise a 400 `Refusal` if the body is not JSON."""
+        """Return the HTTP request's JSON, {} if the body is empty; raise a 400 `Refusal` if it is not JSON."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -88,11 +88,11 @@ class Ask:
 
     @property
     def bearer(self) -> str:
-        """Return the bearer token of the Authorization header."""
+        """Return the bearer token of the HTTP request's Authorization header."""
         return self.token("Bearer")
 
     def token(self, *schemes: str) -> str:
-        """Return the credential in the Authorization header if its scheme is one of ``schemes``, else an empty text."""
+        """Return the HTTP request's Authorization credential if its scheme is one of ``schemes``, else an empty one."""
         scheme, _, credential = self.headers.get("authorization", "").partition(" ")
         return credential if scheme.lower() in (name.lower() for name in schemes) else ""
 
@@ -108,7 +108,7 @@ def application(
     admit: Callable[[Ask], None] = lambda _: None,
     numbered: str = "",
 ) -> Starlette:
-    """Make the application of a stand-in from ``endpoints`` (``"GET /v1/apps/{app}"`` -> function).
+    """Make a stand-in's HTTP application from ``endpoints`` (``"GET /v1/apps/{app}"`` -> function).
 
     Any other path is answered with a 404 that names it. ``admit`` raises `Refusal` for a request that the service does
     not allow. ``numbered`` is the name of a header that carries a new number in each reply.
@@ -131,7 +131,7 @@ def application(
         return Route(path, answer, methods=[method])
 
     async def unknown(request: Request, _: Exception) -> Response:
-        """Answer 404 to an unknown path, which may belong to another host: a stand-in never guesses."""
+        """Answer HTTP 404 to an unknown path, which may belong to another host: a stand-in never guesses."""
         asked = f"{request.method} {request.url.path}"
         return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
 
@@ -146,7 +146,7 @@ async def _read(request: Request) -> Ask:
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
-    """Reserve a free loopback port for each name, so that all addresses are known before any stand-in serves."""
+    """Reserve a free loopback port for each name, so that all addresses are known before the HTTP server serves."""
     sockets = {}
     for name in names:
         sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -157,7 +157,7 @@ def bind(names: Iterable[str]) -> dict[str, socket.socket]:
 
 
 def address(bound: socket.socket) -> str:
-    """Return the base address that leads to a bound socket."""
+    """Return the base address that leads to a bound socket of the HTTP server."""
     host, port = bound.getsockname()
     return f"http://{host}:{port}"
 
@@ -165,7 +165,7 @@ def address(bound: socket.socket) -> str:
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every stand-in while ``run`` runs; the port at which a request arrives decides which stand-in answers."""
+    """Serve every HTTP stand-in while ``run`` runs; the port at which a request arrives decides which one answers."""
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:

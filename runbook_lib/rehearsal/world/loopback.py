@@ -9,7 +9,7 @@ WEB_APP = "web app"
 
 
 def source_of(part: str) -> str | None:
-    """Return the source address of a part of the platform, by the part's name or a deployment's id.
+    """Return the loopback source address of a part of the platform, by its name or a deployment's id.
 
     On Linux all of 127.0.0.0/8 is loopback; elsewhere only 127.0.0.1 is, and None is returned.
     """

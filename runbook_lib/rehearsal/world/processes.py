@@ -38,14 +38,14 @@ def started(pid: int) -> str | None:
 
 
 def record(folder: Path, role: str, pid: int) -> None:
-    """Add a process to ``pids.json`` in the folder; only the platform process calls this."""
+    """Record a process of the rehearsal in ``pids.json`` in its folder; only the platform process calls this."""
     with _recording:
         listed = [entry for entry in recorded(folder) if alive(entry)]
         write_json(folder / "pids.json", [*listed, {"role": role, "pid": pid, "started": started(pid)}])
 
 
 def recorded(folder: Path) -> list[dict[str, object]]:
-    """Return the processes that a rehearsal has written down, oldest first."""
+    """Return the processes that a rehearsal has recorded, oldest first."""
     try:
         entries: list[dict[str, object]] = json.loads((folder / "pids.json").read_text())
     except (OSError, ValueError):
@@ -54,13 +54,13 @@ def recorded(folder: Path) -> list[dict[str, object]]:
 
 
 def alive(entry: dict[str, object]) -> bool:
-    """Return whether the process that was written down still runs, and not another with the same number."""
+    """Return whether a rehearsal's recorded process still runs, and not another with the same number."""
     pid = int(str(entry["pid"]))
     return entry["started"] is not None and started(pid) == entry["started"]
 
 
 def end(entries: list[dict[str, object]], *, grace: float = 3.0) -> None:
-    """End the processes that were written down, youngest first: with a polite signal, later with SIGKILL."""
+    """End a rehearsal's recorded processes, youngest first: with a polite signal, later with SIGKILL."""
     for kill in (False, True):
         for entry in reversed(entries):
             if alive(entry):

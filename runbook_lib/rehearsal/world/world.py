@@ -15,14 +15,14 @@ from psycopg.rows import dict_row
 
 from runbook_lib.rehearsal.world import processes
 from runbook_lib.rehearsal.world.folders import write_json
-from runbook_lib.rehearsal.world.names import Names
+from runbook_lib.rehearsal.world.names_and_secrets import Names
 
 CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
 
 
 @dataclass
 class World:
-    """A rehearsed platform: its folder, addresses, secrets and names, and its stand-ins."""
+    """The rehearsed world: its folder, addresses, secrets and names, and its stand-ins."""
 
     folder: Path
     addresses: dict[str, str]
@@ -42,16 +42,16 @@ class World:
     named_faults: Any = None
 
     def secret(self, name: str) -> str:
-        """Return the current value of one of the rehearsal's secrets."""
+        """Return the current value of one of the rehearsed world's secrets."""
         return self.secrets[name]
 
     def change_secret(self, name: str, value: str) -> None:
-        """Change a secret, for this process and for every process that attaches to the rehearsal from now on."""
+        """Change a secret of the world, for this process and all that attach to the rehearsal from now on."""
         self.secrets[name] = value
         write_json(self.folder / "environment.json", self.secrets)
 
     def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a superuser's connection to the database; it stays open when the operator's password is changed.
+        """Open a superuser's connection to the world's database; it stays open when the operator's password changes.
 
         With ``dsn``, connect to that address instead.
         """
@@ -60,13 +60,13 @@ class World:
         )
 
     def operator_dsn(self) -> str:
-        """Return the database's address for the role ``postgres``, with the role's current password."""
+        """Return the address of the world's database for the role ``postgres``, with its current password."""
         return psycopg.conninfo.make_conninfo(self.database.url, password=self.secret("SUPABASE_DB_PASSWORD"))
 
     def query(
         self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement on a connection of its own; return the rows, if the statement returns any."""
+        """Run one statement on the world's database, on a connection of its own; return the rows, if there are any."""
         with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -81,7 +81,7 @@ class World:
         headers: dict[str, str] | None = None,
         source: str | None = None,
     ) -> tuple[int, Any]:
-        """Send a request to another stand-in, as the platform would; return its status and its JSON (or text).
+        """Send a request to another stand-in of the world, as the platform would; return its status and JSON (or text).
 
         ``source`` is the loopback address to send from. Raise ``OSError`` if the stand-in does not answer.
         """
@@ -99,7 +99,7 @@ class World:
             connection.close()
 
     def record(self, role: str, pid: int) -> None:
-        """Write down a process of this rehearsal, so that the next rehearsal can end it if this one cannot."""
+        """Write down a process of this world, so that the next rehearsal can end it if this one cannot."""
         processes.record(self.folder, role, pid)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.rehearsal.exchange import by_hand
-from runbook_lib.rehearsal.exchange.exchange import Exchange
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 
 USER = "0x" + "ab" * 20
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runbook_lib.rehearsal.exchange.accounts import Account, Order
-from runbook_lib.rehearsal.exchange.actions import read_order
 from runbook_lib.rehearsal.exchange.agents import DAY, ZERO, Agents, Refused
-from runbook_lib.rehearsal.exchange.exchange import Exchange, Faults
-from runbook_lib.rehearsal.exchange.info import ANSWERS
-from runbook_lib.rehearsal.exchange.market import BY_ID, INDEX, Market, named
+from runbook_lib.rehearsal.exchange.info_answers import ANSWERS
+from runbook_lib.rehearsal.exchange.market_prices import BY_ID, INDEX, Market, named
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange, Faults
+from runbook_lib.rehearsal.exchange.signed_actions import read_order
 
 NOON = 1_795_348_800.0  # seconds: 2026-11-22 12:00 UTC
 USER, OTHER = "0x" + "ab" * 20, "0x" + "cd" * 20

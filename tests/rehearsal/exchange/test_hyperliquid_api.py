@@ -20,8 +20,8 @@ from hyperliquid.utils.types import Cloid
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from runbook_lib.rehearsal.exchange.exchange import Exchange, Faults
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange, Faults
 from tests.venue import serving
 
 GTC, IOC, ALO = ({"limit": {"tif": tif}} for tif in ("Gtc", "Ioc", "Alo"))

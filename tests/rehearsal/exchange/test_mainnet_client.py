@@ -7,8 +7,8 @@ import sys
 import pytest
 from eth_account import Account
 
-from runbook_lib.rehearsal.exchange.exchange import Exchange
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from tests.venue import serving
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runbook_lib.rehearsal.exchange.exchange import Faults
+from runbook_lib.rehearsal.exchange.orders_and_margin import Faults
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from tests.rehearsal.conftest import eventually
 from tests.rehearsal.operated import Operated, approved_agent, changed, venue_of_its_own

@@ -23,7 +23,7 @@ WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in
 
 @dataclass(frozen=True)
 class Asset:
-    """A perpetual or a spot pair: the price it starts at, the decimals of its sizes, its maximum leverage."""
+    """An asset on the market, a perpetual or spot pair: its starting price, size decimals and maximum leverage."""
 
     name: str
     start: float
@@ -33,28 +33,28 @@ class Asset:
 
     @property
     def dex(self) -> str:
-        """Return the builder-deployed exchange that the asset trades on, empty for the venue's own."""
+        """Return the builder-deployed exchange on whose market the asset trades, empty for the venue's own."""
         return self.name.rpartition(":")[0]
 
     @property
     def spot(self) -> bool:
-        """Return whether the asset is a pair of tokens, in which there are no positions."""
+        """Return whether the market's asset is a spot pair of tokens, in which there are no positions."""
         return self.name.startswith("@") or "/" in self.name
 
     @property
     def decimals(self) -> int:
-        """Return the most decimals that a price may have if sizes have no decimals."""
+        """Return the most decimals that a price of the asset may have if sizes have no decimals."""
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
-        """Return the smallest price step near ``px``.
+        """Return the asset's smallest price step near ``px``.
 
         Prices have at most five significant figures and at most the asset's decimals; the step is never larger than 1.
         """
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return the venue's words for a bad size or price, None if both are good.
+        """Return the venue's words for a bad size or price of the asset, None if both are good.
 
         A price that is a whole number may have any number of digits.
         """
@@ -91,28 +91,28 @@ INDEX = {asset.name: index for index, asset in BY_ID.items()}
 
 
 def universe(dex: str = "") -> tuple[Asset, ...]:
-    """Return the perpetuals of an exchange; raise `KeyError` if there is no such exchange."""
+    """Return the perpetuals on the market of an exchange; raise `KeyError` if there is no such exchange."""
     return DEXES[dex] if dex else ASSETS
 
 
 def named(coin: str) -> Asset:
-    """Return the asset of a coin; raise `KeyError` if there is no such coin."""
+    """Return the asset on the market for a coin's name; raise `KeyError` if there is no such coin."""
     return BY_ID[INDEX[coin]]
 
 
 def token_of(coin: str) -> str:
-    """Return the token that a spot pair trades for USDC."""
+    """Return the token that a spot pair on the market trades for USDC."""
     return TOKENS[PAIRS[INDEX[coin] - SPOT][1]][0]
 
 
 def wire(amount: Decimal) -> str:
-    """Write a decimal as the venue does: plain digits, always with a decimal point (``79000.0``)."""
+    """Write a decimal, such as a price, as the exchange does: plain digits, always with a point (``79000.0``)."""
     text = f"{(amount + 0).normalize():f}"
     return text if "." in text else text + ".0"
 
 
 class Market:
-    """The mid prices, books and candles of every asset at the time that ``now`` returns (seconds, UTC)."""
+    """The market's mid prices, books and candles of every asset at the time that ``now`` returns (seconds, UTC)."""
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
         self.now, draw = now, random.Random(seed)
@@ -121,7 +121,7 @@ class Market:
         self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in BY_ID.values()}
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
-        """Return the mid price at the time ``at`` (seconds), or now; mark and oracle price are the same."""
+        """Return the market's mid price at the time ``at`` (seconds), or now; mark and oracle price are the same."""
         at, asset = self.now() if at is None else at, named(coin)
         since, pinned = self.pins.get(coin, (math.inf, Decimal(0)))
         if at >= since:
@@ -131,13 +131,13 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Return the price at a level of the book, from the best (1); ``side`` is +1 for asks, -1 for bids."""
+        """Return the market's price at a level of the book, from the best (1); ``side`` is +1 for asks, -1 for bids."""
         mid, asset = self.mid(coin), named(coin)
         px = mid + side * level * asset.tick(mid)
         return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """Return (price, size) of each level on one side of the book, best first."""
+        """Return (price, size) of each level on one side of the market's book, best first."""
         lot, second, sizes = Decimal(1).scaleb(-named(coin).sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
             px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
@@ -145,7 +145,7 @@ class Market:
         return list(sizes.items())
 
     def candles(self, coin: str, interval: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """Return the candles that begin in [start, end], oldest first, at most 5000.
+        """Return the market's candles that begin in [start, end], oldest first, at most 5000.
 
         Times are milliseconds; without an end, the span ends now.
         """
@@ -162,7 +162,7 @@ class Market:
         return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """Return ``assetCtx``: the prices (mark, oracle, mid, yesterday's), and round made-up numbers for the rest."""
+        """Return ``assetCtx``: the market's prices (mark, oracle, mid, yesterday's), made-up numbers for the rest."""
         mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
         px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
         quiet = {"funding": FUNDING, "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}
@@ -170,7 +170,7 @@ class Market:
         return quiet | prices | {"dayBaseVlm": wire(round(10**6 / mid, 2))}
 
     def funding(self, coin: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """Return the hourly funding rates in [start, end], oldest first, at most 500.
+        """Return the market's hourly funding rates in [start, end], oldest first, at most 500.
 
         Times are milliseconds; without an end, the span ends now.
         """

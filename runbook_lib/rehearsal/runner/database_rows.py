@@ -101,7 +101,7 @@ def server_text(problem: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A deployment with its Skill, as loaded at boot; ``every`` is the Skill's interval in seconds."""
+    """A deployment's row with its Skill, as a runner loads it at boot; ``every`` is the Skill's interval in seconds."""
 
     broker_kind: str
     status: str
@@ -118,7 +118,7 @@ class Loaded:
 
 
 class Store:
-    """The connection of the service role for one deployment; it is opened again if the server has closed it."""
+    """The service role's connection to the rows of a runner's deployment; it is reopened if the server closed it."""
 
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
@@ -132,7 +132,7 @@ class Store:
         self._opening = asyncio.Lock()
 
     async def query(self, statement: LiteralString, **values: Any) -> list[DictRow]:
-        """Run one statement and return its rows; ``%(deployment)s`` in it is always the deployment's id."""
+        """Run one statement on the runner's database, return the rows; ``%(deployment)s`` is the deployment's id."""
         connection = await self._open()
         cursor = await connection.execute(statement, {"deployment": self.deployment} | values)
         return await cursor.fetchall() if cursor.description else []
@@ -160,7 +160,7 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """Write the heartbeat, the equity and the positions; without an account, write only the heartbeat."""
+        """Write the runner's heartbeat, equity and positions into its rows; without an account, only the heartbeat."""
         if account is None:
             await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
@@ -169,7 +169,7 @@ class Store:
     async def snapshot(
         self, decision: Decision, verdict: Mapping[str, Any], account: Account, context: Mapping[str, Any]
     ) -> None:
-        """Write a tick's row, the heartbeat and the log entry in one statement."""
+        """Write a tick's row, the heartbeat and the log entry into the database in one statement."""
         words = verdict.get("rule") or verdict.get("reason") or verdict.get("orderId")
         message = f"tick {verdict['status']}: {words}"
         self.say(f"live-runner: {message}")
@@ -188,7 +188,7 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """Return a command by its id if it is not acknowledged yet, else None."""
+        """Return the row of a command to the runner by its id if it is not acknowledged yet, else None."""
         rows = await self.query(
             "select id::text, kind, payload from public.agent_commands "
             "where id = %(command)s::uuid and deployment_id = %(deployment)s::uuid and acked_at is null",
@@ -203,7 +203,7 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Queue a command from the runner to its own deployment (the cost guard's pause); return the command's id."""
+        """Insert the row of a command from the runner to itself (the cost guard's pause); return the command's id."""
         rows = await self.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by) "
             "values (%(deployment)s::uuid, %(kind)s, %(payload)s, %(by)s) returning id::text",
@@ -239,7 +239,7 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Return the month's cost so far in US dollars, and the number of orders of the UTC day.
+    """Return the month's cost in US dollars and the number of the UTC day's orders, from the deployment's rows.
 
     Each call opens a connection of its own. In production idle connections are dropped long before the next tick, so
     every tick logs in again; that is where a runner with an old password begins to fail.
@@ -253,14 +253,14 @@ async def spent(dsn: str, deployment: str) -> tuple[float, int]:
 
 
 class Commands:
-    """The connection that only listens for commands, on the channel of one deployment."""
+    """The runner's database connection that only listens for commands, on the channel of one deployment."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
     async def listen(cls, dsn: str, deployment: str) -> Commands:
-        """Log in with the database password and LISTEN; raise `psycopg.OperationalError` if the login is refused."""
+        """Let the runner log in with the database password and LISTEN; raise `psycopg.OperationalError` if refused."""
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner listen"
         )
@@ -269,7 +269,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of each command when its notification arrives."""
+        """Yield the id of each command when the database notifies the runner of its row."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from runbook_lib.rehearsal.exchange.accounts import NIL, Account
 from runbook_lib.rehearsal.exchange.agents import ZERO
-from runbook_lib.rehearsal.exchange.exchange import MAKER, SPOT_MAKER, SPOT_TAKER, TAKER, Exchange
-from runbook_lib.rehearsal.exchange.market import DEXES, PAIRS, TOKENS, named, universe, wire
+from runbook_lib.rehearsal.exchange.market_prices import DEXES, PAIRS, TOKENS, named, universe, wire
+from runbook_lib.rehearsal.exchange.orders_and_margin import MAKER, SPOT_MAKER, SPOT_TAKER, TAKER, Exchange
 
 Ask = dict[str, Any]
 
@@ -76,7 +76,7 @@ def book(x: Exchange, coin: str) -> Ask:
 
 
 def position(x: Exchange, account: Account, coin: str) -> Ask:
-    """Describe a position with its profit and margin at the current mark."""
+    """Describe a position for an info answer, with its profit and margin at the current mark."""
     held, mark, leverage = account.positions[coin], x.market.mid(coin), account.leverage_of(coin)
     most, sign = named(coin).max_leverage, 1 if held.szi > 0 else -1
     value, profit = abs(held.szi) * mark, held.szi * mark - held.cost
@@ -126,7 +126,7 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """Return the latest 2000 fills, newest first, or the first 2000 since ``startTime`` (if given), oldest first."""
+    """Answer ``userFills``: the latest 2000, newest first, or from a ``startTime`` the first 2000, oldest first."""
     booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
         return booked[:-2001:-1]
@@ -194,7 +194,7 @@ def allowance(x: Exchange, user: str) -> Ask:
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """Return the open orders of one exchange, newest first; the venue's own also lists spot orders."""
+    """Answer ``openOrders``: those of one exchange, newest first; the venue's own also lists spot orders."""
     dex = ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     orders = reversed(x.account(ask["user"]).resting.values())

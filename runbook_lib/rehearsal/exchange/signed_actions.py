@@ -7,8 +7,8 @@ from typing import Any
 
 from runbook_lib.rehearsal.exchange.accounts import IMMEDIATE, Account, Order
 from runbook_lib.rehearsal.exchange.agents import Refused
-from runbook_lib.rehearsal.exchange.exchange import Exchange
-from runbook_lib.rehearsal.exchange.market import BY_ID, wire
+from runbook_lib.rehearsal.exchange.market_prices import BY_ID, wire
+from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange
 from runbook_lib.rehearsal.exchange.signatures import USER_SIGNED, Unreadable, l1_signer, user_signer
 
 Action = dict[str, Any]
@@ -17,7 +17,7 @@ SCHEDULED = 1_000_000  # US dollars an account must have traded before it may sc
 
 
 def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-    """Carry out the action of a signed request; raise `Unreadable` if the body is not of the venue's form."""
+    """Carry out a signed action, sent to ``POST /exchange``; raise `Unreadable` for a body not of the venue's form."""
     with exchange.lock:
         exchange.advance()
         try:
@@ -122,7 +122,7 @@ SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
 
 
 def read_order(item: dict[str, Any]) -> Order:
-    """Read one order of a request; a trigger order gets ``trigger`` as its time in force."""
+    """Read one order of a signed order action; a trigger order gets ``trigger`` as its time in force."""
     sz, cloid = number(item["s"]), item.get("c")
     tif = item["t"]["limit"]["tif"] if "limit" in item["t"] else "trigger"
     if tif not in {"Gtc", "Alo", "trigger", *IMMEDIATE} or (cloid and not re.fullmatch("0x[0-9a-f]{32}", cloid)):
@@ -132,7 +132,7 @@ def read_order(item: dict[str, Any]) -> Order:
 
 
 def number(text: str) -> Decimal:
-    """Read a decimal number of a request: at most eight decimals, no sign, no exponent."""
+    """Read a decimal number of a signed action: at most eight decimals, no sign, no exponent."""
     if not re.fullmatch(r"\d{1,12}(\.\d{1,8})?", text, re.ASCII):
         raise Unreadable
     return Decimal(text)

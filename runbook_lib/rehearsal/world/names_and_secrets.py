@@ -1,4 +1,4 @@
-"""Define the names of the rehearsed platform's parts, and make up its secrets."""
+"""Name the parts of the rehearsed platform, and make up its secrets."""
 
 from __future__ import annotations
 

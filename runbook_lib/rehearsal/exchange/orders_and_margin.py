@@ -16,7 +16,7 @@ from typing import Any
 from runbook_lib.rehearsal.exchange.accounts import CENT, IMMEDIATE, NIL, Account, Order, Position, direction
 from runbook_lib.rehearsal.exchange.agents import ZERO, Agents, Refused
 from runbook_lib.rehearsal.exchange.limits import Limits
-from runbook_lib.rehearsal.exchange.market import INDEX, Market, named, token_of, wire
+from runbook_lib.rehearsal.exchange.market_prices import INDEX, Market, named, token_of, wire
 
 TAKER, MAKER = Decimal("0.00045"), Decimal("0.00015")  # fee rates of a new account
 SPOT_TAKER, SPOT_MAKER = Decimal("0.0007"), Decimal("0.0004")
@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults of the venue; assign them to ``exchange.faults`` to put them in force, and ``Faults()`` to end all."""
+    """The faults of the exchange itself, such as lost fills: ``exchange.faults`` are in force, ``Faults()`` is none."""
 
     reject: str | None = None  # every order is refused with these words
     lose_fills: bool = False  # fills reach no socket; the books are right
@@ -41,7 +41,7 @@ class Faults:
 
 
 class Exchange:
-    """The whole state of the venue; ``now`` returns the time in seconds. Any thread may use it."""
+    """The exchange itself: it matches orders and computes margin. ``now`` is in seconds; any thread may use it."""
 
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
         self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
@@ -53,7 +53,7 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit USDC over the bridge; a deposit under 5 USDC is lost, as on the real bridge."""
+        """Deposit USDC as margin over the bridge; a deposit under 5 USDC is lost, as on the real bridge."""
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
@@ -67,40 +67,40 @@ class Exchange:
         self.advance()
 
     def set_mode(self, address: str, mode: str) -> None:
-        """Set the account's mode: ``default``, ``disabled``, ``unifiedAccount`` or ``portfolioMargin``.
+        """Set the mode of an account's margin: ``default``, ``disabled``, ``unifiedAccount`` or ``portfolioMargin``.
 
         The venue calls the mode "account abstraction".
         """
         self.accounts.setdefault(address.lower(), Account(address.lower())).mode = mode
 
     def remove_agent(self, master: str, address: str) -> None:
-        """Remove an agent, as a user does on the venue's own page."""
+        """Remove an agent, as a user does on the venue's own page; the exchange then refuses the agent's orders."""
         with self.lock:
             self.agents.remove(master.lower(), address.lower(), self.ms())
 
     def drop_sockets(self) -> None:
-        """Close every WebSocket, as an outage of the venue does."""
+        """Close every WebSocket to which the exchange announces orders and fills, as an outage does."""
         self.emit("close", "", None)
 
     def ms(self) -> int:
-        """Return the time now in milliseconds."""
+        """Return the time now in milliseconds, by the clock on which the exchange stamps orders."""
         return int(self.now() * 1000)
 
     def account(self, address: str) -> Account:
-        """Return the account of an address; it is empty if the address never deposited."""
+        """Return the exchange's account of an address, with its orders; it is empty if the address never deposited."""
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
-        """Return the account's cash plus its unrealised profit at the current marks, on all exchanges together."""
+        """Return the equity that backs an account's margin: cash and unrealised profit, on all exchanges together."""
         return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
     def profit(self, account: Account, coin: str) -> Decimal:
-        """Return the unrealised profit of a position at the current mark."""
+        """Return the unrealised profit of a position at the current mark, a part of the equity behind the margin."""
         held = account.positions[coin]
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value on ``dex``, a builder-deployed exchange, or on the venue's own if ``dex`` is empty.
+        """Return the account value (margin and profit) on ``dex``, a builder-deployed exchange; empty: the venue's own.
 
         A builder-deployed exchange shows what backs its positions; the venue's own shows all the rest. For a unified
         account the venue's own, too, shows only what backs positions, because the rest is in spot.
@@ -126,21 +126,21 @@ class Exchange:
         return total.quantize(CENT)
 
     def maintenance(self, account: Account) -> Decimal:
-        """Return the equity below which the venue liquidates: half the initial margin at maximum leverage."""
+        """Return the maintenance margin, below which the venue liquidates: half the initial at maximum leverage."""
         held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
         return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """Return the amount, in USDC, that may be withdrawn."""
+        """Return the amount, in USDC, that is free of margin and may be withdrawn."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
-        """Pass an event to every open WebSocket."""
+        """Pass an event, such as a fill or an order's new status, from the exchange to every open WebSocket."""
         for listener in list(self.listeners):
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Do everything that is due by now.
+        """Do everything that is due on the exchange by now: late fills, scheduled cancels, resting orders.
 
         Announce late fills; cancel the orders of accounts whose dead man's switch (scheduled cancel) has run out; match
         resting orders with the market.
@@ -159,7 +159,7 @@ class Exchange:
                     self._look(account, order)
 
     def move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
-        """Add an amount to an account's cash, and write a line in the account's ledger; the amount may be negative."""
+        """Add an amount to the cash behind an account's margin, with a line in its ledger; it may be negative."""
         account = self.accounts.setdefault(address.lower(), Account(address.lower()))
         account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
         account.history.append((self.ms(), self.equity(account), account.paid_in))
@@ -168,7 +168,7 @@ class Exchange:
         self.emit("userNonFundingLedgerUpdates", account.address, news)
 
     def cancel(self, account: Account, wanted: int | str, index: int) -> Any:
-        """Cancel a resting order, named by number or cloid and by asset; return the status in the venue's words."""
+        """Cancel a resting order, named by number or cloid and by asset; return the status in the exchange's words."""
         for order in account.resting.values():
             if wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
                 self._settle(account, order, "canceled")
@@ -176,7 +176,7 @@ class Exchange:
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
     def place(self, account: Account, order: Order) -> dict[str, Any]:
-        """Place an order whose signature was checked; return its status in the venue's words."""
+        """Place an order whose signature was checked, if there is margin; return its status in the venue's words."""
         order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
         try:
             self._check(account, order)
@@ -298,7 +298,7 @@ class Exchange:
                 "feeToken": token if buys else "USDC"}  # fmt: skip
 
     def liquidate(self, address: str) -> None:
-        """Cancel an account's orders and close all of its positions, as the venue's liquidator does."""
+        """Liquidate an account short of margin: cancel its orders, close its positions, as the venue does."""
         with self.lock:
             account = self.account(address)
             for order in list(account.resting.values()):
@@ -309,7 +309,7 @@ class Exchange:
                 self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
 
     def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
-        """Trade a signed size at the mark, as a slice of a TWAP does: its fill belongs to no order of the user."""
+        """Trade a slice of a TWAP order, a signed size at the mark: its fill belongs to no order of the user."""
         with self.lock:
             mark, number = self.market.mid(coin), self._next()
             self._trade_without_order(self.account(address), coin, size, mark, hash=UNHASHED, twapId=number)

@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Copy the database ``source`` to ``target``; a database ``target`` that exists is removed first.
+    """Make a copy ``target`` of the database ``source``; a database ``target`` that exists is removed first.
 
     Postgres copies a database only while nobody else uses it. So all other sessions are ended, and new connections are
     refused until the copy is done.
@@ -48,7 +48,7 @@ def replace(connection: psycopg.Connection[Any], source: str, target: str) -> No
 
 
 def drop(connection: psycopg.Connection[Any], name: str) -> None:
-    """Remove a database, even if there are connections to it."""
+    """Remove a database or a copy of one, even if there are connections to it."""
     connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
