@@ -71,7 +71,7 @@ def _programs() -> Path:
     """Return the folder of the programs initdb and postgres, in a place where the server's account may run them."""
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
-        raise ServiceError(f"{PACKAGE} is not installed: run ./runbook once, it installs everything")
+        raise ServiceError(f"{PACKAGE} is not installed: ./runbook --help installs everything on its first use")
     package = Path(spec.origin).parent
     if not account().can_enter(package):
         package = _installed_copy(package)
