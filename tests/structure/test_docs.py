@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 import pytest
-from packaging.requirements import Requirement
 
 from runbook_lib.cli.group import SECTIONS
 from runbook_lib.cli.main import cli
@@ -21,14 +20,16 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)")
-LINE = re.compile(r"\./runbook ([a-z]+)((?: [^`|#;\"'\n]*)?)")  # a command line, in a page, a notebook or a message
+LINE = re.compile(r"\./runbook ([a-z]+)((?: [^`|#,;\"'\n]*)?)")  # a command line, in a page, a notebook or a message
 OPTION = re.compile(r"(?<![\w-])(--?[a-z][a-z-]*)")
-COMMAND_HEADING = re.compile(r"`\./runbook ([a-z]+)")
+COMMAND_HEADING = re.compile(r"^### `\./runbook ([a-z]+)", re.MULTILINE)
 HELP = {"--help", "-h"}
+SHOWN = (".md", ".ipynb", ".py", ".yaml")  # files whose texts people read
 
 
 def options(name):
-    return {text for one in cli.commands[name].params if isinstance(one, click.Option) for text in one.opts}
+    taken = (parameter for parameter in cli.commands[name].params if isinstance(parameter, click.Option))
+    return {text for option in taken for text in option.opts}
 
 
 def sections(page, depth):
@@ -76,30 +77,25 @@ def reference():
 
 
 def test_the_reference_has_every_command_in_the_groups_of_help():
-    found = {title: tuple(COMMAND_HEADING.findall(text)) for title, text in headings(reference()).items()}
+    groups = {title: tuple(COMMAND_HEADING.findall(text)) for title, text in sections(reference(), 2).items()}
 
-    assert {title: names for title, names in found.items() if names} == SECTIONS
-
-
-def headings(page):
-    """Return the command headings below each heading of the second depth."""
-    return {title: "\n".join(sections(text, 3)) for title, text in sections(page, 2).items()}
+    assert {title: names for title, names in groups.items() if names} == SECTIONS
 
 
 def test_the_reference_has_every_option_of_every_command_and_no_other():
     written = {
-        COMMAND_HEADING.findall(title)[0]: set(OPTION.findall(" ".join(first_cells(text.partition("\n## ")[0]))))
+        LINE.findall(title)[0][0]: set(OPTION.findall(" ".join(first_cells(text.partition("\n## ")[0]))))
         for title, text in sections(reference(), 3).items()
     }
 
     assert written == {name: options(name) for name in cli.commands}
 
 
-@pytest.mark.parametrize("path", texts.tracked(ROOT), ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_line_that_is_shown_exists(path):
-    shown = path.suffix in (".md", ".ipynb", ".py", ".yaml", ".yml") and "tests" not in path.parts
+def test_every_command_line_that_is_shown_exists():
+    """In pages, in notebooks, and in the messages of the library."""
+    paths = [path for path in texts.tracked(ROOT) if path.suffix in SHOWN and "tests" not in path.parts]
 
-    assert list(unknown(path.read_text(encoding="utf-8")) if shown else ()) == []
+    assert [line for path in paths for line in unknown(path.read_text(encoding="utf-8"))] == []
 
 
 def test_every_link_leads_to_a_file_and_a_heading():
@@ -117,7 +113,7 @@ def test_the_readme_names_every_package_the_project_asks_for():
     listed = {name for cell in first_cells(sections(readme, 2)["Dependencies"]) for name in cell.split(", ")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-    assert listed == {Requirement(str(one)).name for one in packages.wanted(project)}
+    assert listed == {requirement.name for requirement in packages.wanted(project)}
 
 
 def test_the_format_of_records_has_every_event():
