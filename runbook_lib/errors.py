@@ -48,13 +48,13 @@ class RunbookError(Exception):
 
 
 class ConfigError(RunbookError):
-    """A parameter, profile or command line is wrong; nothing was sent."""
+    """The error for a parameter, profile or command line that is wrong; nothing was sent."""
 
     exit_code = 2
 
 
 class ServiceError(RunbookError):
-    """A service did not answer, or refused; ``sent`` says whether the command may have taken effect."""
+    """The error for a service that did not answer, or refused; ``sent`` says if the command may have taken effect."""
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
@@ -62,29 +62,29 @@ class ServiceError(RunbookError):
 
 
 class StepFailed(RunbookError):
-    """A check's expectation does not hold, or an act was refused by the service."""
+    """The error for a check whose expectation does not hold, or for an act that the service refused."""
 
 
 class StepPending(RunbookError):
-    """A step waits for a person or for an earlier step."""
+    """The error for a step that waits for a person or for an earlier step."""
 
     exit_code = 3
 
 
 class StepUnknown(RunbookError):
-    """A command was sent and no answer tells whether it took effect."""
+    """The error for a command that was sent, and no answer tells whether it took effect."""
 
     exit_code = 4
 
 
 class StepRefused(RunbookError):
-    """The runbook declines to send a command."""
+    """The error for a command that the runbook declines to send."""
 
     exit_code = 2
 
 
 class RecordError(RunbookError):
-    """A record cannot be written, or does not verify."""
+    """The error for a record that cannot be written, or does not verify."""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -72,7 +72,7 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, descriptors: Sequence[int], facts: Mapping[str, Any] | None = None) -> None:
-        """Ask for a fork, which calls ``target`` with ``facts`` and with every descriptor except the first.
+        """Ask the fork server for a fork, which calls ``target`` with ``facts`` and every descriptor except the first.
 
         The first descriptor is the fork's status pipe, into which the fork's pid and exit code are written. Raise
         `OSError` if the server has ended.
@@ -82,7 +82,7 @@ class ForkServer:
         self._requests.sendall(request[sent:])
 
     def close(self) -> None:
-        """End the server, and with it every fork."""
+        """End the fork server, and with it every fork."""
         self._requests.close()
         if LIBC:
             self._process.kill()

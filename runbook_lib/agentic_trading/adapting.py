@@ -40,7 +40,7 @@ class Rename:
 
     @classmethod
     def read(cls, text: str) -> Rename:
-        """Parse one renaming, typed as ``agent_logs.ts=logged_at``.
+        """Parse one renaming for `adapt`, typed as ``agent_logs.ts=logged_at``.
 
         Raise `ConfigError` if the contract has no such address, or if the new name cannot be used.
         """
@@ -67,7 +67,7 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """Return the checkout at ``root`` rewritten with the new names; write no file.
+    """Return the checkout at ``root`` rewritten with a platform's own names; write no file.
 
     A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
     is left as it is, and listed in ``doubtful`` with its place.

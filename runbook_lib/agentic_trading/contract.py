@@ -22,7 +22,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """The meaning of a name, and its basis: documented by people who know the platform, or inferred by us."""
+    """The meaning of a name in the contract, and its basis: documented by people who know the platform, or inferred."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,7 +31,7 @@ class Entry(BaseModel):
 
 
 class Word(Entry):
-    """A text with which SQL compares a column or key, such as ``tick``.
+    """The contract's entry for a text with which SQL compares a column or key, such as ``tick``.
 
     Rows must show the text before the step ``proof`` runs; without ``proof``, only an event that may never come shows
     it.
@@ -41,7 +41,7 @@ class Word(Entry):
 
 
 class Key(Word):
-    """A key of a JSON object inside a column.
+    """The contract's entry for a key of a JSON object inside a column.
 
     ``rows`` says which rows carry the key: those in which a column (the name) holds one of some words (the list).
     """
@@ -53,7 +53,7 @@ class Key(Word):
 
 
 class Column(Entry):
-    """A column of a table, with the JSON keys inside it and the words with which SQL compares it."""
+    """The contract's entry for a column, with the JSON keys inside it and the words with which SQL compares it."""
 
     keys: dict[Name, Key] = Field(default_factory=dict)
     words: dict[Text, Word] = Field(default_factory=dict)
@@ -61,25 +61,25 @@ class Column(Entry):
 
 
 class Table(Entry):
-    """A table or view; ``about`` names the column that tells its kinds of rows apart, such as ``event``."""
+    """The contract's entry for a table or view; ``about`` names the column that tells its kinds of rows apart."""
 
     about: Name | None = None
     columns: dict[Name, Column]
 
 
 class Contract(BaseModel):
-    """Every table by its name; outside the schema ``public``, the name begins with the schema (``auth.users``)."""
+    """The contract's tables by name; outside the schema ``public``, a name begins with its schema (``auth.users``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tables: dict[Place, Table]
 
     def columns(self) -> dict[str, frozenset[str]]:
-        """Return the names of each table's columns."""
+        """Return the names of the columns that each table has in the contract."""
         return {name: frozenset(table.columns) for name, table in self.tables.items()}
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Yield every entry with its address: ``agent_logs.data.cloid`` is a key, ``agent_logs.event:tick`` a word."""
+        """Yield the contract's entries with their addresses; ``agent_logs.event:tick`` is the address of a word."""
         for name, table in self.tables.items():
             yield name, table
             for column_name, column in table.columns.items():
@@ -103,10 +103,10 @@ def contract(path: Path = PATH) -> Contract:
 
 
 def is_word(address: str) -> bool:
-    """Return whether an address names a word, such as ``agent_logs.event:tick``, and no table, column or key."""
+    """Return whether an address in the contract names a word, such as ``agent_logs.event:tick``, and nothing else."""
     return ":" in address
 
 
 def last(address: str) -> str:
-    """Return the name at the end of an address: ``ts`` of ``agent_logs.ts``, ``tick`` of ``agent_logs.event:tick``."""
+    """Return the last name of an address in the contract: ``tick`` of ``agent_logs.event:tick``."""
     return address.partition(":")[2] or address.rpartition(".")[2]

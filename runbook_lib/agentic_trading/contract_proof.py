@@ -69,7 +69,7 @@ SPOKEN = """
 
 
 def named_columns() -> Sql:
-    """Ask Postgres's catalogues for every table's columns, and for the words that a constraint or an enum type allows.
+    """To prove the contract, ask Postgres's catalogues for all columns, and the words that constraints and enums allow.
 
     Columns of the reply: ``place`` (the table), ``columns`` (their names), ``limits`` ("column: definition").
     """
@@ -77,7 +77,7 @@ def named_columns() -> Sql:
 
 
 def spoken_words() -> Sql:
-    """Ask for the JSON keys and words in the newest rows of the platform's tables.
+    """To prove the contract, ask for the JSON keys and words in the newest rows of the platform's tables.
 
     Columns of the reply: ``place`` (the column or key), ``about`` (the kind of row), ``times``, ``words``.
     """
@@ -134,7 +134,7 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for every name that the platform lacks, provided that one of ``commands`` uses such a name.
+    """Return a line for every name of the contract that the platform lacks, if one of ``commands`` uses such a name.
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
@@ -191,7 +191,7 @@ class _Platform:
         return platform
 
     def shows(self, address: str) -> bool:
-        """Return whether a row holds this key or word, or the column's own constraint lists the word."""
+        """Return whether a key or word of the contract is proven: a row holds it, or a constraint lists the word."""
         if not is_word(address):
             return address in self.keys
         place, _, word = address.partition(":")
@@ -199,7 +199,7 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return every key of the object that holds the key ``address``, and the kinds of rows that hold each key."""
+        """Return the keys beside one of the contract's keys in its object, each with the kinds of rows that hold it."""
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
@@ -383,7 +383,7 @@ def _quoted(argument: str) -> str:
 
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
-    """Return the steps and modules whose SQL uses the name at this address, in the order of the sources."""
+    """Return the steps and modules whose SQL uses a name of the contract, in the order of the sources."""
     from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")

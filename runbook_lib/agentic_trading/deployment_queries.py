@@ -1,4 +1,4 @@
-"""Ask the database for deployments as the console shows them: all of them, their costs, their log, their ticks.
+"""Ask the database for deployments, as the console and a halt need them: their health, costs, log, ticks, wallets.
 
 Times are by the database's clock.
 """
@@ -19,7 +19,7 @@ RECENT = "1 hour"  # how long a stopped deployment, or a problem in the log, is 
 
 
 def every_deployment(floor: float) -> Sql:
-    """Ask for every deployment that has not stopped, or that stopped within the last hour.
+    """Ask the database for every deployment that has not stopped, or that stopped within the last hour.
 
     A heartbeat may be ``floor`` seconds old, or three ticks if that is longer (checklist 3.2). Columns: id, status,
     error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale, tick_seconds,
@@ -61,7 +61,7 @@ def every_deployment(floor: float) -> Sql:
 
 
 def spent_this_month(deployments: Sequence[str]) -> Sql:
-    """Ask what each deployment's ticks cost this month.
+    """Ask the database what the ticks of each deployment cost this month.
 
     Columns: id, month_usd, unpriced (the number of ticks without a price).
     """
@@ -78,7 +78,7 @@ def spent_this_month(deployments: Sequence[str]) -> Sql:
 
 
 def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
-    """Ask for the deployments' log entries of ``level`` or graver, newest first, at most ``lines`` in all."""
+    """Ask the database for deployments' log entries of ``level`` or graver, newest first, at most ``lines`` in all."""
     return sql(
         """
         select g.ts, d.id, g.level, g.event, g.message
@@ -97,7 +97,7 @@ def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routin
 
 
 def ticks_this_month(deployment: str) -> Sql:
-    """Ask for the time and the cost of each of the deployment's ticks this month."""
+    """Ask the database for the time and the cost of each of a deployment's ticks this month."""
     return sql(
         """
         select tick_at, cost_usd from public.decision_snapshots
@@ -105,3 +105,13 @@ def ticks_this_month(deployment: str) -> Sql:
         """,
         deployment=deployment,
     )
+
+
+def live_wallets() -> Sql:
+    """Ask the database for all wallets whose deployments ever traded live: a stopped one may have left orders there."""
+    return sql("""
+        select distinct lower(w.address) as wallet
+        from public.hyperliquid_master_wallets w
+        join public.hyperliquid_agents a on a.master_wallet_id = w.id
+        join public.deployments d on d.hyperliquid_agent_id = a.id
+    """)

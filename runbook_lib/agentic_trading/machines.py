@@ -25,25 +25,25 @@ def is_machine(row: Mapping[str, Any]) -> bool:
 
 
 def environment(machine: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the environment variables in the machine's own configuration; the app's secrets are not among them."""
+    """Return the environment variables in a Fly machine's own configuration; the app's secrets are not among them."""
     return inner(inner(machine, "config"), "env")
 
 
 def deployment_of(machine: Mapping[str, Any]) -> str | None:
-    """Return the id of the deployment that a machine belongs to; None if the machine's environment holds no id."""
+    """Return the id of the deployment that a Fly machine belongs to; None if the machine's environment holds no id."""
     return environment(machine).get(DEPLOYMENT) or None
 
 
 def machines_of(machines: Iterable[Mapping[str, Any]], deployment: str) -> list[Mapping[str, Any]]:
-    """Return the machines that belong to a deployment, in the order of the list."""
+    """Return the machines in Fly's list that belong to a deployment, in the order of the list."""
     return [machine for machine in machines if deployment_of(machine) == deployment]
 
 
 def is_down(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine neither runs nor starts nor stops."""
+    """Return whether a machine in Fly's list neither runs nor starts nor stops."""
     return machine.get("state") in DOWN
 
 
 def is_gone(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine can never start again."""
+    """Return whether a machine in Fly's list can never start again."""
     return machine.get("state") == GONE

@@ -85,7 +85,7 @@ def channel(deployment: str) -> str:
 
 @dataclass(frozen=True)
 class Gesture:
-    """The button for one kind of command: its label, and a sentence that says what the command does.
+    """The button for one kind of runner command: its label, and a sentence that says what the command does.
 
     ``safety``: the command can only reduce risk, and is always allowed. ``armed``: in production a person must first
     type a confirmation. ``needs_agent``: the command needs a deployment that has an agent at the venue.
@@ -151,7 +151,7 @@ SAFETY = tuple(gesture.kind for gesture in GESTURES if gesture.safety)
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment that a command is for; ``agent`` is its agent's address at the venue, None if it is on paper."""
+    """A deployment that a runner command is for; ``agent`` is its agent's address at the venue, None on paper."""
 
     id: str
     agent: str | None = None
@@ -169,7 +169,7 @@ def send_command(kind: str, deployment: str) -> Sql:
 
 
 def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
-    """Insert several commands in one statement and in this order; each pair is a deployment's id and a kind."""
+    """Insert several runner commands in one statement and in this order; each pair is a deployment's id and a kind."""
     for _, kind in pairs:
         if kind not in WORDS:
             raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
@@ -178,12 +178,12 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Do what the page's Revoke button does: mark the agent as revoked, and stop every deployment that uses it."""
+    """Revoke an agent as the web app's button does: mark it as revoked, and command each of its runners to stop."""
     return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
-    """Make the command for one press of a button; raise `ConfigError` if these deployments cannot take that command."""
+    """Make the runner command for one press of a button; raise `ConfigError` if these deployments cannot take it."""
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:
@@ -208,7 +208,7 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Look up the newest command of a kind ``since`` a time, whoever sent it, and what it has led to.
+    """Look up the newest runner command of a kind ``since`` a time, whoever sent it, and what it has led to.
 
     Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
     deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's
@@ -232,7 +232,7 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look up what sent commands have led to: a row for each deployment, kind and key; ``id`` is null if none was sent.
+    """Look up what runner commands have led to: a row for each deployment, kind and key; ``id`` is null without one.
 
     ``everyone``: give rows for every other deployment that has not stopped, too.
     """
@@ -240,26 +240,16 @@ def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequen
     return sql(SENT, deployments=list(deployments), kinds=kinds, keys=list(keys), everyone=everyone)
 
 
-def live_wallets() -> Sql:
-    """Look up every wallet that ever traded live: a stopped deployment may have left orders or positions in it."""
-    return sql("""
-        select distinct lower(w.address) as wallet
-        from public.hyperliquid_master_wallets w
-        join public.hyperliquid_agents a on a.master_wallet_id = w.id
-        join public.deployments d on d.hyperliquid_agent_id = a.id
-    """)
-
-
 # --- judging --------------------------------------------------------------------------------------------------------
 
 
 def acknowledged(row: Mapping[str, Any]) -> bool:
-    """Return whether the runner has acknowledged the command."""
+    """Return whether the runner has acknowledged the command that was sent to it."""
     return row["seconds"] is not None
 
 
 def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
-    """Return whether a row of `sent_state` shows that the command took effect."""
+    """Return whether a row of `sent_state` shows that the runner command took effect."""
     if kind == KILL:  # never acknowledged: the process ends inside the handler, and the machine starts it again
         return row["restarted_after"] is not None or row["status"] in ENDED
     shown = {
@@ -275,7 +265,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe the effect of a command in words; the command must have taken effect."""
+    """Describe in words what a runner command did; the command must have taken effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

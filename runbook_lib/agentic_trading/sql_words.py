@@ -28,7 +28,7 @@ SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
 class Token(NamedTuple):
-    """One token of a statement; ``start`` and ``end`` are the places of its first and its last character."""
+    """One token of a SQL statement; ``start`` and ``end`` are the places of its first and its last character."""
 
     is_text: bool
     text: str
@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a name in a statement, at the characters ``[start:end]``, which a rename replaces.
+    """One use of a platform's name in a SQL statement, at the characters ``[start:end]``, which a rename replaces.
 
     ``name``: if the name is a column selected without an alias, its name in the reply; None for every other use.
     """
@@ -50,12 +50,12 @@ class Use:
 
 
 def uses(statement: str, tables: Tables) -> list[Use]:
-    """Return every use of the platform's names in ``statement``, in order; ``tables`` holds each table's columns."""
+    """Return every use of the platform's names in a SQL statement, in order; ``tables`` holds each table's columns."""
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
 def aliases(statement: str) -> set[str]:
-    """Return the aliases in a statement: the names that its ``as`` clauses give."""
+    """Return the aliases in a SQL statement: the names that its ``as`` clauses give."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 

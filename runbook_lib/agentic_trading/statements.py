@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """The source text of a module or of one code cell; ``cell`` is the cell's index in its notebook."""
+    """The source of a module or code cell that may hold SQL statements; ``cell`` is its index in the notebook."""
 
     path: Path
     text: str
@@ -43,13 +43,13 @@ class Source:
     cell: int | None = None
 
     def statements(self) -> Iterator[Statement]:
-        """Yield the string literals of the source that are SQL."""
+        """Yield the string literals of a notebook's cell or a module that are SQL statements."""
         for start, value in self.texts():
             if SQL.match(value):
                 yield Statement(value, self.place, start)
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """Yield each string literal that contains no escapes, with the offset of its first character."""
+        """Yield each string literal without escapes, of which SQL statements are some, with the offset of its start."""
         lines = _line_starts(self.text)
         for node in ast.walk(ast.parse(self.text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -75,7 +75,7 @@ def sources(root: Path = ROOT) -> Iterator[Source]:
 
 @lru_cache(maxsize=4)
 def statements(root: Path = ROOT) -> list[Statement]:
-    """Return the SQL statements of all sources, in order."""
+    """Return the SQL statements in this checkout's notebooks and modules, in order."""
     return [statement for source in sources(root) for statement in source.statements()]
 
 

@@ -24,14 +24,14 @@ class Symptom:
 
 @cache
 def known() -> tuple[Symptom, ...]:
-    """Return every symptom in the order of the file, which puts the more specific ones first."""
+    """Return every symptom of a known failure in the order of the file, which puts the more specific ones first."""
     text = (Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     return tuple(Symptom(**{**entry, "steps": tuple(entry.get("steps", ()))}) for entry in entries)
 
 
 def diagnose(text: str, step: str = "") -> Symptom | None:
-    """Return the first symptom that matches ``text`` and can occur at ``step``; None if no symptom does."""
+    """Return the first symptom that matches a failure's ``text`` and can occur at ``step``; None if no symptom does."""
     for symptom in known():
         placed = not symptom.steps or not step or step.startswith(symptom.steps)
         if placed and re.search(symptom.words, text, re.IGNORECASE):

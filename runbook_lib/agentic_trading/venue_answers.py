@@ -1,4 +1,4 @@
-"""Interpret the venue's answers and the platform's rows: equity, positions, fills and agents.
+"""Interpret the venue's answers and the platform's rows: equity, positions and fills.
 
 Functions are pure: they take rows, and return numbers or complaints. A complaint is one factual line; an empty list
 means that nothing is wrong. Amounts are in US dollars, sizes in base units, the venue's times in milliseconds since
@@ -17,20 +17,11 @@ if TYPE_CHECKING:
 
 UNIFIED = ("unifiedAccount", "portfolioMargin")  # modes that keep the money in spot
 SEPARATE = ("default", "disabled")
-DAY = 86_400_000  # milliseconds
 CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less are the same
-NONCE = 120_000  # milliseconds between the pending row and the nonce of what is signed
-NOWHERE = "0x" + "0" * 40
-APPROVAL = (
-    ("hyperliquidChain", "string"),
-    ("agentAddress", "address"),
-    ("agentName", "string"),
-    ("nonce", "uint64"),
-)
 
 
 def number(value: Any) -> float | None:
-    """Convert a number, or a text that is a number, to a finite float; return None for everything else."""
+    """Convert a number in the venue's answer, or a text that is one, to a finite float; return None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -44,7 +35,7 @@ def number(value: Any) -> float | None:
 
 
 def equity(mode: str, perp: Row, spot: Row) -> float | None:
-    """Return an account's equity in US dollars, computed by the rule for the account's mode (C16).
+    """Return an account's equity in US dollars from the venue's answers, by the rule for the account's mode (C16).
 
     ``mode`` is the answer to ``userAbstraction``, ``perp`` to ``clearinghouseState``, ``spot`` to
     ``spotClearinghouseState``. A unified account keeps its USDC in spot, and its perpetuals' account value is 0. None
@@ -60,66 +51,16 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
 
 
 def total(values: Sequence[float | None]) -> float | None:
-    """Return the sum of the values; None if any of them is None."""
+    """Return the sum of amounts read from the venue's answers; None if any of them is None."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-# --- agents ---------------------------------------------------------------------------------------------------------
-
-
-def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """Compare the typed data that a wallet shows for signing with the pending agent's row; list the wrong fields.
-
-    ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name in the typed data may end with the
-    venue's suffix ``valid_until <ms>``. The chain id is the wallet's own and says nothing; ``hyperliquidChain``
-    decides.
-    """
-    domain, message = inner(typed, "domain"), inner(typed, "message")
-    name = str(message.get("agentName") or "").partition(" valid_until ")[0]
-    nonce, made = number(message.get("nonce")), number(pending.get("created_ms"))
-    late = abs(nonce - made) if nonce is not None and made is not None else math.inf
-    fields = inner(typed, "types").get("HyperliquidTransaction:ApproveAgent")
-    listed = [(field.get("name"), field.get("type")) for field in fields or () if isinstance(field, dict)]
-    compared = (
-        ("primary type", typed.get("primaryType"), "HyperliquidTransaction:ApproveAgent"),
-        ("fields", listed, list(APPROVAL)),
-        ("domain", domain.get("name"), "HyperliquidSignTransaction"),
-        ("domain version", domain.get("version"), "1"),
-        ("verifying contract", domain.get("verifyingContract"), NOWHERE),
-        ("chain", message.get("hyperliquidChain"), "Mainnet"),
-        ("agent", _address(message.get("agentAddress")), _address(pending.get("agent_address"))),
-        ("agent name", name, pending.get("agent_name") or ""),
-    )
-    wrong = [f"{name}: the wallet shows {seen}, expected {wanted}" for name, seen, wanted in compared if seen != wanted]
-    if late > NONCE:
-        wrong.append(
-            f"nonce: the wallet shows {message.get('nonce')}, the pending row is of {pending.get('created_ms')}"
-        )
-    return wrong
-
-
-def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
-    """Return for how many days an agent stays valid, by the venue's ``extraAgents``; ``now`` is in seconds since 1970.
-
-    None if the venue does not list the agent: either it does not know the agent, or the agent has no name.
-    """
-    for agent in agents:
-        until = number(agent.get("validUntil"))
-        if _address(agent.get("address")) == _address(address):
-            return math.inf if until is None else (until - now * 1000) / DAY
-    return None
-
-
-def _address(value: Any) -> str:
-    return str(value).lower()
 
 
 # --- positions ------------------------------------------------------------------------------------------------------
 
 
 def differing_sizes(perp: Row, positions: Any) -> list[str]:
-    """Return a complaint for each symbol whose signed size differs between the venue and ``agent_state.positions``."""
+    """Return a complaint for each symbol whose size in the venue's answer is not that in ``agent_state.positions``."""
     if not isinstance(perp.get("assetPositions"), list) or not isinstance(positions, list):
         return ["positions: the venue's or the platform's list is missing"]
     at_venue = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
@@ -132,7 +73,7 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
 
 
 def over_levered(perp: Row, most: Any) -> list[str]:
-    """Return a complaint for each position of ``clearinghouseState`` whose leverage exceeds ``most``, or is unknown."""
+    """Return a complaint for each position in the venue's answer whose leverage exceeds ``most``, or is unknown."""
     cap = number(most)
     levers = {
         str(inside.get("coin")): number(inner(inside, "leverage").get("value"))
@@ -146,13 +87,13 @@ def over_levered(perp: Row, most: Any) -> list[str]:
 
 
 def held(position: Any) -> str:
-    """Describe a position in the venue's ``assetPositions``: its signed size and its symbol."""
+    """Describe a position in the venue's answer: its signed size and its symbol."""
     inside = inner(position, "position") if isinstance(position, dict) else {}
     return f"{inside.get('szi')} {inside.get('coin')}"
 
 
 def of_no_order(fill: Row) -> str | None:
-    """Describe a fill that no order of the platform caused, a liquidation or a TWAP slice; None for any other fill.
+    """Describe a fill in the venue's answer that no order caused, a liquidation or a TWAP slice; None for other fills.
 
     A fill with a client order id comes from an order, even if the other side of the trade was being liquidated.
     """
@@ -172,14 +113,14 @@ def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | Non
 
 
 def same(first: float | None, second: float | None) -> bool:
-    """Return whether two numbers are equal apart from rounding; None equals nothing."""
+    """Return whether two numbers in the venue's answers are equal apart from rounding; None equals nothing."""
     if first is None or second is None:
         return False
     return math.isclose(first, second, rel_tol=1e-6, abs_tol=CLOSE)
 
 
 def inner(row: Row, key: str) -> Row:
-    """Return the object under ``key`` in ``row``; an empty object if there is none."""
+    """Return the object under ``key`` in a row of the venue's answer; an empty object if there is none."""
     value = row.get(key)
     return value if isinstance(value, dict) else {}
 

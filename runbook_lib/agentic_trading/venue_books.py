@@ -23,14 +23,17 @@ FULL = 2000  # rows at which the venue cuts its lists: a list of this length lac
 STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
-def ask(kind: str, **fields: Any) -> Http:
-    """Make a query to the venue, which needs no signature and changes nothing."""
+def info(kind: str, **fields: Any) -> Http:
+    """Make a request to the venue's ``/info`` endpoint, about a wallet or a book; it is unsigned and changes nothing.
+
+    Ask with the address of the master wallet: an agent's address gives empty answers.
+    """
     return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
 
 
 def books() -> Http:
-    """Ask which books exist: the main book and those that builders opened."""
-    return ask("perpDexs")
+    """Ask the venue which books exist: the main book and those that builders opened."""
+    return info("perpDexs")
 
 
 def names(reply: Reply) -> tuple[str, ...]:
@@ -39,25 +42,25 @@ def names(reply: Reply) -> tuple[str, ...]:
 
 
 def state(wallet: str, book: str) -> Http:
-    """Ask what a wallet holds in a book."""
+    """Ask the venue what a wallet holds in a book."""
     if book == SPOT:
-        return ask("spotClearinghouseState", user=wallet)
-    return ask("clearinghouseState", user=wallet, **_named(book))
+        return info("spotClearinghouseState", user=wallet)
+    return info("clearinghouseState", user=wallet, **_named(book))
 
 
 def orders(wallet: str, book: str) -> Http:
-    """Ask which orders of a wallet rest in a book; the answer for the main book includes the orders in spot."""
-    return ask("frontendOpenOrders", user=wallet, **_named(book))
+    """Ask the venue which orders of a wallet rest in a book; the main book's answer includes the orders in spot."""
+    return info("frontendOpenOrders", user=wallet, **_named(book))
 
 
 def market(book: str) -> Http:
-    """Ask for the coins that a book of perpetuals lists."""
-    return ask("meta", **_named(book))
+    """Ask for the coins that one of the venue's books of perpetuals lists."""
+    return info("meta", **_named(book))
 
 
 def mids(book: str) -> Http:
-    """Ask for the mid prices of a book."""
-    return ask("allMids", **_named(book))
+    """Ask for the mid prices of one of the venue's books."""
+    return info("allMids", **_named(book))
 
 
 def _named(book: str) -> dict[str, str]:
@@ -65,14 +68,14 @@ def _named(book: str) -> dict[str, str]:
 
 
 def book_of(coin: str) -> str:
-    """Return the book of a coin: ``builder:COIN`` names its book, ``@107`` and ``PURR/USDC`` are in spot."""
+    """Return the venue's book of a coin: ``builder:COIN`` names its book, ``@107`` and ``PURR/USDC`` are in spot."""
     if ":" in coin:
         return coin.partition(":")[0]
     return SPOT if coin.startswith("@") or "/" in coin else MAIN
 
 
 def held(account: Mapping[str, Any]) -> dict[str, str]:
-    """Return the holdings in an answer to `state`: coin -> signed size as the venue writes it; money is left out."""
+    """Return a wallet's holdings in a book, from the answer to `state`: coin -> signed size, as text; without money."""
     if "balances" in account:
         tokens = ((row["coin"], row["total"]) for row in account["balances"] if row["coin"] not in MONEY)
     else:
@@ -81,5 +84,5 @@ def held(account: Mapping[str, Any]) -> dict[str, str]:
 
 
 def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a list of the newest fills or orders is complete; the venue cuts a longer list."""
+    """Return whether the venue's list of newest fills or orders in its books is complete; it cuts a longer list."""
     return len(rows) < FULL

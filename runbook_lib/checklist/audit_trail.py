@@ -27,7 +27,7 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 
 
 def trails_agree() -> Expectation:
-    """Expect that the rows, the runner's log and the venue agree on every order, on its fills and on its fees (C21).
+    """Expect that the audit trail agrees on every order, its fills and fees: rows, runner's log and venue (C21).
 
     Replies: ``mainnet_orders`` of the wallet, the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
     """
@@ -47,7 +47,7 @@ def trails_agree() -> Expectation:
 def differing_trails(
     orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]
 ) -> list[str]:
-    """Return a line for each mismatch between the platform's orders, the runner's log and the venue's lists.
+    """Return a line for each mismatch in the audit trail: the platform's orders, the runner's log, the venue's lists.
 
     ``orders``: rows of ``mainnet_orders``. ``logs``: rows with ``event`` and ``cloid`` and, where the runner logs them,
     ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, which lists an order
@@ -71,7 +71,7 @@ class _Trails:
         self.cloids = sorted(cloids - {NOBODY})
 
     def of(self, cloid: str) -> Iterator[str]:
-        """Yield the mismatches of one order."""
+        """Yield the mismatches in the audit trail of one order."""
         orders, placed = self.orders[cloid], self.placed[cloid]
         logged = [row for row in self.logs[cloid] if row.get("event") == PLACED]
         ended = [row for row in self.logs[cloid] if row.get("event") != PLACED]
@@ -89,7 +89,7 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """Describe the rows without a client order id: liquidations, TWAP slices, and rows without a known order."""
+        """Describe audit trail rows without a client order id: liquidations, TWAP slices, rows of no known order."""
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
         orders = [inner(update, "order") for update in self.placed[NOBODY]]

@@ -28,7 +28,7 @@ BOOTED = "entering tick loop"  # the boot succeeded here, so that earlier lines 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of evidence; a line is ``decisive`` if it says what ended a boot or a tick."""
+    """One line of evidence for a boot's diagnosis; a line is ``decisive`` if it says what ended a boot or a tick."""
 
     at: datetime
     place: str
@@ -40,7 +40,7 @@ class Line:
 
 
 def written_down(deployment: Reply) -> Sql:
-    """Ask the database about an unhealthy deployment: its status, and the warnings and errors in its log.
+    """Ask the database why a deployment does not boot: its status, and the warnings and errors in its log.
 
     A lost heartbeat is not decisive: it tells that a runner ended, not why.
     """
@@ -58,7 +58,7 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """Expect a readable list of machines; show those that belong or belonged to the deployment, and how each ended.
+    """To diagnose a boot, expect a readable list of machines; show the deployment's own, past ones too, and their ends.
 
     ``deployment`` holds one row: the deployment's ``id``, the ``machine`` that its row names, and its ``created_at``.
     """
@@ -73,7 +73,7 @@ def machines_named(deployment: Reply) -> Expectation:
 
 
 def boot_lines(*lines: str) -> Expectation:
-    """Expect that the machine's log contains these texts, in this order."""
+    """Expect that the log of the machine that boots contains these texts, in this order."""
 
     def test(reply: Reply) -> Finding:
         messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
@@ -90,7 +90,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect that the newest decisive line, or a line after it, shows a known symptom; otherwise show the last lines.
+    """Expect that the newest decisive line of a failed boot, or a later one, shows a known symptom; else show the last.
 
     ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """
@@ -127,7 +127,7 @@ def _shown(lines: Sequence[Line]) -> str:
 
 
 def gathered(replies: Sequence[Reply], deployment: Reply) -> list[Line]:
-    """Return every line in the replies that is about the deployment, oldest first.
+    """Return every line in the replies that is evidence about the deployment's boot, oldest first.
 
     A reply holds rows of the database (``at``, ``place``, ``text``, ``decisive``), machines, lines of Fly's log, or
     Vercel's answer with its request log.

@@ -80,7 +80,7 @@ def guard_plan(deployment: str) -> Sql:
 
 
 def guard_projection() -> Expectation:
-    """Project the load of the guard's query for 10, 100 and 1000 deployments; propose an index if it is too high.
+    """Project the load of the cost guard's query for 10, 100 and 1000 deployments; propose an index if it is too high.
 
     Replies: `guard_plan`, and a row ``rows`` (the deployment's ticks this month) and ``tick_seconds``. The time of one
     query is projected to a full month of ticks. Each deployment runs the query once a tick, so that the load grows with

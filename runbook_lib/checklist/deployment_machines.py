@@ -59,7 +59,7 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """Expect that every deployment in ``live`` (``id``, ``status``) passes `machine_of`, unless it is still booting."""
+    """Expect that every deployment in ``live`` (``id``, ``status``) has one machine (`machine_of`), or still boots."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]

@@ -70,7 +70,7 @@ UNPROVEN = (
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the probes of the platform; ``made_by`` names the step of phase 0 that makes what the probe looks for."""
+    """Return the doctor's probes of this platform; ``made_by`` names the step of phase 0 that makes what each seeks."""
     app = http("fly", "GET /v1/apps/{fly.app}")
     return [
         Probe(

@@ -26,7 +26,7 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return the time span (``since``, ``until``) in which alarms count: at most 24 hours, and only after the dry runs.
+    """Return the span (``since``, ``until``) of the first day's alarms: at most 24 hours, and only after the dry runs.
 
     ``until`` is ``now``, which Postgres reads by its own clock, except when a watch looks at the past.
     """
@@ -51,7 +51,7 @@ def _sealed_before(record: Record) -> str | None:
 
 
 def most_lost(limit: float) -> Expectation:
-    """Expect that at most ``limit`` US dollars can be lost: the whole wallet, and one month's cost of the model.
+    """Expect that the first day can lose at most ``limit`` US dollars: the whole wallet, and a month of model calls.
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, and a row with the Skill's
     ``risk``.
@@ -82,7 +82,7 @@ def most_lost(limit: float) -> Expectation:
 
 
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
-    """Select each span in which a live deployment ran but wrote no ``tick``, or no ``reconciled``, for too long.
+    """Select each span of the first day in which a live deployment wrote no ``tick`` or ``reconciled`` for too long.
 
     Too long is more than 1.5 times the Skill's interval plus ``slack`` seconds; ``at`` is when the span became too
     long. A span is left out if a pause, a flatten, a resume, a stop or a tick_failed explains it: a person wanted it,
@@ -132,7 +132,7 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
 
 def spending_confirmed() -> Expectation:
-    """Expect that OpenRouter's sum for this month matches the platform's rows, and that the key has a spending limit.
+    """For the first day, expect that OpenRouter's sum of the month matches the platform's, and that the key is limited.
 
     Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may
     use another key, so OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents.
@@ -175,7 +175,7 @@ def _leeway(amount: float) -> float:
 
 
 def alarms_of(since: str, until: str) -> Sql:
-    """Select every alarm that the platform itself recorded: ``at``, ``alarm``, ``deployment_id``."""
+    """Select every alarm of the first day that the platform itself recorded: ``at``, ``alarm``, ``deployment_id``."""
     return sql(
         """
         select g.ts as at, g.event as alarm, g.deployment_id from public.agent_logs g

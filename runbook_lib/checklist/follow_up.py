@@ -11,7 +11,7 @@ MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which
 
 
 def wait_advice(wait: float) -> Expectation:
-    """Compare how long fills took with how long the runner waits for one (``wait``, in seconds), and recommend a wait.
+    """For the follow-up, compare how long fills took with how long the runner waits (``wait`` seconds); advise a wait.
 
     Reply: a row ``fills``, ``slow`` (fills that took longer than ``wait``), ``median``, ``p99`` and ``slowest``
     (seconds).
@@ -39,7 +39,7 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """Select the spans in which a live deployment did not hear from the venue; each ends with the next `reconciled`.
+    """For the follow-up, select the spans in which a live deployment heard nothing from the venue, to its `reconciled`.
 
     A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
     ``seconds``, ``complaints``.
@@ -62,7 +62,7 @@ def outages(since: str) -> Sql:
 
 
 def holds_up() -> Expectation:
-    """Expect that every outage has ended. Reply: the rows of `outages`."""
+    """For the follow-up, expect that every outage has ended. Reply: the rows of `outages`."""
 
     def test(reply: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in reply.rows if not row.get("recovered")]

@@ -17,12 +17,12 @@ OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a p
 
 
 def halt_line(settings: Settings) -> Shell:
-    """Return the command line with which an operator halts every deployment and turns both switches off."""
+    """Return a step's shell command ``./runbook halt``, which stops every deployment and turns both switches off."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 
 def halted() -> Expectation:
-    """Expect that a halt or unhalt passed and its output names its record; if not, name each part that failed."""
+    """Expect that the command halt or unhalt passed and printed its record's name; else name each part that failed."""
 
     def test(reply: Reply) -> Finding:
         record = HALT_RECORD.search(reply.text)
@@ -36,5 +36,5 @@ def halted() -> Expectation:
 
 
 def unhalt_line(settings: Settings) -> Shell:
-    """Return the command line that undoes a halt: it sets both switches back and redeploys the web app."""
+    """Return a step's shell command ``./runbook unhalt``, which sets both switches back and redeploys the web app."""
     return shell(f"./runbook unhalt --profile {settings.name} --yes", folder=str(ROOT))

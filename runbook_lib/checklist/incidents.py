@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.runner_commands import FENCED, command_state, revoke, send_command
+from runbook_lib.agentic_trading.venue_books import info
 from runbook_lib.checklist.halt_command import halt_line
-from runbook_lib.checklist.wallet import info
 from runbook_lib.checklist.web_app_variables import production_variables
 from runbook_lib.commands.command import Command, Sql, http, sql
 from runbook_lib.commands.expectations import Expectation, each, not_null, one_of, reply, rows
@@ -41,13 +41,13 @@ class Incident:
 
     @property
     def guide(self) -> Sheet:
-        """Return the sheet that the operator reads while the first action runs."""
+        """Return the incident sheet's words that the operator reads while the first action runs."""
         halt = "It spreads, or nothing here explains it: ./runbook halt"
         return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
-    """Return the row of the incident sheet for a symptom, given by its short name or by its words on the sheet.
+    """Return the incident sheet's row for a symptom, given by its short name or by its words on the sheet.
 
     ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, which names
     the nearest symptom, if the sheet does not have this one.
@@ -60,7 +60,7 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 
 
 def concerned(symptom: str) -> Expectation:
-    """Expect exactly one deployment in the reply, unless the symptom concerns the whole platform.
+    """Expect exactly one deployment in the reply, unless the incident's symptom concerns the whole platform.
 
     If there are several, the operator must name one: acting on the newest could stop the wrong deployment.
     """
@@ -69,7 +69,7 @@ def concerned(symptom: str) -> Expectation:
 
 
 def paused(kind: str) -> Expectation:
-    """Expect that the runner obeyed the command and the deployment is paused, halted or stopped.
+    """Expect that an incident's first action worked: the runner obeyed; the deployment is paused, halted or stopped.
 
     Reply: `command_state`.
     """

@@ -15,7 +15,7 @@ CENT = 0.01
 
 
 def started_flat(balance: float) -> Expectation:
-    """Expect that the broker started and then reconciled, with no position and with the equity ``balance`` (2.5).
+    """Expect that a live deployment started, then reconciled, with no position and with the equity ``balance`` (2.5).
 
     ``balance`` is what the venue said; it must match to the cent. Reply: a row ``broker_started_at``, ``reconciled_at``
     (ISO 8601), ``positions``, ``equity_usd``.
@@ -41,7 +41,7 @@ def started_flat(balance: float) -> Expectation:
 
 
 def same_positions() -> Expectation:
-    """Expect the same sizes at the venue and in ``agent_state``.
+    """Expect that a live deployment has the same sizes at the venue and in ``agent_state``.
 
     Replies: ``clearinghouseState``, and a row ``positions``.
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
-from runbook_lib.checklist.wallet import agent_known, info
+from runbook_lib.agentic_trading.venue_books import info
+from runbook_lib.checklist.agent_approval import agent_known
 from runbook_lib.commands.command import Http, Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue, for each live deployment, for the agents of its wallet and for the role of its own agent.
+    """Ask the venue for the agents of each live deployment's wallet, and for the role of the deployment's own agent.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """
@@ -23,7 +24,7 @@ def agent_questions(live: Reply) -> list[Http]:
 
 
 def agents_known(live: Reply) -> Expectation:
-    """Expect that the venue knows the agent of every live deployment. Replies: those of `agent_questions`."""
+    """Expect that the venue knows the agent of every live deployment's wallet. Replies: those of `agent_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         pairs = _pairs(live)
@@ -36,12 +37,12 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each wallet of a live deployment holds in the venue's main book, the only one in which runners trade."""
+    """Ask what each live deployment's wallet holds in the venue's main book, the only one in which runners trade."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Expect that every wallet holds what ``agent_state`` says, and that its leverage stays within the Skill's limit.
+    """Expect that each live deployment's wallet holds what ``agent_state`` says, with no more leverage than allowed.
 
     Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
     ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,
@@ -68,7 +69,7 @@ def positions_agree(live: Reply) -> Expectation:
 
 
 def fill_questions(live: Reply) -> list[Http]:
-    """Ask for the fills of every wallet of a live deployment."""
+    """Ask the venue for the fills of every live deployment's wallet."""
     return [info("userFills", user=wallet) for wallet in _wallets(live)]
 
 
@@ -82,7 +83,7 @@ def _pairs(live: Reply) -> list[tuple[str, str]]:
 
 
 def fills_have_rows(settled: float, live: Reply) -> Expectation:
-    """Expect that every fill of the wallets belongs to an order in ``mainnet_orders``, unless the fill is very recent.
+    """Expect that every fill of the live deployments' wallets has an order in ``mainnet_orders``, unless it is new.
 
     Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
     row of a fill may come up to ``settled`` seconds after the fill.

@@ -26,7 +26,7 @@ def push_migrations(version: str) -> Shell:
 
 
 def pushed(version: str) -> Expectation:
-    """Expect that ``supabase db push`` finished and pushed to the linked project.
+    """Expect that ``supabase db push`` finished and pushed the migrations to the linked project.
 
     Version 3 of the CLI prints the project that it pushed to in its ``Target:`` lines (C1).
     """

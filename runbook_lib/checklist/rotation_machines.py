@@ -28,13 +28,13 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def restart(fly: Reply, machines: Reply, secret: str) -> Series:
-    """Restart every running machine that holds the secret."""
+    """Restart every running machine that holds the rotated secret."""
     path = "POST /v1/apps/{fly.app}/machines/{machine}/restart"
     return Series(tuple(http("fly", path, machine=row["id"]) for row in awake(fly, machines, secret)))
 
 
 def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
-    """Ask every running machine, and this computer, for the hash of a fresh nonce followed by the secret.
+    """Ask every running machine, and this computer, for the hash of a fresh nonce followed by the rotated secret.
 
     Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so that an earlier hash
     proves nothing.
@@ -49,7 +49,7 @@ def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
 
 
 def answered() -> Expectation:
-    """Expect that every machine answered `asked` with a hash; say how many have the new value, without judging it."""
+    """Expect that every machine answered `asked` with a hash; count those with the rotated secret without judging."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -61,7 +61,7 @@ def answered() -> Expectation:
 
 
 def arrived() -> Expectation:
-    """Expect that every machine answered `asked` with the hash that this computer computes from the new value."""
+    """Expect that every machine has the rotated secret: its answer to `asked` is the hash that this computer has."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -84,7 +84,7 @@ def _hash(text: str) -> str:
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
-    """Update the machines that hold an old value: those whose hash shows it, and those at rest, which cannot be asked.
+    """Update the machines without the rotated secret: those with another hash, and those at rest, which were not asked.
 
     ``holders``: the replies with Fly's secrets and with the machines. ``answers``: the replies of `asked`. An update
     gives a machine the app's present secrets, and replaces a value that the platform put into the machine's own
@@ -143,7 +143,7 @@ def running_again(noted: Reply) -> Sql:
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
-    """Expect that every deployment has the status that was noted and has reconciled since its runner started.
+    """Expect that every deployment has its status from before the rotation, and reconciled since its runner started.
 
     If machines were restarted, the runner must have started after ``noted``.
     """
@@ -171,12 +171,12 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
 
 
 def snapshot_each(noted: Reply) -> Series:
-    """Ask the runner of every noted deployment for a snapshot: an answer proves that its database connection works."""
+    """After a rotation, ask each noted deployment's runner for a snapshot, which proves its database connection."""
     return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
 
 
 def snapshots_of(noted: Reply) -> Series:
-    """Ask whether the snapshots that `snapshot_each` asked for were written."""
+    """Ask whether the snapshots that runners owe after a rotation, by `snapshot_each`, were written."""
     return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
 
 

@@ -26,7 +26,7 @@ NEW = f"${INCOMING}"
 
 
 def held(secret: str) -> Expectation:
-    """Expect that Fly, Vercel or a machine holds the secret under one of its names.
+    """Expect that the secret to be rotated has a place: Fly, Vercel or a machine holds it under one of its names.
 
     Replies: Fly's secrets, Vercel's variables, machines.
     """
@@ -49,7 +49,7 @@ def held(secret: str) -> Expectation:
 
 
 def names(secret: str) -> tuple[str, ...]:
-    """Return every name under which the platform holds the secret."""
+    """Return every name under which the platform holds the secret to be rotated."""
     return NAMES.get(secret, (secret,))
 
 
@@ -63,14 +63,14 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines with the secret: all if it is a Fly app secret, else those with it in their environment."""
+    """Return the machines that are places of the secret: all if it is a Fly app secret, else those that set it."""
     everywhere = bool(_among(fly.rows, "name", secret))
     existing = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
     return [row for row in existing if everywhere or set(names(secret)) & set(environment(row))]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret and run: they must be restarted, and can be asked for its hash."""
+    """Return the running machines among the secret's places: they must be restarted, and can be asked for its hash."""
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
 
@@ -79,19 +79,19 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
 
 def reset(secret: str) -> Series:
-    """Change the password of the database role; for any other secret return an empty series, which sends nothing."""
+    """Rotate the password of the database role; for any other secret return an empty series, which sends nothing."""
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
 
 
 def logins(secret: str) -> tuple[Login, ...]:
-    """Log in with the new and then the old database password; for another secret, with the unchanged password."""
+    """Log in with the rotated and then the old database password; for another secret, with the unchanged password."""
     return (Login(INCOMING), Login(PASSWORD)) if secret == PASSWORD else (Login(PASSWORD),)
 
 
 def let_in(secret: str) -> Expectation:
-    """Expect that the database accepts the new password and refuses the old one. Replies: those of `logins`."""
+    """Expect that the database accepts the rotated password and refuses the old one. Replies: those of `logins`."""
     wanted = [True, False] if secret == PASSWORD else [True]
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -105,13 +105,13 @@ def let_in(secret: str) -> Expectation:
 
 
 def stage(fly: Reply, secret: str) -> Series:
-    """Set the new value on Fly under every name that the app has for the secret; running machines keep the old one."""
+    """Set the rotated secret at Fly under every name that the app has for it; running machines keep the old value."""
     values = dict.fromkeys(_among(fly.rows, "name", secret), NEW)
     return Series((http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": values}),) if values else ())
 
 
 def mirror(vercel: Reply, secret: str) -> Series:
-    """Set the new value on Vercel under every name of the secret; until a redeploy, the web app keeps the old value."""
+    """Set the rotated secret at Vercel under every name; until a redeploy, the web app keeps the old value."""
     kinds = {key: str(row.get("type")) for key, row in _among(vercel.rows, "key", secret).items()}
     body = [
         {"key": key, "value": NEW, "type": kind.replace("plain", "sensitive"), "target": ["production"]}
@@ -122,7 +122,7 @@ def mirror(vercel: Reply, secret: str) -> Series:
 
 
 def changed(secret: str, noted: Reply) -> Expectation:
-    """Expect that Fly's and Vercel's copies of the secret all changed since ``noted``.
+    """Expect that the copies of the rotated secret at Fly and Vercel all changed since ``noted``.
 
     Neither shows a value: Fly shows a digest of it, Vercel the time of its last change. Replies: Fly's secrets,
     Vercel's variables.
@@ -152,10 +152,10 @@ def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
 
 
 def cron_key(secret: str) -> str:
-    """Return the authorization header that the cron endpoints must accept from now on."""
+    """Return the authorization header that the cron endpoints must accept after the rotation."""
     return f"Bearer {NEW}" if secret == CRON else f"Bearer ${CRON}"
 
 
 def old_cron_key(secret: str) -> str:
-    """Return an authorization header that the cron endpoints must refuse: the old secret, or a made-up one."""
+    """Return an authorization header that the cron endpoints must refuse after the rotation: old or made up."""
     return f"Bearer ${CRON}" if secret == CRON else "Bearer not-the-secret"

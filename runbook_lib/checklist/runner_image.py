@@ -20,12 +20,12 @@ IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a bui
 
 
 def image_tag(build: Reply) -> str:
-    """Return the tag of the image that a build's output names: ``image: registry.fly.io/<app>:<tag>``."""
+    """Return the tag of the runner's image, as a build's output names it: ``image: registry.fly.io/<app>:<tag>``."""
     return _built(build)[1]
 
 
 def pinned_image(build: Reply, manifest: Reply) -> str:
-    """Return the image that a build named, pinned to the digest that the registry gives for the image's tag."""
+    """Return the runner's image that a build named, pinned to the digest that the registry gives for its tag."""
     digest = manifest.column("docker_content_digest")[:1]
     if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
         raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")

@@ -39,7 +39,7 @@ def limits(**sheet: Any) -> Expectation:
 
 
 def can_trade(balance: float) -> Expectation:
-    """Expect that the caps allow, in at least one symbol, an order large enough for the venue to accept (C17).
+    """Expect that the Skill's caps allow, in at least one symbol, an order large enough for the venue to accept (C17).
 
     Replies: a row with the Skill's ``risk``, the venue's ``meta`` and ``allMids``. ``balance`` is the equity in US
     dollars.
@@ -87,7 +87,7 @@ def _names(value: Any) -> list[str]:
 
 
 def lasts(ticks: int) -> Expectation:
-    """Expect that the monthly cost cap pays for at least this number of ticks (C18).
+    """Expect that the Skill's monthly cost cap pays for at least this number of ticks (C18).
 
     Reply: a row ``cap_usd``, ``usd_per_tick``, ``tick_seconds``.
     """
@@ -144,7 +144,7 @@ def _listed(cap: Any) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """The largest opening order that the caps allow in one symbol, and the ``smallest`` useful one, in US dollars."""
+    """The largest opening order that a Skill's caps allow in a symbol, and the ``smallest`` useful one, in dollars."""
 
     symbol: str
     largest: float
@@ -167,7 +167,7 @@ class Remedy:
 
 
 def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: int) -> Room:
-    """Return the largest order that both position caps and the leverage allow for ``balance``.
+    """Return the largest order that a Skill's position caps and leverage allow for ``balance``.
 
     The order's size is rounded down to the venue's precision. ``price`` is the mark price, ``decimals`` the symbol's
     szDecimals at the venue.
@@ -178,7 +178,7 @@ def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: i
 
 
 def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
-    """Return the smallest percentage, or the smallest balance, with which the caps would allow an order.
+    """Return the smallest percentage, or the smallest balance, with which a Skill's caps would allow an order.
 
     The percentage is rounded up to tenths, the balance to whole US dollars.
     """
@@ -227,14 +227,14 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """How many ticks a monthly cost cap pays for, and how many seconds these ticks take at the Skill's interval."""
+    """How many ticks a Skill's monthly cost cap pays for, and how many seconds these ticks take at its interval."""
 
     ticks: int
     seconds: float
 
 
 def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
-    """Return how long a monthly cost cap lasts.
+    """Return how long a Skill's monthly cost cap lasts.
 
     ``cap`` and ``per_tick`` (the cost of a tick) are in US dollars, ``interval`` is in seconds between two ticks.
     """

@@ -1,18 +1,17 @@
-"""Ask about and judge the wallet and its agent at the venue: holdings, agents, and the approval that is to be signed.
+"""Ask the venue about the wallet, and judge its equity, its positions and its orders in every book.
 
 The arithmetic is in ``venue_answers``; this module holds the commands and the expectations about replies.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers, venue_books
-from runbook_lib.agentic_trading.venue_books import MAIN, SPOT
-from runbook_lib.commands.command import Http, Reply, http
-from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
+from runbook_lib.agentic_trading.venue_books import MAIN, SPOT, info
+from runbook_lib.commands.command import Http, Reply
+from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
 from runbook_lib.steps.run_facts import told
 
@@ -21,21 +20,11 @@ if TYPE_CHECKING:
 
     from runbook_lib.steps.phase import Phase
 
-LONGEST = 181.0  # days: the venue's own limit of 180, and a day for clocks
 STALE = 60.0  # seconds from an answer's own time to its arrival; most of them allow for a wrong clock
-AGENT_DAYS = 30.0  # an agent that expires sooner stops a launch: its runner could soon not trade any more
-
-
-def info(kind: str, **fields: Any) -> Http:
-    """Build a request to the venue's ``/info`` endpoint, which needs no signature and changes nothing.
-
-    Ask with the address of the master wallet: an agent's address gives empty answers.
-    """
-    return http("hyperliquid", "POST /info", reads=True, json={"type": kind, **fields})
 
 
 def wallet_of(phase: Phase, number: str, given: str = "") -> str:
-    """Return the address of the master wallet.
+    """Return the address of the master wallet that the launch uses.
 
     It is ``given``, or the profile's, or the one that the person entered in step ``number``. Raise `ConfigError` if
     there is none of these: a wallet is never guessed.
@@ -108,7 +97,7 @@ class _Answers:
 
     @classmethod
     def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
-        """Assign the replies of `book_questions`, or of `state_questions` (without ``orders``), to their books."""
+        """Assign the replies about the wallet (`book_questions`, or `state_questions`: no ``orders``) to books."""
         names, (books, spot, *of_books) = _perpetual(listed), replies
         states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
@@ -116,7 +105,7 @@ class _Answers:
 
     @property
     def words(self) -> str:
-        """Return the names of the books that were read."""
+        """Return the names of the books in which the wallet was looked up."""
         return ", ".join([*self.states, SPOT])
 
     def held(self, book: str) -> list[Any]:
@@ -227,7 +216,7 @@ def _worth(position: Any) -> float | None:
 
 
 def flat(wallet: str, listed: Reply) -> Expectation:
-    """Expect no position and no resting order in any book that ``listed`` names. Replies: those of `book_questions`."""
+    """Expect no position and no resting order of the wallet in any book of ``listed``. Replies: `book_questions`."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         answers = _Answers.of(listed, replies)
@@ -260,78 +249,6 @@ def _partial(*listed: Reply) -> str | None:
         if not venue_books.complete(reply.rows):
             return f"the venue lists the newest {len(reply.rows)}, and there may be more"
     return None
-
-
-# --- agents ---------------------------------------------------------------------------------------------------------
-
-
-def approval_of(typed: Any) -> Expectation:
-    """Expect one new agent, and that the typed data shown by the wallet approves exactly this agent (C24).
-
-    ``typed`` is the data that a program read from the wallet. In production no program can: the person compares the
-    wallet's window with the row that is shown.
-    """
-
-    def test(reply: Reply) -> Finding:
-        if len(reply.rows) != 1:
-            return Finding("", f"expected exactly 1 agent that was made now, found {len(reply.rows)}")
-        row = reply.rows[0]
-        if not str(row.get("agent_address")).startswith("0x") or venue_answers.number(row.get("created_ms")) is None:
-            return Finding("", f"expected an agent's address and time, found {dict(row)}")
-        seen = f"agent {row.get('agent_address')}, named {row.get('agent_name') or '(no name)'}"
-        wrong = venue_answers.wrongly_asked(typed, row) if isinstance(typed, dict) else []
-        return Finding(seen, f"do not sign: {'; '.join(wrong)}" if wrong else None)
-
-    return over_each("the pending agent, and nothing else, is to be approved", test)
-
-
-def agent_known(agent: str, master: str) -> Expectation:
-    """Expect that the venue lets ``agent`` trade for ``master``, and will for long enough (C32).
-
-    Replies: ``extraAgents``, ``userRole``.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        days = venue_answers.valid_days(replies[0].rows, agent, time.time())
-        master_of = _master(replies[1])
-        if days is None:
-            return Finding(
-                "", f"extraAgents of {master} does not list {agent}: not approved, or approved without a name"
-            )
-        seen = f"valid for {days:.0f} days"
-        if master_of != master.lower():
-            return Finding(seen, f"userRole of {agent}: expected agent of {master}, found {dict(_first(replies[1]))}")
-        if days > LONGEST:
-            return Finding(seen, f"{seen}: the venue approves for at most {LONGEST - 1:.0f} days, so this is no time")
-        return Finding(seen, None if days >= AGENT_DAYS else f"{seen}, at least {AGENT_DAYS:.0f} are needed")
-
-    return over_all("the venue knows the agent", test)
-
-
-def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
-    """Expect that the venue no longer knows ``agent``, and still knows the agent ``keeps`` (C24).
-
-    Replies: ``extraAgents`` of the master wallet, ``userRole`` of the removed agent, ``userRole`` of the agent that
-    stays.
-    """
-
-    def test(replies: Sequence[Reply]) -> Finding:
-        listed = [str(row.get("address")).lower() for row in replies[0].rows]
-        bad = [f"extraAgents still lists {agent}"] if agent.lower() in listed else []
-        bad += [] if keeps.lower() in listed else [f"extraAgents lists {keeps} no more: the first agent went with it"]
-        role = _first(replies[1]).get("role")
-        if role != "missing" and (role == "agent" or not isinstance(role, str)):
-            bad.append(f"userRole of {agent} is still {dict(_first(replies[1]))}")
-        if _master(replies[2]) != master.lower():
-            bad.append(f"userRole of {keeps}: expected agent of {master}, found {dict(_first(replies[2]))}")
-        return Finding("gone; the first agent is still there", "; ".join(bad) or None)
-
-    return over_all("the venue knows the revoked agent no more", test)
-
-
-def _master(role: Reply) -> str | None:
-    answer = _first(role)
-    return str(venue_answers.inner(answer, "data").get("user")).lower() if answer.get("role") == "agent" else None
 
 
 def _first(reply: Reply) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ def serves() -> Expectation:
 
 
 def younger_than_variables() -> Expectation:
-    """Expect that the deployment that serves production was made after the last change of every production variable.
+    """Expect that the web app serves a deployment made after the last change of every production variable.
 
     Replies: ``targets.production`` of the project, and the project's variables.
     """
@@ -57,7 +57,7 @@ def younger_than_variables() -> Expectation:
 
 
 def request_log(project: Reply, since: str, until: str) -> Http:
-    """Ask for the newest requests between ``since`` and ``until`` (which may be ``now``), as ``vercel logs`` does.
+    """Ask Vercel for the web app's newest requests between ``since`` and ``until`` (or ``now``), like ``vercel logs``.
 
     The log that Vercel documents streams new lines only, and cannot show the past.
     """
@@ -84,7 +84,7 @@ def _milliseconds(moment: str, asked: Reply) -> int:
 
 
 def crons_healthy() -> Expectation:
-    """Expect that the cron jobs are switched on, that they were called, and that no call failed.
+    """Expect that the web app's cron jobs are switched on, that they were called, and that no call failed.
 
     Replies: the project's crons, and the `request_log`. If the log is refused or holds no call, the verdict is unknown.
     """
@@ -109,7 +109,7 @@ def crons_healthy() -> Expectation:
 
 
 def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
-    """Return the requests in a reply to `request_log`; None if the reply has another form."""
+    """Return the web app's requests in a reply to `request_log`; None if the reply has another form."""
     row = log.rows[0] if log.rows else {}
     requests = row.get("rows")
     if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of the variables that are set for production, by name.
+    """Return the rows of the web app's variables that are set for production, by name.
 
     ``target`` in a row is one environment or a list of them. A variable of the same name may have another value in
     previews, or in a custom environment.
@@ -26,7 +26,7 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """Make the request that sets production variables: every public one, and those secret ones that are missing.
+    """Make the request that sets the web app's variables: every public one, and those secret ones that are missing.
 
     ``variables`` lists the present variables; one that is set for preview only counts as missing. A secret that is set
     is left alone, because its value cannot be read back and compared (C8).
@@ -41,7 +41,7 @@ def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
 
 
 def production_variables(*names: str, **readable: str) -> Expectation:
-    """Expect that every name is set for production, and every ``readable`` name with its value.
+    """Expect that all of the web app's variables are set for production, and each ``readable`` one to its value.
 
     ``A|B`` means that one of the two names must be set.
     """

@@ -99,7 +99,7 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request to a service, and the ``parts`` of a halt whose outcomes depend on its answer.
+    """One kind of request to a service, whose answers are spoiled, and the ``parts`` of a halt that depend on them.
 
     ``where`` holds the fields by which an HTTP fault of the rehearsal selects the request.
     """
@@ -110,7 +110,7 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        """Return whether the request changes something at the service."""
+        """Return whether the request that gets bad answers changes something at the service."""
         return self.where.get("method") == "POST" and "asks" not in self.where
 
     def faults(self) -> dict[str, dict[str, Any]]:
@@ -172,7 +172,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open positions and orders that stay open: nobody cancels the orders, and no order can close the positions."""
+        """Before bad answers are tried, open positions and orders that stay open: nobody can cancel or close them."""
         self._ask(http("person", "POST /gestures/click", json={"kind": runner_commands.PAUSE}))
         for thing, trade in OPEN.items():
             if thing != POSITION:  # the first is on the wallet of the live deployment
@@ -192,14 +192,14 @@ class Stage:
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the machine stopped by itself: a report that it is stopped would then be true."""
+        """Raise `ServiceError` if the drill's machine stopped by itself: a bad answer that says so would be true."""
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Put HTTP faults in force in the rehearsal while the ``with`` block runs."""
+        """Let stand-ins give bad answers while the ``with`` block runs, by HTTP faults in force in the rehearsal."""
         made = [self._ask(http("person", "POST /http-faults", json=fault)) for fault in faults]
         try:
             yield
@@ -283,7 +283,7 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Halted:
-    """How a halt ended: the outcome and words of each part, and the most wallets that a part reported as done."""
+    """How a halt ended under bad answers: each part's outcome and words, and the most wallets that one called done."""
 
     outcomes: dict[str, str | None]
     words: dict[str, str]
@@ -291,7 +291,7 @@ class Halted:
     seconds: float
 
     def good(self, parts: Sequence[str]) -> list[str]:
-        """Return the good news that the halt reported about these parts, all of which is false."""
+        """Return the good news that the halt reported about these parts after a bad answer, all of which is false."""
         said = [part for part in parts if self.outcomes.get(part) == "passed"]
         return said + [
             f"{part} of {n} wallets" for part, n in self.wallets.items() if part in parts and n > AT_MOST[part]
@@ -322,7 +322,7 @@ def _of_sql(stage: Stage) -> Iterator[Row]:
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
     overview = deployment_queries.every_deployment(1.0)
-    for name, statement in (("sends", send), ("state", state), ("wallets", runner_commands.live_wallets())):
+    for name, statement in (("sends", send), ("state", state), ("wallets", deployment_queries.live_wallets())):
         for kind in OF_SQL:
             stage.require_machine()
             with _broken(stage, statement, kind):
@@ -416,7 +416,7 @@ def _of_wallets(stage: Stage) -> Iterator[Claim]:
     for question, thing in HIDES.items():
         wallet, route = stage.wallets[thing], _venue(question)
         states, books = tuple(state_questions(wallet, listed)), tuple(book_questions(wallet, listed))
-        lists = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
+        lists = venue_books.info("userFills", user=wallet), venue_books.info("extraAgents", user=wallet)
         agents = stage.services.look(lists[1]).column("address")
         ours = sql("select null as cloid, unnest(%(agents)s::text[]) as agent_address", agents=agents)
         yield Claim(f"flat, {question}", books, flat(wallet, listed), route)
@@ -424,7 +424,7 @@ def _of_wallets(stage: Stage) -> Iterator[Claim]:
         if "Orders" not in question:
             yield Claim(f"tiny, {question}", states, holds_at_most(1.0, wallet, listed), route)
     wallet = stage.wallets["an agent"]
-    lists = venue_books.ask("userFills", user=wallet), venue_books.ask("extraAgents", user=wallet)
+    lists = venue_books.info("userFills", user=wallet), venue_books.info("extraAgents", user=wallet)
     asked: tuple[Command, ...] = (nobodys, *lists, *book_questions(wallet, listed))
     yield Claim("fresh wallet, extraAgents", asked, fresh_wallet(wallet, listed), _venue("extraAgents"))
 
@@ -437,10 +437,10 @@ def _of_lists(stage: Stage, machine: str) -> Iterator[Claim]:
     build = stage.services.look(serves).value("id")
     empty: dict[str, tuple[Http, Route]] = {
         "tokens": (replace(venue_books.state(tokens, SPOT), pick="balances"), _venue("spotClearinghouseState")),
-        "orders ever": (venue_books.ask("historicalOrders", user=traded), _venue("historicalOrders")),
-        "fills": (venue_books.ask("userFills", user=traded), _venue("userFills")),
-        "agents": (venue_books.ask("extraAgents", user=traded), _venue("extraAgents")),
-        "role": (venue_books.ask("userRole", user=traded), _venue("userRole")),
+        "orders ever": (venue_books.info("historicalOrders", user=traded), _venue("historicalOrders")),
+        "fills": (venue_books.info("userFills", user=traded), _venue("userFills")),
+        "agents": (venue_books.info("extraAgents", user=traded), _venue("extraAgents")),
+        "role": (venue_books.info("userRole", user=traded), _venue("userRole")),
         "machine": (http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine=machine), MACHINE),
         "events": (http("fly", "GET /v1/apps/{fly.app}/machines/{machine}/events", machine=machine), EVENTS),
         "secrets": (http("fly", "GET /v1/apps/{fly.app}/secrets", pick="secrets"), SECRETS),

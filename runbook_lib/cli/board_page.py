@@ -35,7 +35,7 @@ def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
 
 
 def view(settings: Settings, root: Path) -> Row:
-    """Return the values that the page shows.
+    """Return the values that the board's page shows.
 
     Raise `RecordError` if a record cannot be judged, because the gates that rest on it cannot be judged either.
     """

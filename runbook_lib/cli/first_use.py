@@ -63,7 +63,7 @@ def clean(environment: dict[str, str]) -> dict[str, str]:
 
 
 class Environment:
-    """A virtual environment that is being made."""
+    """The virtual environment that the script ``runbook`` makes when it is first used."""
 
     def __init__(self, base: str, venv: Path, uv: str | None) -> None:
         self.base, self.venv, self.uv = base, venv, uv
@@ -71,7 +71,7 @@ class Environment:
         self.variables = clean(dict(os.environ))
 
     def make(self) -> None:
-        """Make the empty environment; if no uv is on the PATH, install the uv that the lock pins."""
+        """Make the empty virtual environment; if no uv is on the PATH, install the uv that the lock pins."""
         if self.uv:
             self._run(self.uv, "venv", "--quiet", "--no-project", "--python", self.base, str(self.venv))
             return
@@ -85,17 +85,17 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """Install the packages of requirements.lock; exit with code 1 if neither uv nor pip can."""
+        """Install requirements.lock into the new virtual environment; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
             sys.exit(1)
 
     def install_project(self) -> None:
-        """Install the project itself, editable; exit with code 1 if neither uv nor pip can."""
+        """Install the project, editable, into the virtual environment; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
             sys.exit(1)
 
     def compile(self) -> None:
-        """Compile the modules that the first command imports, by importing them, and all others in the background.
+        """On first use, compile the modules that the first command imports by importing them, and all others later on.
 
         Each process runs Python with -I, which ignores PYTHONDONTWRITEBYTECODE: many containers set that variable, and
         every start would compile the modules anew.
@@ -148,7 +148,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """Make the environment; if ``packages`` is "kept", keep its packages and only install the project anew."""
+    """Make the virtual environment; if ``packages`` is "kept", keep its packages and only install the project anew."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

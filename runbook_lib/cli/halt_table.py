@@ -48,7 +48,7 @@ class Picture:
 
 
 def line(part: Part) -> Text:
-    """Return the line for a part that has ended: seconds after the press, outcome, title, what was seen or is wrong."""
+    """Return a halt table's line for a part that ended: seconds after the press, outcome, title, what was seen."""
     seconds, word = f"{part.ended or 0:6.1f} s  ", f"{part.outcome:8} "
     style = STYLES.get(part.outcome or "", "dim")
     said = " ".join(filter(None, [part.seen, part.complaint]))

@@ -40,7 +40,7 @@ def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
 
 
 def settings_of(name: str, *, must_run: bool = True) -> Settings:
-    """Return the settings of the profile called ``name``.
+    """Return the settings of the profile that a command chose, by the profile's name.
 
     For the profile "rehearsal", raise `ConfigError` if no rehearsal is up, unless ``must_run`` is false.
     """
@@ -55,7 +55,7 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
 
 
 def chosen_for_halt(option: str | None) -> Settings:
-    """Return the settings for a halt; if no profile is chosen, offer the only production profile.
+    """Choose the profile for a halt, and return its settings; if none is chosen, offer the only production profile.
 
     In an emergency nobody types ``--profile``. Raise `ConfigError` if there is more than one production profile or
     none, if the operator declines, or if there is no terminal to ask at: the message then holds the command to paste.

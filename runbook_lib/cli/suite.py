@@ -25,7 +25,7 @@ NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
 def run_all(options: Sequence[str]) -> int:
-    """Run the parts one after another, each under its name; return the exit code of the first that fails, else 0.
+    """Run the parts of the test suite one after another, by name; return the exit code of the first that fails, else 0.
 
     ``options`` go to pytest.
     """

@@ -62,7 +62,7 @@ def console() -> Console:
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints the ledger's outcome of each step as one line, with any advice below the line."""
+    """Return a function that prints each step's outcome from the ledger on the terminal, advice below it."""
 
     def tell(event: Event) -> None:
         if event["event"] != "outcome":
@@ -83,14 +83,14 @@ def step_printer(out: Console) -> Callable[[Event], None]:
 
 
 def open_page(page: Path) -> None:
-    """Print the path of a page, and open the page if the output is a terminal."""
+    """Print the path of a page on the terminal; open the page, unless the output is no terminal."""
     click.echo(page)
     if sys.stdout.isatty():
         click.launch(str(page))
 
 
 def closing(out: Console, runs: Sequence[Run]) -> None:
-    """Print a table of runs (phase, outcome, counts of steps, seconds); then the record and seal of each run."""
+    """Print on the terminal a table of runs: phase, outcome, counts of steps, seconds; then their records and seals."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
     for run in runs:
         counts = run.seal["steps"]
@@ -110,7 +110,7 @@ def closing(out: Console, runs: Sequence[Run]) -> None:
 
 
 def watched(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints each event of a watch: its alarms, and whatever happens to the watch itself."""
+    """Return a function that prints each event of a watch on the terminal: alarms, and what happens to the watch."""
 
     def tell(event: Event) -> None:
         now = datetime.now(UTC).strftime("%H:%M:%SZ")
@@ -125,7 +125,7 @@ def watched(out: Console) -> Callable[[Event], None]:
 
 
 def watch_closing(out: Console, ended: Done) -> None:
-    """Print how a watch ended: its outcome, the alarms still open for the next shift, its record and its seal."""
+    """Print on the terminal how a watch ended: outcome, alarms still open for the next shift, record and seal."""
     out.print(f"{ended.outcome}: {len(ended.open)} open", style=STYLES[ended.outcome])
     open_alarms(out, [(ended.record, alarm) for alarm in ended.open])
     out.print(f"record records/{ended.record.name}", highlight=False, soft_wrap=True)
@@ -133,7 +133,7 @@ def watch_closing(out: Console, ended: Done) -> None:
 
 
 def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
-    """Print each open alarm, in red until a person has acknowledged it."""
+    """Print each open alarm on the terminal, in red until a person has acknowledged it."""
     for _, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
         taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
@@ -142,7 +142,7 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Print a table of the phases (latest record, gate, why the gate is closed); then, in red, the undos owed."""
+    """Print on the terminal a table of phases (latest record, gate, why it is closed) and, in red, the undos owed."""
     table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
     for gate in gates:
         seal = gate.latest.sealed() if gate.latest else None
@@ -158,7 +158,7 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
 
 
 def drilled(out: Console, row: Row) -> None:
-    """Print a drilled fault: verdict, step expected to notice it, step that noticed it, seconds, fault, message.
+    """Print on the terminal a drilled fault: verdict, steps that should and did notice it, seconds, fault, message.
 
     If the fault was not caught, the words expected and all words that were used follow below the line.
     """
@@ -174,7 +174,7 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Print how many faults were caught and missed, and how many false alarms were raised: by notebook, then in all."""
+    """Print on the terminal how many faults were caught and missed, and false alarms: by notebook, then in all."""
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):
@@ -187,7 +187,7 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
 
 
 def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
-    """Print a line for each probe of the doctor; if a probe did not pass, also what it breaks and how to fix it."""
+    """Print on the terminal each of the doctor's probes; if one did not pass, also what it breaks and how to fix it."""
     width = max(len(verdict.name) for verdict in probed)
     styles = {True: "green", False: "red"}
     for verdict in sorted(probed, key=lambda verdict: verdict.good, reverse=True):
@@ -199,7 +199,7 @@ def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
 
 
 def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
-    """Print each fact that the doctor cannot prove, with the step that proves it and what to assume until then."""
+    """Print on the terminal what the doctor cannot prove, the step that proves it, and what to assume until then."""
     out.print("Not proven by looking; until the step named has passed, take it that")
     for step, claim, until in claims:
         out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

@@ -37,7 +37,7 @@ class Shape:
     empty: bool = False
 
     def complaint(self, body: Any) -> str | None:
-        """Return why a parsed body does not have this shape; None if it has."""
+        """Return why an answer's parsed body does not have this shape; None if it has."""
         if self.form is None or (self.empty and body is None):
             return None
         if body is NOT_JSON:
@@ -52,7 +52,7 @@ class Shape:
 
 
 def parsed(text: str) -> Any:
-    """Return a body read as JSON: None for no body, `NOT_JSON` if it is not JSON or is nested too deep to read."""
+    """Read an answer's body as JSON, to judge its shape: None for no body, `NOT_JSON` if it cannot be read."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):

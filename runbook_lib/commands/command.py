@@ -31,7 +31,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text that a service sent: since it is no template, ``$NAME`` or ``{name}`` in it is never replaced by a value."""
+    """Text in a command that a service sent: as it is no template, ``$NAME`` or ``{name}`` in it is never replaced."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ class Reply:
         object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
-        """Return the first row's value in ``column``, or in its only column; None if there is no row."""
+        """Return the value in the first row of a command's reply, in ``column`` or its only column; None if no row."""
         if not self.rows:
             return None
         row = self.rows[0]
@@ -77,21 +77,21 @@ class Reply:
         return row[column]
 
     def column(self, name: str) -> list[Any]:
-        """Return the value in the column ``name`` of every row, None where a row lacks the column."""
+        """Return the value in column ``name`` of every row of a command's reply, None where a row lacks the column."""
         return [row.get(name) for row in self.rows]
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused for now: nothing was done, and the request may succeed later."""
+        """Return whether the service refused the command for now: nothing was done, and it may succeed later."""
         return self.status in FOR_NOW
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the service failed to answer properly (500 or above): it may have carried the request out."""
+        """Return whether the service did not answer the command properly (500 or above): it may have carried it out."""
         return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
-        """Return the reply as the plain values that the ledger keeps."""
+        """Return the reply to a command as the plain values that the ledger keeps."""
         return {
             "rows": list(self.rows),
             "status": self.status,
@@ -108,7 +108,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Sql:
-    """One SQL statement with bound values."""
+    """The command for one SQL statement with bound values."""
 
     statement: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -117,14 +117,14 @@ class Sql:
         return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
 
     def text(self) -> str:
-        """Return the statement as text for psql, with each value written in place of its name."""
+        """Return the SQL command as text for psql, with each value written in place of its name."""
         if not self.values:
             return f"{self.statement};"
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
         return f"{written};"
 
     def refuse_control(self, *, changes: bool = False) -> None:
-        """Raise `StepRefused` on transaction control, NOTIFY, COPY, CALL and DO, and on more than one statement.
+        """Raise `StepRefused` if a SQL command has transaction control, NOTIFY, COPY, CALL, DO, or several statements.
 
         If ``changes``, the statement may call pg_notify: the message then leaves with the commit.
         """
@@ -137,7 +137,7 @@ class Sql:
 
 @dataclass(frozen=True)
 class Trial:
-    """SQL statements that run in one transaction, which is always rolled back; the reply is the last statement's."""
+    """The command for SQL statements in one transaction, always rolled back; the reply is the last statement's."""
 
     statements: tuple[Sql, ...]
 
@@ -150,7 +150,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Http:
-    """One HTTP request to a service of the profile.
+    """The command for one HTTP request to a service of the profile.
 
     ``pick`` is the dotted path of a list inside the answer's JSON: the items of the list become the rows. ``reads``
     marks a request that changes nothing although its method is not GET.
@@ -171,7 +171,7 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Return the path with its query string, in which true and false are written as in JSON."""
+        """Return the HTTP command's path with its query string, in which true and false are written as in JSON."""
         words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
         return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
@@ -185,7 +185,7 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """Return the request as a curl command; ``authorization`` refers to the secret by a variable's name."""
+        """Return the HTTP command as a line for curl; ``authorization`` refers to the secret by a variable's name."""
         # curl -X HEAD waits for a body that never comes.
         verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
         lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
@@ -202,7 +202,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Shell:
-    """One shell line, run by ``sh -eu`` in the platform's repository."""
+    """The command for one shell line, run by ``sh -eu`` in the platform's repository."""
 
     line: str
     reads: bool = False
@@ -221,7 +221,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A NOTIFY on one connection and a LISTEN for it on another, which prove that commands can reach a runner.
+    """The command for a NOTIFY on one connection and a LISTEN on another, which prove that commands can reach a runner.
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and
@@ -243,7 +243,7 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Login:
-    """A log-in to the database with the password that one environment variable holds.
+    """The command for a log-in to the database with the password that one environment variable holds.
 
     The reply has one row: the variable's name, and whether the password was accepted.
     """
@@ -276,7 +276,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """A request for subscriptions on a service's WebSocket; the reply has one row per subscription: accepted or not."""
+    """The command for subscriptions on a service's WebSocket; the reply has a row for each: accepted or not."""
 
     service: str
     subscriptions: tuple[Mapping[str, Any], ...]
@@ -299,7 +299,7 @@ Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
 
 
 def sql(statement: str, **values: Any) -> Sql:
-    """Make one SQL statement; each ``%(name)s`` in it stands for the value of the keyword argument ``name``.
+    """Make the command for one SQL statement; each ``%(name)s`` in it stands for the value of the argument ``name``.
 
     A literal ``%`` is written as it is, or as ``%%`` if the statement binds values. Raise `ConfigError` if a name in
     the statement has no value, or a value has no name in the statement.
@@ -317,7 +317,7 @@ def sql(statement: str, **values: Any) -> Sql:
 
 
 def trial(*statements: Sql) -> Trial:
-    """Make a trial of statements, which run in one transaction that is always rolled back."""
+    """Make the command for a trial: statements in one transaction that is always rolled back."""
     if not statements:
         raise ConfigError("a trial needs at least one statement")
     return Trial(statements)
@@ -329,7 +329,7 @@ def series(*commands: Sql | Http) -> Series:
 
 
 def http(service: str, request: str, **options: Any) -> Http:
-    """Make an HTTP request such as ``http("fly", "GET /v1/apps/{fly.app}/machines/{machine}", machine="148e")``.
+    """Make the command for an HTTP request: ``http("fly", "GET /v1/apps/{fly.app}/machines/{id}", id="148e")``.
 
     A keyword argument that is a field of `Http` sets that field; any other replaces its ``{name}`` in the path.
     """
@@ -366,7 +366,7 @@ def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5
 
 
 def fill(value: Any, names: Callable[[str], str]) -> Any:
-    """Replace each ``{dotted.name}`` inside ``value`` by the profile's setting, except in text that a service sent."""
+    """Replace each ``{dotted.name}`` in a command by the profile's setting, except in text that a service sent."""
     if isinstance(value, Replied):
         return value
     if isinstance(value, str):

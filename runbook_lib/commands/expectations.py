@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that a step could not prove, the reason, and the number of the step that must prove it later."""
+    """A claim that an expectation could not prove, the reason, and the number of the step that must prove it later."""
 
     claim: str
     why: str
@@ -31,7 +31,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """The judgement of replies; ``complaint`` is None if they are as expected.
+    """An expectation's judgement of replies; ``complaint`` is None if they are as expected.
 
     If ``final``, looking again cannot change the complaint. If ``unsure``, nothing tells whether the expectation holds:
     the step then ends unknown, not failed. ``unproven`` are claims that pass although nobody has seen them proven; they
@@ -68,7 +68,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A condition that a single value must meet, with a readable phrase for it."""
+    """A condition that an expectation sets for a single value, with a readable phrase for it."""
 
     phrase: str
     test: Callable[[Any], bool]
@@ -87,29 +87,29 @@ def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply])
 
 
 def at_least(bound: float) -> Matcher:
-    """Match a number of at least ``bound``; numbers written as text count as numbers."""
+    """Expect of a value that it is a number of at least ``bound``; numbers written as text count as numbers."""
     return Matcher(f"at least {bound}", lambda v: (number := _number(v)) is not None and number >= bound)
 
 
 def between(low: float, high: float) -> Matcher:
-    """Match a number from ``low`` to ``high``: a negative duration or amount is as wrong as one that is too large."""
+    """Expect of a value that it is a number from ``low`` to ``high``: too small is as wrong as too large."""
     phrase = f"{low:g} to {high:g}"
     return Matcher(phrase, lambda v: (number := _number(v)) is not None and low <= number <= high)
 
 
 def matches(pattern: str, phrase: str | None = None) -> Matcher:
-    """Match text in which the regular expression ``pattern`` is found."""
+    """Expect of a value that it is text in which the regular expression ``pattern`` is found."""
     compiled = re.compile(pattern)
     return Matcher(phrase or f"like {pattern}", lambda v: v is not None and compiled.search(str(v)) is not None)
 
 
 def one_of(*choices: Any) -> Matcher:
-    """Match any one of ``choices``."""
+    """Expect of a value that it is one of ``choices``."""
     return Matcher(f"one of {', '.join(map(_short, choices))}", lambda v: any(_equal(v, c) for c in choices))
 
 
 def version(bound: str) -> Matcher:
-    """Match a dotted version number of at least ``bound``; 1.2 equals 1.2.0."""
+    """Expect of a value that it is a dotted version number of at least ``bound``; 1.2 equals 1.2.0."""
     if not (least := _version(bound)):
         raise ConfigError(f"version({bound!r}): expected a dotted number")
     return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= least)

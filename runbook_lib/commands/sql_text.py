@@ -36,13 +36,13 @@ NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 
 def statements(text: str) -> list[str]:
-    """Return the statements in ``text``, without empty ones; comments, texts and quoted names become blanks."""
+    """Return the statements in a SQL text, without empty ones; comments, texts and quoted names become blanks."""
     pieces = (piece.strip() for piece in _without(text, "comment", "text", "name").split(";"))
     return [piece for piece in pieces if piece]
 
 
 def control(text: str) -> str | None:
-    """Return the words in ``text`` that would leave its transaction, None if there are none.
+    """Return the words in a SQL text that would leave its transaction, None if there are none.
 
     They are transaction control, NOTIFY, COPY, CALL and DO.
     """
@@ -52,12 +52,12 @@ def control(text: str) -> str | None:
 
 
 def notifies(text: str) -> bool:
-    """Return whether ``text`` calls ``pg_notify``, whose message is sent even from a read-only transaction."""
+    """Return whether a SQL text calls ``pg_notify``, whose message is sent even from a read-only transaction."""
     return NOTIFY.search(_without(text, "comment")) is not None
 
 
 def literal(value: Any) -> str:
-    """Return ``value`` written as SQL that means the same as if ``value`` were bound."""
+    """Return ``value`` written as SQL text that means the same as if ``value`` were bound."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Run tasks on the kernel's event loop, and blocking work in threads."""
+"""Run the console's tasks on the kernel's event loop, and blocking work in threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """The tasks on the running event loop.
+    """The console's tasks on the running event loop.
 
     ``failed`` gets the error of each task that fails, because a task has no cell in which the error would show.
     """
@@ -25,13 +25,13 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task, and keep a reference to it, because a task without a reference may be garbage-collected."""
+        """Start a task in the background of the console, and keep a reference so that it is not garbage-collected."""
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
 
     def end(self) -> None:
-        """Cancel every running task."""
+        """Cancel every task that the console runs in the background."""
         for task in self._running:
             task.cancel()
 
@@ -43,7 +43,7 @@ class Tasks:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run ``work`` in a new thread, and return its result.
+    """Run ``work`` of the console in a new thread in the background, and return its result.
 
     A pool of threads could be full of waiting work when somebody presses Pause.
     """

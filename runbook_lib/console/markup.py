@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """The age of displayed data; the browser keeps counting it up unless ``counts`` is false."""
+    """The age of data shown on the console; the browser counts it up unless ``counts`` is false."""
 
     seconds: float
     counts: bool = True
@@ -62,7 +62,7 @@ class Age:
 
     @property
     def delay(self) -> str:
-        """Return the delay, in seconds, of the browser's animation that counts the age.
+        """Return the delay, in seconds, of the animation in the HTML that counts up the age.
 
         It is negative, because the count began earlier; half a unit is added so that the age is rounded.
         """
@@ -77,17 +77,17 @@ class Age:
 
 
 def style() -> str:
-    """Return the style sheet of the whole console."""
+    """Return the style sheet of the console's HTML."""
     return _part("style", STALE, f"{HUNG:g}")
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """Return the name of a deployment in the picker; it does not change while the deployment lives."""
+    """Return a deployment's name in the HTML of the console's picker; it does not change while the deployment lives."""
     return f"{row['id'][:8]}  {row['broker']}  {row['skill']} v{row['version']}"
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Return the bar: the profile, when the data was read, and whether notifications from the database arrive."""
+    """Return the HTML of the console's bar: the profile, when data was read, whether the database notifies it."""
     view = {
         "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
         "profile": settings.name,
@@ -104,27 +104,27 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """Return the watchdog: a line that turns red in the browser if the kernel does not write it again in time."""
+    """Return the HTML of the watchdog: a line that turns red if the kernel does not write it again in time."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
 def about(chosen: Sequence[str], where: str) -> str:
-    """Return the line that names the deployments which the buttons command."""
+    """Return the HTML of the line that names the deployments which the console's buttons command."""
     return _part("about", whom(chosen) or "nothing: choose deployments", where)
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Return how a button's label names the chosen deployments: one by its short id, several by their count."""
+    """Return how a button's markup names the chosen deployments: one by its short id, several by their count."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
 def heading(words: str) -> str:
-    """Return the heading of a part of the page that scrolls."""
+    """Return the HTML of the heading of a part of the console that scrolls."""
     return _part("heading", words)
 
 
 def remark(words: str, colour: str = "quiet") -> str:
-    """Return a line with ``words``; return an empty text if there are none."""
+    """Return the HTML of a line with ``words``, an empty text if there are none."""
     return _part("remark", words, colour) if words else ""
 
 
@@ -132,7 +132,7 @@ def remark(words: str, colour: str = "quiet") -> str:
 
 
 def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "", still: bool = False) -> str:
-    """Return the tables of deployments: with live money, then on paper, then ended.
+    """Return the HTML of the console's tables of deployments: with live money, then on paper, then ended.
 
     In each table, deployments with an alarm come first.
     """
@@ -140,7 +140,7 @@ def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "
 
 
 def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
-    """Return the newest entries of the log, newest first."""
+    """Return the HTML of the console's log, newest entry first."""
     entries = [
         {
             "at": f"{row['ts'][:10]} {row['ts'][11:19]}",
@@ -156,7 +156,7 @@ def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return how many deployments have each status, and how many have an alarm."""
+    """Return the HTML that says how many deployments have each status, and how many have an alarm."""
     rows = list(rows)
     statuses = [row["status"] for row in rows]
     counted = ", ".join(f"{statuses.count(word)} {word}" for word in STATUSES if word in statuses)
@@ -254,7 +254,7 @@ def _decision(row: Mapping[str, Any]) -> str:
 
 
 def alarms(known: Iterable[Alarm]) -> str:
-    """Return the alarms of the watch: open alarms first, acknowledged or not, then cleared alarms."""
+    """Return the HTML of the watch's alarms: open alarms first, acknowledged or not, then cleared ones."""
     lines = []
     for alarm in sorted(known, key=lambda alarm: (not alarm.open, alarm.raised)):
         if alarm.open:
@@ -277,7 +277,7 @@ def alarms(known: Iterable[Alarm]) -> str:
 
 
 def presses(newest: Iterable[tuple[str, SentCommand]]) -> str:
-    """Return the list of presses, each with its status lamps: sent, acknowledged, effect."""
+    """Return the HTML of the list of presses, each with its status lamps: sent, acknowledged, effect."""
     return _part("presses", [_press(at, command) for at, command in newest])
 
 
@@ -303,7 +303,7 @@ def _press(at: str, command: SentCommand) -> Row:
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """Return the parts of a halt, with the outcome of each and, if the halt has ended, of the whole."""
+    """Return the HTML of a halt's parts, with the outcome of each and, if the halt has ended, of the whole."""
     view = {
         "at": at,
         "outcome": outcome or "under way",

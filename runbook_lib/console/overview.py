@@ -44,7 +44,7 @@ class Overview:
 
     @property
     def age(self) -> float:
-        """Return the seconds since the read of this data began."""
+        """Return the seconds since the read of this overview of the console began."""
         return time.monotonic() - self.began
 
 
@@ -72,7 +72,7 @@ class Reader:
             return self._read(list(chosen), level, routine=routine)
 
     def close(self) -> None:
-        """Close the database connection once the read under way has ended."""
+        """Close the database connection of the console's overview, once the read under way has ended."""
         with self._reading:
             self._services.close()
 

@@ -56,7 +56,7 @@ def _titled(figure: Any, overview: Overview) -> Any:
 
 
 def png(figure: Any) -> bytes:
-    """Return a figure as PNG image.
+    """Return one of the console's charts as a PNG image.
 
     A thread may call this, because the figure is closed and no longer known to pyplot, which is not thread-safe.
     """
@@ -66,7 +66,7 @@ def png(figure: Any) -> bytes:
 
 
 def words(figure: Any) -> str:
-    """Return the text alternative of a figure, for people who cannot see it: its title and the texts in it."""
+    """Return the text alternative of a console's chart, for people who cannot see it: its title and the texts in it."""
     texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
     return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 

@@ -77,7 +77,7 @@ class Page:
             self._tasks.spawn(work)
 
     def close(self) -> None:
-        """End the console's tasks; the widgets stay as they are, and commands under way are followed to their end."""
+        """End the page's tasks; its widgets stay as they are, and commands under way are followed to their end."""
         self._tasks.end()
         self._listener.close()
         threading.Thread(target=self._reader.close, daemon=True).start()  # a look may be under way

@@ -21,7 +21,7 @@ class Pulse:
         self._woke = float("-inf")
 
     def beat(self) -> None:
-        """Note that the kernel runs; if the beat before is too long ago, note that the kernel stood still."""
+        """Note that the console's kernel runs; if its last beat is too long ago, note that the kernel stood still."""
         now = _clocks()
         if max(after - before for before, after in zip(self._last, now, strict=True)) > HUNG:
             self._woke = now[0]
@@ -29,7 +29,7 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether a press that arrives now may have been made while the kernel stood still."""
+        """Return whether a press that arrives now may have been made while the console's kernel stood still."""
         self.beat()
         return time.monotonic() - self._woke < WAKING
 

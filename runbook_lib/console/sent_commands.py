@@ -47,7 +47,7 @@ FIRST, MOST = 0.02, 0.5  # seconds between two looks for the effect, at first an
 
 @dataclass(frozen=True)
 class SentCommand:
-    """A command whose button was pressed, and how far it has come.
+    """A command sent by a press of a console's button, and how far it has come.
 
     ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None until they happen; ``outcome`` is None
     while the command is under way. ``unrecorded`` says why its record is missing or incomplete.
@@ -73,7 +73,7 @@ def press(
     pressed: float | None = None,
     show: Callable[[SentCommand], None] = lambda _: None,
 ) -> SentCommand:
-    """Send one command to every target, and poll the database until the command has taken effect.
+    """Send the command of a pressed button to every target, and poll the database until it has taken effect.
 
     ``show`` gets every change, in the calling thread. ``pressed`` is the moment of the press on the monotonic clock. No
     error is raised: the outcome is ``failed`` (also if the command was refused, or never sent) or ``unknown`` (if it

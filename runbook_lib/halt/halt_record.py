@@ -56,21 +56,21 @@ class Book:
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
-        """Write a command into the ledger before it is sent; the command is sent even if the line cannot be written."""
+        """Write a command into the halt's record before it is sent; it is sent even if the line cannot be written."""
         self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Write an ``owed`` event with the command that restores the switches; called before the switches are set."""
+        """Write into the halt's record that the undo of the switches is owed; called before the switches are set."""
         back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
     def undone(self, step: str) -> None:
-        """Write that the undo of a step was carried out."""
+        """Write into the halt's record that the undo of a step was carried out."""
         self._append("undone", step=step, replies=[])
 
     def ended(self, part: Part) -> None:
-        """Write how a part of the halt ended, and how many seconds after the press."""
+        """Write into the halt's record how a part ended, and how many seconds after the press."""
         self._append(
             "outcome",
             step=part.name,
@@ -86,7 +86,7 @@ class Book:
         )
 
     def finish(self, outcome: str, **facts: Any) -> Event | None:
-        """Seal the record and return the seal; return None, with the reason in ``complaint``, if sealing fails."""
+        """Seal the halt's record, and return the seal; return None, with the reason in ``complaint``, if that fails."""
         sealed: list[Event] = []
         self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
         return sealed[0] if sealed else None
@@ -150,7 +150,7 @@ def close(record: Record, outcome: str, **facts: Any) -> Event:
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Lock the halts of a profile; return the lock's file descriptor, or None if the lock cannot be taken.
+    """Take the lock on a profile's halt records; return its file descriptor, or None if it cannot be taken.
 
     Halts share the lock; an unhalt takes it ``alone``, and therefore never runs beside a halt. The lock ends with the
     process, however the process ends. A halt without the lock goes on.

@@ -108,7 +108,7 @@ class Sightings:
     good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Add Fly's newest list to what was seen; return the machines that run, without those in ``left``.
+        """Add Fly's newest list to what a halt has seen; return the machines that run, without those in ``left``.
 
         ``left`` maps machine -> why it goes on running. A machine with a new start since the last list has come
         back, unless it is ``pending``: not yet told to stop.
@@ -175,7 +175,7 @@ def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[s
 
 
 def listed(services: Services, halting: Halting, until: float) -> list[Row]:
-    """Return every machine of the app; store in ``halting`` which deployments have a running machine."""
+    """Return the app's machines for a halt; store in ``halting`` which deployments have a running machine."""
     rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
     halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows

@@ -41,7 +41,7 @@ class Key:
     def reduce(
         self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Cancel ``orders`` and close ``positions`` (coin -> signed size); yield (part, answer) for each action sent.
+        """Cancel ``orders`` and close ``positions`` with the operator's key; yield (part, answer) for each action sent.
 
         The part is the halt's part that the action belongs to, ``cancel`` or ``flat``. The items of a book are sent in
         one action and, if the venue refuses that action as a whole, one by one. An item that cannot be sent is named in
@@ -81,7 +81,7 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign an action, record it unsigned, and send it; return the venue's answer and whether it was accepted."""
+        """Sign an action with the operator's key, record it unsigned, and send it; return (answer, accepted)."""
         halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
@@ -92,7 +92,7 @@ class Key:
         return f"by key: {reply.error or answer.get('response')}", reply.error is None and answer.get("status") == "ok"
 
     def signed(self, action: dict[str, Any], nonce: int) -> dict[str, Any]:
-        """Return the body of ``POST /exchange``: the action, its nonce (epoch milliseconds) and their signature."""
+        """Return the body of ``POST /exchange``: an action, its nonce (epoch ms), and the operator key's signature."""
         from eth_account import Account  # noqa: PLC0415 - takes a second, which only a halt by key may cost
         from hyperliquid.utils.signing import sign_l1_action  # noqa: PLC0415
 
@@ -110,7 +110,7 @@ def acting(services: Services) -> Key | None:
     settings = services.settings
     secret = settings.variable(settings.hyperliquid.operator_key or "")
     address = str(Account.from_key(secret).address).lower()
-    reply = services.look(venue_books.ask("userRole", user=address), within=settings.budgets.halt.answer)
+    reply = services.look(venue_books.info("userRole", user=address), within=settings.budgets.halt.answer)
     if reply.error or not reply.rows:
         return None
     role = reply.rows[0]
@@ -126,14 +126,14 @@ class Market:
         self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
-        """Return the item that cancels ``order`` in an action or, as text, why there is no such item."""
+        """Return the item of the operator key's action that cancels ``order`` or, as text, why there is none."""
         try:
             return {"a": self._asset(order.coin)[0], "o": order.oid}
         except (ServiceError, LookupError, ValueError) as error:
             return f"the coin is not known: {error}"
 
     def closing(self, coin: str, size: str) -> dict[str, Any] | str:
-        """Return the item that closes a position in an action or, as text, why there is no such item.
+        """Return the item of the operator key's action that closes a position or, as text, why there is none.
 
         The order it places is always immediate and reduce-only.
         """
@@ -176,17 +176,17 @@ class Market:
 
 
 def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the venue's ``cancel`` action; each of ``items`` cancels one order and was made by `Market.cancelling`."""
+    """Return the ``cancel`` action for the operator's key; each item, from `Market.cancelling`, cancels one order."""
     return {"type": "cancel", "cancels": items}
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the venue's ``order`` action; each of ``items`` closes one position and was made by `Market.closing`."""
+    """Return the ``order`` action for the operator's key; each item, from `Market.closing`, closes one position."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 
 def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
-    """Return the limit price of a closing order: beyond the mid price, and rounded to a price that the venue accepts.
+    """Return the price at which the operator's key closes a position: beyond the mid price, rounded for the venue.
 
     A price has at most five significant figures, and at most 6 decimals minus the decimals of the coin's size (facts
     4.3).

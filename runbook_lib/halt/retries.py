@@ -25,7 +25,7 @@ SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly
 def insist(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float
 ) -> Reply:
-    """Send a change again and again until the service answers, but never later than ``until``.
+    """Send a halt's change again and again until the service answers, but never later than ``until``.
 
     A refusal for now does not count as an answer, a lasting refusal does. The last try may be answered as late as
     ``answer_by``; both are seconds after the press. Raise the last `ServiceError` if no try was answered.
@@ -38,7 +38,7 @@ def insist(
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
-    """Send a command that changes nothing until the service answers, as `insist` does, but leave no line in the record.
+    """Retry a halt's question, which changes nothing, until the service answers, as `insist` does; record no line.
 
     Raise `ServiceError` if the service refuses: a reply with an error has no rows, and would read as "none".
     """

@@ -6,12 +6,12 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.deployment_queries import live_wallets
 from runbook_lib.agentic_trading.runner_commands import (
     ENDED,
     FLATTEN,
     PAUSE,
     acknowledged,
-    live_wallets,
     send_commands,
     sent_state,
     took_effect,
@@ -237,7 +237,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return the profile's own wallet, in a set; the set is empty if the profile names no wallet."""
+    """Return the profile's own wallet, which a halt also checks, in a set; empty if the profile names no wallet."""
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 

@@ -37,13 +37,13 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Return whether the request is to halt the whole platform."""
+        """Return whether the halt is to stop the whole platform."""
         return self.deployment is None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a halt; ``outcome`` is None until the part ends; all times are seconds after the press.
+    """One part of a halt's state; ``outcome`` is None until the part ends; all times are seconds after the press.
 
     The press is the moment of the operator's command.
     """
@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment as the database last reported it; ``wallet`` is in lower case, None for a deployment on paper.
+    """A deployment in a halt's state, as the database last reported it; ``wallet`` is in lower case, None on paper.
 
     ``paused`` and ``flattened`` are true if the runner acknowledged the command and the deployment's row agrees.
     ``others`` are deployments that use the same wallet and are not to be halted.
@@ -76,13 +76,13 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Return whether the deployment should have a live runner."""
+        """Return whether a deployment, as the halt last knew it, should have a live runner."""
         return self.status in ACTIVE
 
 
 @dataclass(frozen=True)
 class Order:
-    """A resting order; if it is ``protective``, it can only reduce a position."""
+    """A resting order in a halt's state; if it is ``protective``, it can only reduce a position."""
 
     coin: str
     oid: int
@@ -92,7 +92,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet's positions and orders in one of the venue's books, as the venue last reported them.
+    """A halt's knowledge of a wallet: positions and orders in one of the venue's books, as last reported.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
     ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
@@ -132,11 +132,11 @@ class Halting:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the seconds since the press, the moment of the operator's command."""
+        """Return the seconds since the halt's press, the moment of the operator's command."""
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
-        """Wait until ``true()`` holds, but at most until this many seconds after the press; return whether it holds."""
+        """Wait until ``true()`` holds of the halt's state, or this many seconds after the press; return if it holds."""
         with self._changed:
             return bool(self._changed.wait_for(true, max(0.0, until - self.now())))
 
@@ -146,19 +146,19 @@ class Halting:
             self._changed.wait(seconds)
 
     def wait_for_database(self) -> None:
-        """Wait until the database has answered, or the thread that commands the runners has given it up."""
+        """Wait until the halt has heard from the database, or the thread that commands the runners has given it up."""
         self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def tell(self, name: str, seen: str) -> None:
-        """Set the progress text of a part, unless the part has ended."""
+        """Set the progress text of a part of the halt, unless the part has ended."""
         with self._changed:
             if name in self.parts and self.parts[name].outcome is None:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part its outcome; if the part has an outcome already, that one stands."""
+        """Give a part of the halt its outcome; if the part has an outcome already, that one stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -170,52 +170,52 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """Return the worst outcome of all parts; ``unknown`` while any part has none."""
+        """Return the worst outcome of all parts of the halt; ``unknown`` while any part has none."""
         outcomes = {part.outcome for part in self.parts.values()}
         return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
     # --- what is known --------------------------------------------------------------------------------------------
 
     def update(self, **known: Any) -> None:
-        """Set attributes of this state, and wake the threads that wait for a change."""
+        """Set attributes of the halt's state, and wake the threads that wait for a change."""
         with self._changed:
             for name, value in known.items():
                 setattr(self, name, value)
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return a wallet's account in one of the venue's books, as the venue last reported it."""
+        """Return what the halt knows of a wallet in one of the venue's books, as the venue last reported it."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store a wallet's account in one of the venue's books, as the venue has just reported it."""
+        """Store in the halt's state a wallet's account in one of the venue's books, as the venue just reported it."""
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """Return the venue's books as far as they are known; the main book, in which runners trade, comes first."""
+        """Return the venue's books as far as the halt knows them, first the main book, in which runners trade."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
-        """Return whether a wallet is proven flat in the main book, the only one that runners trade in."""
+        """Return whether the halt's state proves a wallet flat in the main book, the only one that runners trade in."""
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
-        """Return whether a deployment's machine runs; true until Fly has listed the machines."""
+        """Return whether a deployment's machine runs, as far as the halt knows; true until Fly has listed machines."""
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Return whether a deployment can place no new order: it is paused, or its machine does not run."""
+        """Return whether a deployment in the halt can place no new order: it is paused, or its machine does not run."""
         known = self.deployments.get(deployment)
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether a deployment has nothing open: at the venue or, if it trades on paper, in the database."""
+        """Return whether a deployment in the halt has nothing open: at the venue or, on paper, in the database."""
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """Return those deployments to be halted that use a wallet."""
+        """Return those of the halt's deployments that use a wallet."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

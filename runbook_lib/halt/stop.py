@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Return the names and the titles of a request's parts, in the order in which they are shown."""
+    """Return the names and titles of the parts of a halt, in the order in which they are shown."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 
@@ -83,7 +83,7 @@ def halt(
     press: float | None = None,
     show: Callable[[Halting], None] = lambda _: None,
 ) -> Done:
-    """Stop what the request names; ``show`` is called with the halt's state ten times a second.
+    """Halt what the request names, stopping its trading; call ``show`` with the halt's state ten times a second.
 
     ``press`` is the moment of the operator's command, on the monotonic clock. No error is raised for a service that
     fails: the outcome of each part says what became of the part.
@@ -120,7 +120,7 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
 
 
 def time_of(halting: Halting, part: str) -> float:
-    """Return the time, in seconds after the press, at which a part must have ended."""
+    """Return the time, in seconds after the press, at which a part of the halt must have ended."""
     limits = halting.limits
     times = {
         "switches": halting.settings.budgets.redeploy,

@@ -37,7 +37,7 @@ def switches(services: Services, halting: Halting) -> None:
 
 
 def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, str]) -> str | None:
-    """Set variables of Vercel's production, redeploy, and return the id of the deployment that is then live.
+    """Set the switches among Vercel's production variables, redeploy, and return the id of the deployment then live.
 
     Return None if no such deployment gets live in time. The part is ended either way. Variables that have their values
     already are not sent again. All times are of Vercel's own clock, in milliseconds.
@@ -64,7 +64,7 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 
 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
-    """Return the production variables by name; return none if Vercel does not answer, so that all are set anew."""
+    """Return the production variables, the switches among them, by name; none if Vercel is silent: all are set anew."""
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     redeployed_by = services.settings.budgets.redeploy
     try:
@@ -77,14 +77,14 @@ def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Return since when all variables have had their ``wanted`` values; None if one has another or a hidden value."""
+    """Return since when the switches have had their ``wanted`` values; None if one has another or a hidden value."""
     if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
     return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Return the request that sets production variables; an existing variable keeps its type, a new one is ``plain``.
+    """Return the request that sets the switches for production; an existing variable keeps its type, a new one is plain
 
     A sensitive variable cannot become a plain one.
     """
@@ -96,7 +96,7 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
 
 
 def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
-    """Have Vercel build anew the deployment that serves production, and return the id of the new deployment.
+    """Have Vercel build production's deployment anew, so that the switches take effect; return the new one's id.
 
     Return None if a deployment younger than the variables (``since``) already serves, or is being built. After a
     rollback, the deployment that serves is not the newest one.
@@ -122,7 +122,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
 
 
 def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
-    """Return the deployment that serves production; an empty row if Vercel names no such deployment."""
+    """Return the deployment that serves production, with its switches; an empty row if Vercel names none."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
@@ -131,7 +131,7 @@ def serves(services: Services, halting: Halting, part: str, until: float) -> Row
 def await_live(
     services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
-    """Wait until a deployment younger than the variables serves production, and return its id.
+    """Wait until a deployment younger than the switches' last change serves production, and return its id.
 
     End the part as failed and return None if the build fails or the time is over.
     """
@@ -191,7 +191,7 @@ def _digest(reply: Reply) -> str | None:
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that the web app refuses a new deployment: in a rehearsal, the person stand-in tries to make one.
+    """Prove that the switches make the web app refuse a deployment: in a rehearsal, the person stand-in tries one.
 
     Otherwise, the proof is that of `by_environment`.
     """
@@ -224,7 +224,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove that a new deployment is refused, without trying to make one.
+    """Prove that a deployment is refused by the switches that are live, without trying to make one.
 
     The proof is that the live deployment was made after the switch was set, and that the web app answers.
     """

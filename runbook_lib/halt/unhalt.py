@@ -101,7 +101,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """Set the web app's switches to the values that phase 0 gave them, and redeploy."""
+    """Undo a halt's switches at Vercel: set them to the values that phase 0 gave them, and redeploy the web app."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
@@ -109,7 +109,7 @@ def restore_web(services: Services, halting: Halting) -> None:
 
 
 def restore_fly(services: Services, halting: Halting) -> None:
-    """Set the runners' switch to the value that phase 0 gave it, for machines that are made from now on."""
+    """Undo a halt's switch at Fly: set it to the value that phase 0 gave it, for machines made from now on."""
     fly_switch(services, halting, _live(services))
 
 

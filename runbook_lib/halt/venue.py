@@ -37,7 +37,7 @@ BY_KEY = 3  # times that the key may be used for one wallet
 
 
 def venue(services: Services, halting: Halting) -> None:
-    """Ask about every wallet until each is flat or the time is over (parts ``cancel`` and ``flat``)."""
+    """Ask the venue about every wallet until each is flat or the time is over (parts ``cancel`` and ``flat``)."""
     halting.wait_for_database()
     if halting.database != "answered":
         halting.update(addresses=named(services))
@@ -77,7 +77,7 @@ class Follower:
         self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its spot orders, which the main book's answer lists
 
     def look_around(self) -> None:
-        """Ask about each wallet, in those books in which the wallet is not yet proven flat."""
+        """Ask the venue about each wallet of the halt, in those books in which the wallet is not yet proven flat."""
         if self.halting.books is None and any(map(self._read, self.halting.addresses)):
             self._list_books()  # once, and after the main book, which must not wait for it
         due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
@@ -144,7 +144,7 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End the parts ``cancel`` and ``flat`` if they are proven; return whether both have ended."""
+        """End the parts ``cancel`` and ``flat`` if the venue's answers prove them; return whether both have ended."""
         halting = self.halting
         _end(
             halting,
@@ -269,7 +269,7 @@ class Hand:
         self._key: Key | None = None
 
     def key(self) -> Key | None:
-        """Return the operator's key; None if the environment has none, or the venue does not know the key."""
+        """Return the operator's key, for what is left at the venue; None if there is none or the venue rejects it."""
         if self._key is None and self.ready:
             with suppress(ConfigError, ServiceError, ValueError):
                 self._key = acting(self.services)

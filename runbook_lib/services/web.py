@@ -22,7 +22,7 @@ import httpx
 
 from runbook_lib.commands.answer_shapes import NOT_JSON, parsed
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.vendor_answers import shape_of
+from runbook_lib.commands.vendor_shapes import shape_of
 from runbook_lib.errors import ServiceError
 from runbook_lib.services import deadlines
 from runbook_lib.services.freshness import ServiceClock

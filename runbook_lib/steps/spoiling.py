@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Http
-from runbook_lib.commands.vendor_answers import shape_of
+from runbook_lib.commands.vendor_shapes import shape_of
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.freshness import ServiceClock
 from runbook_lib.services.web import Answer, outdated, reply_of

@@ -6,9 +6,6 @@ import pytest
 
 from runbook_lib.checklist import wallet
 from runbook_lib.checklist.wallet import (
-    agent_gone,
-    agent_known,
-    approval_of,
     book_questions,
     flat,
     fresh_wallet,
@@ -178,50 +175,6 @@ def test_an_experiment_needs_tiny_positions_in_all_books_together():
     assert at_most(25, builders={})
 
 
-# --- agents
-
-
-def listed(address, days=90):
-    return {"name": "seyra-1", "address": address, "validUntil": (wallet.time.time() + days * 86_400) * 1000}
-
-
-ROLE = {"role": "agent", "data": {"user": MASTER}}
-
-
-def test_an_agent_is_known_when_the_venue_lists_it_and_says_whose_it_is():
-    assert complaint(agent_known(AGENT, MASTER), [listed(AGENT)], ROLE) is None
-    assert "does not list" in complaint(agent_known(AGENT, MASTER), [listed(OTHER)], ROLE)
-    assert "expected agent of" in complaint(agent_known(AGENT, OTHER), [listed(AGENT)], ROLE)
-    assert "at least 30 are needed" in complaint(agent_known(AGENT, MASTER), [listed(AGENT, 7)], ROLE)
-
-
-def test_an_agent_is_gone_when_both_answers_say_so_and_the_first_is_still_there():
-    gone = agent_gone(AGENT, OTHER, MASTER)
-    missing = {"role": "missing"}
-
-    assert complaint(gone, [listed(OTHER)], missing, ROLE) is None
-    assert "still lists" in complaint(gone, [listed(OTHER), listed(AGENT)], missing, ROLE)
-    assert "is still" in complaint(gone, [listed(OTHER)], ROLE, ROLE)
-    assert "the first agent went with it" in complaint(gone, [], missing, ROLE)
-    assert "expected agent of" in complaint(gone, [listed(OTHER)], missing, missing)
-
-
-PENDING = {"agent_address": AGENT, "agent_name": "seyra-1", "created_ms": 1.79e12}
-
-
-def test_without_the_wallets_window_the_row_is_shown_and_must_be_the_only_one():
-    assert complaint(approval_of(None), [PENDING]) is None
-    assert "found 2" in complaint(approval_of(None), [PENDING, PENDING])
-    assert "found 0" in complaint(approval_of(None), [])
-    assert complaint(approval_of(None), [{**PENDING, "created_ms": None}])
-
-
-def test_what_the_window_shows_is_compared_with_the_row():
-    assert complaint(approval_of({"primaryType": "HyperliquidTransaction:UsdSend"}), [PENDING]).startswith(
-        "do not sign"
-    )
-
-
 @pytest.mark.parametrize(
     ("expect", "bodies"),
     [
@@ -230,9 +183,6 @@ def test_what_the_window_shows_is_compared_with_the_row():
         (fresh_wallet(MASTER, LISTED), [[], [], [], *in_books()]),
         (flat(MASTER, LISTED), in_books()),
         (holds_at_most(25, MASTER, LISTED), in_books()[:4]),
-        (agent_known(AGENT, MASTER), [[listed(AGENT)], ROLE]),
-        (agent_gone(AGENT, OTHER, MASTER), [[listed(OTHER)], {"role": "missing"}, ROLE]),
-        (approval_of(None), [[PENDING]]),
     ],
 )
 def test_no_spoiled_answer_raises_and_one_at_least_is_complained_of(expect, bodies):

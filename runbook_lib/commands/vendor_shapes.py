@@ -21,7 +21,7 @@ Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """The base of each JSON object in an answer; pydantic builds a schema only when an answer first needs it."""
+    """The base of the shapes of vendors' JSON objects; pydantic builds a schema only when an answer first needs it."""
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
@@ -44,7 +44,7 @@ def _whole(pagination: Any) -> Any:
 
 
 class Machine(Answer):
-    """A Fly machine; its configuration may be missing while the machine is being made."""
+    """The shape of a Fly machine; its configuration may be missing while the machine is being made."""
 
     id: Name
     state: Name
@@ -53,49 +53,49 @@ class Machine(Answer):
 
 
 class Secret(Answer):
-    """A secret of a Fly app: Fly returns its name and never its value."""
+    """The shape of a Fly app's secret: Fly returns its name and never its value."""
 
     name: Name
 
 
 class Secrets(Answer):
-    """The list of all secrets of an app."""
+    """The shape of Fly's list of all secrets of an app."""
 
     secrets: list[Secret]
 
 
 class Done(Answer):
-    """Fly's answer to a request that Fly accepted."""
+    """The shape of Fly's answer to a request that Fly accepted."""
 
     ok: StrictBool
 
 
 class Started(Answer):
-    """Fly's answer when it starts a machine."""
+    """The shape of Fly's answer when it starts a machine."""
 
     previous_state: StrictStr
 
 
 class Executed(Answer):
-    """Fly's answer to a command that ran inside a machine: the command's exit code."""
+    """The shape of Fly's answer to a command that ran inside a machine: the command's exit code."""
 
     exit_code: StrictInt
 
 
 class App(Answer):
-    """A Fly app."""
+    """The shape of a Fly app."""
 
     name: Name
 
 
 class Lines(Answer):
-    """One page of a Fly app's log."""
+    """The shape of one page of a Fly app's log."""
 
     data: list[dict[str, Any]]
 
 
 class Tokens(Answer):
-    """The permissions of a Fly token."""
+    """The shape of the permissions of a Fly token."""
 
     tokens: list[dict[str, Any]]
 
@@ -104,7 +104,7 @@ class Tokens(Answer):
 
 
 class Variable(Answer):
-    """An environment variable of the Vercel project, and the environments that receive the variable."""
+    """The shape of an environment variable of the Vercel project, and the environments that receive the variable."""
 
     key: Name
     target: list[StrictStr] | StrictStr | None = None
@@ -112,21 +112,21 @@ class Variable(Answer):
 
 
 class Variables(Answer):
-    """The list of all environment variables of the Vercel project."""
+    """The shape of Vercel's list of all environment variables of the project."""
 
     envs: list[Variable]
     pagination: Annotated[Any, AfterValidator(_whole)] = None
 
 
 class Stored(Answer):
-    """Vercel's answer to setting variables: the variables it stored and those that failed."""
+    """The shape of Vercel's answer to setting variables: the variables it stored and those that failed."""
 
     created: dict[str, Any] | list[dict[str, Any]]
     failed: list[dict[str, Any]] = Field(default_factory=list)
 
 
 class Project(Answer):
-    """The Vercel project, with the deployment that serves each environment."""
+    """The shape of the Vercel project, with the deployment that serves each environment."""
 
     id: Name
     name: Name
@@ -134,26 +134,26 @@ class Project(Answer):
 
 
 class Listed(Answer):
-    """A Vercel deployment as it stands in a list of deployments."""
+    """The shape of a Vercel deployment as it stands in a list of deployments."""
 
     uid: Name
 
 
 class Deployments(Answer):
-    """The list of the newest Vercel deployments."""
+    """The shape of Vercel's list of the newest deployments."""
 
     deployments: list[Listed]
 
 
 class Deployment(Answer):
-    """A single Vercel deployment, with its state."""
+    """The shape of a single Vercel deployment, with its state."""
 
     id: Name
     readyState: Name
 
 
 class Requests(Answer):
-    """A page of Vercel's request log, and whether there are more pages."""
+    """The shape of a page of Vercel's request log, which says whether there are more pages."""
 
     rows: list[dict[str, Any]]
     hasMoreRows: StrictBool
@@ -163,27 +163,27 @@ class Requests(Answer):
 
 
 class Held(Answer):
-    """A wallet's perpetual position in one coin, with its signed size."""
+    """The shape of a wallet's perpetual position in one coin, with its signed size."""
 
     coin: Name
     szi: Number
 
 
 class Position(Answer):
-    """The object in which the venue wraps each position."""
+    """The shape of the object in which the venue wraps each position."""
 
     position: Held
 
 
 class Perpetuals(Answer):
-    """The positions of a wallet in one of the venue's books of perpetuals, and the time of the answer."""
+    """The shape of a wallet's positions in one of the venue's books of perpetuals, with the time of the answer."""
 
     time: StrictInt
     assetPositions: list[Position]
 
 
 class Resting(Answer):
-    """An order that rests in one of the venue's books."""
+    """The shape of an order that rests in one of the venue's books."""
 
     coin: Name
     oid: StrictInt
@@ -192,14 +192,14 @@ class Resting(Answer):
 
 
 class OrderOf(Answer):
-    """The order that an `OrderUpdate` is about."""
+    """The shape of the order that an `OrderUpdate` is about."""
 
     coin: Name
     oid: StrictInt
 
 
 class OrderUpdate(Answer):
-    """A change of an order's status, with its time."""
+    """The shape of a change of an order's status, with its time."""
 
     order: OrderOf
     status: Name
@@ -207,7 +207,7 @@ class OrderUpdate(Answer):
 
 
 class Fill(Answer):
-    """One fill of an order: coin, time, price and size."""
+    """The shape of one fill of an order: coin, time, price and size."""
 
     coin: Name
     time: StrictInt
@@ -216,7 +216,7 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """An agent key that may trade for a wallet, and the time until which it may."""
+    """The shape of an agent key that may trade for a wallet, with the time until which it may."""
 
     address: Name
     name: StrictStr | None = None
@@ -224,64 +224,64 @@ class Agent(Answer):
 
 
 class Balance(Answer):
-    """A wallet's balance of one token."""
+    """The shape of a wallet's balance of one token."""
 
     coin: Name
     total: Number
 
 
 class Spot(Answer):
-    """All spot balances of a wallet."""
+    """The shape of all spot balances of a wallet."""
 
     balances: list[Balance]
 
 
 class Book(Answer):
-    """One of the venue's books of perpetuals, made by a builder; the main book has no name and is listed as null."""
+    """The shape of one of the venue's books of perpetuals; the main book has no name and is listed as null."""
 
     name: Name
 
 
 class Asset(Answer):
-    """A coin that is traded in a book, and the number of decimals of its size."""
+    """The shape of a coin that is traded in a book, with the number of decimals of its size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """All coins of a book, in the order of the venue's asset numbers, by which signed actions name coins."""
+    """The shape of all coins of a book, in the order of the asset numbers by which signed actions name coins."""
 
     universe: list[Asset]
 
 
 class Status(Answer):
-    """The venue's status, which holds the time of the venue's clock."""
+    """The shape of the venue's status, which holds the time of the venue's clock."""
 
     time: StrictInt
 
 
 class Role(Answer):
-    """The role of an address at the venue: user, agent, vault and so on."""
+    """The shape of the role of an address at the venue: user, agent, vault and so on."""
 
     role: Name
 
 
 class OrderFound(Answer):
-    """The venue's answer to a question about one order, which may not exist."""
+    """The shape of the venue's answer to a question about one order, which may not exist."""
 
     status: Name
 
 
 class Taken(Answer):
-    """The venue's answer to a signed action; refusals come with status 200 as well."""
+    """The shape of the venue's answer to a signed action; refusals come with status 200 as well."""
 
     status: Name
     response: Any = None
 
 
 class Key(Answer):
-    """OpenRouter's description of an API key."""
+    """The shape of OpenRouter's description of an API key."""
 
     data: dict[str, Any]
 
@@ -343,7 +343,7 @@ ROUTES: dict[str, dict[str, Shape]] = {
 
 
 def shape_of(command: Http) -> Shape:
-    """Return the shape that the answer to a request must have, by the request's route.
+    """Return the shape that a vendor's answer to a request must have, by the request's route.
 
     For an unknown route, the shape is any JSON that is not an error.
     """

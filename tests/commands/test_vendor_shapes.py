@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.commands.command import http
-from runbook_lib.commands.vendor_answers import ROUTES, VENUE, shape_of
+from runbook_lib.commands.vendor_shapes import ROUTES, VENUE, shape_of
 
 ERROR = {"error": "upstream timed out"}
 # A shape that would take one of these would take an outage for an answer.
