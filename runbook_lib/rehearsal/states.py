@@ -86,7 +86,7 @@ FIRST_DAY: LiteralString = """
 
 
 def prepare(world: World, state: str) -> None:
-    """Bring a new platform into the named state; raise `ServiceError` if the state is not reached in time."""
+    """Bring a new platform into a named starting state; raise `ServiceError` if it is not reached in time."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
         for add in _additions(state):
@@ -180,7 +180,7 @@ def _first_day(world: World) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """A state in which a rehearsal starts: its description, the state it begins from, and what it adds to that."""
+    """A starting state of a rehearsal: its description, the state it begins from, and what it adds to that."""
 
     says: str
     rests_on: str | None

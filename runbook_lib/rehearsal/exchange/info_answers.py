@@ -16,7 +16,7 @@ Ask = dict[str, Any]
 
 
 def find_order(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``orderStatus``: the order with an oid (the venue's number) or a cloid (the client's id)."""
+    """Answer the info request ``orderStatus``: the order with an oid (the venue's) or a cloid (the client's)."""
     for order in x.account(ask["user"]).orders.values():
         if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
@@ -24,7 +24,7 @@ def find_order(x: Exchange, ask: Ask) -> Ask:
 
 
 def meta(dex: str = "") -> Ask:
-    """Answer ``meta``: the perpetuals of an exchange, ordered by id, and a margin table for each maximum leverage."""
+    """Answer the info request ``meta``: an exchange's perpetuals by id, a margin table per maximum leverage."""
     assets = universe(dex)
     listed = [{"name": a.name, "szDecimals": a.sz_decimals, "maxLeverage": a.max_leverage,
                "marginTableId": a.max_leverage} | ({"isDelisted": True} if a.delisted else {})
@@ -35,13 +35,13 @@ def meta(dex: str = "") -> Ask:
 
 
 def contexts(x: Exchange, ask: Ask) -> list[Any]:
-    """Answer ``metaAndAssetCtxs``: the perpetuals of an exchange, and the market context of each."""
+    """Answer the info request ``metaAndAssetCtxs``: the perpetuals of an exchange, and the market context of each."""
     dex = ask.get("dex") or ""
     return [meta(dex), [x.market.context(asset.name) for asset in universe(dex)]]
 
 
 def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
-    """Answer ``perpDexs``: the builder-deployed exchanges, after None, which stands for the venue's own."""
+    """Answer the info request ``perpDexs``: the builder-deployed exchanges, after None, the venue's own."""
     return [None, *(
         {"name": name, "fullName": f"{name} of the rehearsal", "deployer": ZERO, "oracleUpdater": None,
          "feeRecipient": ZERO, "assetToStreamingOiCap": [[asset.name, "1000000.0"] for asset in assets],
@@ -52,7 +52,7 @@ def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
 
 
 def spot_meta() -> Ask:
-    """Answer ``spotMeta``: every token, and the pairs in which tokens are traded."""
+    """Answer the info request ``spotMeta``: every token, and the pairs in which tokens are traded."""
     tokens = [{"name": name, "szDecimals": decimals, "weiDecimals": 8, "index": number, "isCanonical": number < 2,
                "tokenId": f"0x{number:032x}", "evmContract": None, "fullName": None,
                "deployerTradingFeeShare": "0.0"}
@@ -63,14 +63,14 @@ def spot_meta() -> Ask:
 
 
 def mids(x: Exchange, ask: Ask) -> dict[str, str]:
-    """Answer ``allMids``: the mid price of each coin of one exchange; the venue's own also lists the spot pairs."""
+    """Answer the info request ``allMids``: an exchange's mid prices; the venue's own also lists the spot pairs."""
     dex = ask.get("dex") or ""
     assets = [*universe(dex), *(pair for pair, _ in ([] if dex else PAIRS.values()))]
     return {asset.name: wire(x.market.mid(asset.name)) for asset in assets}
 
 
 def book(x: Exchange, coin: str) -> Ask:
-    """Answer ``l2Book``: bids and asks, best first; ``n``, the number of orders at a level, is made up."""
+    """Answer the info request ``l2Book``: bids and asks, best first; ``n``, a level's number of orders, is made up."""
     sides = [[{"px": wire(px), "sz": wire(sz), "n": 3} for px, sz in x.market.levels(coin, s)] for s in (-1, 1)]
     return {"coin": coin, "time": x.ms(), "levels": sides}
 
@@ -92,7 +92,7 @@ def position(x: Exchange, account: Account, coin: str) -> Ask:
 
 
 def clearinghouse(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``clearinghouseState``: the perpetuals of one exchange, with the time of the answer."""
+    """Answer the info request ``clearinghouseState``: the perpetuals of one exchange, with the time of the answer."""
     account, dex = x.account(ask["user"]), ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     if x.faults.stale:
@@ -113,7 +113,7 @@ def _state(x: Exchange, account: Account, dex: str) -> Ask:
 
 
 def spot(x: Exchange, user: str) -> Ask:
-    """Answer ``spotClearinghouseState``: the tokens in spot; for a unified account, that is all of its USDC."""
+    """Answer the info request ``spotClearinghouseState``: the tokens in spot; if unified, all of the USDC."""
     account = x.account(user)
     margin = x.margin(account, account.resting) if account.unified else NIL
     rows = []
@@ -126,7 +126,10 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``userFills``: the latest 2000, newest first, or from a ``startTime`` the first 2000, oldest first."""
+    """Answer the info request ``userFills``: the latest 2000 fills, newest first.
+
+    With ``startTime``, answer ``userFillsByTime``: the first 2000 fills since that time, oldest first.
+    """
     booked = x.account(ask["user"]).fills
     if "startTime" not in ask:
         return booked[:-2001:-1]
@@ -134,12 +137,12 @@ def fills(x: Exchange, ask: Ask) -> list[Ask]:
 
 
 def slices(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``userTwapSliceFills``: the fills of TWAP orders, newest first."""
+    """Answer the info request ``userTwapSliceFills``: the fills of TWAP orders, newest first."""
     return [{"fill": fill, "twapId": fill["twapId"]} for fill in fills(x, {"user": ask["user"]}) if fill["twapId"]]
 
 
 def role(x: Exchange, address: str) -> Ask:
-    """Answer ``userRole``: ``missing``, ``user``, or ``agent`` with its master."""
+    """Answer the info request ``userRole``: ``missing``, ``user``, or ``agent`` with its master."""
     agent = x.agents.of(address.lower(), x.ms())
     if agent:
         return {"role": "agent", "data": {"user": agent.master}}
@@ -147,7 +150,7 @@ def role(x: Exchange, address: str) -> Ask:
 
 
 def portfolio(x: Exchange, user: str) -> list[Any]:
-    """Answer ``portfolio``: account value and profit after each deposit and fill, and now.
+    """Answer the info request ``portfolio``: account value and profit after each deposit and fill, and now.
 
     Unlike the venue's, every period (day, week, month) covers the account's whole life.
     """
@@ -161,7 +164,7 @@ def portfolio(x: Exchange, user: str) -> list[Any]:
 
 
 def web_data(x: Exchange, user: str) -> Ask:
-    """Answer ``webData3``: the user's unnamed agent, the account's mode, and the sum of its deposits."""
+    """Answer the info request ``webData3``: the user's unnamed agent, the account's mode, its deposits' sum."""
     account, unnamed = x.account(user), [a for a in x.agents.all(user.lower(), x.ms()) if not a.name]
     state = {"agentAddress": unnamed[0].address if unnamed else None, "serverTime": x.ms(), "isVault": False,
              "agentValidUntil": unnamed[0].valid_until if unnamed else None, "user": user,
@@ -170,7 +173,7 @@ def web_data(x: Exchange, user: str) -> Ask:
 
 
 def trading_room(x: Exchange, ask: Ask) -> Ask:
-    """Answer ``activeAssetData``: leverage, mark, and the size that the free margin could buy."""
+    """Answer the info request ``activeAssetData``: leverage, mark, and the size that the free margin could buy."""
     account, coin = x.account(ask["user"]), ask["coin"]
     leverage, mark, free = account.leverage_of(coin), x.market.mid(coin), wire(x.free(account))
     most = wire(round(x.free(account) * leverage / mark, named(coin).sz_decimals))
@@ -179,7 +182,7 @@ def trading_room(x: Exchange, ask: Ask) -> Ask:
 
 
 def fees(x: Exchange, user: str) -> Ask:
-    """Answer ``userFees``: the rates for an account without discounts."""
+    """Answer the info request ``userFees``: the rates for an account without discounts."""
     rates = {"cross": wire(TAKER), "add": wire(MAKER), "spotCross": wire(SPOT_TAKER), "spotAdd": wire(SPOT_MAKER)}
     schedule = rates | {"tiers": {"vip": [], "mm": []}, "referralDiscount": "0.04", "stakingDiscountTiers": []}
     return {"dailyUserVlm": [], "feeSchedule": schedule, "userCrossRate": wire(TAKER), "userAddRate": wire(MAKER),
@@ -187,14 +190,14 @@ def fees(x: Exchange, user: str) -> Ask:
 
 
 def allowance(x: Exchange, user: str) -> Ask:
-    """Answer ``userRateLimit``: 10 000 actions, and one more for each dollar traded; nothing enforces this limit."""
+    """Answer the info request ``userRateLimit``: 10 000 actions, one more per dollar traded; nothing enforces it."""
     account = x.account(user)
     return {"cumVlm": wire(account.volume), "nRequestsUsed": account.requests,
             "nRequestsCap": 10_000 + int(account.volume), "nRequestsSurplus": 0}  # fmt: skip
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """Answer ``openOrders``: those of one exchange, newest first; the venue's own also lists spot orders."""
+    """Answer the info request ``openOrders``: newest first, of one exchange; the venue's own also lists spot orders."""
     dex = ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     orders = reversed(x.account(ask["user"]).resting.values())
@@ -202,24 +205,24 @@ def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
 
 
 def history(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``historicalOrders``: the latest 2000 status updates, newest first; each update is an entry of its own."""
+    """Answer the info request ``historicalOrders``: the latest 2000 status updates, one entry each, newest first."""
     return x.account(ask["user"]).updates[:-2001:-1]
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``extraAgents``: the named agents in force; an unnamed agent is found by ``userRole`` only."""
+    """Answer the info request ``extraAgents``: the named agents in force; only ``userRole`` finds unnamed ones."""
     named = [agent for agent in x.agents.all(ask["user"].lower(), x.ms()) if agent.name]
     return [{"name": agent.name, "address": agent.address, "validUntil": agent.valid_until} for agent in named]
 
 
 def candles(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``candleSnapshot``: candles up to the end that the request names, or up to now."""
+    """Answer the info request ``candleSnapshot``: candles up to the end that the request names, or up to now."""
     wanted = ask["req"]
     return x.market.candles(wanted["coin"], wanted["interval"], wanted["startTime"], wanted.get("endTime"))
 
 
 def ledger(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer ``userNonFundingLedgerUpdates``: deposits and transfers since ``startTime``, oldest first."""
+    """Answer the info request ``userNonFundingLedgerUpdates``: deposits, transfers since ``startTime``, in order."""
     return [entry for entry in x.account(ask["user"]).ledger if entry["time"] >= ask.get("startTime", 0)]
 
 

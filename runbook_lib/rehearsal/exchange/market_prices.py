@@ -43,18 +43,18 @@ class Asset:
 
     @property
     def decimals(self) -> int:
-        """Return the most decimals that a price of the asset may have if sizes have no decimals."""
+        """Return the most decimals that a price of the market's asset may have if sizes have no decimals."""
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
-        """Return the asset's smallest price step near ``px``.
+        """Return the smallest step of the price of the market's asset near ``px``.
 
         Prices have at most five significant figures and at most the asset's decimals; the step is never larger than 1.
         """
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return the venue's words for a bad size or price of the asset, None if both are good.
+        """Return the venue's words for a bad size or price of the market's asset, None if both are good.
 
         A price that is a whole number may have any number of digits.
         """

@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults of the exchange itself, such as lost fills: ``exchange.faults`` are in force, ``Faults()`` is none."""
+    """The exchange's faults, such as refused orders and lost fills; put into ``exchange.faults``, they are in force."""
 
     reject: str | None = None  # every order is refused with these words
     lose_fills: bool = False  # fills reach no socket; the books are right

@@ -19,7 +19,7 @@ from runbook_lib.rehearsal.world.world import World
 
 @dataclass(frozen=True)
 class Switches:
-    """A copy, for a drill, of the settings outside the database: Vercel's variables and deployments, Fly's secrets."""
+    """What a drill's hook keeps besides the database: Vercel's variables and deployments, and Fly's secrets."""
 
     variables: dict[str, Variable]
     deployments: list[Deployment]
@@ -27,12 +27,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Return a copy, for a drill to restore, of the settings as they are now."""
+        """Return the settings as they are now, for a drill's hook to restore."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore these settings for a drill; apps that were made after the copy stay."""
+        """Restore these settings for a drill's hook; apps that were made after the copy stay."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
@@ -40,7 +40,7 @@ class Switches:
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """Return the endpoints that a drill calls to change the platform directly.
+    """Return the endpoints of the hooks by which a drill changes the platform directly.
 
     ``/venue/weights`` tells what each address has spent at the venue so far. ``/sql`` runs a statement as the role
     ``postgres``, which is no superuser and so can read no file and run no program. ``/variables`` sets variables of

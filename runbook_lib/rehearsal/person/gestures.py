@@ -12,7 +12,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct, encode_typed_data
 
 from runbook_lib.rehearsal.exchange import by_hand
-from runbook_lib.rehearsal.runner.paper_broker import MAINNET, PAPER
+from runbook_lib.rehearsal.runner.broker import MAINNET, PAPER
 from runbook_lib.rehearsal.web_app.skill_sheets import SHEETS, payload
 from runbook_lib.rehearsal.world.world import World
 

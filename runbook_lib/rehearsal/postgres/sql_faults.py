@@ -41,7 +41,7 @@ class SqlFault:
 
 
 class SqlFaults:
-    """A context manager that runs a proxy in front of a database; connect to ``url`` to go through the proxy."""
+    """A context manager that runs a proxy for SQL faults in front of a database; connect to its ``url``."""
 
     def __init__(self, database: str) -> None:
         parts = urlsplit(database)
@@ -84,7 +84,7 @@ class _Session:
         self.status = b"I"  # of the transaction, as the server last told it
 
     def run(self, ended: threading.Event) -> None:
-        """Relay messages between the client and Postgres through the proxy until either side closes the connection."""
+        """Relay messages between client and Postgres, with SQL faults, until either side closes the connection."""
         while not ended.is_set():
             for ready in select.select([self.client, self.server], [], [], 0.2)[0]:
                 piece = ready.recv(PIECE)

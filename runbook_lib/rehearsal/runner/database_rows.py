@@ -94,7 +94,7 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return the database server's own words in a client's error: the line after FATAL or ERROR."""
+    """Return the database server's own words in an error of the runner's query: the line after FATAL or ERROR."""
     said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
     return said[1] if said else str(problem).strip().partition("\n")[0]
 

@@ -32,7 +32,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Return the price of the model's tokens in and out in US dollars; None for a model whose rate is not known."""
+    """Return the price in US dollars of a decision's tokens in and out; None for a model whose rate is not known."""
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 import zlib
 from collections.abc import Mapping
@@ -20,12 +21,14 @@ from typing import Any
 import psycopg
 
 from runbook_lib.rehearsal.runner import runner_faults
+from runbook_lib.rehearsal.runner.broker import MAINNET, Broker, BrokerError
 from runbook_lib.rehearsal.runner.database_rows import Commands, Loaded, Store, server_text, spent
 from runbook_lib.rehearsal.runner.decisions import Decision, decide, symbols_of
 from runbook_lib.rehearsal.runner.mainnet_broker import MainnetBroker
-from runbook_lib.rehearsal.runner.paper_broker import MAINNET, Broker, BrokerError, PaperBroker, StubBroker
+from runbook_lib.rehearsal.runner.paper_broker import PaperBroker
 from runbook_lib.rehearsal.runner.risk_engine import Account, daily_loss, judge
-from runbook_lib.rehearsal.runner.runner_settings import Fatal, Settings, say
+from runbook_lib.rehearsal.runner.runner_settings import Fatal, Settings
+from runbook_lib.rehearsal.runner.stub_broker import StubBroker
 from runbook_lib.rehearsal.runner.venue_client import VenueClient, VenueError
 from runbook_lib.rehearsal.world.loopback import source_of
 
@@ -35,7 +38,7 @@ class Runner:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = Store(settings.rest, settings.deployment, say, lambda: self.faults)
+        self.store = Store(settings.rest, settings.deployment, _say, lambda: self.faults)
         self.venue = VenueClient(settings.addresses["hyperliquid"], source_of(settings.deployment))
         self.loaded: Loaded
         self.payload: dict[str, Any] = {}
@@ -58,7 +61,7 @@ class Runner:
 
     async def boot(self) -> None:
         """Do all that a runner does before its tick loop; on failure, raise `Fatal` with words that name the cause."""
-        say(f"live-runner: booting deployment {self.settings.deployment}")
+        _say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
             await self.store.log("runner_started", "runner process started")
@@ -75,7 +78,7 @@ class Runner:
         self.status = self.loaded.status if self.loaded.status in kept else "running"
         await self._beat()
         await self.store.status(self.status)
-        say(f"live-runner: status={self.status}; entering tick loop")
+        _say(f"live-runner: status={self.status}; entering tick loop")
 
     async def _load(self) -> None:
         try:
@@ -85,11 +88,11 @@ class Runner:
         if loaded is None:
             raise Fatal(f"loadDeploymentAndSkill failed: no deployment {self.settings.deployment}")
         if loaded.status == "stopped" and not self.faults.get("forgets_stop"):
-            say("live-runner: deployment is stopped; nothing to run")
+            _say("live-runner: deployment is stopped; nothing to run")
             raise SystemExit(0)
         self.loaded, self.payload = loaded, loaded.payload
         kind = loaded.broker_kind
-        say(f"live-runner: loaded skill {loaded.skill_name} v{loaded.skill_version} (broker={kind})")
+        _say(f"live-runner: loaded skill {loaded.skill_name} v{loaded.skill_version} (broker={kind})")
 
     async def _build_broker(self) -> None:
         loaded = self.loaded
@@ -130,7 +133,7 @@ class Runner:
             loop.result()  # raises what ended it
         if self.status == "stopped":
             await self.store.status("stopped")
-        say(f"live-runner: {self.status}; bye")
+        _say(f"live-runner: {self.status}; bye")
 
     async def _listen_loop(self) -> None:
         async for command in self.commands.ids():
@@ -271,7 +274,7 @@ class Runner:
                 drift = await self.broker.drift()
             account = await self.broker.account(self.marks)
         except (VenueError, NotImplementedError) as problem:
-            say(f"live-runner: reconcile failed: {problem}")
+            _say(f"live-runner: reconcile failed: {problem}")
             return
         if drift:
             text = f"REST {drift.rest} and WebSocket {drift.socket} disagree"
@@ -293,7 +296,7 @@ class Runner:
             row = await self.store.command(command)
             if row is None:
                 return
-            say(f"live-runner: command {row['kind']}")
+            _say(f"live-runner: command {row['kind']}")
             await self._do(row["kind"])
             await asyncio.sleep(float(self.faults.get("slow_ack", 0)))
             await self.store.acknowledge(row["id"])
@@ -336,7 +339,7 @@ class Runner:
 
     async def fatal(self, text: str) -> None:
         """Write why the runner ends to the console and, if the database answers, to the deployment's log and row."""
-        say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
+        _say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
         with contextlib.suppress(psycopg.Error):
             await self.store.log("runner_fatal", text, level="error")
             await self.store.status("error", text)
@@ -367,7 +370,7 @@ async def run(settings: Settings) -> None:
         await runner.fatal(text)
         raise SystemExit(1) from None
     except asyncio.CancelledError:  # the machine is being stopped: the row keeps its status
-        say("live-runner: signal received; draining")
+        _say("live-runner: signal received; draining")
     finally:
         await runner.store.close()
 
@@ -377,9 +380,15 @@ def main() -> None:
     try:
         settings = Settings.read(os.environ)
     except Fatal as problem:
-        say(str(problem))
+        _say(str(problem))
         raise SystemExit(1) from None
     asyncio.run(run(settings))
+
+
+def _say(text: str) -> None:
+    """Write a line to the console, from where it goes into the machine's log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

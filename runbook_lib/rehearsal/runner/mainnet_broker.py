@@ -20,8 +20,8 @@ from hyperliquid.utils.error import Error as SdkError
 from hyperliquid.utils.types import Cloid
 
 from runbook_lib.rehearsal.exchange.mainnet_client import NOTHING, mainnet_client
+from runbook_lib.rehearsal.runner.broker import BrokerError, Drift, Execution
 from runbook_lib.rehearsal.runner.database_rows import ORDER, SETTLED, Store
-from runbook_lib.rehearsal.runner.paper_broker import BrokerError, Drift, Execution
 from runbook_lib.rehearsal.runner.risk_engine import Account, Position
 from runbook_lib.rehearsal.runner.venue_client import VenueClient
 

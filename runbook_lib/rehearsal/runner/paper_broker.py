@@ -1,50 +1,17 @@
-"""Define what a runner asks of any broker; provide the paper broker, and the stub broker of outdated runner images."""
+"""Trade on paper for the runner, in memory and without an exchange."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
+from runbook_lib.rehearsal.runner.broker import BrokerError, Execution
 from runbook_lib.rehearsal.runner.risk_engine import Account, Position
 
-PAPER, MAINNET = "paper", "hyperliquid-mainnet"  # the literal broker kinds
 PAPER_BALANCE = 10_000.0  # US dollars a paper deployment starts with
 PAPER_FEE, PAPER_SLIPPAGE = 0.00045, 0.0002  # fractions of an order
 MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation price
-
-
-class BrokerError(Exception):
-    """An error of a broker that refuses an order or cannot be made; the operator sees its text."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """The result of an order; ``fill`` is None if the order did not trade."""
-
-    order_id: str
-    fill: dict[str, Any] | None
-
-    def view(self) -> dict[str, Any]:
-        return {"status": "executed", "orderId": self.order_id, "fill": self.fill}
-
-
-@dataclass(frozen=True)
-class Drift:
-    """The position sizes that REST and the WebSocket report when they disagree: signed, in base units, by symbol."""
-
-    rest: dict[str, float]
-    socket: dict[str, float]
-
-
-class Broker(Protocol):
-    """What a runner asks of any broker; ``marks`` are prices in US dollars by symbol."""
-
-    async def start(self) -> None: ...
-    async def account(self, marks: Mapping[str, float]) -> Account: ...
-    async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution: ...
-    async def flatten(self, marks: Mapping[str, float]) -> None: ...
-    async def drift(self) -> Drift | None: ...
 
 
 class PaperBroker:
@@ -110,23 +77,3 @@ class PaperBroker:
         sign = 1 if held.size > 0 else -1
         price = (held.mark - equity / held.size) / (1 - sign * MAINTENANCE)
         return replace(held, liquidation_price=price if price > 0 else None)
-
-
-class StubBroker:
-    """The mainnet broker in an image that was built before the real broker: it starts, and everything else fails."""
-
-    async def start(self) -> None:
-        """Connect the stub broker to nothing."""
-
-    async def account(self, _: Mapping[str, float]) -> Account:
-        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker getAccount")
-
-    async def execute(self, _: Mapping[str, Any], __: Mapping[str, float]) -> Execution:
-        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker placeOrder")
-
-    async def flatten(self, _: Mapping[str, float]) -> None:
-        raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
-
-    async def drift(self) -> None:
-        """Return no drift: the stub broker has nothing to compare."""
-        return

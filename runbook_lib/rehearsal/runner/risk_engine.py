@@ -33,7 +33,7 @@ class Position:
         return self.size * (self.mark - self.entry_price)
 
     def view(self) -> dict[str, Any]:
-        """Return the position that risk was judged by, as the platform stores it in ``agent_state.positions``."""
+        """Return the position, as the risk engine knows it, in the form of ``agent_state.positions``."""
         return {
             "symbol": self.symbol, "side": "long" if self.size > 0 else "short", "sizeBase": self.size,
             "entryPrice": self.entry_price, "markPrice": self.mark, "notionalUsd": round(self.notional, 6),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,6 @@ NO_PASSWORD = (
 
 class Fatal(Exception):
     """A fatal error, such as a missing setting: it logs ``runner_fatal``, sets the row to error, and exits with 1."""
-
-
-def say(text: str) -> None:
-    """Write a line to the runner's console, from where it goes into the machine's log."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 @dataclass(frozen=True)

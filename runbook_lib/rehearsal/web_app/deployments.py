@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg.types.json import Jsonb
 
-from runbook_lib.rehearsal.runner.paper_broker import MAINNET, PAPER
+from runbook_lib.rehearsal.runner.broker import MAINNET, PAPER
 from runbook_lib.rehearsal.world.http_server import Json, Refusal
 from runbook_lib.rehearsal.world.world import World
 
@@ -18,7 +18,7 @@ class Deployments:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Create a deployment's row and its Fly machine; raise `Refusal` with the page's words if that fails."""
+        """Create a deployment from the web app: its row and its Fly machine; raise `Refusal` as the page words it."""
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
             raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
@@ -45,7 +45,7 @@ class Deployments:
         return {"deployment_id": row["id"], "machine_id": machine}
 
     def start_machine(self, deployment: str) -> str:
-        """Create the machine of a deployment from the pinned image, and give it the database password.
+        """Create the machine of the web app's deployment from the pinned image, with the database password.
 
         Return the machine's id; raise `Refusal` if Fly refuses.
         """
@@ -108,7 +108,7 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark the deployment's agent as revoked, and stop every deployment that uses the agent.
+        """Mark the agent of a web app's deployment as revoked, and stop every deployment that uses the agent.
 
         The venue is not told: there the agent can still trade.
         """
@@ -142,7 +142,7 @@ class Deployments:
         )
 
     def shares_margin(self, wallet: str) -> bool:
-        """Return whether the deploy page warns that another live deployment trades with this wallet's margin."""
+        """Return whether the web app warns that another live deployment trades with this wallet's margin."""
         [row] = self.world.query(
             "select count(*)::int as n from public.deployments d"
             " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"

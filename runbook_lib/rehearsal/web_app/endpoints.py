@@ -66,7 +66,7 @@ class Web:
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """When a cron calls, mark deployments as error whose heartbeat is older than max(3 x interval, a minimum)."""
+        """When a cron calls the web app, set to error deployments with no heartbeat in max(3 x interval, a minimum)."""
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -74,7 +74,7 @@ class Web:
         return self.world.query(SWEEP, values)[0]
 
     def collect(self, *, scheduled: bool = False) -> Json:
-        """When a cron calls, delete the agents that were generated and then not approved in time."""
+        """When a cron calls the web app, delete the agents that were generated and then not approved in time."""
         return self.world.query(COLLECT)[0]
 
 

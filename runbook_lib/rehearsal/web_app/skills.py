@@ -41,7 +41,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a new Skill with its first version; if its name is taken, the Skill gets another slug."""
+        """Save a user's new Skill with its first version; if its name is taken, the Skill gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
@@ -55,7 +55,7 @@ class Skills:
         return self.save(user, row["id"], payload, notes)
 
     def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save another version of a Skill, in a row that never changes again."""
+        """Save another version of a user's Skill, in a row that never changes again."""
         self.skill(user, skill)  # refuses another user's
         [version] = self.world.query(
             "with numbered as (update public.skills set latest_version = latest_version + 1, updated_at = now()"

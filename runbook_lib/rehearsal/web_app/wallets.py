@@ -61,7 +61,7 @@ class Wallets:
         return str(rows[0]["id"])
 
     def propose(self, user: str, address: str, name: str | None = None) -> Json:
-        """Generate an agent, put its key into the Vault, and return the approval that the wallet must sign."""
+        """Generate an agent, put its key into the Vault, and return the approval that the user's wallet must sign."""
         wallet, key_pair = self.wallet(user, address), Account.create()
         name = name or f"seyra-{secrets.token_hex(4)}"
         agent = {"wallet": wallet, "user": user, "agent": key_pair.address.lower(), "name": name}

@@ -19,7 +19,7 @@ _recording = Lock()
 
 
 def started(pid: int) -> str | None:
-    """Return a process's start time as a text; a later process with the same process id has another text.
+    """Return the start time of a rehearsal's process as a text; a later process with the same id has another text.
 
     Return None if there is no such process.
     """
