@@ -47,7 +47,7 @@ class Limits:
     """
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """Take the clock ``now`` (seconds) and the length of a ``minute`` in seconds, which a rehearsal may shorten."""
+        """Take the limits' clock ``now`` (seconds) and the length of a ``minute``, which a rehearsal may shorten."""
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much

@@ -298,7 +298,7 @@ class Exchange:
                 "feeToken": token if buys else "USDC"}  # fmt: skip
 
     def liquidate(self, address: str) -> None:
-        """Liquidate an account short of margin: cancel its orders, close its positions, as the venue does."""
+        """Liquidate an account, whatever its margin: cancel its orders and close its positions, as the venue does."""
         with self.lock:
             account = self.account(address)
             for order in list(account.resting.values()):

@@ -88,7 +88,7 @@ class Server:
     """A running Postgres server at ``port`` on 127.0.0.1, until ``stop`` or the end of this process."""
 
     def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
-        """Start the server and wait until it accepts connections.
+        """Start the Postgres server and wait until it accepts connections.
 
         Raise ``ServiceError`` with the end of the server's log if it does not.
         """

@@ -123,7 +123,7 @@ class Store:
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        """Pass every log entry to ``say`` as well, so that the machine's log can be searched for events.
+        """Pass each log row to ``say`` as well, so that the machine's log can be searched for events.
 
         ``faults`` returns the runner's faults in force; some of them change what the runner writes.
         """

@@ -18,7 +18,7 @@ class PaperBroker:
     """The paper broker, which trades in memory and repeatably: it fills orders at the mark, with a fee and slippage."""
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
-        """Start with $10,000, or with the equity and positions that ``agent_state`` has from an earlier process."""
+        """Start on paper with $10,000, or with the equity and positions that ``agent_state`` has from before."""
         fields = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
         self.held = {row["symbol"]: Position(*(row[name] for name in fields)) for row in positions or []}
         profit = sum(position.profit for position in self.held.values())
