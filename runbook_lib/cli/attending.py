@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import profile_choice
+from runbook_lib.cli import completion, profile_choice
 from runbook_lib.cli.group import cli, parameter_options
 from runbook_lib.errors import ConfigError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @cli.command("open")
-@click.argument("notebook")
+@click.argument("notebook", shell_complete=completion.notebook)
 @profile_choice.profile_option
 @parameter_options
 @click.option("--project", help="Production only: the project's ref, typed once.")

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from runbook_lib.cli import completion
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError
 
@@ -39,7 +40,7 @@ def bench(names: tuple[str, ...], rounds: int) -> None:
 
 
 @cli.command()
-@click.argument("notebook", required=False)
+@click.argument("notebook", required=False, shell_complete=completion.notebook)
 @click.option("--plans", is_flag=True, help="Rehearse nothing: write down the plans of all notebooks as they are.")
 def accept(notebook: str | None, plans: bool) -> None:
     """Rehearse a changed notebook and, if it passes, accept its plan.

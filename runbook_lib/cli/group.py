@@ -39,7 +39,7 @@ class Commands(click.Group):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(SENTENCE)) for name in names])
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise ConfigError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 

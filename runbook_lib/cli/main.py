@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 # Importing a module puts its commands into the group.
-from runbook_lib.cli import adapt, attending, develop, halt, records, rehearse, run, status, unlock, watch  # noqa: F401
+from runbook_lib.cli import adapt, attending, completion, develop, halt, records, rehearse, run, status, unlock, watch  # noqa: F401
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import RunbookError
@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
-        cli.main(list(arguments) if arguments is not None else None, prog_name="./runbook", standalone_mode=False)
+        typed = list(arguments) if arguments is not None else None
+        name, variable = completion.program(), completion.VARIABLE
+        cli.main(typed, prog_name=name, complete_var=variable, standalone_mode=False)
     except RunbookError as error:
         click.echo(_clean(str(error)), err=True)
         sys.exit(error.exit_code)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from runbook_lib.cli import completion
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ REHEARSAL = "rehearsal"  # the profile of a command if nobody has chosen one
 def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option ``--profile`` to a command."""
     words = "Where commands go; else as RUNBOOK_PROFILE says, else ./runbook use, else the rehearsal."
-    return click.option("--profile", help=words)(command)
+    return click.option("--profile", help=words, shell_complete=completion.profile)(command)
 
 
 def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from runbook_lib.cli import completion
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, RunbookError, nearest
@@ -21,7 +22,7 @@ OUTCOMES = ("passed", "failed", "waiting", "unknown", "interrupted", "not sealed
 
 
 @cli.command("records")
-@click.option("--profile", help="Only this profile's.")
+@click.option("--profile", help="Only this profile's.", shell_complete=completion.profile)
 @click.option("--phase", help="Only this phase's; the beginning of its name will do.")
 @click.option("--outcome", help="Only those that ended so.")
 @click.option("--date", help="Only of this day (UTC), month or year: 2026-11-22, 2026-11, 2026.")
@@ -49,7 +50,7 @@ def list_records(**wanted: str | None) -> None:
 
 
 @cli.command()
-@click.argument("name", metavar="RECORD")
+@click.argument("name", metavar="RECORD", shell_complete=completion.record)
 def show(name: str) -> None:
     """Write a record as one self-contained HTML page, and open it.
 
@@ -64,8 +65,8 @@ def show(name: str) -> None:
 
 
 @cli.command()
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", shell_complete=completion.record)
+@click.argument("second", shell_complete=completion.record)
 def diff(first: str, second: str) -> None:
     """Show what differs between two records.
 
@@ -89,7 +90,7 @@ def diff(first: str, second: str) -> None:
 
 
 @cli.command()
-@click.argument("names", nargs=-1, metavar="[RECORD]...")
+@click.argument("names", nargs=-1, metavar="[RECORD]...", shell_complete=completion.record)
 @click.option("--signers", type=click.Path(exists=True, dir_okay=False), help="Who may sign; else as the profile says.")
 @click.option("--head", "heads", multiple=True, metavar="HASH", help="A seal you know of: finds removal of the newest.")
 @click.option("--tell", is_flag=True, help="Tell what happened, when and by whom, event by event.")
@@ -120,7 +121,7 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
 
 
 @cli.command()
-@click.argument("record")
+@click.argument("record", shell_complete=completion.record)
 def sign(record: str) -> None:
     """Sign the seal of a record that is not signed yet.
 

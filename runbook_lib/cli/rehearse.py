@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import attending, profile_choice
+from runbook_lib.cli import attending, completion, profile_choice
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError
 
@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("phase", nargs=-1)
-@click.option("--state", help="Where the stand-ins start; else in the state the phase expects.")
-@click.option("--fault", "faults", multiple=True, metavar="NAME", help="A named fault in force from the start.")
+@click.argument("phase", nargs=-1, shell_complete=completion.notebook)
+@click.option(
+    "--state",
+    help="Where the stand-ins start; else in the state the phase expects.",
+    shell_complete=completion.state,
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME",
+    help="A named fault in force from the start.",
+    shell_complete=completion.fault,
+)
 @click.option("--keep", is_flag=True, help="Bring the stand-ins up, print their addresses and leave them up.")
 @click.option("--stop", is_flag=True, help="Take down this checkout's rehearsals that were kept up.")
 @click.option("--all", "everywhere", is_flag=True, help="With --stop: also those of other checkouts.")
@@ -118,7 +129,7 @@ def _print_addresses(running: Any) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.fault)
 @click.option("--off", is_flag=True, help="Take it back.")
 def fault(name: str | None, off: bool) -> None:
     """Put a named fault in force on the rehearsal that is up.
@@ -139,7 +150,7 @@ def fault(name: str | None, off: bool) -> None:
 
 
 @cli.command()
-@click.argument("names", nargs=-1, metavar="[NOTEBOOK|CASE]...")
+@click.argument("names", nargs=-1, metavar="[NOTEBOOK|CASE]...", shell_complete=completion.notebook)
 @click.option("--at-once", type=click.IntRange(min=1), help="Rehearsals that run side by side; else two a core.")
 def drill(names: tuple[str, ...], at_once: int | None) -> None:
     """Inject every known fault, and print which step noticed it.

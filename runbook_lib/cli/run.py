@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import profile_choice
+from runbook_lib.cli import completion, profile_choice
 from runbook_lib.cli.group import cli, parameter_options
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, nearest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("notebook")
+@click.argument("notebook", shell_complete=completion.notebook)
 @profile_choice.profile_option
 @parameter_options
 @click.option("--project", help="Production only: the project's ref, typed once.")
@@ -52,7 +52,7 @@ def run(
 
 
 @cli.command()
-@click.argument("record")
+@click.argument("record", shell_complete=completion.record)
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
 def resume(record: str, project: str | None, override: str | None) -> None:
@@ -78,7 +78,7 @@ def resume(record: str, project: str | None, override: str | None) -> None:
 
 
 @cli.command()
-@click.argument("record")
+@click.argument("record", shell_complete=completion.record)
 @click.argument("step")
 @click.option("--as", "name", required=True, help="Who vouches: in production whoever signs, and nobody else.")
 def confirm(record: str, step: str, name: str) -> None:
@@ -104,7 +104,7 @@ def confirm(record: str, step: str, name: str) -> None:
 
 
 @cli.command()
-@click.argument("record")
+@click.argument("record", shell_complete=completion.record)
 @click.option("--project", help="Production only: the project's ref, typed once.")
 def undo(record: str, project: str | None) -> None:
     """Show the undos that a record owes, and carry them out.
@@ -152,7 +152,7 @@ def _close_as_gone(settings: Settings, parent: Record) -> Record:
 
 
 @cli.command()
-@click.argument("record")
+@click.argument("record", shell_complete=completion.record)
 @click.option("--project", help="Production only: the project's ref, typed once.")
 def adopt(record: str, project: str | None) -> None:
     """Adopt the record of a run that was killed, by sealing it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runbook_lib.cli import profile_choice
+from runbook_lib.cli import completion, profile_choice
 from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError, RunbookError, nearest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @cli.command()
-@click.argument("profile", required=False)
+@click.argument("profile", required=False, shell_complete=completion.profile)
 def use(profile: str | None) -> None:
     """Choose the profile for later commands of this checkout.
 

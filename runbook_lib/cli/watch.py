@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from runbook_lib.cli import profile_choice
+from runbook_lib.cli import completion, profile_choice
 from runbook_lib.cli.group import cli
 
 
 @cli.command("watch")
-@click.argument("notebook")
+@click.argument("notebook", shell_complete=completion.notebook)
 @profile_choice.profile_option
 @click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=24.0, show_default=True)
 @click.option("--every", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds.")

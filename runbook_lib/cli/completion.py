@@ -1,0 +1,66 @@
+"""Complete the names that an operator types in a shell: of notebooks, profiles, records, states and faults."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import click
+
+    Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+
+VARIABLE = "_RUNBOOK_COMPLETE"  # environment variable in which a shell asks what may come next
+
+
+def program() -> str:
+    """Return the name of the program in its messages; a shell that asks knows programs without their path."""
+    return "runbook" if VARIABLE in os.environ else "./runbook"
+
+
+def _among(names: Callable[[], Iterable[str]]) -> Completer:
+    """Return a completer that offers those of ``names`` that begin with what was typed."""
+
+    def complete(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+        return [name for name in names() if name.startswith(typed)]
+
+    return complete
+
+
+def _notebooks() -> Iterable[str]:
+    from runbook_lib.records import plan
+
+    return plan.notebooks()
+
+
+def _profiles() -> Iterable[str]:
+    from runbook_lib.settings import profiles
+
+    return profiles.profiles()
+
+
+def _records() -> Iterable[str]:
+    from runbook_lib.records import ledger, run_record
+
+    return (record.name for record in ledger.every(run_record.records_root()))
+
+
+def _states() -> Iterable[str]:
+    from runbook_lib.rehearsal import states
+
+    return states.STATES
+
+
+def _faults() -> Iterable[str]:
+    from runbook_lib.rehearsal import named_faults
+
+    return named_faults.known()
+
+
+notebook = _among(_notebooks)
+profile = _among(_profiles)
+record = _among(_records)
+state = _among(_states)
+fault = _among(_faults)
