@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Reply
@@ -55,6 +56,18 @@ class History:
         if not places or made[places[-1]]["outcome"] != "passed":
             return None
         return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
+
+    def aged(self, number: str, moment: str, limit: float) -> bool:
+        """Return whether a check cannot be relied on at ``moment``: it was last made over ``limit`` seconds before.
+
+        An outcome that was taken over makes no check younger. A check that did not pass when it was last made counts as
+        aged, and so does one made after ``moment``, because a clock was set back.
+        """
+        made = [e for e in self.all if (e["event"], e.get("step")) == ("outcome", number) and "recalled" not in e]
+        if not made or made[-1]["verb"] != "check":
+            return False
+        age = (datetime.fromisoformat(moment) - datetime.fromisoformat(made[-1]["at"])).total_seconds()
+        return made[-1]["outcome"] != "passed" or not 0 <= age <= limit
 
     def vouched(self, number: str, statement: str) -> Event | None:
         """Return the newest event in which somebody vouched for exactly this statement of the step; else None."""

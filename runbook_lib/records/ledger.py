@@ -63,6 +63,11 @@ class Ledger:
             _, body = self._write(file, last, {"event": event, **facts})
         return body
 
+    def now(self) -> str:
+        """Return the time that a line would have if it were written now."""
+        with _opened(self.path) as file:
+            return max(self._clock.now(), self._tail(file).at)
+
     def mend(self) -> None:
         """Cut off the ledger's last line if a crash left it incomplete; no `append` has returned for such a line."""
         with _opened(self.path) as file:

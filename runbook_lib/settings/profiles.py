@@ -108,6 +108,7 @@ class Budgets(Part):
     marks: Seconds = 180.0  # 2.5, until the venue's WebSocket has shown the runner its marks
     heartbeat: Seconds = 900.0  # 3.2, the shortest silence a sweep marks, even if three intervals are less
     revoked: Seconds = 60.0  # 3.3, from Revoke to stopped
+    check_age: Seconds = 900.0  # of a passed check on which a gesture rests that can cost money: 2.4i, 4.2f
     halt: Halt = Halt()
 
 

@@ -109,16 +109,24 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
 
 
 def ask(
-    number: str, statement: str, gesture: str | None, asking: Asking, vouch: Callable[[Verdicts, str], None]
+    number: str,
+    statement: str,
+    gesture: str | None,
+    asking: Asking,
+    vouch: Callable[[Verdicts, str], None],
+    *,
+    late: str = "",
 ) -> None:
     """Show a button by which a person vouches for ``statement`` with their initials.
 
-    ``gesture`` names what the person stand-in does in a rehearsal when the button is pressed.
+    ``gesture`` names what the person stand-in does in a rehearsal when the button is pressed; ``late`` says what to do
+    if the gesture is made late.
     """
     label = f"{number}: I vouch for it"
     seen = "your initials say that it is so"
     if gesture:
         seen = f"in rehearsal the person stand-in does it ({gesture}) when you vouch"
+    seen = f"{seen}; {late}" if late else seen
     asking.record.ledger.append("offered", step=number, title=statement, commands=[], seen=seen)
     button = StepButton(
         label,

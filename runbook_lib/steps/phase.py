@@ -22,6 +22,7 @@ from runbook_lib.steps.acts import Act
 from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Bar
 from runbook_lib.steps.display.live_card import Stage
+from runbook_lib.steps.looks import Looks
 from runbook_lib.steps.verdicts import Sent, Verdicts
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Phase:
         self.services = Services(settings)
         self.steps = plan.of(record)
         self._numbers = [step.number for step in self.steps]
-        self._looks: dict[str, Callable[[], None]] = {}  # the checks that this kernel has made, to be made again
+        self._looks = Looks(record, self._numbers, settings.budgets.check_age)
         self._stage = Stage(display, self.bar)
         attended = mode == "attended"
         self._verdicts = Verdicts(record, self._stage, self._stage.live) if attended else Verdicts(record, display)
@@ -105,20 +106,22 @@ class Phase:
         """Send the commands until ``expect`` holds for all the replies, for at most ``within`` seconds.
 
         If a step after this check has changed the platform, a check that passed is not made again: its outcome and
-        replies stand. Raise `StepFailed` with the complaint, the fix and the matching symptom; `StepPending` while an
-        earlier step has not passed; `StepRefused`, before anything is sent, if a command might change something.
+        replies stand, but not for a step that names it in ``rests_on``. Raise `StepFailed` with the complaint, the fix
+        and the matching symptom; `StepPending` while an earlier step has not passed; `StepRefused`, before anything is
+        sent, if a command might change something.
         """
         self._require_earlier(number)
         look = partial(self._look, number, title, commands, expect=expect, fix=fix, within=within)
-        self._looks[number] = look
+        self._looks.keep(number, look)
         if not self._overtaken(number):
-            look()
+            look(self._verdicts)
 
     def _look(
         self,
         number: str,
         title: str,
         commands: Sequence[Command],
+        verdicts: Verdicts,
         *,
         expect: Expectation | Sequence[Expectation],
         fix: str,
@@ -128,8 +131,8 @@ class Phase:
         for command in filled:
             self.services.refuse_change(command)
         sent = Sent(number, "check", title, tuple(self.services.shown(command) for command in filled), fix)
-        self._verdicts.announce(sent)
-        with self._verdicts.looking(sent, within) as heard:
+        verdicts.announce(sent)
+        with verdicts.looking(sent, within) as heard:
             seen = checks.look(self.services, filled, expect, within, heard)
         finding = seen.finding
         if finding.complaint is None and self.settings.kind == "rehearsal":
@@ -137,7 +140,7 @@ class Phase:
         elif finding.complaint is not None:
             finding = checks.with_names(finding, self.services, filled)
             finding = self._with_budgets(finding, number, waited=within > 0 and not finding.final)
-        self._verdicts.judged(sent, finding, seen.replies)
+        verdicts.judged(sent, finding, seen.replies)
 
     def act(
         self,
@@ -149,14 +152,16 @@ class Phase:
         proof: Command | None = None,
         undo: Command | None = None,
         repeatable: bool = False,
+        rests_on: Sequence[str] = (),
         fix: str | None = None,
     ) -> None:
         """Send a command that changes something on the platform, once per run.
 
         So that a lost answer does no harm, the command contains the step's ``{key}``, or ``proof`` is a read whose rows
         tell that the act took effect, or the act is ``repeatable``: sending it twice leaves the same state. An act that
-        passed in a parent record is not sent again. Raise `StepPending` if the profile does not allow the act,
-        `StepUnknown` if neither an answer nor a proof tells whether it took effect.
+        passed in a parent record is not sent again. The checks that an act names in ``rests_on``, because it can cost
+        money, are made again before it is offered and before it is sent. Raise `StepPending` if the profile does not
+        allow the act, `StepUnknown` if neither an answer nor a proof tells whether it took effect.
         """
         self._require_earlier(number)
         act = Act(
@@ -174,8 +179,9 @@ class Phase:
             self.services.refuse_change(act.proof)
         if self._recalled(number):
             return
+        self._looks.again(number, rests_on, self._verdicts, always=True)
         if self.mode == "attended":
-            self._offer(act)
+            self._offer(act, rests_on)
         elif self.settings.allows(number):
             self._perform(act)
         else:
@@ -187,25 +193,29 @@ class Phase:
     ) -> None:
         """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
 
-        Before anybody is asked, the checks named in ``rests_on`` are made again, because what they saw may be out of
-        date. A headless production run ends here as waiting: no program vouches for a person.
+        A gesture that can cost money names in ``rests_on`` the checks that are made again before anybody is asked,
+        because what they saw may be out of date; and once more when somebody vouches, if they are older by then than
+        the profile's ``budgets.check_age``, or if it is the press that has the gesture performed. A headless production
+        run ends here as waiting: no program vouches for a person.
         """
         self._require_earlier(number)
         if self._recalled(number):
             return
         vouched = history.read(self.record).vouched(number, statement)
         if vouched:
+            self._looks.again(number, rests_on, self._verdicts, moment=vouched["at"])
             finding = Finding(f"vouched by {vouched['by']} at {vouched['at']}")
             self._verdicts.judged(Sent(number, "confirm", statement), finding)
             return
-        self._look_again(number, rests_on)
+        self._looks.again(number, rests_on, self._verdicts, always=True)
         if self.mode == "attended":
-            self._ask(number, statement, gesture, facts)
+            self._ask(number, statement, gesture, rests_on, facts)
         elif self.settings.kind == "rehearsal" and gesture:
             self._gesture(self._verdicts, number, statement, gesture, facts)
         else:
             how = f"./runbook confirm {self.record.name} {number} --as NAME, then ./runbook resume {self.record.name}"
-            self._verdicts.waiting(Sent(number, "confirm", statement, fix=how))
+            late = self._looks.until(rests_on, f"./runbook resume {self.record.name} first")
+            self._verdicts.waiting(Sent(number, "confirm", statement, fix="\n".join(filter(None, (how, late)))))
 
     def undo(self, number: str) -> None:
         """Carry out the undo that the act ``number`` registered; do nothing if that undo is not owed."""
@@ -251,12 +261,15 @@ class Phase:
 
     # --- inner workings -------------------------------------------------------------------------------------------
 
-    def _look_again(self, number: str, earlier: Sequence[str]) -> None:
-        """Run the checks ``earlier`` again, because step ``number`` depends on them, and record their new outcomes."""
-        for check in earlier:
-            if check not in self._looks:
-                raise StepPending(f"{number} rests on what {check} sees: run its cell again in this kernel, then this")
-            self._looks[check]()
+    def _require_ready(self, number: str, rests_on: Sequence[str], verdicts: Verdicts, *, always: bool) -> None:
+        """Raise unless every earlier step stands passed when the button of ``number`` is pressed.
+
+        Hours may have gone by since it was offered, and an earlier cell may have been run again. Nothing holds up a
+        safety action.
+        """
+        if self.name not in ALWAYS_ALLOWED:
+            self._looks.again(number, rests_on, verdicts, always=always)
+            self._require_earlier(number)
 
     def _require_earlier(self, number: str) -> None:
         if number not in self._numbers:
@@ -285,6 +298,9 @@ class Phase:
         if done is not None:
             self._verdicts.recalled(number, done, known=number in past.outcomes())
         return done is not None
+
+    def _passed(self, number: str) -> bool:
+        return history.read(self.record).settled(number) is not None
 
     def _overtaken(self, number: str) -> bool:
         """Return whether the run changed the platform after this check passed; if so, reuse the check's outcome."""
@@ -318,16 +334,28 @@ class Phase:
         """Write to the ledger that a lost database session of ours, which still held the write lock, was ended."""
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
-    def _offer(self, act: Act) -> None:
+    def _offer(self, act: Act, rests_on: Sequence[str]) -> None:
         from runbook_lib.steps import buttons  # noqa: PLC0415 - widgets only where a person is
 
-        asking = buttons.Asking(self.record, self.settings, self._stage)
-        buttons.offer(act, self.services, asking, lambda verdicts: self._perform(act, verdicts))
+        def perform(verdicts: Verdicts) -> None:
+            if not self._passed(act.number):  # by another button of the same act
+                self._require_ready(act.number, rests_on, verdicts, always=True)
+                self._perform(act, verdicts)
 
-    def _ask(self, number: str, statement: str, gesture: str | None, facts: dict[str, Any]) -> None:
+        buttons.offer(act, self.services, buttons.Asking(self.record, self.settings, self._stage), perform)
+
+    def _ask(
+        self, number: str, statement: str, gesture: str | None, rests_on: Sequence[str], facts: dict[str, Any]
+    ) -> None:
         from runbook_lib.steps import buttons  # noqa: PLC0415
 
+        performed = gesture if self.settings.kind == "rehearsal" else None
+
         def vouch(verdicts: Verdicts, name: str) -> None:
+            if self._passed(number):  # by another button of the same step: nobody deploys twice
+                return
+            # Elsewhere the gesture was made before the press: what it changed may show in what it rested on.
+            self._require_ready(number, rests_on, verdicts, always=performed is not None)
             if self.settings.kind == "rehearsal" and gesture:
                 self._gesture(verdicts, number, statement, gesture, facts)
             else:
@@ -337,8 +365,8 @@ class Phase:
                 verdicts.judged(Sent(number, "confirm", statement), Finding(f"vouched by {name}"))
 
         asking = buttons.Asking(self.record, self.settings, self._stage)
-        performed = gesture if self.settings.kind == "rehearsal" else None
-        buttons.ask(number, statement, performed, asking, vouch)
+        late = "" if performed else self._looks.until(rests_on, "run this cell again first")
+        buttons.ask(number, statement, performed, asking, vouch, late=late)
 
     def _filled(self, command: Command, number: str) -> Command:
         def name(dotted: str) -> str:

@@ -29,6 +29,7 @@ COSTS = {
     "marks": "a runner that does not see the venue is told so much later",
     "heartbeat": "a dead runner may hold its position for so long before anybody is told",
     "revoked": "an agent whose key was stolen may trade for so long",
+    "check_age": "a gesture that can cost money may rest on what was seen so long before",
     "halt.answer": "a service that hangs takes so much of a halt's time",
     "halt.pause": "a runner that does not pause may trade for so long after the press",
     "halt.flat": "positions may stay open for so long after the press",

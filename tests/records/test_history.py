@@ -54,3 +54,23 @@ def test_a_reply_comes_from_the_newest_outcome():
     assert found.reply("1a").value("n") == 2
     assert History([], found.before).reply("1a").value("n") == 1
     assert found.reply("1a", 1) is None and found.reply("1b") is None
+
+
+def test_a_check_ages_from_its_newest_look_that_was_not_taken_over():
+    looked = outcome("1a", "passed", verb="check")
+    taken = {**looked, "at": "2026-01-01T00:59:59Z", "recalled": looked["at"]}
+    for past in (History([looked, taken], []), History([taken], [looked]), History([looked], [])):
+        assert not past.aged("1a", "2026-01-01T00:15:00Z", 900)
+        assert past.aged("1a", "2026-01-01T00:15:01Z", 900)
+
+
+def test_a_check_that_failed_or_that_a_clock_set_back_makes_of_the_future_counts_as_aged():
+    looked, failed = outcome("1a", "passed", verb="check"), outcome("1a", "failed", verb="check")
+    assert History([looked, failed], []).aged("1a", looked["at"], 900)
+    assert not History([failed, looked], []).aged("1a", looked["at"], 900)
+    assert History([looked], []).aged("1a", "2025-12-31T23:59:59Z", 900)
+
+
+def test_only_checks_age():
+    assert not History([outcome("1a", "passed", verb="act")], []).aged("1a", "2027-01-01T00:00:00Z", 900)
+    assert not History([], []).aged("1a", "2027-01-01T00:00:00Z", 900)

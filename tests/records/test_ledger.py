@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -340,6 +341,15 @@ def test_records_are_found_by_path_and_by_part_of_their_name(tmp_path):
     assert ledger.find(tmp_path, "phase_b").folder == second.folder
     with pytest.raises(ConfigError, match="no record 'phase_c'"):
         ledger.find(tmp_path, "phase_c")
+
+
+def test_the_time_now_is_never_before_the_last_line(tmp_path, monkeypatch):
+    record = make(tmp_path)
+    last = record.ledger.events()[-1]["at"]
+    assert record.ledger.now() >= last
+    behind = Record(record.folder).ledger
+    monkeypatch.setattr(behind._clock, "_start", behind._clock._start - timedelta(hours=1))
+    assert behind.now() == last
 
 
 def test_a_damaged_line_is_a_record_error_for_whoever_reads_it(tmp_path):
