@@ -21,6 +21,7 @@ PUBLIC = {
         "between",
         "clocks",
         "each",
+        "else_unproven",
         "entries",
         "matches",
         "never",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.venue_answers import CLOSE, inner, number, of_no_order, same, total
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import Expectation, Finding, over_all
+from runbook_lib.commands.expectations import Claim, Expectation, Finding, over_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,11 @@ NOBODY = "None"  # the key of rows without a client order id
 ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "rejected": "rejected"}
 
 
-def trails_agree() -> Expectation:
+def trails_agree(due: str) -> Expectation:
     """Expect that the audit trail agrees on every order, its fills and fees: rows, runner's log and venue (C21).
 
-    Replies: ``mainnet_orders`` of the wallet, the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
+    Without an order, that they agree is left for the step ``due`` to prove. Replies: ``mainnet_orders`` of the wallet,
+    the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -39,7 +40,8 @@ def trails_agree() -> Expectation:
             f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         )
         seen = f"{len(orders)} orders, {len(fills)} fills, everywhere the same"
-        return Finding(seen, f"{len(bad)} mismatches:{shown}" if bad else None)
+        unproven = () if orders else (Claim("rows, log and venue tell the same of an order", "no order yet", due),)
+        return Finding(seen, f"{len(bad)} mismatches:{shown}" if bad else None, unproven=unproven)
 
     return over_all("rows, log and venue tell the same of every order", test)
 

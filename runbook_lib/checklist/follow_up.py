@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from runbook_lib.agentic_trading import venue_answers
 from runbook_lib.commands.command import Reply, Sql, sql
-from runbook_lib.commands.expectations import Expectation, Finding, over_each
+from runbook_lib.commands.expectations import Claim, Expectation, Finding, over_each
 
 ENOUGH = 30  # fills below which a percentile proves nothing
 MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which 99 % of the fills came
 
 
-def wait_advice(wait: float) -> Expectation:
+def wait_advice(wait: float, due: str) -> Expectation:
     """For the follow-up, compare how long fills took with how long the runner waits (``wait`` seconds); advise a wait.
+
+    Without a fill, whether it waits long enough is left for the step ``due`` to prove.
 
     Reply: a row ``fills``, ``slow`` (fills that took longer than ``wait``), ``median``, ``p99`` and ``slowest``
     (seconds).
@@ -23,7 +25,8 @@ def wait_advice(wait: float) -> Expectation:
         if fills is None or slow is None or (fills > 0 and (median is None or late is None)):
             return Finding("", f"expected fills, slow, median and p99, found {dict(row)}")
         if not fills or median is None or late is None:
-            return Finding("no fill yet: nothing to advise")
+            claim = Claim("the runner waits long enough for a fill", "no fill yet", due)
+            return Finding("no fill yet: nothing to advise", unproven=(claim,))
         if not 0 <= median <= late or not 0 <= slow <= fills:
             return Finding("", f"times that cannot be: {dict(row)}")
         seen = f"{fills:g} fills, median {median:.2f} s, 99 % within {late:.2f} s, {slow:g} over {wait:g} s: "

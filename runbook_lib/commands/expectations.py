@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -202,6 +202,18 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
     return over_each(phrase, test, empty=not minimum)
 
 
+def else_unproven(claim: str, due: str) -> Expectation:
+    """Leave ``claim`` unproven, for the step ``due`` to prove, if there are no rows; expect nothing of rows.
+
+    To be joined with an expectation of each row, which no rows meet without showing anything.
+    """
+
+    def test(answer: Reply) -> Finding:
+        return Finding("") if answer.rows else Finding("nothing shown yet", unproven=(Claim(claim, "no row yet", due),))
+
+    return over_each(f"else {due} must prove that {claim}", test, empty=True)
+
+
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
     """Expect a row for each of ``names``, and for each of ``wanted`` (name -> value or matcher) a row with that value.
 
@@ -389,7 +401,7 @@ def _of_each(findings: Sequence[Finding]) -> Finding:
     if len(findings) == 1:
         return findings[0]
     numbered = [
-        Finding(f.seen, f"command {number}: {f.complaint}" if f.complaint else None, f.final, f.unsure)
+        replace(f, complaint=f"command {number}: {f.complaint}" if f.complaint else None)
         for number, f in enumerate(findings, 1)
     ]
     return _joined(numbered)

@@ -260,7 +260,9 @@ def _claims_due(phase: str, record: Record) -> Iterator[str]:
     """Yield a reason for each claim that a record left unproven and that was due before this phase."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
-            yield f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
+            words = f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
+            own = claim["due"].partition(".")[0] == record.opened()["phase"].removeprefix("phase_")[:1]
+            yield f"{words}; ./runbook resume {record.name} looks again" if own else words
 
 
 def _unreadable(settings: Settings, root: Path) -> Iterator[str]:

@@ -210,7 +210,7 @@ def test_an_order_that_is_filled_twice_is_named_although_every_trail_says_the_sa
 
 
 def judged(*trails):
-    return trails_agree().judge([Reply(tuple(rows)) for rows in trails])
+    return trails_agree("4.3c").judge([Reply(tuple(rows)) for rows in trails])
 
 
 def test_mismatches_of_the_trails_are_counted_and_listed_one_to_a_line():
@@ -220,4 +220,14 @@ def test_mismatches_of_the_trails_are_counted_and_listed_one_to_a_line():
     assert judged([], [], [], []).complaint is None
     assert found.startswith("80 mismatches:\n  0x0 order_placed in the log: expected 1, found 0")
     assert found.endswith("and 68 more")
-    assert any(trails_agree().judge(bad).complaint for _, bad in spoiling.spoiled([Reply()] * 4))
+    assert any(trails_agree("4.3c").judge(bad).complaint for _, bad in spoiling.spoiled([Reply()] * 4))
+
+
+def test_that_the_trails_agree_is_not_proven_by_no_order():
+    order = {"cloid": "0x1", "status": "rejected"}
+    logs = [{"cloid": "0x1", "event": "order_placed"}, {"cloid": "0x1", "event": "order_rejected"}]
+
+    nothing = judged([], [], [], [])
+    assert nothing.complaint is None
+    assert [(claim.due, claim.why) for claim in nothing.unproven] == [("4.3c", "no order yet")]
+    assert judged([order], logs, [], []).unproven == ()

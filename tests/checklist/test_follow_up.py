@@ -23,13 +23,22 @@ def judged(expectation, *replies):
 def test_the_wait_is_advised_from_what_fills_took(fills, p99, says):
     row = {"fills": fills, "slow": 0, "median": 0.1, "p99": p99, "slowest": p99}
 
-    assert says in judged(follow_up.wait_advice(2.0), [row]).seen
+    assert says in judged(follow_up.wait_advice(2.0, "5.1a"), [row]).seen
+
+
+def test_that_the_wait_is_long_enough_is_not_proven_by_no_fill():
+    row = {"fills": 0, "slow": 0, "median": None, "p99": None, "slowest": None}
+    found = judged(follow_up.wait_advice(2.0, "5.1a"), [row])
+
+    assert found.complaint is None and [claim.due for claim in found.unproven] == ["5.1a"]
+    some = {"fills": 3, "slow": 0, "median": 0.1, "p99": 0.2, "slowest": 0.2}
+    assert judged(follow_up.wait_advice(2.0, "5.1a"), [some]).unproven == ()
 
 
 def test_times_that_are_no_numbers_are_complained_of():
     row = {"fills": 3, "slow": 0, "median": None, "p99": None}
 
-    assert judged(follow_up.wait_advice(2.0), [row]).complaint
+    assert judged(follow_up.wait_advice(2.0, "5.1a"), [row]).complaint
 
 
 def test_an_outage_that_lasts_is_complained_of_and_one_that_ended_is_not():

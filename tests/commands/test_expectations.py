@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import (
+    Claim,
     Expectation,
     Matcher,
     at_least,
     between,
     clocks,
     each,
+    else_unproven,
     entries,
     holds,
     judge,
@@ -236,6 +238,19 @@ def test_two_expectations_joined_complain_together_and_not_twice() -> None:
     assert both.phrase == "1 row and every row: status running"
     assert complaint(both, TWO_ROWS).count(";") == 1
     assert complaint(both, of(error="gone")) == "gone"
+
+
+def test_what_no_row_shows_is_left_for_a_step_to_prove() -> None:
+    expect = each(minimum=0, n=1) & else_unproven("n is one", "4.3b")
+
+    assert judge(expect, [of()]).unproven == (Claim("n is one", "no row yet", "4.3b"),)
+    assert complaint(expect, of()) == "" and judge(expect, [of({"n": 1})]).unproven == ()
+    assert complaint(expect, of({"n": 2})).startswith("n=2 (expected 1)")
+
+
+@pytest.mark.parametrize("expect", [else_unproven("c", "4.3b"), (rows(1), else_unproven("c", "4.3b"))])
+def test_a_claim_about_one_of_several_replies_is_kept(expect: Expectation | Sequence[Expectation]) -> None:
+    assert [claim.due for claim in judge(expect, [of({"n": 1}), of()]).unproven] == ["4.3b"]
 
 
 def test_the_same_value_is_compared_whole() -> None:

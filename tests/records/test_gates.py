@@ -309,6 +309,19 @@ def test_what_could_not_be_proven_closes_the_gates_after_the_step_that_was_to_pr
     assert gates.gate(profile, MAINNET, tmp_path).open
 
 
+def test_the_record_whose_own_step_was_to_prove_a_claim_is_to_be_resumed(profile, tmp_path):
+    """A later record only carries the claim: its own steps prove nothing of it."""
+    claim = {"step": "0.0a", "claim": "a row shows it", "why": "no row yet", "due": "0.0a"}
+    words = "0.0a could not prove that a row shows it (no row yet), nor did 0.0a"
+    record = run(tmp_path, events=[("unproven", claim)])
+    assert f"{words}; ./runbook resume {record.name} looks again" in reasons(profile, PAPER, tmp_path)
+
+    opened = gates.require(profile, PAPER, tmp_path, override="a test")
+    run(tmp_path, PAPER, events=[passed("1.8b"), schedule("*/5 * * * *")], **opened, carried=[claim])
+    told = reasons(profile, MAINNET, tmp_path)
+    assert words in told and f"{words};" not in told
+
+
 @pytest.mark.parametrize("line", [b"", b"{}\n", b"[]\n", b"not JSON\n", b'{"event":"opened"}\n', b"\xff\n"])
 def test_a_stray_ledger_is_named_and_stops_no_command(profile, tmp_path, line):
     run(tmp_path)

@@ -42,6 +42,13 @@ OURS = re.compile(r"%\((?:began|since)\)s|\b(?:\w+_)?id(?:::text)? = %\(")  # wh
 NEWEST = {
     ("diagnose_boot", "1.6a"): "it only looks, shows which deployment it took, and takes another by -p deployment"
 }
+# Steps that may judge each row there is, and pass without any, and why; others are left unproven then.
+WITHOUT_ROWS = {
+    ("phase_0_platform_prep", "0.4c"): "a project may have no variables yet: that they can be listed is all it says",
+    ("rotate_secret", "1.7g"): "where Vercel does not hold the secret, nothing is sent to it",
+    ("rotate_secret", "1.7ta"): "the app may have no machine: it only lists them",
+}
+COSTLY = ("deploy_live",)  # gestures that can cost money
 MEASURED = re.compile(r"seconds|_ms$|_usd$|_pct$")  # columns that hold a duration or an amount
 KEY = "{key}"  # what an act's command holds of its step
 KEYED = ("send_command(",)  # commands of the library that carry it
@@ -180,6 +187,28 @@ def ours(notebook: Notebook) -> Iterator[str]:
                 yield f"cell {cell.place}: {newest[0]!r} takes the newest of everybody's: name an id, or began(phase)"
 
 
+def rested(notebook: Notebook) -> Iterator[str]:
+    """A gesture that can cost money rests on checks, and whatever a step rests on is a check above it."""
+    above: set[str] = set()
+    for cell, call in notebook.steps:
+        named = call.keyword("rests_on")
+        if call.verb == "confirm" and text_of(call.keyword("gesture")) in COSTLY and named is None:
+            yield f"cell {cell.place}: {call.number} can cost money and names no check in `rests_on=`"
+        if strange := [name for name in texts(named or ast.Tuple([])) if name not in above]:
+            yield f"cell {cell.place}: {call.number} rests on {', '.join(strange)}, which is no check above it"
+        if call.verb == "check":
+            above.add(call.number or "")
+
+
+def vacuous(notebook: Notebook) -> Iterator[str]:
+    """What is asked of each row is not shown by no row: it is left for a step to prove."""
+    for cell, call in notebook.steps:
+        expect = ast.unparse(call.keyword("expect") or ast.Tuple([]))
+        idle = "minimum=0" in expect and "else_unproven(" not in expect
+        if idle and (notebook.name, call.number) not in WITHOUT_ROWS:
+            yield f"cell {cell.place}: {call.number} passes without a row: add `& else_unproven(…)`"
+
+
 def addresses(notebook: Notebook) -> Iterator[str]:
     """Addresses are compared whatever their case: the platform may store them with capitals."""
     for cell in notebook.code:
@@ -222,4 +251,7 @@ def idle_exceptions(notebooks: list[Notebook]) -> Iterator[str]:
             yield f"MORE_CELLS: {name} has {sizes.get(name, 0)} code cells, allowed {allowed} for {reason!r}"
 
 
-RULES: tuple[Rule, ...] = (narrative, one_step, length, numbers, mentions, fixes, judged, bounds, ours, addresses, once)
+RULES: tuple[Rule, ...] = (
+    *(narrative, one_step, length, numbers, mentions, fixes, judged, bounds, ours, addresses, once),
+    *(rested, vacuous),
+)

@@ -218,6 +218,16 @@ BAD = [
     (step_rules.once, "act", ACT.replace("{key}", "1").replace("undo=", "repeatable=False, undo="), {}, "no {key}"),
     (step_rules.once, "act", ACT.replace("{key}", "1").replace("undo=", "proof=None, undo="), {}, "no {key}"),
     (step_rules.once, "act", 'phase.act("7.2a", "the {key}", sql("insert"))', {}, "no {key}"),
+    (step_rules.rested, "confirm", CONFIRM.replace(")", ', gesture="deploy_live")'), {}, "names no check"),
+    (
+        step_rules.rested,
+        "confirm",
+        CONFIRM.replace(")", ', rests_on=("7.2a",))'),
+        {},
+        "rests on 7.2a, which is no check",
+    ),
+    (step_rules.rested, "check", CHECK.replace("fix=", 'rests_on=("7.1a",), fix='), {}, "rests on 7.1a, which is no"),
+    (step_rules.vacuous, "check", CHECK.replace("rows(1)", "each(minimum=0, n=1)"), {}, "7.1a passes without a row"),
 ]
 
 
