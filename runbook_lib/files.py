@@ -38,7 +38,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its missing parents, which only their owner can open."""
+    """Make a folder for files, and its missing parents, which only their owner can open."""
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             try:

@@ -33,7 +33,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with(parent: int, number: int = signal.SIGKILL) -> None:
-    """Ask Linux to send this process a signal when its parent ends; exit at once if the parent has ended already.
+    """Ask Linux to send this fork a signal when its parent ends; exit at once if the parent has ended already.
 
     Linux sends the signal when the thread that started this process ends. Other systems send none.
     """

@@ -14,7 +14,7 @@ from difflib import unified_diff
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.contract import Column, Contract, Table, contract, is_word, last
-from runbook_lib.agentic_trading.sql_words import Use, aliases, uses
+from runbook_lib.agentic_trading.sql_names import Use, aliases, uses
 from runbook_lib.agentic_trading.statements import SQL, Source, sources
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.settings.profiles import ROOT
@@ -33,7 +33,7 @@ Edit = tuple[int, int, str]  # start, end, and the text that replaces the charac
 
 @dataclass(frozen=True)
 class Rename:
-    """One renaming: the address of a name in the contract (``agent_logs.ts``), and this platform's name for it."""
+    """One renaming for `adapt`: a name's address in the contract (``agent_logs.ts``), and the platform's name."""
 
     address: str
     new: str
@@ -67,7 +67,7 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """Return the checkout at ``root`` rewritten with a platform's own names; write no file.
+    """Adapt the checkout at ``root`` to a platform's own names, and return its new texts; write no file.
 
     A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
     is left as it is, and listed in ``doubtful`` with its place.

@@ -138,7 +138,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
-    from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
+    from runbook_lib.agentic_trading.sql_names import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     asked = [command.statement for command in commands if isinstance(command, Sql)]
     named = {use.address for statement in asked for use in uses(statement, contract().columns())}
@@ -384,7 +384,7 @@ def _quoted(argument: str) -> str:
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
     """Return the steps and modules whose SQL uses a name of the contract, in the order of the sources."""
-    from runbook_lib.agentic_trading.sql_words import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
+    from runbook_lib.agentic_trading.sql_names import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")
     named = [each for each in statements() if table in each.text and name.search(each.text)]  # so that few are parsed

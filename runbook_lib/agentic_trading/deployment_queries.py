@@ -19,7 +19,7 @@ RECENT = "1 hour"  # how long a stopped deployment, or a problem in the log, is 
 
 
 def every_deployment(floor: float) -> Sql:
-    """Ask the database for every deployment that has not stopped, or that stopped within the last hour.
+    """Query the database for every deployment that has not stopped, or that stopped within the last hour.
 
     A heartbeat may be ``floor`` seconds old, or three ticks if that is longer (checklist 3.2). Columns: id, status,
     error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale, tick_seconds,
@@ -61,7 +61,7 @@ def every_deployment(floor: float) -> Sql:
 
 
 def spent_this_month(deployments: Sequence[str]) -> Sql:
-    """Ask the database what the ticks of each deployment cost this month.
+    """Query the database for what the ticks of each deployment cost this month.
 
     Columns: id, month_usd, unpriced (the number of ticks without a price).
     """
@@ -78,7 +78,7 @@ def spent_this_month(deployments: Sequence[str]) -> Sql:
 
 
 def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
-    """Ask the database for deployments' log entries of ``level`` or graver, newest first, at most ``lines`` in all."""
+    """Query the database for deployments' log entries of ``level`` or graver, newest first, at most ``lines``."""
     return sql(
         """
         select g.ts, d.id, g.level, g.event, g.message
@@ -97,7 +97,7 @@ def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routin
 
 
 def ticks_this_month(deployment: str) -> Sql:
-    """Ask the database for the time and the cost of each of a deployment's ticks this month."""
+    """Query the database for the time and the cost of each of a deployment's ticks this month."""
     return sql(
         """
         select tick_at, cost_usd from public.decision_snapshots
@@ -108,7 +108,10 @@ def ticks_this_month(deployment: str) -> Sql:
 
 
 def live_wallets() -> Sql:
-    """Ask the database for all wallets whose deployments ever traded live: a stopped one may have left orders there."""
+    """Query the database for the wallets of all deployments that ever traded live, also of those that stopped.
+
+    A stopped deployment may have left orders or positions in its wallet.
+    """
     return sql("""
         select distinct lower(w.address) as wallet
         from public.hyperliquid_master_wallets w

@@ -60,7 +60,7 @@ class Source:
 
 
 def sources(root: Path = ROOT) -> Iterator[Source]:
-    """Yield every code cell and module of the checkout at ``root`` that may hold SQL for the platform."""
+    """Yield every code cell and module of the checkout at ``root`` that may hold SQL statements for the platform."""
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] == "code":

@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Symptom:
-    """A known failure: a regular expression that matches its text, its cause and its fix."""
+    """A symptom of a known failure: a regular expression that matches its text, its cause and its fix."""
 
     name: str
     words: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import MACHINES, deployment_of, is_machine
+from runbook_lib.agentic_trading.fly_machines import MACHINES, deployment_of, is_machine
 from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_each

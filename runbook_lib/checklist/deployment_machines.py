@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import (
+from runbook_lib.agentic_trading.fly_machines import (
     DOWN,
     MACHINES,
     deployment_of,

@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import environment
+from runbook_lib.agentic_trading.fly_machines import environment
 from runbook_lib.agentic_trading.runner_commands import command_state, send_command
 from runbook_lib.checklist.rotation_places import NAMES, NEW, awake, holding, names
 from runbook_lib.commands.command import Command, Http, Reply, Series, Sql, http, shell, sql

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import environment
+from runbook_lib.agentic_trading.fly_machines import environment
 from runbook_lib.commands.command import Login, Reply, Series, http
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.settings.profiles import INCOMING

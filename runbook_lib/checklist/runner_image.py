@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import MACHINES
+from runbook_lib.agentic_trading.fly_machines import MACHINES
 from runbook_lib.agentic_trading.venue_answers import inner
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all

@@ -51,7 +51,7 @@ def open_notebook(
 def attend(
     settings: Settings, notebook: Path, given: dict[str, Any], *, override: str | None, new: bool, browser: bool
 ) -> int:
-    """Serve a new or an unfinished record in JupyterLab for a person until it is closed, and print how it ended.
+    """Let a person attend a new or an unfinished record in JupyterLab until it is closed, and print how it ended.
 
     Return the exit code of the command.
     """

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import deployment_queries, runner_commands, venue_books
-from runbook_lib.agentic_trading.machines import MACHINES, is_down
+from runbook_lib.agentic_trading.fly_machines import MACHINES, is_down
 from runbook_lib.agentic_trading.venue_books import SPOT
 from runbook_lib.checklist.deployment_machines import machine_down, machine_gone
 from runbook_lib.checklist.wallet import book_questions, flat, fresh_wallet, holds_at_most, state_questions
@@ -99,7 +99,7 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request to a service, whose answers are spoiled, and the ``parts`` of a halt that depend on them.
+    """One kind of request to a service that gets bad answers, and the ``parts`` of a halt that depend on them.
 
     ``where`` holds the fields by which an HTTP fault of the rehearsal selects the request.
     """
@@ -120,7 +120,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Claim:
-    """A step's expectation that is false on this stage, its commands, and the route whose answer is spoiled."""
+    """A step's expectation that is false on this stage, its commands, and the route whose answers are made bad."""
 
     name: str
     commands: tuple[Command, ...]
@@ -161,7 +161,7 @@ OF_THE_VENUE = tuple(_venue(question, *AT_MOST) for question in HIDES)
 
 @dataclass
 class Stage:
-    """The platform that the drill uses: a live deployment that can be neither flattened nor stopped."""
+    """The platform on which bad answers are tried: a live deployment that can be neither flattened nor stopped."""
 
     settings: Settings
     folder: Path

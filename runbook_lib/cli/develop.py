@@ -27,7 +27,7 @@ def test(options: tuple[str, ...]) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--rounds", default=3, show_default=True, help="Interleaved runs a figure is the median of.")
 def bench(names: tuple[str, ...], rounds: int) -> None:
-    """Run the benchmarks, and print each figure with its ratio.
+    """Run the developers' benchmarks, and print each figure with its ratio.
 
     NAMES choose the files of tests/benchmarks whose names contain one of them; without NAMES all run. A ratio divides
     our figure by another tool's, from interleaved runs.
@@ -43,7 +43,7 @@ def bench(names: tuple[str, ...], rounds: int) -> None:
 @click.argument("notebook", required=False, shell_complete=completion.notebook)
 @click.option("--plans", is_flag=True, help="Rehearse nothing: write down the plans of all notebooks as they are.")
 def accept(notebook: str | None, plans: bool) -> None:
-    """Rehearse a changed notebook and, if it passes, accept its plan.
+    """Rehearse a notebook that a developer changed and, if it passes, accept its plan.
 
     The plan and the closing cell's output are then stored as what is expected from now on. Gates take only records that
     followed the accepted plan, which stands in notebooks/plans.json.

@@ -50,7 +50,7 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return ``environment`` without variables that change where pip or uv installs, or where Python finds modules."""
+    """Return the first use's ``environment`` without variables that change where pip installs, or Python imports."""
     kept = {}
     for name, value in environment.items():
         tool, _, setting = name.partition("_")
@@ -71,7 +71,7 @@ class Environment:
         self.variables = clean(dict(os.environ))
 
     def make(self) -> None:
-        """Make the empty virtual environment; if no uv is on the PATH, install the uv that the lock pins."""
+        """On first use, make the empty virtual environment; if there is no uv, install the one that the lock pins."""
         if self.uv:
             self._run(self.uv, "venv", "--quiet", "--no-project", "--python", self.base, str(self.venv))
             return
@@ -85,12 +85,12 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """Install requirements.lock into the new virtual environment; exit with code 1 if neither uv nor pip can."""
+        """On first use, install requirements.lock; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
             sys.exit(1)
 
     def install_project(self) -> None:
-        """Install the project, editable, into the virtual environment; exit with code 1 if neither uv nor pip can."""
+        """On first use, install the project itself, editable; exit with code 1 if neither uv nor pip can."""
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
             sys.exit(1)
 
@@ -148,7 +148,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """Make the virtual environment; if ``packages`` is "kept", keep its packages and only install the project anew."""
+    """On first use, make the virtual environment; if ``packages`` is "kept", only install the project anew."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

@@ -67,7 +67,7 @@ def table(parts: Iterable[Part], now: float) -> Table:
 
 
 def closing(out: Console, ended: Done) -> None:
-    """Print a halt's outcome, its record and seal and, if it did not pass, what the operator has to do."""
+    """Print below the halt's table its outcome, record and seal and, if it did not pass, what is left to do by hand."""
     out.print(Text(ended.outcome, STYLES[ended.outcome]))
     if ended.complaint:
         out.print(f"no whole record of this: {ended.complaint}", style="red", markup=False, highlight=False)

@@ -28,7 +28,7 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """The data of one read of the database: a row per deployment, the newest log entries, one deployment's ticks.
+    """The console's overview, from one read of the database: a row per deployment, newest log entries, one's ticks.
 
     ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the read
     began, on the monotonic clock: the data is no older than that.
@@ -50,7 +50,7 @@ class Overview:
 
 @dataclass
 class Reader:
-    """A reader of the console's data, with a database connection of its own; it makes one read at a time."""
+    """A reader of the console's overview, with a database connection of its own; it makes one read at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -62,7 +62,7 @@ class Reader:
         self._services = Services(self.settings)
 
     def read(self, chosen: Iterable[str] = (), level: str = "info", *, routine: bool = True) -> Overview:
-        """Read the console's data once, and return it.
+        """Read the console's overview from the database once, and return it.
 
         The log is of the deployments ``chosen``, or of all deployments if none is chosen. The ticks are of the first
         chosen deployment, or of the deployment that ticked last. Raise `ServiceError` if the database does not answer,

@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """A console on the screen, whose tasks run on the current event loop until `close`."""
+    """A page with the console on the screen, whose tasks run on the current event loop until `close`."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root

@@ -10,7 +10,7 @@ WAKING = 1.5  # seconds after it woke in which what was pressed before still com
 
 
 class Pulse:
-    """The beat of the console's kernel, by which it knows that it stood still.
+    """The pulse of the console's kernel, by which it knows that it stood still.
 
     A gap of `HUNG` seconds means that the watchdog has turned red in the page, and has told the person that nothing is
     sent.
@@ -21,7 +21,7 @@ class Pulse:
         self._woke = float("-inf")
 
     def beat(self) -> None:
-        """Note that the console's kernel runs; if its last beat is too long ago, note that the kernel stood still."""
+        """Beat the pulse: the console's kernel runs; if the beat before is too long ago, note that it stood still."""
         now = _clocks()
         if max(after - before for before, after in zip(self._last, now, strict=True)) > HUNG:
             self._woke = now[0]
@@ -29,7 +29,7 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether a press that arrives now may have been made while the console's kernel stood still."""
+        """Return whether, by the pulse, a press that arrives now may have been made while the kernel stood still."""
         self.beat()
         return time.monotonic() - self._woke < WAKING
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.machines import deployment_of, is_down
+from runbook_lib.agentic_trading.fly_machines import deployment_of, is_down
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.halt.retries import insist, look

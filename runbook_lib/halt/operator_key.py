@@ -120,7 +120,7 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """The coins of one of the venue's books: the numbers by which actions name them, and their prices."""
+    """The coins of one of the venue's books as the operator key's actions name them, by number, and their prices."""
 
     def __init__(self, services: Services, halting: Halting, book: str) -> None:
         self.services, self.halting, self.book = services, halting, book

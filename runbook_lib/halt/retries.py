@@ -25,7 +25,7 @@ SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly
 def insist(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float
 ) -> Reply:
-    """Send a halt's change again and again until the service answers, but never later than ``until``.
+    """Retry a halt's change until the service answers, but never later than ``until``.
 
     A refusal for now does not count as an answer, a lasting refusal does. The last try may be answered as late as
     ``answer_by``; both are seconds after the press. Raise the last `ServiceError` if no try was answered.

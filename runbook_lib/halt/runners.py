@@ -237,7 +237,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return the profile's own wallet, which a halt also checks, in a set; empty if the profile names no wallet."""
+    """Return, for a halt of all runners, the profile's own wallet in a set; empty if the profile names no wallet."""
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 

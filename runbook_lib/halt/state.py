@@ -24,7 +24,7 @@ LOOKS = 2  # successive looks that prove something: one answer may come from a c
 
 @dataclass(frozen=True)
 class Request:
-    """What a halt is to stop: one ``deployment`` or, if it is None, all deployments and the platform's switches.
+    """The request that a halt's state begins with: one ``deployment`` or, if None, all and the platform's switches.
 
     ``wallet``: act also on a wallet that other deployments use, and halt those deployments as well. ``stop_anyway``:
     stop the machine of a deployment even if the deployment did not get flat.
@@ -37,7 +37,7 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Return whether the halt is to stop the whole platform."""
+        """Return whether the halt's state is that of a halt of the whole platform."""
         return self.deployment is None
 
 
@@ -76,7 +76,7 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Return whether a deployment, as the halt last knew it, should have a live runner."""
+        """Return whether a deployment, by the halt's state, should have a live runner."""
         return self.status in ACTIVE
 
 
@@ -92,7 +92,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A halt's knowledge of a wallet: positions and orders in one of the venue's books, as last reported.
+    """A wallet in a halt's state: positions and orders in one of the venue's books, as the venue last reported them.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
     ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
@@ -146,19 +146,19 @@ class Halting:
             self._changed.wait(seconds)
 
     def wait_for_database(self) -> None:
-        """Wait until the halt has heard from the database, or the thread that commands the runners has given it up."""
+        """Wait until the halt's state holds the database's answer, or that the database was given up."""
         self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def tell(self, name: str, seen: str) -> None:
-        """Set the progress text of a part of the halt, unless the part has ended."""
+        """Set the progress text of a part in the halt's state, unless the part has ended."""
         with self._changed:
             if name in self.parts and self.parts[name].outcome is None:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part of the halt its outcome; if the part has an outcome already, that one stands."""
+        """Give a part its outcome in the halt's state; if the part has an outcome already, that one stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -170,7 +170,7 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """Return the worst outcome of all parts of the halt; ``unknown`` while any part has none."""
+        """Return the worst outcome of all parts in the halt's state; ``unknown`` while any part has none."""
         outcomes = {part.outcome for part in self.parts.values()}
         return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
@@ -184,7 +184,7 @@ class Halting:
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return what the halt knows of a wallet in one of the venue's books, as the venue last reported it."""
+        """Return the halt's state of a wallet in one of the venue's books, as the venue last reported it."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
@@ -194,7 +194,7 @@ class Halting:
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """Return the venue's books as far as the halt knows them, first the main book, in which runners trade."""
+        """Return the venue's books in the halt's state, first the main book, in which runners trade."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
@@ -202,7 +202,7 @@ class Halting:
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
-        """Return whether a deployment's machine runs, as far as the halt knows; true until Fly has listed machines."""
+        """Return whether, by the halt's state, a deployment's machine runs; true until Fly has listed the machines."""
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
@@ -217,5 +217,5 @@ class Halting:
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """Return those of the halt's deployments that use a wallet."""
+        """Return those deployments in the halt's state that use a wallet."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

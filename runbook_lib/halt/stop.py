@@ -60,7 +60,7 @@ PLATFORM = ("switches", "fly", "refusal")  # parts that concern every deployment
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a halt; if its record is incomplete, ``complaint`` says why; ``record`` is None if none exists."""
+    """The result of a halt's stop; if its record is incomplete, ``complaint`` says why; ``record`` may be None."""
 
     outcome: str
     parts: tuple[Part, ...]
@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Return the names and titles of the parts of a halt, in the order in which they are shown."""
+    """Return the names and titles of the parts in which a halt stops trading, in the order in which they are shown."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 
@@ -83,7 +83,7 @@ def halt(
     press: float | None = None,
     show: Callable[[Halting], None] = lambda _: None,
 ) -> Done:
-    """Halt what the request names, stopping its trading; call ``show`` with the halt's state ten times a second.
+    """Stop all trading that the request names, and call ``show`` with the halt's state ten times a second.
 
     ``press`` is the moment of the operator's command, on the monotonic clock. No error is raised for a service that
     fails: the outcome of each part says what became of the part.
@@ -102,7 +102,7 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Run each piece of ``work`` in its own thread, and return when every part of the halt has ended.
+    """Stop trading by running each piece of ``work`` in its own thread; return when every part of the halt has ended.
 
     Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
     for something: the work's thread is then abandoned.
@@ -120,7 +120,7 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
 
 
 def time_of(halting: Halting, part: str) -> float:
-    """Return the time, in seconds after the press, at which a part of the halt must have ended."""
+    """Return the time, in seconds after the press, at which a part of the stop must have ended."""
     limits = halting.limits
     times = {
         "switches": halting.settings.budgets.redeploy,

@@ -32,7 +32,7 @@ TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "
 
 
 def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halting], None] = lambda _: None) -> Done:
-    """Restore both switches that halts threw, and keep a record of that.
+    """Unhalt the platform: restore both switches that halts threw, and keep a record of that.
 
     Raise `StepRefused`, before anything is sent, if no halt is to be undone, the newest halt has not passed, a halt
     runs, another record owes an undo, or an alarm of the watch is open.
@@ -101,7 +101,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """Undo a halt's switches at Vercel: set them to the values that phase 0 gave them, and redeploy the web app."""
+    """Unhalt the web app: set its switches at Vercel to the values that phase 0 gave them, and redeploy it."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
@@ -109,7 +109,7 @@ def restore_web(services: Services, halting: Halting) -> None:
 
 
 def restore_fly(services: Services, halting: Halting) -> None:
-    """Undo a halt's switch at Fly: set it to the value that phase 0 gave it, for machines made from now on."""
+    """Unhalt the runners: set their switch at Fly to the value that phase 0 gave it, for machines made from now on."""
     fly_switch(services, halting, _live(services))
 
 

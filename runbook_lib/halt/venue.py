@@ -260,7 +260,7 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """Loads the operator's key when it is first needed; ``used`` counts how often it was used."""
+    """Loads the operator's key when something must be done at the venue; ``used`` counts how often it was used."""
 
     def __init__(self, services: Services) -> None:
         self.services, self.used = services, 0

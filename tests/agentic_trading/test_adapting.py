@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from runbook_lib.agentic_trading import adapting
 from runbook_lib.agentic_trading.adapting import Rename, adapt
 from runbook_lib.agentic_trading.contract import contract
-from runbook_lib.agentic_trading.sql_words import uses
+from runbook_lib.agentic_trading.sql_names import uses
 from runbook_lib.agentic_trading.statements import ROOMS, sources
 from runbook_lib.cli.main import cli
 from runbook_lib.errors import ConfigError

@@ -8,7 +8,7 @@ import sqlglot
 from sqlglot import exp
 
 from runbook_lib.agentic_trading.contract import contract, is_word, last
-from runbook_lib.agentic_trading.sql_words import uses
+from runbook_lib.agentic_trading.sql_names import uses
 from runbook_lib.agentic_trading.statements import ROOMS, sources, statements
 from runbook_lib.errors import ConfigError
 from runbook_lib.settings.profiles import ROOT

@@ -39,7 +39,7 @@ OWNERS = {
     "ipywidgets": ("steps.display.arming", "steps.display.button", "console"),
     "matplotlib": ("steps.display.charts",),
     "jinja2": ("steps.display.pages", "console.markup"),
-    "sqlglot": ("agentic_trading.sql_words",),
+    "sqlglot": ("agentic_trading.sql_names",),
 }
 TABLE = re.compile(r"create table (?:if not exists )?public\.(\w+)")
 OUTSIDE = {"psycopg", "httpx", "requests", "websockets"}  # the stand-ins speak these too

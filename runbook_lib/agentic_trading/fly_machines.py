@@ -40,10 +40,10 @@ def machines_of(machines: Iterable[Mapping[str, Any]], deployment: str) -> list[
 
 
 def is_down(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine in Fly's list neither runs nor starts nor stops."""
+    """Return whether a Fly machine neither runs nor starts nor stops."""
     return machine.get("state") in DOWN
 
 
 def is_gone(machine: Mapping[str, Any]) -> bool:
-    """Return whether a machine in Fly's list can never start again."""
+    """Return whether a Fly machine can never start again."""
     return machine.get("state") == GONE

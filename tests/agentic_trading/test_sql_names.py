@@ -2,7 +2,7 @@
 
 import pytest
 
-from runbook_lib.agentic_trading.sql_words import uses
+from runbook_lib.agentic_trading.sql_names import uses
 
 TABLES = {
     "deployments": {"id", "status", "created_at"},

@@ -28,7 +28,7 @@ SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
 class Token(NamedTuple):
-    """One token of a SQL statement; ``start`` and ``end`` are the places of its first and its last character."""
+    """One token of a SQL statement, which may be a name; ``start`` and ``end`` are where it begins and ends."""
 
     is_text: bool
     text: str
@@ -55,7 +55,7 @@ def uses(statement: str, tables: Tables) -> list[Use]:
 
 
 def aliases(statement: str) -> set[str]:
-    """Return the aliases in a SQL statement: the names that its ``as`` clauses give."""
+    """Return the names that a SQL statement itself gives, as aliases in its ``as`` clauses."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 
