@@ -46,7 +46,7 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a command, held as plain JSON values, so that a recorded reply equals a live one.
+    """The reply to a command, held as plain JSON values, so that a recorded reply equals a live one.
 
     ``rows`` holds one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text. ``status`` is the HTTP
     status or the exit code, None for SQL. ``error`` holds the service's words if it refused. ``at`` is the moment

@@ -150,7 +150,7 @@ def close(record: Record, outcome: str, **facts: Any) -> Event:
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Take the lock on a profile's halt records; return its file descriptor, or None if it cannot be taken.
+    """Lock a profile's halts and their records; return the lock's file descriptor, or None if it cannot be taken.
 
     Halts share the lock; an unhalt takes it ``alone``, and therefore never runs beside a halt. The lock ends with the
     process, however the process ends. A halt without the lock goes on.

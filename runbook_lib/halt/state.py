@@ -206,12 +206,12 @@ class Halting:
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Return whether a deployment in the halt can place no new order: it is paused, or its machine does not run."""
+        """Return whether, by the halt's state, a deployment can place no order: it is paused, or no machine runs."""
         known = self.deployments.get(deployment)
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether a deployment in the halt has nothing open: at the venue or, on paper, in the database."""
+        """Return whether, by the halt's state, a deployment has nothing open: at the venue or, on paper, in rows."""
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
         return self.flat(deployment.wallet)

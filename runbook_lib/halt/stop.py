@@ -102,7 +102,7 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Stop trading by running each piece of ``work`` in its own thread; return when every part of the halt has ended.
+    """Stop trading: run each piece of ``work`` in its own thread, and return when every part of the halt has ended.
 
     Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
     for something: the work's thread is then abandoned.

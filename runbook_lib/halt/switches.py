@@ -84,7 +84,7 @@ def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Return the request that sets the switches for production; an existing variable keeps its type, a new one is plain
+    """Return the request that sets the switches for production; each variable keeps its type, a new one is plain.
 
     A sensitive variable cannot become a plain one.
     """

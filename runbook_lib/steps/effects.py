@@ -1,6 +1,6 @@
 """Look up the effects of a pressed act: was it acknowledged, did it take effect, what does the venue show.
 
-Each effect is a ``lamp`` event in the ledger, which `presses` reads as a status lamp of the button.
+Each effect is a ``lamp`` event in the ledger, which `past_presses` reads as a status lamp of the button.
 """
 
 from __future__ import annotations
