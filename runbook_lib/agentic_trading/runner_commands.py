@@ -232,7 +232,7 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look up what runner commands have led to: a row for each deployment, kind and key; ``id`` is null without one.
+    """Look up what runner commands led to: a row for each deployment, kind and key; ``id`` is null if none was sent.
 
     ``everyone``: give rows for every other deployment that has not stopped, too.
     """

@@ -58,7 +58,7 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """To diagnose a boot, expect a readable list of machines; show the deployment's own, past ones too, and their ends.
+    """To diagnose a boot, expect a readable list of machines; show the deployment's, past ones too, and how each ended.
 
     ``deployment`` holds one row: the deployment's ``id``, the ``machine`` that its row names, and its ``created_at``.
     """
@@ -90,7 +90,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect that the newest decisive line of a failed boot, or a later one, shows a known symptom; else show the last.
+    """Expect that the newest decisive line of a failed boot, or a later one, shows a known symptom; else show the end.
 
     ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """

@@ -42,7 +42,7 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """For the follow-up, select the spans in which a live deployment heard nothing from the venue, to its `reconciled`.
+    """For the follow-up, select the spans in which a live deployment heard nothing from the venue, until it reconciled.
 
     A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
     ``seconds``, ``complaints``.

@@ -157,5 +157,8 @@ def cron_key(secret: str) -> str:
 
 
 def old_cron_key(secret: str) -> str:
-    """Return an authorization header that the cron endpoints must refuse after the rotation: old or made up."""
+    """Return an authorization header that the cron endpoints must refuse after the rotation.
+
+    It holds the old secret or, if another secret is rotated, a made-up one.
+    """
     return f"Bearer ${CRON}" if secret == CRON else "Bearer not-the-secret"

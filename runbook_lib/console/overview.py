@@ -28,7 +28,7 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """The console's overview, from one read of the database: a row per deployment, newest log entries, one's ticks.
+    """The console's overview, from one read of the database: deployments, newest log entries, one deployment's ticks.
 
     ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the read
     began, on the monotonic clock: the data is no older than that.

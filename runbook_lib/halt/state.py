@@ -211,7 +211,10 @@ class Halting:
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether, by the halt's state, a deployment has nothing open: at the venue or, on paper, in rows."""
+        """Return whether, by the halt's state, a deployment has nothing open.
+
+        A deployment with a wallet has its positions at the venue, one on paper has them in the database.
+        """
         if deployment.wallet is None:
             return deployment.positions == 0 and self.fenced(deployment.id)
         return self.flat(deployment.wallet)
