@@ -287,7 +287,7 @@ def phase_of(chosen: Settings, root: Path, *steps: str, **facts: Any) -> Phase:
 
 def reopened(chosen: Settings, folder: Path, *, mode: str = "headless") -> Phase:
     """The phase of a record, as a kernel that was restarted finds it."""
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
     shown = Shown()
     phase = Phase("phase_try", chosen, Record(folder, chosen.redactor()), mode=mode, display=shown.append)

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runbook_lib.errors import RunbookError
-from runbook_lib.records import ledger, run_record
+from runbook_lib.records import ledger, record_folder, run_record
 from runbook_lib.runs.drills import drill
 
 PATIENCE = 120  # seconds a walk may take; the machine may be busy
@@ -111,7 +111,7 @@ class Struck:
         return False
 
 
-def walk(folder: Path, record: ledger.Record, point: Point | None, crash: Callable[[], None]) -> dict[str, int]:
+def walk(folder: Path, record: record_folder.Record, point: Point | None, crash: Callable[[], None]) -> dict[str, int]:
     """Run the cells of a record's notebook in a process of their own, struck at ``point``; counts of events.
 
     ``folder`` is the rehearsal's, ``crash`` crashes its Postgres. The record is left as the crash left it.

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from runbook_lib.records import ledger, verify
+from runbook_lib.records import record_folder, run_record, seal_chain, verify
 
 PROFILE = "profile: {kind: production}\n"
 
@@ -24,20 +24,20 @@ def line(path: Path, options: str = "", name: str | None = None) -> str:
     return " ".join(filter(None, [name or path.name, options, *words]))
 
 
-def signed(root: Path, using: Path, phase: str = "phase_try", **facts: Any) -> ledger.Record:
+def signed(root: Path, using: Path, phase: str = "phase_try", **facts: Any) -> record_folder.Record:
     """A sealed record of production, signed with a key by the operator of its name."""
     told = {"id": "x", "kind": "production", "operator": using.name, "mode": "headless", "parent": None, **facts}
-    record = ledger.create(root, "production", phase, PROFILE, **told)
+    record = run_record.create(root, "production", phase, PROFILE, **told)
     record.ledger.append("outcome", step="0.1a", outcome="passed", seen="“ok”\n", rows=[{"n": 1.5}])
     record.ledger.append("closed", steps=1)
     (record.folder / "charts").mkdir()
     (record.folder / "charts" / "one.png").write_bytes(bytes(range(256)))
-    ledger.seal(record)
+    seal_chain.seal(record)
     sign(record, using)
     return record
 
 
-def sign(record: ledger.Record, using: Path) -> None:
+def sign(record: record_folder.Record, using: Path) -> None:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "launch-runbook", "-f", str(using)]
     line = (record.folder / verify.LEDGER).read_bytes().splitlines(keepends=True)[-1]
     made = subprocess.run(command, input=line, capture_output=True, check=True)

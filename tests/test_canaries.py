@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from runbook_lib.records import ledger
+from runbook_lib.records import record_folder
 from runbook_lib.settings import profiles
 from runbook_lib.settings.redaction import forms
 from tests.core_fixtures import eventually, write_notebook
@@ -116,7 +116,7 @@ def test_no_file_of_the_record_and_no_line_of_the_terminal_holds_a_secret(folder
 
     assert command.returncode == 1
     assert left(said, canaries) == []
-    (record,) = ledger.every(tmp_path / "records")
+    (record,) = record_folder.every(tmp_path / "records")
     assert record.sealed()["outcome"] == "failed"
     for path in record.folder.rglob("*"):
         assert left(path.read_text(encoding="utf-8", errors="replace"), canaries) == [], path.name
@@ -134,13 +134,13 @@ def test_a_run_that_is_killed_before_sealing_leaves_no_secret(folder, tmp_path, 
     content["cells"][-1]["source"] = "import time; time.sleep(60)"
     notebook.write_text(json.dumps(content))
     command = started(folder, tmp_path / "records", "run", "phase_small")
-    eventually(lambda: any(r.ledger.events() for r in ledger.every(tmp_path / "records")), "a record")
+    eventually(lambda: any(r.ledger.events() for r in record_folder.every(tmp_path / "records")), "a record")
     eventually(lambda: re.search(r"ipykernel|kernel", _children(command.pid)), "a kernel")
     command.kill()
     said = command.communicate()[0]
 
     assert left(said, canaries) == []
-    (record,) = ledger.every(tmp_path / "records")
+    (record,) = record_folder.every(tmp_path / "records")
     for path in record.folder.rglob("*"):
         assert left(path.read_text(encoding="utf-8", errors="replace"), canaries) == [], path.name
 
@@ -160,7 +160,7 @@ def test_a_secret_typed_in_the_wrong_place_is_not_repeated(folder, tmp_path, can
 
     assert command.returncode == 2, said
     assert left(said, canaries) == []
-    assert not list(ledger.every(tmp_path / "records"))
+    assert not list(record_folder.every(tmp_path / "records"))
 
 
 def _children(pid):

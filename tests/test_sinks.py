@@ -24,14 +24,14 @@ from runbook_lib.commands.command import Reply, http
 from runbook_lib.commands.expectations import Finding, reply
 from runbook_lib.engine import notebook
 from runbook_lib.errors import ConfigError, RecordError, RunbookError
-from runbook_lib.records import ledger
+from runbook_lib.records import run_record, seal_chain
 from runbook_lib.runs.alerts import Alerts
 from runbook_lib.services.services import Services
 from runbook_lib.settings import profiles
 from runbook_lib.steps import buttons
 from runbook_lib.steps.acts import Act
 from runbook_lib.steps.display import record_page
-from runbook_lib.steps.display.button import StepButton
+from runbook_lib.steps.display.button_widget import StepButton
 from runbook_lib.steps.display.cards import Bar
 from runbook_lib.steps.display.live_card import Stage
 from runbook_lib.steps.verdicts import Sent, Verdicts
@@ -52,7 +52,7 @@ PLAN = {"notebook": "phase_try", "cells": [], "steps": []}
 
 def record_in(folder, redactor=None):
     facts = {"project": "abcdefghijklmnopqrst", "operator": "ada", "mode": "attended", "versions": {}}
-    made = ledger.create(folder, "rehearsal", "phase_try", "profile: rehearsal\n", redactor, plan=PLAN, **facts)
+    made = run_record.create(folder, "rehearsal", "phase_try", "profile: rehearsal\n", redactor, plan=PLAN, **facts)
     nbformat.write(new_notebook(), made.notebook)
     return made
 
@@ -78,7 +78,7 @@ def ledger_line(chosen, folder, texts):
 
 def seal(chosen, folder, texts):
     record = record_in(folder, chosen.redactor())
-    ledger.seal(record, ended="cut off:\n" + "\n".join(texts))
+    seal_chain.seal(record, ended="cut off:\n" + "\n".join(texts))
     return record.ledger.path.read_text().splitlines()[-1]
 
 
@@ -256,5 +256,5 @@ def test_a_record_with_any_spelling_of_a_secret_is_not_sealed(secret, pasted):
             record = record_in(Path(folder), profiles.load("rehearsal").redactor())
             (record.folder / "notes.txt").write_text(f"at: {write(secret)} ;end")
             with pytest.raises(RecordError, match=f"notes.txt: holds the secret {NAME}"):
-                ledger.seal(record)
+                seal_chain.seal(record)
             assert record.sealed() is None, name

@@ -9,12 +9,12 @@ from runbook_lib.agentic_trading import venue_answers
 from runbook_lib.commands.command import Reply, Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, record_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.steps.phase import Phase
 
 DAY = timedelta(hours=24)
@@ -43,7 +43,7 @@ def _dry_runs_ended(phase: Phase) -> datetime:
 def _sealed_before(record: Record) -> str | None:
     """Return when the record that opened this record's gate was sealed; None if no record opened it."""
     rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
-    seal = ledger.find(record.root, rests_on).sealed() if rests_on else None
+    seal = record_folder.find(record.root, rests_on).sealed() if rests_on else None
     return str(seal["at"]) if seal else None
 
 

@@ -58,7 +58,7 @@ def attend(
     from runbook_lib.records import plan
     from runbook_lib.runs import attended
     from runbook_lib.runs.headless import EXIT
-    from runbook_lib.runs.recording import prepared, unfinished
+    from runbook_lib.runs.prepared_record import prepared, unfinished
 
     record = None if new else unfinished(settings, plan.phase(notebook))
     if record and given:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.records import alarms, gates, history
-from runbook_lib.steps.display import pages
+from runbook_lib.records import alarms, gates, history, ledger
+from runbook_lib.steps.display import rendering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from runbook_lib.records.gates import Gate
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 Row = dict[str, Any]
@@ -31,7 +31,7 @@ def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
     """
     (root / settings.name).mkdir(parents=True, exist_ok=True)
     shown = {**view(settings, root), "lock": lock}
-    return pages.save(root / settings.name / "board.html", pages.page("board.html", shown))
+    return rendering.save(root / settings.name / "board.html", rendering.page("board.html", shown))
 
 
 def view(settings: Settings, root: Path) -> Row:
@@ -107,12 +107,12 @@ def _timeline(runs: Sequence[Row]) -> Row:
     """
     if not runs:
         return {"rows": [], "marks": [], "begun": "", "ended": ""}
-    first = min(pages.instant(run["begun"]) for run in runs)
-    last = max(pages.instant(run["ended"]) for run in runs)
+    first = min(ledger.instant(run["begun"]) for run in runs)
+    last = max(ledger.instant(run["ended"]) for run in runs)
     span = max((last - first).total_seconds(), 60.0)  # one short run is not stretched over the whole width
 
     def at(moment: str) -> float:
-        return WIDTH * (pages.instant(moment) - first).total_seconds() / span
+        return WIDTH * (ledger.instant(moment) - first).total_seconds() / span
 
     rows: dict[str, list[Row]] = {phase: [] for phase in gates.ORDER}
     for run in runs:

@@ -63,7 +63,7 @@ def accept(notebook: str | None, plans: bool) -> None:
     if notebook is None:
         raise ConfigError("name the notebook to rehearse and accept, or --plans")
     source = plan.notebook(notebook)
-    state = plan.start(source)
+    state = rehearsals.starting_state(source)
     with lifecycle.rehearse(state=state) as running:
         rehearsals.join(running)
         settings, override = profiles.load("rehearsal"), rehearsals.alone(state)

@@ -56,9 +56,9 @@ def cli(context: click.Context) -> None:
 
 def _mend() -> None:
     """Repair a damaged ``head.json`` and print that, before a command silently replaces the file."""
-    from runbook_lib.records import archive, run_record
+    from runbook_lib.records import archive, record_folder
 
-    _print("MENDED", archive.mended(run_record.records_root()))
+    _print("MENDED", archive.mended(record_folder.records_root()))
 
 
 def _catch_up() -> None:
@@ -66,10 +66,10 @@ def _catch_up() -> None:
 
     Runs at the end of every command.
     """
-    from runbook_lib.records import archive, run_record
+    from runbook_lib.records import archive, record_folder
 
     _mend()
-    _print("NOT DONE YET", archive.catch_up(run_record.records_root()))
+    _print("NOT DONE YET", archive.catch_up(record_folder.records_root()))
 
 
 def _print(word: str, lines: list[str]) -> None:

@@ -16,7 +16,7 @@ from runbook_lib.errors import ConfigError, RunbookError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 OUTCOMES = ("passed", "failed", "waiting", "unknown", "interrupted", "not sealed", "damaged")
 
@@ -32,10 +32,10 @@ def list_records(**wanted: str | None) -> None:
     from rich.table import Table
 
     from runbook_lib.cli import terminal
-    from runbook_lib.records import ledger, plan, run_record
+    from runbook_lib.records import plan, record_folder
     from runbook_lib.settings import profiles
 
-    listed = [(record, _facts(record)) for record in ledger.every(run_record.records_root())]
+    listed = [(record, _facts(record)) for record in record_folder.every(record_folder.records_root())]
     known = {"profile": profiles.profiles(), "phase": plan.notebooks(), "outcome": OUTCOMES}
     for name, value in wanted.items():
         if value is not None:
@@ -58,10 +58,10 @@ def show(name: str) -> None:
     a part of the path; if several records have that part, the newest is shown.
     """
     from runbook_lib.cli.terminal import open_page
-    from runbook_lib.records import ledger, run_record
+    from runbook_lib.records import record_folder
     from runbook_lib.steps.display import record_page
 
-    open_page(record_page.show(ledger.find(run_record.records_root(), name)))
+    open_page(record_page.show(record_folder.find(record_folder.records_root(), name)))
 
 
 @cli.command()
@@ -76,9 +76,9 @@ def diff(first: str, second: str) -> None:
     from rich.text import Text
 
     from runbook_lib.cli import terminal
-    from runbook_lib.records import diff, ledger, run_record
+    from runbook_lib.records import diff, record_folder
 
-    both = [ledger.find(run_record.records_root(), name) for name in (first, second)]
+    both = [record_folder.find(record_folder.records_root(), name) for name in (first, second)]
     differences = diff.differences(*both)
     table = Table("step", "what", *(record.name for record in both), show_lines=True)
     for difference in differences:
@@ -100,10 +100,10 @@ def verify(names: tuple[str, ...], signers: str | None, heads: tuple[str, ...], 
     Without RECORD, every record is verified, and a record that is gone is noticed. RECORD may be a folder of records,
     such as an archive.
     """
-    from runbook_lib.records import run_record, signing
+    from runbook_lib.records import record_folder, signing
     from runbook_lib.records import verify as proof
 
-    root = run_record.records_root()
+    root = record_folder.records_root()
     named = [_folder(root, name) for name in names] or [root]
     folders = [folder for place in named for folder in (proof.every(place) if place.is_dir() else ())]
     if not folders:
@@ -128,10 +128,10 @@ def sign(record: str) -> None:
     The key is the one that RUNBOOK_SIGNING_KEY names. A record is not signed if signing failed when the record was
     sealed.
     """
-    from runbook_lib.records import ledger, run_record, signing
+    from runbook_lib.records import record_folder, signing
     from runbook_lib.records.verify import SIGNATURE
 
-    unsigned = ledger.find(run_record.records_root(), record)
+    unsigned = record_folder.find(record_folder.records_root(), record)
     seal = unsigned.sealed()
     if seal is None:
         raise ConfigError(f"{unsigned.name} is not sealed: there is nothing to sign; go on with ./runbook resume")
@@ -169,6 +169,6 @@ def _folder(root: Path, name: str) -> Path:
 
     A folder need not look like a record any more: a damaged record is to be verified too.
     """
-    from runbook_lib.records import ledger
+    from runbook_lib.records import record_folder
 
-    return Path(name).resolve() if Path(name).is_dir() else ledger.find(root, name).folder
+    return Path(name).resolve() if Path(name).is_dir() else record_folder.find(root, name).folder

@@ -67,12 +67,11 @@ def rehearse(
 
 
 def _rehearse(names: tuple[str, ...], state: str | None, faults: tuple[str, ...]) -> None:
-    from runbook_lib.records import plan
     from runbook_lib.rehearsal import lifecycle
     from runbook_lib.runs import headless, rehearsals
 
     notebooks = headless.phases(names)
-    state = state or plan.start(notebooks[0])
+    state = state or rehearsals.starting_state(notebooks[0])
     with lifecycle.rehearse(state=state, faults=faults) as running:
         rehearsals.join(running)
         sys.exit(_run_in_order(notebooks, rehearsals.alone(state)))
@@ -115,7 +114,7 @@ def _attend(names: tuple[str, ...], state: str | None, faults: tuple[str, ...], 
     if len(names) > 1:
         raise ConfigError(f"--attended takes one phase, found {len(names)}: {', '.join(names)}")
     notebook = plan.notebook(names[0] if names else "phase_0")
-    override = rehearsals.join_or_keep(plan.start(notebook), named=state, faults=faults)
+    override = rehearsals.join_or_keep(rehearsals.starting_state(notebook), named=state, faults=faults)
     click.echo("the stand-ins stay up: ./runbook rehearse --stop takes them down")
     settings = profiles.load("rehearsal")
     return attending.attend(settings, notebook, {}, override=override, new=False, browser=browser)

@@ -15,7 +15,7 @@ from runbook_lib.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 
@@ -63,9 +63,9 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     """
     import yaml
 
-    from runbook_lib.records import alarms, ledger, plan, run_record
+    from runbook_lib.records import alarms, plan, record_folder, run_record
 
-    parent = run_record.latest(ledger.find(run_record.records_root(), record))
+    parent = run_record.latest(record_folder.find(record_folder.records_root(), record))
     ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
     if parent.opened()["mode"] in alarms.MODES:
         raise ConfigError(f"{parent.name} is of a watch: ./runbook watch {ran_with['phase']} goes on with it")
@@ -86,9 +86,9 @@ def confirm(record: str, step: str, name: str) -> None:
 
     Go on afterwards with the command resume.
     """
-    from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.records import history, record_folder, run_record
 
-    parent = run_record.latest(ledger.find(run_record.records_root(), record))
+    parent = run_record.latest(record_folder.find(record_folder.records_root(), record))
     outcomes = history.read(parent).outcomes()
     waiting = {number: event for number, event in outcomes.items() if event["outcome"] == "waiting"}
     if not name.strip():
@@ -113,12 +113,12 @@ def undo(record: str, project: str | None) -> None:
     record owes.
     """
     from runbook_lib.commands.command import thawed
-    from runbook_lib.records import history, ledger, run_record
+    from runbook_lib.records import history, record_folder
     from runbook_lib.runs import rehearsals
     from runbook_lib.services.services import Services
-    from runbook_lib.steps import acts
+    from runbook_lib.steps import owed_undos
 
-    parent = ledger.find(run_record.records_root(), record)
+    parent = record_folder.find(record_folder.records_root(), record)
     gone = rehearsals.is_gone(parent)
     settings = profile_choice.settings_of(parent.opened()["profile"], must_run=not gone)
     _seal_if_cut_off(parent, settings)
@@ -129,11 +129,11 @@ def undo(record: str, project: str | None) -> None:
         closing = _close_as_gone(settings, parent)
         click.echo(f"{len(owed)} closed, for their rehearsal is gone, on the record: {closing.name}")
         return
-    acts.refuse_unregistered(settings, parent)
+    owed_undos.refuse_unregistered(settings, parent)
     for step, event in reversed(owed.items()):
         click.echo(visible(f"{step}: {Services(settings).shown(thawed(event['command']))}"))
     profile_choice.show_fingerprint(settings, project)
-    reversing = acts.carry_out_undos(settings, parent, lambda line: click.echo(visible(line)))
+    reversing = owed_undos.carry_out_undos(settings, parent, lambda line: click.echo(visible(line)))
     click.echo(f"{len(owed)} undone, on the record: {reversing.name}")
 
 
@@ -161,17 +161,17 @@ def adopt(record: str, project: str | None) -> None:
     plan and each undo that it owes are checked first, and shown.
     """
     from runbook_lib.commands.command import thawed
-    from runbook_lib.records import history, ledger, run_record
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records import history, record_folder, run_record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.services.services import Services
-    from runbook_lib.steps import acts
+    from runbook_lib.steps import owed_undos
 
-    killed = ledger.find(run_record.records_root(), record)
+    killed = record_folder.find(record_folder.records_root(), record)
     settings = profile_choice.settings_of(killed.opened()["profile"])
     if killed.sealed() is not None:
         raise ConfigError(f"{killed.name} is sealed: there is nothing to adopt")
     run_record.refuse_unadoptable(killed, settings)
-    acts.refuse_unregistered(settings, killed)
+    owed_undos.refuse_unregistered(settings, killed)
     run_so_far, services = history.read(killed), Services(settings)
     for number, event in run_so_far.outcomes().items():
         click.echo(visible(f"{number:6} {event['outcome']:8} {event['title']}"))
@@ -198,7 +198,7 @@ def _seal_if_cut_off(record: Any, settings: Settings) -> None:
     Raise `ConfigError` in production: there nobody's key may sign a record that nobody has looked at.
     """
     from runbook_lib.records import run_record
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
     if record.sealed() is None:
         if settings.kind == "production":

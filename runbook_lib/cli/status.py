@@ -43,9 +43,9 @@ def status(profile: str | None, html: bool) -> None:
     writing lock.
     """
     from runbook_lib.cli import terminal
-    from runbook_lib.records import alarms, gates, run_record
+    from runbook_lib.records import alarms, gates, record_folder
 
-    settings, root = profile_choice.chosen_settings(profile, must_run=False), run_record.records_root()
+    settings, root = profile_choice.chosen_settings(profile, must_run=False), record_folder.records_root()
     owed = list(gates.owed(settings, root))
     ringing = alarms.open_alarms(settings, root)
     if html:

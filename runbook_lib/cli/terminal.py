@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.alarms import Alarm
     from runbook_lib.records.gates import Gate
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.runs.headless import Run
     from runbook_lib.runs.watch import Done

@@ -51,7 +51,7 @@ def ack(alarm: str, name: str, profile: str | None) -> None:
 
     Nobody is alerted of the alarm again, unless it happens again.
     """
-    from runbook_lib.records import alarms, run_record
+    from runbook_lib.records import alarms, record_folder
 
-    record = alarms.acknowledge(profile_choice.chosen_settings(profile), run_record.records_root(), alarm, name)
+    record = alarms.acknowledge(profile_choice.chosen_settings(profile), record_folder.records_root(), alarm, name)
     click.echo(f"{name} has taken {alarm} over, on the record: {record.name}")

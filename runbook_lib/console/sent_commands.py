@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runbook_lib.commands.command import Reply, Sql
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 ISSUER = "launch-runbook console"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from runbook_lib.commands.command import Shell, frozen
 from runbook_lib.errors import RecordError
 from runbook_lib.records import archive, run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ from runbook_lib.halt.runners import runners
 from runbook_lib.halt.state import Halting, Part, Request
 from runbook_lib.halt.switches import fly_switch, switches
 from runbook_lib.halt.venue import venue
-from runbook_lib.records import run_record
+from runbook_lib.records import record_folder
 from runbook_lib.services.services import Services
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 
@@ -88,7 +88,7 @@ def halt(
     ``press`` is the moment of the operator's command, on the monotonic clock. No error is raised for a service that
     fails: the outcome of each part says what became of the part.
     """
-    press, root = press or time.monotonic(), root or run_record.records_root()
+    press, root = press or time.monotonic(), root or record_folder.records_root()
     held = hold(root, settings.name, alone=False)
     hurried = settings.model_copy(
         update={"budgets": settings.budgets.model_copy(update={"answer": settings.budgets.halt.answer})}

@@ -16,9 +16,9 @@ from runbook_lib.halt.halt_record import PHASE, UNDO, Book, close, hold
 from runbook_lib.halt.state import Halting, Request
 from runbook_lib.halt.stop import Done, run_parts
 from runbook_lib.halt.switches import fly_switch, throw
-from runbook_lib.records import gates, history, ledger, run_record
+from runbook_lib.records import gates, history, record_folder, run_record
 from runbook_lib.records.alarms import open_alarms
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.services.services import Services
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halt
     Raise `StepRefused`, before anything is sent, if no halt is to be undone, the newest halt has not passed, a halt
     runs, another record owes an undo, or an alarm of the watch is open.
     """
-    root = root or run_record.records_root()
+    root = root or record_folder.records_root()
     held = hold(root, settings.name, alone=True)
     if held is None:
         raise StepRefused("a halt runs: wait for its end; nothing was sent")
@@ -75,7 +75,7 @@ def _owing(settings: Settings, root: Path) -> list[Record]:
 def _halts(settings: Settings, root: Path) -> list[Record]:
     """Return the profile's records of halts, oldest first, without the records of unhalts."""
     halts = []
-    for record in ledger.every(root):
+    for record in record_folder.every(root):
         with suppress(RecordError):
             opened = record.opened()
             if (opened["profile"], opened["phase"], opened["mode"]) == (settings.name, PHASE, "halt"):

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
-from runbook_lib.records import archive, history, ledger, run_record
+from runbook_lib.records import archive, history, record_folder, run_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 MODE = "watch"  # of a watch's record
@@ -145,7 +146,7 @@ def newest(settings: Settings, root: Path, notebook: str | None = None) -> Recor
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """
-    for record in reversed([r for r in ledger.every(root) if r.profile == settings.name]):
+    for record in reversed([r for r in record_folder.every(root) if r.profile == settings.name]):
         try:
             opened = record.opened()
         except RecordError:
@@ -203,7 +204,7 @@ def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
         raise ConfigError(f"no open alarm {name!r} on profile {settings.name}: {choice}")
     record = records[name]
     if record.sealed() is None:
-        ledger.Record(record.folder, settings.redactor()).ledger.append("acked", alarm=name, by=by)
+        record_folder.Record(record.folder, settings.redactor()).ledger.append("acked", alarm=name, by=by)
         return record
     answer = run_record.begin(settings, record.opened()["phase"], root=root, parent=record, mode=ACK)
     answer.ledger.append("acked", alarm=name, by=by)

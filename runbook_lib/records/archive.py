@@ -16,8 +16,8 @@ import yaml
 
 from runbook_lib.errors import ConfigError, RecordError
 from runbook_lib.files import make_folder, write_whole
-from runbook_lib.records import ledger, signing
-from runbook_lib.records.ledger import Record
+from runbook_lib.records import record_folder, seal_chain, signing
+from runbook_lib.records.record_folder import Record
 from runbook_lib.records.verify import SIGNATURE, SIGNERS, below, digest
 from runbook_lib.settings import profiles
 
@@ -38,7 +38,7 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
     the record until then.
     """
     _note(record)
-    event = ledger.seal(record, outcome, **facts)
+    event = seal_chain.seal(record, outcome, **facts)
     if record.opened().get("kind") == "production":
         try:
             signing.sign(record)
@@ -58,9 +58,9 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 def mended(root: Path) -> list[str]:
     """Repair each damaged ``head.json``, which notes the newest seal of a profile; return a line for each repair."""
     mends: list[str] = []
-    for path in sorted(root.glob(f"*/{ledger.HEAD}")):
+    for path in sorted(root.glob(f"*/{seal_chain.HEAD}")):
         with suppress(RecordError):
-            mends += filter(None, [ledger.mend_head(path.parent)])
+            mends += filter(None, [seal_chain.mend_head(path.parent)])
     return mends
 
 
@@ -85,7 +85,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
     """Remove a damaged note; if its file name stands for a record, write a new one. Yield a line that says so."""
     note.unlink(missing_ok=True)
-    named = [record for record in ledger.every(root) if record.name.replace("/", "_") == note.name]
+    named = [record for record in record_folder.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
         with suppress(RecordError, OSError):
             _note(record)

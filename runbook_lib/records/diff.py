@@ -14,7 +14,8 @@ from runbook_lib.records import history
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
 
 LONGER = 1.5  # times as long that a step took is a difference,
 AT_LEAST = 0.25  # of so many seconds

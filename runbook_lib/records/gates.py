@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepRefused
-from runbook_lib.records import history, ledger, plan, signing, verify
+from runbook_lib.records import history, ledger, plan, record_folder, seal_chain, signing, verify
 from runbook_lib.services import write_lock
 from runbook_lib.services.database import database_time
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 
@@ -148,11 +148,11 @@ def of(settings: Settings, root: Path) -> list[Record]:
     """Return every readable record of a profile, oldest first; in a rehearsal, only the records made in it."""
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
-    return ledger.in_order(ours, readable)
+    return seal_chain.in_order(ours, readable)
 
 
 def _all(settings: Settings, root: Path) -> list[Record]:
-    of_profile = (record for record in ledger.every(root) if record.profile == settings.name)
+    of_profile = (record for record in record_folder.every(root) if record.profile == settings.name)
     return [record for record in of_profile if record.ledger.path.exists()]
 
 
@@ -200,7 +200,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
     """Return the newest record of a phase with this profile on the present platform; None if there is none."""
     runs = [record for record in of(settings, root) if _is(record, phase)]
-    return ledger.in_order(runs, of(settings, root))[-1] if runs else None
+    return seal_chain.in_order(runs, of(settings, root))[-1] if runs else None
 
 
 def _is(record: Record, phase: str) -> bool:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.commands.command import Reply
-from runbook_lib.records.ledger import Event, Record
+from runbook_lib.records.ledger import Event
+from runbook_lib.records.record_folder import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

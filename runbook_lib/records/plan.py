@@ -19,7 +19,7 @@ from runbook_lib.records import verify
 from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 NOTEBOOKS = ROOT / "notebooks"
 ACCEPTED = "plans.json"  # beside the notebooks
@@ -65,12 +65,6 @@ def phase(path: Path) -> str:
         if cell["cell_type"] == "code" and (opened := OPENING.search("".join(cell["source"]))):
             return opened[1]
     return path.stem
-
-
-def start(path: Path) -> str:
-    """Return the state from which a notebook is rehearsed alone: ``rehearsal.start`` in the notebook's metadata."""
-    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
 
 def written_down(path: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import uuid
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.files import write_whole
-from runbook_lib.records import archive, ledger, plan, signing, verify
-from runbook_lib.records.ledger import Record
+from runbook_lib.files import FOLDER, make_folder, write_new, write_whole
+from runbook_lib.records import archive, plan, record_folder, signing, verify
+from runbook_lib.records.record_folder import Record, records_root
+from runbook_lib.records.seal_chain import head
 from runbook_lib.records.signing import operator
-from runbook_lib.settings.profiles import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from runbook_lib.records.ledger import Event
     from runbook_lib.settings.profiles import Settings
+    from runbook_lib.settings.redaction import Redactor
 
 RECORD = "RUNBOOK_RECORD"  # environment variable: the record a kernel writes to
 MODE = "RUNBOOK_MODE"  # environment variable: headless, or attended (the default)
@@ -30,9 +32,43 @@ OVERRIDE = "RUNBOOK_OVERRIDE"  # environment variable: why a closed gate is pass
 VERSIONS = ("launch-runbook", "ipykernel", "nbclient", "papermill", "psycopg", "httpx", "pandas")
 
 
-def records_root() -> Path:
-    """Return the folder of all records: the one that RUNBOOK_RECORDS names, else ``records`` in the checkout."""
-    return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
+def create(
+    root: Path,
+    profile: str,
+    phase: str,
+    parameters: str,
+    redact: Redactor | None = None,
+    *,
+    kind: str = "rehearsal",
+    mode: str = "headless",
+    operator: str = "",
+    id: str | None = None,
+    parent: Event | None = None,
+    **facts: Any,
+) -> Record:
+    """Make the dated folder of a new run, and write the run's parameters and the ledger's ``opened`` line."""
+    now = datetime.now(UTC)
+    day = root / profile / now.strftime("%Y-%m-%d")
+    folder = day / f"{now:%H%M%S}Z_{phase}"
+    number = 1
+    try:
+        make_folder(day)
+        while True:
+            try:
+                folder.mkdir(FOLDER)
+                break
+            except FileExistsError:
+                number += 1
+                folder = day / f"{now:%H%M%S}Z_{phase}-{number}"
+        write_new(folder / "parameters.yaml", (redact.text(parameters) if redact else parameters).encode())
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot make the record: {error.strerror}") from error
+    record = Record(folder, redact)
+    run = {"phase": phase, "profile": profile, "record": record.name, "kind": kind, "operator": operator, "mode": mode}
+    record.ledger.append(
+        "opened", **run, id=id or str(uuid.uuid4()), parent=parent, after=head(root / profile), **facts
+    )
+    return record
 
 
 def begin(
@@ -54,7 +90,7 @@ def begin(
     ran_with = {"phase": phase, "parameters": dict(parameters or {}), "profile": settings.model_dump()}
     seal = _sound_seal(parent, settings) if parent else None
     before = [seal, _seal_below(root, facts.get("rests_on"))]
-    return ledger.create(
+    return create(
         root,
         settings.name,
         phase,
@@ -132,7 +168,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 def latest(record: Record) -> Record:
     """Return the newest record that resumes this one, directly or through others; this record if none does."""
-    resting = [r for r in ledger.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
+    resting = [r for r in record_folder.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
 from runbook_lib.files import write_whole
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.records.verify import NAMESPACE, SIGNATURE, last_line, signed_by, signers_beside
 from runbook_lib.settings import profiles
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off

@@ -15,8 +15,9 @@ from runbook_lib.engine.run import run as execute
 from runbook_lib.errors import StepFailed
 from runbook_lib.files import write_whole
 from runbook_lib.records import plan, run_record
-from runbook_lib.records.ledger import Event, Record
-from runbook_lib.runs.recording import prepared, seal
+from runbook_lib.records.ledger import Event
+from runbook_lib.records.record_folder import Record
+from runbook_lib.runs.prepared_record import prepared, seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

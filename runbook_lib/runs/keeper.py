@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from runbook_lib.records import run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.runs import static_outputs
 from runbook_lib.settings import profiles
 

@@ -11,7 +11,7 @@ from IPython.display import display
 
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import alarms
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.records.run_record import MODE, RECORD
 from runbook_lib.records.verify import LEDGER
 from runbook_lib.runs import unplanned_cells

@@ -23,7 +23,8 @@ from runbook_lib.engine.run import Job, run_in_memory, unchanged
 from runbook_lib.errors import ConfigError, RunbookError
 from runbook_lib.files import write_whole
 from runbook_lib.records import plan
-from runbook_lib.runs.recording import refuse_wrong_parameters
+from runbook_lib.runs import rehearsals
+from runbook_lib.runs.prepared_record import refuse_wrong_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
 def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
     """Run a notebook that opens a phase into a record, as ``./runbook run`` does; return that command's exit code."""
     # Slow, and every papermill would pay for it.
-    from runbook_lib.runs import headless, rehearsals  # noqa: PLC0415
+    from runbook_lib.runs import headless  # noqa: PLC0415
     from runbook_lib.settings import profiles, surroundings  # noqa: PLC0415
 
     surroundings.settle()
@@ -115,7 +116,9 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
         source = Path(folder) / "notebook.ipynb"
         cells = [cell for cell in nb.cells if INJECTED not in cell.metadata.get("tags", [])]
         nbformat.write(nbformat.from_dict({**nb, "cells": cells}), source)  # type: ignore[no-untyped-call]
-        override = rehearsals.join_or_begin(plan.start(source)) if profile == rehearsals.PROFILE else None
+        override = (
+            rehearsals.join_or_begin(rehearsals.starting_state(source)) if profile == rehearsals.PROFILE else None
+        )
         settings = profiles.load(str(profile))
         run = headless.run(settings, source, given, override=override, cwd=Path.cwd(), **limits)
     executed = read(run.record.notebook)

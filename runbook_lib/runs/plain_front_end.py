@@ -18,8 +18,8 @@ import yaml
 
 from runbook_lib.engine.notebook import default_parameters, read
 from runbook_lib.records import plan, run_record
-from runbook_lib.runs import keeper, recording, rehearsals, static_outputs
-from runbook_lib.runs.recording import refuse_wrong_parameters
+from runbook_lib.runs import keeper, prepared_record, rehearsals, static_outputs
+from runbook_lib.runs.prepared_record import refuse_wrong_parameters
 from runbook_lib.runs.transcript import Transcript
 from runbook_lib.settings import profiles, surroundings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 
@@ -62,7 +62,7 @@ class PlainRun:
             self._seal()
 
     def _seal(self) -> None:
-        seal = recording.seal(self.record, self._transcript.result(self.record))
+        seal = prepared_record.seal(self.record, self._transcript.result(self.record))
         # Where papermill and the like print; not in the cell, whose outputs are compared.
         with contextlib.suppress(OSError):
             os.write(_terminal(), f"record {self.record.path}\nseal   {seal['hash']}\n".encode())
@@ -103,7 +103,7 @@ def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
     record = _unfinished(settings, name, given) if mode == "attended" else None
     if record is None:
         override = os.environ.get(run_record.OVERRIDE) or override
-        record = recording.prepared(settings, notebook, given, override=override, mode=mode)
+        record = prepared_record.prepared(settings, notebook, given, override=override, mode=mode)
     os.environ.update({run_record.RECORD: str(record.folder), run_record.MODE: mode})
     return PlainRun(record, settings, mode, shell) if shell else None
 
@@ -152,7 +152,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
     A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """
-    state = plan.start(notebook)
+    state = rehearsals.starting_state(notebook)
     if mode == "attended":
         return rehearsals.join_or_keep(state)
     apart = _compared() and rehearsals.FOLDER not in os.environ
@@ -161,7 +161,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
     """Return the unfinished record that an earlier kernel left, if it ran with the parameters ``given``; else None."""
-    record = recording.unfinished(settings, name)
+    record = prepared_record.unfinished(settings, name)
     if record is None:
         return None
     ran_with = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,19 @@ from runbook_lib.rehearsal import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.rehearsal.lifecycle import Running
 
 PROFILE = "rehearsal"  # the profile whose platform is brought up where it is not there
 FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose environment this is
+
+
+def starting_state(path: Path) -> str:
+    """Return the state from which a notebook is rehearsed alone: ``rehearsal.start`` in the notebook's metadata."""
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
 
 def join(running: Running) -> None:

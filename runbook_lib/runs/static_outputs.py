@@ -14,7 +14,7 @@ from runbook_lib.records import history, plan
 from runbook_lib.steps.display import run_progress
 
 if TYPE_CHECKING:
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 OPENING, CLOSING = "open_phase(", "phase.close()"

@@ -14,7 +14,7 @@ from runbook_lib.engine.outcome import Cell, Outcome, Result, code_cells, stamp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 RESULT = {"execute_result": ("data", "metadata", "execution_count"), "display_data": ("data", "metadata")}
 

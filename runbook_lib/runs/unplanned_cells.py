@@ -12,7 +12,7 @@ from runbook_lib.errors import RecordError
 from runbook_lib.records import plan, verify
 
 if TYPE_CHECKING:
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 SHOWN = 4000  # characters of a cell that the ledger keeps
 

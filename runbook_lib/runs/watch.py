@@ -25,14 +25,15 @@ from runbook_lib.engine.kernel_session import Session
 from runbook_lib.engine.notebook import prepare
 from runbook_lib.errors import ConfigError, RecordError
 from runbook_lib.files import write_whole
-from runbook_lib.records import alarms, gates, history, ledger, plan, run_record
+from runbook_lib.records import alarms, gates, history, plan, record_folder, run_record
 from runbook_lib.runs.alerts import Alerts
 from runbook_lib.runs.watched_phase import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 CHUNK = 48  # past rounds asked for at once
@@ -78,7 +79,7 @@ def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, s
     settings.require_variables()
     if not any(TAG in step.tags for step in plan.steps(schedule.notebook)):
         raise ConfigError(f"{schedule.notebook.stem} has no cell tagged {TAG!r}: nothing to watch")
-    root, alerts = root or run_record.records_root(), Alerts(settings)
+    root, alerts = root or record_folder.records_root(), Alerts(settings)
     with _alone(root / settings.name, schedule.notebook.stem):
         record, before = _begun(settings, schedule, root)
         with Kernels(1_000_000) as kernels:
@@ -102,7 +103,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
     name = schedule.notebook.stem
     parent = alarms.newest(settings, root, name)
     if parent is not None and parent.sealed() is None:
-        parent = ledger.Record(parent.folder, settings.redactor())
+        parent = record_folder.Record(parent.folder, settings.redactor())
         alarms.close(parent, "interrupted", ended="cut off")
     earlier = gates.ORDER[gates.ORDER.index(name) - 1] if name in gates.ORDER[1:] else None
     rests_on = gates.evidence(settings, root, earlier) if earlier else None

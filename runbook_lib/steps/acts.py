@@ -1,22 +1,15 @@
-"""Send each change once; if no answer came, look at its proof; reverse the change with its undo."""
+"""Send each act once; if no answer came, look at its proof."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from runbook_lib.commands.command import Command, Http, Reply, frozen, thawed
+from runbook_lib.commands.command import Command, Reply, frozen
 from runbook_lib.commands.expectations import Expectation, Finding
-from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepRefused
-from runbook_lib.records import history, run_record, undos
+from runbook_lib.errors import ConfigError, ServiceError
+from runbook_lib.records import history
 from runbook_lib.services.services import Services
 from runbook_lib.steps.verdicts import Sent, Verdicts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from runbook_lib.records.ledger import Event, Record
-    from runbook_lib.settings.profiles import Settings
 
 GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
 
@@ -55,19 +48,6 @@ def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
     sent = Sent(act.number, "act", act.title, (services.shown(act.command),), act.fix)
     if not _settled(act, sent, services, verdicts, unsure=past.unsettled(act.number)):
         _send(act, sent, services, verdicts)
-
-
-def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Send the undo of an act, as the ledger's ``owed`` event holds it.
-
-    The undo stays owed unless it is answered without an error, or what it should delete no longer exists.
-    """
-    command, ledger = thawed(owed["command"]), verdicts.record.ledger
-    ledger.append("undoing", step=owed["step"], command=services.shown(command))
-    reply = services.change(command)
-    if reply.error and not _gone(command, reply):
-        raise StepFailed(verdicts.clean(f"undo of {owed['step']} failed: {reply.error}; it is still owed"))
-    ledger.append("undone", step=owed["step"], replies=[reply.facts()])
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
@@ -137,45 +117,3 @@ def _proof(command: Command, services: Services) -> Reply | None:
     if reply.status in GONE:
         return None
     raise ServiceError(reply.error)
-
-
-def _gone(command: Command, reply: Reply) -> bool:
-    """Return whether the reply to a DELETE says that the thing to delete does not exist any more."""
-    return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
-
-
-def refuse_unregistered(settings: Settings, record: Record) -> None:
-    """Raise `StepRefused` if a record owes an undo that its notebook does not register."""
-    makers = {step: _owing(record, step) for step in history.read(record).owed()}
-    judged = [undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
-    if complaints := [why for why in judged if why]:
-        raise StepRefused(f"nothing was sent: {'; '.join(complaints)}")
-
-
-def _owing(record: Record, step: str) -> tuple[Record, Event]:
-    """Return the record that registered the undo of ``step``, and its ``owed`` event.
-
-    That record is ``record`` or one of its parents.
-    """
-    owed = history.read(record).owed()[step]
-    return next(maker for maker in (record, *reversed(record.parents)) if owed in maker.ledger.events()), owed
-
-
-def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """Carry out the undos that ``parent`` owes, newest first, in a new record, which is sealed.
-
-    ``say`` gets the text of each command before it is sent. Raise, before anything is sent, `RecordError` if the
-    parent's record does not verify, `StepRefused` if the notebook of that record does not register an undo that the
-    record owes.
-    """
-    refuse_unregistered(settings, parent)
-    record = run_record.begin(settings, parent.opened()["phase"], root=parent.root, parent=parent, mode="undo")
-    services, verdicts = Services(settings), Verdicts(record, lambda _: None)
-    try:
-        for step, owed in reversed(history.read(record).owed().items()):
-            say(f"{step}: {services.shown(thawed(owed['command']))}")
-            undo(services, verdicts, owed)
-    finally:
-        services.close()
-        run_record.finish(record)
-    return record

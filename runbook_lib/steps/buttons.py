@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from runbook_lib.agentic_trading.runner_commands import aimed_at
 from runbook_lib.commands.command import Http
 from runbook_lib.records import history
-from runbook_lib.records.ledger import Record
-from runbook_lib.steps import effects
+from runbook_lib.records.record_folder import Record
+from runbook_lib.steps import press_effects
 from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.arming import ARMED, Word
-from runbook_lib.steps.display.button import StepButton
+from runbook_lib.steps.display.button_widget import StepButton
 from runbook_lib.steps.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdi
 
     def work(verdicts: Verdicts) -> None:
         perform(verdicts)
-        effects.follow(act, services, asking.record)
+        press_effects.follow(act, services, asking.record)
 
     asking.record.ledger.append(
         "offered", step=act.number, title=act.title, commands=[services.shown(act.command)], seen=_next(label)

@@ -17,7 +17,7 @@ from runbook_lib.errors import ConfigError, ServiceError, StepFailed, StepPendin
 from runbook_lib.records import history, plan
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
-from runbook_lib.steps import acts, checks, slowness
+from runbook_lib.steps import acts, checks, owed_undos, slowness
 from runbook_lib.steps.acts import Act
 from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Bar
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.services.advisory_lock import Holder
     from runbook_lib.settings.profiles import Settings
 
@@ -221,7 +221,7 @@ class Phase:
         """Carry out the undo that the act ``number`` registered; do nothing if that undo is not owed."""
         owed = history.read(self.record).owed().get(number)
         if owed is not None:
-            acts.undo(self.services, self._verdicts, owed)
+            owed_undos.undo(self.services, self._verdicts, owed)
 
     def close(self) -> None:
         """Close the phase; raise `StepFailed` unless every step has passed and no undo is owed."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.settings.profiles import Settings
 
 BUDGET = re.compile(r"budgets\.([a-z_]+(?:\.[a-z_]+)?)")

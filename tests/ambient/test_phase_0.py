@@ -12,7 +12,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from runbook_lib.records import ledger, verify
+from runbook_lib.records import record_folder, verify
 from runbook_lib.settings.profiles import ROOT
 
 NOWHERE = "http://127.0.0.1:9"  # a proxy that answers nobody
@@ -58,5 +58,5 @@ def test_phase_0_passes_and_is_sealed(tmp_path, name):
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    [record] = ledger.every(tmp_path / "records")
+    [record] = record_folder.every(tmp_path / "records")
     assert record.sealed()["outcome"] == "passed" and verify.verify(record.folder) == []

@@ -23,7 +23,7 @@ from typing import Any
 from runbook_lib.console import markup, overview_charts
 from runbook_lib.console.overview import Reader
 from runbook_lib.console.page import Page
-from runbook_lib.records import ledger
+from runbook_lib.records import record_folder
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.services.services import Services
 from runbook_lib.settings import profiles
@@ -110,7 +110,7 @@ async def _live(chosen: Settings, folder: Path, rounds: int) -> list[Row]:
         finally:
             console.close()
     drawn = await _drawn(chosen, folder)
-    sealed = all(record.sealed() for record in ledger.every(folder))
+    sealed = all(record.sealed() for record in record_folder.every(folder))
     return [
         Row("console: cell run to the first full picture", statistics.median(paints)),
         Row("console: asked to refresh, until it is on the screen", statistics.median(refreshes)),

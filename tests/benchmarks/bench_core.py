@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runbook_lib.commands.command import sql
-from runbook_lib.records import ledger, plan, verify
+from runbook_lib.records import plan, record_folder, run_record, seal_chain, verify
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs import headless
 from runbook_lib.services.services import Services
@@ -75,7 +75,7 @@ def _first_query() -> None:
     services.close()
 
 
-def _answers(record: ledger.Record) -> float:
+def _answers(record: record_folder.Record) -> float:
     """Seconds in which the platform's answers were awaited."""
     events = record.ledger.events()
     return sum(reply["seconds"] for event in events for reply in event.get("replies", ()))
@@ -84,12 +84,12 @@ def _answers(record: ledger.Record) -> float:
 def _ledger() -> list[Row]:
     """Ten thousand events appended, each with an fsync, then verified."""
     with tempfile.TemporaryDirectory() as folder:
-        record = ledger.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", mode="watch")
+        record = run_record.create(Path(folder), "rehearsal", "bench", "a: 1\n", id="x", mode="watch")
         started = time.perf_counter()
         for number in range(EVENTS):
             record.ledger.append("outcome", step=f"0.{number}a", outcome="passed", seen="4 rows", replies=[])
         appended = time.perf_counter() - started
-        ledger.seal(record, "passed")
+        seal_chain.seal(record, "passed")
         size, started = (record.folder / verify.LEDGER).stat().st_size, time.perf_counter()
         assert verify.verify(record.folder) == []
         verified = time.perf_counter() - started

@@ -17,7 +17,7 @@ from tests.core_fixtures import NOBODY, PATIENCE, eventually
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = PATIENCE * 500  # milliseconds

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from runbook_lib.records import history, ledger, plan, verify
+from runbook_lib.records import history, plan, record_folder, verify
 from tests.browser.driving import passed, place_of, walk
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -63,7 +63,7 @@ def runbook(root):
 
 
 def newest(root):
-    return list(ledger.every(root))[-1]
+    return list(record_folder.every(root))[-1]
 
 
 def told(record):

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from runbook_lib.records import ledger, plan, verify
+from runbook_lib.records import plan, record_folder, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.settings.profiles import load
 from tests.browser.driving import WAIT, pictures
@@ -146,7 +146,7 @@ def test_a_click_pauses_a_runner_while_charts_refresh(page, live, root):
     before = images.first.get_attribute("src")
     eventually(lambda: images.first.get_attribute("src") != before, "the charts go on")
     eventually(lambda: re.search(r"\bpaused\b", page.locator("table", has_text="heartbeat").inner_text()), "on screen")
-    press = [one for one in ledger.every(root / "records") if one.opened()["mode"] == "press"]
+    press = [one for one in record_folder.every(root / "records") if one.opened()["mode"] == "press"]
     assert [one.opened()["operator"] for one in press] == ["ada"]
     eventually(press[0].sealed, "the seal")
     assert verify.verify(press[0].folder) == [] and load("rehearsal").name == press[0].profile

@@ -26,7 +26,7 @@ from pathlib import Path
 from IPython.display import display
 from runbook_lib import send_command
 from runbook_lib.settings import profiles
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.steps.phase import Phase
 
 chosen = profiles.load("rehearsal").model_copy(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.cli import board_page
-from runbook_lib.records import ledger
+from runbook_lib.records import run_record
+from runbook_lib.records.ledger import instant
 from runbook_lib.settings import profiles
-from runbook_lib.steps.display.pages import instant
 from tests import sealing
 
 FACTS = {"project": "abcdefghijklmnopqrst", "platform": "", "operator": "al", "mode": "headless", "versions": {}}
 
 
 def run(root, phase, outcome=None, **facts):
-    made = ledger.create(root, "rehearsal", phase, "", id=phase, parent=None, override=None, **FACTS)
+    made = run_record.create(root, "rehearsal", phase, "", id=phase, parent=None, override=None, **FACTS)
     for event, told in facts.items():
         made.ledger.append(event, **told)
     if outcome:

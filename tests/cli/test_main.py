@@ -15,7 +15,7 @@ import pytest
 
 from runbook_lib.cli import main  # noqa: F401 - it has every command
 from runbook_lib.cli.group import SECTIONS, cli
-from runbook_lib.records import ledger, verify
+from runbook_lib.records import record_folder, run_record, verify
 from runbook_lib.settings.profiles import PROFILES
 from tests import keys, sealing
 from tests.core_fixtures import eventually, write_notebook
@@ -65,7 +65,7 @@ class Runbook:
     def record(self, phase, outcome="passed"):
         """A sealed record, without a kernel."""
         facts = {"operator": "ada", "parent": None, "mode": "headless"}
-        made = ledger.create(self.root, "rehearsal", phase, "", **facts)
+        made = run_record.create(self.root, "rehearsal", phase, "", **facts)
         ended = outcome if outcome in ("passed", "failed", "waiting", "unknown") else "failed"
         made.ledger.append("outcome", step="0.1a", outcome=ended, replies=[])
         sealing.seal(made, outcome)
@@ -73,7 +73,7 @@ class Runbook:
 
     @property
     def records(self):
-        return list(ledger.every(self.root))
+        return list(record_folder.every(self.root))
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def test_a_killed_run_is_shown_and_adopted_and_what_it_owes_is_undone(runbook):
     code, said = runbook("adopt", made.name)
     assert code == 0 and f"adopted as interrupted: {made.name}, seal " in said
     assert "1a     passed   one is one" in said and "1b     owes an undo: select 2;" in said
-    assert ledger.Record(made.folder).sealed()["outcome"] == "interrupted"
+    assert record_folder.Record(made.folder).sealed()["outcome"] == "interrupted"
     assert runbook("adopt", made.name) == (2, f"{made.name} is sealed: there is nothing to adopt\n")
     code, said = runbook("undo", made.name)
     assert code == 0 and "1b: select 2;" in said and "1 undone, on the record: " in said
@@ -374,7 +374,7 @@ def test_a_killed_run_that_was_edited_or_forged_is_not_adopted(runbook):
     made.ledger.path.write_bytes(b"".join(lines))
     code, said = runbook("adopt", made.name)
     assert code == 2 and "1b registers another undo than this one" in said and "Traceback" not in said
-    assert ledger.Record(made.folder).sealed() is None
+    assert record_folder.Record(made.folder).sealed() is None
 
 
 # --- the writing lock -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from runbook_lib.cli import terminal
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.runs.drills.parallel import Row
 from runbook_lib.runs.headless import EXIT
 

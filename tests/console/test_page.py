@@ -9,7 +9,7 @@ import pytest
 
 from runbook_lib.console import markup, page, pulse
 from runbook_lib.console.page import Page
-from runbook_lib.records import ledger
+from runbook_lib.records import record_folder
 from runbook_lib.services.services import Services
 
 PATIENCE = 60
@@ -92,7 +92,7 @@ def test_a_pause_takes_effect_while_a_look_hangs_and_fifty_clicks_send_one(on_pa
         assert console.pressed[0][1].outcome == "passed"
 
     on(on_paper, tmp_path, work)
-    assert sorted(record.sealed()["outcome"] for record in ledger.every(tmp_path)) == ["passed", "passed"]
+    assert sorted(record.sealed()["outcome"] for record in record_folder.every(tmp_path)) == ["passed", "passed"]
 
 
 def test_a_listener_that_was_cut_off_is_told_and_comes_back(on_paper, database, tmp_path):
@@ -214,7 +214,7 @@ def test_halting_is_the_same_halt_with_its_own_record(on_paper, database, tmp_pa
         assert "Halt at" in console._halted.value and "No runner takes new orders" in console._halted.value
 
     on(on_paper, tmp_path, work)
-    halts = list(ledger.every(tmp_path))
+    halts = list(record_folder.every(tmp_path))
     assert len(halts) == 1 and halts[0].opened()["phase"] == "halt" and halts[0].sealed()
     states = database.execute("select distinct status from public.deployments").fetchall()
     assert all(one["status"] in ("paused", "stopped") for one in states)

@@ -9,7 +9,7 @@ import pytest
 
 from runbook_lib.agentic_trading.runner_commands import Target
 from runbook_lib.console.sent_commands import press
-from runbook_lib.records import history, ledger, verify
+from runbook_lib.records import history, record_folder, verify
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
@@ -52,7 +52,7 @@ def test_a_pause_is_recorded_before_it_is_sent_and_followed_to_its_effect(on_pap
     assert done.outcome == "passed" and status(database, target.id) == "paused"
     assert 0 < done.sent <= done.acknowledged <= done.effect and "status paused" in done.words
     assert seen[0].sent and seen[0].outcome is None  # told as it comes, not at the end
-    record = next(iter(ledger.every(tmp_path)))
+    record = next(iter(record_folder.every(tmp_path)))
     events = [(e["event"], e.get("step")) for e in record.ledger.events()]
     assert events == [("opened", None), ("sending", "pause"), ("outcome", "pause"), ("closed", None), ("sealed", None)]
     assert verify.verify(record.folder) == [] and record.sealed()["outcome"] == "passed"
@@ -101,7 +101,7 @@ def test_a_runner_that_does_not_listen_makes_the_press_unknown_and_says_what_to_
         done = press(quick(on_paper, answer=0.5), "pause", [target], root=tmp_path)
     assert done.outcome == "unknown" and done.sent and done.acknowledged is None
     assert "within 0.5 s no effect" in done.words and "not acknowledged" in done.words and "Halt" in done.words
-    record = next(iter(ledger.every(tmp_path)))
+    record = next(iter(record_folder.every(tmp_path)))
     assert record.sealed()["outcome"] == "unknown" and history.read(record).outcomes()["pause"]["fix"]
 
 
@@ -109,7 +109,7 @@ def test_a_silent_database_is_a_failure_at_once_for_nothing_was_sent(on_paper, t
     dead = on_paper.model_copy(update={"database": on_paper.database.model_copy(update={"url": NOBODY})})
     done = press(dead, "pause", [target], root=tmp_path)
     assert done.outcome == "failed" and done.sent is None and "127.0.0.1:9" in done.words
-    assert next(iter(ledger.every(tmp_path))).sealed()["outcome"] == "failed"
+    assert next(iter(record_folder.every(tmp_path))).sealed()["outcome"] == "failed"
 
 
 def test_a_deployment_that_is_not_there_is_refused_by_the_database(on_paper, tmp_path):
@@ -120,7 +120,7 @@ def test_a_deployment_that_is_not_there_is_refused_by_the_database(on_paper, tmp
 def test_a_paper_deployment_has_no_agent_to_revoke(on_paper, database, target, tmp_path):
     done = press(on_paper, "revoke", [target], root=tmp_path)
     assert done.outcome == "failed" and "has no agent" in done.words
-    assert list(ledger.every(tmp_path)) == [] and sent(database, "stop") == 0
+    assert list(record_folder.every(tmp_path)) == [] and sent(database, "stop") == 0
 
 
 def test_presses_side_by_side_are_each_sent_and_each_recorded(on_paper, database, target, tmp_path):
@@ -128,7 +128,7 @@ def test_presses_side_by_side_are_each_sent_and_each_recorded(on_paper, database
     with ThreadPoolExecutor(5) as pool:
         ends = list(pool.map(lambda _: press(on_paper, "pause", [target], root=tmp_path).outcome, range(10)))
     assert ends == ["passed"] * 10 and sent(database, "pause") == before + 10
-    assert all(not verify.verify(record.folder) for record in ledger.every(tmp_path))
+    assert all(not verify.verify(record.folder) for record in record_folder.every(tmp_path))
 
 
 def test_a_kill_is_in_effect_when_the_machine_has_started_the_runner_again(on_paper, database, target, tmp_path):

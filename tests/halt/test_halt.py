@@ -27,7 +27,7 @@ from runbook_lib.halt.state import Request
 from runbook_lib.halt.stop import halt
 from runbook_lib.halt.switches import upsert
 from runbook_lib.halt.unhalt import unhalt
-from runbook_lib.records import alarms, history, ledger, run_record, verify
+from runbook_lib.records import alarms, history, record_folder, run_record, verify
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.rehearsal.postgres.sql_faults import SqlFaults
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
@@ -377,7 +377,7 @@ def test_unhalt_restores_both_switches_and_settles_every_halt(platform, live, tm
     assert (values["DEPLOYMENTS_DISABLED"], values["HYPERLIQUID_LIVE_ENABLED"]) == ("false", "true")
     assert not platform.refuses()
     assert platform.state(live) == "stopped"
-    assert [problem for record in ledger.every(tmp_path) for problem in verify.verify(record.folder)] == []
+    assert [problem for record in record_folder.every(tmp_path) for problem in verify.verify(record.folder)] == []
     with pytest.raises(StepRefused, match="no halt of profile rehearsal is to be undone"):
         unhalt(platform.settings(), root=tmp_path)
 
@@ -447,7 +447,7 @@ def test_a_halt_within_a_step_says_so_and_draws_nothing_anew_where_nobody_looks(
     assert code == 0 and "\x1b" not in words, words
     calling.ledger.append("outcome", step="1.8c", outcome="passed")
     code, _ = command(platform, "unhalt", "--yes", root=tmp_path)
-    halted, undone = [record for record in ledger.every(tmp_path) if "_halt" in record.name]
+    halted, undone = [record for record in record_folder.every(tmp_path) if "_halt" in record.name]
     assert halted.opened()["within"] == {"record": calling.name, "step": "1.8c"}
     assert undone.opened()["within"] == {"record": calling.name}
     events = halted.ledger.events()

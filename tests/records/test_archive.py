@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from runbook_lib.errors import ConfigError
-from runbook_lib.records import archive, ledger, signing
-from runbook_lib.records.ledger import Record
+from runbook_lib.records import archive, run_record, signing
+from runbook_lib.records.record_folder import Record
 from runbook_lib.records.verify import SIGNATURE, SIGNERS, verify
 from runbook_lib.settings import profiles
 from tests import keys
@@ -20,13 +20,13 @@ from tests import keys
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from runbook_lib.records import archive, ledger as records
-write = records.Ledger._write
+from runbook_lib.records import archive, ledger, record_folder
+write = ledger.Ledger._write
 def killed(*given):
     write(*given)
     os.kill(os.getpid(), signal.SIGKILL)
-records.Ledger._write = killed
-archive.close(records.Record(Path(sys.argv[1])))
+ledger.Ledger._write = killed
+archive.close(record_folder.Record(Path(sys.argv[1])))
 """
 
 
@@ -50,7 +50,7 @@ def root(tmp_path):
 
 def begun(root, profile):
     given = f"profile: {{kind: {profile.kind}, archive: {profile.archive or 'null'}}}\n"
-    return ledger.create(root, profile.name, "phase_try", given, kind=profile.kind, operator="ada")
+    return run_record.create(root, profile.name, "phase_try", given, kind=profile.kind, operator="ada")
 
 
 def closed(root, profile):

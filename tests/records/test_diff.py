@@ -7,7 +7,7 @@ import uuid
 import pytest
 import yaml
 
-from runbook_lib.records import diff, ledger
+from runbook_lib.records import diff, run_record
 from tests import sealing
 
 
@@ -15,7 +15,7 @@ def made(root, *steps, parameters=None, versions=None, ends="passed", **facts):
     """A record whose steps passed; each step is a dict of what differs from the usual."""
     given = {"phase": "phase_try", "parameters": parameters or {}, "profile": {"fly": {"app": "runner"}}}
     told = {"id": "x", "operator": "ada", "mode": "watch", "parent": None, "versions": versions or {}, **facts}
-    record = ledger.create(root, "rehearsal", "phase_try", yaml.safe_dump(given), **told)
+    record = run_record.create(root, "rehearsal", "phase_try", yaml.safe_dump(given), **told)
     for one in steps:
         number = one.get("step", "1a")
         usual = {"verb": "check", "title": "t"}

@@ -12,7 +12,7 @@ from runbook_lib.agentic_trading.cron_schedules import SWEEP_PATH
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import each
 from runbook_lib.errors import StepRefused
-from runbook_lib.records import gates, ledger, plan, signing
+from runbook_lib.records import gates, plan, run_record, seal_chain, signing
 from runbook_lib.records.verify import SIGNATURE
 from runbook_lib.services.services import Services
 from runbook_lib.services.write_lock import Writer
@@ -43,7 +43,7 @@ def notebooks(tmp_path_factory, monkeypatch):
 def begun(root, phase="phase_0_platform_prep", *, profile="rehearsal", project="abcdefghijklmnopqrst", **facts):
     source = plan.notebook(phase)
     opened = {"project": project, "operator": "ada", "plan": plan.written_down(source)}
-    record = ledger.create(root, profile, phase, "phase: x\n", **{**opened, **facts})
+    record = run_record.create(root, profile, phase, "phase: x\n", **{**opened, **facts})
     record.notebook.write_bytes(source.read_bytes())
     return record
 
@@ -274,7 +274,7 @@ def test_a_run_whose_cells_were_deleted_closes_the_gate(profile, tmp_path):
     record.ledger.append("closed", steps=1)
     write_notebook(record.notebook, steps[0])
 
-    seal = ledger.seal(record)
+    seal = seal_chain.seal(record)
     assert (seal["outcome"], seal["missing"], seal["edited"]) == ("failed", ["0.0b"], ["0.0b"])
     assert "is failed" in reasons(profile, PAPER, tmp_path)
 

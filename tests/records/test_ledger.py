@@ -1,10 +1,8 @@
-"""The ledger keeps what it was told; a sealed record shows any change; seals make one chain."""
+"""The ledger keeps what it was told; a sealed record shows any change."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -14,17 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.records import ledger, verify
-from runbook_lib.records.ledger import LEDGER, Ledger, Record
-from runbook_lib.records.verify import chain
-from runbook_lib.settings.redaction import Redactor
-
-SECRET = "correct-horse-battery"
+from runbook_lib.errors import RecordError
+from runbook_lib.records import run_record, seal_chain, verify
+from runbook_lib.records.ledger import Ledger
+from runbook_lib.records.record_folder import Record
+from runbook_lib.records.verify import LEDGER
 
 
 def make(root, phase="phase_try", redact=None, events=4):
-    record = ledger.create(root, "rehearsal", phase, "a: 1\n", redact, id="x", mode="watch")
+    record = run_record.create(root, "rehearsal", phase, "a: 1\n", redact, id="x", mode="watch")
     for number in range(events):
         record.ledger.append("outcome", step=f"1{number}", outcome="passed", seen="“ok”\n\u2028", rows=[{"n": 1.5}])
     return record
@@ -36,7 +32,7 @@ def sealed(tmp_path_factory):
     (record.folder / "charts").mkdir()
     (record.folder / "charts" / "parameters.yaml").write_text("the same name, deeper down")
     (record.folder / "charts" / LEDGER).write_text("not the ledger")
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     assert verify.verify(record.folder) == []
     return record
 
@@ -116,12 +112,6 @@ def test_any_change_to_another_file_is_found_and_the_file_named(sealed, name, da
     assert problems_with(sealed, name, after) == [f"{sealed.folder / name}: changed since it was sealed"]
 
 
-def gaps(root):
-    """What the chain of the rehearsal's seals tells of records that are gone."""
-    sealed = [(record.folder, seal) for record in ledger.every(root) if (seal := record.sealed())]
-    return list(chain(sealed, {"hash": ledger.head(root / "rehearsal")}))
-
-
 def copied(record, tmp_path):
     return Path(shutil.copytree(record.folder, tmp_path / "copy" / record.folder.name, symlinks=True))
 
@@ -153,15 +143,15 @@ def test_a_ledger_that_is_gone_or_a_folder_is_said(sealed, tmp_path):
 
 def test_a_sealed_record_takes_no_more(tmp_path):
     record = make(tmp_path)
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     before = record.ledger.path.read_bytes()
     for sealed in (record.ledger, Ledger(record.ledger.path)):
         with pytest.raises(RecordError, match="nothing is added to a sealed record"):
             sealed.append("closed", steps=4)
     with pytest.raises(RecordError, match="sealed"):
-        ledger.seal(Record(record.folder), "failed")
+        seal_chain.seal(Record(record.folder), "failed")
     assert record.ledger.path.read_bytes() == before
-    assert ledger.head(tmp_path / "rehearsal") == record.sealed()["hash"]
+    assert seal_chain.head(tmp_path / "rehearsal") == record.sealed()["hash"]
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -175,7 +165,7 @@ def test_a_line_torn_by_a_crash_is_cut_off_by_the_next(tmp_path, fresh):
     written.append("closed", steps=4)
     assert record.ledger.path.read_bytes().startswith(whole)
     assert [event["n"] for event in written.events()] == [1, 2, 3, 4, 5, 6]
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     assert verify.verify(record.folder) == []
 
 
@@ -193,7 +183,7 @@ def test_two_processes_that_append_at_once_keep_one_sound_chain(tmp_path):
     record = make(tmp_path)
     both = [subprocess.Popen([sys.executable, "-c", APPEND, record.ledger.path, who]) for who in "ab"]
     assert [process.wait(120) for process in both] == [0, 0]
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     assert verify.verify(record.folder) == []
     for who in "ab":
         mine = [event["number"] for event in record.ledger.events() if event.get("by") == who]
@@ -223,124 +213,16 @@ def test_a_full_disk_leaves_what_was_there_and_says_that_nothing_is_sent(tmp_pat
     assert said.count("nothing is sent until it can") == 2
     assert record.ledger.path.read_bytes() == before
     record.ledger.append("closed", steps=4)
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     assert verify.verify(record.folder) == []
-
-
-def test_a_folder_that_takes_no_record_is_a_record_error(tmp_path):
-    (tmp_path / "rehearsal").write_text("in the way")
-    with pytest.raises(RecordError, match="cannot make the record"):
-        make(tmp_path)
 
 
 def test_text_that_no_file_can_hold_is_kept_as_a_mark(tmp_path):
     record = make(tmp_path)
     record.ledger.append("shown", commands=[], rows=0, seen="half a pair: \ud800")
     assert Ledger(record.ledger.path).events()[-1]["seen"] == "half a pair: ?"
-    ledger.seal(record, "passed")
+    seal_chain.seal(record, "passed")
     assert verify.verify(record.folder) == []
-
-
-def test_records_of_one_second_have_names_of_their_own(tmp_path):
-    assert len({make(tmp_path).folder for _ in range(5)}) == 5
-
-
-def test_each_seal_names_the_one_before_it(tmp_path):
-    seals = [ledger.seal(make(tmp_path), "passed") for _ in range(3)]
-    assert [seal["previous"] for seal in seals] == [None, seals[0]["hash"], seals[1]["hash"]]
-    assert ledger.head(tmp_path / "rehearsal") == seals[2]["hash"]
-
-
-SEAL = """
-import sys
-from pathlib import Path
-from runbook_lib.records import ledger as records
-root = Path(sys.argv[1])
-for _ in range(20):
-    records.seal(records.create(root, "rehearsal", f"phase_{sys.argv[2]}", "", id="x", mode="watch"), "passed")
-"""
-
-
-def test_two_processes_that_seal_at_once_do_not_fork_the_chain(tmp_path):
-    both = [subprocess.Popen([sys.executable, "-c", SEAL, tmp_path, who]) for who in "ab"]
-    assert [process.wait(120) for process in both] == [0, 0]
-    seals = {seal["hash"]: seal["previous"] for record in ledger.every(tmp_path) if (seal := record.sealed())}
-    found, walked = ledger.head(tmp_path / "rehearsal"), 0
-    while found is not None:
-        found, walked = seals[found], walked + 1
-    assert walked == len(seals) == 40
-    assert gaps(tmp_path) == []
-
-
-CRASH = """
-import os, signal, sys
-from pathlib import Path
-from runbook_lib.records import ledger as records
-replace, calls = records._replace, []
-def crashing(path, content):
-    calls.append(content)
-    if len(calls) == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(path, content)
-records._replace = crashing
-root = Path(sys.argv[1])
-records.seal(records.create(root, "rehearsal", "phase_crash", "", id="x", mode="watch"), "passed")
-"""
-
-
-@pytest.mark.parametrize(("call", "was_sealed"), [(1, False), (2, True)])
-def test_a_crash_while_sealing_leaves_one_chain(tmp_path, call, was_sealed):
-    first = ledger.seal(make(tmp_path), "passed")
-    crashed = subprocess.run([sys.executable, "-c", CRASH, tmp_path, str(call)], timeout=120, check=False)
-    assert crashed.returncode == -signal.SIGKILL
-    record = ledger.find(tmp_path, "phase_crash")
-    seal = record.sealed()
-    assert (seal is not None) is was_sealed
-    after = ledger.seal(make(tmp_path), "passed")
-    assert after["previous"] == (seal or first)["hash"]
-    if seal is None:  # it can still be sealed later, and takes its place then
-        assert ledger.seal(record, "failed")["previous"] == after["hash"]
-    assert gaps(tmp_path) == []
-
-
-def test_a_record_that_is_gone_leaves_a_gap(tmp_path):
-    made = [make(tmp_path) for _ in range(3)]
-    hashes = [ledger.seal(record, "passed")["hash"] for record in made]
-    shutil.rmtree(made[1].folder)
-    assert gaps(tmp_path) == [
-        f"{made[2].folder}: the seal before it, {hashes[1]}, is not here: it is gone, or its record is damaged"
-    ]
-    shutil.rmtree(made[2].folder)
-    assert gaps(tmp_path) == [f"the newest seal, {hashes[2]}, is not here: it is gone, or its record is damaged"]
-
-
-def test_a_secret_is_redacted_in_the_ledger_and_refused_elsewhere(tmp_path):
-    redact = Redactor({"FLY_API_TOKEN": SECRET})
-    record = make(tmp_path, redact=redact)
-    record.ledger.append("shown", commands=[], rows=[{SECRET: f"Bearer {SECRET}"}])
-    assert record.ledger.events()[-1]["rows"] == [{"$FLY_API_TOKEN": "Bearer $FLY_API_TOKEN"}]
-    (record.folder / "notebook.ipynb").write_text(f"héllo {SECRET.encode().hex()}")
-    with pytest.raises(RecordError, match=r"notebook\.ipynb: .*FLY_API_TOKEN \(hex\) at character 6; not sealed"):
-        ledger.seal(record, "passed")
-    assert record.sealed() is None
-    (record.folder / "notebook.ipynb").unlink()
-    ledger.seal(record, "passed")
-
-
-def test_what_is_no_plain_file_is_not_sealed(tmp_path):
-    record = make(tmp_path)
-    os.mkfifo(record.folder / "pipe")
-    with pytest.raises(RecordError, match="not a plain file; not sealed"):
-        ledger.seal(record, "passed")
-
-
-def test_records_are_found_by_path_and_by_part_of_their_name(tmp_path):
-    first, second = make(tmp_path, "phase_a"), make(tmp_path, "phase_b")
-    assert ledger.find(tmp_path, str(first.folder)).folder == first.folder
-    assert ledger.find(tmp_path, first.name).folder == first.folder
-    assert ledger.find(tmp_path, "phase_b").folder == second.folder
-    with pytest.raises(ConfigError, match="no record 'phase_c'"):
-        ledger.find(tmp_path, "phase_c")
 
 
 def test_the_time_now_is_never_before_the_last_line(tmp_path, monkeypatch):

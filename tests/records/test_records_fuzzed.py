@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runbook_lib.records import ledger, plan, verify
+from runbook_lib.records import plan, run_record, seal_chain, verify
 from tests import keys
 from tests.core_fixtures import write_notebook
 
@@ -42,7 +42,7 @@ def made(tmp_path_factory):
     source = write_notebook(folder / "phase_try.ipynb", *CELLS)
     facts = {"kind": "production", "operator": "ada", "project": "p" * 20, "versions": {"python": "3.11"}}
     facts |= {"plan": plan.written_down(source)}
-    record = ledger.create(folder / "records", "production", "phase_try", "a: 1\n", **facts)
+    record = run_record.create(folder / "records", "production", "phase_try", "a: 1\n", **facts)
     record.notebook.write_bytes(source.read_bytes())
     tell = record.ledger.append
     tell("sending", step="1a", verb="check", title="looks", commands=["select 1;"])
@@ -55,7 +55,7 @@ def made(tmp_path_factory):
     tell("undone", step="1b", replies=[])
     tell("outcome", step="1c", verb="check", title="looks again", outcome="passed", recalled=TIMES[0], replies=[])
     tell("closed", steps=3)
-    ledger.seal(record)
+    seal_chain.seal(record)
     keys.sign(record, key)
     assert verify.verify(record.folder, keys.line(key)) == []
     return record, keys.line(key)

@@ -10,9 +10,10 @@ import pytest
 from runbook_lib.commands.command import frozen, shell, sql
 from runbook_lib.errors import ConfigError, RecordError, StepRefused
 from runbook_lib.records import history, plan, run_record, signing, verify
-from runbook_lib.records.ledger import Record
-from runbook_lib.steps import acts
+from runbook_lib.records.record_folder import Record
+from runbook_lib.steps import owed_undos
 from tests.core_fixtures import write_notebook
+from tests.records.test_ledger import make
 
 PHASE = "phase_0_platform_prep"
 CELLS = (
@@ -61,7 +62,7 @@ def test_a_killed_run_is_sealed_as_interrupted_with_the_operators_key_and_gone_o
         run_record.begin(production, PHASE, root=tmp_path / "records", parent=record)
 
     run_record.refuse_unadoptable(record, production)
-    acts.refuse_unregistered(production, record)
+    owed_undos.refuse_unregistered(production, record)
     seal = run_record.finish(record, ended="interrupted: adopted")
 
     assert (seal["outcome"], seal["owed"], seal["operator"]) == ("interrupted", ["0.1b"], "ada")
@@ -105,7 +106,7 @@ def test_an_edited_run_is_not_adopted(production, accepted, tmp_path):
 def test_a_run_that_owes_what_its_notebook_does_not_register_is_not_adopted(production, accepted, tmp_path):
     record = killed(production, accepted, tmp_path / "records", FORGED)
     with pytest.raises(StepRefused, match=r"0\.1b registers another undo than this one"):
-        acts.refuse_unregistered(production, record)
+        owed_undos.refuse_unregistered(production, record)
 
 
 def test_a_run_whose_notebook_was_changed_since_is_not_adopted_with_its_undo(production, accepted, tmp_path):
@@ -114,7 +115,7 @@ def test_a_run_whose_notebook_was_changed_since_is_not_adopted_with_its_undo(pro
     cell = CELLS[0].replace('sql("select 2")', 'shell("curl https://evil.example")')
     shutil.copy(write_notebook(tmp_path / "forged.ipynb", cell, CELLS[1]), record.notebook)
     with pytest.raises(StepRefused, match=r"no cell of its notebook that was planned registers an undo of 0\.1b"):
-        acts.refuse_unregistered(production, record)
+        owed_undos.refuse_unregistered(production, record)
 
 
 def waiting(settings, source, root):
@@ -147,3 +148,13 @@ def test_in_a_rehearsal_anybody_may_vouch(chosen, accepted, tmp_path):
     record, event = waiting(chosen, accepted, tmp_path / "records")
     answer = run_record.vouch(chosen, record, event, "Ada")
     assert verify.verify(answer.folder) == []
+
+
+def test_records_of_one_second_have_names_of_their_own(tmp_path):
+    assert len({make(tmp_path).folder for _ in range(5)}) == 5
+
+
+def test_a_folder_that_takes_no_record_is_a_record_error(tmp_path):
+    (tmp_path / "rehearsal").write_text("in the way")
+    with pytest.raises(RecordError, match="cannot make the record"):
+        make(tmp_path)

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from runbook_lib.errors import RecordError
-from runbook_lib.records import ledger, signing
+from runbook_lib.records import run_record, seal_chain, signing
 from runbook_lib.records.verify import SIGNATURE, verify
 from runbook_lib.settings import profiles
 from tests import keys
@@ -33,8 +33,8 @@ def production(folder, monkeypatch):
 
 
 def sealed(root):
-    record = ledger.create(root, "production", "phase_try", keys.PROFILE, kind="production", operator="ada")
-    ledger.seal(record)
+    record = run_record.create(root, "production", "phase_try", keys.PROFILE, kind="production", operator="ada")
+    seal_chain.seal(record)
     return record
 
 

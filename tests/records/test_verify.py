@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.records import ledger, verify
+from runbook_lib.records import record_folder, run_record, seal_chain, verify
 from runbook_lib.records.verify import LEDGER, SIGNATURE, SIGNERS
 from tests import keys
 
@@ -97,7 +97,7 @@ def test_a_forger_who_mends_the_chain_is_found_by_the_signature(made, signers, t
     folder = forged(made, tmp_path, b'"seen":"', b'"seen":"not ')
     assert verify.verify(folder) == []
     assert "not signed by ada" in verify.verify(folder, signers)[0]
-    keys.sign(ledger.Record(folder), stranger)
+    keys.sign(record_folder.Record(folder), stranger)
     assert verify.verify(folder) == []
     assert "not signed by ada" in verify.verify(folder, signers)[0]
 
@@ -188,8 +188,8 @@ def test_a_huge_signature_or_list_of_signers_is_refused_and_not_waited_for(made,
 
 
 def test_a_signature_of_what_need_not_be_signed_is_not_in_the_seal(tmp_path):
-    record = ledger.create(tmp_path, "rehearsal", "phase_try", "a: 1\n", id="x")
-    ledger.seal(record)
+    record = run_record.create(tmp_path, "rehearsal", "phase_try", "a: 1\n", id="x")
+    seal_chain.seal(record)
     (record.folder / SIGNATURE).write_text("x")
     assert verify.verify(record.folder) == [f"{record.folder / SIGNATURE}: not in the seal"]
 
@@ -268,7 +268,7 @@ def test_an_old_end_of_a_ledger_with_its_own_signature_is_found(tmp_path, ada, s
     kept = first.sealed()
     (tmp_path / "records" / "production" / "head.json").unlink()
     (first.folder / LEDGER).write_bytes(b"".join(lines[:-2]))
-    ledger.seal(ledger.Record(first.folder))
+    seal_chain.seal(record_folder.Record(first.folder))
     keys.sign(first, ada)
     assert verify.verify(first.folder, signers) == []
     problems, said = judged(tmp_path / "records", signers)
@@ -306,11 +306,11 @@ def rehearsed(tmp_path):
     for number in range(3):
         facts = {"id": "x", "kind": "rehearsal", "operator": "ada", "mode": "headless"}
         last = {"record": made[-1].name, "seal": made[-1].sealed()["hash"]} if made else None
-        record = ledger.create(root, "rehearsal", f"phase_{number}", "a: 1\n", **facts, parent=last, rests_on=last)
+        record = run_record.create(root, "rehearsal", f"phase_{number}", "a: 1\n", **facts, parent=last, rests_on=last)
         for step in ("0.1a", "0.1b"):
             record.ledger.append("outcome", step=step, outcome="passed", replies=[])
         record.ledger.append("closed", steps=2)
-        ledger.seal(record)
+        seal_chain.seal(record)
         made.append(record)
     assert judged(root, None)[0] == 0
     return made
@@ -376,8 +376,8 @@ def test_what_was_sealed_after_a_head_is_told(rehearsed, tmp_path):
 def test_a_record_put_at_the_end_is_found_where_the_newest_is_remembered(rehearsed, tmp_path):
     head = tmp_path / "records" / "rehearsal" / "head.json"
     before = head.read_bytes()
-    forged_ = ledger.create(tmp_path / "records", "rehearsal", "phase_3", "", id="x")
-    ledger.seal(forged_)
+    forged_ = run_record.create(tmp_path / "records", "rehearsal", "phase_3", "", id="x")
+    seal_chain.seal(forged_)
     head.write_bytes(before)
     problems, said = judged(tmp_path / "records", None)
     assert problems == 1 and f"{forged_.folder}: sealed after the newest seal that is known here" in said
@@ -481,12 +481,12 @@ def test_what_is_owed_is_told_with_where_it_was_undone(tmp_path):
     root, parent = tmp_path / "records", None
     for owed in (["switches"], []):
         facts = {"mode": "undo" if parent else "halt", "parent": parent, "owes": ["switches"] if parent else []}
-        record = ledger.create(root, "rehearsal", "halt", "", id="x", **facts)
+        record = run_record.create(root, "rehearsal", "halt", "", id="x", **facts)
         back = {"kind": "Shell", "line": "./runbook unhalt"}
         record.ledger.append(
             *(["owed"] if owed else ["undone"]), step="switches", command=back, text="./runbook unhalt"
         )
-        seal = ledger.seal(record, "passed")
+        seal = seal_chain.seal(record, "passed")
         said = judged(root, None)[1]
         if owed:
             assert f"{record.folder.name}: sound, passed, owes switches" in said and "switches is owed still" in said
@@ -496,7 +496,7 @@ def test_what_is_owed_is_told_with_where_it_was_undone(tmp_path):
 
 
 def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
-    record = ledger.create(tmp_path, "rehearsal", "phase_0", "", id="x")
+    record = run_record.create(tmp_path, "rehearsal", "phase_0", "", id="x")
     record.ledger.append("sending", step="0.1a", verb="check", title="One", commands=["select 1;\nselect 2;"])
     rows = [{"n": 1}, {"n": 2}]
     reply = {"rows": rows, "status": 200, "text": "", "error": None}
@@ -504,7 +504,7 @@ def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
     whence = {"recalled": "2026-11-22T00:00:00Z", "recalled_from": "rehearsal/a/b", "why": "not sent again"}
     record.ledger.append("outcome", step="0.1b", outcome="passed", **whence)
     record.ledger.append("closed", steps=2)
-    ledger.seal(record)
+    seal_chain.seal(record)
     assert "sound, passed, steps: 1 made here, 1 taken over, sealed" in judged(tmp_path, None)[1]
     told = "\n".join(verify.story(record.folder))
     assert "    | select 1;\n    | select 2;\n" in told and "reply: status 200, rows: 2, first n 1" in told
@@ -512,10 +512,10 @@ def test_what_was_taken_over_is_told_apart_from_what_was_made(tmp_path):
 
 
 def test_no_control_character_of_a_record_reaches_the_terminal(tmp_path):
-    record = ledger.create(tmp_path, "rehearsal", "phase_0", "", id="x")
+    record = run_record.create(tmp_path, "rehearsal", "phase_0", "", id="x")
     record.ledger.append("outcome", step="0.1a", outcome="passed", seen="\x1b[31mred")
     record.ledger.append("closed", steps=1)
-    ledger.seal(record)
+    seal_chain.seal(record)
     assert "\x1b" not in alone(tmp_path, "--tell", cwd=tmp_path)[1]
 
 

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 
 from runbook_lib.errors import ConfigError, RecordError
-from runbook_lib.records import ledger, run_record, verify
-from runbook_lib.records.ledger import Record
+from runbook_lib.records import record_folder, run_record, verify
+from runbook_lib.records.record_folder import Record
 from runbook_lib.runs import headless
 from tests.core_fixtures import eventually, write_notebook
 
@@ -145,10 +145,10 @@ SLOW = 'phase.act("1b", "sleep", sql("select pg_sleep(60), %(key)s", key="{key}"
 def test_an_interrupted_run_is_sealed_and_says_so(tmp_path, root, processes, *, environment, cell, outcome, code):
     notebook = write_notebook(tmp_path / "phase_small.ipynb", CHECK.format("1a", 1), cell, CLOSE, opening=True)
     processes.append(subprocess.Popen([sys.executable, "-c", COMMAND, notebook]))
-    events = lambda: [e for r in ledger.every(root) if r.ledger.path.exists() for e in r.ledger.events()]  # noqa: E731
+    events = lambda: [e for r in record_folder.every(root) if r.ledger.path.exists() for e in r.ledger.events()]  # noqa: E731
     last = ("sending", "1b") if outcome == "unknown" else ("outcome", "1a")
     eventually(lambda: any((e["event"], e.get("step")) == last for e in events()), f"{last} written")
     processes[0].send_signal(signal.SIGINT)
     assert processes[0].wait(120) == code
-    record = next(ledger.every(root))
+    record = next(record_folder.every(root))
     assert record.sealed()["outcome"] == outcome and verify.verify(record.folder) == []

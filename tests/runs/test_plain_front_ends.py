@@ -16,7 +16,7 @@ import pytest
 import yaml
 from jupyter_client.manager import start_new_kernel
 
-from runbook_lib.records import ledger, verify
+from runbook_lib.records import record_folder, verify
 from runbook_lib.settings.profiles import ROOT
 from tests.core_fixtures import eventually
 
@@ -50,10 +50,10 @@ class Shell:
         return process.returncode, out, err
 
     @property
-    def records(self) -> list[ledger.Record]:
-        return list(ledger.every(self.folder / "records"))
+    def records(self) -> list[record_folder.Record]:
+        return list(record_folder.every(self.folder / "records"))
 
-    def sealed(self) -> ledger.Record:
+    def sealed(self) -> record_folder.Record:
         """The one record there is: sealed and sound."""
         [record] = self.records
         assert record.sealed() and verify.verify(record.folder) == []

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from runbook_lib.records import alarms, ledger, verify
-from runbook_lib.records.ledger import Record
+from runbook_lib.records import alarms, record_folder, verify
+from runbook_lib.records.record_folder import Record
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.settings import profiles
 from tests.core_fixtures import PATIENCE, eventually
@@ -85,7 +85,7 @@ class Platform:
     # --- what the ledgers say -----------------------------------------------------------------------------------------
 
     def watches(self):
-        begun = [record for record in ledger.every(self.root / "records") if record.ledger.events()]
+        begun = [record for record in record_folder.every(self.root / "records") if record.ledger.events()]
         return [record for record in begun if record.opened()["mode"] == "watch"]
 
     def events(self, *kinds):

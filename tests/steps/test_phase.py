@@ -26,7 +26,7 @@ from runbook_lib.commands.expectations import (
     value,
 )
 from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepFailed, StepPending, StepRefused, StepUnknown
-from runbook_lib.records import history, ledger, run_record
+from runbook_lib.records import history, run_record, seal_chain
 from tests.core_fixtures import at, connect, eventually, phase_of, reopened
 
 ONE = sql("select 1 as n")
@@ -401,11 +401,11 @@ def test_killed_between_sending_and_outcome_is_unknown_until_it_is_settled(  # n
 def test_nothing_is_sent_if_the_ledger_cannot_be_written(chosen, tmp_path, vendor):
     settings = at(chosen, vendor)
     phase = phase_of(settings, tmp_path, "act 1a", "check 1b")
-    ledger.seal(phase.record, "failed")
+    seal_chain.seal(phase.record, "failed")
     with pytest.raises(RecordError):
         make(phase, "1a", repeatable=True)
     other = phase_of(settings, tmp_path, "check 1a")
-    ledger.seal(other.record, "failed")
+    seal_chain.seal(other.record, "failed")
     with pytest.raises(RecordError):
         check(other, "1a", http("openrouter", "GET /things/a"), reply(200))
     assert vendor.requests == []

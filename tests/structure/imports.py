@@ -36,9 +36,9 @@ OWNERS = {
     "websockets": ("services",),
     "papermill": ("engine", "runs.papermill_engine"),
     "nbclient": ("engine", "runs.papermill_engine"),
-    "ipywidgets": ("steps.display.arming", "steps.display.button", "console"),
+    "ipywidgets": ("steps.display.arming", "steps.display.button_widget", "console"),
     "matplotlib": ("steps.display.charts",),
-    "jinja2": ("steps.display.pages", "console.markup"),
+    "jinja2": ("steps.display.rendering", "console.markup"),
     "sqlglot": ("agentic_trading.sql_names",),
 }
 TABLE = re.compile(r"create table (?:if not exists )?public\.(\w+)")

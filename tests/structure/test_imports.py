@@ -122,7 +122,7 @@ def test_the_stand_ins_may_use_a_database_but_no_widgets():
     found = complaints(imports.strangers, rehearsal__database="import psycopg", rehearsal__fly="import ipywidgets")
 
     assert found == [
-        "rehearsal.fly imports ipywidgets: only steps.display.arming, steps.display.button, console knows it"
+        "rehearsal.fly imports ipywidgets: only steps.display.arming, steps.display.button_widget, console knows it"
     ]
 
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.records import plan, run_record
-from runbook_lib.steps.display import pages
+from runbook_lib.steps.display import rendering
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.settings.profiles import Settings
 
@@ -42,7 +43,7 @@ def finish(record: Record, seconds: float) -> Event:
     bad = len(rows) - tally["caught"]
     if rows and not bad:
         record.ledger.append("closed", steps=len(rows))
-    pages.save(record.folder / PAGE, pages.page("matrix.html", _view(record, rows, seconds)))
+    rendering.save(record.folder / PAGE, rendering.page("matrix.html", _view(record, rows, seconds)))
     return run_record.finish(
         record, ended=f"{bad} not caught" if bad else None, drills=tally, seconds=round(seconds, 1)
     )

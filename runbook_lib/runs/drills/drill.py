@@ -22,7 +22,8 @@ from typing import Any
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.errors import ConfigError, RunbookError
 from runbook_lib.records import history, plan, run_record
-from runbook_lib.records.ledger import Event, Record
+from runbook_lib.records.ledger import Event
+from runbook_lib.records.record_folder import Record
 from runbook_lib.runs.drills.cases import Case, cases_of
 from runbook_lib.services.services import Services
 from runbook_lib.settings import profiles

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.errors import RunbookError
 from runbook_lib.records import plan
 from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs import rehearsals
 from runbook_lib.runs.drills import drill
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.runs.drills.cases import Case
 
 
@@ -172,7 +173,7 @@ def rested(notebook: str) -> Iterator[Record | None]:
 def _brought_up(notebook: str) -> Iterator[None]:
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(state=plan.start(plan.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=rehearsals.starting_state(plan.notebook(notebook))) as running:
             os.environ.update(running.environment)
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             yield

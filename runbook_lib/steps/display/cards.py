@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.steps.display.pages import COLOURS, RED, part
+from runbook_lib.steps.display.rendering import COLOURS, RED, part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -66,7 +66,7 @@ class Stage:
         return handle
 
     def _bar_of(self, bar: Bar) -> Any:
-        from runbook_lib.steps.display.button import Live  # noqa: PLC0415 - widgets only where a person is
+        from runbook_lib.steps.display.button_widget import Live  # noqa: PLC0415 - widgets only where a person is
 
         self._top = Live(bar)
         return self._top

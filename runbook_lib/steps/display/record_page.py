@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.records import past_presses, plan, signing, verify
+from runbook_lib.records import ledger, past_presses, plan, signing, verify
 from runbook_lib.settings import profiles
-from runbook_lib.steps.display import pages
+from runbook_lib.steps.display import rendering
 from runbook_lib.steps.display.cards import OUTPUT, ROWS, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
 
 Block = dict[str, Any]
 LONGEST = 300  # characters of one value in a table
@@ -27,7 +28,9 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 def show(record: Record) -> Path:
     """Write the page next to the record's folder, not into it, because the seal covers every file in the folder."""
-    return pages.save(record.folder.with_name(f"{record.folder.name}.html"), pages.page("record.html", view(record)))
+    return rendering.save(
+        record.folder.with_name(f"{record.folder.name}.html"), rendering.page("record.html", view(record))
+    )
 
 
 def view(record: Record) -> Block:
@@ -53,7 +56,7 @@ def view(record: Record) -> Block:
 def _facts(record: Record, opened: Event, events: Sequence[Event], seal: Event | None) -> Iterator[tuple[str, str]]:
     """Yield the facts at the top of the page, each as a label and a value."""
     yield "record", record.name
-    yield "when", f"{pages.moment(opened['at'])} to {pages.moment(events[-1]['at'])}"
+    yield "when", f"{rendering.moment(opened['at'])} to {rendering.moment(events[-1]['at'])}"
     yield "by", f"{opened['operator']}, {opened['mode']}"
     yield "profile", f"{opened['profile']}, project {opened['project']}"
     if opened.get("parent"):
@@ -106,10 +109,10 @@ def _steps(events: Sequence[Event]) -> dict[str, Block]:
             before = blocks.get(number) or {**_sent({**event, "commands": []}), "earlier": []}
             blocks[number] = {**before, **_ended(event, before)}
         elif event["event"] == "vouched" and number in blocks:
-            blocks[number]["by"] = f"{event['by']} vouched at {pages.moment(event['at'])}"
+            blocks[number]["by"] = f"{event['by']} vouched at {rendering.moment(event['at'])}"
         elif event["event"] == "vouched":
             blocks[number] = {**_sent({**event, "verb": "confirm", "title": event["statement"], "commands": []})}
-            blocks[number] |= {"earlier": [], "by": f"{event['by']} vouched at {pages.moment(event['at'])}"}
+            blocks[number] |= {"earlier": [], "by": f"{event['by']} vouched at {rendering.moment(event['at'])}"}
     return {number: {**block, "lamps": _lamps(events, number)} for number, block in blocks.items()}
 
 
@@ -142,7 +145,9 @@ def _sent(event: Mapping[str, Any]) -> Block:
 def _ended(event: Event, before: Block) -> Block:
     advice = [("found", event["complaint"]), ("known as", event["symptom"]), ("fix", event["fix"])]
     if event.get("recalled"):
-        whence = f"it passed at {pages.moment(event['recalled'])} in {event.get('recalled_from', 'a record before')}"
+        whence = (
+            f"it passed at {rendering.moment(event['recalled'])} in {event.get('recalled_from', 'a record before')}"
+        )
         advice.append(("not made here", f"{whence}; {event.get('why', 'not sent again')}"))
     return {
         "title": event["title"],
@@ -158,7 +163,7 @@ def _ended(event: Event, before: Block) -> Block:
 def _took(before: Block, event: Event) -> str:
     if "seconds" in event:
         return f"{event['seconds']:.1f} s after the press"
-    begun, ended = (pages.instant(at) for at in (before["at"], event["at"]))
+    begun, ended = (ledger.instant(at) for at in (before["at"], event["at"]))
     return f"{(ended - begun).total_seconds():.2f} s"
 
 
@@ -167,7 +172,7 @@ def _ended_before(block: Block | None) -> list[str]:
     if block is None:
         return []
     why = "; ".join(text for label, text in block["advice"] if label == "found")
-    return [*block["earlier"], f"{block['outcome']} at {pages.moment(block['at'])}{': ' if why else ''}{why}"]
+    return [*block["earlier"], f"{block['outcome']} at {rendering.moment(block['at'])}{': ' if why else ''}{why}"]
 
 
 def _reply(reply: Mapping[str, Any]) -> Block:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from runbook_lib.agentic_trading import symptoms
 from runbook_lib.records import history, past_presses
 from runbook_lib.steps.display.cards import Bar, Card, Summary
-from runbook_lib.steps.display.pages import part
+from runbook_lib.steps.display.rendering import part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runbook_lib.records.history import History
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
     from runbook_lib.records.plan import Step
+    from runbook_lib.records.record_folder import Record
 
 # Why what passed before stands, by verb.
 NOT_AGAIN = {

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from runbook_lib.commands.command import http
-from runbook_lib.records import gates, history, run_record
+from runbook_lib.records import gates, history, record_folder
 from runbook_lib.runs.drills import drill
 from runbook_lib.settings import profiles
 from tests.runs.drills.conftest import ALL
@@ -83,7 +83,7 @@ def test_a_kill_at_any_moment_loses_no_undo(staged, database, act, attempt):
     assert owed or payloads(database)[0] == before, "the payload is changed, and nobody owes its undo"
     if not owed:
         return
-    chosen, root = profiles.load("rehearsal"), run_record.records_root()
+    chosen, root = profiles.load("rehearsal"), record_folder.records_root()
     assert not any(one.open for one in gates.board(chosen, root))
     told = subprocess.run(
         [sys.executable, "-m", "runbook_lib.cli", "undo", record.name], check=False, capture_output=True, text=True

@@ -16,7 +16,7 @@ import pytest
 
 from runbook_lib.commands.command import http
 from runbook_lib.records import history, run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.rehearsal import lifecycle
 from runbook_lib.runs.drills.drill import _ask
 from runbook_lib.settings import profiles

@@ -10,8 +10,9 @@ import pytest
 
 from runbook_lib.commands.command import http
 from runbook_lib.records import history, plan, run_record
-from runbook_lib.records.ledger import Record
+from runbook_lib.records.record_folder import Record
 from runbook_lib.rehearsal import lifecycle
+from runbook_lib.runs import rehearsals
 from runbook_lib.runs.drills.drill import _ask
 from runbook_lib.settings import profiles
 from tests import crashing
@@ -67,7 +68,7 @@ def run(notebook, root, point=None):
     """What a rehearsal of its own holds after a run that was struck and resumed; the events; the last record."""
     before = dict(os.environ)
     try:
-        with lifecycle.rehearse(state=plan.start(plan.notebook(notebook))) as running:
+        with lifecycle.rehearse(state=rehearsals.starting_state(plan.notebook(notebook))) as running:
             os.environ.update(running.environment, RUNBOOK_RECORDS=str(root))
             os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
             return _run(notebook, root, running.folder, point)

@@ -23,7 +23,7 @@ from runbook_lib.steps.display.cards import (
     looked,
     table,
 )
-from runbook_lib.steps.display.pages import COLOURS, RED
+from runbook_lib.steps.display.rendering import COLOURS, RED
 
 SYMPTOM = Symptom("x", "x", "The cause is this.", "Mend it so.")
 

@@ -10,8 +10,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from runbook_lib.records import ledger, verify
-from runbook_lib.steps.display import pages, record_page
+from runbook_lib.records import record_folder, run_record, verify
+from runbook_lib.steps.display import record_page, rendering
 from tests import sealing
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
@@ -38,7 +38,7 @@ def outcome(record, number, word="passed", *replies, **facts):
 
 @pytest.fixture
 def record(tmp_path):
-    made = ledger.create(
+    made = run_record.create(
         tmp_path, "rehearsal", "phase_9", "profile: rehearsal\n", id="1", parent=None, plan=PLAN, **OPENED
     )
     image = new_output("display_data", {"image/png": PNG, "text/plain": "<Figure>"})
@@ -76,8 +76,8 @@ def test_the_head_tells_what_when_by_whom_and_that_it_verifies(record):
 def test_making_the_page_leaves_the_record_as_it_was_sealed(record):
     sealed(record, "failed")
     page_of(record)
-    assert verify.verify(record.folder) == [] and record in list(ledger.every(record.root))
-    assert len(list(ledger.every(record.root))) == 1
+    assert verify.verify(record.folder) == [] and record in list(record_folder.every(record.root))
+    assert len(list(record_folder.every(record.root))) == 1
 
 
 def test_a_changed_record_says_so_at_the_top(record):
@@ -89,7 +89,7 @@ def test_a_changed_record_says_so_at_the_top(record):
 
 def test_a_production_record_is_not_called_verified_when_nobody_judged_its_signature(tmp_path):
     facts = {"id": "1", "parent": None, "kind": "production", **OPENED}
-    made = ledger.create(tmp_path, "production", "phase_9", "", **facts)
+    made = run_record.create(tmp_path, "production", "phase_9", "", **facts)
     sealed(made, "passed")
     text = page_of(made)
     assert "Does not verify" in text and "Verified when" not in text
@@ -193,4 +193,4 @@ def test_a_secret_is_taken_out_of_a_value_before_it_is_cut_to_length(record, mon
 
 
 def test_times_are_read_in_utc_whatever_wrote_them():
-    assert pages.moment("2026-11-22T20:24:33.123+02:00") == "2026-11-22 18:24:33 UTC"
+    assert rendering.moment("2026-11-22T20:24:33.123+02:00") == "2026-11-22 18:24:33 UTC"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.records import history, ledger
+from runbook_lib.records import history, run_record
 from runbook_lib.records.plan import Step
 from runbook_lib.steps.display import run_progress
 
@@ -17,7 +17,7 @@ def made(tmp_path):
 
     def make(*events, **facts):
         opened = {"project": "ref", "operator": "ana", "parent": None, "mode": "attended", **facts}
-        record = ledger.create(tmp_path, "rehearsal", "phase_try", "", **opened)
+        record = run_record.create(tmp_path, "rehearsal", "phase_try", "", **opened)
         for kind, event in events:
             record.ledger.append(kind, **event)
         return record

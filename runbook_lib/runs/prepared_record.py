@@ -10,8 +10,9 @@ from runbook_lib.engine.notebook import prepare, refuse_wrong_parameter
 from runbook_lib.engine.outcome import Outcome, Result
 from runbook_lib.errors import ConfigError
 from runbook_lib.files import write_whole
-from runbook_lib.records import gates, plan, run_record
-from runbook_lib.records.ledger import Event, Record
+from runbook_lib.records import gates, plan, record_folder, run_record
+from runbook_lib.records.ledger import Event
+from runbook_lib.records.record_folder import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,7 @@ def prepared(
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "notebook.ipynb"
         prepare(notebook, draft, {"profile": settings.name, **parameters})
-        opened_by = gates.require(settings, phase, run_record.records_root(), override)
+        opened_by = gates.require(settings, phase, record_folder.records_root(), override)
         record = run_record.begin(
             settings, phase, source=notebook, parameters=parameters, parent=parent, mode=mode, **opened_by
         )
@@ -58,7 +59,7 @@ def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapp
 
 def unfinished(settings: Settings, phase: str) -> Record | None:
     """Return the newest record of a phase if it is an attended run that is not sealed yet; else None."""
-    newest = gates.latest(settings, run_record.records_root(), phase)
+    newest = gates.latest(settings, record_folder.records_root(), phase)
     if newest is None or newest.sealed() or newest.opened()["mode"] != "attended":
         return None
     return Record(newest.folder, settings.redactor())

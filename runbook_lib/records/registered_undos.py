@@ -21,7 +21,8 @@ from runbook_lib.settings.profiles import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
 
 MAKERS: dict[str, Any] = {"sql": sql, "http": http, "shell": shell}
 FIXED = ("kind", "service", "method", "reads", "pick")  # of a command: what no value of a run changes

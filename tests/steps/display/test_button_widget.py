@@ -8,9 +8,9 @@ import pytest
 from runbook_lib.agentic_trading.runner_commands import send_command
 from runbook_lib.commands.command import http, sql
 from runbook_lib.errors import RunbookError, StepPending
-from runbook_lib.records import ledger
+from runbook_lib.records import seal_chain
 from runbook_lib.steps import buttons
-from runbook_lib.steps.display import button
+from runbook_lib.steps.display import button_widget
 from tests.core_fixtures import at, eventually, phase_of, reopened
 from tests.steps.test_phase import check, outcomes, proof
 
@@ -24,7 +24,7 @@ def attended(chosen, tmp_path, vendor):
 
 
 def offered(phase):
-    return next(shown for shown in reversed(phase.shown) if isinstance(shown, button.StepButton))
+    return next(shown for shown in reversed(phase.shown) if isinstance(shown, button_widget.StepButton))
 
 
 def offer(phase, request="POST /things/a", **options):
@@ -140,7 +140,7 @@ def test_in_rehearsal_the_person_stand_in_does_what_is_vouched_for(attended):
 
 def test_a_press_that_cannot_be_written_sends_nothing_and_says_so(attended, vendor):
     one = offer(attended)
-    ledger.seal(attended.record, "failed")
+    seal_chain.seal(attended.record, "failed")
     one.button.click()
     assert "sealed" in one.note.value and vendor.requests == []
     can_be_pressed(one)

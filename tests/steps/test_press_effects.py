@@ -10,7 +10,7 @@ from runbook_lib.commands.expectations import reply
 from runbook_lib.records import past_presses
 from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.settings import profiles
-from runbook_lib.steps import effects
+from runbook_lib.steps import press_effects
 from runbook_lib.steps.acts import Act, perform
 from runbook_lib.steps.buttons import target
 from tests.core_fixtures import at, phase_of
@@ -33,7 +33,7 @@ def lit(phase, one):
     """The lamps of an act that is pressed, by name: whether they are lit, and what they say."""
     phase.record.ledger.append("pressed", step="1a", verb="act", label="make a", by="ana")
     perform(one, phase.services, phase._verdicts)
-    effects.follow(one, phase.services, phase.record)
+    press_effects.follow(one, phase.services, phase.record)
     return {lamp.name: lamp for lamp in past_presses.press(phase.record.ledger.events(), "1a").lamps}
 
 
@@ -62,8 +62,8 @@ def test_what_was_so_already_was_not_sent(phase, vendor):
 
 
 def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(phase, monkeypatch):
-    monkeypatch.setattr(effects, "LONGEST", 0.01)
-    following = effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
+    monkeypatch.setattr(press_effects, "LONGEST", 0.01)
+    following = press_effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
     following.of_a_runner()
     notes = [event["note"] for event in phase.record.ledger.events() if event["event"] == "lamp"]
     assert any('relation "public.deployments" does not exist' in note for note in notes)
@@ -71,7 +71,7 @@ def test_a_runner_that_cannot_be_asked_about_leaves_its_lamps_dark_and_says_why(
 
 
 def test_an_answer_without_positions_is_not_called_flat(phase):
-    following = effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
+    following = press_effects.Following(act(send_command("pause", DEPLOYMENT)), phase.services, phase.record)
     following.look = lambda _: Reply(({"time": 1},))
     following._venue({"broker": "hyperliquid-mainnet", "wallet": "0x1"})
     [lamp] = [event for event in phase.record.ledger.events() if event["event"] == "lamp"][-1:]

@@ -15,7 +15,8 @@ from runbook_lib.records import history
 from runbook_lib.records.past_presses import Lamp, later
 
 if TYPE_CHECKING:
-    from runbook_lib.records.ledger import Event, Record
+    from runbook_lib.records.ledger import Event
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.services.services import Services
     from runbook_lib.steps.acts import Act
 
