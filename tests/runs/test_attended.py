@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.steps.display.test_button import offer
 
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import run_record, verify
 from runbook_lib.runs import attended
 from runbook_lib.runs.prepared_record import unfinished
 from tests.core_fixtures import at, phase_of
+from tests.steps.display.test_button_widget import offer
 from tests.steps.test_phase import check
 
 

@@ -11,7 +11,7 @@ from runbook_lib.commands.expectations import value
 from runbook_lib.errors import StepFailed
 from runbook_lib.runs import static_outputs
 from tests.core_fixtures import at, phase_of
-from tests.steps.display.test_button import offer, offered
+from tests.steps.display.test_button_widget import offer, offered
 from tests.steps.test_phase import check
 
 
