@@ -56,9 +56,9 @@ def cli(context: click.Context) -> None:
 
 def _mend() -> None:
     """Repair a damaged ``head.json`` and print that, before a command silently replaces the file."""
-    from runbook_lib.records import archive, record_folder
+    from runbook_lib.records import record_folder, seal_chain
 
-    _print("MENDED", archive.mended(record_folder.records_root()))
+    _print("MENDED", seal_chain.mended(record_folder.records_root()))
 
 
 def _catch_up() -> None:

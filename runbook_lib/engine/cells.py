@@ -27,20 +27,20 @@ START = 60.0  # seconds a kernel may take to answer
 
 
 class Stop:
-    """A request to stop a run, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
+    """A request to stop the running cells, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
 
     def __init__(self) -> None:
         self.asked, self.insisted = asyncio.Event(), asyncio.Event()
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note that a signal came: the first asks to stop, a second one to stop at once."""
+        """Note that a signal came to stop the running cells: the first asks to stop, a second one to stop at once."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 
 
 class Cells(NotebookClient):
-    """An nbclient that uses our kernel, and notes when a cell really begins and when the last output came."""
+    """An nbclient that sends cells to our kernel, and notes when a cell really begins and when its last output came."""
 
     def __init__(self, notebook: Any, kernel: Kernel, client: Client) -> None:
         super().__init__(
@@ -59,7 +59,7 @@ class Cells(NotebookClient):
         self.exited = False
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        """Note that the kernel sent a message, then let nbclient handle the message."""
+        """Note that the kernel sent a message about the running cell, then let nbclient handle the message."""
         self.heard = time.monotonic()
         if msg["msg_type"] == "execute_input":
             self.began.set()
@@ -77,13 +77,13 @@ SILENT.propagate = False
 
 
 async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
-    """Wait until any of ``waits`` is done, at most ``within`` seconds; return whether one of them is done."""
+    """Wait beside a running cell until any of ``waits`` is done, ``within`` seconds at most; return whether one is."""
     done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 
 class Supervisor:
-    """The watcher of a run, which notices the kernel's death, a request to stop, and the end of the allowed time."""
+    """The watcher of running cells, which notices the kernel's death, a request to stop, and the end of the time."""
 
     def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
         self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout
@@ -92,16 +92,16 @@ class Supervisor:
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching the cells."""
         for wait in (self._asked, self._insisted, self._death):
             wait.cancel()
 
     def left(self) -> float | None:
-        """Return the seconds until the run's deadline; None if the run has no deadline."""
+        """Return the seconds that the cells may still take until the run's deadline; None if it has no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Return why no further cell may start, as an outcome; None if cells may start."""
+        """Return why no further cell may start, as an outcome; None if the next cell may start."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -109,7 +109,7 @@ class Supervisor:
         return Outcome.TIMED_OUT if self.left() == 0 else None
 
     async def start(self, kernel: Kernel, environment: Mapping[str, str], folder: Path) -> Client | Outcome:
-        """Connect to ``kernel`` and return the client; if this fails, return the outcome that says why."""
+        """Connect the cells to ``kernel`` and return the client; if this fails, return the outcome that says why."""
         self._death = asyncio.ensure_future(kernel.death())
         task = asyncio.ensure_future(kernel.connect(environment, folder))
         limit = START if (left := self.left()) is None else min(START, left)
@@ -167,7 +167,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended on its own, with the outcome read from its task."""
+    """Return a cell that ended on its own, with the outcome read from the task that executed the cell."""
     match task.exception():
         case None if exited:
             return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")

@@ -23,7 +23,7 @@ TARGET = "runbook_lib.engine.kernel_process:become"
 
 
 class Process(Protocol):
-    """The process of a kernel; ``pid`` is also the id of its process group, and is 0 until it is known."""
+    """The process of a kernel, forked or not; ``pid`` is also its process group's id, and is 0 until it is known."""
 
     @property
     def pid(self) -> int: ...
@@ -49,7 +49,7 @@ class Pipes:
 
 
 class Ends:
-    """Both ends of a new kernel's pipes; leaving the ``with`` block closes our copies of the kernel's ends."""
+    """Both ends of the pipes of a kernel that is about to be forked; leaving the block closes the kernel's ends."""
 
     def __init__(self) -> None:
         (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
@@ -66,7 +66,7 @@ class Ends:
 
 
 def unbuffered(descriptor: int) -> IO[bytes]:
-    """Open a pipe for reading without a buffer, so that nothing is read before it is asked for."""
+    """Open a kernel's pipe for reading without a buffer, so that nothing is read before it is asked for."""
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -78,7 +78,7 @@ def _log() -> IO[bytes]:
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a new kernel process: ``environment`` without pytest's own variable."""
+    """Return the environment with which a kernel's process is started or forked, without pytest's own variable."""
     # With this variable ipykernel does not show what commands print: tests would not see what runs show.
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 
@@ -89,7 +89,7 @@ def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
-    """Start a kernel as a new Python process."""
+    """Start a kernel as a new Python process, not as a fork."""
     log = ends.ours.log.fileno()
     try:
         return subprocess.Popen(
@@ -139,7 +139,7 @@ class Forked:
         return int(self._said.split()[0]) if b"\n" in self._said else 0
 
     def poll(self) -> int | None:
-        """Return the exit code if the kernel has ended, else None.
+        """Return the exit code of a forked kernel if it has ended, else None.
 
         If the server died, its kernels died with it, and the code is that of SIGKILL.
         """

@@ -33,11 +33,11 @@ WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
 class KernelDied(Exception):
-    """An error which says how a kernel ended by itself."""
+    """An error which says how a kernel of the pool ended by itself."""
 
 
 class Client(AsyncKernelClient):
-    """A client that asks the operating system, and no heartbeat, whether its kernel is alive."""
+    """A client of a pooled kernel that asks the operating system, and no heartbeat, whether the kernel is alive."""
 
     kernel: Kernel
     language: dict[str, Any]  # what the kernel says of its language, for the notebook's metadata
@@ -47,7 +47,7 @@ class Client(AsyncKernelClient):
         return self.kernel.process.poll() is None
 
     async def greet(self) -> None:
-        """Open the channels; return when cells can be sent and none of their outputs will be missed."""
+        """Open the channels to a kernel; return when cells can be sent and none of their outputs will be missed."""
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
@@ -79,7 +79,7 @@ class Client(AsyncKernelClient):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel process, its pipes, and the environment and keys with which it was started.
+    """A kernel of the pool: its process, its pipes, and the environment and keys with which it was started.
 
     The kernel dies with the thread that started it, so that thread must live longer than the kernel is needed.
     """
@@ -90,7 +90,7 @@ class Kernel:
     keys: dict[str, str]
 
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
-        """Send the kernel its notebook's environment and folder, and return a client whose channels are open.
+        """Give a pooled kernel its notebook's environment and folder, and return a client with open channels.
 
         Raise `KernelDied` if the kernel ends before that.
         """
@@ -141,12 +141,12 @@ class Kernel:
             raise KernelDied("the kernel ended while starting") from error
 
     async def death(self) -> None:
-        """Wait until the kernel's process has ended."""
+        """Wait until the process of a pooled kernel has ended."""
         while self.process.poll() is None:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how the kernel's process ended, with the last lines of its log if there are any."""
+        """Say how a pooled kernel's process ended, with the last lines of its log if there are any."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"
@@ -159,11 +159,11 @@ class Kernel:
         return "\n".join([how, *words[crash:][:LAST_WORDS]])
 
     def interrupt(self) -> None:
-        """Raise KeyboardInterrupt in the running cell, and interrupt the commands that the cell started."""
+        """Interrupt a pooled kernel: raise KeyboardInterrupt in its cell, and stop the commands the cell started."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """Kill the kernel and the commands that its cells started."""
+        """Kill a pooled kernel and the commands that its cells started."""
         if self.process.pid:
             self._signal(signal.SIGKILL)
             self.process.wait()
@@ -171,7 +171,7 @@ class Kernel:
             self.pipes.orders.close()  # not forked yet; without orders it will end by itself
 
     def close(self) -> None:
-        """Kill the kernel and close its pipes and its log."""
+        """Kill a pooled kernel and close its pipes and its log."""
         self.kill()
         self.pipes.close()
 
@@ -182,7 +182,7 @@ class Kernel:
 
 
 def start(environment: Mapping[str, str] | None = None, *, server: KernelForks | None = None) -> Kernel:
-    """Start a kernel process, or let ``server`` fork one; return without waiting for it."""
+    """Start a kernel for the pool, or let ``server`` fork one; return without waiting for it."""
     given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
@@ -220,7 +220,7 @@ class Kernels:
             kernel.close()
 
     def take(self) -> Kernel:
-        """Return a kernel that nobody has used; the caller must close it."""
+        """Take a kernel that nobody has used from the pool; the caller must close it."""
         kernel = self._waiting.pop() if self._waiting else start(server=self._server)
         self._start_next()
         return kernel

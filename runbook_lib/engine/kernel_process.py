@@ -47,17 +47,17 @@ OPTIONS = [
 
 
 class NoProfile(ProfileDir):
-    """A profile that reads and writes nothing: a run must not depend on the operator's IPython settings."""
+    """A profile of a kernel that reads and writes nothing: a run must not depend on the operator's IPython settings."""
 
     def check_dirs(self) -> None:
-        """Make no profile folders."""
+        """Make no IPython profile folders when the kernel starts."""
 
     def check_startup_dir(self) -> None:
-        """Make no startup folder and no README in it."""
+        """Make no IPython startup folder, and no README in it, when the kernel starts."""
 
 
 class Stream(OutStream):
-    """A stdout or stderr that knows whether everything that commands printed has been passed on to the notebook.
+    """A kernel's stdout or stderr, which knows whether all that commands printed was passed on to the notebook.
 
     ipykernel passes this output on in a thread of its own, and ends a cell even if the thread has not read everything:
     one in a hundred commands lost its output.
@@ -74,7 +74,7 @@ class Stream(OutStream):
                 os.write(self._original_stdstream_copy, chunk)  # for the parent, if the kernel dies
 
     def drain(self) -> None:
-        """Return once everything in the pipe has been passed on."""
+        """Return once the kernel's process has passed on to the notebook everything that commands printed."""
         waiting = array.array("i", [1])
         while waiting[0]:
             with PASSING:
@@ -98,16 +98,16 @@ class Kernel(IPKernelApp):
         self.profile_dir.location = str(Path(__file__).parent)
 
     def load_config_file(self, *_: Any, **__: Any) -> None:
-        """Read no configuration file."""
+        """Read no configuration file when the kernel's process starts."""
 
     def _run_startup_files(self) -> None:
         """Run no startup files: only the notebook's cells may run."""
 
     def init_connection_file(self) -> None:
-        """Read no connection file: the parent sends the keys through the pipe."""
+        """Read no connection file in the kernel's process: the parent sends the keys through the pipe."""
 
     def write_connection_file(self, **_: Any) -> None:
-        """Write no connection file: the kernel reports its ports through the pipe."""
+        """Write no connection file in the kernel's process: it reports its ports through the pipe."""
 
     def _bind_socket(self, s: Any, port: int) -> int:
         # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
@@ -122,7 +122,7 @@ class Kernel(IPKernelApp):
 
 
 def warm(modules: list[str]) -> None:
-    """Import the modules that cells will need."""
+    """Import into the kernel's process the modules that cells will need."""
     for module in modules:
         # A missing module is the notebook's to report, in the cell that imports it.
         with contextlib.suppress(Exception):
@@ -130,7 +130,7 @@ def warm(modules: list[str]) -> None:
 
 
 def listen(keys: dict[str, Any]) -> Kernel:
-    """Set up and return a kernel: bind its channels to loopback, and import the modules that ``keys["warm"]`` lists."""
+    """Set up the kernel in this process: bind its channels to loopback, and import the modules in ``keys["warm"]``."""
     os.environ["MPLBACKEND"] = INLINE  # an operator's own choice would keep the charts out of the record
     app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
@@ -148,7 +148,7 @@ def listen(keys: dict[str, Any]) -> Kernel:
 
 
 def enter(setting: dict[str, Any]) -> None:
-    """Set the environment variables and the folder with which the notebook runs."""
+    """Set the environment variables and the folder of the kernel's own process, with which the notebook runs."""
     for name in setting["without"]:
         os.environ.pop(name, None)
     os.environ.update(setting["environment"])
@@ -158,7 +158,7 @@ def enter(setting: dict[str, Any]) -> None:
 
 
 def run(report: int) -> None:
-    """Run a kernel for the parent process, which writes to our stdin and reads from the pipe ``report``."""
+    """Run a kernel in this process for the parent process, which writes to our stdin and reads the pipe ``report``."""
     faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         keys = orders.readline()

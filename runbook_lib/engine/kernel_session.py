@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A kernel that has run some cells and evaluates expressions.
+    """A session in a kernel that has run a notebook's opening cells and evaluates expressions.
 
     Any failure raises `KernelDied`; the caller must then open another session.
     """
@@ -29,7 +29,7 @@ class Session:
 
     @classmethod
     async def open(cls, kernels: Kernels, env: Mapping[str, str], cwd: Path, cells: Sequence[str]) -> Session:
-        """Take a kernel from the pool and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
+        """Open a session: take a kernel and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
         session = cls(kernels.take())
         try:
             session._client = await session._within(session.kernel.connect(env, cwd), START)
@@ -45,7 +45,7 @@ class Session:
         return self.kernel.process.pid
 
     async def ask(self, expression: str, within: float) -> Any:
-        """Return the value of an expression, which must consist of texts, numbers and lists.
+        """Ask a session's kernel for the value of an expression, which must consist of texts, numbers and lists.
 
         Raise `KernelDied` if the kernel has not answered within ``within`` seconds.
         """
@@ -56,7 +56,7 @@ class Session:
         return ast.literal_eval(answer["data"]["text/plain"])
 
     def close(self) -> None:
-        """End the kernel and whatever its cells started."""
+        """End a session's kernel and whatever its cells started."""
         if self._client:
             self._client.stop_channels()
         self.kernel.close()

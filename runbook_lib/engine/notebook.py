@@ -35,7 +35,7 @@ class Prepared:
 
 
 def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepared:
-    """Copy ``source`` to ``target`` with ``parameters`` injected and without outputs; run nothing.
+    """Copy the notebook ``source`` to ``target`` with ``parameters`` injected and without outputs; run nothing.
 
     Raise `ConfigError` if the notebook cannot be read or if a parameter is unknown or of the wrong type, and
     `RecordError` if ``target`` cannot be written.
@@ -56,7 +56,7 @@ def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepar
 
 
 def read(path: Path) -> Any:
-    """Read a notebook. Raise `ConfigError` if the file cannot be read or is no notebook."""
+    """Read a notebook's file. Raise `ConfigError` if the file cannot be read or is no notebook."""
     try:
         return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     except OSError as error:
@@ -66,12 +66,12 @@ def read(path: Path) -> Any:
 
 
 def runs(cell: Any) -> bool:
-    """Return whether the cell will run: it is a code cell and not blank."""
+    """Return whether a notebook's cell will run: it is a code cell and not blank."""
     return bool(cell.cell_type == "code" and cell.source.strip())
 
 
 def default_parameters(notebook: Any, name: str) -> dict[str, Any]:
-    """Return the default values that the cell tagged ``parameters`` assigns.
+    """Return the default values that the notebook's cell tagged ``parameters`` assigns.
 
     Raise `ConfigError` if this cell holds anything but plain assignments: papermill overlooks an annotated assignment,
     and then only warns of an unknown parameter.
@@ -95,7 +95,7 @@ def _assignment(line: ast.stmt) -> tuple[str, Any]:
 
 
 def refuse_wrong_parameter(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
-    """Raise `ConfigError` for an unknown parameter, and for a value whose type is not that of the default.
+    """Raise `ConfigError` if the notebook lacks a parameter, or its default is of another type than the value.
 
     If the default is None, the value may be of any type.
     """
@@ -154,7 +154,7 @@ def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """Return the same JSON with every text redacted, including the names of fields; binary data is kept as it is."""
+    """Return a notebook's JSON with every text redacted, including the names of fields; binary data stays as it is."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -183,13 +183,13 @@ def _binary(kind: str) -> bool:
 
 
 def write(notebook: Any, path: Path) -> None:
-    """Write a notebook whole or not at all. Raise `RecordError` if it cannot be written."""
+    """Write a notebook's file whole or not at all. Raise `RecordError` if it cannot be written."""
     text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
     write_whole(path, f"{text}\n".encode())
 
 
 def merge_streams(notebook: Any) -> None:
-    """Join adjacent outputs of the same stream: a secret split over two outputs would not be redacted."""
+    """Join a notebook's adjacent outputs of one stream: a secret split over two would not be redacted."""
     for cell in notebook.cells:
         merged: list[Any] = []
         for output in cell.get("outputs", []):

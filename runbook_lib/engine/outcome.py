@@ -37,11 +37,11 @@ class Cell:
     message: str | None = None
 
     def began(self) -> Cell:
-        """Return this cell as running, started now."""
+        """Return this cell with the outcome "running", started now."""
         return replace(self, outcome=Outcome.RUNNING, started=datetime.now(UTC))
 
     def ended(self, outcome: Outcome, error: str | None = None, message: str | None = None) -> Cell:
-        """Return this cell with the outcome, ended now."""
+        """Return this cell with the outcome with which it ended, now."""
         assert self.started is not None  # noqa: S101 - for mypy: only a cell that began can end
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return replace(self, outcome=outcome, seconds=seconds, error=error, message=message)
@@ -60,17 +60,17 @@ class Result:
 
     @property
     def stopped_at(self) -> Cell | None:
-        """Return the first cell that did not pass; None if every cell passed."""
+        """Return the first cell of a result whose outcome is not "passed"; None if every cell passed."""
         return next((cell for cell in self.cells if cell.outcome is not Outcome.PASSED), None)
 
 
 def code_cells(notebook: Any) -> list[Cell]:
-    """Return the code cells that will be run; blank ones are left out."""
+    """Return the code cells that can have an outcome, because they will be run; blank ones are left out."""
     return [Cell(index) for index, cell in enumerate(notebook.cells) if runs(cell)]
 
 
 def stamp(notebook: Any, cells: list[Cell], outcome: Outcome, began: datetime, reason: str | None) -> None:
-    """Write into the notebook's metadata how it and each cell ended, under our own key and under papermill's.
+    """Write the outcomes of a notebook and its cells into its metadata, under our own key and under papermill's.
 
     papermill marks cells that never ran as completed; here its key gets what really happened.
     """

@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 def unchanged(text: str) -> str:
-    """Return the text unchanged: the redaction for a run without secrets."""
+    """Return the text unchanged: the redaction of an engine's run without secrets."""
     return text
 
 
 def unheard(cell: Cell) -> None:
-    """Ignore that a cell started or ended: the default for a run that nobody follows."""
+    """Ignore that a cell started or ended: the default for an engine's run that nobody follows."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A prepared notebook and the settings with which it runs.
+    """A prepared notebook and the settings with which the engine runs it.
 
     ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` is for the whole notebook including
     the kernel's start, ``cell_timeout`` for each cell. ``redact`` is applied to all text before the text is written or
@@ -69,7 +69,7 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Result:
-    """Run a prepared notebook and write the executed notebook in its place; `Job` explains the arguments.
+    """Run a prepared notebook in the engine and replace its file by the executed one; `Job` explains the arguments.
 
     SIGINT or SIGTERM interrupts the running cell, and the run ends when that cell has ended; a second signal kills the
     kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it cannot be written.
@@ -89,7 +89,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook without reading or writing ``job.notebook``; leave the outputs, not redacted, in ``notebook``."""
+    """Run a notebook in the engine without reading or writing its file; leave the outputs in it, not redacted."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -144,7 +144,7 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
 
 
 async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None = None) -> Result:
-    """Run the notebook in memory; whatever happens, kill its kernel and then mark each cell with its outcome."""
+    """Run a notebook in the engine, in memory; whatever happens, kill its kernel and then mark each cell's outcome."""
     began, clock = datetime.now(UTC), time.monotonic()
     known, outcome = code_cells(notebook), Outcome.INTERRUPTED
     supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)

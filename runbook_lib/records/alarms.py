@@ -32,7 +32,7 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of one alarm; times are ISO 8601 in UTC.
+    """The state of one of a watch's alarms; times are ISO 8601 in UTC.
 
     ``at`` is the time of the alarm's newest event, None if nothing dates the event. ``lasts``: the event is not over.
     """
@@ -57,7 +57,7 @@ class Alarm:
 
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
-    """Return the state that every alarm has after ``events``; ``known`` holds the states before them."""
+    """Return the state that every alarm of a watch has after ``events``; ``known`` holds the states before them."""
     alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
@@ -142,7 +142,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch, without the watches of earlier rehearsals.
+    """Return the record of a profile's newest watch, whose alarms count; watches of earlier rehearsals are left out.
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """
@@ -213,5 +213,5 @@ def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a watch or of an acknowledgement."""
+    """Seal the record of a watch or of the acknowledgement of an alarm."""
     return archive.close(record, outcome, **facts)

@@ -32,7 +32,7 @@ PENDING = ".pending"  # folder of a profile: one note for each record that is no
 
 
 def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record and, in production, sign the seal. Raise `RecordError` if the record cannot be sealed.
+    """Seal a record, sign it in production, and note it for the archive; raise `RecordError` if it cannot be sealed.
 
     If the seal cannot be signed, every later command reports this until ``./runbook sign`` signs it, and gates refuse
     the record until then.
@@ -53,15 +53,6 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
     for note in sorted(root.glob(f"*/{PENDING}/*")):
         problems += _caught_up(root, note, load)
     return problems
-
-
-def mended(root: Path) -> list[str]:
-    """Repair each damaged ``head.json``, which notes the newest seal of a profile; return a line for each repair."""
-    mends: list[str] = []
-    for path in sorted(root.glob(f"*/{seal_chain.HEAD}")):
-        with suppress(RecordError):
-            mends += filter(None, [seal_chain.mend_head(path.parent)])
-    return mends
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
@@ -129,7 +120,7 @@ def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
 
 
 def copy(record: Record, archive: Path) -> None:
-    """Copy a record and compare the copy with it; the copy appears whole or not at all, and is never replaced."""
+    """Copy a record to the archive and compare the two; the copy appears whole or not at all, and is never replaced."""
     target = archive / record.name
     if not target.exists():
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -35,7 +35,7 @@ class Difference:
 
 
 def differences(first: Record, second: Record) -> list[Difference]:
-    """Return every difference: first those of the runs as a whole, then those of each step in the notebook's order."""
+    """Return every difference between two records: first of the runs as a whole, then of each step, in order."""
     return [*_of_runs(first, second), *_of_steps(first, second)]
 
 

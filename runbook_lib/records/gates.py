@@ -83,7 +83,7 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Return what a run's ``opened`` event says of its phase's gate; ``override`` is why a closed gate may be passed.
+    """Return what a run's first line says of its phase's gate; ``override`` is why a closed gate may be passed.
 
     Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it too while
     somebody else holds the write lock, even with an ``override``.
@@ -122,7 +122,7 @@ def board(settings: Settings, root: Path, now: datetime | None = None) -> list[G
 
 
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]]:
-    """Yield every undo that the records of a profile still owe, with the newest record that owes it.
+    """Yield every undo that a profile's records owe, which keeps gates closed, with the newest record that owes it.
 
     A record may say that an undo was carried out; it is believed only if it verifies.
     """
@@ -139,13 +139,13 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase that passed and verifies; later phases read values from it."""
+    """Return the newest record of a phase that passed and verifies: the evidence that gates of later phases need."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
-    """Return every readable record of a profile, oldest first; in a rehearsal, only the records made in it."""
+    """Return the records by which a profile's gates are judged, oldest first; in a rehearsal, only those made in it."""
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
     return seal_chain.in_order(ours, readable)
@@ -198,7 +198,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase with this profile on the present platform; None if there is none."""
+    """Return the record by which a phase's gate is judged: the newest on this platform; None if there is none."""
     runs = [record for record in of(settings, root) if _is(record, phase)]
     return seal_chain.in_order(runs, of(settings, root))[-1] if runs else None
 

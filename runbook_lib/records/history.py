@@ -19,7 +19,7 @@ CHANGING = ("act", "confirm")  # verbs
 
 @dataclass(frozen=True)
 class History:
-    """The events of a record (``own``) and of the records that it resumes (``before``), each oldest first."""
+    """The history of a record: its own events (``own``) and those of the records that it resumes, oldest first."""
 
     own: list[Event]
     before: list[Event]
@@ -30,25 +30,25 @@ class History:
 
     @property
     def root(self) -> Event:
-        """Return the ``opened`` event of the oldest record in the chain of resumed records."""
+        """Return the first event of the history: the ``opened`` event of the oldest of the resumed records."""
         return self.all[0]
 
     def outcomes(self) -> dict[str, Event]:
-        """Return each step's newest outcome in this record; an act that was sent without an outcome is ``unknown``."""
+        """Return each step's newest outcome in the history; an act sent without an outcome is ``unknown``."""
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """Return the newest outcome of an act or a confirm, here or in a resumed record, if it passed; else None."""
+        """Return the newest outcome in the history of an act or a confirm, if it passed; else None."""
         newest = _outcomes(self.all).get(number)
         return newest if newest and newest["outcome"] == "passed" else None
 
     def unsettled(self, number: str) -> bool:
-        """Return whether an act was sent, here or in a resumed record, and no event tells whether it took effect."""
+        """Return whether the history shows that an act was sent, and no event tells whether it took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """Return a check's outcome if it passed and a later event may have made it outdated; else None.
+        """Return a check's outcome if it passed and a later event in the history may have outdated it; else None.
 
         Such events are an act, a confirm, a vouching and an undo.
         """
@@ -71,19 +71,19 @@ class History:
         return made[-1]["outcome"] != "passed" or not 0 <= age <= limit
 
     def vouched(self, number: str, statement: str) -> Event | None:
-        """Return the newest event in which somebody vouched for exactly this statement of the step; else None."""
+        """Return the newest event of the history in which a person vouched for exactly this statement; else None."""
         said = ("vouched", number, statement)
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return the recorded reply to one of a step's commands, by its index; None if none is recorded."""
+        """Return the reply to one of a step's commands, by its index, from the history; None if there is none."""
         newest = self.settled(number) or self.outcomes().get(number)
         if newest is None or len(newest.get("replies", ())) <= index:
             return None
         return Reply.from_facts(newest["replies"][index])
 
     def owed(self) -> dict[str, Event]:
-        """Return the undos that have not been carried out yet: step -> ``owed`` event, which holds the command."""
+        """Return the undos that by the history are still owed: step -> ``owed`` event, which holds the command."""
         owed: dict[str, Event] = {}
         for event in self.all:
             if event["event"] == "owed":
@@ -102,18 +102,18 @@ def read(record: Record) -> History:
 
 
 def chain(record: Record) -> list[Record]:
-    """Return the records that a record resumes, oldest first, and the record itself last."""
+    """Return the records that make up a record's history: those that it resumes, oldest first, and itself last."""
     return [*record.parents, record]
 
 
 def counts(history: History) -> dict[str, int]:
-    """Return how many steps of a record passed, failed, are waiting and are unknown."""
+    """Count, from a record's history, the steps that passed, failed, are waiting and are unknown."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
 
 
 def taken_over(history: History) -> int:
-    """Return how many outcomes in a record were taken over from the records that it resumes."""
+    """Count the outcomes in a record's history that were taken over from the records that it resumes."""
     return sum("recalled" in event for event in history.outcomes().values())
 
 

@@ -33,7 +33,7 @@ Event = dict[str, Any]
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Open a file for appending, and lock it against other processes while the block runs."""
+    """Open a ledger for appending, and lock its file against other processes while the block runs."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE)
     except OSError as error:
@@ -46,12 +46,12 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def instant(at: str) -> datetime:
-    """Parse a time of the ledger; return it in UTC."""
+    """Parse a time in the form that the ledger's lines have; return it in UTC."""
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
 class Ledger:
-    """The append-only file of a run; several processes may append, because each line is written under a file lock."""
+    """The ledger of a run: an append-only file to which several processes may write, because each line takes a lock."""
 
     def __init__(self, path: Path, redact: Redactor | None = None) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class Ledger:
         self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
-        """Write one line and flush it to the disk; return its event.
+        """Write one line to the ledger and flush it to the disk; return the line's event.
 
         Raise `RecordError` if the line would not verify, or if it cannot be written; the file then stays as it was.
         """
@@ -89,14 +89,14 @@ class Ledger:
             self._tail(file)
 
     def events(self) -> list[Event]:
-        """Return the event of every complete line, oldest first; a last line that a crash cut short is left out."""
+        """Return the event of every complete line of the ledger, oldest first; a line that a crash cut is left out."""
         if self.path.exists():
             fresh, self._read = self.follow(self._read)
             self._events += fresh
         return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
-        """Return the events of the complete lines from byte ``start`` on, and the offset after these lines."""
+        """Return the events of the ledger's complete lines from byte ``start`` on, and the offset after these lines."""
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read()

@@ -32,7 +32,7 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Describe the stage: its name, its time, the milliseconds since the command was sent, and what was seen."""
+        """Describe one stage of a press: its name, its time, the milliseconds since the sending, and what was seen."""
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
@@ -88,5 +88,5 @@ def clock(at: str) -> str:
 
 
 def later(at: str, milliseconds: float) -> str:
-    """Return the timestamp ``milliseconds`` after ``at``."""
+    """Return the timestamp ``milliseconds`` after the press that was made at ``at``."""
     return (datetime.fromisoformat(at) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

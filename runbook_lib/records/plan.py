@@ -29,7 +29,7 @@ VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("
 
 @dataclass(frozen=True)
 class Step:
-    """A step as a notebook declares it, with one numbered call in a cell."""
+    """A step of a plan, which a notebook declares with one numbered call in a cell."""
 
     number: str
     verb: str
@@ -39,12 +39,12 @@ class Step:
 
 
 def notebooks(folder: Path | None = None) -> list[str]:
-    """Return the names of all notebooks, in alphabetical order."""
+    """Return the names of all notebooks that have a plan, in alphabetical order."""
     return sorted(path.stem for path in (folder or NOTEBOOKS).glob("*.ipynb"))
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Return the path of a notebook, given by path, by name or by an unambiguous beginning of a name (``phase_0``)."""
+    """Return the path of a notebook that has a plan, given by path, name or an unambiguous beginning (``phase_0``)."""
     if "/" in name or name.endswith(".ipynb"):
         if not (path := Path(name).absolute()).is_file():
             raise ConfigError(f"there is no file {path}; by name: {', '.join(notebooks(folder))}")
@@ -60,7 +60,7 @@ def notebook(name: str, folder: Path | None = None) -> Path:
 
 
 def phase(path: Path) -> str:
-    """Return the phase that the notebook's ``open_phase`` call names; if there is no such call, the file's own name."""
+    """Return the phase that a notebook's plan is for, from its ``open_phase`` call; without a call, the file's name."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code" and (opened := OPENING.search("".join(cell["source"]))):
             return opened[1]
@@ -116,7 +116,7 @@ def of(record: Record) -> list[Step]:
 
 
 def steps(path: Path) -> list[Step]:
-    """Return the step of every ``phase.check``, ``phase.act`` and ``phase.confirm`` call in a notebook, in order."""
+    """Return the steps of a notebook's plan: every ``phase.check``, ``phase.act`` and ``phase.confirm``, in order."""
     declared: list[Step] = []
     for index, cell in enumerate(_read(path)["cells"]):
         if cell["cell_type"] == "code":
@@ -136,12 +136,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def declared(source: str) -> list[str]:
-    """Return the numbers of the steps that the source of a cell declares."""
+    """Return the numbers of the planned steps that the source of a cell declares."""
     return [number for number, _, _ in _calls(source)]
 
 
 def calls(source: str, number: str) -> list[ast.Call]:
-    """Return the calls in the source of a cell that declare the step ``number``."""
+    """Return the calls in the source of a cell that declare the planned step ``number``."""
     return [call for call in _step_calls(source) if _argument(call, 0) == number]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """The dated folder of one run."""
+    """The dated folder of one run, which holds its ledger, its notebook and its parameters."""
 
     folder: Path
     redact: Redactor | None = None
@@ -54,11 +54,11 @@ class Record:
 
     @property
     def profile(self) -> str:
-        """Return the name of the profile that made the record, which is the first part of the record's path."""
+        """Return the profile that made the record: the first part of its folder's path below all records."""
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """Return the ledger's first event, which says what was begun, by whom and for which profile.
+        """Return the first event in a record's folder, which says what was begun, by whom and for which profile.
 
         Raise `RecordError` if there is no ledger or its first line is not such an event.
         """
@@ -74,7 +74,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """Return the records that this one resumes, oldest first; they are sealed, so each is read only once."""
+        """Return the folders of the records that this one resumes, oldest first; sealed, so each is read only once."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()
@@ -82,7 +82,7 @@ class Record:
         return (*record.parents, record)
 
     def sealed(self) -> Event | None:
-        """Return the event of the seal; None while the run goes on, or if it was cut off."""
+        """Return the seal in a record's folder; None while the run goes on, or if it was cut off."""
         events = self.ledger.events()
         return events[-1] if events and events[-1]["event"] == "sealed" else None
 
@@ -110,7 +110,7 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def find(root: Path, name: str) -> Record:
-    """Return the record at the path ``name``; otherwise the newest record whose name contains ``name``."""
+    """Return the record whose folder is at the path ``name``; otherwise the newest whose folder's name contains it."""
     for folder in (Path(name), root / name):
         if (folder / LEDGER).exists():
             return Record(folder.resolve())

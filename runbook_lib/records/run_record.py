@@ -46,7 +46,7 @@ def create(
     parent: Event | None = None,
     **facts: Any,
 ) -> Record:
-    """Make the dated folder of a new run, and write the run's parameters and the ledger's ``opened`` line."""
+    """Begin a run's record: make its dated folder, and write the parameters and the ledger's ``opened`` line."""
     now = datetime.now(UTC)
     day = root / profile / now.strftime("%Y-%m-%d")
     folder = day / f"{now:%H%M%S}Z_{phase}"
@@ -82,7 +82,7 @@ def begin(
     mode: str = "headless",
     **facts: Any,
 ) -> Record:
-    """Open a new record; ``source`` is the notebook whose plan the run follows, ``parent`` the record that it resumes.
+    """Begin a run's record; ``source`` is the notebook whose plan it follows, ``parent`` the record that it resumes.
 
     Raise `RecordError` if the record cannot be written: then the run must not send anything.
     """
@@ -126,7 +126,7 @@ def _merged(claims: Iterable[Event]) -> list[Event]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter; cached, because looking them up is slow."""
+    """Return the versions of Python and the packages that a run's record names; cached, as looking them up is slow."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
@@ -148,7 +148,7 @@ def _sound_seal(parent: Record, settings: Settings) -> Event:
 
 
 def refuse_unadoptable(record: Record, settings: Settings) -> None:
-    """Raise `RecordError` unless the ledger of a killed run is sound and belongs to this profile.
+    """Raise `RecordError` unless a killed run's record can be finished: sound, and of this profile.
 
     In production the run must also be this operator's and must have followed the accepted plan.
     """
@@ -167,7 +167,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 
 def latest(record: Record) -> Record:
-    """Return the newest record that resumes this one, directly or through others; this record if none does."""
+    """Return the newest record in which this record's run was resumed, directly or through others; else itself."""
     resting = [r for r in record_folder.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record
 
@@ -180,7 +180,7 @@ def _parent(record: Record) -> str | None:
 
 
 def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
-    """Seal a record with the outcome that its ledger shows; ``ended`` says why a run was ended early.
+    """Finish a run's record: seal it with the outcome that its ledger shows; ``ended`` says why a run ended early.
 
     Raise `RecordError` if a file of the record holds a secret.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import RecordError
@@ -50,7 +51,7 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def head(profile: Path) -> str | None:
-    """Return the hash of a profile's newest seal; None if nothing is sealed yet.
+    """Return the hash of the newest seal in a profile's chain of seals; None if nothing is sealed yet.
 
     If a crash came right after a seal was written, the note beside the records does not hold it yet, but names the
     record in ``pending``.
@@ -66,7 +67,16 @@ def head(profile: Path) -> str | None:
     return known
 
 
-def mend_head(profile: Path) -> str | None:
+def mended(root: Path) -> list[str]:
+    """Repair each damaged ``head.json``, the note of the newest seal in a profile's chain; return a line for each."""
+    mends: list[str] = []
+    for path in sorted(root.glob(f"*/{HEAD}")):
+        with suppress(RecordError):
+            mends += filter(None, [_mended(path.parent)])
+    return mends
+
+
+def _mended(profile: Path) -> str | None:
     """Rewrite the note of a profile's newest seal if it is damaged; return a line saying so, None if it was sound."""
     path = profile / HEAD
     if not path.exists() or _hint(profile) is not None:

@@ -25,7 +25,7 @@ PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
 
 
 def operator() -> str:
-    """Return the operator's name, which is RUNBOOK_OPERATOR or else the login name."""
+    """Return the name of the operator who signs, which is RUNBOOK_OPERATOR or else the login name."""
     try:
         return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name

@@ -142,7 +142,7 @@ class Found:
 
 @dataclass
 class Told:
-    """The summary of a ledger's lines; `take` adds the next line."""
+    """The summary of a ledger's lines that is verified; `take` adds the next line."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Told:
     closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Add the next line to the summary; the line's form must have been checked before."""
+        """Add the next line to the summary of a verified ledger; the line's form must have been checked before."""
         kind, step = event["event"], str(event.get("step"))
         if not self.opened:
             self.opened = event
@@ -192,7 +192,7 @@ class Told:
 
     @property
     def planned(self) -> list[str]:
-        """Return the numbers of the steps that were planned."""
+        """Return the numbers of the steps that a verified ledger's first line plans."""
         return [str(step[0]) for step in (self.opened.get("plan") or {}).get("steps", ())]
 
     @property
@@ -200,7 +200,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return the facts that a seal of these lines must state; ``edits`` are the edited places of the notebook."""
+        """Return the facts that a seal of these lines must state to verify; ``edits`` are the notebook's edits."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -212,7 +212,7 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return the outcome that follows from the lines; None if the record's maker decides it (a halt, a watch).
+        """Return the outcome that follows from the lines, against which a seal is verified; None for a halt or a watch.
 
         ``ended`` says why the run was ended early, None if it was not.
         """
@@ -232,7 +232,7 @@ class Told:
 
 
 def verify(folder: Path, signers: str | None = None) -> list[str]:
-    """Return everything wrong with a record, each problem with its file and, in the ledger, its line.
+    """Verify a record: return everything wrong with it, each problem with its file and, in the ledger, its line.
 
     ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator whom it
     names, with a key that was valid when the record was sealed. Without ``signers``, only damage is found. Only the
@@ -260,7 +260,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a seal that `chain` and `report` use; its list of files, which may be long, is left out."""
+    """Return the facts of a verified seal that `chain` and `report` use; its list of files is left out."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -268,7 +268,7 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """Return the summary of a ledger's lines up to the first bad line, and that line's problem, None if all are good.
+    """Read and verify a ledger: return the summary of its lines up to the first bad one, and the problem, if any.
 
     Lines after a bad one are not read, because the hash of each depends on the line before it.
     """
@@ -320,7 +320,7 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """Return the bytes of a new line, and its hash; ``previous`` is the hash of the line before it.
+    """Return a new line in the form that verifies, and its hash; ``previous`` is the hash of the line before it.
 
     Raise `ValueError` for a value that JSON cannot hold, such as NaN.
     """
@@ -372,7 +372,7 @@ def _misfit(event: Event, lines: Told, number: int) -> str | None:
 
 
 def misworded(event: Event) -> str | None:
-    """Say what is wrong with an event's kind, names or values; None for a good event."""
+    """Say why an event would not verify by its kind, names or values; None for a good event."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in EVENTS:
         return f"there is no event {_brief(kind)!r}"
@@ -443,7 +443,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """Return a line's hash: SHA-256 of the previous line's hash, a line feed, and this line's text up to its hash."""
+    """Return the hash that verifies a line: SHA-256 of the previous hash, a line feed, and the text up to its hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
@@ -451,7 +451,7 @@ def digest_of(previous: str, text: str) -> str:
 
 
 def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
-    """Return where a record's notebook differs from its plan: steps by their numbers, other cells by their places."""
+    """Verify a notebook against its plan: return where it differs, steps by numbers, other cells by places."""
     if plan is None:
         return []
     try:
@@ -472,7 +472,7 @@ def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
 
 
 def code_cells(notebook: Any) -> list[str]:
-    """Return the sources of a notebook's code cells, without empty cells and without the cell of injected parameters.
+    """Return the code cells of a notebook to verify against its plan: neither empty ones nor the injected parameters.
 
     The record holds the injected parameters in a file of their own.
     """
@@ -537,7 +537,7 @@ def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files that a seal covers: every file of the record except the ledger and the seal's own signature."""
+    """Return the files that are verified by a seal: all of the record but the ledger and the seal's own signature."""
     own = {folder / LEDGER, folder / SIGNATURE}
     return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
@@ -570,7 +570,7 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
 
 
 def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: datetime) -> tuple[bool, str]:
-    """Return whether ``armour`` is a signature of ``data`` by ``operator``, and what ssh-keygen says of it.
+    """Verify a signature: return whether ``armour`` is one of ``data`` by ``operator``, and what ssh-keygen says.
 
     ``signers`` lists which keys each operator had; the key must be valid at the time ``when``. The signature and the
     signers are passed to ssh-keygen through pipes, and no file is written.
@@ -625,7 +625,7 @@ def _armoured(data: bytes) -> bytes:
 
 
 def last_line(folder: Path) -> bytes:
-    """Return the bytes that are signed: the ledger's last line, which is the seal, with its line feed."""
+    """Return the bytes whose signature is verified: the ledger's last line, which is the seal, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
         return deque(file, maxlen=1).pop()
 
@@ -634,7 +634,7 @@ def last_line(folder: Path) -> bytes:
 
 
 def every(folder: Path) -> Iterator[Path]:
-    """Yield the records in a folder, oldest first; the folder may be a record itself.
+    """Yield the records to verify in a folder, oldest first; the folder may be a record itself.
 
     A folder counts as a record if it holds a ledger, if it has a record's name, or if it lies in a folder named after a
     date.
@@ -650,7 +650,7 @@ def every(folder: Path) -> Iterator[Path]:
 
 
 def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Yield what the seals of a profile, each naming the seal before it, show of records that were removed or inserted.
+    """Verify a profile's chain of seals: yield what it shows of records that were removed or inserted.
 
     ``known`` is the runbook's note beside the records: the newest seal, and the record that was being sealed.
     """
@@ -711,7 +711,7 @@ def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) 
 
 
 def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
-    """Return the records that were sealed after the record with this seal, oldest first."""
+    """Return the verified records that were sealed after the record with this seal, oldest first."""
     following = {other["previous"]: (folder, other["hash"]) for folder, other in records}
     after: list[Path] = []
     while seal in following:
@@ -812,7 +812,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Return a problem, in a tuple, if a production record's signature was not checked; else an empty tuple."""
+    """Return a problem, in a tuple, if a production record's signature was not verified; else an empty tuple."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -821,7 +821,7 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """Return the line about a sound record: its outcome, outcomes taken over, owed undos, signer, seal."""
+    """Return the line about a record that verifies: its outcome, outcomes taken over, owed undos, signer, seal."""
     seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):
@@ -858,7 +858,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Yield what a record says happened, when and by whom: a line for each event, with its facts on the lines below."""
+    """Tell what a verified record says happened, when and by whom: a line for each event, its facts on lines below."""
     mode = ""
     with (folder / LEDGER).open("rb") as file:
         for line in file:
@@ -912,7 +912,7 @@ def _brief(reply: Any) -> str:
 
 
 def signers_beside(folder: Path) -> str | None:
-    """Return the allowed signers that the archive keeps for the record in ``folder``; None if it keeps no list."""
+    """Return the allowed signers by whom the record in ``folder`` is verified; None if its archive keeps no list."""
     path = folder.parent.parent / SIGNERS
     return path.read_text(encoding="utf-8") if path.is_file() else None
 

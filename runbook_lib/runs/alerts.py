@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from runbook_lib.errors import ConfigError, ServiceError
-from runbook_lib.services.web import ping
+from runbook_lib.services.http_calls import ping
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -30,7 +30,7 @@ class Alerts:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open every target once, to find a wrong address before the watch begins.
+        """Open every alert target once, to find a wrong address before the watch begins.
 
         Raise `ConfigError`, naming the variable, if apprise refuses the address in it, or if this is a rehearsal and
         the address is not on this machine.
@@ -50,7 +50,7 @@ class Alerts:
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Tell the dead man's service, if there is one, that a round found no open alarm; return the error, if any."""
+        """Tell the dead man's service, if any, that a round had nothing to alert people to; return an error, if any."""
         try:
             if self._deadman:
                 ping(self._deadman, PING)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class WholeFiles(AsyncLargeFileManager):
-    """A contents manager for JupyterLab that replaces each file as a whole when it saves it."""
+    """A contents manager with which JupyterLab saves each file as a whole."""
 
     @contextmanager
     def atomic_writing(
         self, os_path: str, text: bool = True, encoding: str = "utf-8", **_: Any
     ) -> Iterator[io.StringIO | io.BytesIO]:
-        """Yield a buffer; write its content to the file, whole, when the block ends.
+        """Yield a buffer; when the block ends, JupyterLab saves its content to the file, whole.
 
         Raise `RecordError` if that fails.
         """

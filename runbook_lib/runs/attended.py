@@ -23,7 +23,7 @@ LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
 
 
 def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
-    """Start JupyterLab on the notebook of a record; the outputs show how far the run has come."""
+    """Start JupyterLab on an attended run's notebook, whose outputs show how far the run has come."""
     if record.sealed():
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
     static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
@@ -32,7 +32,7 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterl
 
 
 def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:
-    """Serve the notebook until JupyterLab ends or is interrupted, then close the record.
+    """Serve an attended run's notebook until JupyterLab ends or is interrupted, then close the record.
 
     Return the record's seal, None if the run is unfinished.
     """
@@ -49,7 +49,7 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
 
 
 def close(record: Record, settings: Settings) -> Event | None:
-    """Rewrite the notebook's outputs from the ledger; seal the record if its phase was closed, and return the seal."""
+    """Redraw an attended notebook's outputs; seal its record if the phase was closed, and return the seal."""
     for pattern in LEFT_OVER:
         for path in record.folder.glob(pattern):
             path.unlink()
@@ -58,7 +58,7 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 
 def standing_of(record: Record) -> Iterator[str]:
-    """Yield lines that say how far an unfinished run has come, and how to continue it."""
+    """Yield lines that say how far an unfinished attended run has come, and how to continue it."""
     steps, story = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
     following = run_progress.following(story, steps)

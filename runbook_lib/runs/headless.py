@@ -57,7 +57,7 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Run:
-    """Execute a copy of ``notebook`` in a new record, and seal the record.
+    """Execute a copy of ``notebook`` headless in a new record, and seal the record.
 
     ``on_event`` gets every ledger line as soon as it is written. ``timeout`` (for the whole run) and ``cell_timeout``
     (for each cell) are in seconds. `prepared` lists what is refused before the start.
@@ -106,14 +106,14 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the named notebooks' paths; without names, those of all phases in order and of the secret rotation."""
+    """Return the notebooks to run headless: the named ones, else all phases in order and the secret rotation."""
     known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [plan.notebook(name) for name in chosen]
 
 
 def accept(passed: Run, source: Path) -> None:
-    """Copy the closing cell's output of a passed run into the source notebook, where nbval compares it in tests."""
+    """Copy the closing cell's output of a passed headless run into the source notebook, where nbval compares it."""
     if passed.outcome != "passed":
         raise StepFailed(f"{source.stem} is {passed.outcome}: its closing output is accepted only when it has passed")
     ran = json.loads(passed.record.notebook.read_text(encoding="utf-8"))

@@ -58,11 +58,11 @@ class Lab:
     folder: Path  # of its own, for us alone
 
     def url(self, path: str) -> str:
-        """Return the address that opens one file of the served folder, without JupyterLab's file browser."""
+        """Return the address at which JupyterLab opens one file of the served folder, without its file browser."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
 
     def page(self, path: str) -> str:
-        """Return the address of a local page that redirects to `url`, to be given to a browser.
+        """Return the address of a local page that redirects a browser to JupyterLab's `url`.
 
         Only the operator can read the page, while every user of the machine can read a browser's arguments and so the
         token.

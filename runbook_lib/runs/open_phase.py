@@ -27,7 +27,7 @@ _plain: PlainRun | None = None
 
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
-    """Return this notebook's phase, in the record that this kernel was started for; in a watch, return its `Lookout`.
+    """Open this notebook's phase in the record that its kernel was started for; in a watch, return its `Lookout`.
 
     A kernel that was not started by one of our commands (but by papermill, say) begins a record, or continues its own.
     Raise `ConfigError` if the profile, a variable, a parameter or the notebook's name is wrong, or if the record is of

@@ -55,7 +55,7 @@ class PapermillEngine:
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
-        """Run ``nb`` in this process's Python, and write it to ``output_path`` once, at the end.
+        """Run ``nb`` for papermill in this Python, and write it to ``output_path`` once, at the end.
 
         ``execution_timeout`` is in seconds for each cell, ``timeout`` in seconds for the whole notebook.
         """
@@ -78,7 +78,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Return the kernel's name; cells always run in this Python, and a notebook in another language is refused."""
+        """Tell papermill the kernel's name; the only kernel is this Python, and other languages are refused."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
@@ -86,7 +86,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_language(cls, nb: Any, language: str | None = None) -> str:
-        """Return the language in which papermill writes the parameters."""
+        """Tell papermill the language in which it must write the parameters."""
         return language or "python"
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class PlainRun:
-    """The run of a kernel that none of our commands started."""
+    """The run of a kernel that a front end such as nbconvert started, and none of our commands."""
 
     def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
         self.record, self.settings, self.mode = record, settings, mode
@@ -42,7 +42,7 @@ class PlainRun:
             atexit.register(self.end)
 
     def close(self) -> None:
-        """Seal the record of a phase that was closed; the closing cell is still running, and counts as passed."""
+        """Seal the record of a front end's closed phase; the closing cell is still running, and counts as passed."""
         self._transcript.end_cell()
         if self.mode == "headless":
             self._seal()
@@ -52,12 +52,12 @@ class PlainRun:
             run_record.finish(self.record)
 
     def warn(self, display: Callable[[Any], object]) -> None:
-        """Show a person who steps through the source notebook a notice that it is the source."""
+        """Warn a person whose front end steps through the source notebook that it is the source."""
         if self.mode == "attended":
             display(Notice(self.record))
 
     def end(self) -> None:
-        """Seal the record of a headless run when its kernel ends, unless it is sealed already."""
+        """Seal the record when the kernel of a front end without a person ends, unless it is sealed already."""
         if self.record.sealed() is None:
             self._seal()
 
@@ -69,7 +69,7 @@ class PlainRun:
 
 
 class Notice:
-    """A notice to a person who opened the source notebook itself: saving it would change the source."""
+    """A notice to a person whose front end opened the source notebook itself: saving it would change the source."""
 
     def __init__(self, record: Record) -> None:
         phase = record.opened()["phase"]
@@ -86,7 +86,7 @@ class Notice:
 
 
 def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
-    """Begin the run of this kernel, or return ``run`` if it still goes on.
+    """Begin the run of a kernel that a front end started, or return ``run`` if it still goes on.
 
     Set the environment variables that name the record, which later calls read. Return None if this Python is no kernel;
     then nothing seals the record. Raise `ConfigError` for a parameter that the notebook does not have, `StepRefused`

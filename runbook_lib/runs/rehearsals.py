@@ -20,7 +20,7 @@ FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose enviro
 
 
 def starting_state(path: Path) -> str:
-    """Return the state from which a notebook is rehearsed alone: ``rehearsal.start`` in the notebook's metadata."""
+    """Return the state from which a rehearsal of one notebook starts: ``rehearsal.start`` in its metadata."""
     metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
     return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
@@ -54,7 +54,7 @@ def alone(state: str) -> str | None:
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
-    """Join the rehearsal that is kept up, else start one from ``state`` and keep it up.
+    """Join this checkout's rehearsal that is kept up, else bring one up from ``state`` and keep it up.
 
     Return the reason for overriding its gates, None if there is none. ``named`` is a state that the user asked for: if
     it or ``faults`` are given, a new rehearsal is started in any case.
@@ -66,11 +66,11 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join the rehearsal that is kept up, else `begin` one; return the reason for overriding its gates, if any."""
+    """Join this checkout's kept rehearsal, else `begin` one; return the reason for overriding its gates, if any."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Start a rehearsal that ends with this process, and join it; return the reason for overriding gates, if any."""
+    """Bring up a rehearsal that ends with this process, and join it; return the reason for overriding gates, if any."""
     join(lifecycle.begin(state=state))
     return alone(state)

@@ -21,7 +21,7 @@ OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
 def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
-    """Write the bar, each step's card and the summary from the ledger into the notebook; leave charts as saved.
+    """Replace the widgets in a notebook's outputs by the bar, the cards and the summary from the ledger; leave charts.
 
     ``anew`` says that no kernel has run any cell of it yet. Raise `ConfigError` if the notebook cannot be read,
     `RecordError` if it cannot be written.

@@ -21,7 +21,7 @@ RESULT = {"execute_result": ("data", "metadata", "execution_count"), "display_da
 
 @dataclass
 class Executed:
-    """One execution of a cell: its source, times, outputs and outcome."""
+    """One execution of a cell for the transcript: its source, times, outputs and outcome."""
 
     source: str
     count: int
@@ -33,7 +33,7 @@ class Executed:
     seconds: float | None = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Set the outcome, the error and the seconds of the execution, which has ended."""
+        """Set the outcome, the error and the seconds of an execution in the transcript, which has ended."""
         self.seconds = (datetime.now(UTC) - self.started).total_seconds()
         self.outcome = Outcome.PASSED
         if error is not None:
@@ -43,12 +43,12 @@ class Executed:
             self.outputs.append(new_output("error", **shown))  # type: ignore[no-untyped-call]
 
     def as_cell(self, index: int) -> Cell:
-        """Return the execution in the engine's form; ``index`` is the cell's place in the notebook."""
+        """Return a transcript's execution in the engine's form; ``index`` is the cell's place in the notebook."""
         return Cell(index, self.outcome, self.started, self.seconds, self.error, self.message)
 
 
 class Transcript:
-    """The executions of cells in this kernel, beginning with the cell that opens the phase."""
+    """The transcript of a front end's kernel: its executed cells, from the cell that opens the phase on."""
 
     def __init__(self, shell: Any) -> None:
         self._began = datetime.now(UTC)
@@ -76,7 +76,7 @@ class Transcript:
         return message
 
     def result(self, record: Record) -> Result:
-        """Write the executed cells into the record's notebook; return the outcome of the notebook and of each cell."""
+        """Write the transcript's executed cells into the record's notebook; return its outcome and each cell's."""
         notebook = self._filled(record)
         latest = {executed.source.strip(): executed for executed in self._executed}
         opening, cells = _find(notebook, self._executed[0].source) or 0, []
@@ -91,11 +91,11 @@ class Transcript:
         return Result(record.notebook, outcome, tuple(cells), seconds, reason=reason)
 
     def keep_outputs(self, record: Record) -> None:
-        """Write the outputs of this kernel into the record's notebook; leave the outputs that earlier kernels wrote."""
+        """Write the transcript's outputs into the record's notebook; leave what earlier kernels wrote."""
         _write(self._filled(record), record)
 
     def end_cell(self) -> None:
-        """End the running cell as passed: it is the closing cell, which seals the record while it still runs."""
+        """End the transcript's running cell as passed: it is the closing cell, which seals while it runs."""
         self._executed[-1].end()
 
     def _filled(self, record: Record) -> Any:

@@ -31,7 +31,7 @@ class _Listener:
         self.hear(str(info.raw_cell))
 
     def hear(self, source: str) -> None:
-        """Write a cell to the ledger, unless it is planned or empty."""
+        """Write an executed cell to the ledger, unless it is planned or empty."""
         digest = verify.cell_digest(source)
         if source.strip() and digest not in self._known:
             with suppress(RecordError):  # sealed: nothing that runs now is part of it

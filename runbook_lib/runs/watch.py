@@ -70,7 +70,7 @@ class Done:
 
 
 def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, say: Callable[[Event], None]) -> Done:
-    """Watch until the scheduled time is over or SIGINT or SIGTERM comes.
+    """Run a watch until the scheduled time is over or SIGINT or SIGTERM comes.
 
     ``say`` gets every ledger line except those of quiet rounds. An interrupted watch is continued in a new record, from
     the end of its last round to the end that was planned. Raise `ConfigError` if the notebook has nothing to watch, or
@@ -148,7 +148,7 @@ class Watch:
         self._mute: str | None = None  # why the ledger cannot be written
 
     async def run(self, kernels: Kernels) -> Done:
-        """Watch until the end; seal the record, whatever happens."""
+        """Run the rounds of a watch until its end; seal its record, whatever happens."""
         stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.press, number)

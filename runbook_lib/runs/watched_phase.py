@@ -43,7 +43,7 @@ class Lookout:
         self._verdicts: dict[str, dict[str, Any]] = {}
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
-        """Judge every tagged cell once, as of the moment ``until``; return the verdict of each step as JSON.
+        """Judge every cell tagged ``watch`` once, as of the moment ``until``; return each step's verdict as JSON.
 
         ``names`` are the notebook's globals, in which the cells run. Only checks whose commands bind ``until`` can be
         judged as of a past moment; the others have no verdict then.
@@ -67,7 +67,7 @@ class Lookout:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Send the commands once, and keep the verdict: quiet, alarm, or unknown."""
+        """Send the commands of a watched check once, and keep the verdict: quiet, alarm, or unknown."""
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
             return
@@ -84,17 +84,17 @@ class Lookout:
             self._verdicts[number] |= alarm
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return the newest reply to a command of a check tagged ``watch``; raise `StepPending` if there is none."""
+        """Return the newest reply to a command of a watched check; raise `StepPending` if there is none."""
         if number not in self._replies:
             raise StepPending(f"{number} has not been seen yet")
         return self._replies[number][index]
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """Return one column of the first row of the newest reply to a check tagged ``watch``."""
+        """Return one column of the first row of the newest reply to a watched check."""
         return self.reply(number, index).value(column)
 
     def head(self) -> None:
-        """Show nothing: a watch has no bar."""
+        """Show nothing at the head of a watched phase: a watch has no bar."""
 
     def _look(self, command: Command) -> Reply:
         """Send a command once; if its service did not answer earlier in this round, raise at once, without waiting."""

@@ -52,7 +52,7 @@ TURNS = 10  # that a pooler is given to lead back to the session that a lock was
 
 @dataclass(frozen=True)
 class Holder:
-    """The database session that holds a lock: its process id, application name, start and client address."""
+    """The database session that holds an advisory lock: its process id, application name, start and client address."""
 
     pid: int
     who: str
@@ -65,7 +65,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class WritingSession:
-    """A database session that holds a lock; a session that takes the lock later has a larger ``fence`` number."""
+    """A database session that holds an advisory lock; one that takes the lock later has a larger ``fence``."""
 
     connection: Connection
     name: str
@@ -73,7 +73,7 @@ class WritingSession:
     fence: int
 
     def prove(self) -> None:
-        """Raise `ServiceError`, and close the connection, unless this very session holds the lock now.
+        """Raise `ServiceError`, and close the connection, unless this session holds the advisory lock now.
 
         Inside a transaction the proof lasts until the transaction ends: the lock is lost only if the session ends, and
         the transaction ends with the session.
@@ -96,7 +96,7 @@ def _row(connection: Connection, statement: LiteralString, values: Mapping[str, 
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take a lock, which is held while the connection stays open; return None if another session holds the lock.
+    """Take an advisory lock, held while the connection stays open; return None if another session holds it.
 
     Raise `StepRefused` if the session behind this connection holds the lock for another client.
     """
@@ -111,7 +111,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 
 def holder(connection: Connection, name: str) -> Holder | None:
-    """Return the session that holds a lock; None if no session does."""
+    """Return the session that holds an advisory lock; None if no session does."""
     row = _row(connection, HELD, {"name": name})
     if row is None or row["pid"] is None:
         return None
@@ -119,13 +119,13 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End the database session ``pid``, which must be of the same role; return whether the session existed."""
+    """End the session ``pid`` that holds an advisory lock, and is of the same role; return whether it existed."""
     row = _row(connection, "select pg_terminate_backend(%s) as ended", (pid,))
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler lets both connections use one session, so that the lock does not exclude anybody.
+    """Return whether a pooler lets both connections share a session, so that an advisory lock excludes nobody.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
@@ -141,7 +141,7 @@ def pooled(session: WritingSession, second: Connection) -> bool:
 
 
 def give_back(session: WritingSession, second: Connection) -> None:
-    """Release a lock that was taken through a pooler, if either connection reaches the lock's session again."""
+    """Release an advisory lock that was taken through a pooler, if either connection reaches its session again."""
     lock = {"name": session.name, "pid": session.pid}
     for _ in range(TURNS):
         if any(_row(connection, GIVE_BACK, lock) for connection in (session.connection, second)):
@@ -149,13 +149,13 @@ def give_back(session: WritingSession, second: Connection) -> None:
 
 
 def shared(session: WritingSession, second: Connection) -> bool:
-    """Return whether `pooled` finds a shared session; try several times if a pooler stands in front of the server."""
+    """Return whether a pooler shares the advisory lock's session; try several times if the server has a pooler."""
     direct = session.connection.info.backend_pid == session.pid
     return any(pooled(session, second) for _ in range(1 if direct else LOOKS))
 
 
 def exclusive(first: Connection, second: Connection) -> bool:
-    """Return whether a lock taken on one connection is refused to the other; behind a transaction pooler it is not."""
+    """Return whether an advisory lock held on one connection is refused to the other; behind a pooler it is not."""
     try:
         session = take(first, f"launch-runbook trial {uuid.uuid4()}", "launch-runbook")
     except StepRefused:

@@ -50,13 +50,13 @@ class Database:
         self.writing: WritingSession | None = None  # the session with the writing lock, while this run holds it
 
     def close(self) -> None:
-        """Close the connection that is kept for reading."""
+        """Close the connection to the database that is kept for reading."""
         if self._reading is not None:
             self._reading.close()
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection with time zone UTC; for ``read_only``, log in as the profile's read-only role, if any.
+        """Open a database connection in UTC; for ``read_only``, log in as the profile's read-only role, if any.
 
         If the password is refused, try the new password of a rotation, where the environment holds one: once the
         rotation has reset the password, only the new one is accepted.
@@ -121,7 +121,7 @@ class Database:
         return connection
 
     def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
-        """Take the advisory lock ``name`` on a new connection; if another session holds the lock, return its `Holder`.
+        """Connect anew to the database and take the advisory lock ``name``; return its `Holder` if it is held.
 
         Return None if the holder left meanwhile. ``label`` becomes the session's application name, which tells others
         who holds the lock. Raise `StepRefused` if a pooler shares the session among connections, because the lock would
@@ -149,7 +149,7 @@ class Database:
                 raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
-        """Return the session that holds the advisory lock ``name``; None if no session does."""
+        """Ask the database which session holds the advisory lock ``name``; return None if no session does."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.holder(connection, name)
@@ -157,7 +157,7 @@ class Database:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     def end_session(self, pid: int) -> bool:
-        """End the database session ``pid``, which must be of the same role; return whether the session existed."""
+        """End the session ``pid`` of this database, which must be of the same role; return whether it existed."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.end(connection, pid)
@@ -165,7 +165,7 @@ class Database:
             raise ServiceError(f"session {pid} cannot be ended: {self._said(error)}") from None
 
     def prove_writing(self) -> None:
-        """Raise `ServiceError` if this run took the writing lock and has lost it since."""
+        """Raise `ServiceError` if this run took the database's writing lock and has lost it since."""
         if self.writing is not None:
             try:
                 with self.limited(self.writing.connection):
@@ -174,7 +174,7 @@ class Database:
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
-        """Run statements on the connection kept for reading; if it was lost, run them once more on a new connection."""
+        """Run SQL in the database on the connection kept for reading; if that was lost, once more on a new one."""
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
                 return self._transact(self._reading, statements, within, read_only=True, keep=False)
@@ -182,7 +182,7 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run statements on a new connection: on an old one that turns out to be lost, their effect would be unknown.
+        """Run SQL in the database on a new connection: on an old one that is lost, its effect would be unknown.
 
         While this run holds the writing lock, the statements run on the lock's connection, in a transaction that first
         proves the lock.
@@ -226,7 +226,7 @@ class Database:
 
     @contextlib.contextmanager
     def limited(self, connection: psycopg.Connection[dict[str, Any]], within: float | None = None) -> Iterator[None]:
-        """Cut the connection if the ``with`` block takes too long.
+        """Cut the connection to the database if the ``with`` block takes too long.
 
         The server may exceed its own time limit, or send its answer one byte at a time.
         """
@@ -253,7 +253,7 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Test whether a NOTIFY on one connection reaches another, and whether a lock on one is refused to the other.
+        """Test over two database connections whether a NOTIFY reaches the other, and a lock is refused to it.
 
         A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing; it gives two clients one
         session, and so one lock to both.
@@ -279,7 +279,7 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
-        """Try one password once; a refused password gives a reply with ``accepted`` false, and raises no error."""
+        """Log in to the database once with one password; a refusal gives ``accepted`` false, and raises no error."""
         try:
             log_in = partial(self._logged_in, command.variable, self.settings.budgets.answer)
             self._guarded(command.variable, log_in, patience=0.0).close()

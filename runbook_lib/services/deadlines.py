@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call in a daemon thread and return its future, which the caller may wait for or abandon.
+    """Run a call to a service in a daemon thread; return its future, which the caller may wait for until a deadline.
 
     An executor would not do: when the interpreter exits, it waits for the executor's threads, even for ever.
     """
@@ -30,12 +30,12 @@ def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return what ``call`` returns; raise `TimeoutError` if the call has not ended after this number of seconds."""
+    """Return what ``call`` to a service returns; raise `TimeoutError` at its deadline, after this number of seconds."""
     return start(call).result(seconds)
 
 
 def side_by_side(calls: Iterable[Callable[[], Result]], at_once: int) -> list[Result]:
-    """Run calls in parallel, at most ``at_once`` of them at a time, and return their results in order."""
+    """Run calls to services in parallel daemon threads, ``at_once`` at most, and return their results in order."""
     turns = threading.Semaphore(at_once)
 
     def in_turn(call: Callable[[], Result]) -> Result:

@@ -38,7 +38,7 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """A fact to prove by reading, the steps that fail if it is false (``breaks``), and how to mend it (``fix``)."""
+    """A fact that the doctor proves by reading, the steps that fail if it is false, and how to mend it (``fix``)."""
 
     name: str
     commands: tuple[Command, ...]
@@ -50,7 +50,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a probe; if ``made_by`` names a step, a failure is a fault only after that step has passed."""
+    """The result of a doctor's probe; if ``made_by`` names a step, a failure is a fault only after that step passed."""
 
     name: str
     good: bool
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run every probe in parallel, each on its own connections; a probe without an answer within 18 s has failed."""
+    """Run every probe of the doctor in parallel, on connections of their own; one that takes over 18 s has failed."""
     chosen = [*probes(settings), *more]
     answers: dict[int, Verdict] = {}
     # Daemon threads: a service that sends one byte a second must not keep the process from ending.
@@ -101,7 +101,7 @@ def _verdict(settings: Settings, probe: Probe) -> Verdict:
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the probes of a profile, in the order they are shown."""
+    """Return the doctor's probes of a profile, in the order they are shown."""
     renew = "make a new token for the organisation or team the profile names"
     return [
         Probe(

@@ -14,14 +14,14 @@ APART = 60.0  # seconds between a service's clock and ours beyond which the age 
 
 
 class ServiceClock:
-    """The clock of one service, as the freshest of the service's answers in this run shows it."""
+    """The clock of one service, as the freshest of its answers in this run shows it, to recognise old answers by."""
 
     def __init__(self) -> None:
         self._offset: float | None = None  # seconds its clock is ahead of ours
         self._lock = threading.Lock()
 
     def complaint(self, headers: Mapping[str, str], moment: float | None, asked: float, received: float) -> str | None:
-        """Return why an answer is too old; None if it is not.
+        """Return why a service's answer is too old; None if it is fresh.
 
         ``moment`` is the time that the answer itself names; ``asked`` and ``received`` are times of this machine. All
         three are epoch seconds.

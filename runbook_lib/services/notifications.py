@@ -25,7 +25,7 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """Listens to channels in its own thread until closed; the thread calls ``heard`` with each notification's channel.
+    """Listens to the database's notifications until closed; its thread calls ``heard`` with each one's channel.
 
     ``heard`` is also called with an empty text whenever the connection was made or lost. Notifications in between are
     missed, so the caller must then look into the tables: a notification is only a hint, the tables are the truth.
@@ -41,11 +41,11 @@ class Listener:
         self._thread.start()
 
     def follow(self, channels: Iterable[str]) -> None:
-        """From now on, listen to these channels too."""
+        """Listen to the database's notifications on these channels too."""
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:
-        """End the thread and close its connection."""
+        """Stop listening to the database's notifications: end the thread and close its connection."""
         self._ended.set()
         self._thread.join()
 

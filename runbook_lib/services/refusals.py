@@ -37,7 +37,7 @@ class _Credential:
     words: str = ""
 
     def wait(self, now: float) -> float:
-        """Return the seconds until this password may be tried again."""
+        """Return the seconds until a refused password may be tried again."""
         self.refused_at = [at for at in self.refused_at if now - at < MINUTE]
         if len(self.refused_at) >= self.most:
             return self.refused_at[0] + MINUTE - now
@@ -53,7 +53,7 @@ class Refusals:
         self._lock = threading.Lock()
 
     def guarded(self, host: str, variable: str, password: str, log_in: Callable[[], Made], patience: float) -> Made:
-        """Log in; if the password is refused, try once more some seconds later.
+        """Log in; if the password is refused, try it once more some seconds later.
 
         ``patience`` is the longest wait, in seconds. If the next try must wait longer, because the password was refused
         too often or the pooler has blocked this machine, raise the `ServiceError` of the last refusal without trying.

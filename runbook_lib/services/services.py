@@ -17,9 +17,9 @@ from runbook_lib.commands.command import Command, Http, Login, Reply, RoundTrip,
 from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services import shell, variables
 from runbook_lib.services.database import Database
+from runbook_lib.services.http_calls import Web, authorization
 from runbook_lib.services.plain_rows import plain
 from runbook_lib.services.secret_fields import drop
-from runbook_lib.services.web import Web, authorization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,12 +42,12 @@ class Services:
         self._web = Web(settings, self._redact)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close the connections to every service and to the database."""
         self.database.close()
         self._web.close()
 
     def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that changes nothing; raise `StepRefused` before sending if it might change something.
+        """Send a command to its service; raise `StepRefused` before sending if it might change something.
 
         Ask again after a temporary refusal or a lost answer, ``tries`` times at most; all tries together take at most
         ``within`` seconds, by default the profile's time for one answer.
@@ -75,7 +75,7 @@ class Services:
         return True
 
     def refuse_change(self, command: Command) -> None:
-        """Raise `StepRefused` for a command that a look must not send; Postgres itself refuses SQL that writes."""
+        """Raise `StepRefused` for a command that no service may get as a look; Postgres refuses SQL that writes."""
         for part in command.commands if isinstance(command, Series) else ():
             self.refuse_change(part)
         if isinstance(command, Http | Shell) and not command.read_only:
@@ -86,13 +86,13 @@ class Services:
         self.refuse_control(command)
 
     def refuse_control(self, command: Command, *, changes: bool = False) -> None:
-        """Raise `StepRefused` if the command holds SQL that would leave its transaction."""
+        """Raise `StepRefused`, before a service gets a command, if its SQL would leave its transaction."""
         for statement in _parts(command):
             if isinstance(statement, Sql):
                 statement.refuse_control(changes=changes)
 
     def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that may change something; send it again only if an answer proves that it was not carried out.
+        """Send a command that may change something to its service; again only if it surely was not carried out.
 
         It is sent ``tries`` times at most.
         """
@@ -107,7 +107,7 @@ class Services:
                 return reply
 
     def shown(self, command: Command) -> str:
-        """Return the command as text that can be pasted into psql or a shell."""
+        """Return any kind of command as it is sent to its service, as text to be pasted into psql or a shell."""
         if isinstance(command, Http):
             service = self.settings.service(command.service)
             return self._scoped(command).text(service.url, authorization(service))

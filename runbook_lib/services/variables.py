@@ -22,7 +22,7 @@ OURSELVES = "./runbook"  # a runbook started by a line needs every variable that
 
 
 def of_a_child(line: str, settings: Settings) -> dict[str, str]:
-    """Return the environment of a shell line, with only those of the profile's secrets that the line needs.
+    """Return the environment variables of a shell line, with only those secrets of the profile that it needs.
 
     The line needs the secrets that it names, and those that its programs read. A line that starts the runbook needs
     all.
@@ -36,7 +36,7 @@ def of_a_child(line: str, settings: Settings) -> dict[str, str]:
 
 
 def expanded(value: Any, settings: Settings) -> Any:
-    """Return ``value`` with each ``$NAME`` that the profile declares replaced by the environment's value.
+    """Return ``value`` with each ``$NAME`` of a variable that the profile declares replaced by the variable's value.
 
     Text that a service sent is left alone: the service may name a variable in order to have the secret sent back.
     """

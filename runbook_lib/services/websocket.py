@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
-    """Return one row for each subscription: its type, whether the venue accepted it, and what the venue said.
+    """Subscribe over the venue's WebSocket; return a row for each subscription: its type, whether accepted, the answer.
 
     ``url`` is the venue's HTTP address; ``within`` is the number of seconds for all subscriptions together. Raise
     `ServiceError` if the socket does not open. A subscription that is not answered in time is not accepted.

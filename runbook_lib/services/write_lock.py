@@ -88,7 +88,7 @@ class Writer:
         self._tell = tell
 
     def take(self) -> None:
-        """Take the lock, or keep it if this process has it; raise `StepRefused` naming its holder and since when.
+        """Take the writing lock, or keep it if this process has it; raise `StepRefused` naming who holds it since when.
 
         From then on, the services of this writer send a change only after proving that the lock is still held.
         """
@@ -119,7 +119,7 @@ class Writer:
             time.sleep(POLL)
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the writing lock of a project."""
         self._services.database.writing = None
         self._close(HELD.pop(self._place, None))
 
@@ -132,6 +132,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """Release this process's locks when it exits, by closing their connections."""
+    """Release this process's writing locks when it exits, by closing their connections."""
     while HELD:
         HELD.popitem()[1].connection.close()

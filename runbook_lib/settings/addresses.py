@@ -93,7 +93,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the project's ref in a Supabase address if it is not the profile's; None for any other address."""
+    """Return the project that a Supabase address names, if it is not the profile's; None for any other address."""
     match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
     return match["ref"] if match and match["ref"] != settings.project else None
 

@@ -12,7 +12,7 @@ FILE = ROOT / ".runbook-profile"  # one line, the profile's name; git ignores th
 
 
 def chosen(option: str | None = None) -> tuple[str, str] | None:
-    """Return the name of the chosen profile, and what chose it (such as "--profile"); None if none is chosen."""
+    """Return the choice of a profile: its name, and what chose it (such as "--profile"); None if none is chosen."""
     if option:
         return option, "--profile"
     if named := os.environ.get(VARIABLE):

@@ -49,7 +49,7 @@ class Part(BaseModel):
 
 
 class Service(Part):
-    """One HTTP service: its address and the environment variable that holds its token."""
+    """One HTTP service of a profile: its address and the environment variable that holds its token."""
 
     url: str
     token: str | None = None
@@ -86,7 +86,7 @@ class Venue(Service):
 
 
 class Halt(Part):
-    """How many seconds after the press (the moment of the command) each part of a halt may take."""
+    """The seconds that a profile allows, after the press (the moment of the command), for each part of a halt."""
 
     answer: Seconds = 5.0  # one reply of any service
     pause: Seconds = 6.0  # until a runner has paused; if it has not by then, its machine is stopped
@@ -95,7 +95,7 @@ class Halt(Part):
 
 
 class Budgets(Part):
-    """How many seconds the platform may take for each task, which is named in the checklist's words."""
+    """The seconds that a profile allows the platform for each task, which is named in the checklist's words."""
 
     answer: Seconds = 20.0  # one reply of any service
     clock_skew: Seconds = 2.0
@@ -113,7 +113,7 @@ class Budgets(Part):
 
 
 class Alerts(Part):
-    """The targets that a watch sends its alerts to, and the seconds after which it repeats an alert."""
+    """The targets that a profile names for a watch's alerts, and the seconds after which an alert is repeated."""
 
     targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
     repeat: Seconds = 300.0  # until somebody has acknowledged
@@ -125,7 +125,7 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """The maximum age, in hours, of a phase's record when the next phase uses the record as evidence."""
+    """The maximum age, in hours, that a profile allows for the record of a phase as evidence for the next phase."""
 
     age: float = 168.0
     ages: dict[str, float] = Field(default_factory=dict)  # exceptions to ``age``, by the phase that was run
@@ -164,7 +164,7 @@ class Settings(Part):
     platform: str = ""  # the name of the running rehearsal: records of another rehearsal prove nothing about this one
 
     def lookup(self, dotted: str) -> str:
-        """Return the text of a setting such as ``fly.app``, which is filled in for ``{fly.app}`` in a command."""
+        """Return the text of a profile's setting such as ``fly.app``, which a command names as ``{fly.app}``."""
         value: Any = self
         for key in dotted.split("."):
             known = type(value).model_fields if isinstance(value, BaseModel) else {}
@@ -177,14 +177,14 @@ class Settings(Part):
         return value
 
     def service(self, name: str) -> Service:
-        """Return the HTTP service called ``name``."""
+        """Return the profile's HTTP service called ``name``."""
         known = {k: v for k, v in self if isinstance(v, Service)}
         if name not in known:
             raise ConfigError(f"no service {name!r} in profile {self.name!r}: {nearest(name, known)}")
         return known[name]
 
     def query(self, service: str) -> dict[str, str]:
-        """Return the query parameters that every request to a service needs: for Vercel, the team of the project."""
+        """Return the query parameters that each request to a profile's service needs: for Vercel, the team."""
         team = self.vercel.team if service in ("vercel", "vercel_logs") else None
         return {"teamId": team} if team else {}
 
@@ -207,7 +207,7 @@ class Settings(Part):
         return name in self.variables and bool(os.environ.get(name))
 
     def secrets(self) -> dict[str, str]:
-        """Return the secret variables that are set in the environment: name -> value."""
+        """Return the secret variables of a profile that are set in the environment: name -> value."""
         named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
         second_name = os.environ.get("POSTGRES_PASSWORD", "")
         # A common word that is not our password must not be redacted out of ordinary text.
@@ -223,7 +223,7 @@ class Settings(Part):
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
-        """Raise `ConfigError` naming the first variable that is missing, or holds a secret that cannot be redacted.
+        """Raise `ConfigError` naming a profile's variable that is missing, or a secret that cannot be redacted.
 
         An optional variable may be missing; the step that needs the variable says so.
         """
@@ -294,7 +294,7 @@ def redactor_of_all(folder: Path = PROFILES) -> Redactor:
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Settings:
-    """Return ``raw`` as `Settings`.
+    """Return the content of a profile's file, ``raw``, as `Settings`.
 
     Raise `ConfigError` naming each key that is wrong and, for each unknown key, the nearest valid one.
     """
@@ -416,5 +416,5 @@ def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
 
 
 def host_of(url: str) -> str:
-    """Return ``host:port`` of an address, for messages."""
+    """Return ``host:port`` of a profile's address, for messages."""
     return urlunsplit(("", urlsplit(url).netloc.rpartition("@")[2], "", "", "")).lstrip("/")

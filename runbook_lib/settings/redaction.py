@@ -38,7 +38,7 @@ NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def forms(value: str) -> dict[str, str]:
-    """Return every spelling in which the secret ``value`` is looked for: name of the spelling -> text."""
+    """Return every spelling in which redaction looks for the secret ``value``: name of the spelling -> text."""
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
     spellings = {"plain": value, **_json(value), **_python(value), **_url(raw)}
     spellings |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
@@ -89,7 +89,7 @@ def _url(raw: bytes) -> dict[str, str]:
 
 
 class Redactor:
-    """Replaces each secret value by ``$`` and the secret's name; ``secrets`` maps name -> value."""
+    """Redacts texts: replaces each secret value by ``$`` and the secret's name; ``secrets`` maps name -> value."""
 
     def __init__(self, secrets: Mapping[str, str], shown: Collection[str] = ()) -> None:
         self.shown = frozenset(shown)  # variables whose values, in answers, hold no secret
@@ -107,7 +107,7 @@ class Redactor:
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
-        """Return ``text`` with every secret replaced by ``$`` and the secret's name."""
+        """Redact a text: return it with every secret replaced by ``$`` and the secret's name."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
@@ -116,7 +116,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """Return ``value`` (JSON-like) with the secrets replaced in every text inside it, also in keys."""
+        """Redact a JSON-like value: return it with the secrets replaced in every text inside it, also in keys."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -126,7 +126,7 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Yield each secret found in ``text``: its name, the spelling it has there, and its character offset."""
+        """Yield each secret that a text holds and redaction would replace: its name, its spelling there, its offset."""
         named = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)

@@ -14,7 +14,7 @@ AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def settle() -> None:
-    """Make this process, and every process it starts, independent of the shell and the machine that it runs on."""
+    """Make this process, and every process it starts, independent of its surroundings: the shell and the machine."""
     forget()
     _reach_loopback_directly()
     _trust_the_sites_authority()
@@ -27,7 +27,7 @@ def settle() -> None:
 
 
 def forget() -> None:
-    """Remove the environment variables that libpq and Python read.
+    """Remove the environment variables through which the surroundings would change how libpq and Python behave.
 
     The profile decides where to connect, and the virtual environment decides what to run.
     """

@@ -16,7 +16,7 @@ GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
 
 @dataclass(frozen=True)
 class Act:
-    """A change that is ready to be sent."""
+    """An act that is ready to be sent: its command and, if it has them, its proof and its undo."""
 
     number: str
     title: str

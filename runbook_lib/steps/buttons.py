@@ -31,18 +31,18 @@ MACHINE = re.compile(r"/machines/(\w+)")
 
 @dataclass(frozen=True)
 class Asking:
-    """The record and the notebook display that a step's button belongs to."""
+    """The record and the notebook display that an act's or a confirmation's button belongs to."""
 
     record: Record
     settings: Settings
     display: Stage
 
     def clean(self, text: str) -> str:
-        """Return ``text`` with every secret redacted."""
+        """Return a button's ``text`` with every secret redacted."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def card(self, number: str) -> Callable[[bool], Card]:
-        """Return a function that reads the step's card (its output) from the ledger file.
+        """Return a function that reads the card above a button from the ledger file.
 
         The function opens the record anew, because threads other than the run's also call it.
         """
@@ -70,7 +70,7 @@ class Asking:
 
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
-    """Return the kind and the id of what an act changes: a deployment, else a machine, else the whole project."""
+    """Return what a button's act changes, as its kind and id: a deployment, else a machine, else the whole project."""
     if aim := aimed_at(act.command):
         return "deployment", aim[1]
     if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):

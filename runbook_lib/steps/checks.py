@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """One sending of all commands of a check: the replies, and what the expectation finds in them."""
+    """One look of a check: the replies to all of its commands, and what the expectation finds in them."""
 
     replies: tuple[Reply, ...]
     finding: Finding
@@ -36,7 +36,7 @@ def look(
     within: float,
     heard: Callable[[Finding], None],
 ) -> Look:
-    """Send the commands until the expectation holds or its complaint is final, for at most ``within`` seconds.
+    """Send a check's commands until the expectation holds or its complaint is final, for at most ``within`` seconds.
 
     Return the last look. ``heard`` gets the finding of every look but the last. Nothing is sent where the
     commands are not what ``expect`` is about: an empty answer does not say what was asked.
@@ -73,7 +73,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
-    """Add to a complaint each name in the commands that the platform spells differently."""
+    """Add to a check's complaint each name in its commands that the platform spells differently."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
 
     try:

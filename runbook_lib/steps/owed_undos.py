@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Send the undo of an act, as the ledger's ``owed`` event holds it.
+    """Carry out one owed undo: send the command that the ledger's ``owed`` event holds.
 
     The undo stays owed unless it is answered without an error, or what it should delete no longer exists.
     """
@@ -38,7 +38,7 @@ def _gone(command: Command, reply: Reply) -> bool:
 
 
 def refuse_unregistered(settings: Settings, record: Record) -> None:
-    """Raise `StepRefused` if a record owes an undo that its notebook does not register."""
+    """Refuse to carry out an undo that a record owes and its notebook does not register; raise `StepRefused`."""
     makers = {step: _owing(record, step) for step in history.read(record).owed()}
     judged = [registered_undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
     if complaints := [why for why in judged if why]:

@@ -69,18 +69,18 @@ class Phase:
         self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
-        """Display the bar of this run: its profile, its progress and its record."""
+        """Display, at the head of a phase, the bar of its run: its profile, its progress and its record."""
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
-        """Return the bar of this run; a headless run's bar shows no progress, because nobody watches it."""
+        """Return the bar of the phase's run; a headless run's bar shows no progress, because nobody watches it."""
         steps = self.steps if self.mode == "attended" else ()
         return run_progress.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
     def show(self, command: Command) -> pd.DataFrame:
-        """Send a command that only looks, and return its rows, which are not judged; the cell displays them."""
+        """Make a show step of a phase: send a command that only looks; return its rows, not judged, for display."""
         from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
@@ -103,7 +103,7 @@ class Phase:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Send the commands until ``expect`` holds for all the replies, for at most ``within`` seconds.
+        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or time is over.
 
         If a step after this check has changed the platform, a check that passed is not made again: its outcome and
         replies stand, but not for a step that names it in ``rests_on``. Raise `StepFailed` with the complaint, the fix
@@ -155,7 +155,7 @@ class Phase:
         rests_on: Sequence[str] = (),
         fix: str | None = None,
     ) -> None:
-        """Send a command that changes something on the platform, once per run.
+        """Make an act step of a phase: send a command that changes something on the platform, once per run.
 
         So that a lost answer does no harm, the command contains the step's ``{key}``, or ``proof`` is a read whose rows
         tell that the act took effect, or the act is ``repeatable``: sending it twice leaves the same state. An act that
@@ -218,7 +218,7 @@ class Phase:
             self._verdicts.waiting(Sent(number, "confirm", statement, fix="\n".join(filter(None, (how, late)))))
 
     def undo(self, number: str) -> None:
-        """Carry out the undo that the act ``number`` registered; do nothing if that undo is not owed."""
+        """Carry out in this phase the undo that the act ``number`` registered; do nothing if it is not owed."""
         owed = history.read(self.record).owed().get(number)
         if owed is not None:
             owed_undos.undo(self.services, self._verdicts, owed)
@@ -240,7 +240,7 @@ class Phase:
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return the recorded reply to an earlier step's command; ``index`` chooses among its commands, from 0.
+        """Return a phase's recorded reply to an earlier step's command; ``index`` chooses among its commands.
 
         The reply is read from the ledger, so that it survives a kernel restart.
         """
@@ -252,11 +252,11 @@ class Phase:
         return answer
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """Return one column of the first row of an earlier step's reply; ``index`` chooses among its commands."""
+        """Return one column of the first row of a reply recorded in this phase; ``index`` chooses its command."""
         return self.reply(number, index).value(column)
 
     def key(self, number: str) -> str:
-        """Return the idempotency key of a step, which is the same in every record that resumes this run."""
+        """Return the idempotency key of a phase's step, which is the same in every record that resumes this run."""
         return str(uuid.uuid5(KEYS, f"{history.read(self.record).root['id']}:{number}"))
 
     # --- inner workings -------------------------------------------------------------------------------------------

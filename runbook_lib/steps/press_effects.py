@@ -25,7 +25,7 @@ PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
-    """Write to the ledger which effects of a passed act are seen and which are not; the act stays passed."""
+    """Write to the ledger which effects of a press are seen and which are not; the act stays passed."""
     following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
         following.of_a_runner()
@@ -34,7 +34,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of one act's status lamps: each is written to the ledger as soon as its effect is known."""
+    """The writer of a press's effects: each goes to the ledger as a status lamp as soon as it is known."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -54,7 +54,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Record a status lamp: lit ``milliseconds`` after the press was sent; unlit if nothing was sent or seen."""
+        """Write an effect of a press as a lamp: lit after ``milliseconds``; unlit if nothing was sent or seen."""
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:
@@ -63,7 +63,7 @@ class Following:
     # --- an act that a service carries out ------------------------------------------------------------------------
 
     def of_a_service(self) -> None:
-        """Write the status lamps of an act that a service, not a runner, carries out.
+        """Write the effects of a press whose act a service, not a runner, carries out.
 
         The lamp "acknowledged" shows when the service answered; the lamp "effect" shows whether the act's proof has
         rows.
@@ -80,7 +80,7 @@ class Following:
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """Return the reply to a command, or the error as text."""
+        """Look for an effect of a press: return the reply to the command, or the error as text."""
         try:
             reply = self.services.look(command)
         except ServiceError as error:
@@ -90,7 +90,7 @@ class Following:
     # --- a command to a runner ------------------------------------------------------------------------------------
 
     def of_a_runner(self) -> None:
-        """Write the lamps of a runner command: its acknowledgement by the runner, its effect, and what the venue shows.
+        """Write the effects of pressing a runner command: the runner's acknowledgement, what it did, the venue.
 
         The times are measured by the database's clock.
         """

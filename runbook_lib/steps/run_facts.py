@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
-    """Return a value from the person stand-in's reply to step ``number``; None if a real person vouched for it."""
+    """Return a fact that the person stand-in replied to step ``number``; None if a real person vouched for it."""
     reply = history.read(phase.record).reply(number)
     return reply.rows[0].get(column) if reply and reply.rows else None
 
@@ -30,7 +30,7 @@ def rests_on(phase: Phase) -> Sheet:
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
-    """Return a value from the reply to step ``number`` of an earlier phase.
+    """Return a fact recorded in an earlier phase: a value from the reply to its step ``number``.
 
     The value comes from that phase's newest passed record on this platform. Return None if there is no such record, as
     in a rehearsal of one phase alone.

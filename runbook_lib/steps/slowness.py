@@ -38,7 +38,7 @@ COSTS = {
 
 
 def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
-    """Return a line for each time budget of the step that the platform has missed; none if time is not the problem.
+    """Explain a step's slowness: return a line for each time budget that the platform missed; none if it was on time.
 
     ``cell`` is the source of the step's cell; ``waited`` says that the check looked for the whole of its ``within``.
     """
@@ -54,7 +54,7 @@ def advice(settings: Settings, record: Record, cell: str, complaint: str, *, wai
 
 
 def cell(notebook: Path, number: str) -> str:
-    """Return the source of the notebook's cell that declares a check; empty if no cell does."""
+    """Return the source of the cell that declares a slow check; empty if no cell does."""
     with suppress(OSError, ValueError, LookupError):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         sources = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")

@@ -12,7 +12,7 @@ from runbook_lib.commands.command import Http
 from runbook_lib.commands.vendor_shapes import shape_of
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.freshness import ServiceClock
-from runbook_lib.services.web import Answer, outdated, reply_of
+from runbook_lib.services.http_calls import Answer, outdated, reply_of
 from runbook_lib.settings.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
 def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield copies of ``replies``, each with one thing wrong, and a name for what is wrong.
+    """Yield spoiled copies of ``replies``, each with one thing wrong, and a name for what is wrong.
 
     A sound expectation complains about at least one of the copies.
     """
@@ -39,13 +39,13 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
 
 
 def emptied(replies: Sequence[Reply]) -> Iterator[tuple[int, list[Reply]]]:
-    """Yield, for each reply, its index and a copy of ``replies`` in which that reply is empty."""
+    """Yield spoiled copies of ``replies``, each with one reply empty, and that reply's index."""
     for place, original in enumerate(replies):
         yield place, [*replies[:place], replace(original, rows=(), text=""), *replies[place + 1 :]]
 
 
 def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
-    """Yield named copies of a request that ask for something else, so that an empty answer to them proves nothing."""
+    """Yield spoiled copies of a request, which ask for something else, so that an empty answer proves nothing."""
     fields = command.json if isinstance(command.json, dict) else {}
     if "user" in fields:
         yield "another address", replace(command, json={**fields, "user": "0x" + "0" * 39 + "1"})
@@ -60,7 +60,7 @@ def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
 
 
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield copies of ``replies`` in which one reply is the body that a broken service sends, with the body's name.
+    """Yield spoiled copies of ``replies``, each with the body that a broken service sends as one reply, and its name.
 
     Bodies that the command's shape refuses are left out. A stale answer says what it says now, so its copy is the
     original; it is yielded where nothing tells its age.

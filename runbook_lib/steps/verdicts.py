@@ -26,7 +26,7 @@ ABOVE = "the card above says why and what to do"
 
 @dataclass(frozen=True)
 class Sent:
-    """A step that has begun: what the ledger and the card show of it before there is a reply."""
+    """A step that has begun and has no verdict yet: what the ledger and the card show of it."""
 
     number: str
     verb: str
@@ -40,7 +40,7 @@ Live = Callable[[Card, float], AbstractContextManager[Heard]]
 
 
 def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
-    """Show nothing while a check looks, because a headless run has no viewer."""
+    """Show nothing of a check before its verdict, because a headless run has no viewer."""
     return nullcontext(lambda _: None)
 
 
@@ -53,7 +53,7 @@ class Verdicts:
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent, fence: int | None = None) -> None:
-        """Write to the ledger that commands are about to be sent; if this raises, nothing is sent.
+        """Write to the ledger that commands are about to be sent and await a verdict; if this raises, send nothing.
 
         ``fence`` is the number under which the write lock is held; each later holder of the lock has a larger number.
         """
@@ -64,14 +64,14 @@ class Verdicts:
 
     @contextmanager
     def looking(self, sent: Sent, within: float) -> Iterator[Heard]:
-        """Show a check's card while the block looks; yield a function that shows the finding of a look on the card."""
+        """Show, before a check's verdict, its card while the block looks; yield a function that shows each finding."""
         clean = self.clean
         card = Card(sent.number, clean(sent.title), "asking", [clean(text) for text in sent.commands])
         with self.live(card, within) as heard:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step according to the finding: as passed if it has no complaint, else as failed or unknown.
+        """End the step with the verdict of a finding: passed if it has no complaint, else failed or unknown.
 
         Raise `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
         """
@@ -86,25 +86,25 @@ class Verdicts:
         self._conclude(sent, "passed", finding, replies)
 
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
-        """End the step as failed, and raise `StepFailed`."""
+        """End the step with the verdict "failed", and raise `StepFailed`."""
         self._conclude(sent, "failed", finding, replies)
         words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
         raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
 
     def waiting(self, sent: Sent) -> NoReturn:
-        """End the step as waiting for a person, and raise `StepPending`."""
+        """End the step with the verdict "waiting for a person", and raise `StepPending`."""
         self._conclude(sent, "waiting", Finding(""))
         words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
         raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
 
     def unknown(self, sent: Sent, why: str) -> NoReturn:
-        """End the step as unknown, because no answer tells whether it took effect, and raise `StepUnknown`."""
+        """End the step with the verdict "unknown", as no answer tells whether it took effect; raise `StepUnknown`."""
         finding = Finding("", f"{why}; nothing tells whether it took effect")
         self._conclude(sent, "unknown", finding)
         raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
 
     def recalled(self, number: str, done: Event, *, known: bool) -> None:
-        """Take over the passed outcome of a step from this record or a parent, and send nothing.
+        """Take over a step's earlier verdict "passed" from this record or a parent, and send nothing.
 
         ``known`` says that this record holds the outcome already.
         """
@@ -122,7 +122,7 @@ class Verdicts:
         return next(record.name for record in chain if done in record.ledger.events())
 
     def clean(self, text: str) -> str:
-        """Return ``text`` with every secret redacted."""
+        """Return a verdict's ``text`` with every secret redacted."""
         return self.record.redact.text(text) if self.record.redact else text
 
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:

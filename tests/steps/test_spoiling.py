@@ -35,7 +35,7 @@ from runbook_lib.commands.expectations import (
     turned_away,
     value,
 )
-from runbook_lib.services import web
+from runbook_lib.services import http_calls
 from runbook_lib.services.services import Services
 from runbook_lib.steps import checks, spoiling
 from runbook_lib.steps.spoiling import spoiled
@@ -201,7 +201,7 @@ def test_a_check_that_takes_an_outage_for_an_answer_is_found(monkeypatch):
     for command in (machines, registry):  # the shape of the one lets none in, of the other anything may come
         assert list(spoiling.outages([command], good)) == []
     monkeypatch.setattr(spoiling, "shape_of", lambda _: Shape("anything", object))
-    monkeypatch.setattr(web, "shape_of", lambda _: Shape("anything", object))
+    monkeypatch.setattr(http_calls, "shape_of", lambda _: Shape("anything", object))
     nobody = over_each(
         "nobody is there", lambda reply: Finding("nobody", "somebody" if len(reply.rows) > 1 else None), empty=True
     )

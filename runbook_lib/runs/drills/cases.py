@@ -23,7 +23,7 @@ NOTHING = "nothing is wrong"  # the name of the run of each notebook in which ev
 
 @dataclass(frozen=True)
 class Case:
-    """A drill: one thing that breaks, and the step that must notice it.
+    """A drill's case: one thing that breaks, and the step that must notice it.
 
     Before anything breaks, the stage is set. ``fault`` is a named fault of the rehearsal that is put in force.
     ``gestures`` are made by the person stand-in (each is a name, or a name with its facts; a gesture that is refused
@@ -62,17 +62,17 @@ class Case:
 
     @property
     def restored(self) -> bool:
-        """Return whether the drill restores the database, when it ends, to the state that the clean run left."""
+        """Return whether the case's drill, when it ends, restores the database to the state the clean run left."""
         return bool(self.sql or self.variables or self.afresh) and not self.anew
 
 
 def notebooks() -> list[str]:
-    """Return the names of the notebooks that have cases, in alphabetical order."""
+    """Return the names of the notebooks that have drill cases, in alphabetical order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def cases_of(notebook: str) -> list[Case]:
-    """Return the cases of a notebook.
+    """Return the drill cases of a notebook.
 
     Raise `ConfigError` if the case file has an unknown key or step, or uses a name twice.
     """
@@ -87,7 +87,7 @@ def cases_of(notebook: str) -> list[Case]:
 
 
 def undisturbed(notebook: str) -> list[Case]:
-    """Return one case in which nothing is broken and every step of the notebook must pass.
+    """Return one drill case in which nothing is broken and every step of the notebook must pass.
 
     Return no case for a notebook that diagnoses, whose cases all have ``passes``: if nothing is wrong, there is nothing
     to diagnose.
@@ -98,7 +98,7 @@ def undisturbed(notebook: str) -> list[Case]:
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """Return the cases that ``names`` choose, each by its own name or by its notebook's; without names, all cases.
+    """Return the drill cases that ``names`` choose, each by its name or its notebook's; without names, all cases.
 
     For a notebook chosen by its name, add the case in which nothing is broken. Raise `ConfigError` for a name that is
     neither a case nor a notebook.

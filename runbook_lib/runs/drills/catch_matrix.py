@@ -25,19 +25,19 @@ VERDICTS = ("caught", "missed", "false alarm")
 
 
 def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
-    """Begin a new record of drills; ``names`` are the notebooks and cases to drill, empty for all."""
+    """Begin the record of a catch matrix; ``names`` are the notebooks and cases to drill, empty for all."""
     return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
 
 
 def keep(record: Record, row: Row) -> None:
-    """Write a row to the ledger; if the fault was not caught, also copy the drill's own record into this record."""
+    """Write a row of the catch matrix to its ledger; if the fault was not caught, also keep the drill's own record."""
     event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
     if row.verdict != "caught" and row.record:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
 
 
 def finish(record: Record, seconds: float) -> Event:
-    """Write the page and seal the record, which passes if every fault was caught and no alarm was false."""
+    """Write the catch matrix as a page and seal its record; it passes if all faults were caught, no alarm was false."""
     rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
     tally = counts(row["verdict"] for row in rows)
     bad = len(rows) - tally["caught"]
@@ -50,7 +50,7 @@ def finish(record: Record, seconds: float) -> Event:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count how often each verdict occurs; a verdict that does not occur counts zero."""
+    """Count how often each verdict occurs in the catch matrix; a verdict that does not occur counts zero."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 

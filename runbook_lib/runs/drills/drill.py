@@ -38,7 +38,7 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 
 @dataclass(frozen=True)
 class Caught:
-    """The result of a case; ``good`` says that the right step noticed and said the right words."""
+    """The result of a drill; ``good`` says that the right step noticed and said the right words."""
 
     case: Case
     record: Record
@@ -48,7 +48,7 @@ class Caught:
 
     @property
     def words(self) -> str:
-        """Return the words of the step that noticed: what it saw, its complaint, its symptom and its fix."""
+        """Return the words of the step that noticed in a drill: what it saw, its complaint, its symptom and its fix."""
         return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
@@ -58,7 +58,7 @@ class Caught:
 
     @property
     def verdict(self) -> str:
-        """Return ``caught`` if ``good``, ``false alarm`` if a step complained without cause, else ``missed``."""
+        """Return a drill's verdict: ``caught`` if ``good``, ``false alarm`` for a needless complaint, or ``missed``."""
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
@@ -69,7 +69,7 @@ class Caught:
 
 
 def prepared(notebook: str) -> Record | None:
-    """Prepare the running rehearsal for a notebook's cases; return the clean run that the cases resume, if any do.
+    """Prepare the running rehearsal for drills of a notebook's cases; return the clean run that they resume, if any.
 
     A snapshot of the platform is kept only if a case restores it, because copying a database disconnects its users.
     """
@@ -85,7 +85,7 @@ def prepared(notebook: str) -> Record | None:
 
 
 def clean(notebook: str) -> Record:
-    """Run a notebook on the running rehearsal with nothing broken; return its record.
+    """Run a notebook before its drills, on the running rehearsal with nothing broken; return its record.
 
     Raise `ConfigError` if the notebook does not pass.
     """
@@ -99,7 +99,7 @@ def clean(notebook: str) -> Record:
 
 
 def drill(case: Case, parent: Record | None) -> Caught:
-    """Set the stage, break one thing, run the notebook, and mend what was broken.
+    """Drill a case: set the stage, break one thing, run the notebook, and mend what was broken.
 
     The run resumes the clean run ``parent``, unless the case says that acts are sent again.
     """
@@ -220,7 +220,7 @@ def _break(case: Case, stack: ExitStack) -> None:
 
 
 def become(environment: dict[str, str]) -> None:
-    """Replace all environment variables of this process by ``environment``."""
+    """Replace all environment variables of this process, which makes a drill, by ``environment``."""
     os.environ.clear()
     os.environ.update(environment)
 

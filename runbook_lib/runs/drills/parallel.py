@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the catch matrix.
+    """A row of the catch matrix, which a parallel lane sends when a drill ends.
 
     ``expected`` is the number of the step that should notice, ``noticed`` of the step that did; empty for none.
     """
@@ -47,7 +47,7 @@ class Row:
 
 
 def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
-    """Drill the cases, ``at_once`` at a time, and yield the row of each case when its drill ends.
+    """Drill the cases in parallel, ``at_once`` at a time, and yield the row of each case when its drill ends.
 
     The drills' own records are written below ``folder``. A case counts as missed if its lane dies, or if no lane is
     left to drill it.
@@ -93,7 +93,7 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return a lane's next case: of its current notebook, else of the notebook with the most work left per lane."""
+        """Return a parallel lane's next case: of its notebook, else of the one with the most work left per lane."""
         before = self.done(lane)
         busy = [case.notebook for case in self.at.values()]
         same = before.notebook if before and self.left[before.notebook] else None
@@ -104,11 +104,11 @@ class _Work:
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """Mark a lane as free, and return the case that it had, None if it had none."""
+        """Mark a parallel lane as free, and return the case that it had, None if it had none."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
-        """Return the cases that no lane has begun."""
+        """Return the cases that no parallel lane has begun."""
         return [case for listed in self.left.values() for case in listed]
 
 
@@ -164,7 +164,7 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """Start a rehearsal in a notebook's starting state; yield the clean run that its cases resume, if they need one."""
+    """Start the rehearsal of a parallel lane in a notebook's starting state; yield the clean run to resume, if any."""
     with _brought_up(notebook):
         yield drill.prepared(notebook)
 

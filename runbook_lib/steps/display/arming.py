@@ -34,7 +34,7 @@ class Word:
 
 
 class Field:
-    """A text field that must be filled in before a button can be pressed.
+    """A text field that must be filled in to arm a button before it can be pressed.
 
     ``accepts`` judges the text; an accepted text counts for ``lasts`` seconds, or for ever if that is None. ``changed``
     is called whenever the property `counts` may have changed, in the kernel's thread or in a timer's.
@@ -66,22 +66,22 @@ class Field:
 
     @property
     def counts(self) -> bool:
-        """Return whether the text was accepted, no longer than ``lasts`` seconds ago."""
+        """Return whether the button is armed: a text was accepted, no longer than ``lasts`` seconds ago."""
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for another text from now on; if the hint changes, what was typed before no longer counts."""
+        """Ask for another text to arm the button; if the hint changes, what was typed before no longer counts."""
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
 
     def clear(self, note: str = "") -> None:
-        """Empty the field, let its text count no longer, and set the note that is shown beside the field."""
+        """Disarm the button: empty the field, and set the note that is shown beside it."""
         self._armed_at, self.note = 0.0, note
         self.box.value = ""
 
     def on_enter(self, press: Callable[[], None]) -> None:
-        """Call ``press`` when Enter is pressed in the field."""
+        """Call ``press`` when Enter is pressed in the field that arms the button."""
         self.box.on_msg(lambda _, content, __: press() if content.get("event") == "submit" else None)
 
     def _typed(self) -> None:
@@ -102,7 +102,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Start a timer that calls ``work`` after ``seconds``, in a thread of its own; return the timer."""
+    """Start a timer for a button: call ``work`` after ``seconds``, in a thread of its own; return the timer."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

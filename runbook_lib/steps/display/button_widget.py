@@ -23,7 +23,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Live:
-    """An output that can be updated: a widget in a page with a kernel, static HTML of the same content elsewhere."""
+    """A card or a button's note that can be updated: a widget in a page with a kernel, static HTML elsewhere."""
 
     def __init__(self, shown: Any) -> None:
         self._shown, self.box = shown, widgets.HTML(shown._repr_html_())
@@ -35,7 +35,7 @@ class Live:
         return _twinned(self.box, self._shown)
 
     def update(self, shown: Any) -> None:
-        """Replace what is displayed by ``shown``."""
+        """Replace what the widget displays by ``shown``."""
         self._shown, self.box.value = shown, shown._repr_html_()
 
 
@@ -82,7 +82,7 @@ class StepButton:
         return _twinned(self.box, self._card(self._busy))
 
     def draw(self) -> None:
-        """Redraw the step's card from the ledger."""
+        """Redraw the card above the button from the ledger."""
         self.shown.value = self._card(self._busy)._repr_html_()
 
     def say(self, words: str) -> None:

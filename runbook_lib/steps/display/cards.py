@@ -21,7 +21,7 @@ OUTPUT = 1500  # characters of a shell command's output that a card shows
 
 @dataclass(frozen=True)
 class Card:
-    """The output of one step: its commands, its verdict, what to do if it did not pass, and the replies."""
+    """The card of one step: its commands, its verdict, what to do if it did not pass, and the replies."""
 
     number: str
     title: str
@@ -36,7 +36,7 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        """Return the verdict line: the step's number, its outcome, its title, and what was seen."""
+        """Return the verdict line of a card: the step's number, its outcome, its title, and what was seen."""
         parts = (" ".join(part.split()) for part in (self.number, self.outcome, self.title, self.seen))
         return "  ".join(filter(None, parts))
 
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The output of the closing cell: one line per step, without times or ids, so that equal runs give equal text."""
+    """The card of the closing cell: one line per step, without times or ids, so that equal runs give equal text."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Bar:
-    """The bar at the top of a run: its profile, its operator, what opened its gate, its progress, and its record."""
+    """The bar at the top of a run, as a card: its profile, its operator, its gate, its progress, and its record."""
 
     phase: str
     profile: str
@@ -117,7 +117,7 @@ class Bar:
 
 
 class Sheet(dict[str, Any]):
-    """A table of facts, one row per fact: its name and its value."""
+    """A card with a table of facts, one row per fact: its name and its value."""
 
     def _repr_html_(self) -> str:
         return part("sheet", [(name, _words(value)) for name, value in self.items()])
@@ -147,7 +147,7 @@ def _left_out(reply: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return an HTML table of ``rows``."""
+    """Return ``rows`` as the HTML table of a card."""
     view = _cells(rows)
     return part("table", view["columns"], view["rows"])
 
@@ -160,14 +160,14 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Turn a single row with too many columns into one row per column (name and value); return other rows unchanged."""
+    """Turn a card's single row with too many columns into one row per column; return other rows unchanged."""
     if len(rows) != 1 or len(rows[0]) <= BROAD:
         return rows
     return [{"name": name, "value": value} for name, value in rows[0].items()]
 
 
 def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the HTML of a `show` command and the rows it returned."""
+    """Return the card of a `show` command: the command and the rows it returned, as HTML."""
     return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 

@@ -8,7 +8,7 @@ from runbook_lib.steps.display.cards import looked
 
 
 class Frame(pd.DataFrame):
-    """A DataFrame whose ``attrs["command"]`` is the command that it answers."""
+    """A DataFrame shown as a table below its command, which ``attrs["command"]`` holds."""
 
     def _repr_html_(self) -> str:
         plain = self.astype(object).where(self.notna(), None)

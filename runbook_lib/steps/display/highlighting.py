@@ -13,7 +13,7 @@ STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|begin|listen|notif
 
 
 def coloured(command: str) -> str:
-    """Return ``command`` as HTML whose tags hold the colours themselves, so that any viewer shows them."""
+    """Highlight ``command`` in colours: return HTML whose tags hold the colours, so that any viewer shows them."""
     return _painter()(command, sql=bool(STATEMENT.match(command)))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """The card of a check in progress: the seconds so far, the time limit, and the complaint of the last look."""
+    """The live card of a check in progress: the seconds so far, the time limit, and the last look's complaint."""
 
     card: Card
     seconds: float
@@ -54,7 +54,7 @@ class Stage:
         self._awaited: Any = None  # the handle of what is awaited
 
     def __call__(self, shown: Any) -> Any:
-        """Display a card, a bar or a button; return the handle of its output."""
+        """Display a card live, or a bar or a button; return the handle of its output."""
         handle, self._awaited = self._awaited, None
         if isinstance(shown, Bar):
             return self._display(self._bar_of(shown))
@@ -72,13 +72,13 @@ class Stage:
         return self._top
 
     def refresh(self) -> None:
-        """Redraw the bar from the ledger."""
+        """Redraw the bar above the live cards from the ledger."""
         if self._top is not None:
             self._top.update(self._bar())
 
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
-        """Show how long a check has been looking while the block runs; yield a function that takes each finding."""
+        """Keep a check's card live while the block runs: show the seconds so far; yield a function for each finding."""
         complaint, started = "", time.monotonic()
 
         def awaited() -> Awaited:

@@ -27,14 +27,14 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 
 def show(record: Record) -> Path:
-    """Write the page next to the record's folder, not into it, because the seal covers every file in the folder."""
+    """Write a record's page beside the record's folder, not into it, because the seal covers every file in it."""
     return rendering.save(
         record.folder.with_name(f"{record.folder.name}.html"), rendering.page("record.html", view(record))
     )
 
 
 def view(record: Record) -> Block:
-    """Return everything that the page shows. Raise `RecordError` if the ledger cannot be read."""
+    """Return everything that a record's page shows. Raise `RecordError` if the ledger cannot be read."""
     opened, seal = record.opened(), record.sealed()
     events = profiles.redactor_of_all().value(record.ledger.events())  # before anything is cut to length
     blocks = list(_without_empty(_blocks(record, _steps(events))))

@@ -34,24 +34,24 @@ RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """Render ``view`` (JSON-like) with one of our templates, after redacting the secrets of every profile."""
+    """Render a page: fill one of our HTML templates with ``view``, after redacting the secrets of every profile."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
 
 
 def part(macro: str, *values: Any) -> str:
-    """Render ``values`` with one macro of ``cell.html``; the caller has redacted secrets."""
+    """Render a part of a cell's output: fill one macro of ``cell.html``; the caller has redacted secrets."""
     return str(getattr(_cell(), macro)(*values))
 
 
 def save(path: Path, text: str) -> Path:
-    """Write a page to a file, whole or not at all. Raise `RecordError` if it cannot be written."""
+    """Write a rendered page to a file, whole or not at all. Raise `RecordError` if it cannot be written."""
     write_whole(path, text.encode())
     return path
 
 
 def moment(at: str) -> str:
-    """Format a time of the ledger for people: ``2026-11-22 20:24:33 UTC``."""
+    """Render a time of the ledger for people: ``2026-11-22 20:24:33 UTC``."""
     return instant(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

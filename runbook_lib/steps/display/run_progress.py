@@ -26,7 +26,7 @@ NOT_AGAIN = {
 
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
-    """Return the bar of a record; ``steps`` are the steps of its notebook, empty for a bar without progress."""
+    """Return the bar of a run's progress; ``steps`` are those of its notebook, empty for a bar without progress."""
     opened, past = record.opened(), history.read(record)
     ends = past.outcomes()
     after = following(past, steps)
@@ -46,7 +46,7 @@ def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
 
 
 def following(past: History, steps: Sequence[Step]) -> Step | None:
-    """Return the first step that has not passed in this record; None if all have passed."""
+    """Return the step that a run's progress has reached, which is the first that has not passed; None if all have."""
     ends = past.outcomes()
     return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
 
@@ -60,7 +60,7 @@ def _gate(opened: Event) -> str:
 
 
 def card(past: History, number: str, *, busy: bool = False) -> Card | None:
-    """Return a step's card from its newest events; None if the step was neither offered nor sent.
+    """Return a step's card for the progress of a run, from the step's newest events; None if it was never begun.
 
     ``busy`` says that the step's button was pressed and its answer is awaited.
     """
@@ -82,19 +82,19 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
-    """Return a step's title, with a remark if the cell that was run differs from the planned cell."""
+    """Return a step's title in the run's progress, with a remark if the cell that was run is not the planned one."""
     edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
     return f"{title} (its cell was edited)" if edited else title
 
 
 def taken_over(done: Event) -> str:
-    """Return when and in which record a step passed earlier, and why it is not done again."""
+    """Return when and where a step of this run passed earlier, and why it is not done again."""
     whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
     return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
 
 def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
-    """Return the summary of a phase: one line per step of its notebook."""
+    """Return the summary of a run's progress: one line per step of its notebook."""
     ends = past.outcomes()
     lines = [(s.number, ends[s.number]["outcome"] if s.number in ends else "missing", s.title) for s in steps]
     return Summary(phase, lines, history.taken_over(past))

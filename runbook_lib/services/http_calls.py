@@ -52,12 +52,12 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """An error: a received body is too large, cut off, compressed in an unknown way, or not finished in time."""
+    """An error: an HTTP answer's body is too large, cut off, oddly compressed, or not finished in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as received; ``asked`` and ``received`` are epoch seconds of this machine's clock."""
+    """An HTTP answer as received; ``asked`` and ``received`` are epoch seconds of this machine's clock."""
 
     status: int
     reason: str = ""
@@ -86,13 +86,13 @@ class Web:
         self._clocks: dict[str, ServiceClock] = {}
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close the HTTP connections to every service."""
         for client in self._clients.values():
             client.close()
         self._clients.clear()
 
     def request(self, command: Http, seconds: float, proof: Callable[[], None] | None = None) -> Reply:
-        """Send a request and read its answer, both within this number of seconds.
+        """Send an HTTP request and read its answer, both within this number of seconds.
 
         ``proof`` is called once the connection is made, right before the first byte is sent; if it raises, nothing is
         sent. Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
@@ -183,7 +183,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 def authorization(service: Service) -> str:
-    """Return the Authorization header as it is shown: with the variable's name in place of the token."""
+    """Return an HTTP request's Authorization header as it is shown: with the variable's name, not the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -192,7 +192,7 @@ def authorization(service: Service) -> str:
 
 
 def ping(url: str, within: float) -> None:
-    """Call an address and ignore the answer's body; raise `ServiceError` if the call or its answer fails."""
+    """Send an HTTP request and ignore the answer's body; raise `ServiceError` if the call or its answer fails."""
     try:
         options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
         answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
@@ -253,7 +253,7 @@ def _pieces(response: httpx.Response, until: float, quiet: float | None = None) 
 
 
 def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
-    """Make a reply of an answer; raise `ServiceError` if the answer does not have the shape that its route asks for.
+    """Make a reply of an HTTP answer; raise `ServiceError` if it does not have the shape that its route asks for.
 
     If the answer has an error status, the reply's ``error`` holds the service's own words, in whatever form they came.
     """
@@ -279,7 +279,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def outdated(shape: Shape, answer: Answer, clock: ServiceClock) -> str | None:
-    """Return why an answer is out of date by its service's clock; None if it is not."""
+    """Return why an HTTP answer is out of date by its service's clock; None if it is not."""
     moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
     return clock.complaint(answer.headers, moment, answer.asked, answer.received)
 

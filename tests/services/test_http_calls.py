@@ -11,8 +11,8 @@ import pytest
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.deadlines import side_by_side
+from runbook_lib.services.http_calls import Answer, Web, reply_of
 from runbook_lib.services.services import Services
-from runbook_lib.services.web import Answer, Web, reply_of
 from runbook_lib.settings.redaction import Redactor
 from tests.core_fixtures import OPENED, at
 
