@@ -91,7 +91,7 @@ def test_an_unknown_press_is_settled_by_the_next(attended, vendor):
 
 def test_an_exception_of_any_kind_is_shown_written_and_raised(attended, monkeypatch):
     one = offer(attended)
-    monkeypatch.setattr(buttons.effects, "follow", lambda *_: 1 / 0)
+    monkeypatch.setattr(buttons.press_effects, "follow", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         one.press()
     assert "ZeroDivisionError" in one.note.value and not one._busy
