@@ -42,9 +42,9 @@ def _profiles() -> Iterable[str]:
 
 
 def _records() -> Iterable[str]:
-    from runbook_lib.records import ledger, run_record
+    from runbook_lib.records import record_folder
 
-    return (record.name for record in ledger.every(run_record.records_root()))
+    return (record.name for record in record_folder.every(record_folder.records_root()))
 
 
 def _states() -> Iterable[str]:

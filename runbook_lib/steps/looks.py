@@ -10,7 +10,7 @@ from runbook_lib.records import history
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from runbook_lib.records.ledger import Record
+    from runbook_lib.records.record_folder import Record
     from runbook_lib.steps.verdicts import Verdicts
 
 
