@@ -186,6 +186,11 @@ class Behaviour(BaseHTTPRequestHandler):
     def be_never(self, _: str) -> None:
         self.server.ended.wait(PATIENCE)
 
+    def be_connection(self, _: str) -> None:
+        """The client's port, which is another one for each connection; this one is kept open."""
+        self.protocol_version, self.close_connection = "HTTP/1.1", False
+        self.answer(json.dumps({"port": self.client_address[1]}).encode())
+
     def be_status(self, number: str) -> None:
         self.answer(b'{"error": "as asked", "token": "tok_1234567890"}', int(number))
 

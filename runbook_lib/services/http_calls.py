@@ -44,6 +44,7 @@ TEXT = 20_000  # characters that are kept of an answer that is no JSON
 SHOWN = 200  # characters that an error shows of an answer in the wrong shape
 QUIET = 1.0  # seconds without a new line after which a stream counts as complete
 GRACE = 0.25  # seconds beyond its own time limit after which a request is abandoned
+IDLE = 1.0  # seconds a connection is kept unused: vendors close theirs after five, maybe just as a change is on its way
 STREAMS = ("application/stream+json", "application/x-ndjson")  # answers without an end, one JSON object a line
 PACKED = ("", "identity", "gzip", "deflate")  # encodings that can be unpacked piece by piece, up to a limit
 EITHER = 47  # zlib's word for "gzip or zlib, see the header"
@@ -143,7 +144,11 @@ class Web:
                 headers |= {"Authorization": value} if (value := self._credential(service)) else {}
                 # Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
                 self._clients[name] = httpx.Client(
-                    base_url=service.url, headers=headers, trust_env=_outside(service.url), verify=_trusted(service.url)
+                    base_url=service.url,
+                    headers=headers,
+                    trust_env=_outside(service.url),
+                    verify=_trusted(service.url),
+                    limits=httpx.Limits(keepalive_expiry=IDLE),
                 )
             return self._clients[name]
 

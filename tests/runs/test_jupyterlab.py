@@ -72,6 +72,7 @@ def said(served, kernel, code):
     [connection] = (served.folder / "runtime").glob(f"kernel-{kernel}.json")
     client = BlockingKernelClient()
     client.load_connection_file(str(connection))
+    client.hb_channel.time_to_dead = 10.0  # on a busy machine a kernel may be silent for more than the usual second
     client.start_channels()
     try:
         client.wait_for_ready(timeout=60)

@@ -11,7 +11,7 @@ import pytest
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
 from runbook_lib.services.deadlines import side_by_side
-from runbook_lib.services.http_calls import Answer, Web, reply_of
+from runbook_lib.services.http_calls import IDLE, Answer, Web, reply_of
 from runbook_lib.services.services import Services
 from runbook_lib.settings.redaction import Redactor
 from tests.core_fixtures import OPENED, at
@@ -34,6 +34,16 @@ def hurried(chosen, vendor):
 
 def answered(body, status=200, command=MACHINES):
     return reply_of(command, Answer(status, "OK", {"content-type": "application/json"}, body.encode()), Redactor({}))
+
+
+def test_a_connection_that_was_idle_carries_no_change(services):
+    """Its other end may be closing it, and nobody could tell whether the change was taken."""
+    change = http("openrouter", "POST /connection")
+    first, at_once = (services.change(change).value("port") for _ in range(2))
+    time.sleep(IDLE + 0.1)
+
+    assert first == at_once
+    assert services.change(change).value("port") != first
 
 
 @pytest.mark.parametrize("where", ["head", "body"])

@@ -36,7 +36,7 @@ class Served:
     def __init__(self, fly, sockets, loop):
         self.fly, self.loop = fly, loop
         self.address, self.registry, self.logs = (http_server.address(sockets[name]) for name in SERVICES)
-        self.api = httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30)
+        self.api = httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=120)
 
     def machines(self, path="", *, method="GET", **options):
         return self.api.request(method, f"/v1/apps/{APP}/machines{path}", **options)
