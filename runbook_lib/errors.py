@@ -27,8 +27,12 @@ __all__ = [
     "StepPending",
     "StepRefused",
     "StepUnknown",
+    "cited",
     "nearest",
 ]
+
+
+CITED = 80  # characters of a name that an error message shows
 
 
 class RunbookError(Exception):
@@ -85,6 +89,11 @@ class StepRefused(RunbookError):
 
 class RecordError(RunbookError):
     """The error for a record that cannot be written, or does not verify."""
+
+
+def cited(name: str) -> str:
+    """Return a name that somebody typed as an error message shows it: quoted, on one line, cut if it is long."""
+    return repr(name if len(name) <= CITED else f"{name[:CITED]}…")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

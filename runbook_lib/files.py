@@ -37,6 +37,14 @@ def write_new(path: Path, data: bytes) -> None:
     _fill(path, data, FILE)
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or a folder at a path; there is none at a path that the system does not take."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, say
+        return False
+
+
 def make_folder(path: Path) -> None:
     """Make a folder for files, and its missing parents, which only their owner can open."""
     for folder in (*reversed(path.parents), path):

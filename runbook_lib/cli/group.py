@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runbook_lib.cli.visible import visible
-from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.errors import ConfigError, cited, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise ConfigError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}")
+            raise ConfigError(f"no command {cited(args[0])}: {nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
 
 

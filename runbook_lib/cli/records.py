@@ -12,6 +12,7 @@ from runbook_lib.cli import completion
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, RunbookError, nearest
+from runbook_lib.files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,4 +172,5 @@ def _folder(root: Path, name: str) -> Path:
     """
     from runbook_lib.records import record_folder
 
-    return Path(name).resolve() if Path(name).is_dir() else record_folder.find(root, name).folder
+    folder = Path(name)
+    return folder.resolve() if is_there(folder) and folder.is_dir() else record_folder.find(root, name).folder

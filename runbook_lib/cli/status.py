@@ -9,7 +9,7 @@ import click
 
 from runbook_lib.cli import completion, profile_choice
 from runbook_lib.cli.group import cli
-from runbook_lib.errors import ConfigError, RunbookError, nearest
+from runbook_lib.errors import ConfigError, RunbookError, cited, nearest
 
 if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
@@ -27,7 +27,7 @@ def use(profile: str | None) -> None:
 
     if profile is not None:
         if profile not in profiles.profiles():
-            raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles.profiles())}")
+            raise ConfigError(f"no profile {cited(profile)}: {nearest(profile, profiles.profiles())}")
         choice.remember(profile)
     name, chosen_by = choice.chosen() or (profile_choice.REHEARSAL, "default")
     click.echo(f"commands go to {name}, chosen by {chosen_by}")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.errors import ConfigError, nearest
-from runbook_lib.files import write_whole
+from runbook_lib.errors import ConfigError, cited, nearest
+from runbook_lib.files import is_there, write_whole
 from runbook_lib.records import verify
 from runbook_lib.settings.profiles import ROOT
 
@@ -46,16 +46,17 @@ def notebooks(folder: Path | None = None) -> list[str]:
 def notebook(name: str, folder: Path | None = None) -> Path:
     """Return the path of a notebook that has a plan, given by path, name or an unambiguous beginning (``phase_0``)."""
     if "/" in name or name.endswith(".ipynb"):
-        if not (path := Path(name).absolute()).is_file():
-            raise ConfigError(f"there is no file {path}; by name: {', '.join(notebooks(folder))}")
+        path = Path(name).absolute()
+        if not (is_there(path) and path.is_file()):
+            raise ConfigError(f"there is no file {cited(str(path))}; by name: {', '.join(notebooks(folder))}")
         return path
     wanted = name
     known = notebooks(folder)
     matching = [n for n in known if n == wanted] or [n for n in known if n.startswith(f"{wanted}_")]
     if len(matching) > 1:
-        raise ConfigError(f"{name!r} may be any of {', '.join(matching)}: write more of its name")
+        raise ConfigError(f"{cited(name)} may be any of {', '.join(matching)}: write more of its name")
     if not matching:
-        raise ConfigError(f"no notebook {name!r}: {nearest(wanted, known)}")
+        raise ConfigError(f"no notebook {cited(name)}: {nearest(wanted, known)}")
     return (folder or NOTEBOOKS) / f"{matching[0]}.ipynb"
 
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runbook_lib.errors import ConfigError, RecordError, nearest
+from runbook_lib.errors import ConfigError, RecordError, cited, nearest
+from runbook_lib.files import is_there
 from runbook_lib.records.ledger import Ledger
 from runbook_lib.records.verify import LEDGER, misworded
 from runbook_lib.settings.profiles import ROOT
@@ -112,9 +113,9 @@ def _folders_in(folder: Path) -> list[Path]:
 def find(root: Path, name: str) -> Record:
     """Return the record whose folder is at the path ``name``; otherwise the newest whose folder's name contains it."""
     for folder in (Path(name), root / name):
-        if (folder / LEDGER).exists():
+        if is_there(folder / LEDGER):
             return Record(folder.resolve())
     matching = [record for record in every(root) if name in record.name]
     if not matching:
-        raise ConfigError(f"no record {name!r} below {root}: {nearest(name, [r.name for r in every(root)][-8:])}")
+        raise ConfigError(f"no record {cited(name)} below {root}: {nearest(name, [r.name for r in every(root)][-8:])}")
     return matching[-1]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.errors import ConfigError, cited, nearest
 from runbook_lib.settings import addresses
 from runbook_lib.settings.redaction import Redactor
 
@@ -258,7 +258,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
     ``rehearsal`` is the folder of the running rehearsal, whose addresses replace every address with port 0.
     """
     if profile not in profiles(folder):
-        raise ConfigError(f"no profile {profile!r}: {nearest(profile, profiles(folder))}")
+        raise ConfigError(f"no profile {cited(profile)}: {nearest(profile, profiles(folder))}")
     path = folder / f"{profile}.yaml"
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

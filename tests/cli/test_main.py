@@ -93,7 +93,7 @@ def runbook(environment, tmp_path, monkeypatch, processes):
         (("run", "phase_small", "--profile", "rehersal"), "did you mean 'rehearsal'?"),
         (("run", "phase_small", "-p", "profile=production"), "choose with --profile"),
         (("run",), "Missing argument"),
-        (("run", "/nowhere/phase_small.ipynb"), "there is no file /nowhere/phase_small.ipynb"),
+        (("run", "/nowhere/phase_small.ipynb"), "there is no file '/nowhere/phase_small.ipynb'"),
         (("run", "phase_small", "-p", "number=@x"), "-p number: '@x' is not YAML"),
         (("run", "phase_small", "-f", str(PROFILES / "rehearsal.yaml")), "is a profile and no file of parameters"),
         (("use", "rehersal"), "did you mean 'rehearsal'?"),
@@ -110,6 +110,18 @@ def test_a_wrong_command_line_is_2_names_the_nearest_and_starts_nothing(runbook,
     code, said = runbook(*arguments)
     assert code == 2 and words in said and "Traceback" not in said
     assert runbook.records == []
+
+
+STRANGE = ("x" * 5000, f"{'x/' * 2500}a.ipynb", "a\n/b.ipynb", "a\x1b[31m\r\udcff")  # names that nothing has
+
+
+@pytest.mark.parametrize("command", ["show NAME", "diff NAME x", "verify NAME", "run NAME", "confirm NAME 1a --as ada"])
+def test_a_name_that_nothing_can_have_is_refused_on_one_short_line(runbook, command):
+    started = [runbook.start(*(name if word == "NAME" else word for word in command.split())) for name in STRANGE]
+    for process in started:
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 2 and "Traceback" not in said, said[-2000:]
+        assert len(said.splitlines()) == 1 and len(said) < 1000 and "\x1b" not in said, said
 
 
 def test_a_run_that_passes_is_0_and_prints_record_and_seal(runbook):
