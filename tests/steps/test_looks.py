@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.steps.display.test_button import offered
 
 from runbook_lib.commands.command import http, sql
 from runbook_lib.commands.expectations import value
 from runbook_lib.errors import ConfigError, StepFailed, StepPending
 from runbook_lib.records import history, run_record, verify
 from tests.core_fixtures import connect, eventually, phase_of, reopened
+from tests.steps.display.test_button_widget import offered
 from tests.steps.test_phase import outcomes, resumed
 
 STEPS = ("check 1a", "act 1b", "check 1c", "confirm 1d")
