@@ -59,7 +59,7 @@ class History:
         return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
 
     def aged(self, number: str, moment: str, limit: float) -> bool:
-        """Return whether a check cannot be relied on at ``moment``: it was last made over ``limit`` seconds before.
+        """Return whether by the history a check is too old at ``moment``: last made over ``limit`` seconds before.
 
         An outcome that was taken over makes no check younger. A check that did not pass when it was last made counts as
         aged, and so does one made after ``moment``, because a clock was set back.

@@ -79,7 +79,7 @@ class Ledger:
         return body
 
     def now(self) -> str:
-        """Return the time that a line would have if it were written now."""
+        """Return the time that a line of the ledger would have if it were written now."""
         with locked(self.path) as file:
             return max(self._clock.now(), self._tail(file).at)
 

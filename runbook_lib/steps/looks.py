@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Looks:
-    """The checks that this kernel has made, by number, each as a function that makes it again.
+    """The looks of the checks that this kernel has made, by number, each as a function that makes it again.
 
     ``numbers`` are those of all steps, in order; ``limit`` is the profile's ``budgets.check_age``, in seconds.
     """
@@ -25,7 +25,7 @@ class Looks:
         self._looks: dict[str, Callable[[Verdicts], None]] = {}
 
     def keep(self, number: str, look: Callable[[Verdicts], None]) -> None:
-        """Keep the function that makes a check, to be called again."""
+        """Keep the look of a check, as a function, to be made again."""
         self._looks[number] = look
 
     def again(
@@ -37,7 +37,7 @@ class Looks:
         moment: str | None = None,
         always: bool = False,
     ) -> None:
-        """Make the checks again on which step ``number`` rests; keep their new outcomes.
+        """Make the looks again on which step ``number`` rests; keep their new outcomes.
 
         They are made again ``always``, or else if they were too old at ``moment``, which is now if it is None. Other
         checks that were too old are made again too, but for those that the run itself has overtaken: it changed what
@@ -55,7 +55,7 @@ class Looks:
                 self._again(check, number, verdicts)
 
     def until(self, rests_on: Sequence[str], again: str) -> str:
-        """Tell for how long the checks count on which a gesture rests, and what to do after that; empty if none do."""
+        """Tell how long the looks count on which a gesture rests, and what to do after that; empty if none do."""
         words = f"it rests on {', '.join(rests_on)}, which count for {self._limit / 60:g} minutes: after that, {again}"
         return words if rests_on else ""
 

@@ -191,7 +191,7 @@ class Phase:
     def confirm(
         self, number: str, statement: str, gesture: str | None = None, *, rests_on: Sequence[str] = (), **facts: Any
     ) -> None:
-        """Record who vouched for ``statement``, and when; in rehearsal the person stand-in performs ``gesture``.
+        """Make a confirm step of a phase: record who vouched for ``statement``; in rehearsal ``gesture`` is performed.
 
         A gesture that can cost money names in ``rests_on`` the checks that are made again before anybody is asked,
         because what they saw may be out of date; and once more when somebody vouches, if they are older by then than
