@@ -17,7 +17,11 @@ from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
-    """Run the platform process of one rehearsal until its supervisor (who started it) ends it; remove the folder."""
+    """Run the platform process of one rehearsal until its supervisor ends it.
+
+    The supervisor is the process that started the platform process. A rehearsal that was ready has its folder removed
+    at the end.
+    """
     folder = Path(sys.argv[1])
     options: dict[str, Any] = folders.read_json(folder / "rehearsal.json") or {}
     if options["keep"] and os.fork():
@@ -60,7 +64,11 @@ def _database(folder: Path, environment: dict[str, str]) -> Any:
 
 
 def _watch(ended: asyncio.Event, *, keep: bool) -> None:
-    """Set ``ended`` when the platform must end: on a signal, or when its supervisor closes the pipe or dies."""
+    """Set ``ended`` when the platform process must end.
+
+    The process ends on a signal. Without ``keep`` it also ends when the supervisor, which started it, closes the pipe
+    or dies.
+    """
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

@@ -71,7 +71,7 @@ class Assembly:
         )
 
     def apps(self) -> dict[str, ASGIApp]:
-        """Return the HTTP application of every stand-in assembled here, by the name of its address."""
+        """Return every assembled stand-in's HTTP application, keyed by the name of the stand-in's address."""
         world = self.world
         return {
             "fly": fly_api.app(world.fly),
@@ -88,9 +88,10 @@ class Assembly:
         }
 
     async def run(self, ended: asyncio.Event) -> None:
-        """Serve the assembled stand-ins until ``ended``; meanwhile set up the rehearsal's starting state.
+        """Serve the assembled stand-ins until ``ended`` is set.
 
-        The file ``ready`` appears in the folder once the state is reached.
+        Meanwhile the platform is brought into the rehearsal's starting state. The file ``ready`` appears in the folder
+        once the state is reached.
         """
         served = {name: self.world.faults.wrap(name, app) for name, app in self.apps().items()}
         await http_server.serve(served, self.sockets, lambda: self._until(ended))

@@ -19,7 +19,7 @@ IMMEDIATE = {  # time in force -> what is said when nothing matches, and the sta
 
 @dataclass
 class Order:
-    """An account's order and its status; ``sz`` is the unfilled size, ``sign`` is +1 to buy and -1 to sell."""
+    """An account's order and its status. ``sz`` is the unfilled size, and ``sign`` is +1 to buy and -1 to sell."""
 
     coin: str
     sign: int
@@ -37,7 +37,10 @@ class Order:
     status_at: int = 0
 
     def shape(self, full: bool = True) -> dict[str, Any]:
-        """Return the account's order as ``openOrders`` shows it, or if ``full`` as ``frontendOpenOrders`` does."""
+        """Return the account's order as ``frontendOpenOrders`` shows it.
+
+        Without ``full``, return the order as ``openOrders`` shows it.
+        """
         shape = {"coin": self.coin, "side": "B" if self.sign > 0 else "A", "limitPx": wire(self.px),
                  "sz": wire(self.sz), "oid": self.oid, "timestamp": self.at, "origSz": wire(self.asked),
                  "cloid": self.cloid, "reduceOnly": self.reduce_only}  # fmt: skip
@@ -48,19 +51,28 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """Return a status update for the account: the order as it is now, its status, and the time of that status."""
+        """Return a status update of the account's order.
+
+        The update holds the order as it is now, its status, and the time of that status.
+        """
         return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
 
 
 @dataclass
 class Position:
-    """A position of an account: ``szi`` is its signed size, ``cost`` the signed sum of size times opening price."""
+    """An account's position in a perpetual.
+
+    ``szi`` is the signed size. ``cost`` is the signed sum of size times opening price.
+    """
 
     szi: Decimal = NIL
     cost: Decimal = NIL
 
     def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Trade a signed size of an account's position at a price; return the profit of the part that it closed."""
+        """Trade a signed size of an account's position at a price.
+
+        Return the profit of the part of the position that the trade closed.
+        """
         closed = min(abs(size), abs(self.szi)).copy_sign(self.szi) if size * self.szi < 0 else NIL
         part = (self.cost * closed / self.szi).quantize(CENT) if closed else NIL
         self.szi, self.cost = self.szi + size, self.cost + (size + closed) * px - part
@@ -98,7 +110,10 @@ class Account:
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:
-        """Return the leverage that the account set for a coin, else 20, or the coin's maximum if that is lower."""
+        """Return the leverage that the account set for a coin.
+
+        If none was set, return 20 or the coin's maximum, whichever is lower.
+        """
         return self.leverage.get(coin, min(20, named(coin).max_leverage))
 
     def held(self, token: str) -> Decimal:
@@ -106,14 +121,17 @@ class Account:
         return self.cash if self.unified and token == "USDC" else self.tokens.get(token, NIL)
 
     def receive(self, token: str, amount: Decimal) -> None:
-        """Add an amount to the account's balance of a token in spot; the amount may be negative."""
+        """Add an amount, which may be negative, to the account's balance of a token in spot."""
         if self.unified and token == "USDC":
             self.cash += amount
         else:
             self.tokens[token] = self.held(token) + amount
 
     def reserved(self, token: str) -> Decimal:
-        """Return how much of a token the account's resting spot orders would give away; it is not free."""
+        """Return how much of a token the account's resting spot orders would give away.
+
+        That amount is not free for other orders.
+        """
         resting = [order for order in self.resting.values() if named(order.coin).spot]
         buying = sum((order.sz * order.px for order in resting if order.sign > 0), NIL)
         selling = sum((order.sz for order in resting if order.sign < 0 and token_of(order.coin) == token), NIL)
@@ -121,7 +139,7 @@ class Account:
 
 
 def direction(start: Decimal, size: Decimal) -> str:
-    """Return what a fill did to an account's position, in the exchange's words (its ``dir``: ``Open Long``)."""
+    """Return the exchange's words (``dir``) for what a fill did to an account's position, such as ``Open Long``."""
     side, was = ("Long" if size > 0 else "Short"), ("Long" if start > 0 else "Short")
     if start * size >= 0:
         return f"Open {side}"

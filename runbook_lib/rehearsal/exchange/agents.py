@@ -1,6 +1,7 @@
-"""Keep who may act for whom at the stand-in exchange: agents, their names and expiry, and each signer's nonces.
+"""Keep the stand-in exchange's agents, with their names and expiry, and the nonces of each signer.
 
-Times are in milliseconds. The words are the venue's, as clients saw them in 2026.
+An agent is a wallet that may trade for a master account. Times are in milliseconds. The words are the venue's, as
+clients saw them in 2026.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ SETTLING = 5_000  # a removal blocks further approvals this long
 
 
 class Refused(Exception):
-    """A refusal of an agent, a nonce or an order, in the venue's words; ``status`` is a refused order's, else empty."""
+    """A refusal of an agent, a nonce or an order, in the venue's words.
+
+    ``status`` is the status that a refused order gets.
+    """
 
     def __init__(self, words: str, status: str = "rejected") -> None:
         super().__init__(words)
@@ -20,7 +24,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent wallet's key, which may only trade for ``master``; ``name`` is empty for an unnamed agent."""
+    """An agent wallet's key, which may only trade for ``master``. An unnamed agent has an empty ``name``."""
 
     address: str
     master: str
@@ -29,7 +33,10 @@ class Agent:
 
 
 class Agents:
-    """The exchange's agents in force, and every address that was ever an agent's: none of these is approved again."""
+    """The exchange's agents in force, and every address that was ever approved as an agent.
+
+    Such an address is never approved again.
+    """
 
     def __init__(self, limit: int = 3) -> None:
         self.limit, self._used = limit, set[str]()
@@ -38,7 +45,10 @@ class Agents:
         self._nonces: dict[str, set[int]] = {}
 
     def of(self, address: str, now: int) -> Agent | None:
-        """Return the agent with an address; None if the agent has expired, or was replaced or removed."""
+        """Return the agent in force with an address.
+
+        Return None if the agent has expired, was replaced, or was removed.
+        """
         agent = self._current.get(address)
         return agent if agent and now < agent.valid_until else None
 
@@ -47,7 +57,10 @@ class Agents:
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
-        """Approve an agent in place of one with the same name; the zero address only removes the one with that name."""
+        """Approve an agent in place of the master's agent with the same name.
+
+        With the zero address, only remove the agent that has the name.
+        """
         name, until = read_name(text, now)
         same = [a for a in self.all(master, now) if a.name == name]
         if now < self._settled.get(master, 0):
@@ -90,7 +103,10 @@ class Agents:
 
 
 def read_name(text: str, now: int) -> tuple[str, int]:
-    """Split an agent's ``name valid_until <ms>`` into name and expiry; without the suffix it lives 90 days."""
+    """Split the text ``name valid_until <ms>`` into an agent's name and expiry.
+
+    Without the suffix, the agent lives 90 days.
+    """
     name, _, suffix = text.partition(" valid_until ")
     until = int(suffix) if suffix.isdecimal() else now + 90 * DAY
     if not now < until <= now + 180 * DAY:

@@ -1,4 +1,7 @@
-"""Trade on the stand-in exchange as its user does by hand in the venue's own app, in any of the venue's books."""
+"""Trade on the stand-in exchange as a user does by hand in the venue's own app.
+
+Trades are possible in all of the venue's order books.
+"""
 
 from decimal import ROUND_UP, Decimal
 from typing import Any
@@ -11,10 +14,11 @@ CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: bey
 
 
 def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
-    """Place a trade by hand worth about ``usd`` US dollars; return the order's status as the exchange words it.
+    """Place a trade by hand worth about ``usd`` US dollars.
 
-    The order trades at once or, with ``rest``, rests in the book. The USDC that a spot order pays with is first put
-    into the spot wallet, as if the user transferred it between their own accounts.
+    Return the order's status in the exchange's words. The order trades at once or, with ``rest``, rests in the book.
+    The USDC that a spot order pays with is first put into the spot wallet, as if the user transferred it between their
+    own accounts.
     """
     asset, mid = named(coin), exchange.market.mid(coin)
     away = (-RESTING if rest else CROSSING) * (1 if buy else -1)

@@ -50,7 +50,10 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Return a function that makes the first WebSocket frame of a feed; its later frames hold only what is new."""
+    """Return a function that makes the first WebSocket frame of a feed.
+
+    Later frames of the feed hold only what is new.
+    """
     return lambda x, s: {"isSnapshot": True, "user": s["user"].lower(), of: ANSWERS[s["type"]](x, s)}
 
 
@@ -89,7 +92,10 @@ class Socket:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def hear(self, topic: str, key: str, data: Any) -> None:
-        """Send an event to the WebSocket client if the client subscribed to it; any thread may call this."""
+        """Send an event to the WebSocket client if the client subscribed to events of that kind.
+
+        Any thread may call this method.
+        """
         wanted = [s for s in list(self.asked.values()) if s["type"] == topic]
         if topic == "close":
             asyncio.run_coroutine_threadsafe(self.websocket.close(), self.loop)
@@ -100,7 +106,10 @@ class Socket:
         self.frames.put_nowait(json.dumps({"channel": "user" if topic == "userEvents" else topic, "data": data}))
 
     def _receive(self, text: str) -> None:
-        """Answer one message of the client; if its form is not the venue's, send it back in an error frame."""
+        """Answer one message of the WebSocket client.
+
+        A message that is not in the venue's form is sent back in an error frame.
+        """
         try:
             message = json.loads(text)
             if message["method"] == "ping":
@@ -145,7 +154,7 @@ class Socket:
 
 
 def app(exchange: Exchange) -> Starlette:
-    """Serve Hyperliquid's API, that is, one stand-in exchange over HTTP and WebSocket."""
+    """Serve Hyperliquid's API: one stand-in exchange over HTTP and WebSocket."""
 
     clocks: list[asyncio.Task[None]] = []
 
@@ -155,7 +164,10 @@ def app(exchange: Exchange) -> Starlette:
             await asyncio.sleep(BLOCK)
 
     def wake() -> None:
-        """Start, at the API's first request, the task that advances the exchange, which has no event loop itself."""
+        """Start the task that advances the exchange, at the API's first request.
+
+        The exchange has no event loop of its own.
+        """
         if not clocks:
             clocks.append(asyncio.create_task(clock()))
 

@@ -41,7 +41,10 @@ def contexts(x: Exchange, ask: Ask) -> list[Any]:
 
 
 def dexes(_: Exchange, __: Ask) -> list[Ask | None]:
-    """Answer the info request ``perpDexs``: the builder-deployed exchanges, after None, the venue's own."""
+    """Answer the info request ``perpDexs`` with the builder-deployed exchanges.
+
+    The list begins with None, which stands for the venue's main exchange.
+    """
     return [None, *(
         {"name": name, "fullName": f"{name} of the rehearsal", "deployer": ZERO, "oracleUpdater": None,
          "feeRecipient": ZERO, "assetToStreamingOiCap": [[asset.name, "1000000.0"] for asset in assets],
@@ -63,14 +66,20 @@ def spot_meta() -> Ask:
 
 
 def mids(x: Exchange, ask: Ask) -> dict[str, str]:
-    """Answer the info request ``allMids``: an exchange's mid prices; the venue's own also lists the spot pairs."""
+    """Answer the info request ``allMids`` with an exchange's mid prices.
+
+    For the venue's main exchange, spot pairs are listed too.
+    """
     dex = ask.get("dex") or ""
     assets = [*universe(dex), *(pair for pair, _ in ([] if dex else PAIRS.values()))]
     return {asset.name: wire(x.market.mid(asset.name)) for asset in assets}
 
 
 def book(x: Exchange, coin: str) -> Ask:
-    """Answer the info request ``l2Book``: bids and asks, best first; ``n``, a level's number of orders, is made up."""
+    """Answer the info request ``l2Book`` with bids and asks, best first.
+
+    ``n``, the number of orders at a level, is made up.
+    """
     sides = [[{"px": wire(px), "sz": wire(sz), "n": 3} for px, sz in x.market.levels(coin, s)] for s in (-1, 1)]
     return {"coin": coin, "time": x.ms(), "levels": sides}
 
@@ -92,7 +101,7 @@ def position(x: Exchange, account: Account, coin: str) -> Ask:
 
 
 def clearinghouse(x: Exchange, ask: Ask) -> Ask:
-    """Answer the info request ``clearinghouseState``: the perpetuals of one exchange, with the time of the answer."""
+    """Answer the info request ``clearinghouseState`` with a user's positions and margin on one exchange."""
     account, dex = x.account(ask["user"]), ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     if x.faults.stale:
@@ -113,7 +122,10 @@ def _state(x: Exchange, account: Account, dex: str) -> Ask:
 
 
 def spot(x: Exchange, user: str) -> Ask:
-    """Answer the info request ``spotClearinghouseState``: the tokens in spot; if unified, all of the USDC."""
+    """Answer the info request ``spotClearinghouseState`` with a user's tokens in spot.
+
+    A unified account has all of its USDC in spot.
+    """
     account = x.account(user)
     margin = x.margin(account, account.resting) if account.unified else NIL
     rows = []
@@ -142,7 +154,7 @@ def slices(x: Exchange, ask: Ask) -> list[Ask]:
 
 
 def role(x: Exchange, address: str) -> Ask:
-    """Answer the info request ``userRole``: ``missing``, ``user``, or ``agent`` with its master."""
+    """Answer the info request ``userRole`` with ``missing``, ``user``, or ``agent`` and the agent's master."""
     agent = x.agents.of(address.lower(), x.ms())
     if agent:
         return {"role": "agent", "data": {"user": agent.master}}
@@ -164,7 +176,7 @@ def portfolio(x: Exchange, user: str) -> list[Any]:
 
 
 def web_data(x: Exchange, user: str) -> Ask:
-    """Answer the info request ``webData3``: the user's unnamed agent, the account's mode, its deposits' sum."""
+    """Answer the info request ``webData3`` with a user's unnamed agent, account mode and net deposits."""
     account, unnamed = x.account(user), [a for a in x.agents.all(user.lower(), x.ms()) if not a.name]
     state = {"agentAddress": unnamed[0].address if unnamed else None, "serverTime": x.ms(), "isVault": False,
              "agentValidUntil": unnamed[0].valid_until if unnamed else None, "user": user,
@@ -190,14 +202,20 @@ def fees(x: Exchange, user: str) -> Ask:
 
 
 def allowance(x: Exchange, user: str) -> Ask:
-    """Answer the info request ``userRateLimit``: 10 000 actions, one more per dollar traded; nothing enforces it."""
+    """Answer the info request ``userRateLimit`` with a user's allowance of actions.
+
+    The allowance is 10 000 actions and one more per dollar traded. The stand-in does not enforce the allowance.
+    """
     account = x.account(user)
     return {"cumVlm": wire(account.volume), "nRequestsUsed": account.requests,
             "nRequestsCap": 10_000 + int(account.volume), "nRequestsSurplus": 0}  # fmt: skip
 
 
 def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
-    """Answer the info request ``openOrders``: newest first, of one exchange; the venue's own also lists spot orders."""
+    """Answer the info request ``openOrders`` with a user's open orders on one exchange, newest first.
+
+    For the venue's main exchange, spot orders are listed too.
+    """
     dex = ask.get("dex") or ""
     universe(dex)  # KeyError for an exchange there is not
     orders = reversed(x.account(ask["user"]).resting.values())
@@ -205,24 +223,36 @@ def resting(x: Exchange, ask: Ask, full: bool = False) -> list[Ask]:
 
 
 def history(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``historicalOrders``: the latest 2000 status updates, one entry each, newest first."""
+    """Answer the info request ``historicalOrders`` with the latest 2000 status updates of orders, newest first.
+
+    An order has one entry for each of its status updates.
+    """
     return x.account(ask["user"]).updates[:-2001:-1]
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``extraAgents``: the named agents in force; only ``userRole`` finds unnamed ones."""
+    """Answer the info request ``extraAgents`` with a user's named agents in force.
+
+    Unnamed agents are found only by ``userRole``.
+    """
     named = [agent for agent in x.agents.all(ask["user"].lower(), x.ms()) if agent.name]
     return [{"name": agent.name, "address": agent.address, "validUntil": agent.valid_until} for agent in named]
 
 
 def candles(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``candleSnapshot``: candles up to the end that the request names, or up to now."""
+    """Answer the info request ``candleSnapshot`` with a coin's candles.
+
+    If the request names no end, the candles end now.
+    """
     wanted = ask["req"]
     return x.market.candles(wanted["coin"], wanted["interval"], wanted["startTime"], wanted.get("endTime"))
 
 
 def ledger(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``userNonFundingLedgerUpdates``: deposits, transfers since ``startTime``, in order."""
+    """Answer the info request ``userNonFundingLedgerUpdates`` with deposits and transfers since ``startTime``.
+
+    The oldest entry comes first.
+    """
     return [entry for entry in x.account(ask["user"]).ledger if entry["time"] >= ask.get("startTime", 0)]
 
 

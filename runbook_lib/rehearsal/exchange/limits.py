@@ -1,4 +1,4 @@
-"""Weigh requests as the venue does, and add up the weight that each source address has spent within a minute.
+"""Weigh requests as the venue does, and add up the weight that each source address used in the last minute.
 
 The weights are those of the venue's documentation (2026): 1200 a minute for all requests from one address.
 """
@@ -26,7 +26,10 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return a request's weight in the exchange's limits before it is answered; `more` returns what the answer adds."""
+    """Return a request's weight in the exchange's limits, as known before the answer.
+
+    `more` returns the weight that the answer's rows add.
+    """
     if path == "/exchange":
         action = ask.get("action") or {}
         batch = action.get("orders") or action.get("cancels") or ()
@@ -41,7 +44,7 @@ def more(ask: dict[str, Any], answer: Any) -> int:
 
 
 class Limits:
-    """The request weight that each source address spent of its limit in the last minute (``minute`` seconds).
+    """The request weight that each source address has used in the last ``minute`` seconds.
 
     If ``minute`` is None, no limit is enforced.
     """
@@ -54,7 +57,10 @@ class Limits:
         self.ever: Counter[str] = Counter()  # source address -> what it spent since the venue began, enforced or not
 
     def admit(self, source: str, amount: int) -> bool:
-        """Add a request's weight to its source address; if that exceeds the limit, add nothing and return False."""
+        """Add a request's weight to its source address, and return True.
+
+        If the weight would exceed the limit, add nothing and return False.
+        """
         if self.minute is None:
             self.ever[source] += amount
             return True
@@ -65,13 +71,16 @@ class Limits:
         return True
 
     def spend(self, source: str, amount: int) -> None:
-        """Add a request's weight to its source address even beyond the limit, because it has been answered already."""
+        """Add a request's weight to its source address, even beyond the limit.
+
+        An answer's rows are weighed only after the request was admitted, so their weight may exceed the limit.
+        """
         self.ever[source] += amount
         if amount and self.minute is not None:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 
     def spent(self, source: str) -> int:
-        """Return the request weight that a source address has spent of its limit within the last minute."""
+        """Return the request weight that a source address has used within the last minute."""
         entries, begin = self._spent.setdefault(source, deque()), self.now() - (self.minute or 0)
         while entries and entries[0][0] <= begin:
             entries.popleft()

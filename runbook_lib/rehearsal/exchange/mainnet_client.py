@@ -21,7 +21,10 @@ NOTHING: Any = {"universe": [], "tokens": []}
 
 
 class Redirect(HTTPAdapter):
-    """An HTTP adapter by which a client for mainnet reaches a stand-in, from the address ``source`` if given."""
+    """An HTTP adapter by which a client for mainnet reaches a stand-in.
+
+    If ``source`` is given, the client connects from that address.
+    """
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source

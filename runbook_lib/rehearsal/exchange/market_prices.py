@@ -1,4 +1,4 @@
-"""Move the prices of the stand-in exchange, keep the order books around them, and hold the rules for price steps.
+"""Move the stand-in exchange's prices, build order books around them, and define the steps of prices.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
 candles agree with today's mids. Prices and depths are US dollars (USDC).
@@ -23,7 +23,7 @@ WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in
 
 @dataclass(frozen=True)
 class Asset:
-    """An asset on the market, a perpetual or spot pair: its starting price, size decimals and maximum leverage."""
+    """A perpetual or spot pair on the market, with starting price, size decimals and maximum leverage."""
 
     name: str
     start: float
@@ -43,7 +43,10 @@ class Asset:
 
     @property
     def decimals(self) -> int:
-        """Return the most decimals that a price of the market's asset may have if sizes have no decimals."""
+        """Return the most decimals that a price of the market's asset may have.
+
+        Each decimal of the asset's sizes leaves the price one decimal less.
+        """
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
@@ -54,9 +57,9 @@ class Asset:
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return the venue's words for a bad size or price of the market's asset, None if both are good.
+        """Return the venue's words for a bad size or price of the market's asset.
 
-        A price that is a whole number may have any number of digits.
+        Return None if size and price are good. A price that is a whole number may have any number of digits.
         """
         if sz <= 0 or sz % Decimal(1).scaleb(-self.sz_decimals):
             return "Order has zero size." if sz <= 0 else "Order has invalid size."
@@ -91,12 +94,12 @@ INDEX = {asset.name: index for index, asset in BY_ID.items()}
 
 
 def universe(dex: str = "") -> tuple[Asset, ...]:
-    """Return the perpetuals on the market of an exchange; raise `KeyError` if there is no such exchange."""
+    """Return the perpetuals on the market of an exchange. Raise `KeyError` if no exchange has that name."""
     return DEXES[dex] if dex else ASSETS
 
 
 def named(coin: str) -> Asset:
-    """Return the asset on the market for a coin's name; raise `KeyError` if there is no such coin."""
+    """Return the asset on the market with a coin's name. Raise `KeyError` if no asset has that name."""
     return BY_ID[INDEX[coin]]
 
 
@@ -112,7 +115,10 @@ def wire(amount: Decimal) -> str:
 
 
 class Market:
-    """The market's mid prices, books and candles of every asset at the time that ``now`` returns (seconds, UTC)."""
+    """The mid prices, order books and candles of every asset on the market.
+
+    All are computed for the time that ``now`` returns (seconds, UTC).
+    """
 
     def __init__(self, now: Callable[[], float], seed: int = 0) -> None:
         self.now, draw = now, random.Random(seed)
@@ -121,7 +127,10 @@ class Market:
         self._phases = {asset.name: [draw.uniform(0, math.tau) for _ in WAVES] for asset in BY_ID.values()}
 
     def mid(self, coin: str, at: float | None = None) -> Decimal:
-        """Return the market's mid price at the time ``at`` (seconds), or now; mark and oracle price are the same."""
+        """Return the market's mid price of a coin at the time ``at`` (seconds).
+
+        Without ``at``, the time is now. Mark price and oracle price equal the mid price.
+        """
         at, asset = self.now() if at is None else at, named(coin)
         since, pinned = self.pins.get(coin, (math.inf, Decimal(0)))
         if at >= since:
@@ -131,7 +140,10 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Return the market's price at a level of the book, from the best (1); ``side`` is +1 for asks, -1 for bids."""
+        """Return the market's price at a level of the order book, where 1 is the best level.
+
+        ``side`` is +1 for asks and -1 for bids.
+        """
         mid, asset = self.mid(coin), named(coin)
         px = mid + side * level * asset.tick(mid)
         return px.quantize(asset.tick(px))
@@ -162,7 +174,10 @@ class Market:
         return head | {key: wire(value) for key, value in parts.items()} | {"n": 100 + begin // 60 % 83}
 
     def context(self, coin: str) -> dict[str, Any]:
-        """Return ``assetCtx``: the market's prices (mark, oracle, mid, yesterday's), made-up numbers for the rest."""
+        """Return ``assetCtx`` with the market's mark, oracle and mid prices, and yesterday's price.
+
+        All other numbers are made up.
+        """
         mid, before = self.mid(coin), self.mid(coin, self.now() - 86400)
         px, impact = wire(mid), [wire(self.best(coin, -1)), wire(self.best(coin, 1))]
         quiet = {"funding": FUNDING, "openInterest": "1000.0", "premium": "0.0", "dayNtlVlm": "1000000.0"}

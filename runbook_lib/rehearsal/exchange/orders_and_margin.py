@@ -30,7 +30,10 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The exchange's faults, such as refused orders and lost fills; put into ``exchange.faults``, they are in force."""
+    """The exchange's faults, such as refused orders and lost fills.
+
+    Faults are in force while ``exchange.faults`` holds them.
+    """
 
     reject: str | None = None  # every order is refused with these words
     lose_fills: bool = False  # fills reach no socket; the books are right
@@ -41,7 +44,10 @@ class Faults:
 
 
 class Exchange:
-    """The exchange itself: it matches orders and computes margin. ``now`` is in seconds; any thread may use it."""
+    """The stand-in exchange, which matches orders and computes margin.
+
+    ``now`` returns the time in seconds. Any thread may use the exchange.
+    """
 
     def __init__(self, now: Callable[[], float] = time.time, seed: int = 0) -> None:
         self.now, self.seed, self.market, self.agents = now, seed, Market(now, seed), Agents()
@@ -53,14 +59,17 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit USDC as margin over the bridge; a deposit under 5 USDC is lost, as on the real bridge."""
+        """Deposit USDC as margin over the bridge. A deposit under 5 USDC is lost, as on the real bridge."""
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Fix a coin's price at ``px`` and match resting orders with it; None lets the price move again."""
+        """Fix a coin's price at ``px``, and match resting orders with that price.
+
+        If ``px`` is None, the price moves again.
+        """
         self.market.pins.pop(coin, None)
         if px is not None:
             self.market.pins[named(coin).name] = (self.now(), Decimal(str(px)))
@@ -74,7 +83,7 @@ class Exchange:
         self.accounts.setdefault(address.lower(), Account(address.lower())).mode = mode
 
     def remove_agent(self, master: str, address: str) -> None:
-        """Remove an agent, as a user does on the venue's own page; the exchange then refuses the agent's orders."""
+        """Remove an agent, as a user does on the venue's own page. The exchange then refuses the agent's orders."""
         with self.lock:
             self.agents.remove(master.lower(), address.lower(), self.ms())
 
@@ -87,7 +96,10 @@ class Exchange:
         return int(self.now() * 1000)
 
     def account(self, address: str) -> Account:
-        """Return the exchange's account of an address, with its orders; it is empty if the address never deposited."""
+        """Return the exchange's account of an address, with its orders.
+
+        An address that never deposited has an empty account.
+        """
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
@@ -95,15 +107,19 @@ class Exchange:
         return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
     def profit(self, account: Account, coin: str) -> Decimal:
-        """Return the unrealised profit of a position at the current mark, a part of the equity behind the margin."""
+        """Return the unrealised profit of a position at the current mark.
+
+        The profit is part of the equity that backs the margin.
+        """
         held = account.positions[coin]
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value (margin and profit) on ``dex``, a builder-deployed exchange; empty: the venue's own.
+        """Return the account value (margin and profit) on ``dex``, a builder-deployed exchange.
 
-        A builder-deployed exchange shows what backs its positions; the venue's own shows all the rest. For a unified
-        account the venue's own, too, shows only what backs positions, because the rest is in spot.
+        An empty ``dex`` means the venue's own exchange. A builder-deployed exchange shows what backs its positions; the
+        venue's own shows all the rest. For a unified account the venue's own, too, shows only what backs positions,
+        because the rest is in spot.
         """
         if dex or account.unified:
             held = [coin for coin in account.positions if named(coin).dex == dex]
@@ -159,7 +175,10 @@ class Exchange:
                     self._look(account, order)
 
     def move(self, address: str, amount: Decimal, delta: dict[str, Any]) -> None:
-        """Add an amount to the cash behind an account's margin, with a line in its ledger; it may be negative."""
+        """Add an amount, which may be negative, to the cash behind an account's margin.
+
+        The account's ledger gets a line for the amount.
+        """
         account = self.accounts.setdefault(address.lower(), Account(address.lower()))
         account.cash, account.paid_in = account.cash + amount, account.paid_in + amount
         account.history.append((self.ms(), self.equity(account), account.paid_in))
@@ -168,7 +187,10 @@ class Exchange:
         self.emit("userNonFundingLedgerUpdates", account.address, news)
 
     def cancel(self, account: Account, wanted: int | str, index: int) -> Any:
-        """Cancel a resting order, named by number or cloid and by asset; return the status in the exchange's words."""
+        """Cancel a resting order, and return its status in the exchange's words.
+
+        ``wanted`` is the order's number or cloid, and ``index`` is the number of its asset.
+        """
         for order in account.resting.values():
             if wanted in (order.oid, order.cloid) and INDEX[order.coin] == index:
                 self._settle(account, order, "canceled")
@@ -176,7 +198,10 @@ class Exchange:
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
     def place(self, account: Account, order: Order) -> dict[str, Any]:
-        """Place an order whose signature was checked, if there is margin; return its status in the venue's words."""
+        """Place an order whose signature was checked, if the account has enough margin.
+
+        Return the order's status in the venue's words.
+        """
         order.oid, order.at = 40 * 10**9 + self._next(), self.ms()
         try:
             self._check(account, order)
@@ -186,7 +211,7 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Raise `Refused` for the first reason for which the venue refuses an order before it looks at the book."""
+        """Raise `Refused` for the first reason for which the venue refuses an order before matching it."""
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
@@ -213,7 +238,10 @@ class Exchange:
         return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
-        """Match an order with the book; its time in force decides whether the rest of it is cancelled."""
+        """Match an order with the order book.
+
+        The order's time in force decides whether the unfilled rest is cancelled.
+        """
         bid, ask = (self.market.best(order.coin, side) for side in (-1, 1))
         reach = (order.px - (ask if order.sign > 0 else bid)) * order.sign  # how far into the other side
         if order.tif == "Alo" and reach >= 0:
@@ -246,7 +274,7 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute a part of an order; ``crossed`` says that the order took liquidity from the book."""
+        """Execute a part of an order. ``crossed`` says that the order took liquidity from the book."""
         for _ in range(2 if self.faults.fill_twice else 1):
             self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
@@ -256,7 +284,7 @@ class Exchange:
     def _execute(
         self, account: Account, order: Order, size: Decimal, px: Decimal, *, crossed: bool, **more: Any
     ) -> None:
-        """Execute a trade and announce its fill; ``more`` holds extra fields of the fill, such as ``twapId``."""
+        """Execute a trade and announce its fill. ``more`` holds extra fields of the fill, such as ``twapId``."""
         trade = self._exchange_tokens if named(order.coin).spot else self._change_position
         traded = trade(account, order, size, px, crossed)
         account.volume += size * px
@@ -273,7 +301,7 @@ class Exchange:
     def _change_position(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a perpetual; return the fields of its fill that describe the position."""
+        """Trade a perpetual. Return the fields of the fill that describe the position."""
         position = account.positions.setdefault(order.coin, Position())
         start, pnl = position.szi, position.trade(size * order.sign, px)
         fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
@@ -286,7 +314,7 @@ class Exchange:
     def _exchange_tokens(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a spot pair; the fee is taken from what the account receives.
+        """Trade a spot pair. The fee is taken from what the account receives.
 
         Return the fields of the fill that describe the token.
         """
@@ -298,7 +326,10 @@ class Exchange:
                 "feeToken": token if buys else "USDC"}  # fmt: skip
 
     def liquidate(self, address: str) -> None:
-        """Liquidate an account, whatever its margin: cancel its orders and close its positions, as the venue does."""
+        """Liquidate an account, whatever its margin.
+
+        Cancel the account's orders and close its positions, as the venue does.
+        """
         with self.lock:
             account = self.account(address)
             for order in list(account.resting.values()):
@@ -309,7 +340,10 @@ class Exchange:
                 self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
 
     def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
-        """Trade a slice of a TWAP order, a signed size at the mark: its fill belongs to no order of the user."""
+        """Trade a slice of a TWAP order, which is a signed size at the mark.
+
+        The slice's fill belongs to no order of the user.
+        """
         with self.lock:
             mark, number = self.market.mid(coin), self._next()
             self._trade_without_order(self.account(address), coin, size, mark, hash=UNHASHED, twapId=number)
@@ -327,7 +361,7 @@ class Exchange:
         self.emit("trades", fill["coin"].lower(), [public | {"users": [account.address, ZERO]}])
 
     def _settle(self, account: Account, order: Order, status: str) -> None:
-        """Give an order a status, and announce the status; an order with the status ``open`` rests in the book."""
+        """Give an order a status, and announce the status. An order with the status ``open`` rests in the book."""
         order.status, order.status_at = status, self.ms()
         account.orders[order.oid] = order
         account.updates.append(order.settled())

@@ -30,11 +30,11 @@ USER_SIGNED = {
 
 
 class Unreadable(Exception):
-    """An error for a body that has no readable signature or is otherwise not of the venue's form (HTTP 422)."""
+    """An error (HTTP 422) for a request body without a readable signature or not in the venue's form."""
 
 
 def l1_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a trading action; the signature must be for mainnet."""
+    """Return the address whose key signed a trading action for mainnet."""
     vault, expires = body.get("vaultAddress"), body.get("expiresAfter")
     packed = msgpack.packb(body["action"]) + body["nonce"].to_bytes(8, "big")
     packed += b"\x00" if vault is None else b"\x01" + bytes.fromhex(vault.removeprefix("0x"))
@@ -44,7 +44,7 @@ def l1_signer(body: dict[str, Any]) -> str:
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a transfer or an approval for mainnet; any ``signatureChainId`` is accepted."""
+    """Return the address that signed a transfer or an approval for mainnet. Any ``signatureChainId`` is accepted."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:
