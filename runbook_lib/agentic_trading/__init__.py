@@ -1,1 +1,4 @@
-"""What we know of this one platform: its runner commands, machines, venue answers, schedules and known failures."""
+"""Hold what we know of this one platform.
+
+Here are its runner commands, machines, schedules, known failures, and the answers of its venue.
+"""

@@ -1,4 +1,6 @@
-"""Rewrite this checkout with a platform's own names: in the SQL, in Python's string literals and in the contract.
+"""Rewrite this checkout so that it uses a platform's own names.
+
+SQL, Python's string literals and the contract are rewritten.
 
 If a renamed column is selected without an alias, its old name becomes the alias (``logged_at as ts``), so that the code
 that reads the reply need not change.
@@ -59,7 +61,7 @@ class Rename:
 
 @dataclass
 class Adapted:
-    """The result of `adapt`: the files' new texts, the differences to show, and the places that a person must check."""
+    """The result of `adapt`: new texts of files, differences to show, and places that a person must check."""
 
     files: dict[Path, str] = field(default_factory=dict)  # the new text of each file
     differences: list[str] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """Adapt the checkout at ``root`` to a platform's own names, and return its new texts; write no file.
+    """Return the checkout's files as they read once they use the platform's own names. No file is written.
 
     A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
     is left as it is, and listed in ``doubtful`` with its place.
@@ -136,19 +138,19 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether the renamed name is a JSON key or a word, which Python code may hold as a string."""
+    """Return whether the renamed name is a JSON key or a word of SQL. Python code may hold such a name as a string."""
     return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
 
 
 def _ambiguous(known: Contract, root: Path) -> set[str]:
-    """Return each name that several entries of the contract share, or that some SQL statement uses as an alias."""
+    """Return each ambiguous name: entries of the contract share it, or some SQL statement uses it as an alias."""
     names = [last(address) for address, _ in known.entries()]
     given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
     return {name for name in names if names.count(name) > 1} | given
 
 
 def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
-    """Yield a line for each renamed key or word that also occurs in Python strings, perhaps with another meaning."""
+    """Yield a line for each renamed key or word that Python strings also hold, perhaps with another meaning."""
     texts = [value for _, value in source.texts() if not SQL.match(value)]
     for rename in filter(_is_text, renames):
         name = last(rename.address)
@@ -167,7 +169,7 @@ def _replaced(text: str, edits: Iterator[Edit]) -> str:
 
 
 def _notebook(path: Path, changed: dict[int, str]) -> str:
-    """Return the notebook's text with new sources for the ``changed`` cells (index -> source); change nothing else."""
+    """Return the notebook's text in which only the ``changed`` cells (index -> source) have new sources."""
     old = path.read_text(encoding="utf-8")
     raw = json.loads(old)
     for index, source in changed.items():
@@ -176,7 +178,7 @@ def _notebook(path: Path, changed: dict[int, str]) -> str:
 
 
 def _contract(text: str, renames: Sequence[Rename]) -> str:
-    """Return the text of ``contract.yaml`` with the new names; keep its comments and its order."""
+    """Return the text of ``contract.yaml`` with the new names. Comments and order stay as they are."""
     by_address = {rename.address: rename.new for rename in renames}
     lines, path = [], list[tuple[int, str]]()
     for line in text.splitlines(keepends=True):
@@ -208,7 +210,7 @@ def _address(path: Sequence[str]) -> str:
 
 
 def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
-    """Return a line of the contract with its references renamed, as in ``about: event``, ``rows: {event: [tick]}``."""
+    """Return a line of the contract in which references, such as ``about: event``, have the new names."""
     for rename in renames:
         owner, _, name = rename.address.partition(":")[0].partition(".")
         if owner != table or "." in name:

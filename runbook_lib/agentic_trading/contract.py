@@ -1,4 +1,7 @@
-"""Load the contract: every name of the platform's database that a command uses, what it means, and how we know that."""
+"""Load the contract, which lists every name of the platform's database that a command uses.
+
+For each name, the contract says what the name means, and how we know that.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """The meaning of a name in the contract, and its basis: documented by people who know the platform, or inferred."""
+    """The contract's entry for a name: what the name means, and on what basis we say so.
+
+    The basis is "documented" by people who know the platform, or "inferred".
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +59,10 @@ class Key(Word):
 
 
 class Column(Entry):
-    """The contract's entry for a column, with the JSON keys inside it and the words with which SQL compares it."""
+    """The contract's entry for a column.
+
+    It holds the JSON keys inside the column, and the words with which SQL compares the column.
+    """
 
     keys: dict[Name, Key] = Field(default_factory=dict)
     words: dict[Text, Word] = Field(default_factory=dict)
@@ -61,14 +70,17 @@ class Column(Entry):
 
 
 class Table(Entry):
-    """The contract's entry for a table or view; ``about`` names the column that tells its kinds of rows apart."""
+    """The contract's entry for a table or view.
+
+    ``about`` names the column that tells the table's kinds of rows apart.
+    """
 
     about: Name | None = None
     columns: dict[Name, Column]
 
 
 class Contract(BaseModel):
-    """The contract's tables by name; outside the schema ``public``, a name begins with its schema (``auth.users``)."""
+    """The contract's tables by name. A name begins with its schema (``auth.users``) unless the schema is ``public``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +91,7 @@ class Contract(BaseModel):
         return {name: frozenset(table.columns) for name, table in self.tables.items()}
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """Yield the contract's entries with their addresses; ``agent_logs.event:tick`` is the address of a word."""
+        """Yield the contract's entries with their addresses. A word's address looks like ``agent_logs.event:tick``."""
         for name, table in self.tables.items():
             yield name, table
             for column_name, column in table.columns.items():
@@ -95,7 +107,10 @@ def _within(address: str, entry: Column | Key) -> Iterator[tuple[str, Entry]]:
 
 @cache
 def contract(path: Path = PATH) -> Contract:
-    """Return the contract in ``contract.yaml``; raise `ConfigError`, saying what is wrong, if it is no contract."""
+    """Return the contract in ``contract.yaml``.
+
+    Raise `ConfigError`, which says what is wrong, if the file is no contract.
+    """
     try:
         return Contract(tables=yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:

@@ -69,7 +69,7 @@ SPOKEN = """
 
 
 def named_columns() -> Sql:
-    """To prove the contract, ask Postgres's catalogues for all columns, and the words that constraints and enums allow.
+    """Ask Postgres's catalogues for columns, and for the words that constraints and enums allow, to prove the contract.
 
     Columns of the reply: ``place`` (the table), ``columns`` (their names), ``limits`` ("column: definition").
     """
@@ -77,7 +77,7 @@ def named_columns() -> Sql:
 
 
 def spoken_words() -> Sql:
-    """To prove the contract, ask for the JSON keys and words in the newest rows of the platform's tables.
+    """Ask for the JSON keys and words in the newest rows of the platform's tables, to prove the contract.
 
     Columns of the reply: ``place`` (the column or key), ``about`` (the kind of row), ``times``, ``words``.
     """
@@ -118,7 +118,10 @@ def contract_kept() -> Expectation:
 
 
 def words_proven(step: str) -> Expectation:
-    """Expect that rows show every key and word whose ``proof`` in the contract is this step. Reply: `spoken_words`."""
+    """Expect that rows show every key and word whose ``proof`` in the contract names this step.
+
+    Reply: `spoken_words`.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         platform = _Platform.read(None, replies[0])
@@ -134,7 +137,7 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for every name of the contract that the platform lacks, if one of ``commands`` uses such a name.
+    """Return a line for every name of the contract that the platform lacks, if ``commands`` use any of these names.
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
@@ -156,7 +159,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
 @dataclass(frozen=True)
 class _Lack:
-    """A name in the contract that the platform lacks; ``strangers`` are platform names that may have replaced it.
+    """A name in the contract that the platform lacks. ``strangers`` are the platform's names that may have replaced it.
 
     ``nearest`` is the stranger most like the missing name, unless that stranger is more like another missing name.
     """
@@ -168,7 +171,7 @@ class _Lack:
 
 @dataclass
 class _Platform:
-    """The platform's names: each table's columns, the words each column allows, the keys and words that rows hold."""
+    """The names that a platform has: columns of tables, words that columns allow, and keys and words in rows."""
 
     columns: dict[str, set[str]] = field(default_factory=dict)
     allowed: dict[str, set[str]] = field(default_factory=dict)
@@ -199,7 +202,7 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return the keys beside one of the contract's keys in its object, each with the kinds of rows that hold it."""
+        """Return the keys in the same object as a key of the contract, each with the kinds of rows that hold it."""
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
@@ -227,7 +230,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """Return the keys and words in ``due`` that no row holds, if there are rows that should hold them."""
+    """Return the keys and words in ``due`` that no row holds, although there are rows that should hold them."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
@@ -239,7 +242,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Sort the candidates for each missing name by likeness; choose each candidate as ``nearest`` at most once."""
+    """Sort the candidates for each missing name by likeness. Each candidate becomes ``nearest`` of at most one name."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)
@@ -279,7 +282,7 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """Return the words unknown to the contract that rows hold in the same column or key as this word."""
+    """Return the words that rows hold in the same column or key as this word, and that the contract does not know."""
     place = _place(address)
     words = (address for address, _ in contract().entries() if is_word(address))
     known = {last(word) for word in words if _place(word) == place}
@@ -288,7 +291,10 @@ def _said(address: str, platform: _Platform) -> set[str]:
 
 
 def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, str]) -> set[str] | None:
-    """Return the unknown keys in the objects that should hold this key; None if no such object exists yet."""
+    """Return the keys, unknown to the contract, in the objects that should hold this key.
+
+    Return None if no such object exists yet.
+    """
     beside = platform.beside(address)
     if isinstance(entry, Key) and entry.rows:
         table = address.partition(".")[0]
@@ -300,7 +306,7 @@ def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, 
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
-    """Return the contract's words, each replaced by its new name if the platform seems to have renamed it."""
+    """Return the contract's words. A word that the platform seems to have renamed is replaced by its new name."""
     return {renamed.get(f"{place}:{word}", word) for word in words}
 
 
@@ -356,19 +362,19 @@ def _kind(address: str) -> str:
 
 
 def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
-    """Return one claim for each step that must still prove names; a name that no step proves gives no claim."""
+    """Return one claim for each step that must still prove names. Names that no step proves give no claim."""
     groups = _grouped(addresses).items()
     return tuple(Claim(f"rows show {names}", "no row shows them yet", step) for step, names in groups if step)
 
 
 def _by_proof(addresses: Sequence[str]) -> str:
-    """Write the addresses as text, grouped by the step that will prove them, then by what holds the names."""
+    """Describe the addresses, grouped by the step that will prove them, then by the table, column or key of a name."""
     groups = _grouped(addresses).items()
     return ". ".join(f"{f'by {step}' if step else 'when it happens'}: {names}" for step, names in groups)
 
 
 def _grouped(addresses: Sequence[str]) -> dict[str, str]:
-    """Map each step to the names that it proves, as text; the key "" comes last, for names that no step proves."""
+    """Map each step to the names that it proves, as text. The last key, "", holds the names that no step proves."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:

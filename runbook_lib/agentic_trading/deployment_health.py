@@ -29,7 +29,10 @@ def is_beating(row: Mapping[str, Any]) -> bool:
 
 
 def worries(row: Mapping[str, Any]) -> list[str]:
-    """Describe everything that is wrong with a deployment, a line each; empty if nothing is known to be wrong."""
+    """Return a line for each thing that is wrong with a deployment.
+
+    The list is empty if nothing is known to be wrong.
+    """
     stale, limit = row["seconds_stale"], row["limit_seconds"]
     wrong = []
     if row["status"] == "error":

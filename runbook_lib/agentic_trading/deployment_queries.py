@@ -1,4 +1,4 @@
-"""Ask the database for deployments, as the console and a halt need them: their health, costs, log, ticks, wallets.
+"""Ask the database for deployments: their health, costs, log, ticks and wallets. The console and a halt need them.
 
 Times are by the database's clock.
 """
@@ -108,7 +108,7 @@ def ticks_this_month(deployment: str) -> Sql:
 
 
 def live_wallets() -> Sql:
-    """Query the database for the wallets of all deployments that ever traded live, also of those that stopped.
+    """Query the database for the wallets of all deployments that ever traded live, even if they have stopped.
 
     A stopped deployment may have left orders or positions in its wallet.
     """

@@ -25,12 +25,15 @@ def is_machine(row: Mapping[str, Any]) -> bool:
 
 
 def environment(machine: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the environment variables in a Fly machine's own configuration; the app's secrets are not among them."""
+    """Return the environment variables in a Fly machine's own configuration. The app's secrets are not among them."""
     return inner(inner(machine, "config"), "env")
 
 
 def deployment_of(machine: Mapping[str, Any]) -> str | None:
-    """Return the id of the deployment that a Fly machine belongs to; None if the machine's environment holds no id."""
+    """Return the id of the deployment that a Fly machine belongs to.
+
+    Return None if its environment holds no such id.
+    """
     return environment(machine).get(DEPLOYMENT) or None
 
 

@@ -1,4 +1,4 @@
-"""Send commands to the platform's runners, read whether they were obeyed, and judge whether they took effect.
+"""Send commands to the platform's runners, read whether runners obeyed, and judge whether commands took effect.
 
 A command is a row of ``agent_commands`` that the runner acknowledges. The notebook's button, the console and the halt
 all send, look and judge through this module, so that they cannot disagree on what "paused" means.
@@ -151,7 +151,7 @@ SAFETY = tuple(gesture.kind for gesture in GESTURES if gesture.safety)
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment that a runner command is for; ``agent`` is its agent's address at the venue, None on paper."""
+    """A deployment to which a runner command is sent. ``agent`` is its agent's address at the venue, None on paper."""
 
     id: str
     agent: str | None = None
@@ -161,7 +161,7 @@ class Target:
 
 
 def send_command(kind: str, deployment: str) -> Sql:
-    """Insert one command for a deployment's runner; the step's idempotency key prevents a second insert.
+    """Insert one command for a deployment's runner. The step's idempotency key prevents a second insert.
 
     Raise `ConfigError` if ``kind`` is no runner command.
     """
@@ -169,7 +169,10 @@ def send_command(kind: str, deployment: str) -> Sql:
 
 
 def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
-    """Insert several runner commands in one statement and in this order; each pair is a deployment's id and a kind."""
+    """Insert several runner commands in one statement, in this order.
+
+    Each pair is (deployment's id, kind of command).
+    """
     for _, kind in pairs:
         if kind not in WORDS:
             raise ConfigError(f"no command {kind!r}: choose one of {', '.join(WORDS)}")
@@ -178,12 +181,15 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Revoke an agent as the web app's button does: mark it as revoked, and command each of its runners to stop."""
+    """Revoke an agent as the web app's button does: mark the agent as revoked, and command all its runners to stop."""
     return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 
 def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) -> Sql:
-    """Make the runner command for one press of a button; raise `ConfigError` if these deployments cannot take it."""
+    """Make the runner command for one press of a button.
+
+    Raise `ConfigError` if these deployments cannot take the command.
+    """
     if not targets:
         raise ConfigError(f"nothing to send: {kind!r} to 0 deployments")
     if kind != REVOKE:
@@ -197,7 +203,7 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
 
 
 def aimed_at(command: Any) -> tuple[str, str] | None:
-    """Return the kind and the deployment of a command to exactly one runner; None for any other command."""
+    """Return the kind and the deployment of a command to exactly one runner. Return None for any other command."""
     values = command.values if isinstance(command, Sql) else {}
     if not {"key", "kinds", "deployments"} <= values.keys() or len(values["deployments"]) != 1:
         return None
@@ -208,7 +214,7 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Look up the newest runner command of a kind ``since`` a time, whoever sent it, and what it has led to.
+    """Look up the newest runner command of a kind ``since`` a time, and its effect. Anybody may have sent the command.
 
     Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
     deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's
@@ -232,7 +238,9 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look up what runner commands led to: a row for each deployment, kind and key; ``id`` is null if none was sent.
+    """Look up the effect of runner commands: a row for each deployment, kind and key.
+
+    ``id`` is null in a row whose command was never sent.
 
     ``everyone``: give rows for every other deployment that has not stopped, too.
     """
@@ -265,7 +273,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe in words what a runner command did; the command must have taken effect."""
+    """Describe in words the effect of a runner command. The caller knows that the command took effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

@@ -1,4 +1,4 @@
-"""Find the platform's names in a SQL statement: tables, columns, JSON keys, and the words that SQL compares them with.
+"""Find the platform's names in a SQL statement: tables, columns, JSON keys, and the words that SQL compares with them.
 
 A name is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a word
 ``agent_logs.event:reconciled``.
@@ -28,7 +28,7 @@ SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
 class Token(NamedTuple):
-    """One token of a SQL statement, which may be a name; ``start`` and ``end`` are where it begins and ends."""
+    """One token of a SQL statement, which may be a name. The token begins at ``start`` and ends at ``end``."""
 
     is_text: bool
     text: str
@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Use:
-    """One use of a platform's name in a SQL statement, at the characters ``[start:end]``, which a rename replaces.
+    """One use of a platform's name in a SQL statement. A rename replaces the characters ``[start:end]``.
 
     ``name``: if the name is a column selected without an alias, its name in the reply; None for every other use.
     """
@@ -50,12 +50,12 @@ class Use:
 
 
 def uses(statement: str, tables: Tables) -> list[Use]:
-    """Return every use of the platform's names in a SQL statement, in order; ``tables`` holds each table's columns."""
+    """Return every use of the platform's names in a SQL statement, in order. ``tables`` holds each table's columns."""
     return sorted(_uses(statement, tables), key=lambda use: (use.start, use.address))
 
 
 def aliases(statement: str) -> set[str]:
-    """Return the names that a SQL statement itself gives, as aliases in its ``as`` clauses."""
+    """Return the names that a SQL statement gives with ``as``."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 
@@ -97,14 +97,20 @@ def _at(address: str, node: exp.Expr, name: str | None = None) -> Use:
 
 
 def _table(table: exp.Table, tables: Tables) -> str | None:
-    """Return a table's key in ``tables``, without the schema if that is ``public``; None if it is not in ``tables``."""
+    """Return the key of a table in ``tables``: its name, after its schema if that is not ``public``.
+
+    Return None if the table is not in ``tables``.
+    """
     schema = table.db
     name = table.name if schema in ("", "public") else f"{schema}.{table.name}"
     return name if name in tables else None
 
 
 def _owner(column: exp.Column, tables: Tables) -> str | None:
-    """Return the table that a column belongs to; None if it comes from a subquery, a function or a WITH clause."""
+    """Return the table that a column belongs to.
+
+    Return None for a column of a subquery, a function or a WITH clause.
+    """
     node: exp.Expr = column
     while (parent := node.parent) is not None and not isinstance(node, exp.CTE):
         if isinstance(parent, exp.Select) or _is_target(parent, node):
@@ -154,13 +160,16 @@ def _outputs(source: exp.Expr) -> Iterator[str]:
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
-    """Return the query of the WITH clause that has the same name as ``source``; None if there is no such clause."""
+    """Return the query of the WITH clause that has the same name as ``source``.
+
+    Return None if there is no such clause.
+    """
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
 
 
 def _selected(query: exp.Expr) -> Iterator[str]:
-    """Yield the names of the columns that a query returns; for a star, those of the query's source."""
+    """Yield the names of the columns that a query returns. A star stands for the columns of the query's source."""
     if isinstance(query, exp.SetOperation):
         query = query.this
     returning = query.args.get("returning")
@@ -172,7 +181,7 @@ def _selected(query: exp.Expr) -> Iterator[str]:
 
 
 def _is_given_out(column: exp.Column) -> bool:
-    """Return whether a column is selected without an alias, so that a rename must keep its name in the reply."""
+    """Return whether a column is selected without an alias. A rename must then keep the column's name in the reply."""
     return isinstance(column.parent, exp.Select | exp.Returning) and column.arg_key == "expressions"
 
 
@@ -256,7 +265,7 @@ def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
 
 
 def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
-    """Yield the columns that an INSERT names, and the words among the values that it inserts."""
+    """Yield the columns that an INSERT names, and the words among the values that the statement inserts."""
     schema = insert.this
     table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
     if table is None:

@@ -1,4 +1,4 @@
-"""Find every SQL statement that this checkout sends to the platform's database, and where it stands."""
+"""Find every SQL statement that this checkout sends to the platform's database, with its place in the checkout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a module or code cell that may hold SQL statements; ``cell`` is its index in the notebook."""
+    """The source of a module or code cell that may hold SQL statements.
+
+    ``cell`` is the cell's index in its notebook.
+    """
 
     path: Path
     text: str
@@ -49,7 +52,10 @@ class Source:
                 yield Statement(value, self.place, start)
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """Yield each string literal without escapes, of which SQL statements are some, with the offset of its start."""
+        """Yield each string literal without escapes, with the offset of its start.
+
+        Some of these literals are SQL statements.
+        """
         lines = _line_starts(self.text)
         for node in ast.walk(ast.parse(self.text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -12,7 +12,7 @@ NOTHING_TO_DEPLOY = "there is no Skill"  # the web app's answer to a deployment 
 
 
 def stopped(*, positions_stay: bool) -> dict[str, str]:
-    """Return the switch values that stop the platform: they prevent new deployments, and live brokers from starting.
+    """Return the switch values that stop the platform. They prevent new deployments and the start of live brokers.
 
     With ``positions_stay``, live brokers may still start, because a runner must go on managing its positions.
     """
@@ -20,5 +20,8 @@ def stopped(*, positions_stay: bool) -> dict[str, str]:
 
 
 def running(live: str) -> dict[str, str]:
-    """Return the switch values that let the platform run; ``live`` ("true" or "false") says if it may trade live."""
+    """Return the switch values that let the platform run.
+
+    ``live`` ("true" or "false") says whether it may trade live.
+    """
     return {DISABLED: "false", LIVE: live}

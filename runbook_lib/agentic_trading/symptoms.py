@@ -1,4 +1,4 @@
-"""Look up a failure text in ``symptoms.yaml``, which lists the known failures, each with its cause and its fix."""
+"""Look up a failure's text in ``symptoms.yaml``, which gives the cause and the fix of each known failure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Symptom:
-    """A symptom of a known failure: a regular expression that matches its text, its cause and its fix."""
+    """A symptom of a known failure: a regular expression that matches the failure's text, the cause, and the fix."""
 
     name: str
     words: str
@@ -24,14 +24,17 @@ class Symptom:
 
 @cache
 def known() -> tuple[Symptom, ...]:
-    """Return every symptom of a known failure in the order of the file, which puts the more specific ones first."""
+    """Return every symptom of a known failure in the order of the file. The more specific symptoms come first."""
     text = (Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     return tuple(Symptom(**{**entry, "steps": tuple(entry.get("steps", ()))}) for entry in entries)
 
 
 def diagnose(text: str, step: str = "") -> Symptom | None:
-    """Return the first symptom that matches a failure's ``text`` and can occur at ``step``; None if no symptom does."""
+    """Return the first symptom that matches a failure's ``text`` and can occur at ``step``.
+
+    Return None without a match.
+    """
     for symptom in known():
         placed = not symptom.steps or not step or step.startswith(symptom.steps)
         if placed and re.search(symptom.words, text, re.IGNORECASE):

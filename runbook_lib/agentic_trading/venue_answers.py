@@ -21,7 +21,7 @@ CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less a
 
 
 def number(value: Any) -> float | None:
-    """Convert a number in the venue's answer, or a text that is one, to a finite float; return None for all else."""
+    """Convert a number in the venue's answer, or a text of a number, to a finite float. Return None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -35,7 +35,7 @@ def number(value: Any) -> float | None:
 
 
 def equity(mode: str, perp: Row, spot: Row) -> float | None:
-    """Return an account's equity in US dollars from the venue's answers, by the rule for the account's mode (C16).
+    """Return an account's equity in US dollars from the venue's answers. The account's mode decides the rule (C16).
 
     ``mode`` is the answer to ``userAbstraction``, ``perp`` to ``clearinghouseState``, ``spot`` to
     ``spotClearinghouseState``. A unified account keeps its USDC in spot, and its perpetuals' account value is 0. None
@@ -51,7 +51,7 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
 
 
 def total(values: Sequence[float | None]) -> float | None:
-    """Return the sum of amounts read from the venue's answers; None if any of them is None."""
+    """Return the sum of amounts read from the venue's answers. Return None if any amount is None."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
 
@@ -93,7 +93,9 @@ def held(position: Any) -> str:
 
 
 def of_no_order(fill: Row) -> str | None:
-    """Describe a fill in the venue's answer that no order caused, a liquidation or a TWAP slice; None for other fills.
+    """Describe a fill in the venue's answer that no order caused: a liquidation or a TWAP slice.
+
+    Return None for other fills.
 
     A fill with a client order id comes from an order, even if the other side of the trade was being liquidated.
     """
@@ -113,14 +115,14 @@ def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | Non
 
 
 def same(first: float | None, second: float | None) -> bool:
-    """Return whether two numbers in the venue's answers are equal apart from rounding; None equals nothing."""
+    """Return whether two numbers in the venue's answers are equal apart from rounding. None is equal to nothing."""
     if first is None or second is None:
         return False
     return math.isclose(first, second, rel_tol=1e-6, abs_tol=CLOSE)
 
 
 def inner(row: Row, key: str) -> Row:
-    """Return the object under ``key`` in a row of the venue's answer; an empty object if there is none."""
+    """Return the object under ``key`` in a row of the venue's answer. Return an empty object if the key holds none."""
     value = row.get(key)
     return value if isinstance(value, dict) else {}
 

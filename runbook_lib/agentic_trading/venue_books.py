@@ -24,7 +24,9 @@ STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
 def info(kind: str, **fields: Any) -> Http:
-    """Make a request to the venue's ``/info`` endpoint, about a wallet or a book; it is unsigned and changes nothing.
+    """Make an unsigned request to the venue's ``/info`` endpoint, about a wallet or a book.
+
+    The request changes nothing.
 
     Ask with the address of the master wallet: an agent's address gives empty answers.
     """
@@ -37,7 +39,7 @@ def books() -> Http:
 
 
 def names(reply: Reply) -> tuple[str, ...]:
-    """Return the names of the builders' books; the main book has no name in the venue's list."""
+    """Return the names of the builders' books. The main book is not among them: the venue lists it without a name."""
     return tuple(str(row["name"]) for row in reply.rows if row.get("name"))
 
 
@@ -49,7 +51,7 @@ def state(wallet: str, book: str) -> Http:
 
 
 def orders(wallet: str, book: str) -> Http:
-    """Ask the venue which orders of a wallet rest in a book; the main book's answer includes the orders in spot."""
+    """Ask the venue which orders of a wallet rest in a book. The answer for the main book includes spot orders."""
     return info("frontendOpenOrders", user=wallet, **_named(book))
 
 
@@ -68,14 +70,21 @@ def _named(book: str) -> dict[str, str]:
 
 
 def book_of(coin: str) -> str:
-    """Return the venue's book of a coin: ``builder:COIN`` names its book, ``@107`` and ``PURR/USDC`` are in spot."""
+    """Return the venue's book of a coin.
+
+    ``builder:COIN`` is in that builder's book. ``@107`` and ``PURR/USDC`` are in spot, and every other coin is in the
+    main book.
+    """
     if ":" in coin:
         return coin.partition(":")[0]
     return SPOT if coin.startswith("@") or "/" in coin else MAIN
 
 
 def held(account: Mapping[str, Any]) -> dict[str, str]:
-    """Return a wallet's holdings in a book, from the answer to `state`: coin -> signed size, as text; without money."""
+    """Return a wallet's holdings in a book from the venue's answer to `state`: coin -> signed size, as text.
+
+    Tokens that count as money are left out.
+    """
     if "balances" in account:
         tokens = ((row["coin"], row["total"]) for row in account["balances"] if row["coin"] not in MONEY)
     else:
@@ -84,5 +93,5 @@ def held(account: Mapping[str, Any]) -> dict[str, str]:
 
 
 def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the venue's list of newest fills or orders in its books is complete; it cuts a longer list."""
+    """Return whether the venue's list of newest fills or orders is complete. The venue cuts a list at `FULL` rows."""
     return len(rows) < FULL

@@ -1,4 +1,4 @@
-"""Judge an agent at the venue: the approval that a wallet is to sign for it, that it is known, and that it is gone."""
+"""Judge a wallet's approval of an agent at the venue, and whether the venue knows the agent or no longer knows it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ APPROVAL = (
 
 
 def approval_of(typed: Any) -> Expectation:
-    """Expect one new agent, and that the typed data shown by the wallet approves exactly this agent (C24).
+    """Expect one new agent, and typed data for the wallet to sign that approves exactly this agent (C24).
 
     ``typed`` is the data that a program read from the wallet. In production no program can: the person compares the
     wallet's window with the row that is shown.
@@ -102,7 +102,9 @@ def _first(reply: Reply) -> Mapping[str, Any]:
 
 
 def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """Compare the typed data that a wallet shows for signing with the pending agent's row; list the wrong fields.
+    """Return the wrong fields in the typed data that a wallet shows for signing.
+
+    The fields are compared with the agent's pending row.
 
     ``pending`` needs ``agent_address``, ``agent_name`` and ``created_ms``. The name in the typed data may end with the
     venue's suffix ``valid_until <ms>``. The chain id is the wallet's own and says nothing; ``hyperliquidChain``
@@ -133,7 +135,7 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
 
 
 def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
-    """Return for how many days an agent stays valid, by the venue's ``extraAgents``; ``now`` is in seconds since 1970.
+    """Return for how many days an agent stays valid, by the venue's ``extraAgents``. ``now`` is in seconds since 1970.
 
     None if the venue does not list the agent: either it does not know the agent, or the agent has no name.
     """

@@ -27,7 +27,7 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 
 
 def trails_agree(due: str) -> Expectation:
-    """Expect that the audit trail agrees on every order, its fills and fees: rows, runner's log and venue (C21).
+    """Expect that database rows, the runner's log and the venue agree on every order, with its fills and fees (C21).
 
     Without an order, that they agree is left for the step ``due`` to prove. Replies: ``mainnet_orders`` of the wallet,
     the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
@@ -103,7 +103,10 @@ class _Trails:
 
 
 def _newest(updates: Sequence[Row]) -> list[Row]:
-    """Return the newest status update of each order; if two have the same time, the one that is not ``open``."""
+    """Return the newest status update of each order.
+
+    Of two updates at the same time, the one that is not ``open`` counts.
+    """
     newest: dict[str, Row] = {}
     for update in updates:
         oid = repr(inner(update, "order").get("oid"))
@@ -136,7 +139,10 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare an order's status with the log, which must hold one final event, or none while the order still rests."""
+    """Compare an order's status with the log.
+
+    The log must hold one final event, or none while the order still rests.
+    """
     endings = [ENDED.get(str(row.get("event")), str(row.get("event"))) for row in ended]
     status = str(order.get("status"))
     wanted = [status] if status in ENDED.values() else []
@@ -174,7 +180,7 @@ def _venue_end(status: str) -> str:
 
 
 def _partly(order: Row, status: str) -> bool:
-    """Return whether an order was filled in part: its row says ``filled``, and the venue cancelled the rest."""
+    """Return whether an order was filled in part. Its row then says ``filled``, and the venue cancelled the rest."""
     filled, size = number(order.get("filled_size_base")), number(order.get("size_base"))
     partial = filled is not None and size is not None and 0 < filled < size
     return partial and order.get("status") == "filled" and _venue_end(status) == "cancelled"
@@ -203,7 +209,7 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether two fees are equal to USDC's last digit; if the row holds whole cents only, to the cent.
+    """Return whether two fees are equal to USDC's last digit. A fee in whole cents is compared to the cent.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

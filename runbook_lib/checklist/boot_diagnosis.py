@@ -1,4 +1,4 @@
-"""Find why a deployment does not run: gather evidence from five places, and look for a known failure in it."""
+"""Find why a deployment does not run. Evidence from five places is gathered and searched for a known failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOOTED = "entering tick loop"  # the boot succeeded here, so that earlier lines 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of evidence for a boot's diagnosis; a line is ``decisive`` if it says what ended a boot or a tick."""
+    """One line of evidence for a boot's diagnosis. A ``decisive`` line says what ended a boot or a tick."""
 
     at: datetime
     place: str
@@ -58,7 +58,9 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """To diagnose a boot, expect a readable list of machines; show the deployment's, past ones too, and how each ended.
+    """Expect a readable list of machines, to diagnose a boot.
+
+    The finding names the deployment's machines, past ones too, and how each of them ended.
 
     ``deployment`` holds one row: the deployment's ``id``, the ``machine`` that its row names, and its ``created_at``.
     """
@@ -90,7 +92,9 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect that the newest decisive line of a failed boot, or a later one, shows a known symptom; else show the end.
+    """Expect a known symptom in the newest decisive line of a failed boot, or in a later line.
+
+    Without a known symptom, the complaint shows the last lines.
 
     ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """
@@ -155,7 +159,7 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _of_requests(requests: Any) -> Iterator[Line]:
-    """Yield the lines that the web app logged while it answered these requests, except lines of level info."""
+    """Yield the lines that the web app logged while it answered these requests. Lines of level info are left out."""
     for request in requests if isinstance(requests, list | tuple) else ():
         lines = request.get("logs") if isinstance(request, dict) else None
         for line in lines if isinstance(lines, list | tuple) else ():
@@ -164,17 +168,20 @@ def _of_requests(requests: Any) -> Iterator[Line]:
 
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
-    """Return whether a machine is the deployment's: it carries the deployment's id (C38), or the row names it."""
+    """Return whether a machine is the deployment's.
+
+    The machine then carries the deployment's id (C38), or the row names it.
+    """
     return bool(deployment_of(machine) == deployment.value("id") or machine.get("id") == deployment.value("machine"))
 
 
 def _ended(machine: Mapping[str, Any]) -> str:
-    """Describe how the machine's last process ended; an empty text if none has ended."""
+    """Describe how the machine's last process ended. The text is empty if no process has ended."""
     return next((words for event in _events(machine) if (words := _exit(event))), "")
 
 
 def _exit(event: Mapping[str, Any]) -> str:
-    """Describe how a process ended; Fly's event holds ``exit_event`` under ``request`` or one level deeper."""
+    """Describe how a process ended. Fly's event holds ``exit_event`` under ``request`` or one level deeper."""
     request = _inside(event, "request")
     ended = _inside(request, "MonitorEvent", "exit_event") or _inside(request, "exit_event")
     code, killed = (_inside(ended, name) for name in ("exit_code", "oom_killed"))
@@ -187,7 +194,7 @@ def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(value: Any, *path: str) -> Any:
-    """Follow a path of keys into nested objects and return the value there; None if the path leads nowhere."""
+    """Return the value to which a path of keys leads in nested objects. Return None if the path leads nowhere."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value

@@ -1,4 +1,4 @@
-"""Judge the platform's cost guard: that it pauses a deployment in time, and what its query costs as ticks pile up."""
+"""Judge the platform's cost guard: it must pause a deployment in time, and its query must stay cheap."""
 
 from __future__ import annotations
 
@@ -23,11 +23,9 @@ PROPOSAL = (
 
 
 def guard_tripped(deployment: str, limit: float) -> Expectation:
-    """Expect that the cost guard paused this deployment, and no other, within ``limit`` seconds after its cap changed.
+    """Expect that the cost guard paused this deployment, and no other, in time.
 
-    Replies: the guard's commands since then (``deployment_id``, ``reason``, ``seconds`` after the change, ``acked``,
-    ``status``, ``logged``), and a row ``ticks``, the number of decisions since then. If the guard did not trip, the
-    verdict is unknown: a runner that has not read the Skill again since it booted does not know the lower cap (C22).
+    The guard has ``limit`` seconds after the deployment's cap changed.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -68,7 +66,10 @@ def _not_tripped(ticks: float | None) -> Finding:
 
 
 def guard_plan(deployment: str) -> Sql:
-    """Ask Postgres to explain the cost guard's query: what it reads and how long it takes (checklist, last section)."""
+    """Ask Postgres to explain the cost guard's query: what it reads, and how long it takes.
+
+    The query is the one in the checklist's last section.
+    """
     return sql(
         """
         explain (analyze, buffers, format json)
@@ -80,7 +81,9 @@ def guard_plan(deployment: str) -> Sql:
 
 
 def guard_projection() -> Expectation:
-    """Project the load of the cost guard's query for 10, 100 and 1000 deployments; propose an index if it is too high.
+    """Project the load of the cost guard's query for 10, 100 and 1000 deployments.
+
+    Propose an index if the load is too high.
 
     Replies: `guard_plan`, and a row ``rows`` (the deployment's ticks this month) and ``tick_seconds``. The time of one
     query is projected to a full month of ticks. Each deployment runs the query once a tick, so that the load grows with
@@ -103,7 +106,10 @@ def guard_projection() -> Expectation:
 
 
 def _projected(took: float, rows: float, every: float) -> str:
-    """Describe the projected load; the query took ``took`` ms for ``rows`` rows, and a tick comes ``every`` seconds."""
+    """Describe the projected load of the guard's query.
+
+    The query took ``took`` ms for ``rows`` rows, and a tick comes every ``every`` seconds.
+    """
     full = took * max(1.0, MONTH / every / max(rows, 1.0))
     words = [f"a full month {full:.1f} ms a tick"]
     loads = [(count, count * full / 1000 / every) for count in DEPLOYMENTS]
@@ -113,7 +119,7 @@ def _projected(took: float, rows: float, every: float) -> str:
 
 
 def _plan(reply: Reply) -> Mapping[str, Any]:
-    """Return the query plan: Postgres replies with one row, whose only value is a list that holds the plan."""
+    """Return the query plan. Postgres replies with one row, whose only value is a list that holds the plan."""
     value = next(iter(reply.rows[0].values()), None) if reply.rows else None
     plan = value[0] if isinstance(value, list | tuple) and value else None
     return plan if isinstance(plan, dict) else {}

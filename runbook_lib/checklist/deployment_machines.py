@@ -1,4 +1,4 @@
-"""Judge machines at Fly: that a deployment has exactly one, on the pinned image, or none, and that none is stray."""
+"""Judge machines at Fly: no machine is stray, and a deployment has one machine on the pinned image, or none."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """Expect that every deployment in ``live`` (``id``, ``status``) has one machine (`machine_of`), or still boots."""
+    """Expect that every deployment in ``live`` (``id``, ``status``) passes `machine_of`, unless it still boots."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]
@@ -71,7 +71,10 @@ def each_machine(live: Reply) -> Expectation:
 
 
 def machine_gone(deployment: str) -> Expectation:
-    """Expect that every machine of the deployment is destroyed; one that is only stopped can start again (C14)."""
+    """Expect that every machine of the deployment is destroyed.
+
+    A machine that is only stopped can start again (C14).
+    """
 
     def test(reply: Reply) -> Finding:
         if not all(map(is_machine, reply.rows)):

@@ -70,7 +70,10 @@ UNPROVEN = (
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the doctor's probes of this platform; ``made_by`` names the step of phase 0 that makes what each seeks."""
+    """Return the doctor's probes of this platform.
+
+    A probe's ``made_by`` names the step of phase 0 that makes what the probe looks for.
+    """
     app = http("fly", "GET /v1/apps/{fly.app}")
     return [
         Probe(
@@ -157,7 +160,7 @@ def probes(settings: Settings) -> list[Probe]:
 
 
 def _names_kept() -> Expectation:
-    """Expect what `contract_kept` expects, but pass while the platform has no tables yet, before its migrations."""
+    """Expect what `contract_kept` expects. A platform without tables, before its migrations, passes too."""
     kept = contract_kept()
 
     def test(replies: Sequence[Reply]) -> Finding:

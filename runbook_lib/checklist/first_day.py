@@ -26,7 +26,9 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return the span (``since``, ``until``) of the first day's alarms: at most 24 hours, and only after the dry runs.
+    """Return the span (``since``, ``until``) of the first day's alarms.
+
+    The span has at most 24 hours, and begins after the dry runs.
 
     ``until`` is ``now``, which Postgres reads by its own clock, except when a watch looks at the past.
     """
@@ -35,13 +37,16 @@ def window(phase: Phase) -> dict[str, str]:
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """Return the end of the dry runs, whose alarms are raised on purpose; 1970 if this run follows no dry runs."""
+    """Return the end of the dry runs, which raise alarms on purpose. Return 1970 if this run follows no dry runs."""
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
 
 
 def _sealed_before(record: Record) -> str | None:
-    """Return when the record that opened this record's gate was sealed; None if no record opened it."""
+    """Return the time at which the record that opened this record's gate was sealed.
+
+    Return None if no record opened it.
+    """
     rests_on = (history.read(record).root.get("rests_on") or {}).get("record")
     seal = record_folder.find(record.root, rests_on).sealed() if rests_on else None
     return str(seal["at"]) if seal else None
@@ -51,7 +56,9 @@ def _sealed_before(record: Record) -> str | None:
 
 
 def most_lost(limit: float) -> Expectation:
-    """Expect that the first day can lose at most ``limit`` US dollars: the whole wallet, and a month of model calls.
+    """Expect that the first day can lose at most ``limit`` US dollars.
+
+    The whole wallet and a month of model calls count.
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, and a row with the Skill's
     ``risk``.
@@ -82,7 +89,9 @@ def most_lost(limit: float) -> Expectation:
 
 
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
-    """Select each span of the first day in which a live deployment wrote no ``tick`` or ``reconciled`` for too long.
+    """Select each span of the first day in which a live deployment was silent for too long.
+
+    Silent means that it wrote no event of ``kind``, which is ``tick`` or ``reconciled``.
 
     Too long is more than 1.5 times the Skill's interval plus ``slack`` seconds; ``at`` is when the span became too
     long. A span is left out if a pause, a flatten, a resume, a stop or a tick_failed explains it: a person wanted it,
@@ -132,7 +141,7 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
 
 def spending_confirmed() -> Expectation:
-    """For the first day, expect that OpenRouter's sum of the month matches the platform's, and that the key is limited.
+    """Expect that OpenRouter's monthly sum matches the platform's on the first day, and that the key has a limit.
 
     Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may
     use another key, so OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents.
@@ -158,7 +167,7 @@ def spending_confirmed() -> Expectation:
 
 
 def _short_lived(key: Mapping[str, Any]) -> str | None:
-    """Return why OpenRouter may soon refuse the key, or that the key has no limit; None if the key is fine."""
+    """Return why OpenRouter may soon refuse the key, or that the key has no limit. Return None if the key is fine."""
     limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
     if limit is None:
         return "the key has no limit at OpenRouter"

@@ -1,4 +1,4 @@
-"""Judge a week of real load for the follow-up (phase 5): how long fills took, and outages of the WebSocket."""
+"""Judge a week of real load for the follow-up (phase 5): how long fills took, and when the WebSocket was out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which
 
 
 def wait_advice(wait: float, due: str) -> Expectation:
-    """For the follow-up, compare how long fills took with how long the runner waits (``wait`` seconds); advise a wait.
+    """Advise, for the follow-up, how long a runner should wait for a fill.
+
+    The runner now waits ``wait`` seconds. The advice rests on how long the fills took.
 
     Without a fill, whether it waits long enough is left for the step ``due`` to prove.
 
@@ -42,7 +44,9 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """For the follow-up, select the spans in which a live deployment heard nothing from the venue, until it reconciled.
+    """Select, for the follow-up, the spans in which a live deployment heard nothing from the venue.
+
+    A span ends when the deployment reconciles.
 
     A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
     ``seconds``, ``complaints``.

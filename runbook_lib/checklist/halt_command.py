@@ -22,7 +22,10 @@ def halt_line(settings: Settings) -> Shell:
 
 
 def halted() -> Expectation:
-    """Expect that the command halt or unhalt passed and printed its record's name; else name each part that failed."""
+    """Expect that the command halt or unhalt passed and printed its record's name.
+
+    A complaint names each part that failed.
+    """
 
     def test(reply: Reply) -> Finding:
         record = HALT_RECORD.search(reply.text)

@@ -1,4 +1,4 @@
-"""Ask who runs the heartbeat sweep, a cron at Vercel or a Fly machine, and judge that it runs often enough."""
+"""Ask for the heartbeat sweep, which a cron at Vercel or a Fly machine runs, and judge whether it runs often enough."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ def sweep_command(settings: Settings) -> Http:
 
 
 def sweep_runs(settings: Settings) -> Expectation:
-    """Expect that the heartbeat sweep is on: Vercel's crons are not disabled, or its Fly machine is started."""
+    """Expect that the heartbeat sweep is on: Vercel's crons are enabled, or its Fly machine is started."""
     return each(disabledAt=None, deploymentId=not_null) if settings.web.sweep == "vercel" else each(state="started")
 
 
 def scheduled(*paths: str, tight: bool = False) -> Expectation:
-    """Expect that each path has a cron whose schedule will run; say how often the heartbeat sweep runs (C9).
+    """Expect that each path has a cron whose schedule will run.
+
+    The finding says how often the heartbeat sweep runs (C9).
 
     ``tight``: each cron must run at least every 15 minutes, which trading with real money needs.
     """

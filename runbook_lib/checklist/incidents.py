@@ -1,4 +1,7 @@
-"""Hold the checklist's incident sheet: each symptom's first action, the proof that it worked, and the evidence."""
+"""Hold the checklist's incident sheet.
+
+A row has a symptom, the first action, the proof that the action worked, and the evidence.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Incident:
-    """One row of the incident sheet, for one deployment.
+    """One row of the incident sheet, filled in for one deployment.
 
     ``action`` is the first action, ``proof`` and ``expect`` show whether it worked, ``path`` says how to find the root
     cause. In a rehearsal, the stand-in for the person carries out ``gesture`` with ``facts``.
@@ -47,7 +50,9 @@ class Incident:
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
-    """Return the incident sheet's row for a symptom, given by its short name or by its words on the sheet.
+    """Return the incident sheet's row for a symptom.
+
+    The caller gives the symptom's short name or its words on the sheet.
 
     ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, which names
     the nearest symptom, if the sheet does not have this one.
@@ -69,7 +74,9 @@ def concerned(symptom: str) -> Expectation:
 
 
 def paused(kind: str) -> Expectation:
-    """Expect that an incident's first action worked: the runner obeyed; the deployment is paused, halted or stopped.
+    """Expect that an incident's first action worked.
+
+    The runner obeyed, and the deployment is paused, halted or stopped.
 
     Reply: `command_state`.
     """

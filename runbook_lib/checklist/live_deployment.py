@@ -1,4 +1,4 @@
-"""Judge what a live deployment reports when it starts, and that its positions are those at the venue."""
+"""Judge what a live deployment reports when it starts, and whether its positions are those at the venue."""
 
 from __future__ import annotations
 

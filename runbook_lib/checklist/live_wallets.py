@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue for the agents of each live deployment's wallet, and for the role of the deployment's own agent.
+    """Ask the venue for the agents of each live deployment's wallet, and for the role of each deployment's own agent.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """
@@ -37,7 +37,7 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each live deployment's wallet holds in the venue's main book, the only one in which runners trade."""
+    """Ask what each live deployment's wallet holds in the venue's main book. Runners trade in no other book."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
@@ -83,7 +83,9 @@ def _pairs(live: Reply) -> list[tuple[str, str]]:
 
 
 def fills_have_rows(settled: float, live: Reply) -> Expectation:
-    """Expect that every fill of the live deployments' wallets has an order in ``mainnet_orders``, unless it is new.
+    """Expect that every fill of the live deployments' wallets has an order in ``mainnet_orders``.
+
+    A very new fill may lack its order.
 
     Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
     row of a fill may come up to ``settled`` seconds after the fill.
@@ -105,7 +107,10 @@ def fills_have_rows(settled: float, live: Reply) -> Expectation:
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Return whether a fill lacks its row although it is old enough; a very recent fill's row may be on its way."""
+    """Return whether a fill lacks its row although the fill is old enough.
+
+    The row of a very recent fill may still come.
+    """
     age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
     return str(fill.get("cloid")) not in known and not -settled <= age <= settled
 

@@ -1,4 +1,4 @@
-"""Push the platform's database migrations with the supabase CLI, and judge that all of them are applied."""
+"""Push the platform's database migrations with the supabase CLI, and judge whether all of them are applied."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def migration_files(repository: str) -> list[str]:
 
 
 def applied(repository: str) -> Expectation:
-    """Expect that exactly the migrations in the repository's files are applied: none is pending, none is unknown.
+    """Expect that exactly the migrations in the repository's files are applied. None is pending, and none is unknown.
 
     Reply: a row ``version`` for each applied migration.
     """

@@ -34,7 +34,7 @@ def restart(fly: Reply, machines: Reply, secret: str) -> Series:
 
 
 def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
-    """Ask every running machine, and this computer, for the hash of a fresh nonce followed by the rotated secret.
+    """Ask every running machine for the hash of a fresh nonce followed by the rotated secret. Ask this computer too.
 
     Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so that an earlier hash
     proves nothing.
@@ -49,7 +49,10 @@ def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
 
 
 def answered() -> Expectation:
-    """Expect that every machine answered `asked` with a hash; count those with the rotated secret without judging."""
+    """Expect that every machine answered `asked` with a hash.
+
+    Machines with the rotated secret are counted, not judged.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -61,7 +64,7 @@ def answered() -> Expectation:
 
 
 def arrived() -> Expectation:
-    """Expect that every machine has the rotated secret: its answer to `asked` is the hash that this computer has."""
+    """Expect that every machine has the rotated secret: its answer to `asked` equals this computer's hash."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -72,7 +75,7 @@ def arrived() -> Expectation:
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
-    """Return each machine's hash, and the hash of this computer; an answer that is not a hash gives an empty text."""
+    """Return each machine's hash, and this computer's hash. An answer that is not a hash gives an empty text."""
     at_fly, locally = replies
     answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in at_fly.rows]
     return [_hash(text) for text in answers], _hash(locally.text)
@@ -84,7 +87,7 @@ def _hash(text: str) -> str:
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
-    """Update the machines without the rotated secret: those with another hash, and those at rest, which were not asked.
+    """Update the machines that lack the rotated secret. They gave another hash, or were at rest and were not asked.
 
     ``holders``: the replies with Fly's secrets and with the machines. ``answers``: the replies of `asked`. An update
     gives a machine the app's present secrets, and replaces a value that the platform put into the machine's own
@@ -143,7 +146,7 @@ def running_again(noted: Reply) -> Sql:
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
-    """Expect that every deployment has its status from before the rotation, and reconciled since its runner started.
+    """Expect that every deployment has its status from before the rotation, and reconciled after its runner started.
 
     If machines were restarted, the runner must have started after ``noted``.
     """
@@ -171,7 +174,10 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
 
 
 def snapshot_each(noted: Reply) -> Series:
-    """After a rotation, ask each noted deployment's runner for a snapshot, which proves its database connection."""
+    """Ask each noted deployment's runner for a snapshot after a rotation.
+
+    A snapshot proves that the runner can connect to the database.
+    """
     return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
 
 

@@ -1,4 +1,4 @@
-"""Rotate a secret: find the places that hold it, change each of them, and judge that none was missed (checklist 1.7).
+"""Rotate a secret: find the places that hold it, change each place, and judge that none was missed (checklist 1.7).
 
 Until the rotation is done, the environment keeps the old value under the secret's own name and the new value as
 ``NEW_SECRET``. This module sends nothing. ``rotation_machines`` proves that the new value has arrived.
@@ -26,7 +26,7 @@ NEW = f"${INCOMING}"
 
 
 def held(secret: str) -> Expectation:
-    """Expect that the secret to be rotated has a place: Fly, Vercel or a machine holds it under one of its names.
+    """Expect that the secret to be rotated has a place. Fly, Vercel or a machine holds it under one of its names.
 
     Replies: Fly's secrets, Vercel's variables, machines.
     """
@@ -54,7 +54,10 @@ def names(secret: str) -> tuple[str, ...]:
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of a list that name the secret, keyed by that name; of Vercel's rows, only production ones."""
+    """Return the rows of a list that hold the secret, keyed by the secret's name there.
+
+    Of Vercel's rows, only those for production are returned.
+    """
     return {
         str(row[column]): row
         for row in rows
@@ -63,14 +66,17 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that are places of the secret: all if it is a Fly app secret, else those that set it."""
+    """Return the machines that hold the secret.
+
+    All machines hold a secret of the Fly app. Any other secret is held by the machines that set it themselves.
+    """
     everywhere = bool(_among(fly.rows, "name", secret))
     existing = [row for row in machines.rows if row.get("state") not in ("destroyed", "destroying", None)]
     return [row for row in existing if everywhere or set(names(secret)) & set(environment(row))]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the running machines among the secret's places: they must be restarted, and can be asked for its hash."""
+    """Return the running machines that hold the secret. They must be restarted, and can be asked for its hash."""
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
 
@@ -79,14 +85,17 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
 
 def reset(secret: str) -> Series:
-    """Rotate the password of the database role; for any other secret return an empty series, which sends nothing."""
+    """Rotate the password of the database role. For any other secret, return an empty series, which sends nothing."""
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
 
 
 def logins(secret: str) -> tuple[Login, ...]:
-    """Log in with the rotated and then the old database password; for another secret, with the unchanged password."""
+    """Log in with the rotated database password, then with the old one.
+
+    For another secret, log in once, with the unchanged password.
+    """
     return (Login(INCOMING), Login(PASSWORD)) if secret == PASSWORD else (Login(PASSWORD),)
 
 
@@ -105,13 +114,13 @@ def let_in(secret: str) -> Expectation:
 
 
 def stage(fly: Reply, secret: str) -> Series:
-    """Set the rotated secret at Fly under every name that the app has for it; running machines keep the old value."""
+    """Set the rotated secret at Fly under every name that the app has for it. Running machines keep the old value."""
     values = dict.fromkeys(_among(fly.rows, "name", secret), NEW)
     return Series((http("fly", "POST /v1/apps/{fly.app}/secrets", json={"values": values}),) if values else ())
 
 
 def mirror(vercel: Reply, secret: str) -> Series:
-    """Set the rotated secret at Vercel under every name; until a redeploy, the web app keeps the old value."""
+    """Set the rotated secret at Vercel under every name. The web app keeps the old value until it is redeployed."""
     kinds = {key: str(row.get("type")) for key, row in _among(vercel.rows, "key", secret).items()}
     body = [
         {"key": key, "value": NEW, "type": kind.replace("plain", "sensitive"), "target": ["production"]}
@@ -143,7 +152,10 @@ def changed(secret: str, noted: Reply) -> Expectation:
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
-    """Return, for each place, what shows that its value changed: Fly's digest, or Vercel's time of the last change."""
+    """Return a mark for each place of the secret, which changes with the secret.
+
+    The mark is Fly's digest, or Vercel's time of the last change.
+    """
     fly = {f"Fly's {name}": row.get("digest") for name, row in _among(rows, "name", secret).items()}
     return fly | {f"Vercel's {key}": row.get("updatedAt") for key, row in _among(rows, "key", secret).items()}
 

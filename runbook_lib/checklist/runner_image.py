@@ -1,4 +1,4 @@
-"""Pin the runner's image by its digest, and judge that every place that names it names the same digest (C7, C30)."""
+"""Pin the runner's image by its digest, and judge that every place that names the image has this digest (C7, C30)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a bui
 
 
 def image_tag(build: Reply) -> str:
-    """Return the tag of the runner's image, as a build's output names it: ``image: registry.fly.io/<app>:<tag>``."""
+    """Return the tag of the runner's image that a build's output names: ``image: registry.fly.io/<app>:<tag>``."""
     return _built(build)[1]
 
 
 def pinned_image(build: Reply, manifest: Reply) -> str:
-    """Return the runner's image that a build named, pinned to the digest that the registry gives for its tag."""
+    """Return the runner's image that a build named, pinned to a digest.
+
+    The registry gives the digest for the image's tag.
+    """
     digest = manifest.column("docker_content_digest")[:1]
     if not digest or not re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest[0])):
         raise ConfigError(f"the registry's answer holds no digest of the image: {digest or 'no row'}")
@@ -42,7 +45,7 @@ def _built(build: Reply) -> tuple[str, str]:
 
 
 def one_image(built: str | None = None) -> Expectation:
-    """Expect that all places that name the runner's image name the same digest, and that every machine runs it (C30).
+    """Expect one digest of the runner's image in all places that name the image, and in every machine (C30).
 
     Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest that phase 0
     recorded.
@@ -69,5 +72,5 @@ def one_image(built: str | None = None) -> Expectation:
 
 
 def _digest(image: Any) -> str:
-    """Return the digest in ``repository@sha256:…``; the whole text if it holds no digest."""
+    """Return the digest in ``repository@sha256:…``. Return the whole text if it holds no digest."""
     return str(image).rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""Judge the caps of a Skill: none is looser than the limit sheet, an order has room, the cost cap lasts long enough.
+"""Judge the caps of a Skill: they respect the limit sheet, an order has room, and the cost cap lasts long enough.
 
 The first half holds the expectations about replies, the second half the arithmetic on caps. Amounts are in US dollars.
 """
@@ -24,7 +24,7 @@ SMALLEST = 12.0  # US dollars an opening order needs: the venue takes $10, and a
 
 
 def limits(**sheet: Any) -> Expectation:
-    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet; a cap may be tighter.
+    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet. A cap may be tighter.
 
     Reply: a row ``risk``.
     """
@@ -39,7 +39,7 @@ def limits(**sheet: Any) -> Expectation:
 
 
 def can_trade(balance: float) -> Expectation:
-    """Expect that the Skill's caps allow, in at least one symbol, an order large enough for the venue to accept (C17).
+    """Expect that the Skill's caps allow an order that the venue accepts, in at least one symbol (C17).
 
     Replies: a row with the Skill's ``risk``, the venue's ``meta`` and ``allMids``. ``balance`` is the equity in US
     dollars.
@@ -72,7 +72,7 @@ def _cure(name: str, caps: Row, balance: float, market: tuple[float, int]) -> st
 
 
 def _market(name: str, meta: Row, mids: Row) -> tuple[float, int] | None:
-    """Return the price and the szDecimals of a symbol; None if the venue does not trade it."""
+    """Return the price and the szDecimals of a symbol. Return None if the venue does not trade the symbol."""
     listed = meta.get("universe")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     market: Row = next((row for row in rows if row.get("name") == name), {})
@@ -144,7 +144,11 @@ def _listed(cap: Any) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """The largest opening order that a Skill's caps allow in a symbol, and the ``smallest`` useful one, in dollars."""
+    """The room that a Skill's caps leave in a symbol.
+
+    ``largest`` is the largest opening order that the caps allow, ``smallest`` the smallest useful order, both in US
+    dollars.
+    """
 
     symbol: str
     largest: float
@@ -194,7 +198,7 @@ def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
 
 
 def _unit(price: float, decimals: int) -> Decimal:
-    """Return the value of one size step, the smallest size that the venue knows, in US dollars."""
+    """Return the value of one size step in US dollars. A size step is the smallest size that the venue knows."""
     return Decimal(str(price)).scaleb(-decimals)
 
 
@@ -203,7 +207,10 @@ def _dollars(amount: float) -> Decimal:
 
 
 def _percent(caps: Row) -> Decimal:
-    """Return the tightest of both position caps and the leverage, in per cent of the balance; 0 if one is missing."""
+    """Return the tightest of both position caps and the leverage, in per cent of the balance.
+
+    Return 0 if one is missing.
+    """
     both = [number(caps.get(name)) for name in ("maxPositionPct", "maxTotalExposurePct")]
     known = [Decimal(str(cap)) for cap in both if cap is not None and cap > 0]
     return min([*known, _leveraged(caps)]) if len(known) == len(both) else Decimal(0)
@@ -227,7 +234,7 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """How many ticks a Skill's monthly cost cap pays for, and how many seconds these ticks take at its interval."""
+    """The life of a Skill's monthly cost cap: the ticks that it pays for, and the seconds that these ticks take."""
 
     ticks: int
     seconds: float

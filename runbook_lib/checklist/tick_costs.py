@@ -1,4 +1,4 @@
-"""Define what a tick usually costs with each model, and select the ticks with an unusual cost (checklist, phase 4)."""
+"""Define the usual cost of a tick for each model, and select ticks with an unusual cost (checklist, phase 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ BANDS = {"haiku": (0.01, 0.10), "sonnet": (0.05, 0.30)}
 
 
 def band(model: str) -> tuple[float, float]:
-    """Return the lowest and highest usual cost of a tick, in US dollars; raise `ConfigError` for an unknown model."""
+    """Return the lowest and highest usual cost of a tick, in US dollars. Raise `ConfigError` for an unknown model."""
     for word, costs in BANDS.items():
         if word in model.lower():
             return costs

@@ -1,4 +1,4 @@
-"""Ask the venue about the wallet, and judge its equity, its positions and its orders in every book.
+"""Ask the venue about the wallet, and judge the wallet's equity, and its positions and orders in every book.
 
 The arithmetic is in ``venue_answers``; this module holds the commands and the expectations about replies.
 """
@@ -38,7 +38,9 @@ def wallet_of(phase: Phase, number: str, given: str = "") -> str:
 
 
 def funded(usd: float, within: float = 1.0) -> Expectation:
-    """Expect that the wallet's equity is ``usd`` US dollars, give or take ``within``, by the account's mode (C16).
+    """Expect that the wallet's equity is ``usd`` US dollars, give or take ``within``.
+
+    The account's mode decides how the equity is counted (C16).
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``.
     """
@@ -62,7 +64,10 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """Return the equity that the `funded` step ``number`` read before the first order, in this or an earlier run."""
+    """Return the wallet's equity before the first order.
+
+    The `funded` step ``number`` read this equity, in this or an earlier run.
+    """
     equity = _equity([phase.reply(number, index) for index in range(3)])[1]
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
@@ -78,7 +83,10 @@ def state_questions(wallet: str, listed: Reply) -> list[Http]:
 
 
 def book_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask what `state_questions` asks, and which orders rest in each book; the main book's answer includes spot."""
+    """Ask what `state_questions` asks, and which orders rest in each book.
+
+    The answer for the main book includes spot.
+    """
     return [*state_questions(wallet, listed), *(venue_books.orders(wallet, book) for book in _perpetual(listed))]
 
 
@@ -88,7 +96,7 @@ def _perpetual(listed: Reply) -> list[str]:
 
 @dataclass(frozen=True)
 class _Answers:
-    """The venue's answers about a wallet: which books exist now, its tokens in spot, each book's state and orders."""
+    """The venue's answers about a wallet: existing books, tokens in spot, and each book's state and orders."""
 
     books: Reply
     spot: Reply
@@ -114,7 +122,7 @@ class _Answers:
         return positions if isinstance(positions, list) else []
 
     def positions(self, but: Collection[str] = ()) -> list[str]:
-        """Describe the wallet's tokens in spot and its positions, except positions in the books ``but``."""
+        """Describe the wallet's positions and its tokens in spot. Positions in the books ``but`` are left out."""
         read = [book for book in self.states if book not in but]
         named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
         return named + self.tokens()
@@ -126,13 +134,13 @@ class _Answers:
         return [f"{row.get('total')} {row.get('coin')} in spot" for row in some]
 
     def resting(self, but: Collection[Any] = ()) -> list[str]:
-        """Describe the wallet's resting orders, except those whose client order id is in ``but``."""
+        """Describe the wallet's resting orders. An order whose client order id is in ``but`` is left out."""
         rows = [(book, row) for book, reply in self.orders.items() for row in _known(reply)]
         strangers = [(book, row) for book, row in rows if row.get("cloid") not in but]
         return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in strangers]
 
     def unknown(self) -> str | None:
-        """Return why the answers cannot prove that the wallet is empty; None if they can.
+        """Return why the answers cannot prove that the wallet is empty. Return None if the answers prove that.
 
         An answer may be old, may have no readable list, or may be about other books than those that exist now.
         """
@@ -151,7 +159,7 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Return a finding: ``wrong`` if anything is ``left``, "unknown" if absence is not proven, else ``good``."""
+    """Return a finding: ``wrong`` if anything is ``left``, "unknown" if absence is not proven, ``good`` otherwise."""
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
     if unknown := answers.unknown() or _partial(*lists):
@@ -160,7 +168,7 @@ def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *list
 
 
 def fresh_wallet(wallet: str, listed: Reply) -> Expectation:
-    """Expect nothing on the wallet that this run did not make: no other position, order, fill or agent.
+    """Expect a fresh wallet: it has no position, order, fill or agent except those that this run made.
 
     Replies: rows ``cloid`` and ``agent_address`` of what this run made, ``userFills``, ``extraAgents``, and those of
     `book_questions` about the books that ``listed`` names.
@@ -231,7 +239,7 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _old(state: Reply) -> bool:
-    """Return whether an answer about a wallet contains no time, or a time so old that the answer is stale."""
+    """Return whether an answer about a wallet is stale. A stale answer holds no time, or a time that is too old."""
     moment = venue_answers.number(_first(state).get("time"))
     return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
@@ -242,7 +250,10 @@ def _known(reply: Reply) -> list[Mapping[str, Any]]:
 
 
 def _partial(*listed: Reply) -> str | None:
-    """Return why lists cannot prove absence: a row is not understood, or a list is cut off; None if they can."""
+    """Return why lists cannot prove absence: a row is not understood, or a list is cut off.
+
+    Return None if the lists do prove absence.
+    """
     for reply in listed:
         if len(_known(reply)) < len(reply.rows):
             return "the venue's list holds something that is none of its rows"

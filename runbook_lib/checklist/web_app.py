@@ -1,4 +1,4 @@
-"""Judge the web app at Vercel: the deployment that serves production, its request log, its cron jobs."""
+"""Judge the web app at Vercel: the deployment that serves production, the request log, and the cron jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREAD = "Vercel's request log, which is not documented, tells nothing"
 
 
 def serves() -> Expectation:
-    """Expect that a deployment of the web app serves production; the reply names Vercel's project and its owner.
+    """Expect that a deployment of the web app serves production. The reply also names Vercel's project and its owner.
 
     The newest deployment may not be the one that serves: after a rollback, or while the newest is staged, an older one
     does.
@@ -84,7 +84,7 @@ def _milliseconds(moment: str, asked: Reply) -> int:
 
 
 def crons_healthy() -> Expectation:
-    """Expect that the web app's cron jobs are switched on, that they were called, and that no call failed.
+    """Expect that the web app's cron jobs are switched on and were called, and that no call failed.
 
     Replies: the project's crons, and the `request_log`. If the log is refused or holds no call, the verdict is unknown.
     """
@@ -109,7 +109,7 @@ def crons_healthy() -> Expectation:
 
 
 def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
-    """Return the web app's requests in a reply to `request_log`; None if the reply has another form."""
+    """Return the web app's requests in a reply to `request_log`. Return None if the reply has another form."""
     row = log.rows[0] if log.rows else {}
     requests = row.get("rows")
     if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):

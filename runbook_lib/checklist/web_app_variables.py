@@ -26,7 +26,7 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """Make the request that sets the web app's variables: every public one, and those secret ones that are missing.
+    """Make the request that sets the web app's variables: every public one, and every secret one that is missing.
 
     ``variables`` lists the present variables; one that is set for preview only counts as missing. A secret that is set
     is left alone, because its value cannot be read back and compared (C8).
@@ -41,7 +41,9 @@ def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
 
 
 def production_variables(*names: str, **readable: str) -> Expectation:
-    """Expect that all of the web app's variables are set for production, and each ``readable`` one to its value.
+    """Expect that all of the web app's variables are set for production.
+
+    Each ``readable`` variable must have its value.
 
     ``A|B`` means that one of the two names must be set.
     """
@@ -65,7 +67,7 @@ def production_variables(*names: str, **readable: str) -> Expectation:
 
 
 def _kind(value: str) -> str:
-    """Return the type for a variable at Vercel: sensitive (unreadable) if its value names a secret, else plain."""
+    """Return the type for a variable at Vercel: sensitive (unreadable) if the value names a secret, plain otherwise."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
 

@@ -1,1 +1,1 @@
-"""Hold the command line: each file defines a family of commands and imports slow modules inside the commands."""
+"""Hold the command line. Each file defines a family of commands, which import slow modules only when they run."""

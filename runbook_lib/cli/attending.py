@@ -1,4 +1,4 @@
-"""Define the command open, which opens a notebook for a person; ``rehearse --attended`` uses `attend` too."""
+"""Define the command open, which opens a notebook for a person. ``rehearse --attended`` uses `attend` too."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_notebook(
 def attend(
     settings: Settings, notebook: Path, given: dict[str, Any], *, override: str | None, new: bool, browser: bool
 ) -> int:
-    """Let a person attend a new or an unfinished record in JupyterLab until it is closed, and print how it ended.
+    """Let a person work on a new or an unfinished record in JupyterLab until it is closed. Print how the record ended.
 
     Return the exit code of the command.
     """

@@ -99,7 +99,9 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request to a service that gets bad answers, and the ``parts`` of a halt that depend on them.
+    """One kind of request to a service that gets bad answers.
+
+    ``parts`` are the parts of a halt that depend on the answers.
 
     ``where`` holds the fields by which an HTTP fault of the rehearsal selects the request.
     """
@@ -114,13 +116,13 @@ class Route:
         return self.where.get("method") == "POST" and "asks" not in self.where
 
     def faults(self) -> dict[str, dict[str, Any]]:
-        """Return the bad answers that this route can give: name -> HTTP fault that makes the stand-in send it."""
+        """Return the bad answers that this route can give: name -> HTTP fault that makes a stand-in give the answer."""
         return {word: {**self.where, **bad} for word, bad in BAD.items() if not (self.changes and word in AFTER)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step's expectation that is false on this stage, its commands, and the route whose answers are made bad."""
+    """A step's expectation that is false on the drill's `Stage`, its commands, and the route that gets bad answers."""
 
     name: str
     commands: tuple[Command, ...]
@@ -161,7 +163,7 @@ OF_THE_VENUE = tuple(_venue(question, *AT_MOST) for question in HIDES)
 
 @dataclass
 class Stage:
-    """The platform on which bad answers are tried: a live deployment that can be neither flattened nor stopped."""
+    """The platform on which bad answers are tried. Its live deployment can be neither flattened nor stopped."""
 
     settings: Settings
     folder: Path
@@ -172,7 +174,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Before bad answers are tried, open positions and orders that stay open: nobody can cancel or close them."""
+        """Open positions and orders that nobody can cancel or close, before bad answers are tried."""
         self._ask(http("person", "POST /gestures/click", json={"kind": runner_commands.PAUSE}))
         for thing, trade in OPEN.items():
             if thing != POSITION:  # the first is on the wallet of the live deployment
@@ -192,14 +194,17 @@ class Stage:
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the drill's machine stopped by itself: a bad answer that says so would be true."""
+        """Raise `ServiceError` if the drill's machine stopped by itself. A bad answer "stopped" would then be true."""
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Let stand-ins give bad answers while the ``with`` block runs, by HTTP faults in force in the rehearsal."""
+        """Let stand-ins give bad answers while the ``with`` block runs.
+
+        Each of ``faults`` is an HTTP fault of the rehearsal.
+        """
         made = [self._ask(http("person", "POST /http-faults", json=fault)) for fault in faults]
         try:
             yield
@@ -215,7 +220,10 @@ class Stage:
 
 
 def rows() -> Iterator[Row]:
-    """Try every bad answer on halt, console and steps, and yield one result row for each when it is done."""
+    """Try every bad answer on the halt, the console and the steps.
+
+    Yield each result row as soon as its trial is done.
+    """
     with ExitStack() as stack:
         stage = stack.enter_context(_stage())
         yield from _of_steps(stage)
@@ -283,7 +291,10 @@ def _of_the_halt(stage: Stage) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Halted:
-    """How a halt ended under bad answers: each part's outcome and words, and the most wallets that one called done."""
+    """The end of a halt under bad answers: each part's outcome and words.
+
+    ``wallets`` holds the largest number of wallets that each part reported as done.
+    """
 
     outcomes: dict[str, str | None]
     words: dict[str, str]
@@ -291,7 +302,7 @@ class Halted:
     seconds: float
 
     def good(self, parts: Sequence[str]) -> list[str]:
-        """Return the good news that the halt reported about these parts after a bad answer, all of which is false."""
+        """Return the good news that the halt reported about these parts after a bad answer. All of it is false."""
         said = [part for part in parts if self.outcomes.get(part) == "passed"]
         return said + [
             f"{part} of {n} wallets" for part, n in self.wallets.items() if part in parts and n > AT_MOST[part]
@@ -317,7 +328,7 @@ def _halted(stage: Stage) -> Halted:
 
 
 def _of_sql(stage: Stage) -> Iterator[Row]:
-    """Make each SQL statement of the halt and the console fail in each way; yield one result row for each."""
+    """Make each SQL statement of the halt and the console fail in each way. Yield one result row for each failure."""
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
@@ -348,7 +359,7 @@ def _broken(stage: Stage, statement: Sql, kind: str) -> Iterator[None]:
 
 
 def _mark(statement: Sql) -> str:
-    """Return the text by which the proxy recognises a statement: its longest line without a bound value."""
+    """Return the text by which the proxy recognises a statement: the longest line that binds no value."""
     lines = (line.strip() for line in statement.statement.splitlines())
     return max((line for line in lines if "%(" not in line), key=len)
 
@@ -362,7 +373,7 @@ def _pressed(stage: Stage, fault: str) -> Row:
 
 
 def _read(stage: Stage, fault: str) -> Row:
-    """Read the console's overview and return a result row; an overview without deployments is false good news."""
+    """Read the console's overview and return a result row. An overview without deployments would be false good news."""
     began, reader = monotonic(), Reader(stage.settings)
     try:
         seen = reader.read()
@@ -378,7 +389,10 @@ def _read(stage: Stage, fault: str) -> Row:
 
 
 def _of_steps(stage: Stage) -> Iterator[Row]:
-    """Spoil one route at a time, run the steps that depend on it in parallel, and yield each step's result row."""
+    """Spoil the answers of one route at a time, and yield the result row of each step that depends on the route.
+
+    Those steps run in parallel.
+    """
     claims = _claims(stage)
     for word in BAD:
         for route in dict.fromkeys(claim.spoiled.name for claim in claims):
@@ -410,7 +424,7 @@ def _claims(stage: Stage) -> list[Claim]:
 
 
 def _of_wallets(stage: Stage) -> Iterator[Claim]:
-    """Yield false claims that a wallet is empty: only the answer that is spoiled shows what is open on the wallet."""
+    """Yield false claims that a wallet is empty. Only the spoiled answer would show what is open on the wallet."""
     listed = stage.services.look(venue_books.books())
     nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
     for question, thing in HIDES.items():
@@ -459,6 +473,9 @@ def _key() -> Route:
 
 
 def _row(fault: str, asker: str, said: Sequence[str], words: str, seconds: float) -> Row:
-    """Return a result row; its verdict is "missed" if ``said`` reports any good news, which is always false here."""
+    """Return a result row.
+
+    The verdict is "missed" if ``said`` reports any good news, because good news is always false here.
+    """
     verdict = "missed" if said else "caught"
     return Row(THE_HALT, fault, asker, ", ".join(said) or asker, verdict, "no good news", words, "", round(seconds, 2))

@@ -1,4 +1,4 @@
-"""Write the launch board as an HTML page: every phase and its gate, the owed undos, and a timeline of the runs."""
+"""Write the launch board as an HTML page: every phase with its gate, the owed undos, and a timeline of the runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _run(record: Record) -> Row:
 
 
 def _timeline(runs: Sequence[Row]) -> Row:
-    """Return the timeline: a row for each notebook, with a bar for each run, and the marks of the axis.
+    """Return the board's timeline: a row for each notebook with a bar for each run, and the marks of the time axis.
 
     Places and widths are in percent of the page's width; times are UTC.
     """
@@ -123,7 +123,7 @@ def _timeline(runs: Sequence[Row]) -> Row:
 
 
 def _marks(first: datetime, span: float) -> Iterator[Row]:
-    """Yield at most six marks for the timeline's axis, each at a round moment such as a full hour."""
+    """Yield at most six marks for the timeline's axis. Each mark is at a round moment, such as a full hour."""
     step = next((size for size in STEPS if span / size <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
     text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     seconds = first.timestamp()

@@ -16,12 +16,15 @@ VARIABLE = "_RUNBOOK_COMPLETE"  # environment variable in which a shell asks wha
 
 
 def program() -> str:
-    """Return the name of the program in its messages; a shell that asks knows programs without their path."""
+    """Return the program's name for its messages.
+
+    A shell that asks for completions knows the program without its path.
+    """
     return "runbook" if VARIABLE in os.environ else "./runbook"
 
 
 def _among(names: Callable[[], Iterable[str]]) -> Completer:
-    """Return a completer that offers those of ``names`` that begin with what was typed."""
+    """Return a completer, which offers those of ``names`` that begin with the typed text."""
 
     def complete(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
         return [name for name in names() if name.startswith(typed)]

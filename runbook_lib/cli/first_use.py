@@ -1,4 +1,4 @@
-"""Make the virtual environment when the script ``runbook`` is first used; this file needs the standard library alone.
+"""Make the virtual environment when the script ``runbook`` is first used. This file imports the standard library alone.
 
 The packages are those of requirements.lock, each checked by its hash. They are installed by uv: the uv on the PATH,
 else the one that the lock pins. If uv cannot install them, pip does.
@@ -71,7 +71,10 @@ class Environment:
         self.variables = clean(dict(os.environ))
 
     def make(self) -> None:
-        """On first use, make the empty virtual environment; if there is no uv, install the one that the lock pins."""
+        """Make the empty virtual environment on first use.
+
+        If there is no uv, install the uv that requirements.lock pins.
+        """
         if self.uv:
             self._run(self.uv, "venv", "--quiet", "--no-project", "--python", self.base, str(self.venv))
             return
@@ -85,17 +88,22 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """On first use, install requirements.lock; exit with code 1 if neither uv nor pip can."""
+        """Install requirements.lock on first use. Exit with code 1 if neither uv nor pip can install the packages."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
             sys.exit(1)
 
     def install_project(self) -> None:
-        """On first use, install the project itself, editable; exit with code 1 if neither uv nor pip can."""
+        """Install the project itself on first use, as editable.
+
+        Exit with code 1 if neither uv nor pip can install it.
+        """
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
             sys.exit(1)
 
     def compile(self) -> None:
-        """On first use, compile the modules that the first command imports by importing them, and all others later on.
+        """Compile the installed modules on first use.
+
+        Modules of the first commands are compiled at once, by importing them. All others are compiled later on.
 
         Each process runs Python with -I, which ignores PYTHONDONTWRITEBYTECODE: many containers set that variable, and
         every start would compile the modules anew.
@@ -148,7 +156,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """On first use, make the virtual environment; if ``packages`` is "kept", only install the project anew."""
+    """Make the virtual environment on first use. If ``packages`` is "kept", only install the project anew."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

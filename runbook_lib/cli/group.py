@@ -28,7 +28,7 @@ SENTENCE = 200  # characters: a first sentence is never cut
 
 
 class Commands(click.Group):
-    """A group that lists its commands by what they are for, and answers an unknown command with the nearest name."""
+    """A group that lists its commands by purpose. To an unknown command, it answers with the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in SECTIONS.values() for name in names]
@@ -62,7 +62,7 @@ def _mend() -> None:
 
 
 def _catch_up() -> None:
-    """Archive the records that wait to be archived, and print each that still cannot be archived or signed.
+    """Archive the records that wait to be archived. Print each record that still cannot be archived or signed.
 
     Runs at the end of every command.
     """

@@ -96,7 +96,7 @@ def _picture() -> Iterator[Callable[[Any], None]]:
 
 
 def _exit_code(ended: Any) -> int:
-    """Print how a halt or an unhalt ended; return the command's exit code."""
+    """Print how a halt or an unhalt ended, and return the command's exit code."""
     from runbook_lib.cli import terminal
     from runbook_lib.cli.halt_table import closing
     from runbook_lib.halt.stop import EXIT

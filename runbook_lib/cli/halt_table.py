@@ -1,4 +1,4 @@
-"""Show a halt as it runs, one line for each proof with its seconds, and print at its end what to do by hand."""
+"""Show a running halt, one line for each proof with its seconds. At the end, print what to do by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Picture:
-    """Shows a running halt: on a terminal as a table drawn in place, else as one line for each part that ends."""
+    """Shows a running halt: on a terminal as a table drawn in place, otherwise as one line for each part that ends."""
 
     def __init__(self, out: Console) -> None:
         self._out = out
@@ -67,7 +67,10 @@ def table(parts: Iterable[Part], now: float) -> Table:
 
 
 def closing(out: Console, ended: Done) -> None:
-    """Print below the halt's table its outcome, record and seal and, if it did not pass, what is left to do by hand."""
+    """Print the halt's outcome, record and seal below its table.
+
+    If the halt did not pass, print what is left to do by hand.
+    """
     out.print(Text(ended.outcome, STYLES[ended.outcome]))
     if ended.complaint:
         out.print(f"no whole record of this: {ended.complaint}", style="red", markup=False, highlight=False)

@@ -1,4 +1,4 @@
-"""Run the command line; commands import slow modules themselves, so that ``--help`` and ``halt`` start at once."""
+"""Run the command line. Commands import slow modules themselves, so that ``--help`` and ``halt`` start at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line; print a `RunbookError` as its message alone, and exit with the error's exit code."""
+    """Run the command line.
+
+    A `RunbookError` is printed as its message alone, and its exit code becomes the process's.
+    """
     surroundings.settle()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -46,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _clean(message: str) -> str:
-    """Return ``message`` with the secrets of all profiles redacted: a mistyped argument in it may be a secret."""
+    """Return ``message`` with the secrets of all profiles redacted.
+
+    A mistyped argument in the message may be a secret.
+    """
     from runbook_lib.settings import profiles
 
     return visible(profiles.redactor_of_all().text(message))

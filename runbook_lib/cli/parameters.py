@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Core(yaml.SafeLoader):
-    """A YAML loader by YAML 1.2; PyYAML itself follows 1.1, by which 0100 is 64, 1:40 is 100 and no is false."""
+    """A YAML loader by YAML 1.2. PyYAML itself follows YAML 1.1, by which 0100 is 64, 1:40 is 100 and no is false."""
 
 
 # Each scalar's pattern and the characters it can begin with, as PyYAML wants them. Leading zeros make no octal number.
@@ -33,7 +33,7 @@ Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:
-    """Return the parameters of ``file`` and those typed with ``-p``; if both name a parameter, the typed value wins.
+    """Return the parameters of ``file`` and those typed with ``-p``. If both name a parameter, the typed value wins.
 
     Raise `ConfigError` if the file or a typed parameter cannot be read.
     """

@@ -1,4 +1,7 @@
-"""Choose a command's profile, show what it addresses, and have the operator confirm it before anything is sent."""
+"""Choose a command's profile, show what the profile addresses, and have the operator confirm it.
+
+Nothing is sent before the answer.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def profile_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
-    """Return the settings of the profile that ``option`` names, else of the chosen one, else of the rehearsal.
+    """Return the settings of a command's profile.
+
+    The profile is the one that ``option`` names, else the one that the operator chose before, else the rehearsal.
 
     The profile "rehearsal" stands for the rehearsal of this checkout that is up. Raise `ConfigError` if none is up,
     unless ``must_run`` is false.
@@ -56,7 +61,7 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
 
 
 def chosen_for_halt(option: str | None) -> Settings:
-    """Choose the profile for a halt, and return its settings; if none is chosen, offer the only production profile.
+    """Return the settings of the profile for a halt. If no profile is chosen, offer the only production profile.
 
     In an emergency nobody types ``--profile``. Raise `ConfigError` if there is more than one production profile or
     none, if the operator declines, or if there is no terminal to ask at: the message then holds the command to paste.
@@ -98,7 +103,7 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
 
 
 def confirmed(profile: str) -> float:
-    """Have the operator type the profile's name; return the moment of the answer, on the monotonic clock."""
+    """Have the operator type the profile's name. Return the moment of the answer by the monotonic clock."""
     typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")

@@ -145,7 +145,10 @@ def sign(record: str) -> None:
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """Return what the list of records shows of one record; the outcome of an unreadable record is "damaged"."""
+    """Return the columns that the list of records shows for a record.
+
+    An unreadable record has the outcome "damaged".
+    """
     facts = {"profile": record.profile, "date": record.folder.parent.name, "phase": "", "operator": "", "steps": {}}
     try:
         opened, seal = record.opened(), record.sealed() or {"outcome": "not sealed"}
@@ -166,7 +169,7 @@ def _is(name: str, wanted: str, value: str) -> bool:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Return the folder to verify: ``name`` itself if it is a folder, else the folder of the record of that name.
+    """Return the folder to verify: ``name`` itself, or the folder of the record that has this name.
 
     A folder need not look like a record any more: a damaged record is to be verified too.
     """

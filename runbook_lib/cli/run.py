@@ -138,7 +138,7 @@ def undo(record: str, project: str | None) -> None:
 
 
 def _close_as_gone(settings: Settings, parent: Record) -> Record:
-    """Write that a record's undos are no longer owed, because their rehearsal has ended; return the new record.
+    """Write that a record's undos are no longer owed, because their rehearsal has ended. Return the new record.
 
     Nothing is sent, because another rehearsal may be up now.
     """

@@ -79,7 +79,7 @@ def doctor(profile: str | None) -> None:
 
 
 def _lock(settings: Settings) -> str:
-    """Return who holds the writing lock, or why this is unknown: the board is shown even without a database."""
+    """Return who holds the writing lock, or why nobody knows. The board is shown even without a database."""
     from runbook_lib.services import write_lock
 
     if settings.kind == "rehearsal" and not settings.platform:

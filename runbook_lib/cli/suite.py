@@ -25,7 +25,9 @@ NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
 def run_all(options: Sequence[str]) -> int:
-    """Run the parts of the test suite one after another, by name; return the exit code of the first that fails, else 0.
+    """Run the parts of the test suite one after another, by name.
+
+    Return the exit code of the first part that fails, or 0.
 
     ``options`` go to pytest.
     """
@@ -42,14 +44,16 @@ def run_all(options: Sequence[str]) -> int:
 
 
 def run_notebooks() -> int:
-    """Run every notebook under nbval, two at a time, each against a rehearsal of its own; return an exit code."""
+    """Run every notebook under nbval, two at a time, each against a rehearsal of its own. Return an exit code."""
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
     return next(filter(None, codes), 0)
 
 
 def _notebook(notebook: Path) -> int:
-    """Run a notebook under nbval, which compares the closing cell's output with the stored one; return the exit code.
+    """Run a notebook under nbval, and return the exit code.
+
+    nbval compares the closing cell's output with the stored one.
 
     The notebook's own kernel brings up the rehearsal that the notebook starts from.
     """
@@ -66,7 +70,9 @@ def _nbval(notebook: Path) -> list[str]:
 
 
 def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
-    """Run a part and return its exit code; print its output as it comes or, if ``together``, all at its end.
+    """Run a part of the test suite and return its exit code.
+
+    Output is printed as it comes, or at the end if ``together``.
 
     Parts that run in parallel use ``together``, so that their outputs do not mix.
     """
@@ -86,7 +92,9 @@ def _tool(name: str) -> str:
 
 
 def figures(names: Sequence[str], rounds: int) -> Iterator[tuple[str, str, str, str]]:
-    """Run the benchmarks (all, or those whose file name contains one of ``names``) and yield each figure as it comes.
+    """Run the benchmarks and yield each figure as it comes.
+
+    If ``names`` are given, a file's name must contain one of them.
 
     A figure is a name, our value, the other tool's value, and their ratio. Ratios come from interleaved runs; on a
     machine that does other things too, only the ratios mean anything.

@@ -55,7 +55,7 @@ class _Visible(Console):
 
 
 def console() -> Console:
-    """Return a console that prints on the terminal; if the output is piped, its lines are 160 columns wide."""
+    """Return a console that prints on the terminal. If the output is piped, its lines are 160 columns wide."""
     if sys.stdout.isatty():
         return _Visible()
     # In a kernel the environment asks for colours, and rich would redraw tables in output that cannot be redrawn.
@@ -63,7 +63,7 @@ def console() -> Console:
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints each step's outcome from the ledger on the terminal, advice below it."""
+    """Return a function that prints each step's outcome from the ledger on the terminal, with advice below it."""
 
     def tell(event: Event) -> None:
         if event["event"] != "outcome":
@@ -84,14 +84,14 @@ def step_printer(out: Console) -> Callable[[Event], None]:
 
 
 def open_page(page: Path) -> None:
-    """Print the path of a page on the terminal; open the page, unless the output is no terminal."""
+    """Print the path of a page on the terminal, and open the page. If the output is no terminal, only print."""
     click.echo(page)
     if sys.stdout.isatty():
         click.launch(str(page))
 
 
 def closing(out: Console, runs: Sequence[Run]) -> None:
-    """Print on the terminal a table of runs: phase, outcome, counts of steps, seconds; then their records and seals."""
+    """Print on the terminal a table of runs (phase, outcome, steps, seconds), then the runs' records and seals."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
     for run in runs:
         counts = run.seal["steps"]
@@ -111,7 +111,7 @@ def closing(out: Console, runs: Sequence[Run]) -> None:
 
 
 def watched(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints each event of a watch on the terminal: alarms, and what happens to the watch."""
+    """Return a function that prints each event of a watch on the terminal: alarms, and events of the watch itself."""
 
     def tell(event: Event) -> None:
         now = datetime.now(UTC).strftime("%H:%M:%SZ")
@@ -143,7 +143,10 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Print on the terminal a table of phases (latest record, gate, why it is closed) and, in red, the undos owed."""
+    """Print on the terminal a table of phases: latest record, gate, why the gate is closed.
+
+    Below, print owed undos in red.
+    """
     table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
     for gate in gates:
         seal = gate.latest.sealed() if gate.latest else None
@@ -175,7 +178,7 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Print on the terminal how many faults were caught and missed, and false alarms: by notebook, then in all."""
+    """Print on the terminal how many faults were caught, missed or false alarms, by notebook and in all."""
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):
@@ -188,7 +191,10 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
 
 
 def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
-    """Print on the terminal each of the doctor's probes; if one did not pass, also what it breaks and how to fix it."""
+    """Print each of the doctor's probes on the terminal.
+
+    Below a probe that did not pass, print what it breaks and the fix.
+    """
     width = max(len(verdict.name) for verdict in probed)
     styles = {True: "green", False: "red"}
     for verdict in sorted(probed, key=lambda verdict: verdict.good, reverse=True):

@@ -1,4 +1,7 @@
-"""Escape control characters in text from outside, so that the text cannot move the cursor or draw over another line."""
+"""Escape control characters in text from outside.
+
+Such text could otherwise move the cursor or draw over another line.
+"""
 
 from __future__ import annotations
 
