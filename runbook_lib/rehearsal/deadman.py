@@ -8,7 +8,10 @@ from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Refusal, appl
 
 
 def app(check: str) -> Starlette:
-    """Serve the address of the dead man's service that a watch calls; the secret name in it is the only credential."""
+    """Serve the address of the dead man's service that a watch (``./runbook watch``) calls.
+
+    The secret name in the address is the only credential.
+    """
 
     async def ping(ask: Ask) -> str:
         if ask.parts["check"] != check:

@@ -1,4 +1,7 @@
-"""Bring a rehearsal up, find it, and take it down, even if the command that asked for it is killed."""
+"""Bring rehearsals up, find them, and take them down.
+
+A rehearsal is taken down even if the command that asked for the rehearsal is killed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """A rehearsal that is up: the base address of each service, and the environment variables for its operator."""
+    """A rehearsal that is up, with each service's base address and the operator's environment variables."""
 
     folder: Path
     addresses: dict[str, str]
@@ -39,7 +42,7 @@ class Running:
 
 @contextmanager
 def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
-    """Bring up a rehearsal (a platform of stand-ins on loopback), and take it down when the block is left.
+    """Run a rehearsal, which is a platform of stand-ins on loopback, while the block runs.
 
     ``state`` is where the rehearsal starts, ``faults`` are in force from then on, ``tick`` is in seconds. Raise
     `ConfigError` for an unknown state or fault, `ServiceError` with the end of the platform's log if the platform does
@@ -67,7 +70,10 @@ def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0)
 
 
 def begin(*, state: str = "clean") -> Running:
-    """Start a rehearsal that ends with this process, for a caller such as a kernel that cannot use a ``with``."""
+    """Start a rehearsal that ends with this process.
+
+    Callers that cannot use a ``with``, such as a kernel, use this instead of `rehearse`.
+    """
     sweep()
     folder, platform = _launch(state, (), 1.0, keep=False)
     atexit.register(_end, folder, platform)
@@ -75,7 +81,7 @@ def begin(*, state: str = "clean") -> Running:
 
 
 def attach(folder: Path) -> Running:
-    """Return the rehearsal in a folder; raise `ConfigError` if it is not running."""
+    """Return the rehearsal that runs in a folder. Raise `ConfigError` if no rehearsal runs there."""
     addresses = folders.read_json(folder / "addresses.json")
     environment = folders.read_json(folder / "environment.json")
     if addresses is None or environment is None or not (folder / "ready").exists() or not folders.alive(folder):
@@ -100,13 +106,16 @@ def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
 
 
 def sweep() -> list[Path]:
-    """Remove what killed rehearsals have left: their processes, then their folders. Return these folders."""
+    """End the processes that killed rehearsals have left, then remove the rehearsals' folders.
+
+    Return the removed folders.
+    """
     with folders.undisturbed() as above:
         return [folder for folder in _all(above) if not folders.alive(folder) and _remove(folder)]
 
 
 def stop(folder: Path) -> None:
-    """Take a rehearsal down; return when its processes and its folder are gone."""
+    """Take a rehearsal down. Return when the rehearsal's processes and folder are gone."""
     attach(folder)
     platform = [entry for entry in processes.recorded(folder) if entry["role"] == "platform"]
     processes.end(platform, grace=STOP)
@@ -152,7 +161,7 @@ def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
 
 
 def _await(folder: Path) -> Running:
-    """Wait until the platform has written the file ``ready``; return the rehearsal."""
+    """Wait until the platform has written the file ``ready``, then return the rehearsal."""
     deadline = time.monotonic() + START
     while not (folder / "ready").exists():
         if not folders.alive(folder):
@@ -173,7 +182,7 @@ def _complain(folder: Path, message: str) -> NoReturn:
 
 
 def _end(folder: Path, platform: Platform) -> None:
-    """End the platform process, wait until it has ended, and remove what it left."""
+    """End the platform process, wait until the process has ended, and remove what the rehearsal left."""
     if platform.stdin:
         platform.stdin.close()
     platform.send_signal(signal.SIGTERM)
@@ -186,7 +195,7 @@ def _end(folder: Path, platform: Platform) -> None:
 
 
 def _remove(folder: Path) -> bool:
-    """Remove what a dead rehearsal left: the processes it had written down, then its folder."""
+    """End the recorded processes of a dead rehearsal, then remove its folder. Return whether the folder is gone."""
     processes.end(processes.recorded(folder))
     shutil.rmtree(folder, ignore_errors=True)
     return not folder.exists()

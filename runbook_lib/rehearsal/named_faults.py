@@ -1,4 +1,4 @@
-"""Put named faults in force and take them back; each fault changes something in the stand-ins."""
+"""Put named faults in force and take them back. Each fault changes something in the stand-ins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return the parts of a named fault; if there is no such fault, raise `ConfigError` that names the nearest."""
+    """Return the parts of a named fault.
+
+    If no fault has that name, raise a `ConfigError` that names the nearest fault.
+    """
     if name not in known():
         raise ConfigError(f"no fault {name!r}: {nearest(name, known())}")
     return known()[name]
@@ -66,7 +69,7 @@ class NamedFaults:
         return parts
 
     def leave(self, name: str) -> bool:
-        """Take a named fault back; return False if it was not in force."""
+        """Take a named fault back. Return False if the fault was not in force."""
         stack = self.active.pop(name, None)
         if stack is not None:
             stack.close()
@@ -79,7 +82,7 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Set attributes of stand-ins, each given by its path: ``web.sweeps`` stands for ``world.web.sweeps``."""
+    """Set attributes of stand-ins by their paths: ``web.sweeps`` stands for ``world.web.sweeps``."""
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -104,7 +107,7 @@ def _venue(world: World, wanted: Json) -> Undo:
 
 
 def _vercel(world: World, wanted: Json) -> Undo:
-    """Change Vercel's variables and redeploy; return a function that changes them back and redeploys again."""
+    """Change Vercel's variables and redeploy. Return a function that restores the variables and redeploys again."""
     variables = {key: world.vercel.variable(key) for key in wanted}
     before = {key: variable.value if variable else None for key, variable in variables.items()}
     _put(world, wanted)
@@ -128,7 +131,10 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start a second machine for the newest running deployment on this broker, as if its deploy had been sent twice."""
+    """Start a second machine for the newest running deployment on a broker.
+
+    The deployment then looks as if its deploy had been sent twice.
+    """
     rows = world.query(NEWEST_RUNNING, {"broker": broker})
     if not rows:
         raise ConfigError(f"no {broker} deployment runs: start in a state that has one, as live has")

@@ -24,7 +24,10 @@ class OpenRouter:
         self.expires_in: float | None = None  # seconds the key has to live
 
     def usage(self, since: datetime) -> float:
-        """Return the US dollars that OpenRouter has charged since a moment; 0 while the database has no tables."""
+        """Return the US dollars that OpenRouter has charged since a moment.
+
+        Return 0 while the database has no tables.
+        """
         try:
             [row] = self.world.query(SPENT, {"since": since})
         except psycopg.errors.UndefinedTable:
@@ -32,7 +35,7 @@ class OpenRouter:
         return float(row["usd"]) * self.factor
 
     def key(self) -> Json:
-        """Return what OpenRouter says of the key: its limit, and its spending by UTC calendar period."""
+        """Return what OpenRouter says of the key: the key's limit, and spending by UTC calendar period."""
         day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         monthly = self.usage(day.replace(day=1))
         limit = LIMIT if self.left is None else monthly + self.left

@@ -1,4 +1,4 @@
-"""Answer ``POST /exchange``: read a signed action, find out who signed it, use up the nonce, then carry it out."""
+"""Answer ``POST /exchange``: carry out a signed action once its signer and its nonce are checked."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,10 @@ SCHEDULED = 1_000_000  # US dollars an account must have traded before it may sc
 
 
 def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a signed action, sent to ``POST /exchange``; raise `Unreadable` for a body not of the venue's form."""
+    """Carry out a signed action that was sent to ``POST /exchange``.
+
+    Raise `Unreadable` if the body is not in the venue's form.
+    """
     with exchange.lock:
         exchange.advance()
         try:
@@ -52,9 +55,10 @@ def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[s
 
 
 def _signed_by(exchange: Exchange, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
-    """Return the address that signed, and the account it acts for: its own, or its master's if it is an agent.
+    """Return the address that signed an action, and the account for which the signer acts.
 
-    ``by_master`` says that no agent may sign this action.
+    An agent acts for the account of its master. Any other signer acts for the account of its own address. ``by_master``
+    says that no agent may sign this action.
     """
     signer = user_signer(body) if by_master else l1_signer(body)
     agent = None if by_master else exchange.agents.of(signer, exchange.ms())
@@ -122,7 +126,7 @@ SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
 
 
 def read_order(item: dict[str, Any]) -> Order:
-    """Read one order of a signed order action; a trigger order gets ``trigger`` as its time in force."""
+    """Read one order of a signed order action. A trigger order gets ``trigger`` as its time in force."""
     sz, cloid = number(item["s"]), item.get("c")
     tif = item["t"]["limit"]["tif"] if "limit" in item["t"] else "trigger"
     if tif not in {"Gtc", "Alo", "trigger", *IMMEDIATE} or (cloid and not re.fullmatch("0x[0-9a-f]{32}", cloid)):
@@ -139,5 +143,5 @@ def number(text: str) -> Decimal:
 
 
 def _cancelled(item: dict[str, Any]) -> tuple[int | str, int]:
-    """Return the order that a cancel names, by its number or its cloid, and the number of its asset."""
+    """Return the number or cloid of the order that a signed cancel names, and the number of the order's asset."""
     return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

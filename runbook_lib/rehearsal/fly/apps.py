@@ -26,7 +26,7 @@ Launch = Callable[[dict[str, str], int], Awaitable[Process]]
 
 @dataclass
 class Secret:
-    """A secret of a Fly app; its digest says nothing of the value, but changes when the value changes."""
+    """A secret of a Fly app. The digest reveals nothing of the value, but changes whenever the value changes."""
 
     value: str
     digest: str
@@ -36,7 +36,7 @@ class Secret:
 
 @dataclass
 class App:
-    """A Fly app: its secrets and their version, its machines by id, and its log lines in the API's shape."""
+    """A Fly app: secrets and their version, machines by id, and log lines in the API's shape."""
 
     name: str
     organization: str
@@ -70,7 +70,10 @@ class App:
         return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """Return the Fly app's log lines after the moment ``after`` (nanoseconds); if that is 0, its latest lines."""
+        """Return the Fly app's log lines after the moment ``after`` (nanoseconds).
+
+        If ``after`` is 0, return the latest lines.
+        """
         lines = [line for line in self.lines if instance in {None, "", line["attributes"]["instance"]}]
         return [line for line in lines if int(line["id"]) > after][:PAGE] if after else lines[-PAGE:]
 
@@ -110,20 +113,20 @@ class Fly:
     # -- apps, secrets and machines, also for a starting state
 
     def app(self, name: str) -> App:
-        """Return a Fly app by name; raise a 404 `Refusal` if there is none."""
+        """Return a Fly app by name. Raise a 404 `Refusal` if no app has that name."""
         if name not in self.apps:
             raise Refusal(404, f"App not found: {name}")
         return self.apps[name]
 
     def create_app(self, name: str) -> App:
-        """Make a Fly app; raise a 422 `Refusal` if its name is not valid."""
+        """Make a Fly app. Raise a 422 `Refusal` if the app's name is not valid."""
         if not name or not name.replace("-", "").isalnum() or name != name.lower():
             raise Refusal(422, "Validation failed: Name must be lowercase letters, numbers and dashes")
         self.apps[name] = App(name, self.organization)
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set secrets of a Fly app, or delete those whose value is None; running machines keep the old values."""
+        """Set secrets of a Fly app, or delete those whose value is None. Running machines keep the old values."""
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()
@@ -134,7 +137,10 @@ class Fly:
         return app
 
     def machine(self, name: str, machine_id: str) -> Machine:
-        """Return a machine of a Fly app, even a destroyed one; raise a 404 `Refusal` if the app never had it."""
+        """Return a machine of a Fly app, even a destroyed one.
+
+        Raise a 404 `Refusal` if the app never had the machine.
+        """
         machines = self.app(name).machines
         if machine_id not in machines:
             raise Refusal(404, f"machine not found: {machine_id}")
@@ -148,15 +154,16 @@ class Fly:
     # -- images and logs
 
     def push(self, repository: str, tag: str, manifest: bytes) -> str:
-        """Store the manifest of a Fly app's image under its tag and its digest; return the digest."""
+        """Store a manifest of a Fly app's image under its tag and its digest. Return the digest."""
         digest = digest_of(manifest)
         self.manifests[repository, tag] = self.manifests[repository, digest] = manifest
         return digest
 
     def image(self, config: Json) -> Json:
-        """Return the ``image_ref`` of a machine's configuration; raise a 400 `Refusal` if no Fly app's image fits.
+        """Return the ``image_ref`` for a machine's configuration.
 
-        A configuration names its image ``…/<app>@sha256:…`` or ``…/<app>:<tag>``.
+        Raise a 400 `Refusal` if no image of a Fly app fits. A configuration names its image ``…/<app>@sha256:…`` or
+        ``…/<app>:<tag>``.
         """
         wanted = str(config.get("image") or "")
         named, _, digest = wanted.removeprefix("registry.fly.io/").partition("@")
@@ -169,7 +176,10 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Store a line of a Fly app's log with its time of arrival: in memory for the API, in a file for people."""
+        """Store a line of a Fly app's log with its time of arrival.
+
+        The line is kept in memory for the API, and in a file for people.
+        """
         self._last = max(time.time_ns(), self._last + 1)
         instance, region = machine.id, machine.region
         attributes = {"timestamp": timestamp(self._last), "message": message, "level": "info", "instance": instance,
@@ -186,7 +196,7 @@ class Fly:
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:
-        """Take one request out of the Fly rate limit of an app or machine (``key``) for this kind of action.
+        """Count one request against Fly's rate limit for a kind of action on an app or machine (``key``).
 
         Raise a 429 `Refusal` if the limit is used up and limits are switched on.
         """

@@ -32,7 +32,7 @@ def fail(text: str) -> NoReturn:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Write a line of the ``fly`` command and flush it at once, because somebody may be reading along."""
+    """Write a line of the ``fly`` command's output at once, because somebody may be reading along."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -50,7 +50,10 @@ def address(service: str) -> str:
 
 
 def token() -> str:
-    """Return the ``fly`` command's token; if its scheme (``FlyV1``, ``Bearer``) was pasted with it, remove that."""
+    """Return the ``fly`` command's token from ``FLY_API_TOKEN``.
+
+    A scheme (``FlyV1``, ``Bearer``) that was pasted with the token is removed.
+    """
     token = os.environ.get("FLY_API_TOKEN", "")
     if not token:
         fail("no access token available. Please login with 'flyctl auth login'")
@@ -58,7 +61,7 @@ def token() -> str:
 
 
 def send(base: str, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-    """Send one request of the ``fly`` command to a stand-in; return status and body."""
+    """Send one request of the ``fly`` command to a stand-in, and return the reply's status and body."""
     host = urlsplit(base).netloc
     connection = http.client.HTTPConnection(host, timeout=90)
     try:
@@ -72,7 +75,10 @@ def send(base: str, method: str, path: str, body: bytes | None, headers: dict[st
 
 
 def ask(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Send the ``fly`` command's request to the Machines API; if the reply is an error, print it and end there."""
+    """Send the ``fly`` command's request to the Machines API, and return the JSON of the reply.
+
+    If the reply is an error, print the error and end the command.
+    """
     content = None if body is None else json.dumps(body).encode()
     status, raw = send(address("fly"), method, path, content, {"Authorization": f"Bearer {token()}"})
     if status >= 400:
@@ -89,7 +95,10 @@ def machines_of(app: str) -> list[dict[str, Any]]:
 
 
 def app_of(options: argparse.Namespace) -> str:
-    """Return the app that the ``fly`` command line names, else the app of the machine that it names, as flyctl does."""
+    """Return the app that the ``fly`` command line names.
+
+    If the command line names only a machine, return the machine's app, as flyctl does.
+    """
     if options.app:
         return str(options.app)
     for app in ask("GET", "/v1/apps")["apps"]:
@@ -126,7 +135,10 @@ def destroy_machine(options: argparse.Namespace) -> None:
 
 
 def update_machine(options: argparse.Namespace) -> None:
-    """Run ``fly machine update``: set a machine's variables in a new version, which takes the app's current secrets."""
+    """Run ``fly machine update``: set a machine's variables in a new version of the machine.
+
+    The new version takes the app's current secrets.
+    """
     app = app_of(options)
     config = ask("GET", f"/v1/apps/{app}/machines/{options.id}")["config"]
     config["env"] = {**(config.get("env") or {}), **pairs(options.env)}
@@ -142,7 +154,10 @@ def list_secrets(options: argparse.Namespace) -> None:
 
 
 def set_secrets(options: argparse.Namespace) -> None:
-    """Run ``fly secrets set``; machines that were made through the API keep the old values until they are updated."""
+    """Run ``fly secrets set`` for an app.
+
+    Machines that were made through the API keep the old values until their next update.
+    """
     ask("POST", f"/v1/apps/{options.app}/secrets", {"values": pairs(options.pairs)})
     text = "Secrets have been staged, but not set on VMs."
     say(f"{text} Deploy or update machines in this app for the secrets to take effect.")
@@ -157,7 +172,10 @@ def pairs(texts: list[str]) -> dict[str, str]:
 
 
 def show_logs(options: argparse.Namespace) -> None:
-    """Run ``fly logs``: write the newest lines; unlike flyctl's, this command does not go on to write new lines."""
+    """Run ``fly logs``: write the newest lines of an app's log.
+
+    Unlike flyctl, this stand-in does not go on to write new lines.
+    """
     query = f"?instance={options.instance}" if options.instance else ""
     headers = {"Authorization": f"FlyV1 {token()}"}
     status, raw = send(address("fly_logs"), "GET", f"/api/v1/apps/{options.app}/logs{query}", None, headers)
@@ -183,7 +201,10 @@ def deploy_secrets(_: argparse.Namespace) -> None:
 
 
 def deploy(options: argparse.Namespace) -> None:
-    """Run ``fly deploy``: build an image from the working directory and push it; unlike flyctl, make no machines."""
+    """Run ``fly deploy``: build an image from the working directory, and push the image.
+
+    Unlike flyctl, this stand-in makes no machines.
+    """
     if not (options.build_only and options.push):
         fail("the rehearsal's fly only builds: pass --build-only --push")
     for path, kind in ((options.config, "app config"), (options.dockerfile, "dockerfile")):
@@ -199,7 +220,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(dockerfile: Path) -> dict[str, bytes]:
-    """Return, by path, the files that ``fly deploy`` puts into the image by the Dockerfile of the working folder."""
+    """Return the files that ``fly deploy`` puts into the image by the Dockerfile: path -> content."""
     files = {"Dockerfile": dockerfile.read_bytes()}
     instructions = re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines()
     for number, line in enumerate(instructions, 1):
@@ -215,7 +236,10 @@ def build(dockerfile: Path) -> dict[str, bytes]:
 
 
 def context(source: str) -> dict[str, bytes]:
-    """Return the files that a COPY in the Dockerfile of ``fly deploy`` names, by path; empty if there are none."""
+    """Return the files that a COPY in the Dockerfile of ``fly deploy`` names: path -> content.
+
+    If the COPY's source does not exist, no files are returned.
+    """
     files: dict[str, bytes] = {}
     for path in sorted(Path().glob(source.strip("/") or "*")):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -226,7 +250,7 @@ def context(source: str) -> dict[str, bytes]:
 
 
 def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn:
-    """End ``fly deploy`` as BuildKit does if the source of a COPY is not in the build context."""
+    """End ``fly deploy`` with BuildKit's error for a COPY whose source is not in the build context."""
     path = f"/tmp/buildkit-mount{secrets.randbelow(10**9)}/{source}"  # noqa: S108  a text, not a file
     say(f"------\n > {line}:\n------\n{dockerfile}:{number}\n--------------------", sys.stderr)
     say(f"   {number} | >>> {line}\n--------------------", sys.stderr)
@@ -237,7 +261,7 @@ def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn
 
 
 def push(app: str, tag: str, files: dict[str, bytes]) -> None:
-    """Push the manifest of ``fly deploy``, whose layers are the files; so the same files give the same digest."""
+    """Push the manifest of ``fly deploy``, whose layers are the files. The same files give the same digest."""
     layers = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -257,7 +281,10 @@ def push(app: str, tag: str, files: dict[str, bytes]) -> None:
 
 
 def size(files: dict[str, bytes]) -> int:
-    """Return the image's size that ``fly deploy`` prints, in megabytes, as if the files were added to a Node image."""
+    """Return the image size that ``fly deploy`` prints, in megabytes.
+
+    The size is that of a Node image to which the files were added.
+    """
     return 180 + sum(len(content) for content in files.values()) // 10**6
 
 
@@ -299,7 +326,10 @@ def _machine_commands(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: Any, *, machine: bool = False) -> argparse.ArgumentParser:
-    """Add a command that acts on an app or, with ``machine``, on a machine, whose app need not be named."""
+    """Add a ``fly`` command that acts on an app.
+
+    With ``machine``, the command acts on a machine, and the command line need not name the machine's app.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(name, allow_abbrev=False)
     parser.set_defaults(run=run)
     parser.add_argument("--app", "-a", required=not machine)

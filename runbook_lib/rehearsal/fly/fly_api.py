@@ -23,7 +23,10 @@ STATES = PERSISTENT | {"settled"}  # what may be waited for
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve the Fly API to requests with a valid token, sent as Bearer (as documented) or as FlyV1 (as flyctl does)."""
+    """Serve the Fly API to requests with a valid token.
+
+    The token's scheme is Bearer (as documented) or FlyV1 (as flyctl sends it).
+    """
 
     def admit(ask: Ask) -> None:
         if not fly.allows(ask.token("Bearer", "FlyV1"), ask.parts.get("app")):
@@ -34,7 +37,10 @@ def app(fly: Fly) -> Starlette:
 
 
 def body_of(ask: Ask) -> Json:
-    """Return the JSON object in the body of a request to the Fly API; raise a 400 `Refusal` for anything else."""
+    """Return the JSON object in the body of a request to the Fly API.
+
+    Raise a 400 `Refusal` if the body is anything else.
+    """
     body = ask.body()
     if not isinstance(body, dict):
         raise Refusal(400, "invalid_argument: body is not a JSON object")
@@ -42,7 +48,10 @@ def body_of(ask: Ask) -> Json:
 
 
 def seconds(value: Any, default: float) -> float:
-    """Return a duration of the Fly API in seconds, from a number or from text as Go writes it (``10s``, ``1m30s``)."""
+    """Return a duration of the Fly API in seconds.
+
+    The API takes a number, or text as Go writes a duration (``10s``, ``1m30s``).
+    """
     if value in {None, ""}:
         return default
     parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", str(value))
@@ -52,7 +61,10 @@ def seconds(value: Any, default: float) -> float:
 
 
 def signal_number(name: Any) -> int:
-    """Return the number of the signal that a request to the Fly API names; without a name, that of SIGINT."""
+    """Return the number of the signal that a request to the Fly API names.
+
+    If the request names no signal, return the number of SIGINT.
+    """
     if name and name not in signal.Signals.__members__:
         raise Refusal(400, f"invalid_argument: {name!r} is not a signal")
     return signal.Signals[name or "SIGINT"]
@@ -212,7 +224,10 @@ async def _restart(ask: Ask, machine: Machine) -> Json:
 
 
 async def _wait(ask: Ask, machine: Machine) -> Json:
-    """Answer 200 when the machine reaches one of the states asked for, 408 if it does not within the time."""
+    """Answer 200 when the Fly machine reaches one of the states that the request asks for.
+
+    Answer 408 if the machine reaches none of these states in time.
+    """
     states = {state for text in ask.query.getlist("state") for state in text.split(",")} or {"started"}
     if wrong := sorted(states - STATES):
         raise Refusal(400, f"invalid_argument: {wrong[0]!r} is no state to wait for: {', '.join(sorted(STATES))}")
@@ -245,7 +260,10 @@ async def _metadata(_: Ask, machine: Machine) -> Json:
 
 
 async def _set_metadata(ask: Ask, machine: Machine) -> Response:
-    """Set one metadata value of a machine, or remove it if the method is DELETE; this makes no new version."""
+    """Set one metadata value of a Fly machine, or remove the value if the method is DELETE.
+
+    The machine gets no new version by that.
+    """
     metadata = machine.config.setdefault("metadata", {})
     if ask.method == "DELETE":
         metadata.pop(ask.parts["key"], None)
@@ -261,7 +279,10 @@ async def _lease(_: Ask, machine: Machine) -> Json:
 
 
 async def _take_lease(ask: Ask, machine: Machine) -> Response:
-    """Lease a machine; the time to live is in the body as in the specification, or in the query as flyctl sends it."""
+    """Lease a Fly machine.
+
+    The time to live is in the body, as the specification says, or in the query, as flyctl sends it.
+    """
     body = body_of(ask)
     lease = machine.take_lease(
         seconds(ask.query.get("ttl") or body.get("ttl"), LEASE), str(body.get("description", ""))

@@ -1,4 +1,4 @@
-"""Serve the log API of api.fly.io, which has another host and another token scheme than the Machines API."""
+"""Serve the log API of api.fly.io. This API has another host and another token scheme than the Machines API."""
 
 from __future__ import annotations
 

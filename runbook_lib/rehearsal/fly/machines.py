@@ -1,4 +1,4 @@
-"""Run Fly Machines as operating-system processes; a machine's state follows from what its process does.
+"""Run Fly Machines as operating-system processes. A machine's state follows from what its process does.
 
 A ``Machine`` has many processes in its life: the first launch, restarts by policy, updates. This module has the
 operations on a machine, and the vendor's words when it refuses them; the HTTP around them is in ``fly_api``.
@@ -33,7 +33,10 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # the letters of an identifier t
 
 
 class Process(Protocol):
-    """The process of a running Fly machine; ``wait`` returns its exit code, negative if a signal ended it."""
+    """The process of a running Fly machine.
+
+    ``wait`` returns the process's exit code, which is negative if a signal ended the process.
+    """
 
     @property
     def pid(self) -> int: ...
@@ -47,14 +50,20 @@ def ulid() -> str:
 
 
 def timestamp(at: int | None = None) -> str:
-    """Format a moment (nanoseconds), or now, as Fly does for its machines: RFC 3339, UTC."""
+    """Format a moment (nanoseconds) in RFC 3339 and UTC, as Fly does for its machines.
+
+    Without a moment, format the time now.
+    """
     moment = (time.time_ns() if at is None else at) / 1e9
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A Fly machine's lease: until ``expires_at`` (epoch seconds), only who sends its nonce may change the machine."""
+    """A Fly machine's lease, which reserves the machine for one client.
+
+    Until ``expires_at`` (epoch seconds), only a client that sends the lease's nonce may change the machine.
+    """
 
     description: str
     expires_at: float
@@ -127,12 +136,15 @@ class Machine:
         }
 
     def event(self, kind: str, status: str, source: str, request: Json | None = None) -> None:
-        """Add an event to the Fly machine's list, at its beginning: the API lists the newest event first."""
+        """Add an event at the beginning of the Fly machine's list. The API lists the newest event first."""
         head = {"id": ulid(), "type": kind, "status": status, "source": source}
         self.events.appendleft(head | {"timestamp": time.time_ns() // 1_000_000, "request": request or {}})
 
     async def wait(self, states: frozenset[str], timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds until the Fly machine is in one of ``states``; return whether it is."""
+        """Wait at most ``timeout`` seconds until the Fly machine is in one of ``states``.
+
+        Return False if the time is over before that.
+        """
         deadline = time.monotonic() + timeout
         while self.state not in states:
             changed = self._changed
@@ -145,7 +157,7 @@ class Machine:
     # -- what may be asked of it
 
     def start(self, source: str = "user") -> str:
-        """Start the Fly machine; return the state that it was in.
+        """Start the Fly machine, and return the state that the machine was in before.
 
         Raise a 412 `Refusal` if it is between two states, as while it stops.
         """
@@ -173,7 +185,10 @@ class Machine:
             raise Refusal(409, f"failed_precondition: lease currently held by another@client.test, expires at {until}")
 
     async def stop(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Send a signal to stop the Fly machine's process, then SIGKILL after ``timeout`` seconds; return at once."""
+        """Send a signal to stop the Fly machine's process, and return at once.
+
+        After ``timeout`` seconds, a process that still runs gets SIGKILL.
+        """
         if self.state in {"stopped", "stopping", "destroyed", "suspended"}:
             return
         self._stop_requested = True
@@ -200,7 +215,10 @@ class Machine:
             self._begin("user")
 
     async def update(self, config: Json, image_ref: Json, *, launch: bool = True) -> None:
-        """Make a new version of the Fly machine: a new instance id and configuration, the app's current secrets."""
+        """Make a new version of the Fly machine, with a new instance id and configuration.
+
+        The new version takes the app's current secrets.
+        """
         async with self._turn:
             if self.state == "destroyed":
                 raise Refusal(412, "failed_precondition: machine has been destroyed")
@@ -216,7 +234,7 @@ class Machine:
                 self._set("stopped")
 
     async def destroy(self, *, force: bool) -> None:
-        """Destroy the Fly machine; unless forced, raise a 412 `Refusal` if the machine runs."""
+        """Destroy the Fly machine. If the machine runs and ``force`` is False, raise a 412 `Refusal`."""
         async with self._turn:
             if self.state not in {"stopped", "suspended", "failed", "created"} and not force:
                 raise Refusal(412, "failed_precondition: unable to destroy machine, not currently stopped")
@@ -225,14 +243,17 @@ class Machine:
             self._destroyed("user")
 
     def signal(self, number: int) -> None:
-        """Send the signal ``number`` to the Fly machine's process; raise a 412 `Refusal` if it has none."""
+        """Send the signal ``number`` to the Fly machine's process.
+
+        Raise a 412 `Refusal` if the machine has no process.
+        """
         if self.process is None:
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
     async def execute(self, command: list[str], stdin: str, timeout: float) -> Json:
-        """Run ``command`` in the environment of the Fly machine; return its output and exit code."""
+        """Run ``command`` in the environment of the Fly machine. Return the command's output and exit code."""
         if self.state != "started":
             raise Refusal(412, f"failed_precondition: machine not running, state is '{self.state}'")
         pipe = asyncio.subprocess.PIPE
@@ -272,7 +293,7 @@ class Machine:
         self._life = asyncio.create_task(self._live(source), name=f"machine {self.id}")
 
     async def _end(self, number: int, timeout: float) -> None:
-        """End the machine's process, if there is one, and do not restart it."""
+        """End the Fly machine's process, if there is one. The process is not restarted."""
         if self._life is None or self._life.done():
             return
         self._stop_requested = True
@@ -289,7 +310,7 @@ class Machine:
                 self.signal(signal.SIGKILL)
 
     async def _live(self, source: str) -> None:
-        """Run the machine's process, and run it again after each end for as long as the restart policy allows."""
+        """Run the Fly machine's process, and restart the process for as long as the restart policy allows."""
         crashes: deque[float] = deque()
         while True:
             try:

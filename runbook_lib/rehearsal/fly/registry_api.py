@@ -1,4 +1,7 @@
-"""Serve the HTTP API of registry.fly.io: manifests of images by tag and digest, to requests with a valid token."""
+"""Serve the HTTP API of registry.fly.io to requests with a valid token.
+
+The API takes and returns manifests of images by tag and digest.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ def app(fly: Fly) -> Starlette:
     """Serve the manifests of Fly's image registry by tag and digest, as the OCI distribution API does."""
 
     def admit(ask: Ask) -> None:
-        """Raise the registry's 401 `Refusal` unless Basic auth's password is a valid token; any user name will do."""
+        """Raise the registry's 401 `Refusal` unless Basic auth's password is a valid token.
+
+        The user name does not matter.
+        """
         try:
             password = base64.b64decode(ask.token("Basic")).decode().partition(":")[2]
         except ValueError:

@@ -1,4 +1,7 @@
-"""Fork runners from a server process that has imported their modules, and tell the platform how each runner ended."""
+"""Fork runners from a server process that has already imported the runners' modules.
+
+The platform learns how each runner ended.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """The process of a forked runner as the platform knows it: its process id and its end."""
+    """The process of a forked runner, with its process id and its exit code."""
 
     def __init__(self, pid: int, exit_code: asyncio.Task[int]) -> None:
         self.pid = pid
@@ -65,7 +68,7 @@ class RunnerForks:
         return Forked(int(pid), asyncio.create_task(_ended(status, transport), name=f"runner {int(pid)}"))
 
     def warm(self) -> ForkServer:
-        """Return the server process from which runners are forked; start it if it does not run.
+        """Return the server process from which runners are forked. If no server process runs yet, start it.
 
         If this is called early, the server has done its imports before the first launch.
         """
@@ -75,14 +78,17 @@ class RunnerForks:
         return self._server
 
     def close(self) -> None:
-        """End the server process, and with it every runner that was forked from it."""
+        """End the server process, which ends every runner that was forked from the server."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
 
 async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport) -> int:
-    """Return a runner's exit code; if the fork server was killed, and its runners with it, return -9 (SIGKILL)."""
+    """Return a runner's exit code.
+
+    If the fork server was killed, return -9 (SIGKILL), because the runners were killed with the server.
+    """
     try:
         code = await status.readline()
         return int(code) if code else -signal.SIGKILL

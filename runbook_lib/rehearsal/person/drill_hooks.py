@@ -27,12 +27,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Return the settings as they are now, for a drill's hook to restore."""
+        """Return a copy of the platform's settings, which a drill's hook can restore later."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore these settings for a drill's hook; apps that were made after the copy stay."""
+        """Restore these settings for a drill's hook. Apps that were made after the copy stay as they are."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
