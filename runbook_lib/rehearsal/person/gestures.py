@@ -36,7 +36,10 @@ BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
 
 class Declined(Exception):
-    """An error for a gesture that the person would not make, or that a page refused; the text says what was seen."""
+    """An error for a gesture that the person would not make, or that a page refused.
+
+    The error's text says what was seen.
+    """
 
 
 class Person:
@@ -52,7 +55,7 @@ class Person:
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
-        """Make the person's gesture called ``name``; ``performed`` in the answer says in words what was done."""
+        """Make the person's gesture called ``name``. ``performed`` in the answer says in words what was done."""
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -69,13 +72,16 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """As a person, vouch that the Fly token in Vercel was made for this app alone, and expires (C10)."""
+        """As a person, vouch that the Fly token in Vercel was made for this app alone and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
 
     def upgrade_plan(self, schedule: str = "*/5 * * * *") -> Answer:
-        """As a person, buy the plan for a tighter cron schedule, set the sweep's, and deploy (checklist 0.4)."""
+        """As a person, buy the Vercel plan that allows a tighter cron schedule (checklist 0.4).
+
+        Then set the schedule of the heartbeat sweep, and deploy the web app.
+        """
         path = self.world.folder / "repository/apps/web/vercel.json"
         content = json.loads(path.read_text())
         for cron in content["crons"]:
@@ -86,7 +92,10 @@ class Person:
         return {"performed": f"heartbeat-sweep runs at {schedule} from deployment {build.id}", "deployment": build.id}
 
     def rewrite_env(self, variable: str = "SUPABASE_DB_PASSWORD") -> Answer:
-        """As a person, write a rotated secret into the checkout's environment file, under all its names there."""
+        """As a person, write a rotated secret into the checkout's environment file.
+
+        Every name that the secret has in the file gets the new value.
+        """
         value, names = self.world.secret("NEW_SECRET"), {variable: "{}"}
         if variable == "SUPABASE_DB_PASSWORD":
             url = self.world.database.url.replace("postgres@", "postgres:{}@")
@@ -103,7 +112,10 @@ class Person:
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
-        """As a person, save a Skill from a sheet (``paper``, ``tiny``, ``checklist``); ``risk`` overrides its caps."""
+        """As a person, save a Skill from a sheet (a template: ``paper``, ``tiny`` or ``checklist``).
+
+        ``risk`` overrides the sheet's caps.
+        """
         content = payload(sheet, self.world.tick, **risk)
         skill = self._page("POST", "/skills", name=name or SHEETS[sheet]["name"], payload=content)
         return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
@@ -137,7 +149,10 @@ class Person:
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
 
     def deploy_live(self, skill: str | None = None) -> Answer:
-        """Click to deploy a Skill on Hyperliquid mainnet; the answer says whether the page warned of shared margin."""
+        """Click to deploy a Skill on Hyperliquid mainnet.
+
+        The answer says whether the page warned of a shared margin.
+        """
         skill = skill or self._skill()
         page = self._page("GET", f"/skills/{skill}/deploy?wallet={self.wallet.address}")
         if not page["agents"]:
@@ -156,7 +171,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """As a person, send USDC on Arbitrum over the bridge to the venue; with ``fresh``, make a wallet first."""
+        """As a person, send USDC on Arbitrum over the bridge to the venue. With ``fresh``, make a new wallet first."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
@@ -173,7 +188,7 @@ class Person:
         return {"performed": f"signed the pairing message with {address}", **paired}
 
     def authorise(self, name: str | None = None) -> Answer:
-        """Click Authorize agent wallet, read the approval, and sign it."""
+        """Click Authorize agent wallet, read the approval in the wallet's window, and sign the approval."""
         self.ask_approval(name)
         return self.sign_approval()
 
@@ -191,7 +206,7 @@ class Person:
         return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
 
     def sign_approval(self) -> Answer:
-        """Read, as a person does, what the wallet's window shows, and sign it."""
+        """Read what the wallet's window shows, as a person does, and sign the approval."""
         if self.shown is None:
             raise Declined("the wallet asks for no signature: click Authorize agent wallet first")
         self._read(self.shown)
@@ -202,7 +217,10 @@ class Person:
         return {"performed": words, "typed_data": typed, **agent}
 
     def _read(self, shown: Answer) -> None:
-        """Read what the wallet's window shows, as a careful person does; raise `Declined` if it is not as expected."""
+        """Read what the wallet's window shows, as a careful person does.
+
+        Raise `Declined` if the window shows anything unexpected.
+        """
         typed, message = shown["typed_data"], shown["typed_data"]["message"]
         now = datetime.now(UTC).timestamp() * 1000
         for seen, wanted in (
@@ -215,7 +233,10 @@ class Person:
                 raise Declined(f"the wallet shows {seen}, expected {wanted}: not signed")
 
     def remove_agent(self, agent: str | None = None) -> Answer:
-        """As a person, remove an agent on the venue's page: the named agent, or the one that was revoked last."""
+        """As a person, remove an agent on the venue's page.
+
+        If no agent is named, remove the agent that was revoked last.
+        """
         if agent is None:
             revoked = self.world.query(
                 "select agent_address from public.hyperliquid_agents where revoked_at is not null"
@@ -235,9 +256,10 @@ class Person:
     # -- the venue's own app
 
     def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
-        """As a person, trade by hand in any book of the venue (``xyz:GOLD`` on another exchange, ``@107`` in spot).
+        """As a person, trade by hand in any order book of the venue.
 
-        With ``rest``, leave an order in the book instead.
+        ``xyz:GOLD`` is a coin on another exchange, and ``@107`` is a spot pair. With ``rest``, leave an order in the
+        book instead.
         """
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
         status = by_hand.place(venue, address, coin, usd, buy=side == "buy", rest=rest)
@@ -265,7 +287,10 @@ class Person:
         return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
 
     def _page(self, method: str, path: str, **fields: Any) -> Answer:
-        """Load a page or send a form of the platform, signed in; raise `Declined` with the page's words if it fails."""
+        """Load a page or send a form of the platform, signed in as the person.
+
+        Raise `Declined` with the page's words if the request fails.
+        """
         headers = {"authorization": f"Bearer {self._sign_in()['session']}"}
         return self._send(method, path, fields or None, headers)
 
@@ -283,7 +308,10 @@ class Person:
         return self._newest("Skill", self.world.query(NEWEST_SKILL))
 
     def _booted(self, deployment: str) -> None:
-        """Wait until the page shows the buttons: a command that is sent before the runner listens would be lost."""
+        """Wait until the deployment's page shows the buttons of commands.
+
+        A command that is sent before the runner listens would be lost.
+        """
         deadline = time.monotonic() + BOOT
         while self.world.query(PROVISIONING, {"id": deployment}):
             if time.monotonic() > deadline:

@@ -50,7 +50,10 @@ def app(person: Person) -> Starlette:
 
 
 def _http_faults(world: World) -> dict[str, Endpoint]:
-    """Return the endpoints of ``/http-faults``, which list, set and remove HTTP faults (one by its id, or all)."""
+    """Return the endpoints of ``/http-faults``, which list, set and remove HTTP faults.
+
+    A request removes one fault by its id, or all faults.
+    """
     faults = world.faults
 
     async def listed(_: Ask) -> list[Json]:

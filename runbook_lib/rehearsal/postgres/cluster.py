@@ -1,7 +1,7 @@
-"""Prepare Postgres's programs and a cluster like a new Supabase project; every rehearsal copies the cluster.
+"""Prepare Postgres's programs and a cluster like a new Supabase project.
 
-Both are cached between rehearsals. An entry appears under its final name in one step or not at all, so neither a
-kill -9 nor two first starts at once can leave half of one.
+Every rehearsal runs the programs on a copy of the cluster. Both are cached between rehearsals. An entry appears under
+its final name in one step or not at all, so neither a kill -9 nor two first starts at once can leave half of one.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ INITDB = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared cluster: Postgres's programs, the stopped cluster's folder, and the password of its superuser."""
+    """A prepared cluster, with Postgres's programs, the stopped cluster's folder and the superuser's password."""
 
     programs: Path
     data: Path
     password: str
 
     def copy(self, target: Path) -> None:
-        """Copy the prepared cluster to ``target``, and make the account that runs the server its owner."""
+        """Copy the prepared cluster to ``target``, and give the copy to the account that runs the server."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)
 
 
 def prepared() -> Prepared:
-    """Return the prepared Postgres cluster; if the cache has none for this version, make it first."""
+    """Return the prepared Postgres cluster. If the cache has no cluster for this version, make one first."""
     programs = _programs()
     cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
     if not cached.exists():
@@ -62,13 +62,19 @@ def prepared() -> Prepared:
 
 
 def _fingerprint() -> str:
-    """Return a hash of everything that a prepared cluster is made from, so that any change leads to a new cluster."""
+    """Return a hash of everything that a prepared cluster is made from.
+
+    Any change to these parts leads to a new cluster.
+    """
     parts = [path.read_bytes() for path in sorted(SQL.iterdir())] + [Path(__file__).read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _programs() -> Path:
-    """Return the folder of the programs initdb and postgres, in a place where the server's account may run them."""
+    """Return the folder of the programs ``initdb`` and ``postgres``.
+
+    The account that runs the server may run the programs there.
+    """
     spec = find_spec(MODULE)
     if spec is None or spec.origin is None:
         raise ServiceError(f"{PACKAGE} is not installed: ./runbook --help installs everything on its first use")
@@ -93,14 +99,20 @@ def _installed_copy(package: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let every account read a folder and run the programs in it, whatever umask it was installed with."""
+    """Let every account read a folder and run the programs in it.
+
+    The umask under which the folder was installed may have forbidden that.
+    """
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _cache() -> Path:
-    """Return a folder that outlives rehearsals; only this user may write there, and the server's account may read."""
+    """Return a cache folder that outlives rehearsals.
+
+    Only this user may write there, and the server's account may read there.
+    """
     usual = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
     parents = [Path(os.environ.get("XDG_CACHE_HOME") or usual), usual, Path(tempfile.gettempdir())]
     for folder in [parent / f"launch-runbook-cache-{os.geteuid()}" for parent in parents]:
@@ -119,7 +131,10 @@ def _cache() -> Path:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill; rename it to ``target`` when the block ends, unless another process was quicker."""
+    """Yield a folder to fill, which is renamed to ``target`` when the block ends.
+
+    If another process has made ``target`` in the meantime, the folder is removed instead.
+    """
     for unfinished in target.parent.glob("building-*"):
         if unfinished.stat().st_mtime < time.time() - ABANDONED:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -134,7 +149,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 def _prepare(programs: Path, partial: Path) -> None:
-    """Make a cluster, the password of its superuser and its log in an empty folder."""
+    """Fill an empty folder with a cluster, the password of the cluster's superuser, and a log."""
     password = secrets.token_urlsafe(24)
     for name, text in (("password", password), ("log", "")):
         (partial / name).touch(mode=0o600)
@@ -152,7 +167,7 @@ def _prepare(programs: Path, partial: Path) -> None:
 
 
 def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
-    """Bring an empty cluster into the state of a new Supabase project, and stop it."""
+    """Bring an empty cluster into the state of a new Supabase project, then stop the cluster's server."""
     (data / "share" / "extension").mkdir(parents=True)
     for name in EXTENSION:
         shutil.copyfile(SQL / name, data / "share" / "extension" / name)

@@ -21,7 +21,7 @@ SNAPSHOT = "snapshot_"
 
 
 class Database:
-    """The rehearsal's running database, and a context manager that stops its server.
+    """The rehearsal's running database, as a context manager that stops the database's server.
 
     ``password`` is that of the role ``postgres`` (not a superuser), ``reader_password`` that of the read-only role
     ``runbook_reader``.
@@ -87,12 +87,12 @@ class Database:
         return self._server.pid
 
     def snapshot(self, name: str) -> None:
-        """Keep a snapshot of the rehearsed database under ``name``; everybody connected to it is disconnected."""
+        """Keep a snapshot of the rehearsed database under ``name``. All clients of the database are disconnected."""
         with self._as_admin(NAME) as connection:
             database_copies.copy(connection, NAME, f"{SNAPSHOT}{name}")
 
     def restore(self, name: str) -> None:
-        """Restore the rehearsed database from the snapshot ``name``; everybody connected is disconnected.
+        """Restore the rehearsed database from the snapshot ``name``. All clients of the database are disconnected.
 
         Raise ``ServiceError`` if there is no such snapshot.
         """
@@ -108,7 +108,7 @@ class Database:
             return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)
 
     def stop(self) -> None:
-        """End the server of the rehearsed database; its data stays in the folder."""
+        """End the server of the rehearsed database. The database's data stays in the folder."""
         self._server.stop()
 
     def __enter__(self) -> Self:

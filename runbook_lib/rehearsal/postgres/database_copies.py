@@ -1,4 +1,4 @@
-"""Copy a database within its own server, which is the quickest way to keep a state and to return to it.
+"""Copy a database within its server, which is the quickest way to keep and to restore a state.
 
 The functions need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Make a copy ``target`` of the database ``source``; a database ``target`` that exists is removed first.
+    """Make a copy ``target`` of the database ``source``. An existing database ``target`` is removed first.
 
     Postgres copies a database only while nobody else uses it. So all other sessions are ended, and new connections are
     refused until the copy is done.
@@ -35,9 +35,10 @@ def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner
 
 
 def replace(connection: psycopg.Connection[Any], source: str, target: str) -> None:
-    """Replace the database ``target`` by a copy of ``source``; only during a rename does ``target`` not exist.
+    """Replace the database ``target`` by a copy of ``source``.
 
-    The connection must be to another database than ``target``.
+    The copy is made before the old database is removed, so ``target`` is missing only for the time of a rename. The
+    connection must be to another database than ``target``.
     """
     incoming = f"{target}_incoming"
     copy(connection, source, incoming)
@@ -48,19 +49,19 @@ def replace(connection: psycopg.Connection[Any], source: str, target: str) -> No
 
 
 def drop(connection: psycopg.Connection[Any], name: str) -> None:
-    """Remove a database or a copy of one, even if there are connections to it."""
+    """Remove a database, or a copy of a database, even while clients are connected."""
     connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def _limit(connection: psycopg.Connection[Any], name: str, sessions: int) -> None:
-    """Allow at most ``sessions`` sessions in a database, superusers aside; -1 allows any number."""
+    """Allow at most ``sessions`` sessions in a database. The limit does not bind superusers, and -1 means no limit."""
     connection.execute(
         sql.SQL("alter database {} with connection limit {}").format(sql.Identifier(name), sql.Literal(sessions))
     )
 
 
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:
-    """End all other sessions in a database; wait at most 5 seconds for the end of each."""
+    """End all other sessions in a database. Wait at most 5 seconds for the end of each session."""
     connection.execute(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
         [name],

@@ -1,4 +1,4 @@
-"""Read migration files and Supabase's history of them in the database; apply a file as Supabase's command line does."""
+"""Read migration files and the database's history of migrations, and apply files as Supabase's command line does."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class Migration:
 
 
 def split(text: str) -> Iterator[str]:
-    """Yield the statements of a migration's SQL in order, without semicolons; a comment goes with the one after it."""
+    """Yield the statements of a migration's SQL in order, without semicolons.
+
+    A comment is part of the statement that follows.
+    """
     statement, code = "", False
     for token in TOKEN.finditer(text):
         if token[0] == ";":
@@ -60,7 +63,10 @@ def split(text: str) -> Iterator[str]:
 
 
 def local(folder: Path) -> tuple[list[Migration], list[str]]:
-    """Return the migration files in a folder by version, and the names of those there that are no migrations."""
+    """Return the migration files in a folder, sorted by version.
+
+    Also return the names of the SQL files there that are no migrations.
+    """
     migrations, skipped = [], []
     for path in sorted(folder.glob("*.sql")):
         match = FILE_NAME.fullmatch(path.name)
@@ -72,7 +78,10 @@ def local(folder: Path) -> tuple[list[Migration], list[str]]:
 
 
 def applied(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the versions in a database's history of migrations, in order; none if it has no history yet."""
+    """Return the versions in a database's history of migrations, in order.
+
+    If the database has no history yet, return no versions.
+    """
     if connection.execute("select to_regclass('supabase_migrations.schema_migrations')").fetchone() == (None,):
         return []
     rows = connection.execute("select version from supabase_migrations.schema_migrations order by version")
@@ -80,7 +89,7 @@ def applied(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a migration file and write it into the database's history, in one transaction.
+    """Run a migration file and add the migration to the database's history, in one transaction.
 
     The connection must be in autocommit mode. A ``psycopg.Error`` carries a note that says which statement failed.
     """
@@ -100,7 +109,7 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def apply_all(dsn: str, folder: Path) -> list[str]:
-    """Apply every migration that is not in the database's history; return the versions applied.
+    """Apply every migration that is not in the database's history. Return the versions of the applied migrations.
 
     States are made with this, where nobody watches a command line push migrations.
     """

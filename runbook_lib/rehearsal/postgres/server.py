@@ -1,4 +1,4 @@
-"""Run one Postgres server process, which ends with this process, under an account that Postgres accepts."""
+"""Run one Postgres server process under an account that Postgres accepts. The server ends when this process ends."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Account:
-    """The system account that the Postgres server runs as; if ``user`` is None, it is this process's account."""
+    """The system account that the Postgres server runs as.
+
+    If ``user`` is None, the server runs as this process's account.
+    """
 
     user: int | None = None
     group: int | None = None
@@ -67,14 +70,20 @@ class Account:
         )
 
     def launch(self) -> dict[str, Any]:
-        """Return ``subprocess`` options for a Postgres child under this account; it ends with its starting thread."""
+        """Return ``subprocess`` options that run a Postgres child under this account.
+
+        The child ends when the thread that started the child ends.
+        """
         who: dict[str, Any] = {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
         # Python changes the user first, which is right: a change of user clears the parent-death signal.
         return who | {"preexec_fn": partial(die_with, os.getpid(), signal.SIGQUIT)}
 
 
 def account() -> Account:
-    """Return the account for the Postgres server: this process's or, if that is root, an existing unprivileged one."""
+    """Return the system account for the Postgres server, which is usually this process's account.
+
+    If this process is root's, which Postgres refuses, return an existing unprivileged account.
+    """
     if os.geteuid() != 0:
         return Account()
     for name in UNPRIVILEGED:
@@ -109,7 +118,10 @@ class Server:
         return self._process.pid
 
     def stop(self, *, clean: bool = False) -> None:
-        """End the Postgres server and wait; with ``clean``, it first writes all data to disk, for another to read."""
+        """End the Postgres server, and wait for its end.
+
+        With ``clean``, the server first writes all data to disk, so that another server can read the data.
+        """
         for number in (signal.SIGINT if clean else signal.SIGQUIT, signal.SIGKILL):
             if self._keeper.is_alive():
                 self._process.send_signal(number)
@@ -137,7 +149,10 @@ class Server:
         self._process.wait()
 
     def _ready(self) -> bool:
-        """Wait until the server has written that it is ready; return False if it ends or the time is over."""
+        """Wait until the Postgres server has written that it is ready.
+
+        Return False if the server ends or the time is over before that.
+        """
         # Not for an answer on its port: whoever answers there may be somebody else's server.
         ready = re.compile(rf"{self.pid}\n(.*\n){{6}}ready\s")
         deadline = time.monotonic() + PATIENCE
@@ -153,10 +168,11 @@ class Server:
 
 
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
-    """Return a path by which the server's account can open ``folder``, and the file descriptors that the path needs.
+    """Return a path by which the server's account can open ``folder``.
 
-    The folders above belong to this user and are closed to all others. If the server has another account, the path
-    leads through a descriptor that this process opens (on Linux); the data folder itself belongs to that account.
+    Also return the file descriptors that the path needs. The folders above belong to this user and are closed to all
+    others. If the server has another account, the path leads through a descriptor that this process opens (on Linux);
+    the data folder itself belongs to that account.
     """
     if account().can_enter(folder.parent) or sys.platform != "linux":
         return str(folder), ()

@@ -30,7 +30,10 @@ PIECE = 65536  # bytes read at once
 
 @dataclass
 class SqlFault:
-    """A fault of one ``kind`` for every SQL statement that contains ``text``; an empty ``text`` matches all."""
+    """A fault of one ``kind`` for every SQL statement that contains ``text``.
+
+    An empty ``text`` matches all statements.
+    """
 
     text: str
     kind: str
@@ -41,7 +44,10 @@ class SqlFault:
 
 
 class SqlFaults:
-    """A context manager that runs a proxy for SQL faults in front of a database; connect to its ``url``."""
+    """A context manager that runs a proxy for SQL faults in front of a database.
+
+    Clients connect to ``url``, the proxy's address.
+    """
 
     def __init__(self, database: str) -> None:
         parts = urlsplit(database)
@@ -103,7 +109,7 @@ class _Session:
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Take every complete message out of the bytes that the client has sent, and handle it."""
+        """Handle every complete message among the bytes that the client has sent to the proxy for SQL faults."""
         while True:
             head = 1 if self.started else 0
             if len(self.unread) < head + 4:
@@ -130,7 +136,10 @@ class _Session:
             self.spoiling = None
 
     def _spoil(self, fault: SqlFault) -> None:
-        """Answer in the server's place as the fault says: with an error, not at all, or by closing the connection."""
+        """Answer a statement in the server's place, as the SQL fault says.
+
+        The client gets an error, gets no answer at all, or loses the connection.
+        """
         if fault.kind == "lost":
             raise EOFError
         if fault.kind == "hang":

@@ -1,4 +1,4 @@
-"""Define what a runner asks of any broker, on paper or on mainnet, and what the broker answers."""
+"""Define the interface between a runner and any broker, on paper or on mainnet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PAPER, MAINNET = "paper", "hyperliquid-mainnet"  # the literal broker kinds
 
 
 class BrokerError(Exception):
-    """An error of a broker that refuses an order or cannot be made; the operator sees its text."""
+    """An error of a broker that refuses an order or cannot be made. The operator sees the error's text."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A broker's result of an order; ``fill`` is None if the order did not trade."""
+    """A broker's result of an order. If the order did not trade, ``fill`` is None."""
 
     order_id: str
     fill: dict[str, Any] | None
@@ -35,7 +35,7 @@ class Drift:
 
 
 class Broker(Protocol):
-    """What a runner asks of any broker; ``marks`` are prices in US dollars by symbol."""
+    """The operations that a runner asks of any broker. ``marks`` are prices in US dollars by symbol."""
 
     async def start(self) -> None: ...
     async def account(self, marks: Mapping[str, float]) -> Account: ...

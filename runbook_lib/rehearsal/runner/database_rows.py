@@ -94,14 +94,20 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return the database server's own words in an error of the runner's query: the line after FATAL or ERROR."""
+    """Return the database server's own words in an error of a runner's query.
+
+    These are the words after FATAL or ERROR.
+    """
     said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
     return said[1] if said else str(problem).strip().partition("\n")[0]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A deployment's row with its Skill, as a runner loads it at boot; ``every`` is the Skill's interval in seconds."""
+    """A deployment's row with its Skill, as a runner loads both at boot.
+
+    ``every`` is the Skill's interval in seconds.
+    """
 
     broker_kind: str
     status: str
@@ -118,21 +124,28 @@ class Loaded:
 
 
 class Store:
-    """The service role's connection to the rows of a runner's deployment; it is reopened if the server closed it."""
+    """The service role's connection to the rows of a runner's deployment.
+
+    If the server closed the connection, the next query opens another.
+    """
 
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        """Pass each log row to ``say`` as well, so that the machine's log can be searched for events.
+        """Prepare the runner's connection, which opens with the first query.
 
-        ``faults`` returns the runner's faults in force; some of them change what the runner writes.
+        ``say`` gets each log row as well, so that the machine's log can be searched for events. ``faults`` returns the
+        runner's faults in force; some of them change what the runner writes.
         """
         self.dsn, self.deployment, self.say, self.faults = dsn, deployment, say, faults
         self._connection: psycopg.AsyncConnection[DictRow] | None = None
         self._opening = asyncio.Lock()
 
     async def query(self, statement: LiteralString, **values: Any) -> list[DictRow]:
-        """Run one statement on the runner's database, return the rows; ``%(deployment)s`` is the deployment's id."""
+        """Run one statement on the runner's database, and return the rows.
+
+        ``%(deployment)s`` stands for the deployment's id.
+        """
         connection = await self._open()
         cursor = await connection.execute(statement, {"deployment": self.deployment} | values)
         return await cursor.fetchall() if cursor.description else []
@@ -160,7 +173,10 @@ class Store:
         await self.query(STATUS, status=status, error=error)
 
     async def state(self, account: Account | None) -> None:
-        """Write the runner's heartbeat, equity and positions into its rows; without an account, only the heartbeat."""
+        """Write the runner's heartbeat, equity and positions into the deployment's rows.
+
+        Without an account, write only the heartbeat.
+        """
         if account is None:
             await self.query(ALIVE, ahead=float(self.faults().get("beats_ahead", 0)))
         else:
@@ -188,7 +204,10 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """Return the row of a command to the runner by its id if it is not acknowledged yet, else None."""
+        """Return the row of a command to the runner, by the command's id.
+
+        If the command is already acknowledged, return None.
+        """
         rows = await self.query(
             "select id::text, kind, payload from public.agent_commands "
             "where id = %(command)s::uuid and deployment_id = %(deployment)s::uuid and acked_at is null",
@@ -203,7 +222,10 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Insert the row of a command from the runner to itself (the cost guard's pause); return the command's id."""
+        """Insert the row of a command from the runner to itself, such as the cost guard's pause.
+
+        Return the command's id.
+        """
         rows = await self.query(
             "insert into public.agent_commands (deployment_id, kind, payload, issued_by) "
             "values (%(deployment)s::uuid, %(kind)s, %(payload)s, %(by)s) returning id::text",
@@ -226,7 +248,10 @@ class Store:
 
 
 def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an account's values as `Store` writes them into ``agent_state``; faults in force falsify the values."""
+    """Return an account's values in the form in which `Store` writes ``agent_state``.
+
+    Faults in force falsify the values.
+    """
     positions = account.positions
     if off := float(faults.get("positions_off", 0)):
         held = positions or (Position("BTC", 0.0, entry_price=1.0, mark=1.0),)  # flat, it tells of one all the same
@@ -239,7 +264,7 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Return the month's cost in US dollars and the number of the UTC day's orders, from the deployment's rows.
+    """Return the month's cost (US dollars) and the UTC day's number of orders, both from the deployment's rows.
 
     Each call opens a connection of its own. In production idle connections are dropped long before the next tick, so
     every tick logs in again; that is where a runner with an old password begins to fail.
@@ -253,14 +278,17 @@ async def spent(dsn: str, deployment: str) -> tuple[float, int]:
 
 
 class Commands:
-    """The runner's database connection that only listens for commands, on the channel of one deployment."""
+    """A runner's database connection that only listens for the commands of one deployment."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
     async def listen(cls, dsn: str, deployment: str) -> Commands:
-        """Let the runner log in with the database password and LISTEN; raise `psycopg.OperationalError` if refused."""
+        """Log in with the runner's database password and LISTEN for commands.
+
+        Raise `psycopg.OperationalError` if the database refuses the login.
+        """
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner listen"
         )
@@ -269,7 +297,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of each command when the database notifies the runner of its row."""
+        """Yield the id of each command when the database notifies the runner of the command's row."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

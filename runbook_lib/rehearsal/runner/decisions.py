@@ -22,7 +22,10 @@ Action = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision of the runner's model: the proposed action (None for no action), reason, tokens used, and cost."""
+    """A decision of the runner's model: proposed action, reason, tokens used, and cost.
+
+    ``action`` is None if the model proposes no action.
+    """
 
     action: Action | None
     text: str
@@ -32,7 +35,10 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Return the price in US dollars of a decision's tokens in and out; None for a model whose rate is not known."""
+    """Return the price in US dollars of a decision's tokens in and out.
+
+    Return None for a model whose rate is not known.
+    """
     if model not in MODEL_RATES:
         return None
     into, out = MODEL_RATES[model]
@@ -40,13 +46,19 @@ def price(model: str, prompt: int, completion: int) -> float | None:
 
 
 def model_of(payload: Mapping[str, Any]) -> str:
-    """Return the id of the model that decides for a Skill, whose ``model`` is text or an object with an ``id``."""
+    """Return the id of the model that decides for a Skill.
+
+    The Skill's ``model`` is text or an object with an ``id``.
+    """
     model = payload.get("model")
     return str(model.get("id") if isinstance(model, dict) else model)
 
 
 def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int, tokens: float = 1.0) -> Decision:
-    """Return the model's decision at a tick: usually open a position if there is none, sometimes close, else hold."""
+    """Return the model's decision at a tick.
+
+    If there is no position, the model usually opens one. An open position is sometimes closed, and is held otherwise.
+    """
     draw = random.Random(f"{seed} {tick}")
     prompt, completion = (int(draw.randint(*bounds) * tokens) for bounds in (PROMPT, COMPLETION))
     action, text = _propose(payload, account, draw, first=tick == 0)
@@ -54,7 +66,10 @@ def decide(payload: Mapping[str, Any], account: Account, *, seed: str, tick: int
 
 
 def symbols_of(payload: Mapping[str, Any]) -> list[str]:
-    """Return the symbols about which a Skill's decisions are; those that its own context names come first."""
+    """Return the symbols that a Skill's decisions may be about.
+
+    The symbols that the Skill's own context names come first.
+    """
     risk, context = payload.get("risk") or {}, payload.get("context") or {}
     listed = [*(context.get("symbols") or ()), *(risk.get("allowedSymbols") or ())]
     allowed = risk.get("allowedSymbols")
