@@ -27,20 +27,23 @@ START = 60.0  # seconds a kernel may take to answer
 
 
 class Stop:
-    """A request to stop the running cells, made by SIGINT or SIGTERM; a second signal asks to stop at once."""
+    """A request, made by SIGINT or SIGTERM, to stop the running cells. After a second signal the kernel is killed."""
 
     def __init__(self) -> None:
         self.asked, self.insisted = asyncio.Event(), asyncio.Event()
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note that a signal came to stop the running cells: the first asks to stop, a second one to stop at once."""
+        """Note a signal. The first signal asks to stop the running cells; a second signal asks to kill the kernel."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 
 
 class Cells(NotebookClient):
-    """An nbclient that sends cells to our kernel, and notes when a cell really begins and when its last output came."""
+    """An nbclient that sends cells to our kernel.
+
+    It also notes when a cell really begins and when its last output came.
+    """
 
     def __init__(self, notebook: Any, kernel: Kernel, client: Client) -> None:
         super().__init__(
@@ -66,7 +69,7 @@ class Cells(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
-        """Note that a cell called `exit()`: IPython raises nothing then, but asks the front end to end the kernel."""
+        """Note that a cell called `exit()`. IPython then raises no error, but asks the front end to end the kernel."""
         asked = [payload.get("source") for payload in execute_reply["content"].get("payload", [])]
         self.exited = "ask_exit" in asked
 
@@ -77,13 +80,19 @@ SILENT.propagate = False
 
 
 async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
-    """Wait beside a running cell until any of ``waits`` is done, ``within`` seconds at most; return whether one is."""
+    """Wait until any of ``waits`` is done, for ``within`` seconds at most. Return whether one of them is done.
+
+    The engine waits like this beside a running cell.
+    """
     done, _ = await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 
 class Supervisor:
-    """The watcher of running cells, which notices the kernel's death, a request to stop, and the end of the time."""
+    """The watcher of running cells.
+
+    It notices when the kernel dies, when a stop is requested and when the time is over.
+    """
 
     def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
         self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout
@@ -97,11 +106,11 @@ class Supervisor:
             wait.cancel()
 
     def left(self) -> float | None:
-        """Return the seconds that the cells may still take until the run's deadline; None if it has no deadline."""
+        """Return the seconds that the cells may take until the run's deadline. Without a deadline, return None."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Return why no further cell may start, as an outcome; None if the next cell may start."""
+        """Return why no further cell may start, as an outcome. Return None if the next cell may start."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -109,7 +118,10 @@ class Supervisor:
         return Outcome.TIMED_OUT if self.left() == 0 else None
 
     async def start(self, kernel: Kernel, environment: Mapping[str, str], folder: Path) -> Client | Outcome:
-        """Connect the cells to ``kernel`` and return the client; if this fails, return the outcome that says why."""
+        """Connect the cells to ``kernel`` and return the client.
+
+        If connecting fails, return the outcome that tells why.
+        """
         self._death = asyncio.ensure_future(kernel.death())
         task = asyncio.ensure_future(kernel.connect(environment, folder))
         limit = START if (left := self.left()) is None else min(START, left)
@@ -120,7 +132,7 @@ class Supervisor:
         return self.verdict() or Outcome.KERNEL_DIED
 
     async def execute(self, cells: Cells, cell: Cell) -> Cell:
-        """Run one cell, already marked as begun, and return the cell with its outcome."""
+        """Run one cell, which is already marked as begun, and return the cell with its outcome."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
         left, limit = self.left(), self._cell_timeout
@@ -139,14 +151,14 @@ class Supervisor:
         return cell.ended(Outcome.TIMED_OUT, "TimedOut", message)
 
     async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
-        """Wait for the last outputs of a kernel that died, and return the cell with the outcome "kernel died"."""
+        """Wait for the last outputs of a kernel that died. Return the cell with the outcome "kernel died"."""
         while time.monotonic() - cells.heard < QUIET:
             await asyncio.sleep(QUIET / 5)
         await _abandon(task)
         return cell.ended(Outcome.KERNEL_DIED, "KernelDied", f"the kernel {cells.kernel.how_it_ended()}")
 
     async def _halt(self, cells: Cells, task: asyncio.Future[Any]) -> None:
-        """Interrupt the cell and let its `finally` run; if this takes too long, kill the kernel."""
+        """Interrupt the cell and let its `finally` run. If the cell takes too long to end, kill the kernel."""
         began = asyncio.ensure_future(cells.began.wait())
         # An interrupt that comes before the cell would be lost; one in its `finally` would spoil it. So: one, in time.
         await first(task, began, self._death, self._insisted, within=1)
@@ -159,7 +171,10 @@ class Supervisor:
 
 
 async def _abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel ``task`` and read its exception; otherwise asyncio would print the exception, which may hold secrets."""
+    """Cancel ``task``, which executes a cell or connects a kernel, and read its exception.
+
+    If nobody read the exception, asyncio would print it, and its text may hold secrets.
+    """
     task.cancel()
     await asyncio.wait([task])
     if not task.cancelled():
@@ -167,7 +182,10 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended on its own, with the outcome read from the task that executed the cell."""
+    """Return a cell that ended on its own, with its outcome.
+
+    The outcome is read from ``task``, which executed the cell.
+    """
     match task.exception():
         case None if exited:
             return cell.ended(Outcome.FAILED, "SystemExit", "the cell asked to exit")
@@ -202,7 +220,7 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
 
 
 def _explain(node: Any, cell: Cell) -> None:
-    """Add an error to the outputs of a cell that did not pass, if the kernel sent no error itself."""
+    """Add an error to the outputs of a cell that did not pass, unless the kernel has already sent an error."""
     if cell.outcome is not Outcome.PASSED and not (
         cell.outcome is Outcome.FAILED and any(output.output_type == "error" for output in node.outputs)
     ):

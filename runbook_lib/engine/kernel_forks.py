@@ -1,4 +1,4 @@
-"""Start the processes of kernels, one by one or as forks of a server process that has imported everything."""
+"""Start the processes of kernels. A server process can import everything first and then fork the kernels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ TARGET = "runbook_lib.engine.kernel_process:become"
 
 
 class Process(Protocol):
-    """The process of a kernel, forked or not; ``pid`` is also its process group's id, and is 0 until it is known."""
+    """The process of a kernel, forked or not.
+
+    ``pid`` is the id of the process and of its process group; it is 0 until the id is known.
+    """
 
     @property
     def pid(self) -> int: ...
@@ -33,7 +36,10 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Pipes:
-    """Our ends of a kernel's pipes, and its log, which receives what the kernel prints outside its channels."""
+    """Our ends of a kernel's pipes, and the kernel's log.
+
+    The log receives what is printed outside the kernel's channels.
+    """
 
     orders: IO[bytes]
     report: IO[bytes]
@@ -49,7 +55,10 @@ class Pipes:
 
 
 class Ends:
-    """Both ends of the pipes of a kernel that is about to be forked; leaving the block closes the kernel's ends."""
+    """Both ends of the pipes of a kernel that is about to be forked.
+
+    Leaving the ``with`` block closes the kernel's ends.
+    """
 
     def __init__(self) -> None:
         (self.orders, orders), (report, self.report), (status, self.status) = os.pipe(), os.pipe(), os.pipe()
@@ -66,7 +75,7 @@ class Ends:
 
 
 def unbuffered(descriptor: int) -> IO[bytes]:
-    """Open a kernel's pipe for reading without a buffer, so that nothing is read before it is asked for."""
+    """Open a kernel's pipe for reading, unbuffered. Python then reads no more than the caller asks for."""
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -84,7 +93,10 @@ def launched(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
-    """Add the variable that names the kernel's parent: ipykernel then prints no advice on how to stop it by hand."""
+    """Add the variable that names the kernel's parent.
+
+    With this variable ipykernel prints no advice on how to stop the kernel by hand.
+    """
     return {**environment, "JPY_PARENT_PID": str(os.getpid())}
 
 
@@ -106,14 +118,17 @@ def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
 
 
 class KernelForks:
-    """A server process that imports ``modules`` and then forks kernels, which all get the given ``environment``."""
+    """A server process that imports ``modules`` and then forks kernels. All kernels get the given ``environment``."""
 
     def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
         self.environment = dict(environment)
         self._server = ForkServer(TARGET, modules, environment=_with_parent(environment), log=subprocess.DEVNULL)
 
     def fork(self, ends: Ends) -> Process:
-        """Ask the server to fork a kernel once it has imported everything; if the server is dead, start a kernel."""
+        """Ask the server to fork a kernel once it has imported everything.
+
+        If the server is dead, start a new process instead.
+        """
         try:
             self._server.fork([ends.status, ends.orders, ends.report, ends.ours.log.fileno()])
         except OSError:  # the server is dead
@@ -121,12 +136,12 @@ class KernelForks:
         return Forked(ends.ours.status)
 
     def close(self) -> None:
-        """End the server, and with it every kernel that it forked."""
+        """End the server process and every kernel that it forked."""
         self._server.close()
 
 
 class Forked:
-    """The process of a forked kernel; the server reports its pid and, when it ends, its exit code."""
+    """The process of a forked kernel. The server reports the kernel's process id and, at its end, its exit code."""
 
     def __init__(self, status: IO[bytes]) -> None:
         self._status, self._said = status, b""
@@ -139,7 +154,7 @@ class Forked:
         return int(self._said.split()[0]) if b"\n" in self._said else 0
 
     def poll(self) -> int | None:
-        """Return the exit code of a forked kernel if it has ended, else None.
+        """Return the exit code of a forked kernel. Return None if the kernel still runs.
 
         If the server died, its kernels died with it, and the code is that of SIGKILL.
         """

@@ -1,4 +1,4 @@
-"""Start kernels, before they are needed where possible, and end them."""
+"""Start kernels for notebooks, if possible before they are needed, and end them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class KernelDied(Exception):
 
 
 class Client(AsyncKernelClient):
-    """A client of a pooled kernel that asks the operating system, and no heartbeat, whether the kernel is alive."""
+    """A client of a pooled kernel. It asks the operating system, not a heartbeat, whether the kernel is alive."""
 
     kernel: Kernel
     language: dict[str, Any]  # what the kernel says of its language, for the notebook's metadata
@@ -47,7 +47,7 @@ class Client(AsyncKernelClient):
         return self.kernel.process.poll() is None
 
     async def greet(self) -> None:
-        """Open the channels to a kernel; return when cells can be sent and none of their outputs will be missed."""
+        """Open the channels to a kernel. Return when cells can be sent and none of their outputs would be missed."""
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
@@ -90,7 +90,7 @@ class Kernel:
     keys: dict[str, str]
 
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
-        """Give a pooled kernel its notebook's environment and folder, and return a client with open channels.
+        """Give a pooled kernel its notebook's environment and folder. Return a client with open channels.
 
         Raise `KernelDied` if the kernel ends before that.
         """
@@ -146,7 +146,7 @@ class Kernel:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how a pooled kernel's process ended, with the last lines of its log if there are any."""
+        """Say how a pooled kernel's process ended. The last lines of the kernel's log follow, if the log has any."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"
@@ -159,7 +159,7 @@ class Kernel:
         return "\n".join([how, *words[crash:][:LAST_WORDS]])
 
     def interrupt(self) -> None:
-        """Interrupt a pooled kernel: raise KeyboardInterrupt in its cell, and stop the commands the cell started."""
+        """Interrupt a pooled kernel: raise KeyboardInterrupt in its cell, and stop the commands started by the cell."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
@@ -182,7 +182,7 @@ class Kernel:
 
 
 def start(environment: Mapping[str, str] | None = None, *, server: KernelForks | None = None) -> Kernel:
-    """Start a kernel for the pool, or let ``server`` fork one; return without waiting for it."""
+    """Start a kernel for the pool, or let ``server`` fork one. Return at once, without waiting for the kernel."""
     given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
@@ -194,7 +194,7 @@ def start(environment: Mapping[str, str] | None = None, *, server: KernelForks |
 
 
 class Kernels:
-    """A pool of fresh kernels for ``count`` notebooks; each kernel is started before it is needed.
+    """A pool of fresh kernels for ``count`` notebooks. Each kernel is started before a notebook needs it.
 
     Use it in a ``with`` block, which at its end kills the kernels that nobody took. On Linux the kernels are forked
     from one process that has imported ``warm``; apart from these imports, a forked kernel is as fresh as a newly
@@ -220,7 +220,7 @@ class Kernels:
             kernel.close()
 
     def take(self) -> Kernel:
-        """Take a kernel that nobody has used from the pool; the caller must close it."""
+        """Take a kernel that nobody has used from the pool. The caller must close the kernel."""
         kernel = self._waiting.pop() if self._waiting else start(server=self._server)
         self._start_next()
         return kernel

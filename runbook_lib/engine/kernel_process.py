@@ -1,4 +1,4 @@
-"""Run the cells of a notebook in this process: an IPython kernel that cannot outlive the command that started it.
+"""Run a notebook's cells in this process, as an IPython kernel. It cannot outlive the command that started it.
 
 The process is started by this file's path, or forked from a process that has imported everything that cells need.
 
@@ -47,20 +47,21 @@ OPTIONS = [
 
 
 class NoProfile(ProfileDir):
-    """A profile of a kernel that reads and writes nothing: a run must not depend on the operator's IPython settings."""
+    """A kernel's IPython profile without files. A run must not depend on the operator's own IPython settings."""
 
     def check_dirs(self) -> None:
         """Make no IPython profile folders when the kernel starts."""
 
     def check_startup_dir(self) -> None:
-        """Make no IPython startup folder, and no README in it, when the kernel starts."""
+        """Do nothing when the kernel starts, where IPython would make a startup folder with a README."""
 
 
 class Stream(OutStream):
-    """A kernel's stdout or stderr, which knows whether all that commands printed was passed on to the notebook.
+    """A kernel's stdout or stderr.
 
-    ipykernel passes this output on in a thread of its own, and ends a cell even if the thread has not read everything:
-    one in a hundred commands lost its output.
+    It knows whether everything that commands printed has been passed on to the notebook. ipykernel passes this output
+    on in a thread of its own, and ends a cell even if the thread has not read everything: one in a hundred commands
+    lost its output.
     """
 
     def _watch_pipe_fd(self) -> None:
@@ -74,7 +75,7 @@ class Stream(OutStream):
                 os.write(self._original_stdstream_copy, chunk)  # for the parent, if the kernel dies
 
     def drain(self) -> None:
-        """Return once the kernel's process has passed on to the notebook everything that commands printed."""
+        """Return once the kernel's process has passed on everything that commands printed to the notebook."""
         waiting = array.array("i", [1])
         while waiting[0]:
             with PASSING:
@@ -107,7 +108,7 @@ class Kernel(IPKernelApp):
         """Read no connection file in the kernel's process: the parent sends the keys through the pipe."""
 
     def write_connection_file(self, **_: Any) -> None:
-        """Write no connection file in the kernel's process: it reports its ports through the pipe."""
+        """Write no connection file: the kernel's process reports its ports through the pipe."""
 
     def _bind_socket(self, s: Any, port: int) -> int:
         # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
@@ -158,7 +159,7 @@ def enter(setting: dict[str, Any]) -> None:
 
 
 def run(report: int) -> None:
-    """Run a kernel in this process for the parent process, which writes to our stdin and reads the pipe ``report``."""
+    """Run a kernel in this process. The parent process writes to our stdin and reads the pipe ``report``."""
     faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         keys = orders.readline()
@@ -177,7 +178,10 @@ def run(report: int) -> None:
 
 
 def become(_: object, orders: int, report: int, log: int) -> None:
-    """Turn a forked process into a kernel: give the descriptors the numbers that a new kernel uses, and run it."""
+    """Turn a forked process into a kernel.
+
+    Give the pipes the numbers that they have in a new kernel, then run the kernel.
+    """
     for descriptor, place in ((orders, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, place)
     os.close(orders)
@@ -188,7 +192,7 @@ def become(_: object, orders: int, report: int, log: int) -> None:
 
 
 def main(parent: str, report: str) -> None:
-    """Run a kernel in a newly started process, which ends when its parent process (id ``parent``) ends."""
+    """Run a kernel in a newly started process. The process ends when its parent process (id ``parent``) ends."""
     die_with(int(parent))
     run(int(report))
 

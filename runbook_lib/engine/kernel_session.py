@@ -29,7 +29,7 @@ class Session:
 
     @classmethod
     async def open(cls, kernels: Kernels, env: Mapping[str, str], cwd: Path, cells: Sequence[str]) -> Session:
-        """Open a session: take a kernel and run ``cells`` in it; raise `KernelDied` if one of them does not pass."""
+        """Open a session: take a kernel and run ``cells`` in it. Raise `KernelDied` if a cell does not pass."""
         session = cls(kernels.take())
         try:
             session._client = await session._within(session.kernel.connect(env, cwd), START)
@@ -45,7 +45,7 @@ class Session:
         return self.kernel.process.pid
 
     async def ask(self, expression: str, within: float) -> Any:
-        """Ask a session's kernel for the value of an expression, which must consist of texts, numbers and lists.
+        """Ask a session's kernel for an expression's value. The value must consist of texts, numbers and lists.
 
         Raise `KernelDied` if the kernel has not answered within ``within`` seconds.
         """
@@ -72,7 +72,7 @@ class Session:
         return content
 
     async def _within(self, work: Coroutine[Any, Any, Any], seconds: float) -> Any:
-        """Return the result of ``work``; raise `KernelDied` if the kernel dies first or ``seconds`` have passed."""
+        """Return the result of ``work``. Raise `KernelDied` if the kernel dies first or ``seconds`` have passed."""
         task, death = asyncio.ensure_future(work), asyncio.ensure_future(self.kernel.death())
         try:
             await first(task, death, within=seconds)
@@ -88,7 +88,7 @@ class Session:
 
 
 async def _answered(client: Client, sent: str) -> dict[str, Any]:
-    """Return the reply to the message with the id ``sent``; read all outputs too, so that they do not pile up."""
+    """Return the reply to the message with the id ``sent``. Also read all outputs, so that they do not pile up."""
     while True:
         reply = await client.get_shell_msg()
         if reply["parent_header"].get("msg_id") == sent:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """The outcome of a cell; a notebook's outcome is that of its first cell that did not pass."""
+    """The outcome of a cell or of a notebook. A notebook has the outcome of its first cell that did not pass."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell and its outcome; ``index`` is the cell's place among all cells of the notebook, from 0."""
+    """A code cell and its outcome. ``index`` counts all cells of the notebook, from 0."""
 
     index: int
     outcome: Outcome = Outcome.NOT_RUN
@@ -41,7 +41,7 @@ class Cell:
         return replace(self, outcome=Outcome.RUNNING, started=datetime.now(UTC))
 
     def ended(self, outcome: Outcome, error: str | None = None, message: str | None = None) -> Cell:
-        """Return this cell with the outcome with which it ended, now."""
+        """Return this cell, which has just ended, with its outcome."""
         assert self.started is not None  # noqa: S101 - for mypy: only a cell that began can end
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return replace(self, outcome=outcome, seconds=seconds, error=error, message=message)
@@ -60,17 +60,17 @@ class Result:
 
     @property
     def stopped_at(self) -> Cell | None:
-        """Return the first cell of a result whose outcome is not "passed"; None if every cell passed."""
+        """Return the first cell of a result whose outcome is not "passed". Return None if every cell passed."""
         return next((cell for cell in self.cells if cell.outcome is not Outcome.PASSED), None)
 
 
 def code_cells(notebook: Any) -> list[Cell]:
-    """Return the code cells that can have an outcome, because they will be run; blank ones are left out."""
+    """Return the code cells that will be run and can have an outcome. Blank cells are left out."""
     return [Cell(index) for index, cell in enumerate(notebook.cells) if runs(cell)]
 
 
 def stamp(notebook: Any, cells: list[Cell], outcome: Outcome, began: datetime, reason: str | None) -> None:
-    """Write the outcomes of a notebook and its cells into its metadata, under our own key and under papermill's.
+    """Write the outcomes of a notebook and its cells into the notebook's metadata, under our own key and papermill's.
 
     papermill marks cells that never ran as completed; here its key gets what really happened.
     """

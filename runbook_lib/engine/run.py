@@ -1,4 +1,4 @@
-"""Run a prepared notebook in a kernel of its own, and replace the file once, by the executed notebook."""
+"""Run a prepared notebook in a kernel of its own. At the end, replace the notebook's file by the executed notebook."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unchanged(text: str) -> str:
 
 
 def unheard(cell: Cell) -> None:
-    """Ignore that a cell started or ended: the default for an engine's run that nobody follows."""
+    """Ignore that a cell started or ended. This is the engine's default callback, for a run that nobody follows."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Result:
-    """Run a prepared notebook in the engine and replace its file by the executed one; `Job` explains the arguments.
+    """Run a prepared notebook in the engine and replace its file by the executed notebook.
 
-    SIGINT or SIGTERM interrupts the running cell, and the run ends when that cell has ended; a second signal kills the
-    kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it cannot be written.
+    `Job` explains the arguments. SIGINT or SIGTERM interrupts the running cell, and the run ends when that cell has
+    ended; a second signal kills the kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it
+    cannot be written.
     """
     job = Job(notebook, env, cwd, redact, timeout, cell_timeout, on_cell or unheard)
 
@@ -89,7 +90,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook in the engine without reading or writing its file; leave the outputs in it, not redacted."""
+    """Run a notebook in the engine without reading or writing its file. Its outputs are not redacted."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -99,7 +100,7 @@ def run_in_memory(notebook: Any, job: Job) -> Result:
 
 
 def _in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run ``work`` in an event loop, in a new thread if this thread already has a loop (as in a kernel)."""
+    """Run ``work`` in an event loop. If this thread already has a running loop, as in a kernel, use a new thread."""
     if not _loop_runs():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as executor:
@@ -115,7 +116,7 @@ def _loop_runs() -> bool:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """While the block runs, pass SIGINT and SIGTERM on to ``stop``; only the main thread can catch signals."""
+    """While the block runs, pass SIGINT and SIGTERM on to ``stop``. Outside the main thread, no signal is caught."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -132,7 +133,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook and, whatever happens, write it with the outputs that it has."""
+    """Run one notebook and write it with its outputs. It is written even if the run fails."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
     refuse_other_language(notebook, job.notebook.name)
@@ -144,7 +145,7 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
 
 
 async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None = None) -> Result:
-    """Run a notebook in the engine, in memory; whatever happens, kill its kernel and then mark each cell's outcome."""
+    """Run a notebook in the engine, in memory. Whatever happens, kill its kernel and then mark each cell's outcome."""
     began, clock = datetime.now(UTC), time.monotonic()
     known, outcome = code_cells(notebook), Outcome.INTERRUPTED
     supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)

@@ -32,7 +32,7 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of one of a watch's alarms; times are ISO 8601 in UTC.
+    """The state of one of a watch's alarms. Its times are in ISO 8601 and UTC.
 
     ``at`` is the time of the alarm's newest event, None if nothing dates the event. ``lasts``: the event is not over.
     """
@@ -57,7 +57,7 @@ class Alarm:
 
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
-    """Return the state that every alarm of a watch has after ``events``; ``known`` holds the states before them."""
+    """Return the state of every alarm of a watch after ``events``. ``known`` holds the states before the events."""
     alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
@@ -94,7 +94,10 @@ def changes(
 
 
 def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Return the verdict on the alarm named `unknown`, which is raised while a verdict on another alarm is unknown."""
+    """Return the verdict on the alarm named `unknown`.
+
+    This alarm is open while any verdict on another alarm is unknown.
+    """
     unsure = {n: v.get("complaint", "") for n, v in verdicts.items() if v["verdict"] == "unknown"}
     if not unsure:
         return {"verdict": "quiet"}
@@ -110,7 +113,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """Return the name of the event that a verdict adds to an alarm; None if the verdict changes nothing."""
+    """Return the name of the event that a verdict adds to an alarm. Return None if the verdict changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -119,7 +122,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the event that a repeated verdict "alarm" adds to an alarm raised before; None if nothing changed."""
+    """Return the event that a repeated verdict "alarm" adds to an alarm. Return None if it says nothing new."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -142,7 +145,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch, whose alarms count; watches of earlier rehearsals are left out.
+    """Return the record of a profile's newest watch. Only its alarms count; watches of earlier rehearsals are left out.
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """
@@ -178,7 +181,10 @@ def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> 
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:
-    """Return an alarm if a watch was cut off: its record is unsealed, its time not over, its ledger long unchanged."""
+    """Return an alarm if a watch was cut off.
+
+    A watch was cut off if its record has no seal, its time is not over, and its ledger has not grown for long.
+    """
     events = record.ledger.events()
     begun = next((event for event in events if event["event"] == "watching"), None)
     if record.sealed() is not None or begun is None:
@@ -192,7 +198,7 @@ def _silence(record: Record, now: datetime) -> Alarm | None:
 
 
 def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
-    """Write to the ledger who takes care of an open alarm, and return the record that holds this line.
+    """Write to the ledger who takes care of an open alarm. Return the record that holds the written line.
 
     Raise `ConfigError` if there is no open alarm of this name.
     """

@@ -1,4 +1,4 @@
-"""Copy each sealed record to the archive, the folder that its profile names, and compare the copy with the record.
+"""Copy each sealed record to its profile's archive, a folder, and compare the copy with the record.
 
 Before a record is sealed, a note of it is written. Every command ends by copying the records that have a note, so that
 neither a crash nor an absent archive loses a copy. A failure to archive does not fail the run.
@@ -32,10 +32,10 @@ PENDING = ".pending"  # folder of a profile: one note for each record that is no
 
 
 def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record, sign it in production, and note it for the archive; raise `RecordError` if it cannot be sealed.
+    """Seal a record, sign it in production, and note that it is to be archived.
 
-    If the seal cannot be signed, every later command reports this until ``./runbook sign`` signs it, and gates refuse
-    the record until then.
+    Raise `RecordError` if it cannot be sealed. If the seal cannot be signed, every later command reports this until
+    ``./runbook sign`` signs it, and gates refuse the record until then.
     """
     _note(record)
     event = seal_chain.seal(record, outcome, **facts)
@@ -48,7 +48,10 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
-    """Archive every record that a pending note names; return a line for each failure, whose note stays."""
+    """Archive every record that a pending note names. Return a line for each failure.
+
+    The note of a record that could not be archived stays, so that the next command tries again.
+    """
     problems: list[str] = []
     for note in sorted(root.glob(f"*/{PENDING}/*")):
         problems += _caught_up(root, note, load)
@@ -56,7 +59,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Archive the record that a pending note names and remove the note; yield an error line if that fails."""
+    """Archive the record that a pending note names, and remove the note. Yield an error line if archiving fails."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -74,7 +77,10 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Remove a damaged note; if its file name stands for a record, write a new one. Yield a line that says so."""
+    """Remove a damaged note of a record to be archived, and yield a line about it.
+
+    If the note's file name stands for a record, write the note again.
+    """
     note.unlink(missing_ok=True)
     named = [record for record in record_folder.every(root) if record.name.replace("/", "_") == note.name]
     for record in named:
@@ -85,7 +91,7 @@ def _noted_again(root: Path, note: Path) -> Iterator[str]:
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
-    """Note that the record is to be archived or signed, if its profile names an archive or requires signatures."""
+    """Note that a record is to be archived or signed, if its profile has an archive or requires signatures."""
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
@@ -95,7 +101,7 @@ def _note(record: Record, complaint: str | None = None) -> None:
 
 
 def _profile(record: Record) -> dict[str, Any]:
-    """Return the profile with which a record was made; an empty one if the record's parameters do not hold it."""
+    """Return the profile with which a record was made. It is empty if the record's parameters hold no profile."""
     parameters = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
     profile = parameters.get("profile") if isinstance(parameters, dict) else None
     return profile if isinstance(profile, dict) else {}
@@ -120,7 +126,10 @@ def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
 
 
 def copy(record: Record, archive: Path) -> None:
-    """Copy a record to the archive and compare the two; the copy appears whole or not at all, and is never replaced."""
+    """Copy a record to the archive and compare the two.
+
+    The copy appears whole or not at all, and an existing copy is never replaced.
+    """
     target = archive / record.name
     if not target.exists():
         draft = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -140,7 +149,7 @@ def copy(record: Record, archive: Path) -> None:
 
 
 def _reach_the_disk(*paths: Path) -> None:
-    """Flush files and folders to the disk and drop them from the cache, so that a later reading comes from the disk."""
+    """Flush files and folders to the disk and drop them from the cache. A later reading then comes from the disk."""
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         try:

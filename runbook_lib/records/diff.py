@@ -26,7 +26,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that differs between two records, and its text in each; ``where`` is a step's number, or "run"."""
+    """A value that differs between two records, and its text in each record. ``where`` is a step's number or "run"."""
 
     where: str
     what: str  # the name of the value
@@ -35,7 +35,10 @@ class Difference:
 
 
 def differences(first: Record, second: Record) -> list[Difference]:
-    """Return every difference between two records: first of the runs as a whole, then of each step, in order."""
+    """Return every difference between two records.
+
+    The differences of the runs as a whole come first, then those of each step in order.
+    """
     return [*_of_runs(first, second), *_of_steps(first, second)]
 
 
@@ -45,7 +48,7 @@ def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _run_facts(record: Record) -> dict[str, Any]:
-    """Return who made a run, how it ended, the versions it ran with and every parameter it was given."""
+    """Return a run's facts to compare: its operator, its outcome, its versions and its parameters."""
     opened, seal = record.opened(), record.sealed() or {}
     given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
     run = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
@@ -105,7 +108,10 @@ def _facts(event: Event) -> dict[str, Any]:
 
 
 def _values(number: str, step: Event, other: Event) -> Iterator[Difference]:
-    """Yield the values that differ in a step's replies, row by row; if a reply's length differs, only the length."""
+    """Yield the values that differ between a step's replies in two records.
+
+    Rows are compared one by one. If two replies have different numbers of rows, only these numbers are yielded.
+    """
     pairs = zip(step.get("replies", ()), other.get("replies", ()), strict=False)
     for index, (ours, theirs) in enumerate(pairs, 1):
         place = f"reply {index}" if len(step["replies"]) > 1 else "reply"

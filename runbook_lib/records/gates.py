@@ -41,7 +41,7 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate of a phase: open if there are no ``reasons`` against it.
+    """The gate of a phase. The gate is open if there are no ``reasons`` against opening it.
 
     ``rests_on`` is the record of the phase before. ``amber``: the reasons given for passing closed gates, in that
     record and in those it rests on.
@@ -59,7 +59,7 @@ class Gate:
 
 
 def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None) -> Gate:
-    """Judge a phase's gate from the records of its profile; a notebook that is no phase has an open gate.
+    """Judge a phase's gate from the records of its profile. A notebook that is no phase has an open gate.
 
     ``now`` is the database's time; without it, records are dated by this computer's clock.
     """
@@ -83,10 +83,11 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Return what a run's first line says of its phase's gate; ``override`` is why a closed gate may be passed.
+    """Require a phase's gate to be open, and return what the run's first line says of the gate.
 
-    Raise `StepRefused` with every reason if the gate is closed and there is no ``override``. Raise it too while
-    somebody else holds the write lock, even with an ``override``.
+    ``override`` is an operator's reason for passing a closed gate. Raise `StepRefused` with every reason if the gate is
+    closed and there is no ``override``. Raise it too while somebody else holds the write lock, even with an
+    ``override``.
     """
     _refuse_second_writer(settings, phase)
     now = _database_time(settings) if phase in ORDER else None
@@ -110,7 +111,7 @@ def _refuse_second_writer(settings: Settings, phase: str) -> None:
 
 
 def _database_time(settings: Settings) -> datetime | None:
-    """Return the time by the database's clock; None if the database does not answer."""
+    """Return the time by the database's clock. Return None if the database does not answer."""
     with suppress(ServiceError, ConfigError):
         return database_time(settings)
     return None
@@ -122,9 +123,9 @@ def board(settings: Settings, root: Path, now: datetime | None = None) -> list[G
 
 
 def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]]:
-    """Yield every undo that a profile's records owe, which keeps gates closed, with the newest record that owes it.
+    """Yield every undo that a profile's records owe, with the newest record that owes the undo.
 
-    A record may say that an undo was carried out; it is believed only if it verifies.
+    Owed undos keep gates closed. A record may say that an undo was carried out; it is believed only if it verifies.
     """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
@@ -139,13 +140,16 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase that passed and verifies: the evidence that gates of later phases need."""
+    """Return the newest record of a phase that passed and verifies. Later phases' gates need this evidence."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
 
 def of(settings: Settings, root: Path) -> list[Record]:
-    """Return the records by which a profile's gates are judged, oldest first; in a rehearsal, only those made in it."""
+    """Return the records by which a profile's gates are judged, oldest first.
+
+    In a rehearsal, only records that were made in the same rehearsal count.
+    """
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
     return seal_chain.in_order(ours, readable)
@@ -157,7 +161,7 @@ def _all(settings: Settings, root: Path) -> list[Record]:
 
 
 def _read(record: Record) -> str | None:
-    """Return why a record cannot be read; None if it can."""
+    """Return why a record cannot be read. Return None if the record can be read."""
     try:
         record.opened()
         record.ledger.events()
@@ -167,7 +171,7 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made on the present platform; the records of earlier rehearsals were not."""
+    """Return whether a record was made on the present platform. An earlier rehearsal was another platform."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
@@ -198,7 +202,7 @@ OWN_RULES = {"phase_2_first_mainnet": _before_mainnet}
 
 
 def latest(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the record by which a phase's gate is judged: the newest on this platform; None if there is none."""
+    """Return a phase's newest record on this platform, by which its gate is judged. Return None if there is none."""
     runs = [record for record in of(settings, root) if _is(record, phase)]
     return seal_chain.in_order(runs, of(settings, root))[-1] if runs else None
 
@@ -232,7 +236,10 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Yield a reason if a record did not follow the accepted plan of its phase, and one if its cells were edited."""
+    """Yield the reasons against a gate that lie in a record's plan.
+
+    There is one reason if the record did not follow its phase's accepted plan, and one if its cells were edited.
+    """
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
         yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
@@ -257,7 +264,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """Yield a reason for each claim that a record left unproven and that was due before this phase."""
+    """Yield a reason for each claim that a record left unproven although its proof was due before this phase."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             words = f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
@@ -272,7 +279,7 @@ def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
-    """Yield what a production profile's chain of seals shows of records that were removed or inserted."""
+    """Yield a reason for each sign in a production profile's chain of seals that a record was removed or inserted."""
     if settings.kind == "production":
         readable = [record for record in _all(settings, root) if _read(record) is None]
         sealed = [(record, seal) for record in readable if (seal := record.sealed())]
@@ -285,7 +292,10 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Yield the reasons given for passing closed gates, in this record, in those it resumes, and in earlier phases."""
+    """Yield the reasons that were given for passing closed gates.
+
+    They were given in this record, in the records that this record resumes, or in earlier phases.
+    """
     for earlier in history.chain(record):
         opened = earlier.opened()
         if opened.get("override"):

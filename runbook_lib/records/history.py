@@ -1,4 +1,4 @@
-"""Read from ledgers what happened: the outcomes by step, the undos that are owed, the run as a whole."""
+"""Read from ledgers what happened: the outcome of each step, the undos that are owed, and the run as a whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGING = ("act", "confirm")  # verbs
 
 @dataclass(frozen=True)
 class History:
-    """The history of a record: its own events (``own``) and those of the records that it resumes, oldest first."""
+    """The history of a record: its own events and, in ``before``, the events of the records that it resumes."""
 
     own: list[Event]
     before: list[Event]
@@ -34,21 +34,24 @@ class History:
         return self.all[0]
 
     def outcomes(self) -> dict[str, Event]:
-        """Return each step's newest outcome in the history; an act sent without an outcome is ``unknown``."""
+        """Return the newest outcome of each step in the record. An act without an outcome is ``unknown``.
+
+        Such an act was sent, and nobody knows whether it took effect.
+        """
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """Return the newest outcome in the history of an act or a confirm, if it passed; else None."""
+        """Return the newest outcome in the history of an act or a confirm. If it is not "passed", return None."""
         newest = _outcomes(self.all).get(number)
         return newest if newest and newest["outcome"] == "passed" else None
 
     def unsettled(self, number: str) -> bool:
-        """Return whether the history shows that an act was sent, and no event tells whether it took effect."""
+        """Return whether the history shows that an act was sent but does not show whether the act took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """Return a check's outcome if it passed and a later event in the history may have outdated it; else None.
+        """Return a passed check's outcome if a later event in the history may have outdated it. Otherwise return None.
 
         Such events are an act, a confirm, a vouching and an undo.
         """
@@ -59,10 +62,11 @@ class History:
         return made[places[-1]] if any(map(_changes, made[places[-1] :])) else None
 
     def aged(self, number: str, moment: str, limit: float) -> bool:
-        """Return whether by the history a check is too old at ``moment``: last made over ``limit`` seconds before.
+        """Return whether a check in the history is too old at ``moment``.
 
-        An outcome that was taken over makes no check younger. A check that did not pass when it was last made counts as
-        aged, and so does one made after ``moment``, because a clock was set back.
+        A check is too old if it was last made more than ``limit`` seconds before. An outcome that was taken over makes
+        no check younger. A check that did not pass when it was last made counts as aged, and so does one made after
+        ``moment``, because a clock was set back.
         """
         made = [e for e in self.all if (e["event"], e.get("step")) == ("outcome", number) and "recalled" not in e]
         if not made or made[-1]["verb"] != "check":
@@ -71,19 +75,22 @@ class History:
         return made[-1]["outcome"] != "passed" or not 0 <= age <= limit
 
     def vouched(self, number: str, statement: str) -> Event | None:
-        """Return the newest event of the history in which a person vouched for exactly this statement; else None."""
+        """Return the newest event in the history in which a person vouched for exactly this statement, or None."""
         said = ("vouched", number, statement)
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return the reply to one of a step's commands, by its index, from the history; None if there is none."""
+        """Return a reply to a step's command from the history; ``index`` chooses the command.
+
+        Return None without a reply.
+        """
         newest = self.settled(number) or self.outcomes().get(number)
         if newest is None or len(newest.get("replies", ())) <= index:
             return None
         return Reply.from_facts(newest["replies"][index])
 
     def owed(self) -> dict[str, Event]:
-        """Return the undos that by the history are still owed: step -> ``owed`` event, which holds the command."""
+        """Return the undos that the history shows as still owed: step -> ``owed`` event, which holds the command."""
         owed: dict[str, Event] = {}
         for event in self.all:
             if event["event"] == "owed":
@@ -102,7 +109,10 @@ def read(record: Record) -> History:
 
 
 def chain(record: Record) -> list[Record]:
-    """Return the records that make up a record's history: those that it resumes, oldest first, and itself last."""
+    """Return the records that make up a record's history.
+
+    The records that it resumes come first, oldest first, and the record itself comes last.
+    """
     return [*record.parents, record]
 
 

@@ -46,12 +46,12 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def instant(at: str) -> datetime:
-    """Parse a time in the form that the ledger's lines have; return it in UTC."""
+    """Parse a time in the form that the ledger's lines have, and return the time in UTC."""
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
 class Ledger:
-    """The ledger of a run: an append-only file to which several processes may write, because each line takes a lock."""
+    """The ledger of a run, an append-only file. Several processes may write to it, because each line takes a lock."""
 
     def __init__(self, path: Path, redact: Redactor | None = None) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class Ledger:
         self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
-        """Write one line to the ledger and flush it to the disk; return the line's event.
+        """Write one line to the ledger and flush the line to the disk. Return the line's event.
 
         Raise `RecordError` if the line would not verify, or if it cannot be written; the file then stays as it was.
         """
@@ -84,19 +84,22 @@ class Ledger:
             return max(self._clock.now(), self._tail(file).at)
 
     def mend(self) -> None:
-        """Cut off the ledger's last line if a crash left it incomplete; no `append` has returned for such a line."""
+        """Cut off the ledger's last line if a crash left it incomplete. No `append` has returned for such a line."""
         with locked(self.path) as file:
             self._tail(file)
 
     def events(self) -> list[Event]:
-        """Return the event of every complete line of the ledger, oldest first; a line that a crash cut is left out."""
+        """Return the events of the ledger's complete lines, oldest first. A line that a crash cut off is left out."""
         if self.path.exists():
             fresh, self._read = self.follow(self._read)
             self._events += fresh
         return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
-        """Return the events of the ledger's complete lines from byte ``start`` on, and the offset after these lines."""
+        """Return the events of the ledger's complete lines from byte ``start`` on.
+
+        Also return the offset after these lines.
+        """
         with self.path.open("rb") as file:
             file.seek(start)
             data = file.read()
@@ -113,7 +116,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """Return the `_Tail` of the last complete line; cut off an incomplete line after it."""
+        """Return the `_Tail` of the ledger's last complete line. Cut off an incomplete line after it."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -124,7 +127,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write a line after the line ``last``; return the new line's `_Tail` and its event."""
+        """Write a line to the ledger after the line ``last``. Return the new line's `_Tail` and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -145,7 +148,10 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """The facts of a ledger's last line on which the next line depends: hash, number, time, whether it is the seal."""
+    """The facts of a ledger's last line on which the next line depends.
+
+    These are the last line's hash, its number, its time, and whether the line is the seal.
+    """
 
     hash: str = ""
     number: int = 0
@@ -172,7 +178,7 @@ class _Clock:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def behind(self, last: str) -> float:
-        """Return how many seconds this clock is behind the ledger's last line, and set it to that line's time."""
+        """Return how many seconds this clock is behind the ledger's last line. Set the clock to that line's time."""
         if last <= (now := self.now()):
             return 0.0
         behind = (datetime.fromisoformat(last) - datetime.fromisoformat(now)).total_seconds()
@@ -181,5 +187,8 @@ class _Clock:
 
 
 def _seconds() -> float:
-    """Return a monotonic clock's seconds; if possible, of a clock that also counts while the machine sleeps."""
+    """Return the seconds of a monotonic clock.
+
+    Where the system has such a clock, it also counts while the machine sleeps.
+    """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -1,4 +1,4 @@
-"""Read from the ledger what became of a button's press: whether it was sent and acknowledged, and what followed.
+"""Read from the ledger what became of a button's press: whether its command was sent, and what followed.
 
 A page shows this as four status lamps: sent, acknowledged, effect, venue.
 """
@@ -32,7 +32,7 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Describe one stage of a press: its name, its time, the milliseconds since the sending, and what was seen."""
+        """Describe one stage of a press: its name, its time, the milliseconds since the command, and what was seen."""
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
@@ -57,7 +57,7 @@ class Press:
 
 
 def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
-    """Return the newest press of the button of step ``number``, from a ledger's events; None if there was none.
+    """Return the newest press of step ``number``'s button from a ledger's events. Return None without a press.
 
     ``busy``: the press is still being carried out, so that stages which were not seen yet are awaited.
     """
@@ -83,7 +83,7 @@ def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press 
 
 
 def clock(at: str) -> str:
-    """Return the time of day of a press, as its card shows it, to the millisecond."""
+    """Return a press's time of day to the millisecond, as the button's card shows it."""
     return f"{at[11:23]}Z" if at else ""
 
 

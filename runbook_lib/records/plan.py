@@ -1,4 +1,4 @@
-"""Read the plan of a notebook, which is its steps and the hash of each cell, without running the notebook.
+"""Read the plan of a notebook without running the notebook. A plan is its steps and the hash of each cell.
 
 A record begins with the plan of the notebook from which it was prepared. ``notebooks/plans.json`` holds the accepted
 plan of each notebook: gates refuse a record that followed another plan.
@@ -44,7 +44,7 @@ def notebooks(folder: Path | None = None) -> list[str]:
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Return the path of a notebook that has a plan, given by path, name or an unambiguous beginning (``phase_0``)."""
+    """Return the path of a notebook that has a plan. ``name`` is a path, a name or a beginning such as ``phase_0``."""
     if "/" in name or name.endswith(".ipynb"):
         path = Path(name).absolute()
         if not (is_there(path) and path.is_file()):
@@ -61,7 +61,7 @@ def notebook(name: str, folder: Path | None = None) -> Path:
 
 
 def phase(path: Path) -> str:
-    """Return the phase that a notebook's plan is for, from its ``open_phase`` call; without a call, the file's name."""
+    """Return the phase that a notebook's ``open_phase`` call names. Without such a call, return the file's name."""
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code" and (opened := OPENING.search("".join(cell["source"]))):
             return opened[1]
@@ -69,7 +69,7 @@ def phase(path: Path) -> str:
 
 
 def written_down(path: Path) -> dict[str, Any]:
-    """Return the plan of a notebook in the form in which a record's first line holds it."""
+    """Return the plan of a notebook in the form in which a record's first line holds a plan."""
     notebook = _read(path)
     sources = verify.code_cells(notebook)
     declared = [[*call, cell] for cell, source in enumerate(sources) for call in _calls(source)]
@@ -82,7 +82,7 @@ def accepted(name: str, folder: Path | None = None) -> dict[str, Any] | None:
 
 
 def accept(path: Path) -> None:
-    """Write a notebook's present plan to ``plans.json``, as its accepted plan."""
+    """Write a notebook's present plan to ``plans.json``. It becomes the notebook's accepted plan."""
     plans = {**_all_accepted(path.parent), path.stem: written_down(path)}
     lines = ",\n".join(f"{json.dumps(name)}: {_laid_out(plans[name])}" for name in sorted(plans))
     write_whole(path.parent / ACCEPTED, f"{{\n{lines}\n}}\n".encode())
@@ -109,7 +109,10 @@ def _laid_out(plan: dict[str, Any]) -> str:
 
 
 def of(record: Record) -> list[Step]:
-    """Return the steps of the plan in a record's first line, or those of the record's notebook if it holds no plan."""
+    """Return the steps of the plan in a record's first line.
+
+    If that line holds no plan, return the steps of the record's notebook.
+    """
     planned = record.opened().get("plan")
     if planned is None:
         return steps(record.notebook) if record.notebook.exists() else []
@@ -163,7 +166,7 @@ def _step_calls(source: str) -> list[ast.Call]:
 
 
 def _verb(node: ast.Call) -> str:
-    """Return which verb (check, act or confirm) a call uses; an empty text if the call declares no step."""
+    """Return which verb (check, act or confirm) a call uses. Return an empty text if the call declares no step."""
     called = node.func
     if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name) or called.value.id != "phase":
         return ""
@@ -171,7 +174,10 @@ def _verb(node: ast.Call) -> str:
 
 
 def _argument(node: ast.Call, position: int) -> str | None:
-    """Return an argument of a step call, given by position or by name: position 0 is the step's number, 1 its title."""
+    """Return an argument of a step call, which may be given by position or by name.
+
+    Position 0 is the step's number, position 1 its title.
+    """
     if position < len(node.args):
         return _text(node.args[position])
     name = VERBS[_verb(node)][position]

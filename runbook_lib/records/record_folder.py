@@ -1,4 +1,4 @@
-"""Find records: each is the dated folder of one run, below the folder of all records."""
+"""Find records. A record is the dated folder of one run, below the folder of all records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def root(self) -> Path:
-        """Return the folder of all records; a record's folder in it is ``<profile>/<date>/<time>_<phase>``."""
+        """Return the folder of all records. A record's folder in it is ``<profile>/<date>/<time>_<phase>``."""
         return self.folder.parent.parent.parent
 
     @property
@@ -49,17 +49,20 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """Return the path of the record's folder, relative to the current folder if the record lies in it."""
+        """Return the path of the record's folder. The path is relative if the folder lies in the current folder."""
         current = Path.cwd()
         return self.folder.relative_to(current) if self.folder.is_relative_to(current) else self.folder
 
     @property
     def profile(self) -> str:
-        """Return the profile that made the record: the first part of its folder's path below all records."""
+        """Return the profile that made the record.
+
+        The record's path below the folder of all records begins with its name.
+        """
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """Return the first event in a record's folder, which says what was begun, by whom and for which profile.
+        """Return the first event of a record's ledger. It says what was begun, by whom and for which profile.
 
         Raise `RecordError` if there is no ledger or its first line is not such an event.
         """
@@ -75,7 +78,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """Return the folders of the records that this one resumes, oldest first; sealed, so each is read only once."""
+        """Return the records that this record resumes, oldest first. They are sealed, so each is read only once."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()
@@ -83,18 +86,21 @@ class Record:
         return (*record.parents, record)
 
     def sealed(self) -> Event | None:
-        """Return the seal in a record's folder; None while the run goes on, or if it was cut off."""
+        """Return a record's seal. Return None while the run goes on, or if the run was cut off."""
         events = self.ledger.events()
         return events[-1] if events and events[-1]["event"] == "sealed" else None
 
 
 def records_root() -> Path:
-    """Return the folder of all records: the one that RUNBOOK_RECORDS names, else ``records`` in the checkout."""
+    """Return the folder of all records.
+
+    RUNBOOK_RECORDS names it; without this variable it is ``records`` in the checkout.
+    """
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 
 
 def every(root: Path) -> Iterator[Record]:
-    """Yield every record in the folder of all records, sorted by profile and name; symbolic links are not followed."""
+    """Yield every record in the folder of all records, sorted by profile and name. Symbolic links are not followed."""
     folders = [root]
     for _ in range(3):
         folders = [inner for folder in folders for inner in _folders_in(folder)]
@@ -111,7 +117,10 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def find(root: Path, name: str) -> Record:
-    """Return the record whose folder is at the path ``name``; otherwise the newest whose folder's name contains it."""
+    """Return the record at the path ``name``.
+
+    If there is no folder at that path, return the newest record whose path contains ``name``.
+    """
     for folder in (Path(name), root / name):
         if is_there(folder / LEDGER):
             return Record(folder.resolve())

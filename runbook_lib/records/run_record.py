@@ -1,4 +1,4 @@
-"""Begin the record of a run, which the steps then fill, and finish it with a seal."""
+"""Begin the record of a run and finish it with a seal. In between, the run's steps fill the record."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def begin(
     mode: str = "headless",
     **facts: Any,
 ) -> Record:
-    """Begin a run's record; ``source`` is the notebook whose plan it follows, ``parent`` the record that it resumes.
+    """Begin a run's record. The run follows the plan of the notebook ``source`` and may resume the record ``parent``.
 
     Raise `RecordError` if the record cannot be written: then the run must not send anything.
     """
@@ -111,7 +111,7 @@ def begin(
 
 
 def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
-    """Return the seal of the record that opened the gate of this run; None if no record did."""
+    """Return the seal of the record that opened the gate of this run. Return None if no record opened the gate."""
     return Record(root / rests_on["record"]).sealed() if rests_on else None
 
 
@@ -126,7 +126,10 @@ def _merged(claims: Iterable[Event]) -> list[Event]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and the packages that a run's record names; cached, as looking them up is slow."""
+    """Return the versions of Python and of the packages that a run's record names.
+
+    They are cached, because finding them is slow.
+    """
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in VERSIONS}}
 
 
@@ -167,7 +170,10 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 
 def latest(record: Record) -> Record:
-    """Return the newest record in which this record's run was resumed, directly or through others; else itself."""
+    """Return the newest record that resumes this record's run, directly or through others.
+
+    If none does, return this one.
+    """
     resting = [r for r in record_folder.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record
 
@@ -180,7 +186,7 @@ def _parent(record: Record) -> str | None:
 
 
 def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
-    """Finish a run's record: seal it with the outcome that its ledger shows; ``ended`` says why a run ended early.
+    """Finish a run's record: seal it with the outcome that its ledger shows. ``ended`` says why a run ended early.
 
     Raise `RecordError` if a file of the record holds a secret.
     """
@@ -188,9 +194,9 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """Make a sealed record of who vouched for the statement that ``parent`` waits for; a run can resume that record.
+    """Make a sealed record of who vouched for the statement that ``parent`` waits for.
 
-    Raise `ConfigError` in production if ``name`` is not the operator, who signs.
+    A run can then resume that record. Raise `ConfigError` in production if ``name`` is not the operator, who signs.
     """
     if settings.kind == "production" and name != operator():
         raise ConfigError(f"who vouches is who signs, and that is {operator()!r} here, not {name!r}")

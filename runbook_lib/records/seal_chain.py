@@ -1,4 +1,4 @@
-"""Seal records, and chain the seals of a profile: each seal names the profile's seal before it.
+"""Seal records, and chain the seals of a profile. Each seal names the profile's seal before it.
 
 The seal is the last line of a record's ledger: it holds the hashes of the record's other files and the previous seal.
 """
@@ -26,7 +26,7 @@ HEAD = "head.json"
 
 
 def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record: scan its files for secrets, then write the seal and chain it to the profile's previous seal.
+    """Seal a record. Scan its files for secrets, write the seal, and chain the seal to the profile's previous seal.
 
     The ledger's lines tell the outcome; pass ``outcome`` only for a record whose lines do not (a halt, a watch). Raise
     `RecordError` naming the file and the place if a secret is found; the record then stays unsealed.
@@ -51,7 +51,7 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def head(profile: Path) -> str | None:
-    """Return the hash of the newest seal in a profile's chain of seals; None if nothing is sealed yet.
+    """Return the hash of the newest seal in a profile's chain of seals. Return None if nothing is sealed yet.
 
     If a crash came right after a seal was written, the note beside the records does not hold it yet, but names the
     record in ``pending``.
@@ -68,7 +68,7 @@ def head(profile: Path) -> str | None:
 
 
 def mended(root: Path) -> list[str]:
-    """Repair each damaged ``head.json``, the note of the newest seal in a profile's chain; return a line for each."""
+    """Repair each damaged ``head.json``, a note of the newest seal in a profile's chain. Return a line for each."""
     mends: list[str] = []
     for path in sorted(root.glob(f"*/{HEAD}")):
         with suppress(RecordError):
@@ -77,7 +77,7 @@ def mended(root: Path) -> list[str]:
 
 
 def _mended(profile: Path) -> str | None:
-    """Rewrite the note of a profile's newest seal if it is damaged; return a line saying so, None if it was sound."""
+    """Rewrite the note of a profile's newest seal if the note is damaged. Return a line that says so, or None."""
     path = profile / HEAD
     if not path.exists() or _hint(profile) is not None:
         return None
@@ -89,7 +89,10 @@ def _mended(profile: Path) -> str | None:
 
 
 def _hint(profile: Path) -> Event | None:
-    """Return the note of a profile's newest seal, which lies beside the records; None if it is missing or damaged."""
+    """Return the note of a profile's newest seal, a file beside the records.
+
+    If it is missing or damaged, return None.
+    """
     try:
         hint = json.loads((profile / HEAD).read_text(encoding="utf-8"))
         good = sorted(hint) == ["hash", "pending"] and all(isinstance(value, str | None) for value in hint.values())
@@ -99,7 +102,10 @@ def _hint(profile: Path) -> Event | None:
 
 
 def _newest_seal(profile: Path) -> str | None:
-    """Return the hash of the newest seal that no other seal follows, as found in the records themselves."""
+    """Return the hash of the newest seal in a profile's chain, found by reading every record of the profile.
+
+    It is the newest of the seals that no other seal names as the one before it.
+    """
     seals = [seal for record in every(profile.parent) if record.profile == profile.name and (seal := _seal_of(record))]
     followed = {seal["previous"] for seal in seals}
     tips = sorted((seal["at"], seal["hash"]) for seal in seals if seal["hash"] not in followed)
@@ -114,7 +120,7 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Sort readable records, oldest first, by the chain of seals, not by their times or their folders' names.
+    """Sort readable records, oldest first. Their order is that of the chain of seals, not of times or folder names.
 
     A record without a seal is as old as the seal that was the newest when the record was opened. If ``records`` are
     only some of a profile's records, ``known`` must be all of them.
@@ -135,7 +141,7 @@ def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -
 
 
 def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
-    """Return the position of each seal in the chain (hash -> position); the oldest of ``seals`` has position 0."""
+    """Return the position of each seal in the chain (hash -> position). The oldest of ``seals`` has position 0."""
     following: dict[str | None, list[Event]] = {}
     present = [seal for seal in seals if seal]
     for seal in present:

@@ -1,4 +1,4 @@
-"""Sign seals with ssh-keygen; the key may be in a file, in an SSH agent or in a hardware token."""
+"""Sign seals with ssh-keygen. The key may be in a file, in an SSH agent or in a hardware token."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def operator() -> str:
 
 
 def signers(settings: Settings) -> str | None:
-    """Return the allowed signers of a profile's records, one a line; None if its records need not be signed."""
+    """Return the allowed signers of a profile's records, one a line. Return None if the records need no signature."""
     return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
 
 
 @cache
 def of_profile(name: str) -> str | None:
-    """Return the allowed signers of the profile called ``name``; None if that profile is missing or incomplete."""
+    """Return the allowed signers of the profile called ``name``. Return None if it is missing or incomplete."""
     try:
         return signers(profiles.load(name))
     except ConfigError:
@@ -47,7 +47,7 @@ def of_profile(name: str) -> str | None:
 
 
 def signers_of(folder: Path) -> str | None:
-    """Return the allowed signers of the record in ``folder``, from its profile or else from its archive.
+    """Return the allowed signers of the record in ``folder``. Its profile lists them or, failing that, its archive.
 
     None if neither lists any.
     """
@@ -55,12 +55,15 @@ def signers_of(folder: Path) -> str | None:
 
 
 def sign(record: Record) -> None:
-    """Sign a record's seal and write the signature beside the ledger. Raise `RecordError` if it cannot be signed."""
+    """Sign a record's seal and write the signature beside the ledger. Raise `RecordError` if signing fails."""
     write_whole(record.folder / SIGNATURE, _signature(last_line(record.folder)))
 
 
 def unable(settings: Settings) -> list[str]:
-    """Try to sign something, and return why this operator cannot sign a seal; empty if they can, or need not."""
+    """Try to sign something, and return why this operator cannot sign a seal.
+
+    The list is empty if signing works or if the profile requires no signatures.
+    """
     allowed, who = signers(settings), operator()
     if allowed is None:
         return []

@@ -132,7 +132,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """The result of verifying one record; ``seal`` holds those facts of its seal that later checks need."""
+    """The result of verifying one record. ``seal`` holds those facts of the record's seal that later checks need."""
 
     folder: Path
     problems: tuple[str, ...]
@@ -142,7 +142,7 @@ class Found:
 
 @dataclass
 class Told:
-    """The summary of a ledger's lines that is verified; `take` adds the next line."""
+    """The summary of a ledger's lines, gathered to verify the seal. `take` adds the next line."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Told:
     closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Add the next line to the summary of a verified ledger; the line's form must have been checked before."""
+        """Add the next line to the summary of a verified ledger. The caller has already checked the line's form."""
         kind, step = event["event"], str(event.get("step"))
         if not self.opened:
             self.opened = event
@@ -200,7 +200,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return the facts that a seal of these lines must state to verify; ``edits`` are the notebook's edits."""
+        """Return the facts that a seal of these lines must state. ``edits`` are the edits found in the notebook."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -212,7 +212,7 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return the outcome that follows from the lines, against which a seal is verified; None for a halt or a watch.
+        """Return the outcome that follows from a ledger's lines, to verify a seal. For a halt or a watch, return None.
 
         ``ended`` says why the run was ended early, None if it was not.
         """
@@ -232,7 +232,7 @@ class Told:
 
 
 def verify(folder: Path, signers: str | None = None) -> list[str]:
-    """Verify a record: return everything wrong with it, each problem with its file and, in the ledger, its line.
+    """Verify a record and return everything wrong with it. Each problem names its file and, in the ledger, its line.
 
     ``signers`` is text in ssh-keygen's format of allowed signers: then the seal must be signed by the operator whom it
     names, with a key that was valid when the record was sealed. Without ``signers``, only damage is found. Only the
@@ -260,7 +260,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a verified seal that `chain` and `report` use; its list of files is left out."""
+    """Return the facts of a verified seal that `chain` and `report` use. The seal's list of files is left out."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -268,7 +268,7 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """Read and verify a ledger: return the summary of its lines up to the first bad one, and the problem, if any.
+    """Read and verify a ledger. Return the summary of its lines up to the first bad line, and the problem or None.
 
     Lines after a bad one are not read, because the hash of each depends on the line before it.
     """
@@ -289,7 +289,7 @@ def read(path: Path) -> tuple[Told, str | None]:
 
 
 def _unsealed(lines: Told) -> str | None:
-    """Say why a ledger counts as not sealed; None if its last line is a seal."""
+    """Say why a ledger counts as not sealed. Return None if its last line is a seal."""
     if lines.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
     return None
@@ -320,7 +320,7 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """Return a new line in the form that verifies, and its hash; ``previous`` is the hash of the line before it.
+    """Return a new line in the form that verifies, and the line's hash. ``previous`` is the hash of the line before.
 
     Raise `ValueError` for a value that JSON cannot hold, such as NaN.
     """
@@ -335,7 +335,7 @@ def _dumped(event: Event) -> str:
 
 
 def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
-    """Return what is wrong with the form of a line (None if nothing is), and the event that the line holds."""
+    """Return what is wrong with the form of a ledger's line, or None, and the event that the line holds."""
     try:
         text = line.decode()
         event = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -360,7 +360,10 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
 
 
 def _misfit(event: Event, lines: Told, number: int) -> str | None:
-    """Say why an event cannot be the next one in its ledger, by its time, its place or its content; None if it can."""
+    """Say why an event cannot be the next event in its ledger, or return None.
+
+    The reason may be the event's time, its place or its content.
+    """
     moment = _moment(event.get("at"))
     if moment is None:
         return f"its time is {_brief(event.get('at'))!r}, not one as in 2026-11-22T14:53:57.000001Z"
@@ -372,7 +375,7 @@ def _misfit(event: Event, lines: Told, number: int) -> str | None:
 
 
 def misworded(event: Event) -> str | None:
-    """Say why an event would not verify by its kind, names or values; None for a good event."""
+    """Say why an event's kind, names or values would not verify. Return None for a good event."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in EVENTS:
         return f"there is no event {_brief(kind)!r}"
@@ -403,7 +406,7 @@ def _wrong_value(kind: str, name: str, value: Any) -> str | None:
 
 
 def _wrong_reference(event: Event) -> str | None:
-    """Say which reference in the first line or in the seal has a wrong form; None if all are good.
+    """Say which reference in a ledger's first line or in its seal has a wrong form, or return None.
 
     References are to files, to seals, to claims and to the plan.
     """
@@ -443,7 +446,10 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """Return the hash that verifies a line: SHA-256 of the previous hash, a line feed, and the text up to its hash."""
+    """Return the hash that verifies a ledger's line.
+
+    It is the SHA-256 of the previous line's hash, a line feed, and the line's text before its own hash.
+    """
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
 
 
@@ -451,7 +457,10 @@ def digest_of(previous: str, text: str) -> str:
 
 
 def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
-    """Verify a notebook against its plan: return where it differs, steps by numbers, other cells by places."""
+    """Verify a record's notebook against its plan and return the differences.
+
+    A changed step is named by its number, any other cell by its place.
+    """
     if plan is None:
         return []
     try:
@@ -472,7 +481,7 @@ def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
 
 
 def code_cells(notebook: Any) -> list[str]:
-    """Return the code cells of a notebook to verify against its plan: neither empty ones nor the injected parameters.
+    """Return the code cells of a notebook to verify against its plan. Empty cells and injected parameters are left out.
 
     The record holds the injected parameters in a file of their own.
     """
@@ -512,9 +521,10 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Yield a problem if a record lies in another record's folder: it was swapped, or moved to another profile.
+    """Yield a problem if a record lies in another record's folder.
 
-    For a record that was copied out of its profile's folders, only the name of its folder is judged.
+    The record was then swapped, or moved to another profile. For a record that was copied out of its profile's folders,
+    only the name of its folder is judged.
     """
     if not opened["record"].startswith(f"{opened['profile']}/"):
         yield f"{folder}: of profile {opened['profile']}, and says that it is the record {opened['record']}"
@@ -537,7 +547,7 @@ def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files that are verified by a seal: all of the record but the ledger and the seal's own signature."""
+    """Return the files that a seal verifies. These are all of the record's files but the ledger and the signature."""
     own = {folder / LEDGER, folder / SIGNATURE}
     return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
@@ -570,7 +580,7 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
 
 
 def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: datetime) -> tuple[bool, str]:
-    """Verify a signature: return whether ``armour`` is one of ``data`` by ``operator``, and what ssh-keygen says.
+    """Verify an SSH signature: return whether ``operator`` made ``armour`` for ``data``, and what ssh-keygen says.
 
     ``signers`` lists which keys each operator had; the key must be valid at the time ``when``. The signature and the
     signers are passed to ssh-keygen through pipes, and no file is written.
@@ -625,7 +635,7 @@ def _armoured(data: bytes) -> bytes:
 
 
 def last_line(folder: Path) -> bytes:
-    """Return the bytes whose signature is verified: the ledger's last line, which is the seal, with its line feed."""
+    """Return the bytes that a signature signs. These are the ledger's last line, the seal, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
         return deque(file, maxlen=1).pop()
 
@@ -634,7 +644,7 @@ def last_line(folder: Path) -> bytes:
 
 
 def every(folder: Path) -> Iterator[Path]:
-    """Yield the records to verify in a folder, oldest first; the folder may be a record itself.
+    """Yield the records to verify in a folder, oldest first. The folder may also be a record itself.
 
     A folder counts as a record if it holds a ledger, if it has a record's name, or if it lies in a folder named after a
     date.
@@ -650,7 +660,7 @@ def every(folder: Path) -> Iterator[Path]:
 
 
 def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Verify a profile's chain of seals: yield what it shows of records that were removed or inserted.
+    """Verify a profile's chain of seals. Yield a problem for each sign that a record was removed or inserted.
 
     ``known`` is the runbook's note beside the records: the newest seal, and the record that was being sealed.
     """
@@ -679,7 +689,7 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Yield a problem for each missing record that this one names in ``parent`` or ``rests_on``."""
+    """Yield a problem for each missing record that a verified record names in ``parent`` or ``rests_on``."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -688,7 +698,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Yield a problem if a record does not repeat what the records before it left: owed undos, unproven claims."""
+    """Yield a problem if a record drops what an earlier record left to it: owed undos or unproven claims."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -701,7 +711,7 @@ def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
 
 
 def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a problem if the newest seal is not the one that the runbook noted in ``head.json`` beside the records."""
+    """Yield a problem if the newest seal is not the one in ``head.json``, the runbook's note beside the records."""
     newest = str(known["hash"]) if known.get("hash") else None
     if newest and not any(seal["hash"] == newest for _, seal in records):
         yield f"the newest seal, {newest}, {GONE}"
@@ -721,7 +731,7 @@ def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Pa
 
 
 def _moment(text: Any) -> datetime | None:
-    """Parse a time in the one form that a ledger's lines have; None for anything else."""
+    """Parse a time in the one form that a ledger's lines have. Return None for anything else."""
     try:
         return datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except (ValueError, TypeError):
@@ -737,7 +747,7 @@ def report(
     whole: bool = True,
     tell: bool = False,
 ) -> int:
-    """Verify records: say a line about each record, every problem, and the totals; return the number of problems.
+    """Verify records and return the number of problems. Say a line about each record, every problem, and the totals.
 
     ``signers_of`` returns the allowed signers of a record, None if it need not be signed. ``whole`` says that these are
     all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
@@ -812,7 +822,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Return a problem, in a tuple, if a production record's signature was not verified; else an empty tuple."""
+    """Return a problem if a production record's signature was not verified. The tuple is empty if it was."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -821,7 +831,10 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """Return the line about a record that verifies: its outcome, outcomes taken over, owed undos, signer, seal."""
+    """Return the line about a record that verifies.
+
+    It tells the record's outcome, the outcomes taken over, the owed undos, the signer and the seal.
+    """
     seal = judgement.seal or {}
     words = ["sound", str(seal.get("outcome"))]
     if taken := seal.get("recalled", 0):
@@ -837,7 +850,10 @@ def praise(judgement: Found) -> str:
 
 
 def _known(profile: Path) -> Mapping[str, Any]:
-    """Return the runbook's note of a profile's newest seal, which lies beside the records; empty if there is none."""
+    """Return the runbook's note of a profile's newest seal, a file beside the records.
+
+    Without a note, return an empty one.
+    """
     try:
         known = json.loads((profile / "head.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -858,7 +874,10 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Tell what a verified record says happened, when and by whom: a line for each event, its facts on lines below."""
+    """Tell what a verified record says happened, when and by whom.
+
+    There is a line for each event, and below it lines with the event's facts.
+    """
     mode = ""
     with (folder / LEDGER).open("rb") as file:
         for line in file:
@@ -875,7 +894,10 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """Yield the facts of an event: short ones on one line, each text on its own lines, replies shortened."""
+    """Yield the facts of an event in a record's story.
+
+    Short facts share one line, each text has lines of its own, and replies are shortened.
+    """
     facts = {name: value for name, value in event.items() if name not in (*HEAD, *UNTOLD) and value}
     texts = [text for name in ("commands", "text") for text in _listed(facts.pop(name, []))]
     replies = _listed(facts.pop("replies", []))
@@ -912,13 +934,13 @@ def _brief(reply: Any) -> str:
 
 
 def signers_beside(folder: Path) -> str | None:
-    """Return the allowed signers by whom the record in ``folder`` is verified; None if its archive keeps no list."""
+    """Return the allowed signers who may sign the record in ``folder``. If its archive has no list, return None."""
     path = folder.parent.parent / SIGNERS
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Verify the records in the named folders; return 0 if all are sound, 1 if not, 2 if there are no records."""
+    """Verify the records in the named folders. Return 0 if all are sound, 1 if not, and 2 if there are no records."""
     described = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser("verify", description=described)
     usual = [Path(os.environ.get("RUNBOOK_RECORDS", "records"))]
@@ -954,7 +976,7 @@ def _list(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """Print a line with its control characters replaced, so that no text in a record can control the terminal."""
+    """Print a line with its control characters replaced. Text in a record could otherwise control the terminal."""
     sys.stdout.write("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) + "\n")
 
 
