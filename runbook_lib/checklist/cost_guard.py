@@ -25,7 +25,10 @@ PROPOSAL = (
 def guard_tripped(deployment: str, limit: float) -> Expectation:
     """Expect that the cost guard paused this deployment, and no other, in time.
 
-    The guard has ``limit`` seconds after the deployment's cap changed.
+    The guard has ``limit`` seconds after the deployment's cap changed. Replies: the guard's commands since then
+    (``deployment_id``, ``reason``, ``seconds`` after the change, ``acked``, ``status``, ``logged``), and a row
+    ``ticks``, the number of decisions since then. If the guard did not trip, the verdict is unknown: a runner that has
+    not read the Skill again since it booted does not know the lower cap (C22).
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

@@ -13,9 +13,8 @@ MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which
 def wait_advice(wait: float, due: str) -> Expectation:
     """Advise, for the follow-up, how long a runner should wait for a fill.
 
-    The runner now waits ``wait`` seconds. The advice rests on how long the fills took.
-
-    Without a fill, whether it waits long enough is left for the step ``due`` to prove.
+    The runner now waits ``wait`` seconds. The advice rests on how long the fills took. Without a fill, whether the wait
+    is long enough is left for the step ``due`` to prove.
 
     Reply: a row ``fills``, ``slow`` (fills that took longer than ``wait``), ``median``, ``p99`` and ``slowest``
     (seconds).

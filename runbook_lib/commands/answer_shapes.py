@@ -1,4 +1,4 @@
-"""Describe the shapes of answers: each request names the shape it accepts, and any other answer is an error.
+"""Describe the shapes of answers. Each request names the shape that it accepts, and any other answer is an error.
 
 An error page, ``null`` or half a list holds no rows, and a caller that asks only for rows would take it for "none". So
 a body is judged here, before anybody reads rows from it.
@@ -37,7 +37,7 @@ class Shape:
     empty: bool = False
 
     def complaint(self, body: Any) -> str | None:
-        """Return why an answer's parsed body does not have this shape; None if it has."""
+        """Return why an answer's parsed body does not have this shape. Return None if the body has the shape."""
         if self.form is None or (self.empty and body is None):
             return None
         if body is NOT_JSON:
@@ -52,7 +52,7 @@ class Shape:
 
 
 def parsed(text: str) -> Any:
-    """Read an answer's body as JSON, to judge its shape: None for no body, `NOT_JSON` if it cannot be read."""
+    """Read an answer's body as JSON, to judge its shape. No body gives None, an unreadable body gives `NOT_JSON`."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):
@@ -61,7 +61,7 @@ def parsed(text: str) -> Any:
 
 @cache
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
-    """Build the pydantic adapter of a shape on first use, so that a halt spends no time on shapes it never needs."""
+    """Build the pydantic adapter of a shape on first use. A halt then spends no time on shapes that no answer needs."""
     return TypeAdapter(shape.form)
 
 

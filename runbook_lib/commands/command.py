@@ -31,7 +31,10 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text in a command that a service sent: as it is no template, ``$NAME`` or ``{name}`` in it is never replaced."""
+    """Text in a command that came from a service.
+
+    This text is no template: ``$NAME`` and ``{name}`` in it stay as they are.
+    """
 
     __slots__ = ()
 
@@ -46,7 +49,7 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """The reply to a command, held as plain JSON values, so that a recorded reply equals a live one.
+    """The reply to a command, held as plain JSON values. A recorded reply is therefore equal to a live one.
 
     ``rows`` holds one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text. ``status`` is the HTTP
     status or the exit code, None for SQL. ``error`` holds the service's words if it refused. ``at`` is the moment
@@ -66,7 +69,10 @@ class Reply:
         object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
-        """Return the value in the first row of a command's reply, in ``column`` or its only column; None if no row."""
+        """Return the value in the first row of a command's reply.
+
+        The value is the one in ``column``, or in the row's only column. Return None if there is no row.
+        """
         if not self.rows:
             return None
         row = self.rows[0]
@@ -77,17 +83,23 @@ class Reply:
         return row[column]
 
     def column(self, name: str) -> list[Any]:
-        """Return the value in column ``name`` of every row of a command's reply, None where a row lacks the column."""
+        """Return the value in column ``name`` of every row of a command's reply.
+
+        A row without the column gives None.
+        """
         return [row.get(name) for row in self.rows]
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused the command for now: nothing was done, and it may succeed later."""
+        """Return whether the service refused the command for now. It did nothing, and a later try may succeed."""
         return self.status in FOR_NOW
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the service did not answer the command properly (500 or above): it may have carried it out."""
+        """Return whether the service met the command with an error of its own (500 or above).
+
+        The command may have taken effect.
+        """
         return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
@@ -117,7 +129,7 @@ class Sql:
         return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
 
     def text(self) -> str:
-        """Return the SQL command as text for psql, with each value written in place of its name."""
+        """Return the SQL command as text for psql. Each ``%(name)s`` is replaced by its value."""
         if not self.values:
             return f"{self.statement};"
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
@@ -137,7 +149,10 @@ class Sql:
 
 @dataclass(frozen=True)
 class Trial:
-    """The command for SQL statements in one transaction, always rolled back; the reply is the last statement's."""
+    """The command for SQL statements in one transaction that is always rolled back.
+
+    The last statement gives the reply.
+    """
 
     statements: tuple[Sql, ...]
 
@@ -171,7 +186,7 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Return the HTTP command's path with its query string, in which true and false are written as in JSON."""
+        """Return the HTTP command's path with its query string. The query writes true and false as JSON does."""
         words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
         return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
@@ -185,7 +200,10 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """Return the HTTP command as a line for curl; ``authorization`` refers to the secret by a variable's name."""
+        """Return the HTTP command as a line for curl.
+
+        ``authorization`` holds a variable's name in place of the secret.
+        """
         # curl -X HEAD waits for a body that never comes.
         verb = "-I" if self.method == "HEAD" else f"-X {self.method}"
         lines = [f"curl -sS {verb} {_quoted(url + self.target)}"]
@@ -221,7 +239,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The command for a NOTIFY on one connection and a LISTEN on another, which prove that commands can reach a runner.
+    """The command for a NOTIFY on one connection and a LISTEN on another. They prove that commands can reach a runner.
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and
@@ -243,7 +261,7 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Login:
-    """The command for a log-in to the database with the password that one environment variable holds.
+    """The command for a log-in to the database with the password that the environment variable ``variable`` holds.
 
     The reply has one row: the variable's name, and whether the password was accepted.
     """
@@ -260,7 +278,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Series:
-    """Commands that are sent one after another until one is refused, such as one command for each machine.
+    """Commands that are sent one after another until a service refuses one, such as one command for each machine.
 
     The rows of all replies make one reply. An empty series sends nothing.
     """
@@ -276,7 +294,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """The command for subscriptions on a service's WebSocket; the reply has a row for each: accepted or not."""
+    """The command for subscriptions on a service's WebSocket.
+
+    The reply has a row for each subscription, which says whether the service accepted the subscription.
+    """
 
     service: str
     subscriptions: tuple[Mapping[str, Any], ...]
@@ -299,7 +320,7 @@ Command = Subscribe | Sql | Trial | Http | Shell | RoundTrip | Login | Series
 
 
 def sql(statement: str, **values: Any) -> Sql:
-    """Make the command for one SQL statement; each ``%(name)s`` in it stands for the value of the argument ``name``.
+    """Make the command for one SQL statement. Each ``%(name)s`` in the statement stands for the argument ``name``.
 
     A literal ``%`` is written as it is, or as ``%%`` if the statement binds values. Raise `ConfigError` if a name in
     the statement has no value, or a value has no name in the statement.
@@ -324,7 +345,7 @@ def trial(*statements: Sql) -> Trial:
 
 
 def series(*commands: Sql | Http) -> Series:
-    """Make a series of commands, which are sent one after another; all their rows stand in one reply."""
+    """Make a series of commands, which are sent one after another. All their rows stand in one reply."""
     return Series(commands)
 
 
@@ -341,12 +362,15 @@ def http(service: str, request: str, **options: Any) -> Http:
 
 
 def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
-    """Make a shell command from its lines; each keyword argument replaces its ``{name}``, quoted for the shell."""
+    """Make a shell command from its lines. Each ``{name}`` in them is replaced by an argument, quoted for the shell."""
     return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
 
 
 def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
-    """Return ``text`` with each ``{name}`` of ``values`` replaced; names of profile settings are left for `fill`."""
+    """Return ``text`` in which each ``{name}`` of ``values`` is replaced.
+
+    Names of profile settings are left for `fill`.
+    """
     for name in values:
         if f"{{{name}}}" not in text:
             raise ConfigError(f"{name!r} has no place in {text!r}: {nearest(name, NAME.findall(text) or ['no name'])}")
@@ -383,13 +407,16 @@ def _quoted(url: str) -> str:
 
 
 def _expandable(text: str, *, quotes: bool = False) -> str:
-    """Return ``text`` escaped so that the shell replaces each $NAME by its variable and changes nothing else."""
+    """Return ``text`` escaped for the shell. The shell replaces each $NAME by its variable and changes nothing else."""
     special = r"""[\\`"]""" if quotes else r"[\\`]"
     return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
 
 
 def frozen(command: Command) -> dict[str, Any]:
-    """Return a command as plain values for the ledger, so that a later process can still carry out an undo."""
+    """Return a command as plain values for the ledger.
+
+    A later process can then still carry out the command as an undo.
+    """
     if isinstance(command, Trial):
         return {"kind": "Trial", "statements": [asdict(s) for s in command.statements]}
     if isinstance(command, Series):

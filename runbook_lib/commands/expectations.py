@@ -22,7 +22,10 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that an expectation could not prove, the reason, and the number of the step that must prove it later."""
+    """A claim that an expectation could not prove.
+
+    ``why`` is the reason, and ``due`` the number of the step that must prove the claim later.
+    """
 
     claim: str
     why: str
@@ -31,7 +34,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """An expectation's judgement of replies; ``complaint`` is None if they are as expected.
+    """An expectation's judgement of replies. ``complaint`` is None if the replies are as expected.
 
     If ``final``, looking again cannot change the complaint. If ``unsure``, nothing tells whether the expectation holds:
     the step then ends unknown, not failed. ``unproven`` are claims that pass although nobody has seen them proven; they
@@ -47,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expectation:
-    """A readable phrase that says what replies should be, and the function that judges replies by it.
+    """What replies should be, as a readable phrase and as the function that judges replies.
 
     ``empty`` declares that a reply without anything in it can be good. Such a reply does not say what was asked, so
     ``about`` holds the requests that must be among those sent; none where the step's own words are the request.
@@ -68,14 +71,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A condition that an expectation sets for a single value, with a readable phrase for it."""
+    """A condition that an expectation sets for a single value, with a readable phrase for the condition."""
 
     phrase: str
     test: Callable[[Any], bool]
 
 
 def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
-    """Judge the replies by one expectation that sees them all, or by a list with one expectation for each reply."""
+    """Judge the replies by one expectation that sees all of them, or by a list with one expectation for each reply."""
     if isinstance(expect, Expectation):
         return expect.judge(replies)
     if len(expect) != len(replies):
@@ -87,12 +90,12 @@ def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply])
 
 
 def at_least(bound: float) -> Matcher:
-    """Expect of a value that it is a number of at least ``bound``; numbers written as text count as numbers."""
+    """Expect of a value that it is a number of at least ``bound``. A number written as text counts as a number."""
     return Matcher(f"at least {bound}", lambda v: (number := _number(v)) is not None and number >= bound)
 
 
 def between(low: float, high: float) -> Matcher:
-    """Expect of a value that it is a number from ``low`` to ``high``: too small is as wrong as too large."""
+    """Expect of a value that it is a number from ``low`` to ``high``. Too small is as wrong as too large."""
     phrase = f"{low:g} to {high:g}"
     return Matcher(phrase, lambda v: (number := _number(v)) is not None and low <= number <= high)
 
@@ -109,7 +112,7 @@ def one_of(*choices: Any) -> Matcher:
 
 
 def version(bound: str) -> Matcher:
-    """Expect of a value that it is a dotted version number of at least ``bound``; 1.2 equals 1.2.0."""
+    """Expect of a value that it is a dotted version number of at least ``bound``. Version 1.2 is equal to 1.2.0."""
     if not (least := _version(bound)):
         raise ConfigError(f"version({bound!r}): expected a dotted number")
     return Matcher(f"version {bound} or later", lambda v: v is not None and _version(str(v)) >= least)
@@ -134,7 +137,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
 
 
 def no_rows(what: str) -> Expectation:
-    """Expect no rows from a command that selects what is wrong; ``what`` names such rows in the complaint."""
+    """Expect no rows from a command that selects what is wrong. The complaint calls such rows ``what``."""
 
     def test(answer: Reply) -> Finding:
         return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
@@ -163,7 +166,7 @@ def never(**unwanted: Any) -> Expectation:
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
-    """Expect that ``wanted`` (a value or a matcher) stands in the first row, in ``column`` or in its only column."""
+    """Expect ``wanted``, a value or a matcher, in the first row: in ``column``, or in the row's only column."""
     matcher = _matcher(wanted)
 
     def test(answer: Reply) -> Finding:
@@ -183,7 +186,7 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
 
 
 def each(minimum: int = 1, **wanted: Any) -> Expectation:
-    """Expect at least ``minimum`` rows, and that every row has the ``wanted`` values: column -> value or matcher."""
+    """Expect at least ``minimum`` rows. Every row must have the ``wanted`` values: column -> value or matcher."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -203,7 +206,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def else_unproven(claim: str, due: str) -> Expectation:
-    """Leave ``claim`` unproven, for the step ``due`` to prove, if there are no rows; expect nothing of rows.
+    """Leave ``claim`` unproven if there are no rows, for the step ``due`` to prove. Nothing is expected of rows.
 
     To be joined with an expectation of each row, which no rows meet without showing anything.
     """
@@ -215,10 +218,10 @@ def else_unproven(claim: str, due: str) -> Expectation:
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
-    """Expect a row for each of ``names``, and for each of ``wanted`` (name -> value or matcher) a row with that value.
+    """Expect a row for each of ``names``, and a row with the right value for each of ``wanted``.
 
-    ``key`` is the column that holds the names, ``column`` the column that holds the values. If several rows have the
-    same name, each of them must have the value.
+    ``wanted`` maps name -> value or matcher. ``key`` is the column that holds the names, ``column`` the column that
+    holds the values. If several rows have the same name, each of them must have the value.
     """
     matchers = {name: _matcher(w) for name, w in wanted.items()}
 
@@ -315,7 +318,7 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the time ``column`` of the first reply is later than the time ``than`` of each row of the second.
+    """Expect that the first reply's time ``column`` is later than the time ``than`` in each row of the second reply.
 
     ``name`` is the column by which complaints name the rows of the second reply.
     """
@@ -390,12 +393,12 @@ def over_all(
 
 
 def _refusal(answer: Reply) -> str | None:
-    """Return the words of a service that refused, None if it did not refuse; an empty error is a refusal too."""
+    """Return the words of a service that refused. Return None if it did not refuse. An empty error is a refusal."""
     return None if answer.error is None else answer.error or "refused without a word"
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
-    """Join the findings of the replies; if there are several, each complaint begins with the number of its command."""
+    """Join the findings of the replies. If there are several, each complaint begins with the number of its command."""
     if not findings:
         return Finding("", "expected an answer, found no command")
     if len(findings) == 1:
@@ -441,7 +444,7 @@ def _equal(got: Any, wanted: Any) -> bool:
 
 
 def _number(got: Any) -> float | None:
-    """Return ``got`` as a finite number, also if it is a number written as text; None for anything else."""
+    """Return ``got``, a number or a text of a number, as a finite float. Return None for anything else."""
     if isinstance(got, bool) or not isinstance(got, int | float | str):
         return None
     try:
@@ -460,7 +463,10 @@ def _version(dotted: str) -> tuple[int, ...]:
 
 
 def _epoch(moment: Any) -> float:
-    """Return the epoch seconds of ISO 8601 text (UTC if it names no zone) or of epoch milliseconds; NaN if neither."""
+    """Return the epoch seconds of a ``moment``, or NaN if it is no time.
+
+    ``moment`` is ISO 8601 text, in UTC if it names no zone, or a number of epoch milliseconds.
+    """
     if isinstance(moment, int | float):
         number = math.nan if isinstance(moment, bool) else _number(moment)
         return math.nan if number is None else number / 1000

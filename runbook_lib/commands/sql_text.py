@@ -36,13 +36,16 @@ NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 
 def statements(text: str) -> list[str]:
-    """Return the statements in a SQL text, without empty ones; comments, texts and quoted names become blanks."""
+    """Return the statements in a SQL text, without empty ones.
+
+    Comments, texts and quoted names are replaced by blanks.
+    """
     pieces = (piece.strip() for piece in _without(text, "comment", "text", "name").split(";"))
     return [piece for piece in pieces if piece]
 
 
 def control(text: str) -> str | None:
-    """Return the words in a SQL text that would leave its transaction, None if there are none.
+    """Return the words in a SQL text that would leave its transaction. Return None if there are none.
 
     They are transaction control, NOTIFY, COPY, CALL and DO.
     """
@@ -77,7 +80,10 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Return a list as SQL, typed as if bound: an array for numbers, else a text whose type the server infers."""
+    """Return a list as SQL of the type that binding would give.
+
+    Numbers make an array. Any other list makes a text, whose type the server infers.
+    """
     if values and all(isinstance(v, int | float) for v in values):
         return f"array[{', '.join(map(literal, values))}]"
     return _text(_items(values))
@@ -98,7 +104,7 @@ def _text(value: str) -> str:
 
 
 def _with_variables(value: str) -> str:
-    """Return a text as SQL in which each $NAME is a psql variable, as set by ``psql -v NAME="$NAME"``."""
+    """Return a text as SQL in which each $NAME is a psql variable. ``psql -v NAME="$NAME"`` sets such a variable."""
     pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
     if len(pieces) == 1:
         return _text(value)
@@ -108,7 +114,7 @@ def _with_variables(value: str) -> str:
 
 @lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
-    """Return ``statement`` with a blank for each piece of the given ``kinds``: "comment", "text", "name" (quoted)."""
+    """Return ``statement`` in which pieces of these ``kinds`` are blanks: "comment", "text", "name" (a quoted name)."""
     kept: list[str] = []
     at = 0
     while match := PIECE.search(statement, at):

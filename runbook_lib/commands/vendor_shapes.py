@@ -1,4 +1,4 @@
-"""Describe the shape of each vendor's answers, by route, for notebooks, halt and console alike (facts 1 to 6).
+"""Describe the shape of each vendor's answers, by route. Notebooks, halt and console share these shapes (facts 1 to 6).
 
 The models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
 """
@@ -21,20 +21,26 @@ Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """The base of the shapes of vendors' JSON objects; pydantic builds a schema only when an answer first needs it."""
+    """The base of the shapes of vendors' JSON objects.
+
+    pydantic builds the schema of a shape when an answer first needs the shape.
+    """
 
     model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 def _no_error(body: Any) -> Any:
-    """Refuse an error body: a proxy or gateway may send one with status 200 in place of the service's answer."""
+    """Refuse a body that is an error.
+
+    A proxy or gateway may send one with status 200 in place of the service's answer.
+    """
     if isinstance(body, dict) and body.get("error"):
         raise ValueError(f"the answer is an error: {body['error']}")
     return body
 
 
 def _whole(pagination: Any) -> Any:
-    """Refuse an answer that is only the first of several pages: entries on later pages would seem not to exist."""
+    """Refuse an answer that is only the first of several pages. Entries on later pages would seem not to exist."""
     if isinstance(pagination, dict) and pagination.get("next") is not None:
         raise ValueError("the list goes on on another page")
     return pagination
@@ -44,7 +50,7 @@ def _whole(pagination: Any) -> Any:
 
 
 class Machine(Answer):
-    """The shape of a Fly machine; its configuration may be missing while the machine is being made."""
+    """The shape of a Fly machine. Its configuration may be missing while the machine is being made."""
 
     id: Name
     state: Name
@@ -53,7 +59,7 @@ class Machine(Answer):
 
 
 class Secret(Answer):
-    """The shape of a Fly app's secret: Fly returns its name and never its value."""
+    """The shape of a Fly app's secret. Fly returns the secret's name and never its value."""
 
     name: Name
 
@@ -71,7 +77,7 @@ class Done(Answer):
 
 
 class Started(Answer):
-    """The shape of Fly's answer when it starts a machine."""
+    """The shape of Fly's answer to the request to start a machine."""
 
     previous_state: StrictStr
 
@@ -119,7 +125,7 @@ class Variables(Answer):
 
 
 class Stored(Answer):
-    """The shape of Vercel's answer to setting variables: the variables it stored and those that failed."""
+    """The shape of Vercel's answer to setting variables: the variables that Vercel stored, and those that failed."""
 
     created: dict[str, Any] | list[dict[str, Any]]
     failed: list[dict[str, Any]] = Field(default_factory=list)
@@ -134,7 +140,7 @@ class Project(Answer):
 
 
 class Listed(Answer):
-    """The shape of a Vercel deployment as it stands in a list of deployments."""
+    """The shape of a Vercel deployment in a list of deployments."""
 
     uid: Name
 
@@ -216,7 +222,7 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """The shape of an agent key that may trade for a wallet, with the time until which it may."""
+    """The shape of an agent key that may trade for a wallet, with the time at which the permission ends."""
 
     address: Name
     name: StrictStr | None = None
@@ -237,20 +243,23 @@ class Spot(Answer):
 
 
 class Book(Answer):
-    """The shape of one of the venue's books of perpetuals; the main book has no name and is listed as null."""
+    """The shape of one of the venue's books of perpetuals.
+
+    The main book has no name, and the venue lists it as null.
+    """
 
     name: Name
 
 
 class Asset(Answer):
-    """The shape of a coin that is traded in a book, with the number of decimals of its size."""
+    """The shape of a coin that is traded in a book, with the number of decimals of the coin's size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """The shape of all coins of a book, in the order of the asset numbers by which signed actions name coins."""
+    """The shape of all coins of a book. Their order gives the asset numbers by which signed actions name coins."""
 
     universe: list[Asset]
 
@@ -268,13 +277,13 @@ class Role(Answer):
 
 
 class OrderFound(Answer):
-    """The shape of the venue's answer to a question about one order, which may not exist."""
+    """The shape of the venue's answer to a question about one order. The order may not exist."""
 
     status: Name
 
 
 class Taken(Answer):
-    """The shape of the venue's answer to a signed action; refusals come with status 200 as well."""
+    """The shape of the venue's answer to a signed action. A refusal comes with status 200 as well."""
 
     status: Name
     response: Any = None

@@ -1,1 +1,1 @@
-"""Show every live deployment on one page, with the buttons that command it."""
+"""Show every live deployment on one page, with the buttons that command the deployments."""

@@ -1,4 +1,4 @@
-"""Open the console, which shows every deployment and the buttons that command it; no write lock is needed to look."""
+"""Open the console, which shows every deployment and its command buttons. Looking needs no write lock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Still:
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
-    """Open a live console for a person; in a headless run, return a still picture of the console.
+    """Open a live console for a person. In a headless run, return a still picture of the console instead.
 
     ``deployments`` are the ids that are chosen when it opens. Raise `ServiceError` if the database does not answer in a
     headless run.

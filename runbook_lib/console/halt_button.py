@@ -1,4 +1,4 @@
-"""Halt from the console with the code and the record of ``./runbook halt --all``, and show its progress."""
+"""Halt from the console and show the progress. The code and the record are those of ``./runbook halt --all``."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """The age of data shown on the console; the browser counts it up unless ``counts`` is false."""
+    """The age of data shown on the console. The browser counts the age up unless ``counts`` is false."""
 
     seconds: float
     counts: bool = True
@@ -82,12 +82,12 @@ def style() -> str:
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """Return a deployment's name in the HTML of the console's picker; it does not change while the deployment lives."""
+    """Return a deployment's name for the console's picker. The name does not change while the deployment lives."""
     return f"{row['id'][:8]}  {row['broker']}  {row['skill']} v{row['version']}"
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Return the HTML of the console's bar: the profile, when data was read, whether the database notifies it."""
+    """Return the HTML of the console's bar: the profile, the last read's time, and whether the database notifies it."""
     view = {
         "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
         "profile": settings.name,
@@ -104,7 +104,7 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """Return the HTML of the watchdog: a line that turns red if the kernel does not write it again in time."""
+    """Return the HTML of the watchdog, a line that turns red if the kernel does not write the line again in time."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
@@ -114,7 +114,7 @@ def about(chosen: Sequence[str], where: str) -> str:
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Return how a button's markup names the chosen deployments: one by its short id, several by their count."""
+    """Return how a button's markup names the chosen deployments: by a short id, or by a count if there are several."""
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
@@ -165,13 +165,13 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
-    """Return a chart as HTML; it turns grey in the browser if it is not redrawn within about three redraw intervals."""
+    """Return a chart as HTML. The browser greys the chart if it is not redrawn within about three redraw intervals."""
     drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
     return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """Return ``body`` in a frame that turns grey once its data is old, or at once if the newest read failed."""
+    """Return ``body`` in a frame that turns grey once the data is old, or at once if the newest read failed."""
     if still:
         return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
     view = {
@@ -277,7 +277,7 @@ def alarms(known: Iterable[Alarm]) -> str:
 
 
 def presses(newest: Iterable[tuple[str, SentCommand]]) -> str:
-    """Return the HTML of the list of presses, each with its status lamps: sent, acknowledged, effect."""
+    """Return the HTML of the list of presses. Each press has status lamps: sent, acknowledged, effect."""
     return _part("presses", [_press(at, command) for at, command in newest])
 
 
@@ -303,7 +303,10 @@ def _press(at: str, command: SentCommand) -> Row:
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """Return the HTML of a halt's parts, with the outcome of each and, if the halt has ended, of the whole."""
+    """Return the HTML of a halt's parts with the outcome of each part.
+
+    If the halt has ended, show its own outcome too.
+    """
     view = {
         "at": at,
         "outcome": outcome or "under way",

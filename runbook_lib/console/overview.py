@@ -1,4 +1,4 @@
-"""Read what the console shows: all deployments, the log of some deployments, the ticks of one.
+"""Read what the console shows: all deployments, the log of some deployments, and the ticks of one deployment.
 
 It changes nothing, and uses the profile's read-only role where there is one.
 """
@@ -28,7 +28,7 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """The console's overview, from one read of the database: deployments, newest log entries, one deployment's ticks.
+    """What one read of the database shows on the console: deployments, newest log entries, and one deployment's ticks.
 
     ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the read
     began, on the monotonic clock: the data is no older than that.
@@ -50,7 +50,7 @@ class Overview:
 
 @dataclass
 class Reader:
-    """A reader of the console's overview, with a database connection of its own; it makes one read at a time."""
+    """A reader of the console's overview. It has a database connection of its own, and makes one read at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -105,6 +105,6 @@ class Reader:
 
 
 def _newest(rows: Sequence[Row]) -> list[str]:
-    """Return the id of the deployment that ticked last, in a list; the list is empty if none has ticked."""
+    """Return a list with the id of the deployment that ticked last. The list is empty if no deployment has ticked."""
     ticked = [row for row in rows if row["tick_at"]]
     return [max(ticked, key=lambda row: row["tick_at"])["id"]] if ticked else []

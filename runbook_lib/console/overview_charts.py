@@ -1,4 +1,4 @@
-"""Draw the console's charts from an overview; turn each into a PNG image and a text for people who cannot see it."""
+"""Draw the console's charts from an overview. Turn each into a PNG image, and a text for people who cannot see it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def png(figure: Any) -> bytes:
 
 
 def words(figure: Any) -> str:
-    """Return the text alternative of a console's chart, for people who cannot see it: its title and the texts in it."""
+    """Return the text alternative of a console's chart, for people who cannot see it: the chart's title and texts."""
     texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
     return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 

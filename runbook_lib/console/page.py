@@ -1,4 +1,4 @@
-"""Build the console's widgets: they show the data, and pass presses to `sent_commands` and `halt_button`.
+"""Build the console's widgets. They show the data, and pass presses to `sent_commands` and `halt_button`.
 
 Nothing in this module blocks the kernel: reading, sending and halting run in threads and return to the kernel's own
 loop, which alone touches widgets.
@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """A page with the console on the screen, whose tasks run on the current event loop until `close`."""
+    """The page of the console on the screen. Its tasks run on the current event loop until `close` is called."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
@@ -77,7 +77,7 @@ class Page:
             self._tasks.spawn(work)
 
     def close(self) -> None:
-        """End the page's tasks; its widgets stay as they are, and commands under way are followed to their end."""
+        """End the page's tasks. The widgets stay as they are, and commands under way are followed to their end."""
         self._tasks.end()
         self._listener.close()
         threading.Thread(target=self._reader.close, daemon=True).start()  # a look may be under way
@@ -112,7 +112,7 @@ class Page:
         self._paint()
 
     def _guard(self, label: str, word: Word) -> Field:
-        """Return a text field that arms buttons in production: ``word`` must be typed into it."""
+        """Return a text field that arms buttons in production, once a person has typed ``word`` into it."""
 
         def changed() -> None:  # also called by a timer
             with suppress(RuntimeError):  # the loop has ended
@@ -127,7 +127,7 @@ class Page:
         return button
 
     def _laid_out(self) -> Any:
-        """Return the page's layout; Halt comes first, so that no part that grows can move it."""
+        """Return the page's layout. The halt button comes first, so that no growing part of the page can move it."""
         production = self.settings.kind == "production"
         halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
         typed = [self._field.box, self._armed] if production else []
@@ -156,7 +156,7 @@ class Page:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Redraw the watchdog every few seconds; if this stops, the watchdog turns red in the browser."""
+        """Redraw the watchdog every few seconds. If the redrawing stops, the watchdog turns red in the browser."""
         while True:
             self._pulse.beat()
             self.beats += 1
@@ -166,7 +166,7 @@ class Page:
             await asyncio.sleep(EVERY)
 
     async def _live(self) -> None:
-        """In a loop: read the data, show it, and wait for a notification or for `EVERY` seconds.
+        """Read the data, show the data, and wait for a notification or for `EVERY` seconds, again and again.
 
         If a read fails, show the error and read again.
         """
@@ -189,7 +189,7 @@ class Page:
                 await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def _patiently(self, look: asyncio.Future[Overview]) -> None:
-        """Wait for a read of the data; while the database is slow, the page says so, and nobody trusts old data."""
+        """Wait for a read of the data. While the database is slow, the page says so, so that nobody trusts old data."""
         begun = time.monotonic()
         while not (await asyncio.wait([look], timeout=SLOW))[0]:
             self.trouble = f"the database has not answered for {time.monotonic() - begun:.0f} s"
@@ -210,7 +210,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show the alarms that a watch has written into its ledger, again every few seconds."""
+        """Show the alarms that a watch has written into its ledger. They are read anew every few seconds."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))
@@ -242,7 +242,10 @@ class Page:
         self._presses.value = markup.presses(tuple(line) for line in self.pressed)
 
     def _paint_picker(self) -> None:
-        """Offer the deployments that match the filter, and the chosen deployments even if they do not match."""
+        """Offer the deployments that match the filter in the picker.
+
+        Chosen deployments are offered even without a match.
+        """
         words = self._filter.value.lower().split()
         rows = self.overview.rows if self.overview else ()
         named = [(markup.label(row), row["id"]) for row in rows]
@@ -340,7 +343,7 @@ class Page:
             self._wake.set()
 
     def _press_halt(self) -> None:
-        """Halt everything with the code of ``./runbook halt --all``, which makes a record of its own."""
+        """Halt everything with the code of ``./runbook halt --all``. The halt makes a record of its own."""
         if HALTING in self._busy or not self._opened(self._halt_field):
             return
         self._halt_field.clear()
@@ -363,7 +366,7 @@ class Page:
             self._wake.set()
 
     def _failed(self, error: BaseException) -> None:
-        """Show an error of the console itself in its bar, where the error stays."""
+        """Show an error of the console itself in the console's bar. The error stays there."""
         self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 

@@ -1,4 +1,4 @@
-"""Notice when the kernel has stood still: a button pressed meanwhile must not send its command afterwards."""
+"""Notice that the kernel has stood still. A button pressed meanwhile must not send its command afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WAKING = 1.5  # seconds after it woke in which what was pressed before still com
 
 
 class Pulse:
-    """The pulse of the console's kernel, by which it knows that it stood still.
+    """The pulse of the console's kernel, which shows whether the kernel stood still.
 
     A gap of `HUNG` seconds means that the watchdog has turned red in the page, and has told the person that nothing is
     sent.
@@ -21,7 +21,10 @@ class Pulse:
         self._woke = float("-inf")
 
     def beat(self) -> None:
-        """Beat the pulse: the console's kernel runs; if the beat before is too long ago, note that it stood still."""
+        """Beat the pulse, because the console's kernel runs.
+
+        If the last beat is too long ago, note that the kernel stood still.
+        """
         now = _clocks()
         if max(after - before for before, after in zip(self._last, now, strict=True)) > HUNG:
             self._woke = now[0]
@@ -29,11 +32,11 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether, by the pulse, a press that arrives now may have been made while the kernel stood still."""
+        """Return whether, by the pulse, a press that arrives now may come from a time when the kernel stood still."""
         self.beat()
         return time.monotonic() - self._woke < WAKING
 
 
 def _clocks() -> tuple[float, float]:
-    """Return the monotonic clock and the wall clock; while a machine sleeps, only the wall clock goes on."""
+    """Return the monotonic clock and the wall clock. While a machine sleeps, only the wall clock goes on."""
     return time.monotonic(), time.time()

@@ -1,4 +1,4 @@
-"""Write the record of a halt in a thread of its own, so that a disk that does not answer hardly delays the halt."""
+"""Write the record of a halt in a thread of its own. A disk that does not answer then hardly delays the halt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ LOCK = ".halting"
 
 
 class Book:
-    """Writes a halt's ledger in its own thread, in order; if the record is incomplete, ``complaint`` says why."""
+    """The record keeper of a halt, which writes the ledger in its own thread, in order.
+
+    If the record is incomplete, ``complaint`` says why.
+    """
 
     def __init__(
         self,
@@ -56,12 +59,15 @@ class Book:
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
-        """Write a command into the halt's record before it is sent; it is sent even if the line cannot be written."""
+        """Write a command into the halt's record before it is sent. If that fails, the command is sent all the same."""
         self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Write into the halt's record that the undo of the switches is owed; called before the switches are set."""
+        """Write into the halt's record that it owes the undo of the switches.
+
+        A halt calls this before it sets the switches.
+        """
         back = Shell(f"./runbook unhalt --profile {self.settings.name} --yes", folder=str(ROOT))
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
@@ -86,7 +92,10 @@ class Book:
         )
 
     def finish(self, outcome: str, **facts: Any) -> Event | None:
-        """Seal the halt's record, and return the seal; return None, with the reason in ``complaint``, if that fails."""
+        """Seal the halt's record, and return the seal.
+
+        If that fails, return None, and ``complaint`` holds the reason.
+        """
         sealed: list[Event] = []
         self._do(lambda: sealed.append(close(self._opened(), outcome, **facts)), patience=30.0)
         return sealed[0] if sealed else None
@@ -128,7 +137,7 @@ class Book:
 
 
 def _within() -> dict[str, str] | None:
-    """Return the record and the step of the notebook that started this halt; None if a person started it.
+    """Return the record and the step of the notebook that started this halt. Return None if a person started the halt.
 
     A notebook starts a halt in an exercise or in an incident.
     """
@@ -145,12 +154,14 @@ def _within() -> dict[str, str] | None:
 
 
 def close(record: Record, outcome: str, **facts: Any) -> Event:
-    """Seal the record of a halt or of an unhalt; return the ``sealed`` event, the ledger's last line."""
+    """Seal the record of a halt or of an unhalt. Return the ``sealed`` event, which is the ledger's last line."""
     return archive.close(record, outcome, **facts)
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Lock a profile's halts and their records; return the lock's file descriptor, or None if it cannot be taken.
+    """Lock a profile's halts and their records, and return the lock's file descriptor.
+
+    Return None if the lock cannot be taken.
 
     Halts share the lock; an unhalt takes it ``alone``, and therefore never runs beside a halt. The lock ends with the
     process, however the process ends. A halt without the lock goes on.

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def machines(services: Services, halting: Halting) -> None:
-    """Stop each machine once its deployment is flat or cannot be commanded; prove that every machine is stopped."""
+    """Stop each machine once its deployment is flat or cannot be commanded. Prove that every machine is stopped."""
     try:
         rows = listed(services, halting, halting.limits.stop)
     except ServiceError as error:
@@ -50,7 +50,10 @@ def machines(services: Services, halting: Halting) -> None:
 
 
 def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
-    """Return a function that stops one machine if it may; that function returns None, or why it was not stopped."""
+    """Return a function that stops one machine if this is allowed.
+
+    That function returns None if Fly accepted the stop, else the reason why the machine was not stopped.
+    """
     deployment, machine = deployment_of(row) or NOBODY, str(row["id"])
 
     def decide() -> str | None:
@@ -64,7 +67,10 @@ def _decision(services: Services, halting: Halting, row: Row, turns: threading.S
 
 
 def _stop(services: Services, halting: Halting, machine: str) -> str | None:
-    """Ask Fly to stop a machine, again while it is leased or being updated; return the error, None if Fly accepted."""
+    """Ask Fly to stop a machine, again and again while the machine is leased or being updated.
+
+    Return Fly's error, or None if Fly accepted the stop.
+    """
     stop = http("fly", "POST /v1/apps/{fly.app}/machines/{machine}/stop", machine=machine, json={})
     until = max(halting.limits.stop, halting.now() + halting.limits.answer)
     try:
@@ -75,7 +81,9 @@ def _stop(services: Services, halting: Halting, machine: str) -> str | None:
 
 
 def _left_running(halting: Halting, deployment: str) -> str | None:
-    """Wait for a deployment to get flat; return why its machine must go on running, or None if it is to be stopped.
+    """Wait for a deployment to get flat.
+
+    Return why its machine must go on running, or None if the machine is to be stopped.
 
     A machine goes on running if its runner is paused and its wallet is not flat: only the runner can still close
     positions.
@@ -108,7 +116,7 @@ class Sightings:
     good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Add Fly's newest list to what a halt has seen; return the machines that run, without those in ``left``.
+        """Add Fly's newest list to what a halt has seen. Return the machines that run, without those in ``left``.
 
         ``left`` maps machine -> why it goes on running. A machine with a new start since the last list has come
         back, unless it is ``pending``: not yet told to stop.
@@ -125,7 +133,7 @@ class Sightings:
 
 
 def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
-    """List the machines until two lists in a row show all down, or time is over; then end the part ``machines``.
+    """List the machines until two lists in a row show all down, or time is over. Then end the part ``machines``.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts`` maps machine -> the id of its
     newest start before anything was decided.
@@ -175,7 +183,7 @@ def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[s
 
 
 def listed(services: Services, halting: Halting, until: float) -> list[Row]:
-    """Return the app's machines for a halt; store in ``halting`` which deployments have a running machine."""
+    """Return the app's machines for a halt. The deployments with a running machine are stored in ``halting``."""
     rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
     halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
@@ -187,6 +195,6 @@ def _chosen(halting: Halting, row: Row) -> bool:
 
 
 def _started(row: Row) -> str:
-    """Return the id of the machine's newest start event: if the id changes, the machine was started in between."""
+    """Return the id of the machine's newest start event. If this id changes, the machine was started in between."""
     starts = (event for event in row.get("events") or () if event.get("type") == "start")
     return str((next(starts, None) or {}).get("id"))

@@ -1,4 +1,4 @@
-"""Cancel orders and close positions at the venue with an operator's own key; no order sent here can add risk.
+"""Cancel orders and close positions at the venue with an operator's own key. No order sent here can add risk.
 
 The profile names the environment variable that holds the key; without a key, no slow module is imported here.
 """
@@ -33,7 +33,7 @@ FIGURES, DECIMALS = 5, 6  # a price has at most so many significant figures, and
 
 @dataclass(frozen=True)
 class Key:
-    """An operator's private key and the account it acts for."""
+    """An operator's private key, with the account that the key acts for."""
 
     secret: str = field(repr=False)
     master: str
@@ -41,7 +41,7 @@ class Key:
     def reduce(
         self, services: Services, halting: Halting, orders: Sequence[Order], positions: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Cancel ``orders`` and close ``positions`` with the operator's key; yield (part, answer) for each action sent.
+        """Cancel ``orders`` and close ``positions`` with the operator's key. Yield (part, answer) for each action sent.
 
         The part is the halt's part that the action belongs to, ``cancel`` or ``flat``. The items of a book are sent in
         one action and, if the venue refuses that action as a whole, one by one. An item that cannot be sent is named in
@@ -64,7 +64,9 @@ class Key:
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
     ) -> Iterator[tuple[str, str]]:
-        """Send all valid items in one action or, if it is refused, one by one; yield (part, answer) for each action.
+        """Send all valid items in one action, or one by one if the venue refuses that.
+
+        Yield (part, answer) for each action.
 
         For an item that cannot be sent, yield the reason.
         """
@@ -81,7 +83,10 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign an action with the operator's key, record it unsigned, and send it; return (answer, accepted)."""
+        """Sign an action with the operator's key, record the action unsigned, and send it.
+
+        Return (answer, accepted).
+        """
         halting.book.sending(part, f"operator key for {self.master}: {action}")
         body = self.signed(action, time.time_ns() // 1_000_000)
         try:
@@ -92,7 +97,7 @@ class Key:
         return f"by key: {reply.error or answer.get('response')}", reply.error is None and answer.get("status") == "ok"
 
     def signed(self, action: dict[str, Any], nonce: int) -> dict[str, Any]:
-        """Return the body of ``POST /exchange``: an action, its nonce (epoch ms), and the operator key's signature."""
+        """Return the body of ``POST /exchange``: an action, a nonce (epoch ms), and the operator key's signature."""
         from eth_account import Account  # noqa: PLC0415 - takes a second, which only a halt by key may cost
         from hyperliquid.utils.signing import sign_l1_action  # noqa: PLC0415
 
@@ -101,7 +106,9 @@ class Key:
 
 
 def acting(services: Services) -> Key | None:
-    """Return the profile's operator key with the account it acts for; None if the venue does not know the key.
+    """Return the profile's operator key with the account that the key acts for.
+
+    Return None if the venue does not know the key.
 
     Raise `ConfigError` if the environment does not hold the key, `ServiceError` if the venue does not answer.
     """
@@ -120,22 +127,29 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """The coins of one of the venue's books as the operator key's actions name them, by number, and their prices."""
+    """The coins of one of the venue's books, for actions of the operator key.
+
+    Each coin has the number by which actions name it, and a mid price.
+    """
 
     def __init__(self, services: Services, halting: Halting, book: str) -> None:
         self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
-        """Return the item of the operator key's action that cancels ``order`` or, as text, why there is none."""
+        """Return the item that cancels ``order`` in an action of the operator's key.
+
+        If no such item can be made, return the reason as text.
+        """
         try:
             return {"a": self._asset(order.coin)[0], "o": order.oid}
         except (ServiceError, LookupError, ValueError) as error:
             return f"the coin is not known: {error}"
 
     def closing(self, coin: str, size: str) -> dict[str, Any] | str:
-        """Return the item of the operator key's action that closes a position or, as text, why there is none.
+        """Return the item that closes a position in an action of the operator's key.
 
-        The order it places is always immediate and reduce-only.
+        If no such item can be made, return the reason as text. The order that the item places is always immediate and
+        reduce-only.
         """
         try:
             number, decimals = self._asset(coin)
@@ -148,7 +162,7 @@ class Market:
         return {"a": number, "b": buy, "p": price, "s": shown, "r": True, "t": {"limit": {"tif": "Ioc"}}}
 
     def _asset(self, coin: str) -> tuple[int, int]:
-        """Return the number by which actions name a coin, and the number of decimals of its size (facts 4.3)."""
+        """Return the number by which actions name a coin, and the number of decimals of the coin's size (facts 4.3)."""
         if coin.startswith("@"):
             return SPOT_FROM + int(coin[1:]), 0  # decimals do not matter: spot orders are only cancelled, never closed
         return self._assets[coin]
@@ -165,7 +179,7 @@ class Market:
 
     @property
     def _place(self) -> int:
-        """Return the position of a builder's book in the venue's list of books, which begins with the main book."""
+        """Return the position of a builder's book in the venue's list of books. The list begins with the main book."""
         return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 
     def _asked(self, question: Http) -> dict[str, Any]:
@@ -176,17 +190,19 @@ class Market:
 
 
 def cancel(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the ``cancel`` action for the operator's key; each item, from `Market.cancelling`, cancels one order."""
+    """Return the ``cancel`` action for the operator's key. Each item, from `Market.cancelling`, cancels one order."""
     return {"type": "cancel", "cancels": items}
 
 
 def close(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the ``order`` action for the operator's key; each item, from `Market.closing`, closes one position."""
+    """Return the ``order`` action for the operator's key. Each item, from `Market.closing`, closes one position."""
     return {"type": "order", "orders": items, "grouping": "na"}
 
 
 def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
-    """Return the price at which the operator's key closes a position: beyond the mid price, rounded for the venue.
+    """Return the price at which the operator's key closes a position.
+
+    The price lies beyond the mid price, and is rounded for the venue.
 
     A price has at most five significant figures, and at most 6 decimals minus the decimals of the coin's size (facts
     4.3).

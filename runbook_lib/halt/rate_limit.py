@@ -9,9 +9,9 @@ from runbook_lib.errors import ServiceError
 
 
 class Purse:
-    """Keeps a halt's requests within the venue's rate limit: a total weight of 1200 a minute from one network address.
+    """Keeps a halt's requests within the venue's rate limit.
 
-    The limit is the one of facts 4.5; a little less is used.
+    The venue grants one network address a total weight of 1200 a minute, by facts 4.5. A little less is used.
     """
 
     def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:

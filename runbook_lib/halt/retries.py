@@ -1,4 +1,4 @@
-"""Send a halt's commands: write each into the record once, and send it until the service accepts or refuses for good.
+"""Send a halt's commands. Each is recorded once, and sent until the service accepts it or refuses it for good.
 
 Everything a halt sends leaves the same state however often it arrives (switches are set to a value, rows carry ids of
 their own, a stopped machine stays stopped, orders only reduce). A command whose answer was lost can therefore be sent
@@ -38,7 +38,7 @@ def insist(
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
-    """Retry a halt's question, which changes nothing, until the service answers, as `insist` does; record no line.
+    """Retry a halt's question until the service answers, as `insist` does for a change. Questions are not recorded.
 
     Raise `ServiceError` if the service refuses: a reply with an error has no rows, and would read as "none".
     """

@@ -1,4 +1,4 @@
-"""Command the runners through the database: pause and flatten all in one statement, then await acknowledgements."""
+"""Command the runners through the database. One statement pauses and flattens all, and acknowledgements are awaited."""
 
 from __future__ import annotations
 
@@ -54,14 +54,20 @@ def runners(services: Services, halting: Halting) -> None:
 
 
 def _tell(services: Services, halting: Halting, part: str, command: Sql, until: float) -> None:
-    """Write commands for runners into the database; raise `ServiceError` if the database does not accept them."""
+    """Write commands for runners into the database.
+
+    Raise `ServiceError` if the database does not accept the commands.
+    """
     reply = insist(services, halting, part, command, until, answer_by=halting.limits.flat)
     if reply.error:
         raise ServiceError(f"database: {reply.error}")
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """End the parts ``pause`` and ``flatten``, because the database takes no commands, and let the other parts know."""
+    """End the parts ``pause`` and ``flatten``, because the database takes no commands.
+
+    The other parts learn from the halt's state that the database is silent.
+    """
     halting.update(database="silent")
     outcome, why = "unknown" if error.sent else "failed", f"the database commands no runner: {error}"
     if halting.wait(lambda: halting.running is not None and not halting.running, halting.limits.flat):
@@ -71,7 +77,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Return whether the deployment that the request names exists; true if the request names none.
+    """Return whether the deployment that the request names exists. Return true if the request names no deployment.
 
     If the deployment does not exist, end the parts ``pause`` and ``flatten`` as failed.
     """
@@ -122,7 +128,10 @@ def _heard(halting: Halting) -> float:
 
 
 def _over(halting: Halting, until: float) -> bool:
-    """End the parts ``pause`` and ``flatten`` if they are proven; return whether both have ended or time is over."""
+    """End the parts ``pause`` and ``flatten`` if they are proven.
+
+    Return whether both have ended or the time is over.
+    """
     _end_pause(halting)
     _end_flatten(halting)
     parts = [halting.parts[name].outcome for name in ("pause", "flatten") if name in halting.parts]
@@ -158,14 +167,17 @@ def _end_flatten(halting: Halting) -> None:
 
 
 def _unflattened(halting: Halting, known: Deployment) -> bool:
-    """Return whether a deployment may have something open and its runner has not reported that it closed everything."""
+    """Return whether a deployment may have something open that its runner has not reported as closed."""
     lives = known.active or known.id in (halting.running or set())
     said = known.flattened and (known.wallet is not None or known.positions == 0)
     return lives and not said and not halting.settled(known)
 
 
 def _judge(halting: Halting) -> None:
-    """End the parts ``pause`` and ``flatten`` as failed: the time is over. Name the runners that did not obey."""
+    """End the parts ``pause`` and ``flatten`` as failed, because the time is over.
+
+    Name the runners that did not obey.
+    """
     deaf = _unfenced(halting)
     halting.end("pause", "failed", complaint=f"not paused within {halting.limits.pause:g} s: {', '.join(deaf)}")
     words = [f"{known.id}{_why(known)}" for known in halting.deployments.values() if _unflattened(halting, known)]
@@ -199,7 +211,7 @@ def _learn(services: Services, halting: Halting, keys: Sequence[str], until: flo
 
 
 def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
-    """Return the deployments that a request is for; ``wallets`` maps deployment -> its wallet."""
+    """Return the deployments that a halt's request is for. ``wallets`` maps deployment -> its wallet."""
     if request.everything:
         return set(wallets)
     shared = wallets.get(str(request.deployment)) if request.wallet else None
@@ -207,7 +219,7 @@ def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
 
 
 def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
-    """Make a `Deployment` from its rows of `sent_state`; ``others`` are the deployments that are not to be halted."""
+    """Make a `Deployment` from its rows of `sent_state`. ``others`` are the deployments that are not to be halted."""
     pauses = [row for row in states if row["kind"] == PAUSE]
     flattens = [row for row in states if row["kind"] == FLATTEN]
     row = states[0]
@@ -237,7 +249,10 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return, for a halt of all runners, the profile's own wallet in a set; empty if the profile names no wallet."""
+    """Return the profile's own wallet in a set, for a halt of all runners.
+
+    The set is empty if the profile names no wallet.
+    """
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 

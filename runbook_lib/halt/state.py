@@ -1,4 +1,4 @@
-"""Hold what a halt knows so far, shared by its threads: parts, deployments, wallets, running machines.
+"""Hold what a halt knows so far: parts, deployments, wallets, running machines. The halt's threads share this state.
 
 Each thread writes what it has learnt and wakes the others; none waits for another without a time limit of its own.
 """
@@ -24,7 +24,9 @@ LOOKS = 2  # successive looks that prove something: one answer may come from a c
 
 @dataclass(frozen=True)
 class Request:
-    """The request that a halt's state begins with: one ``deployment`` or, if None, all and the platform's switches.
+    """The request with which a halt's state begins.
+
+    Without a ``deployment``, the request is for all deployments and for the platform's switches.
 
     ``wallet``: act also on a wallet that other deployments use, and halt those deployments as well. ``stop_anyway``:
     stop the machine of a deployment even if the deployment did not get flat.
@@ -43,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a halt's state; ``outcome`` is None until the part ends; all times are seconds after the press.
+    """One part of a halt's state. ``outcome`` is None until the part ends. All times are seconds after the press.
 
     The press is the moment of the operator's command.
     """
@@ -59,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment in a halt's state, as the database last reported it; ``wallet`` is in lower case, None on paper.
+    """A deployment in a halt's state, as the database last reported it. ``wallet`` is in lower case, and None on paper.
 
     ``paused`` and ``flattened`` are true if the runner acknowledged the command and the deployment's row agrees.
     ``others`` are deployments that use the same wallet and are not to be halted.
@@ -82,7 +84,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Order:
-    """A resting order in a halt's state; if it is ``protective``, it can only reduce a position."""
+    """A resting order in a halt's state. A ``protective`` order can only reduce a position."""
 
     coin: str
     oid: int
@@ -111,7 +113,7 @@ class Account:
 
 
 class Halting:
-    """The state of one halt; every method may be called from any thread."""
+    """The state of one halt. Every method may be called from any thread."""
 
     def __init__(
         self, settings: Settings, request: Request, parts: Iterable[tuple[str, str]], book: Book, press: float
@@ -136,7 +138,10 @@ class Halting:
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
-        """Wait until ``true()`` holds of the halt's state, or this many seconds after the press; return if it holds."""
+        """Wait until ``true()`` holds of the halt's state, but not after ``until`` (seconds after the press).
+
+        Return ``true()``.
+        """
         with self._changed:
             return bool(self._changed.wait_for(true, max(0.0, until - self.now())))
 
@@ -158,7 +163,7 @@ class Halting:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part its outcome in the halt's state; if the part has an outcome already, that one stands."""
+        """Give a part its outcome in the halt's state. If the part has an outcome already, that outcome stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -170,7 +175,10 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """Return the worst outcome of all parts in the halt's state; ``unknown`` while any part has none."""
+        """Return the worst outcome of all parts in the halt's state.
+
+        Return ``unknown`` while any part has no outcome.
+        """
         outcomes = {part.outcome for part in self.parts.values()}
         return next((word for word in (None, "unknown", "failed") if word in outcomes), "passed") or "unknown"
 
@@ -198,15 +206,21 @@ class Halting:
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
-        """Return whether the halt's state proves a wallet flat in the main book, the only one that runners trade in."""
+        """Return whether the halt's state proves a wallet flat in the main book. Runners trade in no other book."""
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
-        """Return whether, by the halt's state, a deployment's machine runs; true until Fly has listed the machines."""
+        """Return whether a deployment's machine runs, by the halt's state.
+
+        The answer is true until Fly has listed the machines.
+        """
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Return whether, by the halt's state, a deployment can place no order: it is paused, or no machine runs."""
+        """Return whether a deployment can place no order, by the halt's state.
+
+        The deployment is then paused, or its machine does not run.
+        """
         known = self.deployments.get(deployment)
         return (known is not None and known.paused) or not self.alive(deployment)
 
@@ -220,5 +234,5 @@ class Halting:
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """Return those deployments in the halt's state that use a wallet."""
+        """Return the deployments in the halt's state that use a wallet."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

@@ -60,7 +60,7 @@ PLATFORM = ("switches", "fly", "refusal")  # parts that concern every deployment
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a halt's stop; if its record is incomplete, ``complaint`` says why; ``record`` may be None."""
+    """The result of a halt's stop. If its record is missing or incomplete, ``complaint`` says why."""
 
     outcome: str
     parts: tuple[Part, ...]
@@ -102,7 +102,7 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Stop trading: run each piece of ``work`` in its own thread, and return when every part of the halt has ended.
+    """Stop trading: run each piece of ``work`` in its own thread. Return when every part of the halt has ended.
 
     Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
     for something: the work's thread is then abandoned.
@@ -138,7 +138,10 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of work; then end its parts that have no outcome as unknown, with the error if one was raised."""
+    """Run one piece of a stop's work, then end those of its parts that have no outcome as unknown.
+
+    The complaint of such a part names the error, if the work raised one.
+    """
     services = Services(halting.settings)
     try:
         work(services, halting)

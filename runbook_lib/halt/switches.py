@@ -1,4 +1,4 @@
-"""Throw the platform's two switches, make them live by a redeploy, and prove that a new deployment is refused.
+"""Throw the platform's two switches, make them live by a redeploy, and prove that new deployments are refused.
 
 The switches are DEPLOYMENTS_DISABLED and HYPERLIQUID_LIVE_ENABLED.
 """
@@ -64,7 +64,10 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 
 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
-    """Return the production variables, the switches among them, by name; none if Vercel is silent: all are set anew."""
+    """Return the production variables by name, the switches among them.
+
+    Return none if Vercel is silent: the caller then sets the switches anew.
+    """
     asked = http("vercel", "GET /v10/projects/{vercel.project}/env", query={"decrypt": "true"}, pick="envs")
     redeployed_by = services.settings.budgets.redeploy
     try:
@@ -77,14 +80,17 @@ def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Return since when the switches have had their ``wanted`` values; None if one has another or a hidden value."""
+    """Return the time since which the switches have had their ``wanted`` values.
+
+    Return None if a switch has another value, or a hidden one.
+    """
     if any(str(known.get(key, {}).get("value")) != value for key, value in wanted.items()):
         return None
     return max(int(known[key].get("updatedAt") or 0) for key in wanted)
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Return the request that sets the switches for production; each variable keeps its type, a new one is plain.
+    """Return the request that sets the switches for production. Each variable keeps its type, and a new one is plain.
 
     A sensitive variable cannot become a plain one.
     """
@@ -96,7 +102,7 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
 
 
 def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
-    """Have Vercel build production's deployment anew, so that the switches take effect; return the new one's id.
+    """Have Vercel build production's deployment anew, so that the switches take effect. Return the new deployment's id.
 
     Return None if a deployment younger than the variables (``since``) already serves, or is being built. After a
     rollback, the deployment that serves is not the newest one.
@@ -122,7 +128,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
 
 
 def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
-    """Return the deployment that serves production, with its switches; an empty row if Vercel names none."""
+    """Return the deployment that serves production, with its switches. Return an empty row if Vercel names none."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
@@ -155,7 +161,10 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """Return the final state of the deployment ``made`` (its id) if its build failed; None if it may still go live."""
+    """Return the final state of the deployment ``made`` (an id) if its build failed.
+
+    Return None if it may still go live.
+    """
     reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None
@@ -185,13 +194,18 @@ def fly_switch(services: Services, halting: Halting, value: str = "false", part:
 
 
 def _digest(reply: Reply) -> str | None:
-    """Return the digest that Fly shows for the runners' switch, a secret of the app; None if Fly does not list it."""
+    """Return the digest that Fly shows for the runners' switch, a secret of the app.
+
+    Return None if Fly does not list it.
+    """
     secrets = {str(row.get("name")): row.get("digest") for row in _items(reply, "secrets")}
     return secrets.get(LIVE)
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that the switches make the web app refuse a deployment: in a rehearsal, the person stand-in tries one.
+    """Prove that the switches make the web app refuse a deployment.
+
+    In a rehearsal, the person stand-in tries to make one.
 
     Otherwise, the proof is that of `by_environment`.
     """
@@ -224,7 +238,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove that a deployment is refused by the switches that are live, without trying to make one.
+    """Prove from the live switches that the web app refuses a deployment. Nobody tries to make a deployment for this.
 
     The proof is that the live deployment was made after the switch was set, and that the web app answers.
     """

@@ -1,4 +1,4 @@
-"""Undo the switches of a halt: restore both, redeploy, and write into the halts' records that the undo is done.
+"""Undo a halt's switches: restore both, redeploy, and write into the halts' records that the undo is done.
 
 Machines stay stopped and deployments stay paused: a person starts each of them again from its own page.
 """
@@ -84,7 +84,7 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Restore the switches and write so into a new record, then into the records of all halts that owe the undo."""
+    """Restore the switches and record this in a new record, then in the records of all halts that owe the undo."""
     parents = [_sealed(record, settings) for record in owing]
     book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
     if book.complaint:
@@ -101,7 +101,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """Unhalt the web app: set its switches at Vercel to the values that phase 0 gave them, and redeploy it."""
+    """Unhalt the web app: set its switches at Vercel to the values that phase 0 gave them, and redeploy the web app."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:
@@ -109,7 +109,10 @@ def restore_web(services: Services, halting: Halting) -> None:
 
 
 def restore_fly(services: Services, halting: Halting) -> None:
-    """Unhalt the runners: set their switch at Fly to the value that phase 0 gave it, for machines made from now on."""
+    """Unhalt the runners: set their switch at Fly to the value from phase 0.
+
+    Machines made from now on get the value.
+    """
     fly_switch(services, halting, _live(services))
 
 
@@ -136,7 +139,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 
 
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
-    """Record for each halt in ``parents`` that its switches are restored; ``by`` is the record of that unhalt."""
+    """Record for each halt in ``parents`` that its switches are restored. ``by`` is the record of the unhalt."""
     for parent in parents:
         record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():

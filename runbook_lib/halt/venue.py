@@ -1,4 +1,4 @@
-"""Prove at the venue that every wallet is flat, and let an operator's key cancel and close what is left.
+"""Prove at the venue that every wallet is flat. An operator's key may cancel orders and close positions that are left.
 
 A wallet is flat if the venue, asked after nobody could place an order any more, shows no position and no resting order
 in any of its books (main, spot, builders'), and shows none again at a later moment. If the venue does not answer,
@@ -37,7 +37,7 @@ BY_KEY = 3  # times that the key may be used for one wallet
 
 
 def venue(services: Services, halting: Halting) -> None:
-    """Ask the venue about every wallet until each is flat or the time is over (parts ``cancel`` and ``flat``)."""
+    """Ask the venue about every wallet until each is flat, or the time is over (parts ``cancel`` and ``flat``)."""
     halting.wait_for_database()
     if halting.database != "answered":
         halting.update(addresses=named(services))
@@ -85,7 +85,10 @@ class Follower:
         side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
 
     def _due(self, wallet: str) -> list[str]:
-        """Return the books in which a wallet is not proven flat; only the main book until its orders were read."""
+        """Return the books in which a wallet is not proven flat.
+
+        Until its orders were read, only the main book counts.
+        """
         books = self.halting.every_book() if self._read(wallet) else (MAIN,)
         return [book for book in books if not _proven(self.halting, wallet, book)]
 
@@ -93,26 +96,29 @@ class Follower:
         return self.halting.account(wallet).orders is not None
 
     def _list_books(self) -> None:
-        """Ask the venue which books exist; until it has answered, no wallet is flat everywhere."""
+        """Ask the venue which books exist. Until the venue has answered, no wallet counts as flat everywhere."""
         with suppress(ServiceError):
             reply = self._ask(venue_books.books(), venue_books.BOOKS_WEIGHT)
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _kept(self) -> float:
-        """Return the request weight still needed to prove every wallet flat in the main book; the rest may be spent."""
+        """Return the request weight still needed to prove every wallet flat in the main book.
+
+        The rest may be spent elsewhere.
+        """
         halting = self.halting
         wallets = sum(not _proven(halting, wallet, MAIN) for wallet in halting.addresses)
         return wallets * LOOKS * (venue_books.STATE_WEIGHT + venue_books.ORDERS_WEIGHT)
 
     def _ask(self, question: Http, weight: float, book: str = MAIN) -> Reply:
-        """Ask the venue once, within the time that is left; the caller asks again in its next round."""
+        """Ask the venue once, within the time that is left. The caller asks again in its next round."""
         halting = self.halting
         left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left, 0.0 if book == MAIN else self._kept())
         return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
-        """Ask for a wallet's positions in a book and, once no runner can place an order, for its resting orders."""
+        """Ask for a wallet's positions in a book. Once no runner can place an order, ask for its resting orders too."""
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT, book).rows[0]
@@ -133,7 +139,7 @@ class Follower:
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
-        """Return a wallet's resting orders in a book; the venue lists spot orders in its answer for the main book."""
+        """Return a wallet's resting orders in a book. The venue lists spot orders in its answer for the main book."""
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
@@ -144,7 +150,7 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End the parts ``cancel`` and ``flat`` if the venue's answers prove them; return whether both have ended."""
+        """End the parts ``cancel`` and ``flat`` if the venue's answers prove them. Return whether both have ended."""
         halting = self.halting
         _end(
             halting,
@@ -156,7 +162,7 @@ class Follower:
         return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
-        """Describe when the wallets were flat, when that was proven, and how much of the rate limit the proof took."""
+        """Describe when the wallets were flat, when this was proven, and how much of the rate limit the proof used."""
         halting = self.halting
         moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
@@ -167,7 +173,7 @@ class Follower:
 
 
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
-    """Return ``account`` with two counts: successive looks that found it flat, and successive looks without orders.
+    """Return ``account`` with two counts of successive answers: those that showed it flat, and those without orders.
 
     A look counts only if its answer is of a later moment than the answer before.
     """
@@ -194,7 +200,10 @@ def _order(row: dict[str, Any]) -> Order:
 
 
 def _proven(halting: Halting, wallet: str, book: str) -> bool:
-    """Return whether a wallet is proven flat in a book or, in mode "reduce", without orders that would add risk."""
+    """Return whether a wallet is proven flat in a book.
+
+    In mode "reduce", the wallet must only be proven to have no order that would add risk.
+    """
     account = halting.account(wallet, book)
     return (account.orderless if halting.request.mode == "reduce" else account.flat) >= LOOKS
 
@@ -208,7 +217,10 @@ def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
 
 
 def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
-    """Return those of ``orders`` that are to be cancelled: all or, in mode "reduce", those that would add risk."""
+    """Return those of ``orders`` that are to be cancelled.
+
+    These are all or, in mode "reduce", those that would add risk.
+    """
     return [order for order in orders if halting.request.mode == "halt" or not order.protective]
 
 
@@ -234,7 +246,10 @@ def _end(halting: Halting, part: str, proven: set[str], word: str) -> None:
 
 
 def _shared(halting: Halting) -> str | None:
-    """Describe the wallets that were left alone because other deployments use them (C37); None if there are none."""
+    """Describe the wallets that a halt left alone because other deployments use them (C37).
+
+    Return None if there are no such wallets.
+    """
     shared = [deployment for deployment in halting.deployments.values() if deployment.others]
     words = [
         f"{deployment.wallet} of {deployment.id} is also used by {', '.join(deployment.others)}"
@@ -244,7 +259,7 @@ def _shared(halting: Halting) -> str | None:
 
 
 def _nobody(halting: Halting) -> bool:
-    """Return whether something is open that no runner will close: no machine runs, or the mode is "reduce".
+    """Return whether something is open that no runner will close. Then no machine runs, or the mode is "reduce".
 
     All books must have been read for that.
     """
@@ -260,7 +275,10 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """Loads the operator's key when something must be done at the venue; ``used`` counts how often it was used."""
+    """The operator's key, loaded when something must be done at the venue.
+
+    ``used`` counts how often the key was used.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services, self.used = services, 0
@@ -269,7 +287,10 @@ class Hand:
         self._key: Key | None = None
 
     def key(self) -> Key | None:
-        """Return the operator's key, for what is left at the venue; None if there is none or the venue rejects it."""
+        """Return the operator's key for what is left at the venue.
+
+        Return None if there is none or the venue rejects the key.
+        """
         if self._key is None and self.ready:
             with suppress(ConfigError, ServiceError, ValueError):
                 self._key = acting(self.services)
@@ -280,7 +301,7 @@ class Hand:
 
 
 def _act(services: Services, halting: Halting, hand: Hand) -> None:
-    """Let the operator's key cancel orders, and close positions that no runner will close, in the key's own wallet."""
+    """Let the operator's key cancel orders and close positions in its own wallet, if no runner will do so."""
     to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
@@ -318,7 +339,9 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 
 
 def _judge(halting: Halting, hand: Hand) -> None:
-    """End the parts ``cancel`` and ``flat`` because the time is over; name what is open, and the page to close it on.
+    """End the parts ``cancel`` and ``flat``, because the time is over.
+
+    Name what is open, and the page on which to close it.
 
     A part ends as unknown if something could not be read and nothing is known to be open.
     """
@@ -351,7 +374,7 @@ def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: st
 
 
 def _unread(halting: Halting) -> str | None:
-    """Describe which questions the venue did not answer; None if it answered all."""
+    """Describe which questions the venue did not answer. Return None if the venue answered all questions."""
     silent: dict[str, list[str]] = {}
     for wallet in sorted(halting.addresses):
         for book in halting.every_book():
