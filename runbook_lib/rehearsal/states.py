@@ -1,7 +1,8 @@
-"""Bring a rehearsed platform into a named starting state, in which one of the notebooks can begin.
+"""Bring a rehearsed platform into a named starting state.
 
-Each state rests on another one and adds a little by the gestures that an operator makes. What takes days on the real
-platform (ticks, a first day) is written into the database as it would have been left behind.
+In each state, one of the notebooks can begin. Each state rests on another one and adds a little by the gestures that an
+operator makes. What takes days on the real platform (ticks, a first day) is written into the database as it would have
+been left behind.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ FIRST_DAY: LiteralString = """
 
 
 def prepare(world: World, state: str) -> None:
-    """Bring a new platform into a named starting state; raise `ServiceError` if it is not reached in time."""
+    """Bring a new platform into a named starting state. Raise `ServiceError` if the state is not reached in time."""
     build, world.vercel.build_seconds = world.vercel.build_seconds, 0.0
     try:
         for add in _additions(state):
@@ -98,21 +99,24 @@ def prepare(world: World, state: str) -> None:
 
 
 def state(name: str) -> State:
-    """Return a starting state by name; if there is none, raise `ConfigError` that names the nearest."""
+    """Return a starting state by name.
+
+    If no state has that name, raise a `ConfigError` that names the nearest state.
+    """
     if name not in STATES:
         raise ConfigError(f"no state {name!r}: {nearest(name, STATES)}")
     return STATES[name]
 
 
 def _additions(name: str | None) -> list[Callable[[World], None]]:
-    """Return the functions that lead, one after another, from a new platform to a state."""
+    """Return the functions that together lead from a new platform to a state, in order."""
     if name is None:
         return []
     return [*_additions(STATES[name].rests_on), STATES[name].add]
 
 
 def _clean(_: World) -> None:
-    """Do nothing: a new platform is as the vendors hand it over, and phase 0 can begin."""
+    """Do nothing to a new platform, which is as the vendors hand it over, so that phase 0 can begin."""
 
 
 def _paper_ready(world: World) -> None:
@@ -136,7 +140,7 @@ def _paper_ready(world: World) -> None:
 
 
 def _paper_running(world: World) -> None:
-    """Start a paper deployment, so that its secrets can be rotated."""
+    """Start a paper deployment, whose secrets can then be rotated."""
     world.person.perform("author", sheet="paper")
     world.person.perform("deploy_paper")
     _until(world, "select 1 from public.agent_logs where event = 'reconciled'", "the first reconciliation")
@@ -153,7 +157,10 @@ def _boot_failed(world: World) -> None:
 
 
 def _mainnet_ready(world: World) -> None:
-    """Do phase 1, stop its deployment, and run the heartbeat sweep every five minutes, so that phase 2 can begin."""
+    """Do phase 1 and stop its deployment, so that phase 2 can begin.
+
+    The heartbeat sweep then runs every five minutes.
+    """
     world.person.perform("author", sheet="paper")
     world.person.perform("backtest", hours=24)
     world.query(PAPER_RUN)
@@ -161,7 +168,7 @@ def _mainnet_ready(world: World) -> None:
 
 
 def _live(world: World) -> None:
-    """Do phase 2, so that phase 3 can begin: a tiny live deployment runs and has its first fill."""
+    """Do phase 2, so that phase 3 can begin. A tiny live deployment then runs, and has its first fill."""
     for gesture in ("fund", "pair"):
         world.person.perform(gesture)
     world.person.perform("author", sheet="tiny")
@@ -172,7 +179,7 @@ def _live(world: World) -> None:
 
 
 def _first_day(world: World) -> None:
-    """Do phase 3 and add 24 hours of history, so that phase 4 has something to look at."""
+    """Do phase 3 and add 24 hours of history, which phase 4 examines."""
     world.query(FIRST_DAY)
     for cron in world.vercel.crons()["definitions"]:
         world.vercel.invoke(cron["path"])  # so that the request log holds a call of each, as after a day
@@ -180,7 +187,10 @@ def _first_day(world: World) -> None:
 
 @dataclass(frozen=True)
 class State:
-    """A starting state of a rehearsal: its description, the state it begins from, and what it adds to that."""
+    """A starting state of a rehearsal.
+
+    ``says`` describes the state, ``rests_on`` names the state before, and ``add`` leads from that state to this one.
+    """
 
     says: str
     rests_on: str | None
@@ -222,14 +232,14 @@ def _migrate(world: World) -> None:
 
 
 def _push_image(world: World, tag: str = "deployment-rehearsal") -> str:
-    """Push an image to the registry; return its digest."""
+    """Push an image to the registry, and return the image's digest."""
     manifest = hashlib.sha256(f"{world.folder} {tag}".encode()).hexdigest()
     digest: str = world.fly.push(world.names.fly_app, tag, f'{{"config": "{manifest}"}}'.encode())
     return digest
 
 
 def _until(world: World, sql: LiteralString, awaited: str) -> None:
-    """Wait until a statement returns a row; raise `ServiceError` naming ``awaited`` if it does not in time."""
+    """Wait until a statement returns a row. If no row comes in time, raise a `ServiceError` that names ``awaited``."""
     deadline = time.monotonic() + PATIENCE
     while not world.query(sql):
         if time.monotonic() > deadline:

@@ -34,7 +34,10 @@ from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
-    """The runner's main loop, for one deployment: boot, then commands, ticks and reconciliation until it must stop."""
+    """The live runner's main loop for one deployment.
+
+    After the boot, the runner obeys commands, ticks and reconciles until the runner must stop.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -60,7 +63,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Do all that a runner does before its tick loop; on failure, raise `Fatal` with words that name the cause."""
+        """Do all that a runner does before its tick loop. On failure, raise `Fatal` with words that name the cause."""
         _say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -122,7 +125,10 @@ class Runner:
     # -- the three loops
 
     async def live(self) -> None:
-        """Run the runner until told to stop; let the present tick end, then write ``stopped`` into the row."""
+        """Run the runner's loops until the runner is told to stop.
+
+        Let the present tick end, then write ``stopped`` into the deployment's row.
+        """
         parts = (self._tick_loop(), self._reconcile_loop(), self._listen_loop())
         loops = [asyncio.create_task(part) for part in parts]
         ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -167,7 +173,7 @@ class Runner:
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
-        """Wait for the next multiple of ``period`` on the clock; return False if the runner must stop.
+        """Wait for the next multiple of ``period`` on the clock. Return False if the runner must stop.
 
         If the period is short, each deployment waits for another moment in it, so that fifty runners do not wake at
         once.
@@ -205,7 +211,7 @@ class Runner:
     async def _carry_out(
         self, decision: Decision, risk: Mapping[str, Any], account: Account, orders: int
     ) -> dict[str, Any]:
-        """Let the risk engine judge the proposed action; if it passes, let the broker execute it.
+        """Let the risk engine judge the proposed action, and let the broker execute an action that passes.
 
         Return the verdict.
         """
@@ -220,7 +226,10 @@ class Runner:
             return (await self.broker.execute(decision.action, self.marks)).view()
 
     async def _refresh_marks(self) -> None:
-        """Read the venue's mid prices as marks; if that fails, keep the last marks of the Skill's own symbols."""
+        """Read the venue's mid prices as the runner's marks.
+
+        If the request fails, keep the last marks of the Skill's own symbols.
+        """
         try:
             mids = await self.venue.info("allMids")
         except VenueError as problem:
@@ -291,7 +300,10 @@ class Runner:
             await self._obey(command)
 
     async def _obey(self, command: str) -> None:
-        """Carry out a command, then acknowledge it; a kill ends the process, and so is never acknowledged."""
+        """Carry out a command to the runner, then acknowledge the command.
+
+        A kill ends the process, so a kill is never acknowledged.
+        """
         async with self.handling:
             row = await self.store.command(command)
             if row is None:
@@ -338,7 +350,10 @@ class Runner:
         await self.store.status(status)
 
     async def fatal(self, text: str) -> None:
-        """Write why the runner ends to the console and, if the database answers, to the deployment's log and row."""
+        """Write the reason why the runner ends to the console.
+
+        If the database answers, write the reason to the deployment's log and row too.
+        """
         _say(text if text.startswith("live-runner") else f"live-runner: fatal: {text}")
         with contextlib.suppress(psycopg.Error):
             await self.store.log("runner_fatal", text, level="error")
@@ -350,13 +365,16 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return the marks of the Skill's own symbols, for which price bars still arrive if the venue's mid prices fail."""
+    """Return the marks of the Skill's own symbols.
+
+    Price bars for these symbols still reach the runner if the venue's mid prices fail.
+    """
     wanted = (payload.get("context") or {}).get("symbols") or symbols_of(payload)
     return {symbol: price for symbol, price in marks.items() if symbol in wanted}
 
 
 async def run(settings: Settings) -> None:
-    """Boot the runner and work; raise `SystemExit` with code 1 if the runner cannot go on."""
+    """Boot the runner, then run the runner's loops. Raise `SystemExit` with code 1 if the runner cannot go on."""
     runner = Runner(settings)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine always runs in a task
@@ -386,7 +404,7 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    """Write a line to the console, from where it goes into the machine's log."""
+    """Write a line to the runner's console, whose output goes into the machine's log."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,7 @@
-"""Trade on mainnet for the runner: sign with the agent's key through the public SDK, and write the audit trail."""
+"""Trade on mainnet for the runner through the public SDK, which signs with the agent's key.
+
+Each order is written into the audit trail.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ logging.getLogger("websockets").setLevel(logging.CRITICAL)
 
 @dataclass
 class Placed:
-    """An order of the mainnet broker that waits for its fills, with the fills so far by ``tid`` (the trade's id)."""
+    """An order of the mainnet broker that waits for its fills.
+
+    ``fills`` holds the fills so far by ``tid``, which is a trade's id.
+    """
 
     size: float
     settled: bool = False  # its row is written; a fill that comes later corrects it
@@ -63,7 +69,7 @@ class Placed:
 
 
 class MainnetBroker:
-    """A broker that trades on the venue for ``master``; ``agent_key`` is the agent wallet's private key."""
+    """A broker that trades on mainnet for ``master``. ``agent_key`` is the private key of the agent wallet."""
 
     def __init__(
         self, *, venue: VenueClient, store: Store, agent_key: str, master: str, retired_socket: bool = False
@@ -109,7 +115,10 @@ class MainnetBroker:
             await asyncio.wait({self._feed})
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return the mainnet account: its equity, as its mode demands, and the positions that the venue reports."""
+        """Return the mainnet account with its equity and the positions that the venue reports.
+
+        The account's mode decides how the equity is computed.
+        """
         state = await self.venue.info("clearinghouseState", user=self.master)
         held = [entry["position"] for entry in state["assetPositions"]]
         positions = tuple(_position(position, marks) for position in held)
@@ -152,7 +161,10 @@ class MainnetBroker:
             await self.store.log("orders_cancelled", f"{len(wanted)} resting orders: {response}")
 
     async def _ask(self, name: str, *words: Any, **more: Any) -> Any:
-        """Return the venue's response to a method of the SDK; raise `BrokerError` with the words of a refusal."""
+        """Return the venue's response to a call of the mainnet SDK.
+
+        If the venue refuses, raise `BrokerError` with the venue's words.
+        """
         try:
             reply = await asyncio.to_thread(getattr(self._exchange, name), *words, **more)
         except (SdkError, OSError) as problem:
@@ -162,9 +174,9 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return the mainnet position sizes of REST and the WebSocket if they differ twice, 0.3 s apart; else None.
+        """Return the mainnet position sizes of REST and the WebSocket if they differ twice, 0.3 s apart.
 
-        From then on the sizes that REST reported count.
+        Return None if they agree at one of these times. After a difference, the sizes that REST reported count.
         """
         if not await self._differ():
             return None
@@ -176,7 +188,10 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return REST's position sizes if they differ from the socket's, else None; without positions, return zeros."""
+        """Return the mainnet position sizes that REST reports if the WebSocket's differ, else None.
+
+        If REST reports no positions, return zeros.
+        """
         rest = await self._rest_sizes()
         symbols = rest.keys() | self.socket_sizes.keys() | ({"BTC"} if self.wrong_by else set())
         gaps = [rest.get(symbol, 0.0) - self.socket_sizes.get(symbol, 0.0) - self.wrong_by for symbol in symbols]
@@ -206,7 +221,10 @@ class MainnetBroker:
         return await self._settle(raw, symbol, status)
 
     async def _settle(self, cloid: str, symbol: str, status: dict[str, Any]) -> Execution:
-        """Wait at most two seconds for an order's fills; if none arrive, take size and price from the venue's reply."""
+        """Wait at most two seconds for the fills of a mainnet order.
+
+        If no fills arrive, take size and price from the venue's reply.
+        """
         placed = self.placed[cloid]
         answer = status.get("filled") or {}
         placed.size = float(answer.get("totalSz", placed.size))
@@ -303,7 +321,10 @@ class MainnetBroker:
 
 
 def _position(held: dict[str, Any], marks: Mapping[str, float]) -> Position:
-    """Convert a position of the venue; if there is no mark, compute the price from the position's value."""
+    """Convert a mainnet position from the venue's form into the risk engine's form.
+
+    If ``marks`` has no mark for the coin, compute the mark from the position's value.
+    """
     size = float(held["szi"])
     mark = marks.get(held["coin"]) or float(held["positionValue"]) / abs(size)
     liquidation = float(held["liquidationPx"]) if held["liquidationPx"] else None

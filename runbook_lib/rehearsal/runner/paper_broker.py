@@ -15,7 +15,10 @@ MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation pric
 
 
 class PaperBroker:
-    """The paper broker, which trades in memory and repeatably: it fills orders at the mark, with a fee and slippage."""
+    """The paper broker, which trades in memory and repeatably.
+
+    Orders are filled at the mark, with a fee and slippage.
+    """
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
         """Start on paper with $10,000, or with the equity and positions that ``agent_state`` has from before."""
@@ -29,13 +32,16 @@ class PaperBroker:
         """Connect the paper broker to nothing."""
 
     async def account(self, marks: Mapping[str, float]) -> Account:
-        """Return the paper account's equity and positions at these marks; a position without a mark keeps its last."""
+        """Return the paper account's equity and positions at these marks.
+
+        A position without a mark keeps its last mark.
+        """
         positions = [replace(held, mark=marks.get(held.symbol, held.mark)) for held in self.held.values()]
         equity = self.cash + sum(position.profit for position in positions)
         return Account(equity, tuple(self._with_liquidation(position, equity) for position in positions))
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Trade on paper at the mark; raise `BrokerError` if the symbol has no mark."""
+        """Trade on paper at the mark. Raise `BrokerError` if the symbol has no mark."""
         symbol = str(action["symbol"])
         if symbol not in marks:
             raise BrokerError(f"paper broker: no mark price set for {symbol}; call setMarkPrice first")
@@ -53,11 +59,11 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Return None: the paper broker keeps one book only, so nothing can differ from it."""
+        """Return None: the paper broker keeps a single record of its positions, which cannot disagree with another."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
-        """Trade a signed size at a price; return the fee in US dollars."""
+        """Trade a signed size on paper at a price, and return the fee in US dollars."""
         held = self.held.pop(symbol, None) or Position(symbol, 0.0, price, price, leverage)
         fee = abs(size) * price * PAPER_FEE
         self.cash -= fee
@@ -73,7 +79,10 @@ class PaperBroker:
         return fee
 
     def _with_liquidation(self, held: Position, equity: float) -> Position:
-        """Add the liquidation price, at which the equity equals the cross maintenance margin; None if there is none."""
+        """Add the liquidation price to a paper position.
+
+        At that price the equity equals the cross maintenance margin. If there is no such price, None is added.
+        """
         sign = 1 if held.size > 0 else -1
         price = (held.mark - equity / held.size) / (1 - sign * MAINTENANCE)
         return replace(held, liquidation_price=price if price > 0 else None)

@@ -15,7 +15,7 @@ VENUE_MINIMUM = 10.0  # US dollars, Hyperliquid's smallest order
 
 @dataclass(frozen=True)
 class Position:
-    """An open position as the risk engine judges it; ``size`` is signed, in base units, prices are US dollars."""
+    """An open position as the risk engine judges it. ``size`` is signed and in base units. Prices are US dollars."""
 
     symbol: str
     size: float
@@ -33,7 +33,7 @@ class Position:
         return self.size * (self.mark - self.entry_price)
 
     def view(self) -> dict[str, Any]:
-        """Return the position, as the risk engine knows it, in the form of ``agent_state.positions``."""
+        """Return a position of the risk engine in the form of ``agent_state.positions``."""
         return {
             "symbol": self.symbol, "side": "long" if self.size > 0 else "short", "sizeBase": self.size,
             "entryPrice": self.entry_price, "markPrice": self.mark, "notionalUsd": round(self.notional, 6),
@@ -55,7 +55,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The risk engine's reason to reject an action; ``rule`` is ``R<stage>_…``."""
+    """The risk engine's reason to reject an action.
+
+    ``rule`` has the form ``R<stage>_…``, where the stage is a number.
+    """
 
     rule: str
     detail: str
@@ -67,10 +70,10 @@ class Rejection:
 def judge(
     action: Mapping[str, Any], risk: Mapping[str, Any], account: Account, *, orders_today: int
 ) -> Rejection | None:
-    """Check an action against the risk rules in order; return the first rejection, None if no rule rejects the action.
+    """Check an action against the risk rules in order, and return the first rejection.
 
-    ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or sell), ``sizeUsd``, ``leverage``. ``risk``
-    holds the Skill's caps; a cap that is missing does not apply.
+    Return None if no rule rejects the action. ``action`` needs ``kind`` (open or close), ``symbol``, ``side`` (buy or
+    sell), ``sizeUsd``, ``leverage``. ``risk`` holds the Skill's caps; a cap that is missing does not apply.
     """
     stages = (_shape, _scope, _position, _leverage)
     for stage in stages:
@@ -103,7 +106,10 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Yield a rejection if an order exceeds the position cap or exposure cap or is too small; never reject a close."""
+    """Yield a risk rejection if an order exceeds the position or exposure cap, or is too small.
+
+    A close is never rejected.
+    """
     if action["kind"] == "close":
         return
     size = float(action["sizeUsd"]) * (1 if action["side"] == "buy" else -1)
@@ -130,7 +136,10 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """Return a risk rejection if the day's loss, in per cent of its first equity, reaches the Skill's limit."""
+    """Return a risk rejection if the day's loss reaches the Skill's limit.
+
+    The loss is in per cent of the day's first equity.
+    """
     limit = risk.get("dailyLossHaltPct")
     if limit is None or day_start <= 0:
         return None

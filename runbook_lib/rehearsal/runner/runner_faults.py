@@ -37,14 +37,14 @@ KINDS = {
 
 
 def present(folder: Path, deployment: str) -> dict[str, Any]:
-    """Return the runner faults in force for a deployment; empty if there are none."""
+    """Return the runner faults in force for a deployment. If no faults are in force, the result is empty."""
     written = _written(folder)
     return written.get("*", {}) | written.get(deployment, {})
 
 
 @contextmanager
 def runner_fault(folder: Path, deployment: str = "*", **faults: Any) -> Iterator[None]:
-    """Put runner faults in force while the block runs; then restore those that were in force before."""
+    """Put runner faults in force while the block runs. At the end, restore the faults that were in force before."""
     if unknown := faults.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)

@@ -1,4 +1,4 @@
-"""Read a runner's environment variables; if some are missing, say so in the platform's words."""
+"""Read a runner's environment variables. If some are missing, the error says that in the platform's words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ NO_PASSWORD = (
 
 
 class Fatal(Exception):
-    """A fatal error, such as a missing setting: it logs ``runner_fatal``, sets the row to error, and exits with 1."""
+    """A fatal error of a runner, such as a missing setting.
+
+    The runner logs ``runner_fatal``, sets the deployment's row to error, and exits with code 1.
+    """
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Settings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Settings:
-        """Read the runner's settings from environment variables; raise `Fatal` if they name no deployment."""
+        """Read the runner's settings from environment variables. Raise `Fatal` if the variables name no deployment."""
         if not variables.get("DEPLOYMENT_ID"):
             raise Fatal("live-runner: DEPLOYMENT_ID env not injected")
         folder = Path(variables["RUNBOOK_REHEARSAL"])
@@ -49,7 +52,10 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the URL, in the settings, of the database where the runner listens; raise `Fatal` without one."""
+        """Return the URL of the database where the runner listens, as the settings give it.
+
+        Raise `Fatal` if the settings give no such URL.
+        """
         if self.variables.get("SUPABASE_DB_URL"):
             return self.variables["SUPABASE_DB_URL"]
         password = self.variables.get("SUPABASE_DB_PASSWORD") or self.variables.get("POSTGRES_PASSWORD")
@@ -61,7 +67,10 @@ class Settings:
         return urlunsplit(parts._replace(netloc=place))
 
     def check_service_key(self) -> None:
-        """Raise `Fatal`, as the API gateway words it, if the service key in the settings is not the project's."""
+        """Raise `Fatal` if the service key in the settings is not the project's.
+
+        The error has the words of the API gateway.
+        """
         if self.service_key != self._own().get("SUPABASE_SERVICE_ROLE_KEY", self.service_key):
             raise Fatal("live-runner: loadDeploymentAndSkill failed: Invalid API key")
 
@@ -72,7 +81,7 @@ class Settings:
             raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
 
     def _own(self) -> dict[str, str]:
-        """Return the current secrets of the rehearsal, from its folder."""
+        """Return the rehearsal's current secrets, with which the runner's settings are compared."""
         path = self.folder / "environment.json"
         secrets: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return secrets

@@ -1,4 +1,4 @@
-"""Stand in for the mainnet broker as outdated runner images have it: a stub."""
+"""Stand in for the stub that outdated runner images have in place of a mainnet broker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from runbook_lib.rehearsal.runner.risk_engine import Account
 
 
 class StubBroker:
-    """The stub that an image has in place of a mainnet broker not yet built: it starts, and everything else fails."""
+    """The stub that a runner's image has in place of a mainnet broker not yet built.
+
+    The stub starts, but everything else fails.
+    """
 
     async def start(self) -> None:
         """Connect the stub broker to nothing."""

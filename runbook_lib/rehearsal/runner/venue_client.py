@@ -1,4 +1,4 @@
-"""Send ``POST /info`` to the venue over one connection that stays open; an error tells the HTTP status."""
+"""Send ``POST /info`` to the venue over one connection that stays open. An error tells the HTTP status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ TIMEOUT = 5.0  # seconds
 
 
 class VenueError(Exception):
-    """An error of the venue client if the venue did not answer 200; the text has the status and its phrase."""
+    """An error of the venue client for a request that the venue did not answer with 200.
+
+    If the venue answered at all, the text holds the HTTP status and its phrase.
+    """
 
 
 class VenueClient:
@@ -26,7 +29,10 @@ class VenueClient:
         self._lock = threading.Lock()
 
     async def info(self, kind: str, **parameters: Any) -> Any:
-        """Return the venue's reply to an info request; raise `VenueError` with ``<status> <reason>`` if that fails."""
+        """Return the venue's reply to an info request.
+
+        If the request fails, raise `VenueError` with ``<status> <reason>``.
+        """
         return await asyncio.to_thread(self._ask, json.dumps({"type": kind} | parameters).encode())
 
     def _ask(self, body: bytes) -> Any:

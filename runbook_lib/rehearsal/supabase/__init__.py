@@ -1,1 +1,1 @@
-"""Stand in for Supabase's Management API and its command line."""
+"""Stand in for Supabase's Management API and command line."""

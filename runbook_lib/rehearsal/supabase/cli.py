@@ -1,8 +1,9 @@
-"""Stand in for the ``supabase`` command line: for ``link`` and ``db push``, which are run as shell commands.
+"""Stand in for the ``supabase`` command line with the commands ``link`` and ``db push``.
 
-It works on the database of the rehearsal whose folder is ``RUNBOOK_REHEARSAL``, as role postgres, and speaks the
-words of the vendor's 2.122 or, where ``REHEARSAL_SUPABASE_VERSION`` begins with 3, of its 3.1, both as measured:
-progress on standard error, the last line on standard output, exit code 1 for every refusal.
+The runbook runs both commands in a shell. They work as the role ``postgres`` on the database of the rehearsal whose
+folder is ``RUNBOOK_REHEARSAL``. Their words are those of the vendor's version 2.122 or, if
+``REHEARSAL_SUPABASE_VERSION`` begins with 3, of version 3.1, both as measured: progress on standard error, the last
+line on standard output, exit code 1 for every refusal.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Refusal(Exception):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the ``supabase`` command line; return its exit code."""
+    """Run the ``supabase`` command line, and return the exit code."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
@@ -79,7 +80,10 @@ def version() -> str:
 
 
 def speaks_3() -> bool:
-    """Return whether this ``supabase`` command line behaves like version 3 of the real one, not like version 2."""
+    """Return whether this ``supabase`` command line behaves like version 3 of the real one.
+
+    Otherwise it behaves like version 2.
+    """
     return not version().startswith(("1.", "2."))
 
 
@@ -87,7 +91,7 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Run ``supabase link``: ask the Management API whether the token may use the project, then store it as linked."""
+    """Run ``supabase link``: store a project as linked, after the Management API has let the token use that project."""
     know(arguments.project_ref)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def link_file(arguments: argparse.Namespace) -> Path:
 
 
 def know(reference: str) -> None:
-    """Raise `Refusal`, ending ``supabase``, for a project that does not exist, is paused, or is not the token's."""
+    """Raise `Refusal`, which ends ``supabase``, if a project does not exist, is paused, or is closed to the token."""
     if not re.fullmatch(r"[a-z]{20}", reference):
         raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -141,7 +145,10 @@ def rehearsal(name: str) -> dict[str, str]:
 
 
 def push(arguments: argparse.Namespace) -> None:
-    """Run ``supabase db push``: apply the migrations not in the target's history, each in a transaction of its own."""
+    """Run ``supabase db push``: apply the migrations that are not in the target's history.
+
+    Each migration runs in a transaction of its own.
+    """
     reference = chosen(arguments)
     note(f"Connecting to {REMOTE if reference else LOCAL} database...")
     if reference is None:
@@ -195,9 +202,10 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """Return the password that was given; without one, return the password of a login role made with the access token.
+    """Return the database password that the ``supabase`` command was given.
 
-    The real command line makes such a role for each connection.
+    Without a given password, return the password of a login role that is made with the access token. The real command
+    line makes such a role for each connection.
     """
     given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
     if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -226,7 +234,10 @@ def _push_local(arguments: argparse.Namespace) -> None:
 
 
 def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
-    """Return the migrations to apply, in order; raise `Refusal` if the folder does not fit the database's history."""
+    """Return the migrations that ``supabase db push`` must apply, in order.
+
+    Raise `Refusal` if the folder does not fit the database's history.
+    """
     files, skipped = migration_files.local(Path(arguments.workdir) / "supabase" / "migrations")
     for name in skipped:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
@@ -274,7 +285,10 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that exits with code 1 for a wrong command line, where argparse itself exits with code 2."""
+    """An argument parser that exits with code 1 for a wrong ``supabase`` command line.
+
+    The parser of argparse exits with code 2 for that.
+    """
 
     def error(self, message: str) -> NoReturn:
         note(message)

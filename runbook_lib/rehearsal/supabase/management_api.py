@@ -16,7 +16,10 @@ SERVICES = ("db", "auth", "rest", "pooler", "realtime", "storage")
 
 
 class Supabase:
-    """The Supabase project, as its dashboard shows it; ``pitr`` and ``backups`` say what it can be restored from."""
+    """The Supabase project that the dashboard shows.
+
+    ``pitr`` says whether point-in-time recovery is on, and ``backups`` says whether there are backups.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -25,7 +28,7 @@ class Supabase:
         self.created = datetime.now(UTC)
 
     def project(self) -> Json:
-        """Return Supabase's project for the API, with the version of its database server."""
+        """Return Supabase's project in the API's form, with the version of the database server."""
         version = self.world.query("show server_version")[0]["server_version"]
         reference = self.world.names.supabase_ref
         host, engine = f"db.{reference}.supabase.co", version.split(".")[0]
@@ -54,7 +57,7 @@ class Supabase:
         }  # fmt: skip
 
     def reset_password(self, password: str) -> None:
-        """Give the role ``postgres`` a new password and end all of its connections, as Supabase's API does."""
+        """Give the role ``postgres`` a new password, and end the role's connections, as Supabase's API does."""
         change = sql.SQL("alter role postgres with password {}").format(sql.Literal(password))
         with self.world.connect() as connection:
             connection.execute(change)
