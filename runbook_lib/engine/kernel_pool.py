@@ -146,7 +146,7 @@ class Kernel:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how a pooled kernel's process ended. The last lines of the kernel's log follow, if the log has any."""
+        """Say how a pooled kernel's process ended. Add the last lines of the kernel's log, if there are any."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"

@@ -80,7 +80,7 @@ class History:
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return a reply to a step's command from the history; ``index`` chooses the command.
+        """Return the reply to a step's command from the history, or None. ``index`` chooses among the step's commands.
 
         Return None without a reply.
         """

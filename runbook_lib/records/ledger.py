@@ -189,6 +189,6 @@ class _Clock:
 def _seconds() -> float:
     """Return the seconds of a monotonic clock.
 
-    Where the system has such a clock, it also counts while the machine sleeps.
+    If the system has a clock that also counts while the machine sleeps, that clock is used.
     """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -57,7 +57,7 @@ class Record:
     def profile(self) -> str:
         """Return the profile that made the record.
 
-        The record's path below the folder of all records begins with its name.
+        Below the folder of all records, the path of a record begins with the profile's name.
         """
         return Path(self.name).parts[0]
 
@@ -92,9 +92,9 @@ class Record:
 
 
 def records_root() -> Path:
-    """Return the folder of all records.
+    """Return the folder of all records, which RUNBOOK_RECORDS names.
 
-    RUNBOOK_RECORDS names it; without this variable it is ``records`` in the checkout.
+    Without this variable it is the folder ``records`` in the checkout.
     """
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 

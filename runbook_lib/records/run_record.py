@@ -172,7 +172,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 def latest(record: Record) -> Record:
     """Return the newest record that resumes this record's run, directly or through others.
 
-    If none does, return this one.
+    If no record resumes the run, return this record.
     """
     resting = [r for r in record_folder.every(record.root) if r.profile == record.profile and _parent(r) == record.name]
     return latest(resting[-1]) if resting else record

@@ -1,4 +1,4 @@
-"""Send alarms to people through apprise, and tell a dead man's service that the watch still runs.
+"""Send alarms to people through apprise. Tell a dead man's service that the watch still runs.
 
 A dead man's service alerts people when nothing tells it so any more.
 """
@@ -44,13 +44,19 @@ class Alerts:
             _opened(name, address)
 
     def send(self, title: str, body: str) -> str | None:
-        """Send an alert to every target; return a text that names the targets that did not take it, None if all did."""
+        """Send an alert to every target.
+
+        Return a text that names the targets that did not take it, or None if all did.
+        """
         title, body = self._clean(title), self._clean(body)
         failed = [name for name, address in self.targets.items() if not _opened(name, address).notify(body, title)]
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Tell the dead man's service, if any, that a round had nothing to alert people to; return an error, if any."""
+        """Tell the profile's dead man's service that a round had nothing to alert people to.
+
+        Return an error or None.
+        """
         try:
             if self._deadman:
                 ping(self._deadman, PING)

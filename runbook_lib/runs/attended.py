@@ -1,4 +1,4 @@
-"""Let a person step through a notebook in JupyterLab; its copy and its record are made as for a headless run."""
+"""Let a person step through a notebook in JupyterLab. The notebook's copy and record are made as for a headless run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
 
 
 def close(record: Record, settings: Settings) -> Event | None:
-    """Redraw an attended notebook's outputs; seal its record if the phase was closed, and return the seal."""
+    """Redraw an attended notebook's outputs. If its phase was closed, seal the record and return the seal."""
     for pattern in LEFT_OVER:
         for path in record.folder.glob(pattern):
             path.unlink()

@@ -32,7 +32,7 @@ LOOK = 0.05  # seconds between two looks at the ledger for live lines
 
 @dataclass(frozen=True)
 class Run:
-    """A finished headless run: its record, its seal, and what the engine found."""
+    """A finished headless run: its record, its seal, and the engine's result."""
 
     record: Record
     seal: Event
@@ -80,7 +80,7 @@ def run(
 
 @contextmanager
 def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
-    """Pass each ledger line to ``on_event`` while the block runs; pass the remaining lines when the block ends."""
+    """While the block runs, pass each ledger line to ``on_event``. When the block ends, pass the remaining lines."""
     if on_event is None:
         yield
         return
@@ -106,14 +106,17 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the notebooks to run headless: the named ones, else all phases in order and the secret rotation."""
+    """Return the notebooks to run headless: the named ones.
+
+    Without names, these are all phases in order and the rotation of a secret.
+    """
     known = plan.notebooks()
     chosen = names or tuple(name for name in known if name.startswith("phase_")) + ROTATION
     return [plan.notebook(name) for name in chosen]
 
 
 def accept(passed: Run, source: Path) -> None:
-    """Copy the closing cell's output of a passed headless run into the source notebook, where nbval compares it."""
+    """Copy the closing cell's output of a passed headless run into the source notebook. nbval compares runs with it."""
     if passed.outcome != "passed":
         raise StepFailed(f"{source.stem} is {passed.outcome}: its closing output is accepted only when it has passed")
     ran = json.loads(passed.record.notebook.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""Serve one folder with JupyterLab on loopback, behind a token, with settings of its own, until the command ends."""
+"""Serve one folder with JupyterLab until the command ends.
+
+The server listens on loopback only, asks for a token, and uses none of the operator's own Jupyter settings.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Lab:
     folder: Path  # of its own, for us alone
 
     def url(self, path: str) -> str:
-        """Return the address at which JupyterLab opens one file of the served folder, without its file browser."""
+        """Return the address at which JupyterLab opens one file of the served folder. The file browser is not shown."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
 
     def page(self, path: str) -> str:
@@ -101,7 +104,7 @@ def serving(root: Path, environment: Mapping[str, str], trusted: Collection[str]
 
 
 def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None:
-    """Raise `ConfigError` if the server answers a request without the token, whatever setting causes that."""
+    """Raise `ConfigError` if JupyterLab answers a request without the token. Some Jupyter setting then causes that."""
     direct, deadline = build_opener(ProxyHandler({})), time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -117,7 +120,10 @@ def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None
 
 
 def _private(folder: Path) -> dict[str, str]:
-    """Return variables that make Jupyter and IPython use ``folder`` instead of the operator's own settings."""
+    """Return variables that make Jupyter and IPython read their settings from ``folder``.
+
+    The operator's own settings are not read.
+    """
     names = {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
     names["JUPYTER_CONFIG_PATH"] = "config"
     names |= {f"JUPYTERLAB_{name}_DIR": name.lower() for name in ("SETTINGS", "WORKSPACES")} | {"IPYTHONDIR": "ipython"}
@@ -152,7 +158,7 @@ def _start(root: Path, folder: Path, environment: Mapping[str, str]) -> subproce
 
 
 def _hand_over(process: subprocess.Popen[bytes], variables: Mapping[str, str]) -> None:
-    """Pass variables to the server over its standard input, which only that process reads."""
+    """Pass variables to the JupyterLab server over its standard input, which no other process can read."""
     if process.stdin is None:
         raise AssertionError("the server was started without a pipe")
     with suppress(BrokenPipeError):  # the server has ended; `_address` says why
@@ -161,7 +167,7 @@ def _hand_over(process: subprocess.Popen[bytes], variables: Mapping[str, str]) -
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait until the server has written down the address it listens on; return the address."""
+    """Wait until the server has written to a file on which address it listens, and return the address."""
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         for path in (folder / "runtime").glob("jpserver-*.json"):

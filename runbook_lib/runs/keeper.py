@@ -1,4 +1,4 @@
-"""Watch a headless kernel from a process of its own, which seals the record if the kernel is killed.
+"""Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals the record.
 
 A kernel that ends by itself seals its own record, and then there is nothing to do here.
 """
@@ -16,7 +16,7 @@ from runbook_lib.settings import profiles
 
 
 def start(record: Record) -> subprocess.Popen[bytes]:
-    """Start the keeper process of a record; it learns that this kernel has ended when its stdin closes."""
+    """Start the keeper process of a record. The keeper notices the end of this kernel because its stdin closes."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, str(record.folder)],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Open a phase from its notebook: in the record that the kernel was started for, else in a new record."""
+"""Open a phase from its notebook. The phase's record is the one that the kernel was started for, or a new one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _plain: PlainRun | None = None
 
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
-    """Open this notebook's phase in the record that its kernel was started for; in a watch, return its `Lookout`.
+    """Open this notebook's phase in the record that its kernel was started for. In a watch, return its `Lookout`.
 
     A kernel that was not started by one of our commands (but by papermill, say) begins a record, or continues its own.
     Raise `ConfigError` if the profile, a variable, a parameter or the notebook's name is wrong, or if the record is of
@@ -50,7 +50,10 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
 
 
 def _plain_run(name: str, profile: str) -> PlainRun | None:
-    """Return the run that this kernel begins or continues by itself; None if our commands started it for a record."""
+    """Return the run that this kernel begins or continues by itself.
+
+    Return None if one of our commands started the kernel for a record.
+    """
     global _plain  # noqa: PLW0603 - a kernel has one run at a time
     if _plain or not (RECORD in os.environ or (Path.cwd() / LEDGER).exists()):
         from runbook_lib.runs import plain_front_end  # noqa: PLC0415 - only where no command of ours started the kernel

@@ -55,7 +55,7 @@ class PapermillEngine:
         timeout: float | None = None,
         **options: Any,
     ) -> Any:
-        """Run ``nb`` for papermill in this Python, and write it to ``output_path`` once, at the end.
+        """Run ``nb`` for papermill in this Python. Write it to ``output_path`` once, at the end.
 
         ``execution_timeout`` is in seconds for each cell, ``timeout`` in seconds for the whole notebook.
         """
@@ -78,7 +78,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Tell papermill the kernel's name; the only kernel is this Python, and other languages are refused."""
+        """Tell papermill the kernel's name. The only kernel is this Python; other languages are refused."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
@@ -95,14 +95,17 @@ def _opens_a_phase(nb: Any) -> bool:
 
 
 def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook that opens no phase; no record is made."""
+    """Run a notebook that opens no phase. The engine runs it in memory and makes no record."""
     redact = _redactor(nb)
     result = run_in_memory(nb, Job(Path(), redact=redact, **limits))
     return redacted(nb, redact), result, 0
 
 
 def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook that opens a phase into a record, as ``./runbook run`` does; return that command's exit code."""
+    """Run a notebook that opens a phase into a record, as ``./runbook run`` does.
+
+    Return the executed notebook, the engine's result and the exit code of that command.
+    """
     # Slow, and every papermill would pay for it.
     from runbook_lib.runs import headless  # noqa: PLC0415
     from runbook_lib.settings import profiles, surroundings  # noqa: PLC0415
@@ -128,13 +131,13 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
 
 
 def _ended(executed: Any) -> dict[str, Any]:
-    """Return when and how the run ended, from the papermill metadata that our engine wrote into the notebook."""
+    """Return when and how the run ended. Our engine wrote these facts into the notebook's papermill metadata."""
     stamped = executed.metadata["papermill"]
     return {name: stamped[name] for name in ("start_time", "end_time", "duration", "exception", "parameters")}
 
 
 def _redactor(nb: Any) -> Callable[[str], str]:
-    """Return a function that redacts the secrets of the notebook's profile; without a profile it redacts nothing."""
+    """Return a function that redacts the secrets of the notebook's profile. Without a profile, nothing is redacted."""
     try:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
@@ -159,7 +162,7 @@ def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
 
 
 def _write_atomically(path: str) -> None:
-    """Make papermill write the file ``path`` whole or not at all, if it is local (not on s3 or http)."""
+    """Make papermill write the file ``path`` whole or not at all. A path on s3 or http is left to papermill."""
     from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
 
     handler = papermill_io.get_handler(path)
@@ -182,7 +185,7 @@ def _write(executed: Any, output_path: str | None) -> None:
 
 
 def _raise(result: Result, executed: Any, output_path: str | None) -> None:
-    """If the run was cut off, write the notebook and raise the error that papermill itself would raise.
+    """If the run was cut off, write the notebook and raise the error that papermill's own engine would raise.
 
     Do nothing if a cell failed with an ordinary error: papermill raises that itself.
     """

@@ -1,4 +1,4 @@
-"""Open a phase in a kernel started by papermill, nbconvert, nbval, JupyterLab or the like, not by our commands.
+"""Open a phase in a kernel that papermill, nbconvert, nbval, JupyterLab or the like started, not our commands.
 
 The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins or continues a record,
 and seals that when the phase is closed or, with the truthful outcome, when the kernel ends.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class PlainRun:
-    """The run of a kernel that a front end such as nbconvert started, and none of our commands."""
+    """The run of a kernel that a front end such as nbconvert started, and not one of our commands."""
 
     def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
         self.record, self.settings, self.mode = record, settings, mode
@@ -42,7 +42,10 @@ class PlainRun:
             atexit.register(self.end)
 
     def close(self) -> None:
-        """Seal the record of a front end's closed phase; the closing cell is still running, and counts as passed."""
+        """Seal the record of a front end's closed phase.
+
+        The closing cell still runs at this moment, and counts as passed.
+        """
         self._transcript.end_cell()
         if self.mode == "headless":
             self._seal()
@@ -52,12 +55,12 @@ class PlainRun:
             run_record.finish(self.record)
 
     def warn(self, display: Callable[[Any], object]) -> None:
-        """Warn a person whose front end steps through the source notebook that it is the source."""
+        """Warn a person whose front end steps through the source notebook that this notebook is the source."""
         if self.mode == "attended":
             display(Notice(self.record))
 
     def end(self) -> None:
-        """Seal the record when the kernel of a front end without a person ends, unless it is sealed already."""
+        """Seal the record when the kernel of a front end without a person ends. A sealed record is left as it is."""
         if self.record.sealed() is None:
             self._seal()
 
@@ -69,7 +72,7 @@ class PlainRun:
 
 
 class Notice:
-    """A notice to a person whose front end opened the source notebook itself: saving it would change the source."""
+    """A notice to a person whose front end opened the source notebook itself. Saving it would change the source."""
 
     def __init__(self, record: Record) -> None:
         phase = record.opened()["phase"]
@@ -86,7 +89,7 @@ class Notice:
 
 
 def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
-    """Begin the run of a kernel that a front end started, or return ``run`` if it still goes on.
+    """Begin the run of a kernel that a front end started. If the run ``run`` still goes on, return that run.
 
     Set the environment variables that name the record, which later calls read. Return None if this Python is no kernel;
     then nothing seals the record. Raise `ConfigError` for a parameter that the notebook does not have, `StepRefused`
@@ -113,7 +116,7 @@ def _is_of(run: PlainRun, name: str, profile: str) -> bool:
 
 
 def _terminal() -> int:
-    """Return the file descriptor of the front end's standard error, which the kernel inherited at its start."""
+    """Return the file descriptor of the front end's standard error. The kernel inherited it at its start."""
     try:
         return sys.stderr.fileno()  # ipykernel keeps it, and puts a pipe to the cell in its place
     except OSError:
@@ -121,7 +124,7 @@ def _terminal() -> int:
 
 
 def _shell() -> Any:
-    """Return the kernel's shell; None in a Python that is no kernel."""
+    """Return the kernel's shell. Return None if this Python is no kernel."""
     from IPython import get_ipython  # noqa: PLC0415 - a halt, which may ask for a record, has no time for it
 
     shell = get_ipython()
@@ -129,9 +132,9 @@ def _shell() -> Any:
 
 
 def _mode(shell: Any) -> str:
-    """Return ``attended`` if the kernel may ask the front end a question, because then a person is there.
+    """Return ``attended`` if the front end lets the kernel ask questions, because then a person is there.
 
-    Return ``headless`` if it may not.
+    Otherwise return ``headless``.
     """
     if os.environ.get("SERVER_SOFTWARE", "").startswith("voila"):
         return "attended"  # it runs every cell by itself, and then shows the buttons
@@ -148,7 +151,7 @@ def _compared() -> bool:
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or start the rehearsal that this run uses; return the reason for overriding its phase's gate, if any.
+    """Join or start the rehearsal that this run uses. Return the reason for overriding its gates, or None.
 
     A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """
@@ -160,7 +163,10 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
-    """Return the unfinished record that an earlier kernel left, if it ran with the parameters ``given``; else None."""
+    """Return the unfinished record that an earlier kernel left, or None.
+
+    A record counts only if it ran with the parameters ``given``.
+    """
     record = prepared_record.unfinished(settings, name)
     if record is None:
         return None
@@ -169,7 +175,7 @@ def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record 
 
 
 def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
-    """Return the parameters that the cells run so far have set to other values than the notebook's defaults."""
+    """Return the parameters that the cells above have set to other values than the notebook's defaults."""
     if shell is None:
         return {}
     defaults, names = default_parameters(read(notebook), notebook.name), shell.user_ns

@@ -1,4 +1,4 @@
-"""Prepare the record of a run, with a copy of the notebook in it, and seal it after the run."""
+"""Prepare the record of a run with a copy of the notebook in it. After the run, seal the record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prepared(
     override: str | None,
     mode: str,
 ) -> Record:
-    """Prepare a record: make it with a copy of ``notebook`` in it, ready to be run or stepped through.
+    """Prepare a record: make it, with a copy of ``notebook`` in it. The copy is ready to be run or stepped through.
 
     Raise, before a record is made, `ConfigError` if a parameter, the profile or a variable is wrong; `StepRefused`
     while the phase's gate is closed and no ``override`` gives a reason for passing it.
@@ -50,7 +50,7 @@ def prepared(
 
 
 def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse to prepare a record with a parameter that the notebook does not have; raise `ConfigError`."""
+    """Raise `ConfigError` if a record is to be prepared with a parameter that the notebook does not have."""
     if {"kind", "project"} <= given.keys():
         raise ConfigError("a profile is chosen by its name, not by its file: -p profile NAME; nothing was sent")
     for name, value in given.items():
@@ -58,7 +58,7 @@ def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapp
 
 
 def unfinished(settings: Settings, phase: str) -> Record | None:
-    """Return the record prepared newest for a phase if it is an attended run, not sealed yet; else None."""
+    """Return a phase's newest record if it is an attended run's and not sealed yet. Otherwise return None."""
     newest = gates.latest(settings, record_folder.records_root(), phase)
     if newest is None or newest.sealed() or newest.opened()["mode"] != "attended":
         return None
@@ -66,7 +66,7 @@ def unfinished(settings: Settings, phase: str) -> Record | None:
 
 
 def seal(record: Record, result: Result) -> Event:
-    """Seal the record prepared for a headless run, with what the engine says of how the run and each cell ended."""
+    """Seal the record prepared for a headless run. The engine's result says how the run and each cell ended."""
     ended = None if result.outcome is Outcome.PASSED else str(result.outcome)
     if ended and result.reason:
         ended = f"{ended}: {result.reason}"

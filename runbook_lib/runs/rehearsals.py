@@ -1,4 +1,4 @@
-"""Find the rehearsal of this checkout, or bring one up, and set this process's environment variables for it."""
+"""Find this checkout's rehearsal or bring one up. Then set this process's environment variables for the rehearsal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose enviro
 
 
 def starting_state(path: Path) -> str:
-    """Return the state from which a rehearsal of one notebook starts: ``rehearsal.start`` in its metadata."""
+    """Return the state from which a rehearsal of a notebook starts.
+
+    The notebook's metadata names it: ``rehearsal.start``.
+    """
     metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
     return str(metadata.get("rehearsal", {}).get("start", "clean"))
 
@@ -32,7 +35,7 @@ def join(running: Running) -> None:
 
 
 def joined() -> bool:
-    """Join the newest rehearsal that is kept up for this checkout, unless this process has joined one already.
+    """Join the newest rehearsal that is kept up for this checkout, unless this process has already joined a rehearsal.
 
     Return whether a rehearsal is joined now. Every command calls this, so that all of them choose the same rehearsal.
     """
@@ -49,12 +52,12 @@ def is_gone(record: Record) -> bool:
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for overriding gates in a rehearsal that began in ``state``; None if it began in ``clean``."""
+    """Return the reason for overriding gates in a rehearsal that began in ``state``. For ``clean``, return None."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
-    """Join this checkout's rehearsal that is kept up, else bring one up from ``state`` and keep it up.
+    """Join this checkout's rehearsal that is kept up. If none is up, start one from ``state`` and keep it up.
 
     Return the reason for overriding its gates, None if there is none. ``named`` is a state that the user asked for: if
     it or ``faults`` are given, a new rehearsal is started in any case.
@@ -66,11 +69,14 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join this checkout's kept rehearsal, else `begin` one; return the reason for overriding its gates, if any."""
+    """Join this checkout's kept rehearsal, or else `begin` one. Return the reason for overriding its gates, or None."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Bring up a rehearsal that ends with this process, and join it; return the reason for overriding gates, if any."""
+    """Bring up a rehearsal that ends with this process, and join it.
+
+    Return the reason for overriding its gates, or None.
+    """
     join(lifecycle.begin(state=state))
     return alone(state)

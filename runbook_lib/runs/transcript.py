@@ -1,4 +1,4 @@
-"""Write executed cells into the record's notebook: a front end such as nbconvert saves only its own output file."""
+"""Write executed cells into the record's notebook. A front end such as nbconvert saves only its own output file."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Executed:
             self.outputs.append(new_output("error", **shown))  # type: ignore[no-untyped-call]
 
     def as_cell(self, index: int) -> Cell:
-        """Return a transcript's execution in the engine's form; ``index`` is the cell's place in the notebook."""
+        """Return a transcript's execution as a cell of the engine. ``index`` is the cell's place in the notebook."""
         return Cell(index, self.outcome, self.started, self.seconds, self.error, self.message)
 
 
 class Transcript:
-    """The transcript of a front end's kernel: its executed cells, from the cell that opens the phase on."""
+    """The transcript of a front end's kernel: the cells that it executed, from the cell that opens the phase on."""
 
     def __init__(self, shell: Any) -> None:
         self._began = datetime.now(UTC)
@@ -68,7 +68,7 @@ class Transcript:
         self._executed[-1].end(result.error_before_exec or result.error_in_exec)
 
     def _keep(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep a copy of an output message, which the kernel is about to send to the front end."""
+        """Keep a copy of an output message that the kernel is about to send to the front end."""
         kind = message["header"]["msg_type"]
         if kind in RESULT:
             content = {name: message["content"][name] for name in RESULT[kind]}
@@ -76,7 +76,10 @@ class Transcript:
         return message
 
     def result(self, record: Record) -> Result:
-        """Write the transcript's executed cells into the record's notebook; return its outcome and each cell's."""
+        """Write the transcript's executed cells into the record's notebook.
+
+        Return the outcomes of the notebook and its cells.
+        """
         notebook = self._filled(record)
         latest = {executed.source.strip(): executed for executed in self._executed}
         opening, cells = _find(notebook, self._executed[0].source) or 0, []
@@ -91,11 +94,14 @@ class Transcript:
         return Result(record.notebook, outcome, tuple(cells), seconds, reason=reason)
 
     def keep_outputs(self, record: Record) -> None:
-        """Write the transcript's outputs into the record's notebook; leave what earlier kernels wrote."""
+        """Write the transcript's outputs into the record's notebook. The outputs of earlier kernels stay."""
         _write(self._filled(record), record)
 
     def end_cell(self) -> None:
-        """End the transcript's running cell as passed: it is the closing cell, which seals while it runs."""
+        """End the transcript's running cell as passed.
+
+        This is the closing cell, which seals the record while it runs.
+        """
         self._executed[-1].end()
 
     def _filled(self, record: Record) -> Any:

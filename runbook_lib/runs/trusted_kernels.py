@@ -1,4 +1,4 @@
-"""Give variables to JupyterLab's kernels only, not to its server and the other programs that the server starts.
+"""Give variables to JupyterLab's kernels only. Neither the server nor the other programs that it starts get them.
 
 A process inherits the environment of the one that starts it, and every process of the same user can read it.
 """
@@ -14,7 +14,7 @@ variables: dict[str, str] = {}  # of this server's kernels alone; filled before 
 
 
 class TrustedKernels(AsyncMappingKernelManager):
-    """A kernel manager for JupyterLab that adds `variables` to the environment of each kernel it starts."""
+    """A kernel manager for JupyterLab. It adds `variables` to the environment of each kernel that it starts."""
 
     async def _async_start_kernel(self, **options: Any) -> str:
         options["env"] = {**(options.get("env") or os.environ), **variables}

@@ -1,4 +1,4 @@
-"""Write to the ledger every executed cell that is not in the plan: a notebook keeps only a cell's latest source."""
+"""Write to the ledger every executed cell that the plan does not hold. A notebook keeps only a cell's latest source."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class _Listener:
 
 
 def listen(record: Record) -> None:
-    """Write this kernel's unplanned cells to the ledger, beginning with the running cell, if the record has a plan."""
+    """Write this kernel's unplanned cells to the ledger, beginning with the running cell.
+
+    Without a plan, write nothing.
+    """
     global _listener  # noqa: PLW0603 - a kernel has one run at a time
     shell: Any = get_ipython()
     if shell is None or record.opened().get("plan") is None:
@@ -54,7 +57,10 @@ def listen(record: Record) -> None:
 
 
 def _asking(shell: Any) -> str:
-    """Return the running cell's source as the front end sent it; an empty text if the kernel does not provide it."""
+    """Return the running cell's source as the front end sent it.
+
+    If the kernel does not provide it, return an empty text.
+    """
     try:
         return str(shell.get_parent()["content"]["code"])
     except (AttributeError, LookupError, TypeError):
@@ -62,7 +68,10 @@ def _asking(shell: Any) -> str:
 
 
 def _given(record: Record) -> list[str]:
-    """Return the sources of the cells that set the run's parameters: they are unplanned, but do not count as edits."""
+    """Return the sources of the cells that set the run's parameters.
+
+    These cells are unplanned, but do not count as edits.
+    """
     try:
         cells = json.loads(record.notebook.read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, LookupError):

@@ -1,4 +1,4 @@
-"""Judge a notebook's cells that are tagged ``watch`` on schedule, in one process, and alert people to alarms.
+"""Judge a notebook's cells tagged ``watch`` on schedule, in one process, and alert people to the alarms.
 
 A watch survives the death of its kernel, of the database and of the network: such a round is `unknown`, which is an
 alarm of its own. Its ledger has a line for every round, which says what span of time the round covers; each span begins
@@ -45,7 +45,7 @@ LOCK = ".watching"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule of a watch: its notebook, its length in ``hours``, and ``every``, the seconds from round to round.
+    """A watch's schedule: its notebook, its length in ``hours``, and ``every``, the seconds from one round to the next.
 
     ``replay`` is the number of hours before now that are judged first.
     """
@@ -88,7 +88,7 @@ def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, s
 
 @contextlib.contextmanager
 def _alone(folder: Path, notebook: str) -> Iterator[None]:
-    """Hold a lock, so that only one process watches this notebook of a profile; the lock ends with the process."""
+    """Hold a lock while the block runs, so that only one process watches this notebook of a profile."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{LOCK}-{notebook}").open("w") as file:
         try:
@@ -99,7 +99,10 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
 
 
 def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, list[Event]]:
-    """Begin a record whose parent is the notebook's newest watch; return it, and the events of the earlier records."""
+    """Begin a watch's record, whose parent is the notebook's newest watch.
+
+    Return the record, and the events of the earlier records.
+    """
     name = schedule.notebook.stem
     parent = alarms.newest(settings, root, name)
     if parent is not None and parent.sealed() is None:
@@ -119,7 +122,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
 
 
 class Watch:
-    """A running watch: it tracks the state of its alarms, writes every change to its ledger, and sends the alerts."""
+    """A running watch. It tracks the state of its alarms, writes every change to its ledger, and sends the alerts."""
 
     def __init__(
         self,
@@ -148,7 +151,7 @@ class Watch:
         self._mute: str | None = None  # why the ledger cannot be written
 
     async def run(self, kernels: Kernels) -> Done:
-        """Run the rounds of a watch until its end; seal its record, whatever happens."""
+        """Run the rounds of a watch until its end. Then seal its record, even if a round failed."""
         stop, loop = Stop(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.press, number)
@@ -188,7 +191,7 @@ class Watch:
             await asyncio.sleep(max(0.0, min(self.schedule.every - late, left)))
 
     async def _round(self, kernels: Kernels) -> None:
-        """Judge every tagged cell once, now; write the outcome to the ledger, and alert people."""
+        """Judge every tagged cell once, as of now. Write the round's verdicts to the ledger, and alert people."""
         started = datetime.now(UTC)
         verdicts = await self._look(kernels)
         came = datetime.now(UTC)
@@ -203,7 +206,7 @@ class Watch:
             self._pinging = asyncio.create_task(self._ping())
 
     async def _look(self, kernels: Kernels) -> dict[str, alarms.Verdict]:
-        """Return the verdict on every tagged cell; ``unknown`` for all of them if several kernels die in turn."""
+        """Return the verdict on every tagged cell. If several kernels die in turn, every verdict is ``unknown``."""
         how = ""
         for _ in range(ATTEMPTS):
             try:
@@ -226,11 +229,14 @@ class Watch:
 
     @property
     def _limit(self) -> float:
-        """Return the seconds that a round may take: enough for several services that do not answer."""
+        """Return the seconds that a round of a watch may take. They suffice even if several services do not answer."""
         return PATIENCE + 8 * self.settings.budgets.answer
 
     async def _replay(self, kernels: Kernels) -> None:
-        """Judge the past round by round, as a watch would have seen it; write one ledger line per chunk of rounds."""
+        """Judge the past round by round, as a watch would have seen it.
+
+        One ledger line holds a whole chunk of rounds.
+        """
         step, now = timedelta(seconds=self.schedule.every), datetime.now(UTC)
         rounds = int((now - self.seen) / step)
         moments = [self.seen + number * step for number in range(1, rounds + 1)]
@@ -252,7 +258,10 @@ class Watch:
                 session.close()
 
     async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
-        """Return the verdicts of past rounds; judge again while any is ``unknown``: past data can still be read."""
+        """Return the verdicts of past rounds.
+
+        Judge again while any verdict is ``unknown``, because past data can still be read.
+        """
         asked = [moment.isoformat() for moment in moments]
         async with turn:
             while True:
@@ -303,7 +312,10 @@ class Watch:
         self.seen = until
 
     def _note(self, event: str, **facts: Any) -> None:
-        """Write a ledger line; if the ledger cannot be written, the watch goes on, and alerts people to the error."""
+        """Write a line to a watch's ledger.
+
+        If the ledger cannot be written, go on watching, and alert people to the error.
+        """
         try:
             self.record.ledger.append(event, **facts)
             self._mute = None
@@ -315,7 +327,10 @@ class Watch:
     # --- people -----------------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """Alert people to alarms that nobody has acknowledged: at once, then again after each repeat interval."""
+        """Alert people to the alarms that nobody has acknowledged.
+
+        Alert them at once, then again after each repeat interval.
+        """
         loud = [alarm for alarm in self.known.values() if alarm.loud]
         due = (datetime.now(UTC) - self._alerted_at).total_seconds() >= self.settings.alerts.repeat
         if not (loud or self._mute) or not due or (self._sending and not self._sending.done()):
@@ -372,7 +387,10 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Return when the newest watch last ended a round, and when that watch should end; None if that end has passed."""
+    """Return when the newest watch last ended a round, and when that watch should end.
+
+    Return None if there is no such watch or its end has passed.
+    """
     begun = next((event for event in reversed(before) if event["event"] == "watching"), None)
     if begun is None or (ends := datetime.fromisoformat(begun["ends"])) <= now:
         return None

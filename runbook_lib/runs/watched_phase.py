@@ -1,4 +1,4 @@
-"""Judge the cells of a phase that are tagged ``watch``, round after round, inside the kernel of a watch.
+"""Judge the cells of a phase that are tagged ``watch``, round after round. A watch does this inside its kernel.
 
 A look that fails has the verdict ``unknown``, never ``quiet`` and never ``alarm``.
 """
@@ -26,7 +26,7 @@ SHOWN = 600  # characters of a complaint that are passed on
 
 
 class Lookout:
-    """The phase of a watch: it makes the checks tagged ``watch``, in any order, and writes no ledger."""
+    """The phase of a watch. It makes the checks tagged ``watch``, in any order, and writes to no ledger."""
 
     mode = "watch"
 
@@ -43,7 +43,7 @@ class Lookout:
         self._verdicts: dict[str, dict[str, Any]] = {}
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
-        """Judge every cell tagged ``watch`` once, as of the moment ``until``; return each step's verdict as JSON.
+        """Judge every cell tagged ``watch`` once, as of the moment ``until``. Return the verdict on each step as JSON.
 
         ``names`` are the notebook's globals, in which the cells run. Only checks whose commands bind ``until`` can be
         judged as of a past moment; the others have no verdict then.
@@ -84,7 +84,7 @@ class Lookout:
             self._verdicts[number] |= alarm
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return the newest reply to a command of a watched check; raise `StepPending` if there is none."""
+        """Return the newest reply to a command of a watched check. Raise `StepPending` if there is no reply."""
         if number not in self._replies:
             raise StepPending(f"{number} has not been seen yet")
         return self._replies[number][index]
@@ -97,7 +97,10 @@ class Lookout:
         """Show nothing at the head of a watched phase: a watch has no bar."""
 
     def _look(self, command: Command) -> Reply:
-        """Send a command once; if its service did not answer earlier in this round, raise at once, without waiting."""
+        """Send a command of a watched check once.
+
+        If the command's service has not answered earlier in this round, raise `ServiceError` at once.
+        """
         service = command.service if isinstance(command, Http | Subscribe) else "database"
         if service in self._silent:
             raise ServiceError(self._silent[service])
@@ -116,7 +119,7 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Return the time of the event that a complaint is about: the newest ``at``, None if a row has no ``at``.
+    """Return when the event happened that a complaint is about: the newest ``at``. If a row has no ``at``, it is None.
 
     ``lasts`` says that what is wrong still goes on, or that no row tells that it is over.
     """

@@ -1,1 +1,4 @@
-"""Send commands and return plain rows; hold the writing lock; prove that a profile's services can be reached."""
+"""Send commands to services and return plain rows. Hold the writing lock.
+
+Prove that a profile's services can be reached.
+"""

@@ -65,7 +65,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class WritingSession:
-    """A database session that holds an advisory lock; one that takes the lock later has a larger ``fence``."""
+    """A database session that holds an advisory lock. A session that takes the lock later has a larger ``fence``."""
 
     connection: Connection
     name: str
@@ -88,15 +88,16 @@ class WritingSession:
 
 
 def _row(connection: Connection, statement: LiteralString, values: Mapping[str, Any] | Sequence[Any]) -> Row | None:
-    """Run a statement and return its first row, None if it has none.
+    """Run a statement and return its first row, or None if the statement returns no rows.
 
-    It is never prepared: behind a pooler, the name that psycopg gives a prepared statement may already be another's.
+    The statement is never prepared: behind a pooler, the name that psycopg gives a prepared statement may already be
+    another's.
     """
     return connection.execute(statement, values, prepare=False).fetchone()
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take an advisory lock, held while the connection stays open; return None if another session holds it.
+    """Take an advisory lock and hold it while the connection stays open. Return None if another session holds the lock.
 
     Raise `StepRefused` if the session behind this connection holds the lock for another client.
     """
@@ -111,7 +112,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 
 def holder(connection: Connection, name: str) -> Holder | None:
-    """Return the session that holds an advisory lock; None if no session does."""
+    """Return the session that holds an advisory lock. Return None if no session holds the lock."""
     row = _row(connection, HELD, {"name": name})
     if row is None or row["pid"] is None:
         return None
@@ -119,13 +120,13 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End the session ``pid`` that holds an advisory lock, and is of the same role; return whether it existed."""
+    """End the session ``pid``, which holds an advisory lock and has our role. Return whether the session existed."""
     row = _row(connection, "select pg_terminate_backend(%s) as ended", (pid,))
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler lets both connections share a session, so that an advisory lock excludes nobody.
+    """Return whether a pooler lets both connections share a session. An advisory lock then excludes nobody.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
@@ -141,7 +142,10 @@ def pooled(session: WritingSession, second: Connection) -> bool:
 
 
 def give_back(session: WritingSession, second: Connection) -> None:
-    """Release an advisory lock that was taken through a pooler, if either connection reaches its session again."""
+    """Release an advisory lock that was taken through a pooler.
+
+    This succeeds only if one of the two connections reaches the lock's session again.
+    """
     lock = {"name": session.name, "pid": session.pid}
     for _ in range(TURNS):
         if any(_row(connection, GIVE_BACK, lock) for connection in (session.connection, second)):
@@ -149,13 +153,19 @@ def give_back(session: WritingSession, second: Connection) -> None:
 
 
 def shared(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler shares the advisory lock's session; try several times if the server has a pooler."""
+    """Return whether a pooler shares the advisory lock's session among connections.
+
+    If there is a pooler, try several times.
+    """
     direct = session.connection.info.backend_pid == session.pid
     return any(pooled(session, second) for _ in range(1 if direct else LOOKS))
 
 
 def exclusive(first: Connection, second: Connection) -> bool:
-    """Return whether an advisory lock held on one connection is refused to the other; behind a pooler it is not."""
+    """Return whether an advisory lock held on one connection is refused to the other.
+
+    A transaction pooler does not refuse it.
+    """
     try:
         session = take(first, f"launch-runbook trial {uuid.uuid4()}", "launch-runbook")
     except StepRefused:

@@ -56,7 +56,7 @@ class Database:
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a database connection in UTC; for ``read_only``, log in as the profile's read-only role, if any.
+        """Open a database connection in UTC. For ``read_only``, log in as the profile's read-only role if there is one.
 
         If the password is refused, try the new password of a rotation, where the environment holds one: once the
         rotation has reset the password, only the new one is accepted.
@@ -74,7 +74,7 @@ class Database:
         return connection
 
     def _opened(self, password: str, within: float | None = None, **user: str) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection with the password that the environment variable called ``password`` holds.
+        """Open a connection with the password in the environment variable named ``password``.
 
         If the password is refused, it is tried once more, seconds later: a pooler learns of a new password late.
         """
@@ -121,7 +121,7 @@ class Database:
         return connection
 
     def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
-        """Connect anew to the database and take the advisory lock ``name``; return its `Holder` if it is held.
+        """Take the advisory lock ``name`` on a new database connection. Return the lock's `Holder` if another holds it.
 
         Return None if the holder left meanwhile. ``label`` becomes the session's application name, which tells others
         who holds the lock. Raise `StepRefused` if a pooler shares the session among connections, because the lock would
@@ -149,7 +149,7 @@ class Database:
                 raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
-        """Ask the database which session holds the advisory lock ``name``; return None if no session does."""
+        """Ask the database which session holds the advisory lock ``name``. Return None if no session holds it."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.holder(connection, name)
@@ -157,7 +157,7 @@ class Database:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     def end_session(self, pid: int) -> bool:
-        """End the session ``pid`` of this database, which must be of the same role; return whether it existed."""
+        """End the session ``pid`` of this database, which must have our role. Return whether the session existed."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.end(connection, pid)
@@ -174,7 +174,10 @@ class Database:
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
-        """Run SQL in the database on the connection kept for reading; if that was lost, once more on a new one."""
+        """Run SQL in the database on the connection kept for reading.
+
+        If that connection was lost, run the SQL once more on a new connection.
+        """
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
                 return self._transact(self._reading, statements, within, read_only=True, keep=False)
@@ -182,10 +185,10 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run SQL in the database on a new connection: on an old one that is lost, its effect would be unknown.
+        """Run SQL in the database on a new connection.
 
-        While this run holds the writing lock, the statements run on the lock's connection, in a transaction that first
-        proves the lock.
+        If an old connection was lost, the SQL's effect would be unknown. While this run holds the writing lock, the
+        statements run on the lock's connection, in a transaction that first proves the lock.
         """
         if keep and self.writing is not None:
             return self._transact(self.writing.connection, statements, within, read_only=False, keep=True)
@@ -201,7 +204,10 @@ class Database:
         read_only: bool,
         keep: bool,
     ) -> Reply:
-        """Run statements in one transaction and return the last one's rows; roll back unless ``keep``."""
+        """Run statements in one transaction and return the rows of the last statement.
+
+        Roll back unless ``keep`` is true.
+        """
         rows: list[dict[str, Any]] = []
         proven = self.writing is None or connection is not self.writing.connection
         try:
@@ -253,7 +259,7 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Test over two database connections whether a NOTIFY reaches the other, and a lock is refused to it.
+        """Test whether a NOTIFY on one database connection reaches another, and whether a lock excludes the other.
 
         A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing; it gives two clients one
         session, and so one lock to both.
@@ -279,7 +285,10 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
-        """Log in to the database once with one password; a refusal gives ``accepted`` false, and raises no error."""
+        """Log in to the database once with one password.
+
+        If the password is refused, the reply has ``accepted`` false.
+        """
         try:
             log_in = partial(self._logged_in, command.variable, self.settings.budgets.answer)
             self._guarded(command.variable, log_in, patience=0.0).close()
@@ -293,7 +302,10 @@ class Database:
 
 
 def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:
-    """Return a duplicate of a connection's socket; if there is none, close the connection and raise psycopg's error."""
+    """Return a duplicate of a connection's socket.
+
+    If the connection has no socket any more, close the connection and raise `psycopg.OperationalError`.
+    """
     handle = os.dup(connection.fileno())
     try:
         return socket.socket(fileno=handle)
@@ -309,7 +321,7 @@ def _hang_up(line: socket.socket) -> None:
 
 
 def database_time(settings: Settings) -> datetime:
-    """Return the time of the database's clock, the only clock by which the ages of records and commands are judged."""
+    """Return the time of the database's clock. The ages of records and commands are judged by this clock alone."""
     database = Database(settings, settings.redactor())
     try:
         reply = database.look([sql("select clock_timestamp() as now")])

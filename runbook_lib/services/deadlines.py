@@ -1,4 +1,4 @@
-"""Limit the time of calls to services: a call that never ends blocks neither its caller nor the process's exit."""
+"""Limit the time of calls to services. A call that never ends blocks neither its caller nor the process's exit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call to a service in a daemon thread; return its future, which the caller may wait for until a deadline.
+    """Run a call to a service in a daemon thread and return its future. The caller may wait for it until a deadline.
 
     An executor would not do: when the interpreter exits, it waits for the executor's threads, even for ever.
     """
@@ -30,12 +30,15 @@ def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return what ``call`` to a service returns; raise `TimeoutError` at its deadline, after this number of seconds."""
+    """Return what ``call`` to a service returns. If ``seconds`` pass before the call ends, raise `TimeoutError`."""
     return start(call).result(seconds)
 
 
 def side_by_side(calls: Iterable[Callable[[], Result]], at_once: int) -> list[Result]:
-    """Run calls to services in parallel daemon threads, ``at_once`` at most, and return their results in order."""
+    """Run calls to services in parallel daemon threads, at most ``at_once`` at a time.
+
+    Return their results in order.
+    """
     turns = threading.Semaphore(at_once)
 
     def in_turn(call: Callable[[], Result]) -> Result:

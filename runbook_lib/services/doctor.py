@@ -1,4 +1,7 @@
-"""Prove, before a phase needs them, that every address, credential and clock of a profile works; change nothing."""
+"""Prove that every address, credential and clock of a profile works.
+
+A phase can then rely on them; nothing is changed.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """A fact that the doctor proves by reading, the steps that fail if it is false, and how to mend it (``fix``)."""
+    """A fact that the doctor proves by reading.
+
+    ``breaks`` names the steps that need the fact, ``fix`` how to mend it.
+    """
 
     name: str
     commands: tuple[Command, ...]
@@ -50,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a doctor's probe; if ``made_by`` names a step, a failure is a fault only after that step passed."""
+    """The result of a doctor's probe. If ``made_by`` names a step, a failure is a fault only after that step passed."""
 
     name: str
     good: bool
@@ -65,7 +71,10 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run every probe of the doctor in parallel, on connections of their own; one that takes over 18 s has failed."""
+    """Run every probe of the doctor in parallel, each on its own connections.
+
+    A probe that takes over 18 s has failed.
+    """
     chosen = [*probes(settings), *more]
     answers: dict[int, Verdict] = {}
     # Daemon threads: a service that sends one byte a second must not keep the process from ending.

@@ -1,4 +1,4 @@
-"""Tell old answers from new ones: compare an answer's own time, ``Date`` and ``Age`` with its service's clock."""
+"""Tell old answers from new ones. An answer's own time, ``Date`` and ``Age`` are compared with its service's clock."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ APART = 60.0  # seconds between a service's clock and ours beyond which the age 
 
 
 class ServiceClock:
-    """The clock of one service, as the freshest of its answers in this run shows it, to recognise old answers by."""
+    """The clock of one service, as its freshest answer in this run shows it.
+
+    Old answers are recognised by this clock.
+    """
 
     def __init__(self) -> None:
         self._offset: float | None = None  # seconds its clock is ahead of ours
         self._lock = threading.Lock()
 
     def complaint(self, headers: Mapping[str, str], moment: float | None, asked: float, received: float) -> str | None:
-        """Return why a service's answer is too old; None if it is fresh.
+        """Return why a service's answer is too old. Return None if the answer is fresh.
 
         ``moment`` is the time that the answer itself names; ``asked`` and ``received`` are times of this machine. All
         three are epoch seconds.
@@ -39,7 +42,7 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Return how many seconds an answer is older than the freshest answer so far; None if at most `SLACK`."""
+        """Return by how many seconds an answer is older than the freshest so far. Return None up to `SLACK` seconds."""
         ahead = date - received
         with self._lock:
             self._offset = ahead if self._offset is None else max(self._offset, ahead)

@@ -1,4 +1,4 @@
-"""Send HTTP requests with one client per service; every answer is bounded in time, size and shape.
+"""Send HTTP requests with one client per service. Every answer is limited in time, size and shape.
 
 A credential is sent only in the header.
 """
@@ -53,12 +53,12 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """An error: an HTTP answer's body is too large, cut off, oddly compressed, or not finished in time."""
+    """An error: an HTTP answer's body is too large, cut off, compressed in an unknown way, or not finished in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer as received; ``asked`` and ``received`` are epoch seconds of this machine's clock."""
+    """An HTTP answer as received. ``asked`` and ``received`` are epoch seconds of this machine's clock."""
 
     status: int
     reason: str = ""
@@ -93,7 +93,7 @@ class Web:
         self._clients.clear()
 
     def request(self, command: Http, seconds: float, proof: Callable[[], None] | None = None) -> Reply:
-        """Send an HTTP request and read its answer, both within this number of seconds.
+        """Send an HTTP request and read its answer. Both together may take ``seconds``.
 
         ``proof`` is called once the connection is made, right before the first byte is sent; if it raises, nothing is
         sent. Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
@@ -119,7 +119,7 @@ class Web:
     def _fetched(
         self, client: httpx.Client, command: Http, shape: Shape, seconds: float, proof: Callable[[], None] | None
     ) -> Answer:
-        """Send a request and read its body; this runs in a thread that the caller may abandon."""
+        """Send an HTTP request and read the answer's body. This runs in a thread that the caller may abandon."""
         asked, until = time.time(), time.monotonic() + seconds
         request = client.build_request(
             command.method,
@@ -163,7 +163,7 @@ class Web:
 
 
 def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
-    """Call ``proof`` when the request is about to be sent: an earlier proof may have expired during connecting."""
+    """Call ``proof`` when the request is about to be sent. An earlier proof may have expired during connecting."""
     if step.endswith("send_request_headers.started"):
         proof()
 
@@ -174,7 +174,7 @@ def _outside(url: str) -> bool:
 
 
 def _trusted(url: str) -> ssl.SSLContext:
-    """Return the certificate authorities that may vouch for an address; none if the address is not encrypted."""
+    """Return the certificate authorities that may vouch for an address. An address without encryption has none."""
     return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -188,7 +188,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 def authorization(service: Service) -> str:
-    """Return an HTTP request's Authorization header as it is shown: with the variable's name, not the token."""
+    """Return an HTTP request's Authorization header as it is shown. It names the token's variable, not the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -197,7 +197,10 @@ def authorization(service: Service) -> str:
 
 
 def ping(url: str, within: float) -> None:
-    """Send an HTTP request and ignore the answer's body; raise `ServiceError` if the call or its answer fails."""
+    """Send an HTTP request and ignore the answer's body.
+
+    Raise `ServiceError` if the call fails or has an error status.
+    """
     try:
         options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
         answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
@@ -211,7 +214,10 @@ def ping(url: str, within: float) -> None:
 
 
 def _whole(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return the whole body, unpacked; raise `BadAnswer` if it is too large, cut off, or not finished in time."""
+    """Return the whole body of an HTTP answer, unpacked.
+
+    Raise `BadAnswer` if the body is too large, cut off, or not finished in time.
+    """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in PACKED:
         raise BadAnswer(f"it is packed as {encoding}, which was not asked for")
@@ -228,7 +234,10 @@ def _whole(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return what an endless stream sends until it is quiet for a second, or reaches the limit of time or size."""
+    """Return what an endless HTTP stream sends until it is quiet for a second.
+
+    Stop earlier if the limit of time or size is reached.
+    """
     lines = b""
     with contextlib.suppress(httpx.ReadTimeout, BadAnswer):
         for piece in _pieces(response, until, QUIET):
@@ -239,7 +248,7 @@ def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _pieces(response: httpx.Response, until: float, quiet: float | None = None) -> Iterator[bytes]:
-    """Yield the pieces of a body as they come; raise `BadAnswer` if the time is over before the body ends.
+    """Yield the pieces of an HTTP body as they come. Raise `BadAnswer` if the time is over before the body ends.
 
     httpx limits the time of each read, not of the whole body: a body of one byte a second would hold us for hours.
     """
@@ -258,9 +267,10 @@ def _pieces(response: httpx.Response, until: float, quiet: float | None = None) 
 
 
 def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
-    """Make a reply of an HTTP answer; raise `ServiceError` if it does not have the shape that its route asks for.
+    """Make a reply of an HTTP answer.
 
-    If the answer has an error status, the reply's ``error`` holds the service's own words, in whatever form they came.
+    Raise `ServiceError` if the answer does not have the shape that its route asks for. If the answer has an error
+    status, the reply's ``error`` holds the service's own words, in whatever form they came.
     """
     text = redact.text(answer.body.decode(errors="replace"))
     if answer.kind in STREAMS:
@@ -284,13 +294,13 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def outdated(shape: Shape, answer: Answer, clock: ServiceClock) -> str | None:
-    """Return why an HTTP answer is out of date by its service's clock; None if it is not."""
+    """Return why an HTTP answer is out of date by its service's clock. Return None if the answer is fresh."""
     moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
     return clock.complaint(answer.headers, moment, answer.asked, answer.received)
 
 
 def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:
-    """Return the rows of a body; the first row also holds the response headers that `KEPT_HEADERS` names."""
+    """Return the rows of an HTTP body. The first row also holds the response headers that `KEPT_HEADERS` names."""
     rows = rows_of(body, pick) if not isinstance(body, str) else ()
     headers = {name.replace("-", "_"): value for name, value in answer.headers.items() if name in KEPT_HEADERS}
     if not headers:
@@ -304,13 +314,16 @@ def _text(body: Any, text: str) -> str:
 
 
 def _again(answer: Answer) -> float:
-    """Return the seconds to wait before asking the service again (its Retry-After header); 0 if it names none."""
+    """Return the seconds in a service's Retry-After header, to wait before asking again.
+
+    Without the header, return 0.
+    """
     wanted = answer.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdigit() else 0.0
 
 
 def _reply_of_lines(answer: Answer, text: str) -> Reply:
-    """Return one row for each line that holds a JSON object; a last line that is cut off is skipped."""
+    """Return one row for each line of a stream that holds a JSON object. A last line that is cut off is skipped."""
     rows: list[dict[str, Any]] = []
     for line in text.splitlines(keepends=True):
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Listen to the database's notifications in a thread that reports a lost connection and makes a new one."""
+"""Listen to the database's notifications in a thread. It reports a lost connection and makes a new one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """Listens to the database's notifications until closed; its thread calls ``heard`` with each one's channel.
+    """Listens to the database's notifications until closed.
 
-    ``heard`` is also called with an empty text whenever the connection was made or lost. Notifications in between are
-    missed, so the caller must then look into the tables: a notification is only a hint, the tables are the truth.
+    Its thread calls ``heard`` with each notification's channel. ``heard`` is also called with an empty text whenever
+    the connection was made or lost. Notifications in between are missed, so the caller must then look into the tables:
+    a notification is only a hint, the tables are the truth.
     """
 
     def __init__(self, settings: Settings, heard: Callable[[str], None]) -> None:
@@ -45,7 +46,7 @@ class Listener:
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:
-        """Stop listening to the database's notifications: end the thread and close its connection."""
+        """Stop listening to the database's notifications: end the thread and close the thread's connection."""
         self._ended.set()
         self._thread.join()
 

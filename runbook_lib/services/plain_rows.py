@@ -17,14 +17,14 @@ def rows_of(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
 
 
 def picked(body: Any, pick: str) -> Any:
-    """Return the value at the dotted path ``pick`` inside a row or an object; None if there is no such value."""
+    """Return the value at the dotted path ``pick`` inside a row or an object. Return None if there is no such value."""
     for key in pick.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body
 
 
 def plain(value: Any) -> Any:
-    """Make a value of a row plain JSON: numerics as floats, times in UTC as ISO 8601, everything else as text."""
+    """Make a value of a row plain JSON. Numerics become floats, times ISO 8601 in UTC, and all else becomes text."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -48,7 +48,10 @@ def _scalar(value: Any) -> Any:
 
 
 def moment(text: Any) -> datetime:
-    """Parse a time in a plain row (ISO 8601, UTC if it names no zone); for a missing one return 2 January 1970."""
+    """Parse a time in a plain row: ISO 8601, in UTC if the text names no zone.
+
+    For a missing time, return 2 January 1970.
+    """
     try:
         parsed = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
     except ValueError:

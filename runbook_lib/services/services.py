@@ -1,4 +1,4 @@
-"""Send commands and return plain rows; the library reaches the platform only through this module.
+"""Send commands and return plain rows. The library reaches the platform only through this module.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``. If a service does
 not answer, or its answer does not fit the command, `ServiceError` is raised, whose ``sent`` tells whether the command
@@ -47,10 +47,11 @@ class Services:
         self._web.close()
 
     def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command to its service; raise `StepRefused` before sending if it might change something.
+        """Send a command that only reads to its service.
 
-        Ask again after a temporary refusal or a lost answer, ``tries`` times at most; all tries together take at most
-        ``within`` seconds, by default the profile's time for one answer.
+        Raise `StepRefused` before sending if it might change something. Ask again after a temporary refusal or a lost
+        answer, ``tries`` times at most; all tries together take at most ``within`` seconds, by default the profile's
+        time for one answer.
         """
         self.refuse_change(command)
         until = time.monotonic() + (within or self.settings.budgets.answer)
@@ -68,14 +69,20 @@ class Services:
 
     @staticmethod
     def _again(spacing: float, tries: int, until: float) -> bool:
-        """Wait ``spacing`` seconds before a command is sent again; return False at once if no try or time is left."""
+        """Wait ``spacing`` seconds before a command is sent again.
+
+        If no try or no time is left, return False at once.
+        """
         if tries <= 0 or time.monotonic() + spacing >= until:
             return False
         time.sleep(spacing)
         return True
 
     def refuse_change(self, command: Command) -> None:
-        """Raise `StepRefused` for a command that no service may get as a look; Postgres refuses SQL that writes."""
+        """Raise `StepRefused` for a command that may change something, before a service gets it.
+
+        SQL that writes is not refused here, because Postgres refuses it in a read-only transaction.
+        """
         for part in command.commands if isinstance(command, Series) else ():
             self.refuse_change(part)
         if isinstance(command, Http | Shell) and not command.read_only:
@@ -86,15 +93,18 @@ class Services:
         self.refuse_control(command)
 
     def refuse_control(self, command: Command, *, changes: bool = False) -> None:
-        """Raise `StepRefused`, before a service gets a command, if its SQL would leave its transaction."""
+        """Raise `StepRefused` if a command's SQL would leave its transaction.
+
+        This comes before a service gets the command.
+        """
         for statement in _parts(command):
             if isinstance(statement, Sql):
                 statement.refuse_control(changes=changes)
 
     def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that may change something to its service; again only if it surely was not carried out.
+        """Send a command that may change something to its service. Send it again only if it surely was not carried out.
 
-        It is sent ``tries`` times at most.
+        The command is sent ``tries`` times at most.
         """
         self.refuse_control(command, changes=True)
         until = time.monotonic() + (within or self.settings.budgets.answer)
@@ -107,7 +117,10 @@ class Services:
                 return reply
 
     def shown(self, command: Command) -> str:
-        """Return any kind of command as it is sent to its service, as text to be pasted into psql or a shell."""
+        """Return any kind of command as text, as it is sent to its service.
+
+        The text can be pasted into psql or a shell.
+        """
         if isinstance(command, Http):
             service = self.settings.service(command.service)
             return self._scoped(command).text(service.url, authorization(service))
@@ -155,11 +168,14 @@ class Services:
         return self.database.change([command], seconds, keep=True)
 
     def _scoped(self, command: Http) -> Http:
-        """Return the request with the query its service always needs, so that the shown request equals the sent one."""
+        """Return the request with the query that its service always needs.
+
+        The shown request then equals the sent one.
+        """
         return replace(command, query={**command.query, **self.settings.query(command.service)})
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
-        """Send the commands of a series one after another until one is refused.
+        """Send the commands of a series one after another, until a service refuses one of them.
 
         Raise `ServiceError` if an answer is lost; its ``sent`` is then true if any earlier command was sent.
         """

@@ -1,4 +1,4 @@
-"""Run shell lines to their end or their time limit, and leave no process behind that they started."""
+"""Run shell lines to their end or their time limit. No process that a line started is left running."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OUTPUT = 20_000  # characters of a command's output that are kept
 
 
 def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str, str]) -> Reply:
-    """Run a shell line in its own process group; kill the whole group when the line ends or its time is over.
+    """Run a shell line in its own process group. Kill the whole group when the line ends or its time is over.
 
     ``limit`` is in seconds. The line sees the variables of ``environment`` and no others. Output goes to files, because
     a pipe would stay open as long as any process that the line left behind.
@@ -57,7 +57,10 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
 
 
 def _file() -> IO[bytes]:
-    """Open a temporary file; raise `ServiceError`, with nothing sent, if this process may open no more files."""
+    """Open a temporary file for a shell line's output.
+
+    Raise `ServiceError`, before the line is run, if this process may open no more files.
+    """
     try:
         return tempfile.TemporaryFile()
     except OSError as error:

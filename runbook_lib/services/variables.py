@@ -1,4 +1,7 @@
-"""Replace ``$NAME`` in a command by the variable's value when the command is sent; records and screens show names."""
+"""Replace ``$NAME`` in a command by the variable's value when the command is sent.
+
+Records and screens show the name.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ OURSELVES = "./runbook"  # a runbook started by a line needs every variable that
 
 
 def of_a_child(line: str, settings: Settings) -> dict[str, str]:
-    """Return the environment variables of a shell line, with only those secrets of the profile that it needs.
+    """Return the environment variables of a shell line.
 
-    The line needs the secrets that it names, and those that its programs read. A line that starts the runbook needs
-    all.
+    Of the profile's secrets, only those that the line needs are in it. The line needs the secrets that it names, and
+    those that its programs read. A line that starts the runbook needs all.
     """
     words = set(re.findall(r"[\w./-]+", line))
     if OURSELVES in words:
@@ -36,7 +39,7 @@ def of_a_child(line: str, settings: Settings) -> dict[str, str]:
 
 
 def expanded(value: Any, settings: Settings) -> Any:
-    """Return ``value`` with each ``$NAME`` of a variable that the profile declares replaced by the variable's value.
+    """Return ``value`` with each ``$NAME`` replaced by the variable's value, if the profile declares the variable.
 
     Text that a service sent is left alone: the service may name a variable in order to have the secret sent back.
     """

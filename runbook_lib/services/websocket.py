@@ -1,4 +1,4 @@
-"""Ask a venue over its WebSocket which subscriptions it accepts; only `Services` uses this module."""
+"""Ask a venue over its WebSocket which subscriptions it accepts. Only `Services` uses this module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
-    """Subscribe over the venue's WebSocket; return a row for each subscription: its type, whether accepted, the answer.
+    """Subscribe over the venue's WebSocket. Return a row per subscription: its type, whether accepted, and the answer.
 
     ``url`` is the venue's HTTP address; ``within`` is the number of seconds for all subscriptions together. Raise
     `ServiceError` if the socket does not open. A subscription that is not answered in time is not accepted.
@@ -44,7 +44,7 @@ def _row(subscription: Mapping[str, Any], said: str) -> Row:
 
 
 def _answer(socket: Any, subscription: Mapping[str, Any], until: float) -> str:
-    """Return the venue's answer to one subscription: "subscribed", its error, or "no answer"."""
+    """Return the venue's answer to one subscription: "subscribed", the venue's error, or "no answer"."""
     socket.send(json.dumps({"method": "subscribe", "subscription": dict(subscription)}))
     while (left := until - time.monotonic()) > 0:
         try:

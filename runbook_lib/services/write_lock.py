@@ -1,4 +1,4 @@
-"""Admit one writer at a time, by a Postgres advisory lock that the database itself releases when its holder dies.
+"""Admit one writer at a time. The lock is a Postgres advisory lock, which the database releases when its holder dies.
 
 Looking needs no lock, and safety actions never wait for it. The holder proves with every change that it still holds the
 lock: an SQL change proves it in its own transaction, an HTTP change right before the request.
@@ -28,7 +28,7 @@ HELD: dict[str, WritingSession] = {}
 
 
 def holder(settings: Settings) -> Holder | None:
-    """Return the session of another process that holds the profile's writing lock; None if no other process does.
+    """Return the session of another process that holds the profile's writing lock. Return None if there is none.
 
     Raise `ServiceError` if the database does not say who holds the lock.
     """
@@ -43,7 +43,7 @@ def holder(settings: Settings) -> Holder | None:
 
 
 def told(other: Holder | None) -> str:
-    """Return the message for a second operator: who holds the writing lock, and what can be done meanwhile."""
+    """Return the message for a second operator. It says who holds the writing lock and what can be done meanwhile."""
     return (
         f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
         "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"
@@ -51,7 +51,7 @@ def told(other: Holder | None) -> str:
 
 
 def unlock(settings: Settings, other: Holder) -> None:
-    """End the session ``other``, which holds the writing lock; raise `StepRefused` if it does not any more."""
+    """End the session ``other``, which holds the writing lock. Raise `StepRefused` if it no longer holds the lock."""
     services = Services(settings)
     try:
         now = services.database.lock_holder(_name(services))
@@ -71,14 +71,15 @@ def _name(services: Services) -> str:
 
 
 def _place(services: Services) -> str:
-    """Return the lock's key in `HELD`, made of database and project: the lock of a project exists once per database."""
+    """Return the lock's key in `HELD`, made of database and project. A project has one lock in each database."""
     return f"{services.settings.database.url} {services.settings.project}"
 
 
 class Writer:
-    """Takes and releases the writing lock of a project; ``label`` (operator and record) tells others who holds it.
+    """Takes and releases the writing lock of a project.
 
-    ``tell`` is called with a lost session of this process, if that session still held the lock and had to be ended.
+    ``label`` (operator and record) tells others who holds the lock. ``tell`` is called with a lost session of this
+    process, if that session still held the lock and had to be ended.
     """
 
     def __init__(self, services: Services, label: str, tell: Callable[[Holder], object] = lambda _: None) -> None:
@@ -88,9 +89,10 @@ class Writer:
         self._tell = tell
 
     def take(self) -> None:
-        """Take the writing lock, or keep it if this process has it; raise `StepRefused` naming who holds it since when.
+        """Take the writing lock, or keep it if this process has it. Raise `StepRefused` if another session holds it.
 
-        From then on, the services of this writer send a change only after proving that the lock is still held.
+        The error names the holder and the time since when it holds the lock. Once the lock is taken, the services of
+        this writer send a change only after proving that the lock is still held.
         """
         database = self._services.database
         database.writing = HELD.pop(self._place, None)
@@ -104,7 +106,10 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the lock anew; if the server still has this process's lost session ``dead``, end that session."""
+        """Take the writing lock anew.
+
+        If the server still has ``dead``, a session that this process lost, end that session first.
+        """
         deadline = time.monotonic() + LEAVING
         while True:
             session = self._services.database.take_lock(self._name, self._label)
@@ -132,6 +137,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """Release this process's writing locks when it exits, by closing their connections."""
+    """When this process exits, release its writing locks by closing their connections."""
     while HELD:
         HELD.popitem()[1].connection.close()

@@ -1,4 +1,4 @@
-"""Check a profile's addresses: a rehearsal's must be on this machine, production's outside it and encrypted."""
+"""Check a profile's addresses. A rehearsal's must be on this machine; production's must be elsewhere and encrypted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
-    """Raise `ConfigError`, naming the key, for an address that a profile of this kind (``kind``) may not have."""
+    """Raise `ConfigError` for an address that a profile of its kind may not have. The error names the address's key."""
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")
@@ -93,7 +93,10 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the project that a Supabase address names, if it is not the profile's; None for any other address."""
+    """Return the project that a Supabase address names, if it is not the profile's project.
+
+    Return None for any other address.
+    """
     match = OF_A_PROJECT.fullmatch(urlsplit(url).hostname or "") if "://" in url else None
     return match["ref"] if match and match["ref"] != settings.project else None
 

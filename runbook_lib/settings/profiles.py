@@ -86,7 +86,10 @@ class Venue(Service):
 
 
 class Halt(Part):
-    """The seconds that a profile allows, after the press (the moment of the command), for each part of a halt."""
+    """The seconds that a profile allows for each part of a halt.
+
+    They count from the press, the moment of the command.
+    """
 
     answer: Seconds = 5.0  # one reply of any service
     pause: Seconds = 6.0  # until a runner has paused; if it has not by then, its machine is stopped
@@ -95,7 +98,7 @@ class Halt(Part):
 
 
 class Budgets(Part):
-    """The seconds that a profile allows the platform for each task, which is named in the checklist's words."""
+    """The seconds that a profile allows the platform for each task. Tasks are named in the checklist's words."""
 
     answer: Seconds = 20.0  # one reply of any service
     clock_skew: Seconds = 2.0
@@ -113,7 +116,10 @@ class Budgets(Part):
 
 
 class Alerts(Part):
-    """The targets that a profile names for a watch's alerts, and the seconds after which an alert is repeated."""
+    """The targets that a profile names for a watch's alerts.
+
+    ``repeat`` is the seconds after which an alert is repeated.
+    """
 
     targets: list[str] = Field(default_factory=list)  # names of the variables that hold addresses as apprise takes them
     repeat: Seconds = 300.0  # until somebody has acknowledged
@@ -125,7 +131,10 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """The maximum age, in hours, that a profile allows for the record of a phase as evidence for the next phase."""
+    """The maximum age, in hours, that a profile allows for a phase's record.
+
+    An older record does not open the next gate.
+    """
 
     age: float = 168.0
     ages: dict[str, float] = Field(default_factory=dict)  # exceptions to ``age``, by the phase that was run
@@ -184,7 +193,7 @@ class Settings(Part):
         return known[name]
 
     def query(self, service: str) -> dict[str, str]:
-        """Return the query parameters that each request to a profile's service needs: for Vercel, the team."""
+        """Return the query parameters that every request to a profile's service needs. For Vercel, this is the team."""
         team = self.vercel.team if service in ("vercel", "vercel_logs") else None
         return {"teamId": team} if team else {}
 
@@ -223,7 +232,7 @@ class Settings(Part):
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
-        """Raise `ConfigError` naming a profile's variable that is missing, or a secret that cannot be redacted.
+        """Raise `ConfigError` if a profile's variable is missing, or if a secret in it cannot be redacted.
 
         An optional variable may be missing; the step that needs the variable says so.
         """
@@ -283,7 +292,10 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
 
 
 def redactor_of_all(folder: Path = PROFILES) -> Redactor:
-    """Return a redactor of the secrets that any profile declares, for messages made before a profile is chosen."""
+    """Return a redactor of the secrets that any profile declares.
+
+    It serves messages made before a profile is chosen.
+    """
     names = {"POSTGRES_PASSWORD"}
     for path in folder.glob("*.yaml"):
         with contextlib.suppress(yaml.YAMLError, AttributeError, OSError):
@@ -308,7 +320,7 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text inside a profile, together with its dotted key, as (key, text)."""
+    """Yield every text inside a profile as (key, text). The key is dotted, such as ``fly.app``."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):
@@ -345,7 +357,10 @@ def _keys(path: list[str]) -> list[str]:
 
 
 def _refuse_undeclared(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` unless each variable that holds a secret is declared secret: only those are redacted."""
+    """Raise `ConfigError` if a variable that holds a secret is not declared secret.
+
+    Only declared secrets are redacted.
+    """
     database = settings.database
     names = {f"{key}.token": part.token for key, part in settings if isinstance(part, Service)}
     names |= {"database.password": database.password, "database.read_only_password": database.read_only_password}
@@ -405,7 +420,7 @@ def _rehearsal_addresses(folder: Path) -> dict[str, str]:
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
-    """Return the settings with each address that has port 0 replaced by the running rehearsal's address."""
+    """Return the settings with the running rehearsal's addresses. They replace the addresses that have port 0."""
     changes: dict[str, Any] = {}
     for key, part in settings:
         if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:

@@ -1,4 +1,4 @@
-"""Replace secrets in everything that is written or displayed, by value and in every usual encoding.
+"""Replace secrets in everything that is written or displayed. A secret is found by value and in every usual encoding.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
 value, so all three alignments are looked for, each without the characters that also encode neighbouring bytes. Then
@@ -52,7 +52,10 @@ def forms(value: str) -> dict[str, str]:
 
 
 def _json(value: str) -> dict[str, str]:
-    """Return a value's spellings in JSON: in ASCII, in Unicode, as Go writes (fly does), and inside other JSON."""
+    """Return a value's spellings in JSON.
+
+    These are JSON in ASCII, in Unicode, as Go writes it (fly does), and inside other JSON.
+    """
     spellings = {"json": json.dumps(value)[1:-1], "json unicode": json.dumps(value, ensure_ascii=False)[1:-1]}
     go = spellings["json unicode"]
     for character in "<>&\u2028\u2029":
@@ -62,7 +65,10 @@ def _json(value: str) -> dict[str, str]:
 
 
 def _python(value: str) -> dict[str, str]:
-    """Return a value's spellings by ``repr``: of the value alone, and of a longer text with quotes around the value."""
+    """Return a value's spellings by Python's ``repr``.
+
+    These are the ``repr`` of the value alone, and of a longer text with quotes around the value.
+    """
     bare = repr(f"{value}'\"")[1:-4].replace("\\'", "'")  # with both quotes in it, repr escapes the single one
     return {
         "python": repr(value)[1:-1],
@@ -89,7 +95,7 @@ def _url(raw: bytes) -> dict[str, str]:
 
 
 class Redactor:
-    """Redacts texts: replaces each secret value by ``$`` and the secret's name; ``secrets`` maps name -> value."""
+    """Redacts texts: replaces each secret value by ``$`` and the secret's name. ``secrets`` maps name -> value."""
 
     def __init__(self, secrets: Mapping[str, str], shown: Collection[str] = ()) -> None:
         self.shown = frozenset(shown)  # variables whose values, in answers, hold no secret
@@ -107,7 +113,7 @@ class Redactor:
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
-        """Redact a text: return it with every secret replaced by ``$`` and the secret's name."""
+        """Redact a text: return the text with every secret replaced by ``$`` and the secret's name."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
@@ -116,7 +122,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """Redact a JSON-like value: return it with the secrets replaced in every text inside it, also in keys."""
+        """Redact a JSON-like value: return the value with the secrets replaced in every text and key inside it."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -126,7 +132,10 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Yield each secret that a text holds and redaction would replace: its name, its spelling there, its offset."""
+        """Yield each secret in a text that redaction would replace.
+
+        It comes as the secret's name, its spelling in the text, and its offset.
+        """
         named = set()
         for secret, (name, form) in self._texts:
             offset = text.find(secret)
@@ -138,7 +147,7 @@ class Redactor:
                 yield name, form, start
 
     def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
-        """Find secrets that only show once white space and escapes are removed.
+        """Find secrets that show only once white space and escapes are removed from a text.
 
         Return the start, end, name and spelling of each secret; none overlaps another.
         """
@@ -162,14 +171,20 @@ class Redactor:
 
 
 def _sent(value: str) -> list[str]:
-    """Return a value and those parts that may be sent alone: the token without its scheme, and each item of a list."""
+    """Return a secret value and its parts that may be sent alone.
+
+    A part is a token without its scheme, or an item of a list.
+    """
     token = SCHEME.sub("", value, count=1) if SCHEME.match(value) else value
     parts = [part.strip() for part in (token, *token.split(","))]
     return list(dict.fromkeys([value, *(part for part in parts if len(part) >= SHORTEST)]))
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Undo escapes and remove white space, repeatedly, because joined lines can form escapes; yield each result."""
+    """Undo escapes in a text and remove its white space. Yield the result.
+
+    Do so repeatedly, because joined lines can form new escapes.
+    """
     for _ in range(READINGS):
         data = _unescaped(data).translate(None, BLANKS)
         yield data
@@ -204,7 +219,7 @@ def _utf8(code: int) -> bytes:
 
 
 def _placed_readings(text: str) -> Iterator[list[Place]]:
-    """Yield what `_readings` yields for a text, each byte with the place in ``text`` that it came from.
+    """Yield what `_readings` yields for a text. Each byte comes with the place in ``text`` that it came from.
 
     A place is the start and the end of the byte's characters.
     """
@@ -232,7 +247,7 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return the base64 characters that encode nothing but ``raw``, when ``shift`` other bytes stand before it."""
+    """Return the base64 characters that encode nothing but ``raw`` when ``shift`` other bytes stand before ``raw``."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

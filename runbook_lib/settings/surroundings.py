@@ -1,4 +1,4 @@
-"""Remove shell and site settings that would change a process's behaviour; each process calls `settle` at its start."""
+"""Remove shell and site settings that would change a process's behaviour. Each process calls `settle` at its start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def settle() -> None:
-    """Make this process, and every process it starts, independent of its surroundings: the shell and the machine."""
+    """Make this process, and every process it starts, independent of the shell and the machine around it."""
     forget()
     _reach_loopback_directly()
     _trust_the_sites_authority()
@@ -38,7 +38,7 @@ def forget() -> None:
 
 
 def _reach_loopback_directly() -> None:
-    """Exempt loopback addresses from any proxy, for this process and for the command line tools it starts."""
+    """Exempt loopback addresses from any proxy, for this process and the command line tools that it starts."""
     for name in ("NO_PROXY", "no_proxy"):
         named = os.environ.get(name, "")
         if LOOPBACK not in named:

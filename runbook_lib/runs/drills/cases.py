@@ -1,4 +1,4 @@
-"""Read the drill cases from ``checklist/cases/<notebook>.yaml``: what breaks, which step must notice, what it must say.
+"""Read the drill cases from ``checklist/cases/<notebook>.yaml``. A case says what breaks and which step must notice.
 
 A file has the keys that hold for all of its cases (``every``), then the cases.
 """
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def restored(self) -> bool:
-        """Return whether the case's drill, when it ends, restores the database to the state the clean run left."""
+        """Return whether the case's drill ends by restoring the database to its state after the clean run."""
         return bool(self.sql or self.variables or self.afresh) and not self.anew
 
 
@@ -87,7 +87,7 @@ def cases_of(notebook: str) -> list[Case]:
 
 
 def undisturbed(notebook: str) -> list[Case]:
-    """Return one drill case in which nothing is broken and every step of the notebook must pass.
+    """Return one drill case in which nothing is broken. Every step of the notebook must then pass.
 
     Return no case for a notebook that diagnoses, whose cases all have ``passes``: if nothing is wrong, there is nothing
     to diagnose.
@@ -98,7 +98,7 @@ def undisturbed(notebook: str) -> list[Case]:
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """Return the drill cases that ``names`` choose, each by its name or its notebook's; without names, all cases.
+    """Return the drill cases that ``names`` choose: names of cases or of notebooks. Without names, return all cases.
 
     For a notebook chosen by its name, add the case in which nothing is broken. Raise `ConfigError` for a name that is
     neither a case nor a notebook.
@@ -111,7 +111,10 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
-    """Return the cases of notebooks whose names begin with ``name``; if there are none, the cases named ``name``."""
+    """Return the drill cases of the notebooks whose names begin with ``name``.
+
+    If no notebook's name does, return the cases named ``name``.
+    """
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:
         return [case for listed in of_notebooks for case in listed]
@@ -124,7 +127,7 @@ def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a notebook's case file; return the keys that all cases share, and each case's own keys."""
+    """Read a notebook's case file. Return the keys that all its cases share, and the keys of each case."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
     return written.get("every", {}), written["cases"]
 

@@ -1,4 +1,7 @@
-"""Keep the catch matrix (which step noticed which fault, a row per drill) as a sealed record with a page inside it."""
+"""Keep the catch matrix as a sealed record with a page inside.
+
+Its rows, one per drill, say which step noticed which fault.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +28,25 @@ VERDICTS = ("caught", "missed", "false alarm")
 
 
 def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
-    """Begin the record of a catch matrix; ``names`` are the notebooks and cases to drill, empty for all."""
+    """Begin the record of a catch matrix.
+
+    ``names`` are the notebooks and cases to drill; without names, all are drilled.
+    """
     return run_record.begin(settings, "drill", parameters={"names": list(names), "at_once": at_once}, mode="drill")
 
 
 def keep(record: Record, row: Row) -> None:
-    """Write a row of the catch matrix to its ledger; if the fault was not caught, also keep the drill's own record."""
+    """Write a row of the catch matrix to its ledger. If the fault was not caught, also keep the drill's own record."""
     event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
     if row.verdict != "caught" and row.record:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
 
 
 def finish(record: Record, seconds: float) -> Event:
-    """Write the catch matrix as a page and seal its record; it passes if all faults were caught, no alarm was false."""
+    """Write the catch matrix as a page and seal its record.
+
+    The record passes if every fault was caught and no step gave a false alarm.
+    """
     rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
     tally = counts(row["verdict"] for row in rows)
     bad = len(rows) - tally["caught"]
@@ -50,7 +59,7 @@ def finish(record: Record, seconds: float) -> Event:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count how often each verdict occurs in the catch matrix; a verdict that does not occur counts zero."""
+    """Count how often each verdict occurs in the catch matrix. A verdict that does not occur has the count 0."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 
@@ -70,7 +79,10 @@ def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, An
 
 
 def _notebook(name: str, rows: Sequence[Event]) -> dict[str, Any]:
-    """Return a notebook's rows in the order of its steps, each with the title of the step that should notice."""
+    """Return a notebook's rows of the catch matrix in the order of its steps.
+
+    Each row has the title of the step that should notice.
+    """
     drilled = {row["expected"]: row["says"] for row in rows}  # who is asked, where there is no notebook
     titles = drilled if name == THE_HALT else {s.number: s.title for s in plan.steps(plan.notebook(name))}
     order = ["", *titles]

@@ -38,7 +38,7 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 
 @dataclass(frozen=True)
 class Caught:
-    """The result of a drill; ``good`` says that the right step noticed and said the right words."""
+    """The result of a drill. ``good`` tells whether the right step noticed the fault and said the right words."""
 
     case: Case
     record: Record
@@ -48,7 +48,7 @@ class Caught:
 
     @property
     def words(self) -> str:
-        """Return the words of the step that noticed in a drill: what it saw, its complaint, its symptom and its fix."""
+        """Return what the step that noticed said in a drill: what it saw, its complaint, its symptom and its fix."""
         return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
@@ -62,16 +62,20 @@ class Caught:
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Return whether a step complained before anything was broken, or in a case in which all must pass."""
+        """Return whether a step complained needlessly.
+
+        It did if nothing was broken yet, or if every step of the case must pass.
+        """
         order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
         early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
         return bool(early) or (self.case.passes and self.step is not None)
 
 
 def prepared(notebook: str) -> Record | None:
-    """Prepare the running rehearsal for drills of a notebook's cases; return the clean run that they resume, if any.
+    """Prepare the running rehearsal for drills of a notebook's cases.
 
-    A snapshot of the platform is kept only if a case restores it, because copying a database disconnects its users.
+    Return the clean run that the drills resume, or None if each case starts anew. A snapshot of the platform is kept
+    only if a case restores it, because copying a database disconnects its users.
     """
     cases = cases_of(notebook)
     if any(case.anew for case in cases):
@@ -85,7 +89,7 @@ def prepared(notebook: str) -> Record | None:
 
 
 def clean(notebook: str) -> Record:
-    """Run a notebook before its drills, on the running rehearsal with nothing broken; return its record.
+    """Run a notebook before its drills, on the running rehearsal with nothing broken, and return its record.
 
     Raise `ConfigError` if the notebook does not pass.
     """
@@ -135,7 +139,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether the notebook changes something in the step that must notice, or in a later step."""
+    """Return whether the notebook changes the platform in the step that must notice or in a later step."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -146,7 +150,7 @@ def _overtaken(case: Case) -> bool:
 
 
 def _walk_apart(record: Record, case: Case) -> None:
-    """Run the notebook's cells in a process of their own, as a kernel would, until a cell raises."""
+    """Run the notebook's cells in a process of their own until a cell raises, as a kernel would."""
     # A lane is warm itself, and has one thread: it needs no server to fork for it.
     processes = get_context("fork") if parent_process() else PROCESSES
     process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, case))
@@ -186,14 +190,14 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Shorten the time budgets of the step that must notice: what it waits for will not happen."""
+    """Shorten the time limits of the step that must notice. What this step waits for will not happen."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
 def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
-    """Break what the case names; if that fails, write the reason to the ledger and return False."""
+    """Break what the case names and return True. If breaking fails, write the reason to the ledger and return False."""
     try:
         _break(case, stack)
     except RunbookError as problem:
@@ -203,7 +207,7 @@ def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
 
 
 def _break(case: Case, stack: ExitStack) -> None:
-    """Break what the case names; when ``stack`` is left, the environment variables are restored."""
+    """Break what the case names. When ``stack`` is left, it restores the environment variables."""
     for statement in case.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
     if case.variables:
@@ -229,7 +233,10 @@ def become(environment: dict[str, str]) -> None:
 
 
 def _set_stage(case: Case) -> None:
-    """Put the case's fault in force, have its gestures made, and wait until the query ``until`` returns rows."""
+    """Prepare a case's drill: put its fault in force and have its gestures made.
+
+    Then wait until the case's query ``until`` returns rows.
+    """
     if case.fault:
         _ask(http("person", "POST /faults/{name}", name=case.fault))
     refused = [words for gesture in case.gestures if (words := _gestured(gesture))]
@@ -242,7 +249,7 @@ def _set_stage(case: Case) -> None:
 
 
 def _gestured(gesture: str | dict[str, Any]) -> str | None:
-    """Have the person stand-in make a gesture; return why it was refused, None if it was not.
+    """Have the stand-in for a person make a gesture. Return why the gesture was refused, or None if it was not.
 
     A refusal does not end the drill, because it may be what the step must notice.
     """
@@ -271,7 +278,7 @@ def _mended(case: Case) -> Iterator[None]:
 
 
 def _requested(change: dict[str, Any]) -> Http:
-    """Return an HTTP request with which the case changes a stand-in, as another user of the vendor could."""
+    """Return an HTTP request of the case that changes something in a stand-in, as another user of the vendor could."""
     options = {k: v for k, v in change.items() if k not in ("service", "request")}
     return http(change["service"], change["request"], **options)
 

@@ -1,4 +1,4 @@
-"""Drill cases in parallel lanes: each lane is a process with its own rehearsal, and takes a further case when free.
+"""Drill cases in parallel lanes. A lane is a process with its own rehearsal, and takes another case when it is free.
 
 A drill mostly waits for ticks and budgets, so that more lanes than cores are of use.
 """
@@ -47,7 +47,7 @@ class Row:
 
 
 def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
-    """Drill the cases in parallel, ``at_once`` at a time, and yield the row of each case when its drill ends.
+    """Drill the cases in parallel, ``at_once`` at a time. Yield the row of each case when the case's drill ends.
 
     The drills' own records are written below ``folder``. A case counts as missed if its lane dies, or if no lane is
     left to drill it.
@@ -69,9 +69,9 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive and return a lane's row (None at its start); send the lane its next case, or None to end the lane.
+    """Receive a lane's row and send the lane its next case. Return the row, or None when the lane has just started.
 
-    If the lane has died, return a row that says so.
+    If there is no next case, send the lane None, which ends the lane. If the lane has died, return a row that says so.
     """
     try:
         row: Row | None = pipe.recv()
@@ -84,7 +84,7 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """The cases that no lane has begun, by notebook and in the order of their files, and the case of each lane."""
+    """The cases of parallel drills: those that no lane has begun, by notebook, and the present case of each lane."""
 
     def __init__(self, chosen: Sequence[Case]) -> None:
         self.left: dict[str, list[Case]] = {}
@@ -93,7 +93,10 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return a parallel lane's next case: of its notebook, else of the one with the most work left per lane."""
+        """Return a parallel lane's next case.
+
+        It is a case of the lane's last notebook or, if none is left, of the notebook with the most work left per lane.
+        """
         before = self.done(lane)
         busy = [case.notebook for case in self.at.values()]
         same = before.notebook if before and self.left[before.notebook] else None
@@ -104,7 +107,7 @@ class _Work:
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """Mark a parallel lane as free, and return the case that it had, None if it had none."""
+        """Mark a parallel lane as free. Return the case that the lane had, or None if it had no case."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
@@ -113,7 +116,7 @@ class _Work:
 
 
 def _length(case: Case) -> int:
-    """Estimate how long a drill takes: return the number of steps that it runs."""
+    """Estimate a drill's length as the number of steps that the drill runs."""
     order = [step.number for step in plan.steps(plan.notebook(case.notebook))]
     return order.index(case.step) + 1 if case.step and not case.passes else len(order)
 
@@ -130,7 +133,7 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Drill the cases that the parent process sends; cases of one notebook, sent in a row, share a rehearsal."""
+    """Drill the cases that the parent process sends. Successive cases of one notebook share a rehearsal."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
         case = _next(pipe)
@@ -140,7 +143,7 @@ def _serve(environment: dict[str, str], pipe: Connection) -> None:
 
 
 def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
-    """Drill cases of one notebook on one rehearsal; return the first case of another notebook, or None at the end."""
+    """Drill cases of one notebook on one rehearsal. Return the first case of another notebook, or None at the end."""
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
@@ -164,7 +167,10 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """Start the rehearsal of a parallel lane in a notebook's starting state; yield the clean run to resume, if any."""
+    """Start a parallel lane's rehearsal in the notebook's starting state.
+
+    Yield the clean run that the lane's drills resume, or None if each case starts anew.
+    """
     with _brought_up(notebook):
         yield drill.prepared(notebook)
 
