@@ -138,7 +138,10 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether the renamed name is a JSON key or a word of SQL. Python code may hold such a name as a string."""
+    """Return whether the renamed name is a JSON key, or a word that SQL compares with a column.
+
+    Python code may hold such a name as a string.
+    """
     return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
 
 

@@ -194,7 +194,10 @@ class _Platform:
         return platform
 
     def shows(self, address: str) -> bool:
-        """Return whether a key or word of the contract is proven: a row holds it, or a constraint lists the word."""
+        """Return whether a key or word of the contract is proven.
+
+        Then a row holds it, or a constraint lists the word.
+        """
         if not is_word(address):
             return address in self.keys
         place, _, word = address.partition(":")
@@ -202,7 +205,10 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return the keys in the same object as a key of the contract, each with the kinds of rows that hold it."""
+        """Return the keys that share an object with a key of the contract.
+
+        Each of these keys comes with the kinds of rows that hold the key.
+        """
         outer = address.rpartition(".")[0] + "."
         inner = {place: about for place, about in self.keys.items() if place.startswith(outer)}
         return {place.removeprefix(outer): about for place, about in inner.items() if "." not in place[len(outer) :]}
@@ -282,7 +288,10 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """Return the words that rows hold in the same column or key as this word, and that the contract does not know."""
+    """Return the words that rows hold and the contract does not know.
+
+    The words stand in the same column or key as the word at ``address``.
+    """
     place = _place(address)
     words = (address for address, _ in contract().entries() if is_word(address))
     known = {last(word) for word in words if _place(word) == place}
@@ -368,7 +377,10 @@ def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
 
 
 def _by_proof(addresses: Sequence[str]) -> str:
-    """Describe the addresses, grouped by the step that will prove them, then by the table, column or key of a name."""
+    """Describe the addresses, grouped by the step that will prove them.
+
+    Within a step, names in the same place stand together.
+    """
     groups = _grouped(addresses).items()
     return ". ".join(f"{f'by {step}' if step else 'when it happens'}: {names}" for step, names in groups)
 

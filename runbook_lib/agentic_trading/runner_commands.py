@@ -181,7 +181,10 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Revoke an agent as the web app's button does: mark the agent as revoked, and command all its runners to stop."""
+    """Revoke an agent as the web app's button does.
+
+    The agent is marked as revoked, and its runners are told to stop.
+    """
     return sql(REVOCATION, agent=agent, key=key, issuer=issuer)
 
 

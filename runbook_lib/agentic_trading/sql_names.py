@@ -1,4 +1,4 @@
-"""Find the platform's names in a SQL statement: tables, columns, JSON keys, and the words that SQL compares with them.
+"""Find the platform's names in a SQL statement: tables, columns, JSON keys, and words that SQL compares with them.
 
 A name is written as an address: ``agent_logs``, ``agent_logs.ts``, ``agent_logs.data.cloid``, and for a word
 ``agent_logs.event:reconciled``.

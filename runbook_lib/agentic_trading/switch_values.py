@@ -12,7 +12,9 @@ NOTHING_TO_DEPLOY = "there is no Skill"  # the web app's answer to a deployment 
 
 
 def stopped(*, positions_stay: bool) -> dict[str, str]:
-    """Return the switch values that stop the platform. They prevent new deployments and the start of live brokers.
+    """Return the switch values that stop the platform.
+
+    With these values, no new deployment and no live broker can start.
 
     With ``positions_stay``, live brokers may still start, because a runner must go on managing its positions.
     """

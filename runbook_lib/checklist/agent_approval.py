@@ -1,4 +1,4 @@
-"""Judge a wallet's approval of an agent at the venue, and whether the venue knows the agent or no longer knows it."""
+"""Judge an agent at the venue: a wallet's approval of the agent, and whether the venue knows the agent."""
 
 from __future__ import annotations
 

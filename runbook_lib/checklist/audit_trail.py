@@ -27,7 +27,7 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 
 
 def trails_agree(due: str) -> Expectation:
-    """Expect that database rows, the runner's log and the venue agree on every order, with its fills and fees (C21).
+    """Expect that rows, the runner's log and the venue agree on every order, with its fills and fees (C21).
 
     Without an order, that they agree is left for the step ``due`` to prove. Replies: ``mainnet_orders`` of the wallet,
     the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
@@ -180,7 +180,10 @@ def _venue_end(status: str) -> str:
 
 
 def _partly(order: Row, status: str) -> bool:
-    """Return whether an order was filled in part. Its row then says ``filled``, and the venue cancelled the rest."""
+    """Return whether an order was filled in part.
+
+    The order's row then says ``filled``, and the venue cancelled the rest.
+    """
     filled, size = number(order.get("filled_size_base")), number(order.get("size_base"))
     partial = filled is not None and size is not None and 0 < filled < size
     return partial and order.get("status") == "filled" and _venue_end(status) == "cancelled"

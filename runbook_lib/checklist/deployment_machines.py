@@ -1,4 +1,4 @@
-"""Judge machines at Fly: no machine is stray, and a deployment has one machine on the pinned image, or none."""
+"""Judge machines at Fly: no machine is stray, and a deployment has one machine, on the pinned image, or none."""
 
 from __future__ import annotations
 

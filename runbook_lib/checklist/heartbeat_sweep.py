@@ -1,4 +1,4 @@
-"""Ask for the heartbeat sweep, which a cron at Vercel or a Fly machine runs, and judge whether it runs often enough."""
+"""Judge whether the heartbeat sweep runs often enough. A cron at Vercel or a Fly machine runs the sweep."""
 
 from __future__ import annotations
 

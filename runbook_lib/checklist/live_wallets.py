@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue for the agents of each live deployment's wallet, and for the role of each deployment's own agent.
+    """Ask the venue for the agents of each live deployment's wallet, and for the role of the deployment's agent.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """

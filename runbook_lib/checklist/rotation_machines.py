@@ -87,7 +87,7 @@ def _hash(text: str) -> str:
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
-    """Update the machines that lack the rotated secret. They gave another hash, or were at rest and were not asked.
+    """Update the machines that lack the rotated secret. Such a machine gave another hash, or was at rest and not asked.
 
     ``holders``: the replies with Fly's secrets and with the machines. ``answers``: the replies of `asked`. An update
     gives a machine the app's present secrets, and replaces a value that the platform put into the machine's own

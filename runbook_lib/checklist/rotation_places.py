@@ -1,4 +1,4 @@
-"""Rotate a secret: find the places that hold it, change each place, and judge that none was missed (checklist 1.7).
+"""Rotate a secret: find the places that hold it, change each place, and judge that no place was missed (checklist 1.7).
 
 Until the rotation is done, the environment keeps the old value under the secret's own name and the new value as
 ``NEW_SECRET``. This module sends nothing. ``rotation_machines`` proves that the new value has arrived.
@@ -76,7 +76,10 @@ def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the running machines that hold the secret. They must be restarted, and can be asked for its hash."""
+    """Return the running machines that hold the secret.
+
+    Such machines must be restarted, and can be asked for its hash.
+    """
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
 

@@ -1,4 +1,4 @@
-"""Pin the runner's image by its digest, and judge that every place that names the image has this digest (C7, C30)."""
+"""Pin the runner's image by its digest, and judge that every place names this digest (C7, C30)."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def _first(reply: Reply) -> Row:
 
 
 def looser(sheet: Row, caps: Row) -> list[str]:
-    """Return a complaint for each cap of a Skill that is missing, senseless or looser than the limit sheet allows.
+    """Return a complaint for each cap of a Skill that is missing, senseless or looser than on the limit sheet.
 
     A cap may be tighter than the sheet; `order_room` tells whether the Skill can still trade. ``minOrderUsd`` may be
     higher, and ``allowedSymbols`` may name fewer symbols. Complaints are in the order of the sheet.
@@ -234,7 +234,7 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """The life of a Skill's monthly cost cap: the ticks that it pays for, and the seconds that these ticks take."""
+    """The life of a Skill's monthly cost cap. The cap pays for ``ticks`` ticks, which take ``seconds`` seconds."""
 
     ticks: int
     seconds: float

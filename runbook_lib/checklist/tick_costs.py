@@ -18,7 +18,7 @@ def band(model: str) -> tuple[float, float]:
 
 
 def unusual_costs(since: str, until: str) -> Sql:
-    """Select live ticks without a price, or with a price outside the usual band of their model (checklist, phase 4)."""
+    """Select live ticks without a price, or with a price outside their model's usual band (checklist, phase 4)."""
     return sql(
         """
         select case when coalesce(ds.cost_usd, 0) = 0 then 'without a price'

@@ -163,7 +163,7 @@ OF_THE_VENUE = tuple(_venue(question, *AT_MOST) for question in HIDES)
 
 @dataclass
 class Stage:
-    """The platform on which bad answers are tried. Its live deployment can be neither flattened nor stopped."""
+    """The platform on which bad answers are tried. The live deployment on it can be neither flattened nor stopped."""
 
     settings: Settings
     folder: Path
@@ -444,7 +444,7 @@ def _of_wallets(stage: Stage) -> Iterator[Claim]:
 
 
 def _of_lists(stage: Stage, machine: str) -> Iterator[Claim]:
-    """Yield false claims that a list is empty, or that a single thing such as a machine does not exist."""
+    """Yield false claims that a list is empty, or that a single thing does not exist, such as a machine."""
     lookup, project = stage.settings.lookup, stage.settings.vercel.project
     traded, tokens = stage.wallets[POSITION], stage.wallets[TOKENS]
     serves = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production").filled(lookup)

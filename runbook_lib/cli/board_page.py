@@ -1,4 +1,7 @@
-"""Write the launch board as an HTML page: every phase with its gate, the owed undos, and a timeline of the runs."""
+"""Write the launch board as an HTML page.
+
+The page shows every phase with its gate, the owed undos, and a timeline of the runs.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,7 @@ def _run(record: Record) -> Row:
 
 
 def _timeline(runs: Sequence[Row]) -> Row:
-    """Return the board's timeline: a row for each notebook with a bar for each run, and the marks of the time axis.
+    """Return the board's timeline, with a row for each notebook, a bar for each run, and the marks of the time axis.
 
     Places and widths are in percent of the page's width; times are UTC.
     """

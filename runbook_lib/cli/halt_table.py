@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Picture:
-    """Shows a running halt: on a terminal as a table drawn in place, otherwise as one line for each part that ends."""
+    """Shows a running halt on a terminal as a table drawn in place.
+
+    If the output is no terminal, one line is printed for each part that ends.
+    """
 
     def __init__(self, out: Console) -> None:
         self._out = out

@@ -206,7 +206,10 @@ def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
 
 
 def unproven(out: Console, claims: Sequence[tuple[str, str, str]]) -> None:
-    """Print on the terminal what the doctor cannot prove, the step that proves it, and what to assume until then."""
+    """Print on the terminal what the doctor cannot prove.
+
+    Each line names the step that proves a claim, and what to assume until then.
+    """
     out.print("Not proven by looking; until the step named has passed, take it that")
     for step, claim, until in claims:
         out.print(Text(f"  {step:<6} {claim}: {until}"), soft_wrap=True)

@@ -91,7 +91,10 @@ class Reply:
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused the command for now. It did nothing, and a later try may succeed."""
+        """Return whether the service refused the command for now.
+
+        The service did nothing, and a later try may succeed.
+        """
         return self.status in FOR_NOW
 
     @property
@@ -239,7 +242,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The command for a NOTIFY on one connection and a LISTEN on another. They prove that commands can reach a runner.
+    """The command for a NOTIFY on one connection and a LISTEN on another. It proves that commands can reach a runner.
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and

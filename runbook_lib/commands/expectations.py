@@ -78,7 +78,7 @@ class Matcher:
 
 
 def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
-    """Judge the replies by one expectation that sees all of them, or by a list with one expectation for each reply."""
+    """Judge the replies by one expectation that sees all of them, or by a list with an expectation for each."""
     if isinstance(expect, Expectation):
         return expect.judge(replies)
     if len(expect) != len(replies):
@@ -318,7 +318,7 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the first reply's time ``column`` is later than the time ``than`` in each row of the second reply.
+    """Expect that the first reply's time ``column`` is later than every time ``than`` in the second reply.
 
     ``name`` is the column by which complaints name the rows of the second reply.
     """

@@ -50,7 +50,7 @@ def _whole(pagination: Any) -> Any:
 
 
 class Machine(Answer):
-    """The shape of a Fly machine. Its configuration may be missing while the machine is being made."""
+    """The shape of a Fly machine. The configuration may be missing while the machine is being made."""
 
     id: Name
     state: Name
@@ -182,7 +182,10 @@ class Position(Answer):
 
 
 class Perpetuals(Answer):
-    """The shape of a wallet's positions in one of the venue's books of perpetuals, with the time of the answer."""
+    """The shape of a wallet's positions in one of the venue's books of perpetuals.
+
+    ``time`` is the time of the answer.
+    """
 
     time: StrictInt
     assetPositions: list[Position]
@@ -222,7 +225,10 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """The shape of an agent key that may trade for a wallet, with the time at which the permission ends."""
+    """The shape of an agent key that may trade for a wallet.
+
+    ``validUntil`` is the time at which the permission ends.
+    """
 
     address: Name
     name: StrictStr | None = None
@@ -252,14 +258,14 @@ class Book(Answer):
 
 
 class Asset(Answer):
-    """The shape of a coin that is traded in a book, with the number of decimals of the coin's size."""
+    """The shape of a coin that is traded in a book. ``szDecimals`` is the number of decimals of the coin's size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """The shape of all coins of a book. Their order gives the asset numbers by which signed actions name coins."""
+    """The shape of all coins of a book. The order of the coins gives the asset numbers that signed actions use."""
 
     universe: list[Asset]
 

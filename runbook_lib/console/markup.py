@@ -104,7 +104,7 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """Return the HTML of the watchdog, a line that turns red if the kernel does not write the line again in time."""
+    """Return the HTML of the watchdog line. The line turns red if the kernel does not write it again in time."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
@@ -114,7 +114,10 @@ def about(chosen: Sequence[str], where: str) -> str:
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Return how a button's markup names the chosen deployments: by a short id, or by a count if there are several."""
+    """Return how a button's markup names the chosen deployments.
+
+    One is named by its short id, several by their count.
+    """
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 
 
@@ -171,7 +174,10 @@ def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """Return ``body`` in a frame that turns grey once the data is old, or at once if the newest read failed."""
+    """Return ``body`` in a frame that turns grey once the data is old.
+
+    If the newest read failed, the frame is grey at once.
+    """
     if still:
         return Markup('<div class="rb">{}</div>').format(Markup(body))  # noqa: S704 - made by a template
     view = {

@@ -50,7 +50,7 @@ class Overview:
 
 @dataclass
 class Reader:
-    """A reader of the console's overview. It has a database connection of its own, and makes one read at a time."""
+    """A reader of the console's overview, with a database connection of its own. A reader makes one read at a time."""
 
     settings: Settings
     _services: Services = field(init=False)

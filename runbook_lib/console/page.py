@@ -1,4 +1,4 @@
-"""Build the console's widgets. They show the data, and pass presses to `sent_commands` and `halt_button`.
+"""Build the console's widgets. Widgets show the data, and pass presses to `sent_commands` and `halt_button`.
 
 Nothing in this module blocks the kernel: reading, sending and halting run in threads and return to the kernel's own
 loop, which alone touches widgets.
@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """The page of the console on the screen. Its tasks run on the current event loop until `close` is called."""
+    """The page of the console on the screen. The page's tasks run on the current event loop until `close` is called."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
@@ -210,7 +210,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show the alarms that a watch has written into its ledger. They are read anew every few seconds."""
+        """Show the alarms that a watch has written into its ledger. The alarms are read anew every few seconds."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))

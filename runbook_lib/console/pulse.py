@@ -32,7 +32,10 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether, by the pulse, a press that arrives now may come from a time when the kernel stood still."""
+        """Return whether the pulse shows that the kernel has just stood still.
+
+        A press that arrives now may have been made while the kernel stood still.
+        """
         self.beat()
         return time.monotonic() - self._woke < WAKING
 

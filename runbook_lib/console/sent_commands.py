@@ -1,4 +1,4 @@
-"""Send a command when its button is pressed: write a record, send the command, and poll until the command takes effect.
+"""Send a command when its button is pressed. A record is written, the command is sent, and its effect is awaited.
 
 Each press is a run of its own: a record with one step, sealed when it ends. Safety actions are always allowed, also if
 the record cannot be written, which is then shown; any other command needs the record and the write lock.

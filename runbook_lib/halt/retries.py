@@ -54,7 +54,7 @@ def look(
 def _again(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float, change: bool
 ) -> Reply:
-    """Send a command until the service neither refuses it for now nor is in trouble, or until the time is over."""
+    """Send a command until the service answers properly and not with a refusal for now, or until the time is over."""
     send = services.change if change else services.look
     while True:
         seconds = max(SHORTEST, min(halting.limits.answer, answer_by - halting.now()))

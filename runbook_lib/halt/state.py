@@ -94,7 +94,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet in a halt's state: positions and orders in one of the venue's books, as the venue last reported them.
+    """A wallet in a halt's state: its positions and orders in one book of the venue, as the venue last reported them.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
     ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
@@ -196,7 +196,7 @@ class Halting:
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store in the halt's state a wallet's account in one of the venue's books, as the venue just reported it."""
+        """Store a wallet's account in the halt's state. The account is for one book, as the venue just reported it."""
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()

@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Return the names and titles of the parts in which a halt stops trading, in the order in which they are shown."""
+    """Return the names and titles of the parts in which a halt stops trading, in the order of display."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 

@@ -84,7 +84,10 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Restore the switches and record this in a new record, then in the records of all halts that owe the undo."""
+    """Restore the switches and record this in a new record.
+
+    If that passed, the undo is also recorded for every halt that owes it.
+    """
     parents = [_sealed(record, settings) for record in owing]
     book = Book(settings, root, {"undoes": [record.name for record in parents]}, parent=parents[-1], mode="undo")
     if book.complaint:
@@ -101,7 +104,7 @@ def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable
 
 
 def restore_web(services: Services, halting: Halting) -> None:
-    """Unhalt the web app: set its switches at Vercel to the values that phase 0 gave them, and redeploy the web app."""
+    """Unhalt the web app: set its switches at Vercel to their values from phase 0, and redeploy the web app."""
     try:
         throw(services, halting, "switches", running(_live(services)))
     except ServiceError as error:

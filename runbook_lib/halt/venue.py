@@ -77,7 +77,7 @@ class Follower:
         self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its spot orders, which the main book's answer lists
 
     def look_around(self) -> None:
-        """Ask the venue about each wallet of the halt, in those books in which the wallet is not yet proven flat."""
+        """Ask the venue about each wallet of the halt, in the books in which the wallet is not proven flat."""
         if self.halting.books is None and any(map(self._read, self.halting.addresses)):
             self._list_books()  # once, and after the main book, which must not wait for it
         due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
@@ -162,7 +162,7 @@ class Follower:
         return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
-        """Describe when the wallets were flat, when this was proven, and how much of the rate limit the proof used."""
+        """Describe when the wallets were flat, when this was proven, and how much of the rate limit was used."""
         halting = self.halting
         moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
