@@ -25,7 +25,7 @@ from runbook_lib.rehearsal.world.world import World
 
 
 class Assembly:
-    """The assembled stand-ins of one platform process, over a database that is up."""
+    """The assembled stand-ins of one platform process, which use a database that is already up."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.state: str = options["state"]

@@ -102,7 +102,7 @@ class Account:
 
     @property
     def unified(self) -> bool:
-        """Return whether the exchange account's mode keeps all of its money in spot."""
+        """Return whether the exchange account's mode keeps all of the money in spot."""
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:

@@ -79,7 +79,7 @@ class Agents:
         return None
 
     def remove(self, master: str, address: str, now: int) -> None:
-        """Remove an agent from those in force, as a user does on the exchange's own page."""
+        """Remove an agent that is in force, as a user does on the exchange's own page."""
         if address in self._current and self._current[address].master == master:
             del self._current[address]
             self._settled[master] = now + SETTLING

@@ -85,7 +85,7 @@ def book(x: Exchange, coin: str) -> Ask:
 
 
 def position(x: Exchange, account: Account, coin: str) -> Ask:
-    """Describe a position for an info answer, with its profit and margin at the current mark."""
+    """Describe a position for an info answer, with profit and margin at the current mark."""
     held, mark, leverage = account.positions[coin], x.market.mid(coin), account.leverage_of(coin)
     most, sign = named(coin).max_leverage, 1 if held.szi > 0 else -1
     value, profit = abs(held.szi) * mark, held.szi * mark - held.cost

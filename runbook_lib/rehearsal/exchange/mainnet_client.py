@@ -1,4 +1,4 @@
-"""Make the venue's public SDK talk to the stand-in exchange while it signs as for mainnet.
+"""Make the venue's public SDK talk to the stand-in exchange, but sign as for mainnet.
 
 The SDK decides by its base address for which network it signs. So it is given mainnet's address, while its session
 sends every request to the stand-in: nothing leaves the machine, and a signature has the form that production wants.

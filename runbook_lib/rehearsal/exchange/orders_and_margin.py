@@ -263,7 +263,7 @@ class Exchange:
         return {"filled": {"totalSz": wire(order.filled), "avgPx": average} | named}
 
     def _look(self, account: Account, order: Order) -> None:
-        """Fill a resting order if the market has reached its price.
+        """Fill a resting order if the market has reached the order's price.
 
         Cancel a reduce-only order if there is no position left to reduce.
         """

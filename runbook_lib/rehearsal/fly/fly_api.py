@@ -1,4 +1,7 @@
-"""Serve the HTTP API of api.machines.dev (apps, secrets, machines) as the vendor's OpenAPI and flyctl describe it."""
+"""Serve the HTTP API of api.machines.dev for apps, secrets and machines.
+
+The vendor's OpenAPI document and flyctl describe this API.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, applicat
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve a Fly app's logs to requests that send a valid token with the scheme ``FlyV1``, not ``Bearer``."""
+    """Serve a Fly app's logs to requests with a valid token. The token's scheme must be ``FlyV1``, not ``Bearer``."""
 
     def admit(ask: Ask) -> None:
         # Bearer was a mistake of the vendor's documentation (superfly/docs issue 2264): this host refuses it.

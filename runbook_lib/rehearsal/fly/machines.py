@@ -199,7 +199,7 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop the Fly machine and start it with the same version.
+        """Stop the Fly machine, then start the machine with the same version.
 
         It starts with the same secrets, unless the switch ``restart_takes_new_secrets`` is on. If it is just starting,
         for example after a crash, wait for that first.

@@ -1,4 +1,4 @@
-"""Make the gestures of a person: click in dashboards and in the platform's pages, and sign with a wallet."""
+"""Make the gestures of a person, who clicks in dashboards and the platform's pages and signs with a wallet."""
 
 from __future__ import annotations
 

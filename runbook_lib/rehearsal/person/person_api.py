@@ -1,4 +1,7 @@
-"""Serve over HTTP the gestures of the person stand-in, the rehearsal's faults, and the changes that drills make."""
+"""Serve the gestures of the person stand-in over HTTP.
+
+The rehearsal's faults and the changes that drills make are served here too.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the risk engine gets it from a broker: its equity in US dollars and its open positions."""
+    """An account as the risk engine gets it from a broker.
+
+    ``equity`` is in US dollars, and ``positions`` are the open positions.
+    """
 
     equity: float
     positions: tuple[Position, ...] = ()

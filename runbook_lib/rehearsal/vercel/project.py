@@ -1,7 +1,8 @@
-"""Keep the state of the Vercel stand-in: one project's variables, deployments and crons. `vercel_api` serves it.
+"""Keep the state of the Vercel stand-in: one project's variables, deployments and crons.
 
-A deployment keeps the variables of the moment it was made, so a changed variable has no effect until a redeploy. The
-deployment that was promoted last serves production; it need not be the newest.
+The HTTP API over this state is in `vercel_api`. A deployment keeps the variables of the moment it was made, so a
+changed variable has no effect until a redeploy. The deployment that was promoted last serves production; it need not be
+the newest.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Return the time now in milliseconds, as Vercel writes it in its project, deployments and logs."""
+    """Return the time now in milliseconds, as Vercel writes times in projects, deployments and logs."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Variable:
-    """A Vercel environment variable; if it is of the type ``sensitive``, the API never shows its value again."""
+    """A Vercel environment variable. The API never shows the value of a variable of the type ``sensitive``."""
 
     key: str
     value: str
@@ -52,7 +53,10 @@ class Variable:
     updated: int = field(default_factory=milliseconds)
 
     def view(self, *, decrypted: bool = False) -> Json:
-        """Return the project's variable as Vercel shows it; an encrypted value is unreadable unless ``decrypted``."""
+        """Return the Vercel project's variable in the API's form.
+
+        An encrypted value is unreadable unless ``decrypted`` is set.
+        """
         hidden, shown = self.type == "sensitive", decrypted or self.type == "plain"
         value = "" if hidden else self.value if shown else f"encrypted:{self.id}"
         return {
@@ -64,13 +68,16 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and branch of a Vercel project's variable; same-named variables never share both."""
+        """Return the environments and the branch of a Vercel project's variable.
+
+        Two variables with the same name never share both an environment and the branch.
+        """
         return {*self.target, *self.custom_environments}, self.branch
 
 
 @dataclass
 class Deployment:
-    """A deployment of the Vercel project, with the variables and crons of its build, which takes ``seconds``."""
+    """A deployment of the Vercel project, with the variables and crons of its build. The build takes ``seconds``."""
 
     name: str
     environment: dict[str, str]
@@ -94,7 +101,10 @@ class Deployment:
 
     @property
     def serves_since(self) -> int | None:
-        """Return when the project's deployment began to serve production on Vercel; None if it never did."""
+        """Return when the project's deployment began to serve production on Vercel.
+
+        Return None if the deployment never served production.
+        """
         if self.target != "production" or self.state != "READY":
             return None
         return self.promoted or (self.ready if self.promotes else None)
@@ -113,7 +123,7 @@ class Deployment:
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """Return the Vercel project's deployment as the API shows it when only this one is asked for."""
+        """Return the Vercel project's deployment as the API shows a single deployment."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
@@ -148,7 +158,10 @@ class Vercel:
         return variable
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
-        """Return the Vercel project's variable with this name in one environment; None if there is none."""
+        """Return the Vercel project's variable with this name in one environment.
+
+        Return None if there is no such variable.
+        """
         matching = (variable for variable in self.variables.values() if variable.key == key)
         return next((variable for variable in matching if target in variable.target), None)
 
@@ -167,23 +180,32 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let the project's deployment serve production; later builds then serve when ready, as with Vercel."""
+        """Let the project's deployment serve production.
+
+        From then on each new build serves when the build is ready, as with Vercel.
+        """
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
-        """Let an older deployment of the project serve production; later builds await promotion, as with Vercel."""
+        """Let an older deployment of the project serve production.
+
+        From then on each new build waits to be promoted, as with Vercel.
+        """
         self.promote(deployment)
         self.promotes_builds = False
 
     def deployment(self, reference: str) -> Deployment:
-        """Return a Vercel project's deployment by its id or address; raise a 404 `Refusal` if there is none."""
+        """Return a Vercel project's deployment by its id or address.
+
+        Raise a 404 `Refusal` if there is no such deployment.
+        """
         for deployment in self.deployments:
             if reference in (deployment.id, deployment.view()["url"]):
                 return deployment
         raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
     def live(self) -> Deployment:
-        """Return the Vercel project's deployment that serves production: the one that was promoted last."""
+        """Return the deployment that serves production on Vercel, which is the last promoted deployment."""
         # Of two that were promoted in the same millisecond the later made one serves.
         return max(enumerate(self.deployments), key=lambda entry: (entry[1].serves_since or 0, entry[0]))[1]
 
@@ -196,7 +218,10 @@ class Vercel:
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
-        """Call a cron's path of the project as Vercel does: a GET with the live deployment's secret, never repeated."""
+        """Call a cron's path of the project as Vercel does.
+
+        The call is a GET with the live deployment's secret, and is never repeated.
+        """
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
     async def keep_time(self) -> None:
@@ -232,5 +257,5 @@ class Vercel:
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Return the paths of the Vercel project's crons due later than ``after``, not later than ``until`` (both UTC)."""
+    """Return the paths of the Vercel project's crons that are due after ``after`` and up to ``until`` (both UTC)."""
     return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

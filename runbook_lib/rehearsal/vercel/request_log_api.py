@@ -1,4 +1,7 @@
-"""Serve vercel.com's log of requests over HTTP; ``vercel logs`` reads this API, though no specification lists it."""
+"""Serve vercel.com's log of requests over HTTP.
+
+``vercel logs`` reads this API, though no specification lists the API.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ REQUIRED = ("projectId", "ownerId", "startDate", "endDate", "page")
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve Vercel's log of requests in a span of time (milliseconds), newest first, one page per call."""
+    """Serve Vercel's log of the requests in a span of time (milliseconds).
+
+    The newest request comes first, and each call returns one page.
+    """
 
     async def rows(ask: Ask) -> Json:
         if missing := [name for name in REQUIRED if name not in ask.query]:
@@ -31,7 +37,7 @@ def app(vercel: Vercel) -> Starlette:
 
 
 def _requests(vercel: Vercel, ask: Ask) -> Iterable[Json]:
-    """Yield a row for each logged request, with the lines that its function wrote."""
+    """Yield a row for each request in Vercel's log, with the lines that the request's function wrote."""
     if ask.query.get("environment", "production") != "production":
         return
     for line in reversed(vercel.logs):

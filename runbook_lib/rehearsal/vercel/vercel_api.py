@@ -1,4 +1,4 @@
-"""Serve the HTTP API of api.vercel.com: the project within its team, with the vendor's paths, statuses and errors."""
+"""Serve the HTTP API of api.vercel.com for the project and its team. Paths, statuses and errors are the vendor's."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve Vercel's API: the project's endpoints, and those of account and team, which its clients call first."""
+    """Serve Vercel's API with the project's endpoints.
+
+    The endpoints of account and team are there too, because Vercel's clients call these first.
+    """
     endpoints = _accounts(vercel) | _project(vercel) | _variables(vercel) | _deployments(vercel)
     return application("vercel", endpoints, admit=lambda ask: admit(vercel, ask))
 
 
 def admit(vercel: Vercel, ask: Ask) -> None:
-    """Raise Vercel's 403 `Refusal` for a bad token or another team, its 404 for what the token cannot see.
+    """Raise Vercel's 403 `Refusal` for a bad token or another team.
 
-    The project belongs to a team; a token sees it only if the request names that team.
+    Raise Vercel's 404 `Refusal` for a project that the token cannot see. The project belongs to a team. A token sees
+    the project only if the request names that team.
     """
     names, team = vercel.world.names, ask.query.get("teamId")
     if ask.token("Bearer") != vercel.world.secret("VERCEL_TOKEN"):
@@ -47,7 +51,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 
 
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
-    """Return the endpoints that the vendor's command line calls first: for the token's owner, and for the team."""
+    """Return the endpoints that Vercel's command line calls first, for the token's owner and for the team."""
 
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
@@ -102,7 +106,10 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
         return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
 
     async def create(ask: Ask) -> Response:
-        """Create one Vercel variable, or several: answer 201 even if some fail, and list these under ``failed``."""
+        """Create one Vercel variable, or several.
+
+        For several, answer 201 even if some fail, and list the failed variables under ``failed``.
+        """
         body, upsert = ask.body(), ask.query.get("upsert") == "true"
         if not isinstance(body, list):
             return JSONResponse({"created": _create(vercel, body, upsert=upsert).view(), "failed": []}, 201)
@@ -141,7 +148,7 @@ class Conflict(Refusal):
 
 
 def _create(vercel: Vercel, item: Json, *, upsert: bool) -> Variable:
-    """Store one variable.
+    """Store one variable of the Vercel project.
 
     Raise `Conflict` if there is one with the same name and environment, and ``upsert`` does not allow to replace it.
     """
@@ -175,7 +182,10 @@ def _targets(item: Json) -> list[str]:
 
 
 def _patch(variable: Variable, change: Json) -> None:
-    """Change the fields that are given; a sensitive variable stays sensitive, so that its value stays hidden."""
+    """Change the given fields of a Vercel variable.
+
+    A sensitive variable stays sensitive, so that its value stays hidden.
+    """
     if variable.type == "sensitive" and change.get("type", "sensitive") != "sensitive":
         raise Conflict(400, SENSITIVE, "bad_request")
     for name in {"key", "value", "type", "comment"} & change.keys():

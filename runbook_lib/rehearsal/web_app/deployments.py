@@ -1,4 +1,4 @@
-"""Create the web app's deployments and their machines, send them commands, and revoke their agents."""
+"""Create the web app's deployments with their machines, send commands to deployments, and revoke agents."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clea
 
 
 class Deployments:
-    """What a signed-in user of the web app can do with deployments; its settings are the live Vercel deployment's."""
+    """What a signed-in user of the web app can do with deployments.
+
+    The settings are those of the live Vercel deployment.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Create a deployment from the web app: its row and its Fly machine; raise `Refusal` as the page words it."""
+        """Create a deployment from the web app, with its row and its Fly machine.
+
+        Raise `Refusal` in the page's words if the web app or Fly refuses.
+        """
         environment = self.world.web.environment()
         if environment.get("DEPLOYMENTS_DISABLED") == "true":
             raise Refusal(403, "deployments are disabled (DEPLOYMENTS_DISABLED)")
@@ -78,7 +84,7 @@ class Deployments:
         )
 
     def page(self, user: str, deployment: str) -> Json:
-        """Return what the web app's page of a deployment shows; raise a 404 `Refusal` for another user's."""
+        """Return what the web app's page of a deployment shows. Raise a 404 `Refusal` for another user's deployment."""
         rows = self.world.query(
             "select d.id::text, d.status, d.error_text, d.broker_kind, d.skill_id::text, d.skill_version,"
             " d.fly_machine_id, d.hyperliquid_agent_id::text, s.equity_usd::float8, s.updated_at::text"
@@ -91,7 +97,10 @@ class Deployments:
         return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command to a deployment, as its page's buttons do; return its id (a trigger notifies the runner)."""
+        """Queue a command to a deployment, as the buttons of the deployment's page do.
+
+        Return the command's id. A trigger in the database notifies the runner.
+        """
         if kind not in COMMAND_KINDS:
             raise Refusal(400, f"unknown command {kind!r}")
         page = self.page(user, deployment)
@@ -108,7 +117,7 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark the agent of a web app's deployment as revoked, and stop every deployment that uses the agent.
+        """Mark the agent of a web app's deployment as revoked. Stop every deployment that uses the agent.
 
         The venue is not told: there the agent can still trade.
         """

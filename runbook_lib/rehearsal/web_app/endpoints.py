@@ -66,7 +66,10 @@ class Web:
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """When a cron calls the web app, set to error deployments with no heartbeat in max(3 x interval, a minimum)."""
+        """Set deployments without a recent heartbeat to error, when a cron calls the web app.
+
+        A deployment may be silent for max(3 x interval, a minimum).
+        """
         floor = f"{(SCHEDULED_FLOOR if scheduled else SWEEP_FLOOR) + self.late} seconds"
         if not self.sweeps:
             floor = "100 years"
@@ -74,7 +77,7 @@ class Web:
         return self.world.query(SWEEP, values)[0]
 
     def collect(self, *, scheduled: bool = False) -> Json:
-        """When a cron calls the web app, delete the agents that were generated and then not approved in time."""
+        """Delete generated agents that were not approved in time, when a cron calls the web app."""
         return self.world.query(COLLECT)[0]
 
 
@@ -85,7 +88,7 @@ def app(web: Web) -> Starlette:
 
 
 def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
-    """Return the endpoint that a cron calls; the call must carry the live deployment's ``CRON_SECRET``."""
+    """Return the web app's endpoint that a cron calls. A call must carry the live deployment's ``CRON_SECRET``."""
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"
@@ -121,7 +124,10 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """Return a web page's endpoint: it calls ``action(user, …)`` with the form's, query's and path's fields."""
+        """Return the endpoint of a web page, which calls ``action(user, …)``.
+
+        The fields of the form, the query and the path are passed as arguments.
+        """
 
         def act(ask: Ask) -> Json:
             if ask.bearer not in sessions:
@@ -149,7 +155,10 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """Return an endpoint that calls ``act`` and logs its outcome; the cause of an internal error is only in the log."""
+    """Return an endpoint of the web app that calls ``act`` and logs the outcome.
+
+    Only the log holds the cause of an internal error.
+    """
 
     def endpoint(ask: Ask) -> Json:
         def log(level: str, text: str, status: int) -> None:

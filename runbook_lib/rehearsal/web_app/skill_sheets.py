@@ -1,4 +1,4 @@
-"""Fill in a sheet (a template for a Skill); the result is the payload of a ``skill_versions`` row."""
+"""Fill in a sheet (a template for a Skill). The result is the payload of a ``skill_versions`` row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SHEETS: dict[str, dict[str, Any]] = {
 
 
 def payload(sheet: str, tick: float, **risk: object) -> Payload:
-    """Return a sheet's payload for a Skill that ticks every ``tick`` seconds; ``risk`` overrides its caps."""
+    """Return a sheet's payload for a Skill that ticks every ``tick`` seconds. ``risk`` overrides the sheet's caps."""
     limits = SHEETS[sheet]["risk"] | risk
     return {
         "model": MODEL,

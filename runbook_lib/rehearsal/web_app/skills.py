@@ -1,4 +1,4 @@
-"""Keep the web app's user accounts, its Skills with their immutable versions, and its backtests."""
+"""Keep the web app's user accounts, Skills with immutable versions, and backtests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class Skills:
         self.world = world
 
     def sign_in(self, email: str) -> str:
-        """Sign in to the web app without a mailed link; return the id of the mail address's account, created if new."""
+        """Sign in to the web app without a mailed link, and return the account's id.
+
+        A mail address without an account gets a new account.
+        """
         rows = self.world.query(
             "insert into auth.users (id, email) values (%(id)s, %(email)s)"
             " on conflict (email) do update set email = excluded.email returning id::text",
@@ -41,7 +44,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a user's new Skill with its first version; if its name is taken, the Skill gets another slug."""
+        """Save a user's new Skill with its first version. If the Skill's name is taken, the Skill gets another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
@@ -68,7 +71,10 @@ class Skills:
         return version
 
     def skill(self, user: str, skill: str) -> Json:
-        """Return a Skill of this user with its latest payload; raise a 404 `Refusal` for another user's Skill."""
+        """Return a Skill of this user with the Skill's latest payload.
+
+        Raise a 404 `Refusal` for another user's Skill.
+        """
         rows = self.world.query(
             "select s.id::text, s.name, s.latest_version, v.payload from public.skills s"
             " left join public.skill_versions v on v.skill_id = s.id and v.version = s.latest_version"
@@ -80,7 +86,10 @@ class Skills:
         return rows[0]
 
     def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
-        """Queue a Skill's backtest over the last ``hours`` and start a worker for it; return the run's id."""
+        """Queue a Skill's backtest over the last ``hours``, and start a worker for the backtest.
+
+        Return the backtest's id.
+        """
         latest = self.skill(user, skill)
         now = datetime.now(UTC)
         values = {"user": user, "skill": skill, "version": latest["latest_version"], "until": now}
@@ -93,7 +102,7 @@ class Skills:
         return {"sim_run_id": run["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
-        """Take a backtest through its stages; if one fails, write the error into the backtest's row."""
+        """Take a backtest through its stages. If a stage fails, write the error into the backtest's row."""
         try:
             ticks = int(hours * 3600 / INTERVAL)
             self._stage(run, *STAGES[0])
@@ -128,7 +137,10 @@ class Skills:
 
 
 async def _simulate(payload: Payload, since: datetime, ticks: int) -> list[Json]:
-    """Decide and trade tick by tick on a simulated market, which is always the same for the same Skill."""
+    """Run a backtest: decide and trade tick by tick on a simulated market.
+
+    The same Skill always gets the same market.
+    """
     seed = payload_hash(payload)
     draw, broker = random.Random(seed), PaperBroker()
     marks = {symbol: draw.uniform(50, 50_000) for symbol in symbols_of(payload)}

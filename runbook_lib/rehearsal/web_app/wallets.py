@@ -1,4 +1,4 @@
-"""Pair master wallets with the web app, and keep the agents that trade for them."""
+"""Pair master wallets with the web app, and keep the agents that trade for these wallets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ DOMAIN_TYPES = {"name": "string", "version": "string", "chainId": "uint256", "ve
 
 
 class Wallets:
-    """What a signed-in user of the web app can do with wallets; agents' keys go into the Vault and are never shown."""
+    """What a signed-in user of the web app can do with wallets.
+
+    The keys of agents go into the Vault and are never shown.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -34,7 +37,10 @@ class Wallets:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
     def pair(self, user: str, address: str, signature: str) -> Json:
-        """Pair a wallet with the web app if the wallet itself signed; store only a hash of the signature."""
+        """Pair a wallet with the web app if the wallet itself signed the pairing text.
+
+        Only a hash of the signature is stored.
+        """
         try:
             signer = Account.recover_message(encode_defunct(text=self._message(address)), signature=signature)
         except (BadSignature, ValidationError, ValueError) as problem:
@@ -50,7 +56,10 @@ class Wallets:
         return wallet
 
     def wallet(self, user: str, address: str) -> str:
-        """Return the id of a wallet that this user paired; raise a 404 `Refusal` for another user's."""
+        """Return the id of a wallet that this user paired with the web app.
+
+        Raise a 404 `Refusal` for another user's wallet.
+        """
         rows = self.world.query(
             "select id::text from public.hyperliquid_master_wallets"
             " where address = lower(%(address)s) and user_id = %(user)s and verified_at is not null",
@@ -61,7 +70,10 @@ class Wallets:
         return str(rows[0]["id"])
 
     def propose(self, user: str, address: str, name: str | None = None) -> Json:
-        """Generate an agent, put its key into the Vault, and return the approval that the user's wallet must sign."""
+        """Generate an agent, and put the agent's key into the Vault.
+
+        Return the approval that the user's wallet must sign.
+        """
         wallet, key_pair = self.wallet(user, address), Account.create()
         name = name or f"seyra-{secrets.token_hex(4)}"
         agent = {"wallet": wallet, "user": user, "agent": key_pair.address.lower(), "name": name}
@@ -81,7 +93,10 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a wallet's signed approval to the venue; if it is accepted, store the pending agent as approved."""
+        """Submit a wallet's signed approval to the venue.
+
+        If the venue accepts the approval, store the pending agent as approved.
+        """
         message = typed["message"]
         address = message["agentAddress"].lower()
         pending = self.world.query(
@@ -102,7 +117,10 @@ class Wallets:
         return agent
 
     def _submit(self, message: Json, signature: str) -> str:
-        """Send the approval to the venue; return a digest of what was sent, which the audit trail keeps."""
+        """Send a wallet's signed approval to the venue.
+
+        Return a digest of the signature, which the audit trail keeps.
+        """
         raw = bytes.fromhex(signature.removeprefix("0x"))
         action = {"type": "approveAgent", "signatureChainId": hex(CHAIN), **message}
         parts = {"r": f"0x{raw[:32].hex()}", "s": f"0x{raw[32:64].hex()}", "v": raw[64]}
@@ -114,7 +132,7 @@ class Wallets:
 
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
-    """Return the approval of an agent as EIP-712 typed data, which the web app has the wallet show and sign."""
+    """Return the approval of an agent as EIP-712 typed data. The web app has the wallet show and sign the approval."""
     kind, fields = USER_SIGNED["approveAgent"]
     types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {

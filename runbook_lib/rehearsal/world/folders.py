@@ -1,6 +1,7 @@
-"""Make and find the folders of rehearsals: each user has one root, each rehearsal a folder in it.
+"""Make and find the folders of rehearsals.
 
-A rehearsal is alive as long as a process holds the lock of its folder.
+Each user has one root folder, and each rehearsal has a folder in the root. A rehearsal is alive as long as a process
+holds the lock of its folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from runbook_lib.errors import ConfigError
 
 
 def root() -> Path:
-    """Return this user's root of rehearsal folders; raise `ConfigError` if another user has made a folder there."""
+    """Return this user's root of rehearsal folders. Raise `ConfigError` if another user has made a folder there."""
     path = _above() / f"launch-runbook-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     # Anybody may make a folder of this name in /tmp before us, or a link to one of theirs.
@@ -42,7 +43,10 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Yield the root of all folders while holding its lock: nobody removes dead rehearsals while one is made."""
+    """Yield the root of all rehearsal folders while holding the root's lock.
+
+    So no process removes dead rehearsals while another process makes a rehearsal.
+    """
     folder = root()
     with (folder / ".lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
@@ -50,7 +54,7 @@ def undisturbed() -> Iterator[Path]:
 
 
 def create() -> tuple[Path, int]:
-    """Make the folder of a new rehearsal; return the folder, and the file descriptor that holds its lock."""
+    """Make the folder of a new rehearsal. Return the folder and the file descriptor that holds the folder's lock."""
     with undisturbed() as above:
         folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%H%M%S}-", dir=above))
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -59,7 +63,10 @@ def create() -> tuple[Path, int]:
 
 
 def alive(folder: Path) -> bool:
-    """Return whether the rehearsal in this folder still runs, that is, whether a process holds the folder's lock."""
+    """Return whether the rehearsal in this folder still runs.
+
+    A rehearsal runs as long as a process holds the lock of its folder.
+    """
     try:
         lock = os.open(folder / "lock", os.O_RDWR)
     except OSError:
@@ -75,7 +82,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """Read a JSON file of names and texts in a rehearsal's folder; return None if it has not been written yet."""
+    """Read a JSON file of names and texts in a rehearsal's folder. Return None if the file has not been written yet."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:
@@ -84,7 +91,10 @@ def read_json(path: Path) -> dict[str, str] | None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` into a rehearsal's folder as JSON, replacing the file in one step; only its owner can read it."""
+    """Write ``value`` as JSON into a rehearsal's folder, replacing the file in one step.
+
+    Only the owner of the file can read it.
+    """
     # Readers look at any moment, and two threads may write at once: each has a partial file of its own.
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

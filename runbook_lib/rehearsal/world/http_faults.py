@@ -1,4 +1,4 @@
-"""Put faults on any route of any HTTP stand-in, count their hits, list them, and remove them."""
+"""Put faults on any route of any HTTP stand-in, count each fault's hits, and list and remove faults."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TEXTS = {
 
 @dataclass
 class Fault:
-    """An HTTP fault in force: which requests it applies to, what it does to them, and how many it has hit."""
+    """An HTTP fault in force: which requests the fault applies to, its kind, and its number of hits."""
 
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
@@ -79,7 +79,10 @@ class Fault:
             raise ValueError(f"unknown fault {self.kind!r}: choose one of {', '.join(KINDS)}")
 
     def applies(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> bool:
-        """Return whether the HTTP fault applies to a request; ``asks`` is what its JSON asks for, empty if unknown."""
+        """Return whether the HTTP fault applies to a request.
+
+        ``asks`` is what the request's JSON asks for, and is empty if that is unknown.
+        """
         spent = self.times is not None and self.hits >= self.times
         return (
             not spent
@@ -91,7 +94,7 @@ class Fault:
         )
 
     def reply(self, service: str) -> Response:
-        """Return the answer that an HTTP fault gives the client in place of the real one."""
+        """Return the answer that an HTTP fault gives the client in place of the stand-in's answer."""
         if self.kind in BODIES:
             kind = "text/html" if self.kind == "html" else "application/json"
             return Response(BODIES[self.kind], media_type=kind)
@@ -119,7 +122,7 @@ class Faults:
         self.active: dict[int, Fault] = {}
 
     def add(self, **fields: Any) -> Fault:
-        """Put an HTTP fault in force; raise `ValueError` if its stand-in or its kind is unknown."""
+        """Put an HTTP fault in force. Raise `ValueError` if the fault's stand-in or kind is unknown."""
         fault = Fault(**fields)
         if fault.service not in self.services | {"*"}:
             raise ValueError(f"unknown service {fault.service!r}: choose one of {', '.join(sorted(self.services))}")
@@ -127,7 +130,10 @@ class Faults:
         return fault
 
     def match(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> Fault | None:
-        """Return the newest HTTP fault that applies to a request and count a hit of it; None if none applies."""
+        """Return the newest HTTP fault that applies to a request, and count a hit of that fault.
+
+        Return None if no fault applies.
+        """
         for fault in reversed(self.active.values()):
             if fault.applies(service, method, path, asks, source=source):
                 fault.hits += 1
@@ -135,7 +141,7 @@ class Faults:
         return None
 
     def wrap(self, service: str, app: ASGIApp) -> ASGIApp:
-        """Return a stand-in's application that answers with an HTTP fault wherever one applies."""
+        """Return a stand-in's application in which every HTTP fault in force takes effect."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             asks = ""
@@ -175,7 +181,10 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
 
 
 async def _asked(receive: Receive) -> tuple[str, Receive]:
-    """Read a request; return the ``type`` and ``dex`` in its JSON, and a function that replays the messages read."""
+    """Read an HTTP request, and return what the request's JSON asks for (``type`` and ``dex``).
+
+    Also return a function that replays the messages read.
+    """
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -196,7 +205,7 @@ async def _asked(receive: Receive) -> tuple[str, Receive]:
 
 
 async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
-    """Answer one byte at a time, for as long as the client listens and the fault is in force."""
+    """Answer one byte at a time, for as long as the client listens and the HTTP fault is in force."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     while lasts() and not send.__self__.disconnected:  # type: ignore[attr-defined]
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
@@ -205,7 +214,11 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
-    """Let the stand-in answer; send only half of its answer or, for a stale fault, the answer with an older time."""
+    """Let the stand-in answer, then send a changed answer, as the HTTP fault says.
+
+    The client gets half of the answer or, for a stale fault, the answer with an older time. The client gets half of the
+    answer or, for a stale fault, the answer with an older time.
+    """
     messages: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -224,9 +237,9 @@ async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
 
 
 def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
-    """Return an answer's body with its time ``seconds`` earlier, and 0: no Age header is needed.
+    """Return the body of an HTTP answer with its time ``seconds`` earlier, and the seconds for an Age header.
 
-    If the body has no time, return it unchanged, and the seconds for an Age header.
+    A body that has a time needs no Age header, so its seconds are 0. A body without a time is returned unchanged.
     """
     answer = json.loads(body)
     if not isinstance(answer, dict) or not isinstance(answer.get("time"), int):

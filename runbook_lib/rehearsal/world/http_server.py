@@ -1,7 +1,8 @@
-"""Serve all HTTP stand-ins in one event loop; each host of production has an address of its own.
+"""Serve all HTTP stand-ins in one event loop.
 
-Each stand-in answers only its own host's paths, and only under that host's authorisation scheme: a request that
-production's host would not understand must fail here too. Endpoints of all stand-ins are written in one way.
+Each host of production has an address of its own. Each stand-in answers only its own host's paths, and only under that
+host's authorisation scheme: a request that production's host would not understand must fail here too. Endpoints of all
+stand-ins are written in one way.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
 
 
 class Refusal(Exception):
-    """A refusal by a stand-in's HTTP server: status, the vendor's text and code, and further fields and headers."""
+    """A refusal by a stand-in's HTTP server.
+
+    A refusal has a status, the vendor's text and code, and further fields and headers.
+    """
 
     def __init__(
         self, status: int, text: str, code: str = "", *, headers: Json | None = None, more: Json | None = None
@@ -69,7 +73,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """An HTTP request as an endpoint gets it: the variable ``parts`` of its path, its query, headers and body."""
+    """An HTTP request as an endpoint gets it. ``parts`` are the variable parts of the request's path."""
 
     method: str
     path: str
@@ -80,7 +84,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Return the HTTP request's JSON, {} if the body is empty; raise a 400 `Refusal` if it is not JSON."""
+        """Return the HTTP request's JSON, or {} if the body is empty. Raise a 400 `Refusal` if the body is not JSON."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -92,7 +96,10 @@ class Ask:
         return self.token("Bearer")
 
     def token(self, *schemes: str) -> str:
-        """Return the HTTP request's Authorization credential if its scheme is one of ``schemes``, else an empty one."""
+        """Return the HTTP request's Authorization credential.
+
+        If the credential's scheme is none of ``schemes``, return an empty text.
+        """
         scheme, _, credential = self.headers.get("authorization", "").partition(" ")
         return credential if scheme.lower() in (name.lower() for name in schemes) else ""
 
@@ -146,7 +153,7 @@ async def _read(request: Request) -> Ask:
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
-    """Reserve a free loopback port for each name, so that all addresses are known before the HTTP server serves."""
+    """Reserve a free loopback port for each name. All addresses are thus known before the HTTP server serves."""
     sockets = {}
     for name in names:
         sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -165,7 +172,10 @@ def address(bound: socket.socket) -> str:
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every HTTP stand-in while ``run`` runs; the port at which a request arrives decides which one answers."""
+    """Serve every HTTP stand-in while ``run`` runs.
+
+    The port at which a request arrives decides which stand-in answers.
+    """
     ports = {sockets[name].getsockname()[1]: app for name, app in apps.items()}
 
     async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
@@ -189,10 +199,11 @@ MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address 
 
 
 def _is_addressed(scope: Scope) -> bool:
-    """Return whether a request's Host header names loopback, and its Origin header, if any, names the same host.
+    """Return whether an HTTP request is addressed to loopback.
 
-    A page in the operator's browser could send requests to loopback, under a host name of its own that leads there. The
-    port is not compared, because a proxy of ours may stand in between.
+    The Host header must name loopback, and an Origin header, if there is one, must name the same host. A page in the
+    operator's browser could send requests to loopback, under a host name of its own that leads there. The port is not
+    compared, because a proxy of ours may stand in between.
     """
     headers = Headers(scope=scope)
     host = headers.get("host", "")

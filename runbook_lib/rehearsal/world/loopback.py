@@ -1,4 +1,4 @@
-"""Give each part of the platform a loopback source address of its own, because the venue's limits are per address."""
+"""Give each part of the platform a loopback source address of its own. The venue's limits are per address."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ WEB_APP = "web app"
 
 
 def source_of(part: str) -> str | None:
-    """Return the loopback source address of a part of the platform, by its name or a deployment's id.
+    """Return the loopback source address of a part of the platform.
 
-    On Linux all of 127.0.0.0/8 is loopback; elsewhere only 127.0.0.1 is, and None is returned.
+    ``part`` is a name or a deployment's id. On Linux all of 127.0.0.0/8 is loopback; elsewhere only 127.0.0.1 is, and
+    None is returned.
     """
     if sys.platform != "linux":
         return None

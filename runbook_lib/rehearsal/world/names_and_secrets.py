@@ -20,7 +20,10 @@ class Names:
 
 
 def made_up_secrets(names: Names) -> dict[str, str]:
-    """Make up the secrets of a new rehearsal, in the vendors' shapes, and the public values that belong to them."""
+    """Make up the secrets of a new rehearsal in the vendors' shapes.
+
+    The public values that belong to the secrets are included.
+    """
     return {
         "SUPABASE_DB_PASSWORD": secrets.token_urlsafe(18),
         "SUPABASE_READER_PASSWORD": secrets.token_urlsafe(18),  # of the role runbook_reader

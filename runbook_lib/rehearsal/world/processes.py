@@ -1,4 +1,4 @@
-"""Record the processes of a rehearsal, so that ending the rehearsal ends all of them and no other process."""
+"""Record the processes of a rehearsal, so that the rehearsal's end ends these processes and no other."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _recording = Lock()
 
 
 def started(pid: int) -> str | None:
-    """Return the start time of a rehearsal's process as a text; a later process with the same id has another text.
+    """Return the start time of a rehearsal's process as a text.
 
-    Return None if there is no such process.
+    A later process with the same id has another start time. Return None if no process has the id.
     """
     if sys.platform == "linux":
         try:
@@ -38,7 +38,10 @@ def started(pid: int) -> str | None:
 
 
 def record(folder: Path, role: str, pid: int) -> None:
-    """Record a process of the rehearsal in ``pids.json`` in its folder; only the platform process calls this."""
+    """Record a process of the rehearsal in the folder's ``pids.json``.
+
+    Only the platform process calls this function.
+    """
     with _recording:
         listed = [entry for entry in recorded(folder) if alive(entry)]
         write_json(folder / "pids.json", [*listed, {"role": role, "pid": pid, "started": started(pid)}])

@@ -22,7 +22,7 @@ CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
 
 @dataclass
 class World:
-    """The rehearsed world: its folder, addresses, secrets and names, and its stand-ins."""
+    """The rehearsed world: what all stand-ins of a rehearsal share, and the stand-ins themselves."""
 
     folder: Path
     addresses: dict[str, str]
@@ -46,27 +46,30 @@ class World:
         return self.secrets[name]
 
     def change_secret(self, name: str, value: str) -> None:
-        """Change a secret of the world, for this process and all that attach to the rehearsal from now on."""
+        """Change a secret of the rehearsed world.
+
+        The new value holds for this process and for all that attach to the rehearsal from now on.
+        """
         self.secrets[name] = value
         write_json(self.folder / "environment.json", self.secrets)
 
     def connect(self, dsn: str | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a superuser's connection to the world's database; it stays open when the operator's password changes.
+        """Open a superuser's connection to the world's database.
 
-        With ``dsn``, connect to that address instead.
+        The connection stays open when the operator's password changes. With ``dsn``, connect to that address instead.
         """
         return psycopg.connect(
             dsn or self.database.admin_dsn, autocommit=True, row_factory=dict_row, options="-c TimeZone=UTC"
         )
 
     def operator_dsn(self) -> str:
-        """Return the address of the world's database for the role ``postgres``, with its current password."""
+        """Return the address of the world's database for the role ``postgres``, with the role's current password."""
         return psycopg.conninfo.make_conninfo(self.database.url, password=self.secret("SUPABASE_DB_PASSWORD"))
 
     def query(
         self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement on the world's database, on a connection of its own; return the rows, if there are any."""
+        """Run one statement on the world's database, on a new connection. Return the rows, if there are any."""
         with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -81,9 +84,10 @@ class World:
         headers: dict[str, str] | None = None,
         source: str | None = None,
     ) -> tuple[int, Any]:
-        """Send a request to another stand-in of the world, as the platform would; return its status and JSON (or text).
+        """Send a request to another stand-in of the world, as the platform would.
 
-        ``source`` is the loopback address to send from. Raise ``OSError`` if the stand-in does not answer.
+        Return the reply's status, and its JSON or text. ``source`` is the loopback address to send from. Raise
+        ``OSError`` if the stand-in does not answer.
         """
         place, bound = urlsplit(self.addresses[service]).netloc, (source, 0) if source else None
         connection = http.client.HTTPConnection(place, timeout=CALL_TIMEOUT, source_address=bound)
@@ -99,7 +103,10 @@ class World:
             connection.close()
 
     def record(self, role: str, pid: int) -> None:
-        """Write down a process of this world, so that the next rehearsal can end it if this one cannot."""
+        """Record a process of the rehearsed world.
+
+        If this rehearsal cannot end the process, the next rehearsal does.
+        """
         processes.record(self.folder, role, pid)
 
 
