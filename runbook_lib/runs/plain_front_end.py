@@ -1,7 +1,8 @@
-"""Open a phase in a kernel that papermill, nbconvert, nbval, JupyterLab or the like started, not our commands.
+"""Open a phase in a kernel that a front end started: papermill, nbconvert, nbval, JupyterLab or the like.
 
-The kernel finds out how it is run, joins the rehearsal of this checkout or brings one up, begins or continues a record,
-and seals that when the phase is closed or, with the truthful outcome, when the kernel ends.
+None of our commands started the kernel. It finds out how it is run, joins the rehearsal of this checkout or brings one
+up, and begins or continues a record. It seals the record when the phase is closed or, with the truthful outcome, when
+the kernel ends.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PlainRun:
-    """The run of a kernel that a front end such as nbconvert started, and not one of our commands."""
+    """The run of a kernel that a front end such as nbconvert started. None of our commands started the kernel."""
 
     def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
         self.record, self.settings, self.mode = record, settings, mode

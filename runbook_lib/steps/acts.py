@@ -1,4 +1,4 @@
-"""Send each act once; if no answer came, look at its proof."""
+"""Send each act once. If no answer came, look at the act's proof."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
 
 @dataclass(frozen=True)
 class Act:
-    """An act that is ready to be sent: its command and, if it has them, its proof and its undo."""
+    """An act that is ready to be sent.
+
+    It has a command and may have a proof, a read that shows its effect, and an undo.
+    """
 
     number: str
     title: str
@@ -28,7 +31,7 @@ class Act:
     fix: str | None = None
 
     def require_settleable(self) -> None:
-        """Raise `ConfigError` if, after a lost answer, nothing would show whether to send the act again."""
+        """Raise `ConfigError` if, after a lost answer, nothing would show whether the act must be sent again."""
         if self.proof is None and not self.repeatable:
             raise ConfigError(
                 f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
@@ -37,7 +40,7 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act, unless its proof shows that it has taken effect, or the ledger says that this run has passed it.
+    """Send an act, unless its proof shows that it has taken effect or the ledger shows that it has passed.
 
     If an earlier sending was interrupted and no proof tells whether it took effect, the act is not sent again. Raise
     `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
@@ -51,7 +54,7 @@ def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
 
 
 def _settled(act: Act, sent: Sent, services: Services, verdicts: Verdicts, *, unsure: bool) -> bool:
-    """Return whether the act's proof shows that the act has taken effect already.
+    """Return whether the act's proof shows that the act has already taken effect.
 
     ``unsure`` says that an earlier sending was never answered. An act without a proof counts as not sent yet, but ends
     as unknown if it is ``unsure`` and not repeatable.
@@ -91,7 +94,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """End an act whose answer was lost: as passed if its proof shows the effect, else as unknown.
+    """End an act whose answer was lost. The act has passed if its proof shows the effect; else its outcome is unknown.
 
     Without a proof the act does not count as failed, because the command may still take effect.
     """
@@ -107,9 +110,9 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 
 def _proof(command: Command, services: Services) -> Reply | None:
-    """Return the reply to the proof command if it has rows, which show that the act took effect; else None.
+    """Return the reply to an act's proof command if the reply has rows. Rows show that the act took effect.
 
-    Raise `ServiceError` if the answer does not tell either way.
+    Return None if there are no rows. Raise `ServiceError` if the answer does not tell either way.
     """
     reply = services.look(command)
     if reply.error is None:

@@ -1,4 +1,4 @@
-"""Show the buttons of acts and confirmations in an attended run, and write each press to the ledger."""
+"""Show the buttons of acts and confirmations in an attended run. Write each press of a button to the ledger."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ class Asking:
         return now
 
     def press(self, number: str, verb: str, label: str, by: str, work: Callable[[Verdicts], None]) -> None:
-        """Write to the ledger that the button was pressed, do ``work``, and write any error that ``work`` raises."""
+        """Write to the ledger that the button was pressed, then do ``work``.
+
+        Write an error that ``work`` raises, too.
+        """
         ledger = self.record.ledger
         ledger.append("pressed", step=number, verb=verb, label=label, by=by)
         try:
@@ -70,7 +73,10 @@ class Asking:
 
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
-    """Return what a button's act changes, as its kind and id: a deployment, else a machine, else the whole project."""
+    """Return what a button's act changes, as its kind and id.
+
+    It is a deployment, else a machine, else the whole project.
+    """
     if aim := aimed_at(act.command):
         return "deployment", aim[1]
     if isinstance(act.command, Http) and (machine := MACHINE.search(act.command.path)):
@@ -79,9 +85,9 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 
 
 def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdicts], None]) -> None:
-    """Show an act with a button whose label says what will happen, and to what; in production it must be armed first.
+    """Show an act with a button whose label says what will happen, and to what.
 
-    To arm a button is to type the beginning of its target's name.
+    In production a person must arm it first. To arm a button is to type the beginning of its target's name.
     """
     kind, name = target(act, asking.settings)
     does = (aimed_at(act.command) or ("",))[0]
@@ -117,7 +123,7 @@ def ask(
     *,
     late: str = "",
 ) -> None:
-    """Show a button by which a person vouches for ``statement`` with their initials.
+    """Show a button for a confirmation. With it, a person vouches for ``statement`` by typing their initials.
 
     ``gesture`` names what the person stand-in does in a rehearsal when the button is pressed; ``late`` says what to do
     if the gesture is made late.

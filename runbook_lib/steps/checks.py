@@ -1,4 +1,4 @@
-"""Send reading commands until an expectation holds, and prove that the expectation could have failed."""
+"""Send a check's reading commands until its expectation holds. Prove that the expectation could have failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """One look of a check: the replies to all of its commands, and what the expectation finds in them."""
+    """One look of a check: the replies to all of its commands, and what the expectation finds in the replies."""
 
     replies: tuple[Reply, ...]
     finding: Finding
@@ -36,10 +36,11 @@ def look(
     within: float,
     heard: Callable[[Finding], None],
 ) -> Look:
-    """Send a check's commands until the expectation holds or its complaint is final, for at most ``within`` seconds.
+    """Send a check's commands until its expectation holds or its complaint is final, for at most ``within`` seconds.
 
-    Return the last look. ``heard`` gets the finding of every look but the last. Nothing is sent where the
-    commands are not what ``expect`` is about: an empty answer does not say what was asked.
+    Return the last look: its replies and the finding. ``heard`` gets the finding of every look but the last. If
+    ``expect`` is about a command that is not among ``commands``, nothing is sent: an empty answer does not say what was
+    asked.
     """
     if astray := _astray(services, commands, expect):
         return Look((), astray)
@@ -55,10 +56,11 @@ def look(
 
 
 def provable(seen: Look, expect: Expect) -> Finding:
-    """Return the look's finding, or a complaint if the check accepts every spoiled copy of its replies.
+    """Return the finding of a check, or a complaint if the check cannot fail.
 
-    Return a complaint also if the check accepts a body that a broken service sends in place of an answer. Such a check
-    proves nothing.
+    A check cannot fail if it accepts every spoiled copy of its replies, each with one thing made wrong. The complaint
+    also comes if the check accepts a body that a broken service sends in place of an answer. Such a check proves
+    nothing.
     """
     for place, bad in emptied(seen.replies):
         if judge(expect, bad).complaint is None and not _of(expect, place).empty:
@@ -73,7 +75,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
-    """Add to a check's complaint each name in its commands that the platform spells differently."""
+    """Add to a check's complaint each name in its commands that the platform spells in another way."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
 
     try:
@@ -89,7 +91,7 @@ def _of(expect: Expect, place: int) -> Expectation:
 
 
 def _astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Return a complaint if ``commands`` lacks a command that an expectation's ``about`` names; else None."""
+    """Return a complaint if a check lacks a command that its expectation's ``about`` names. Otherwise return None."""
     every = [expect] if isinstance(expect, Expectation) else expect
     about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
     missing = next((command for command in about if command not in commands), None)

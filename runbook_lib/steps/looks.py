@@ -1,4 +1,4 @@
-"""Make passed checks again before a step that can cost money, because what they saw may be out of date."""
+"""Make passed checks again before a step that can cost money. What the checks saw may be out of date."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Looks:
-    """The looks of the checks that this kernel has made, by number, each as a function that makes it again.
+    """The looks of the checks that this kernel has made, by the checks' numbers.
 
-    ``numbers`` are those of all steps, in order; ``limit`` is the profile's ``budgets.check_age``, in seconds.
+    A look is a function that repeats its check. ``numbers`` are those of all steps, in order; ``limit`` is the
+    profile's ``budgets.check_age``, in seconds.
     """
 
     def __init__(self, record: Record, numbers: Sequence[str], limit: float) -> None:
@@ -37,11 +38,12 @@ class Looks:
         moment: str | None = None,
         always: bool = False,
     ) -> None:
-        """Make the looks again on which step ``number`` rests; keep their new outcomes.
+        """Repeat the checks on which step ``number`` rests, and keep their new outcomes.
 
-        They are made again ``always``, or else if they were too old at ``moment``, which is now if it is None. Other
-        checks that were too old are made again too, but for those that the run itself has overtaken: it changed what
-        they saw on purpose, and whatever of it still matters is named. A step that rests on nothing cannot cost money.
+        The checks that ``rests_on`` names are repeated ``always``, or else if they were too old at ``moment``, which is
+        now if it is None. Other checks that were too old are repeated too, but for those that the run itself has
+        overtaken: it changed what they saw on purpose, and whatever of it still matters is named. A step that rests on
+        nothing cannot cost money.
         """
         if not rests_on:
             return
@@ -55,7 +57,10 @@ class Looks:
                 self._again(check, number, verdicts)
 
     def until(self, rests_on: Sequence[str], again: str) -> str:
-        """Tell how long the looks count on which a gesture rests, and what to do after that; empty if none do."""
+        """Tell how long the checks count on which a gesture rests, and what to do after that.
+
+        If the gesture rests on none, return an empty text.
+        """
         words = f"it rests on {', '.join(rests_on)}, which count for {self._limit / 60:g} minutes: after that, {again}"
         return words if rests_on else ""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Carry out one owed undo: send the command that the ledger's ``owed`` event holds.
+    """Carry out one owed undo. Its command is in the ledger's ``owed`` event.
 
     The undo stays owed unless it is answered without an error, or what it should delete no longer exists.
     """
@@ -33,12 +33,12 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
 
 
 def _gone(command: Command, reply: Reply) -> bool:
-    """Return whether the reply to a DELETE says that the thing to delete does not exist any more."""
+    """Return whether the reply to a DELETE says that the thing to be deleted does not exist any more."""
     return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
 
 
 def refuse_unregistered(settings: Settings, record: Record) -> None:
-    """Refuse to carry out an undo that a record owes and its notebook does not register; raise `StepRefused`."""
+    """Raise `StepRefused` if a record owes an undo that its notebook does not register. Nothing is then sent."""
     makers = {step: _owing(record, step) for step in history.read(record).owed()}
     judged = [registered_undos.unregistered(maker, owed, settings.repository) for maker, owed in makers.values()]
     if complaints := [why for why in judged if why]:
@@ -55,7 +55,7 @@ def _owing(record: Record, step: str) -> tuple[Record, Event]:
 
 
 def carry_out_undos(settings: Settings, parent: Record, say: Callable[[str], None]) -> Record:
-    """Carry out the undos that ``parent`` owes, newest first, in a new record, which is sealed.
+    """Carry out the undos that ``parent`` owes, newest first, in a new record. Seal the new record.
 
     ``say`` gets the text of each command before it is sent. Raise, before anything is sent, `RecordError` if the
     parent's record does not verify, `StepRefused` if the notebook of that record does not register an undo that the

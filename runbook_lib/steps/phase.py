@@ -1,4 +1,4 @@
-"""Define the step verbs: show reads, check reads and judges, act changes something, confirm asks a person.
+"""Define the step verbs. A show reads, a check reads and judges, an act changes something, a confirm asks a person.
 
 A step is one call in one cell. Each verb writes the ledger before and after it sends, enforces the order of the
 notebook, and ends in one of four outcomes: passed, failed, waiting, unknown.
@@ -69,18 +69,21 @@ class Phase:
         self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
-        """Display, at the head of a phase, the bar of its run: its profile, its progress and its record."""
+        """Display the bar of a phase's run at its head. The bar shows the profile, the progress and the record."""
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
-        """Return the bar of the phase's run; a headless run's bar shows no progress, because nobody watches it."""
+        """Return the bar of the phase's run. A headless run's bar shows no progress, because nobody watches it."""
         steps = self.steps if self.mode == "attended" else ()
         return run_progress.bar(self.record, steps, production=self.settings.kind == "production")
 
     # --- the verbs ------------------------------------------------------------------------------------------------
 
     def show(self, command: Command) -> pd.DataFrame:
-        """Make a show step of a phase: send a command that only looks; return its rows, not judged, for display."""
+        """Make a show step of a phase: send a command that only reads.
+
+        Return the rows for display; they are not judged.
+        """
         from runbook_lib.steps.display.dataframe import Frame  # noqa: PLC0415 - pandas: a third of a second that a check need not pay
 
         command = self._filled(command, "")
@@ -103,7 +106,7 @@ class Phase:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or time is over.
+        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or the time is over.
 
         If a step after this check has changed the platform, a check that passed is not made again: its outcome and
         replies stand, but not for a step that names it in ``rests_on``. Raise `StepFailed` with the complaint, the fix
@@ -191,12 +194,12 @@ class Phase:
     def confirm(
         self, number: str, statement: str, gesture: str | None = None, *, rests_on: Sequence[str] = (), **facts: Any
     ) -> None:
-        """Make a confirm step of a phase: record who vouched for ``statement``; in rehearsal ``gesture`` is performed.
+        """Make a confirm step of a phase: record who vouched for ``statement``.
 
-        A gesture that can cost money names in ``rests_on`` the checks that are made again before anybody is asked,
-        because what they saw may be out of date; and once more when somebody vouches, if they are older by then than
-        the profile's ``budgets.check_age``, or if it is the press that has the gesture performed. A headless production
-        run ends here as waiting: no program vouches for a person.
+        In rehearsal, have ``gesture`` performed. A gesture that can cost money names in ``rests_on`` the checks that
+        are made again before anybody is asked, because what they saw may be out of date; and once more when somebody
+        vouches, if they are older by then than the profile's ``budgets.check_age``, or if it is the press that has the
+        gesture performed. A headless production run ends here as waiting: no program vouches for a person.
         """
         self._require_earlier(number)
         if self._recalled(number):
@@ -218,13 +221,16 @@ class Phase:
             self._verdicts.waiting(Sent(number, "confirm", statement, fix="\n".join(filter(None, (how, late)))))
 
     def undo(self, number: str) -> None:
-        """Carry out in this phase the undo that the act ``number`` registered; do nothing if it is not owed."""
+        """Carry out, in this phase, the undo that the act ``number`` registered.
+
+        If the undo is not owed, do nothing.
+        """
         owed = history.read(self.record).owed().get(number)
         if owed is not None:
             owed_undos.undo(self.services, self._verdicts, owed)
 
     def close(self) -> None:
-        """Close the phase; raise `StepFailed` unless every step has passed and no undo is owed."""
+        """Close the phase. Raise `StepFailed` unless every step has passed and no undo is owed."""
         past = history.read(self.record)
         summary = run_progress.summary(self.name, past, self.steps)
         self._verdicts.display(summary)
@@ -240,7 +246,7 @@ class Phase:
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return a phase's recorded reply to an earlier step's command; ``index`` chooses among its commands.
+        """Return a phase's recorded reply to an earlier step's command. ``index`` chooses among the step's commands.
 
         The reply is read from the ledger, so that it survives a kernel restart.
         """
@@ -252,17 +258,20 @@ class Phase:
         return answer
 
     def value(self, number: str, column: str | None = None, index: int = 0) -> Any:
-        """Return one column of the first row of a reply recorded in this phase; ``index`` chooses its command."""
+        """Return one column of the first row of a reply recorded in this phase.
+
+        ``index`` chooses among the step's commands.
+        """
         return self.reply(number, index).value(column)
 
     def key(self, number: str) -> str:
-        """Return the idempotency key of a phase's step, which is the same in every record that resumes this run."""
+        """Return the idempotency key of a phase's step. The key is the same in every record that resumes this run."""
         return str(uuid.uuid5(KEYS, f"{history.read(self.record).root['id']}:{number}"))
 
     # --- inner workings -------------------------------------------------------------------------------------------
 
     def _require_ready(self, number: str, rests_on: Sequence[str], verdicts: Verdicts, *, always: bool) -> None:
-        """Raise unless every earlier step stands passed when the button of ``number`` is pressed.
+        """Raise unless every earlier step stands passed when the button of step ``number`` is pressed.
 
         Hours may have gone by since it was offered, and an earlier cell may have been run again. Nothing holds up a
         safety action.
@@ -287,12 +296,15 @@ class Phase:
         return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:
-        """Return what a person must do with the button of a step; None if the step showed no button."""
+        """Return what a person must do with the button of a step. Return None if the step showed no button."""
         offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
         return "not pressed: press its button above, then run on from here" if offered else None
 
     def _recalled(self, number: str) -> bool:
-        """Return whether an act or confirm passed before, in this record or a parent; if so, reuse that outcome."""
+        """Return whether an act or confirm passed before, in this record or a parent.
+
+        If the step passed before, take its outcome over. The caller then does not make the step again.
+        """
         past = history.read(self.record)
         done = past.settled(number)
         if done is not None:
@@ -303,7 +315,11 @@ class Phase:
         return history.read(self.record).settled(number) is not None
 
     def _overtaken(self, number: str) -> bool:
-        """Return whether the run changed the platform after this check passed; if so, reuse the check's outcome."""
+        """Return whether the run changed the platform after this check passed.
+
+        If the platform was changed, take the check's outcome over. The caller then does not make the check again,
+        because the change itself may have made the check fail.
+        """
         past = history.read(self.record)
         done = None if self.record.opened().get("recheck") else past.overtaken(number)
         if done is not None:
@@ -325,13 +341,13 @@ class Phase:
         verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
-        """Send an act while holding the write lock; notebooks of safety actions send without the lock."""
+        """Send an act while holding the write lock. The notebooks of safety actions send without the lock."""
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write to the ledger that a lost database session of ours, which still held the write lock, was ended."""
+        """Write to the ledger that a lost database session of this process, which held the write lock, was ended."""
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act, rests_on: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Look up the effects of a pressed act: was it acknowledged, did it take effect, what does the venue show.
+"""Look up the effects of a pressed act: its acknowledgement, what it did, and what the venue shows.
 
 Each effect is a ``lamp`` event in the ledger, which `past_presses` reads as a status lamp of the button.
 """
@@ -25,7 +25,7 @@ PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
-    """Write to the ledger which effects of a press are seen and which are not; the act stays passed."""
+    """Write to the ledger which effects of a press are seen and which are not. In any case the act stays passed."""
     following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
         following.of_a_runner()
@@ -34,7 +34,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of a press's effects: each goes to the ledger as a status lamp as soon as it is known."""
+    """The writer of a press's effects. Each effect goes to the ledger as a status lamp as soon as it is known."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -54,7 +54,10 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write an effect of a press as a lamp: lit after ``milliseconds``; unlit if nothing was sent or seen."""
+        """Write an effect of a press as a status lamp, lit after ``milliseconds``.
+
+        The lamp is unlit if nothing was sent or seen.
+        """
         if self.sent is None or milliseconds is None:
             self.write(Lamp(name, False, note=note))
         else:
@@ -80,7 +83,7 @@ class Following:
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """Look for an effect of a press: return the reply to the command, or the error as text."""
+        """Look for an effect of a press. Return the reply to the command, or the error as text."""
         try:
             reply = self.services.look(command)
         except ServiceError as error:
@@ -90,9 +93,10 @@ class Following:
     # --- a command to a runner ------------------------------------------------------------------------------------
 
     def of_a_runner(self) -> None:
-        """Write the effects of pressing a runner command: the runner's acknowledgement, what it did, the venue.
+        """Write the effects of pressing a runner command.
 
-        The times are measured by the database's clock.
+        They are the runner's acknowledgement, what the runner did, and what the venue shows. The times are measured by
+        the database's clock.
         """
         kind, deployment = runner_commands.aimed_at(self.act.command) or ("", "")
         row, why = self._until_done(kind, deployment)
@@ -109,7 +113,7 @@ class Following:
         self._venue(row)
 
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
-        """Look at the command's row until the command took effect, for at most `LONGEST` seconds.
+        """Read the command's row until the command took effect, for at most `LONGEST` seconds.
 
         Return the last row that was read, and the error that ended the looking, empty if there was none.
         """
@@ -146,7 +150,10 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a lamp: lit, with the current time, if ``lit``; else unknown, without a time."""
+    """Return a status lamp.
+
+    If ``lit`` is true, the lamp is lit and has the current time. Otherwise the lamp is unknown and has no time.
+    """
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06d}Z"
     return Lamp(name, True, at, note=note) if lit else Lamp(name, None, note=note)
 
@@ -156,7 +163,10 @@ def _why(reply: Reply | str) -> str:
 
 
 def _sent(record: Record, number: str) -> Event | None:
-    """Return the ``sending`` event after the newest press of a step's button; None if that press sent nothing."""
+    """Return the ``sending`` event after the newest press of a step's button.
+
+    Return None if that press sent nothing.
+    """
     sending: Event | None = None
     for event in record.ledger.events():
         if event.get("step") == number and event["event"] in ("pressed", "sending"):

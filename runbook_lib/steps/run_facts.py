@@ -1,4 +1,7 @@
-"""Look up facts of a run: when it began, what opened its gate, what earlier phases saw, what the person replied."""
+"""Look up facts of a run: its beginning, what opened its gate, what earlier phases saw, what the person replied. |!
+
+They are when it began, what opened its gate, what earlier phases saw, and what the person replied.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,31 @@ if TYPE_CHECKING:
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
-    """Return a fact that the person stand-in replied to step ``number``; None if a real person vouched for it."""
+    """Return a fact that the stand-in for a person replied to step ``number``.
+
+    If a real person vouched, return None.
+    """
     reply = history.read(phase.record).reply(number)
     return reply.rows[0].get(column) if reply and reply.rows else None
 
 
 def began(phase: Phase) -> str:
-    """Return when this run began (ISO 8601, UTC): the time of its first record, if later records have resumed it."""
+    """Return when this run began (ISO 8601, UTC).
+
+    If later records have resumed the run, this is the time of its first record.
+    """
     return str(history.read(phase.record).root["at"])
 
 
 def rests_on(phase: Phase) -> Sheet:
-    """Return the record that opened this run's gate, that record's seal, and every override that the run rests on."""
+    """Return the record that opened this run's gate, that record's seal, and the overrides on which the run rests."""
     opened = phase.record.opened()
     opener = opened.get("rests_on") or {"record": None, "seal": None}
     return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
-    """Return a fact recorded in an earlier phase: a value from the reply to its step ``number``.
+    """Return a fact recorded in an earlier phase: a value from the reply to that phase's step ``number``.
 
     The value comes from that phase's newest passed record on this platform. Return None if there is no such record, as
     in a rehearsal of one phase alone.

@@ -1,4 +1,4 @@
-"""Make spoiled copies of replies: a check proves nothing if its expectation accepts all of them."""
+"""Make spoiled copies of replies, each with one thing wrong. A check that accepts all of them proves nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
 def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield spoiled copies of ``replies``, each with one thing wrong, and a name for what is wrong.
+    """Yield spoiled copies of ``replies``. Each has one thing wrong, and comes with a name for what is wrong.
 
     A sound expectation complains about at least one of the copies.
     """
@@ -39,13 +39,16 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
 
 
 def emptied(replies: Sequence[Reply]) -> Iterator[tuple[int, list[Reply]]]:
-    """Yield spoiled copies of ``replies``, each with one reply empty, and that reply's index."""
+    """Yield spoiled copies of ``replies``. In each, one reply is empty, and that reply's index comes with the copy."""
     for place, original in enumerate(replies):
         yield place, [*replies[:place], replace(original, rows=(), text=""), *replies[place + 1 :]]
 
 
 def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
-    """Yield spoiled copies of a request, which ask for something else, so that an empty answer proves nothing."""
+    """Yield spoiled copies of a request, each of which asks for something else.
+
+    An empty answer to such a request proves nothing.
+    """
     fields = command.json if isinstance(command.json, dict) else {}
     if "user" in fields:
         yield "another address", replace(command, json={**fields, "user": "0x" + "0" * 39 + "1"})
@@ -60,10 +63,10 @@ def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
 
 
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield spoiled copies of ``replies``, each with the body that a broken service sends as one reply, and its name.
+    """Yield spoiled copies of ``replies``. In each, one reply is a body that a broken service sends.
 
-    Bodies that the command's shape refuses are left out. A stale answer says what it says now, so its copy is the
-    original; it is yielded where nothing tells its age.
+    The body's name comes with the copy. Bodies that the command's shape refuses are left out. A stale answer says what
+    it says now, so its copy is the original; it is yielded where nothing tells its age.
     """
     for place, command in enumerate(commands):
         if not isinstance(command, Http) or (shape := shape_of(command)).form is None:
@@ -78,7 +81,7 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
 
 
 def _aged(shape: Shape) -> Answer:
-    """Return an answer that is `OLD` seconds old by its own time or, if it has none, by its Age header."""
+    """Return an answer that is `OLD` seconds old. Its own time shows the age or, if it has none, its Age header."""
     now = time.time()
     body = json.dumps({shape.moment: int((now - OLD) * 1000)}).encode()
     return Answer(200, "OK", {} if shape.moment else {"age": str(OLD)}, body, asked=now, received=now)

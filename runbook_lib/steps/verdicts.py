@@ -1,4 +1,4 @@
-"""End a step: write its outcome to the ledger first, then show its card, which holds what the ledger holds."""
+"""End a step. Write its outcome to the ledger first, then show its card with what the ledger holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABOVE = "the card above says why and what to do"
 
 @dataclass(frozen=True)
 class Sent:
-    """A step that has begun and has no verdict yet: what the ledger and the card show of it."""
+    """A step that has begun and has no verdict yet: the facts about it that the ledger and the card show."""
 
     number: str
     verb: str
@@ -40,12 +40,12 @@ Live = Callable[[Card, float], AbstractContextManager[Heard]]
 
 
 def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
-    """Show nothing of a check before its verdict, because a headless run has no viewer."""
+    """Show nothing of a check before its verdict. A headless run has no viewer."""
     return nullcontext(lambda _: None)
 
 
 class Verdicts:
-    """The writer of a run's verdicts: it writes the outcome of each step to the ledger, and shows the step's card."""
+    """The writer of a run's verdicts. It writes the outcome of each step to the ledger, and shows the step's card."""
 
     def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
         self.record = record
@@ -53,7 +53,7 @@ class Verdicts:
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent, fence: int | None = None) -> None:
-        """Write to the ledger that commands are about to be sent and await a verdict; if this raises, send nothing.
+        """Write to the ledger that a step's commands are about to be sent. If this raises, the caller sends nothing.
 
         ``fence`` is the number under which the write lock is held; each later holder of the lock has a larger number.
         """
@@ -64,16 +64,17 @@ class Verdicts:
 
     @contextmanager
     def looking(self, sent: Sent, within: float) -> Iterator[Heard]:
-        """Show, before a check's verdict, its card while the block looks; yield a function that shows each finding."""
+        """Show a check's card while the block looks, before the verdict. Yield a function that shows each finding."""
         clean = self.clean
         card = Card(sent.number, clean(sent.title), "asking", [clean(text) for text in sent.commands])
         with self.live(card, within) as heard:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step with the verdict of a finding: passed if it has no complaint, else failed or unknown.
+        """End the step with the verdict of a finding.
 
-        Raise `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
+        Without a complaint the step has passed; otherwise it has failed, or is unknown if the finding is unsure. Raise
+        `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
         """
         if finding.complaint is not None and finding.unsure:
             self._conclude(sent, "unknown", finding, replies)
@@ -98,7 +99,10 @@ class Verdicts:
         raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
 
     def unknown(self, sent: Sent, why: str) -> NoReturn:
-        """End the step with the verdict "unknown", as no answer tells whether it took effect; raise `StepUnknown`."""
+        """End the step with the verdict "unknown" and raise `StepUnknown`.
+
+        No answer tells whether the step took effect.
+        """
         finding = Finding("", f"{why}; nothing tells whether it took effect")
         self._conclude(sent, "unknown", finding)
         raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
@@ -117,7 +121,7 @@ class Verdicts:
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
-        """Return the name of the record, this one or a parent, whose ledger holds the event."""
+        """Return the name of the record whose ledger holds the event. It is this record or a parent."""
         chain = (self.record, *reversed(self.record.parents))
         return next(record.name for record in chain if done in record.ledger.events())
 

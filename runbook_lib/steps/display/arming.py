@@ -1,4 +1,7 @@
-"""Arm a button that changes production: a person types its target's name, and may press it for a limited time."""
+"""Arm a button that changes production.
+
+A person types the name of the button's target, and may then press the button for a limited time.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ TYPED = 4  # first characters of the name that must be typed; of a shorter name 
 
 @dataclass(frozen=True)
 class Word:
-    """The word that arms a button when it is typed: the first characters of ``name``, or all of it if ``whole``."""
+    """The word that arms a button: the first characters of ``name``, or all of ``name`` if ``whole`` is true."""
 
     name: str
     whole: bool = False
@@ -34,7 +37,7 @@ class Word:
 
 
 class Field:
-    """A text field that must be filled in to arm a button before it can be pressed.
+    """A text field that must be filled in to arm a button. An unarmed button cannot be pressed.
 
     ``accepts`` judges the text; an accepted text counts for ``lasts`` seconds, or for ever if that is None. ``changed``
     is called whenever the property `counts` may have changed, in the kernel's thread or in a timer's.
@@ -66,11 +69,11 @@ class Field:
 
     @property
     def counts(self) -> bool:
-        """Return whether the button is armed: a text was accepted, no longer than ``lasts`` seconds ago."""
+        """Return whether the button is armed: a text was accepted no longer than ``lasts`` seconds ago."""
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for another text to arm the button; if the hint changes, what was typed before no longer counts."""
+        """Ask for another text to arm the button. If the hint changes, what was typed before no longer counts."""
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
@@ -102,7 +105,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Start a timer for a button: call ``work`` after ``seconds``, in a thread of its own; return the timer."""
+    """Start a timer for a button and return the timer. After ``seconds`` it calls ``work``, in a thread of its own."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

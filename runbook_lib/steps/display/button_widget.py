@@ -1,4 +1,4 @@
-"""Show the button of a step: a press writes to the ledger, and the widgets show only what the ledger holds."""
+"""Show the button of a step. A press writes to the ledger, and the widgets show only what the ledger holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Live:
-    """A card or a button's note that can be updated: a widget in a page with a kernel, static HTML elsewhere."""
+    """A card or a button's note that can be updated.
+
+    With a kernel, a page shows a widget; without a kernel, static HTML.
+    """
 
     def __init__(self, shown: Any) -> None:
         self._shown, self.box = shown, widgets.HTML(shown._repr_html_())
@@ -40,7 +43,7 @@ class Live:
 
 
 class StepButton:
-    """A step's card with a button below it and, if ``accepts`` is given, a text field to fill in before a press.
+    """A step's card with a button below it. If ``accepts`` is given, a text must be typed before a press.
 
     ``card(busy)`` returns the step's card as the ledger has it now. ``press(typed)`` does the work of the button, and
     raises if the work fails. ``accepts`` judges the typed text; an accepted text counts for ``lasts`` seconds.
@@ -78,7 +81,10 @@ class StepButton:
         self.draw()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Return the widget for a page with a kernel, and static HTML of the same content for any other page."""
+        """Return the button's widget for a page with a kernel, and static HTML for any other page.
+
+        Both show the same.
+        """
         return _twinned(self.box, self._card(self._busy))
 
     def draw(self) -> None:
@@ -90,7 +96,7 @@ class StepButton:
         self.note.value = f"<div style='font-size:13px;line-height:1.4'>{escape(words)}</div>" if words else ""
 
     def press(self) -> None:
-        """Do the button's work, unless a press is under way; the button may be pressed again only after a failure."""
+        """Do the button's work, unless a press is under way. Only after a failure may the button be pressed again."""
         if self.button.disabled or not self._pressing.acquire(blocking=False):
             return
         try:
@@ -138,7 +144,7 @@ class StepButton:
             self.handle.update(self if again else self._card(False))
 
     def _typed(self) -> None:
-        """Enable the button if the text in the field counts, else disable it; show the field's note."""
+        """Enable the button if the text in the field counts, else disable the button. Show the field's note."""
         if self.field and not self._busy:
             self.button.disabled = not self.field.counts
             self.say(self.field.note)
@@ -148,7 +154,7 @@ class StepButton:
 
 
 def _row() -> Any:
-    """Return the layout of a row of widgets that continues on a further line where the page is narrow."""
+    """Return the layout of a row of widgets. Where the page is narrow, the row continues on a further line."""
     return widgets.Layout(align_items="center", flex_flow="row wrap")
 
 

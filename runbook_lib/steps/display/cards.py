@@ -1,4 +1,4 @@
-"""Show a step as text and as HTML, in the same order: the command, one verdict line, then the rows."""
+"""Show a step as a card, in text and in HTML: first the command, then one verdict line, then the rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUT = 1500  # characters of a shell command's output that a card shows
 
 @dataclass(frozen=True)
 class Card:
-    """The card of one step: its commands, its verdict, what to do if it did not pass, and the replies."""
+    """The card of one step: its commands, its verdict, its replies, and what to do if it did not pass."""
 
     number: str
     title: str
@@ -36,7 +36,7 @@ class Card:
 
     @property
     def verdict(self) -> str:
-        """Return the verdict line of a card: the step's number, its outcome, its title, and what was seen."""
+        """Return the verdict line of a card: the step's number, outcome and title, and what was seen."""
         parts = (" ".join(part.split()) for part in (self.number, self.outcome, self.title, self.seen))
         return "  ".join(filter(None, parts))
 
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The card of the closing cell: one line per step, without times or ids, so that equal runs give equal text."""
+    """The card of the closing cell: one line per step. It has no times or ids, so that equal runs give equal text."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Bar:
-    """The bar at the top of a run, as a card: its profile, its operator, its gate, its progress, and its record."""
+    """The bar at the top of a run, as a card. It shows the run's profile, operator, gate, progress and record."""
 
     phase: str
     profile: str
@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
 
 
 def _view(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a reply that a card shows: its first rows, and the end of its text output."""
+    """Return the parts of a reply that a card shows: the first rows, and the end of the text output."""
     return {
         **_cells(reply["rows"][:ROWS]),
         "left_out": _left_out(reply),
@@ -160,14 +160,14 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Turn a card's single row with too many columns into one row per column; return other rows unchanged."""
+    """Turn a card's single row with too many columns into one row per column. Other rows are returned unchanged."""
     if len(rows) != 1 or len(rows[0]) <= BROAD:
         return rows
     return [{"name": name, "value": value} for name, value in rows[0].items()]
 
 
 def looked(command: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the card of a `show` command: the command and the rows it returned, as HTML."""
+    """Return the card of a `show` command as HTML: the command and the rows that it returned."""
     return part("looked", command, _cells(rows[:SHOWN]), max(0, len(rows) - SHOWN))
 
 

@@ -1,4 +1,4 @@
-"""Draw charts: each function takes a DataFrame, returns a Figure, and draws every threshold with its name.
+"""Draw charts. Each function takes a DataFrame, draws every threshold with its name, and returns a Figure.
 
 Each function says which columns it needs and their units. Times are UTC. A figure is closed before it is returned, so
 that a notebook shows it once and a record holds its PNG.
@@ -44,9 +44,10 @@ OFFSETS = ["", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d"]  # what all of th
 
 
 def redact(clean: Callable[[str], str]) -> None:
-    """Redact with ``clean`` every text in every chart that this process draws from now on, also by a cell's own code.
+    """Redact with ``clean`` every text in every chart that this process draws from now on.
 
-    Secrets must be redacted before drawing, because the scan of a record cannot see text in a picture.
+    This holds for charts that a cell's own code draws, too. Secrets must be redacted before drawing, because the scan
+    of a record cannot see text in a picture.
     """
     original = Text.set_text
 
@@ -57,7 +58,7 @@ def redact(clean: Callable[[str], str]) -> None:
 
 
 def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("inf")) -> Figure:
-    """Chart the cost of each tick's decision, with the range that is usual for the model if ``high`` is given.
+    """Chart the cost of each tick's decision. If ``high`` is given, also draw the range that is usual for the model.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` bound the
     usual cost in US dollars: checklist phase 4.
@@ -107,10 +108,10 @@ def month_to_date(ticks: pd.DataFrame, cap: float | None) -> Figure:
 
 
 def freshness(beats: pd.DataFrame) -> Figure:
-    """Chart the seconds since each deployment's last heartbeat against its own limit, the stalest deployment on top.
+    """Chart the seconds since each deployment's last heartbeat against that deployment's limit.
 
-    ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if the deployment never sent a heartbeat) and
-    ``limit_seconds`` (max(3 ticks, 15 minutes): checklist 3.2).
+    The stalest deployment is on top. ``beats`` needs ``id``, ``seconds_stale`` (seconds, null if the deployment never
+    sent a heartbeat) and ``limit_seconds`` (max(3 ticks, 15 minutes): checklist 3.2).
     """
     figure, axes = _axes("Seconds since the last heartbeat", "", times=False)
     if _empty(axes, beats, "no deployment"):
@@ -135,7 +136,7 @@ def freshness(beats: pd.DataFrame) -> Figure:
 
 
 def cadence(ticks: pd.DataFrame, interval: float) -> Figure:
-    """Chart the seconds between one tick and the next, and mark the ticks that came late or too soon.
+    """Chart the seconds between one tick and the next. Ticks that came late or too soon are marked.
 
     ``ticks`` needs ``tick_at`` (time). ``interval`` is the expected distance in seconds.
     """
@@ -180,7 +181,7 @@ def alarms(raised: pd.DataFrame) -> Figure:
 
 
 def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
-    """Chart how many fills took how long, with the time that the runner waits for a fill.
+    """Chart how many fills took how long. A line marks the time that the runner waits for a fill.
 
     ``fills`` needs ``seconds`` (from order to fill); ``wait`` is in seconds (2).
     """
@@ -214,7 +215,7 @@ def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
 
 
 def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window") -> bool:
-    """Return whether there are no rows; if there are none, write ``words`` in the chart instead of an empty frame."""
+    """Return whether a chart has no rows. If so, write ``words`` in the chart instead of drawing an empty frame."""
     if len(rows):
         return False
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
@@ -223,13 +224,16 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Return values as finite numbers; anything else (NaN, infinity, text), which would break a chart, becomes null."""
+    """Return values as finite numbers for a chart. NaN, infinity and text, which would break it, become null."""
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
     return numbers.where(numbers.abs() < float("inf"))
 
 
 def _nonsense(values: pd.Series, lowest: float = 0.0) -> int:
-    """Count the values that are not numbers (nulls excepted) or are below ``lowest``, the lowest possible value."""
+    """Count a chart's values that are not numbers or lie below ``lowest``, the lowest possible value.
+
+    Nulls are not counted.
+    """
     numbers = _numbers(values)
     return int((values.notna() & numbers.isna()).sum() + (numbers < lowest).sum())
 
@@ -239,7 +243,7 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
-    """Draw one mark per value, all alike, and give their count in the legend; draw nothing if there are no values."""
+    """Draw one mark per value, all alike, and give their number in the legend. Without values, draw nothing."""
     if len(times) < CROWD and len(times):
         size = 14 if marker == "o" else 40  # what is wrong is larger
         axes.scatter(
@@ -250,7 +254,10 @@ def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colo
 
 
 def _crowd(axes: Axes, times: pd.Series, values: pd.Series, colour: str, label: str) -> None:
-    """Draw many points as a band from the lowest to the highest of each stretch of time, with a line at the median."""
+    """Draw many points of a chart as a band with a line.
+
+    For each stretch of time, the band goes from the lowest to the highest value, and the line is at the median.
+    """
     stretch = (times.max() - times.min()) / STRETCHES
     spread = values.groupby(times.dt.floor(stretch.ceil("s"))).agg(["min", "median", "max"])
     words = f"{len(times)} {label}, lowest to highest"

@@ -1,4 +1,4 @@
-"""Show a DataFrame as a table with all its columns, below the command that it answers."""
+"""Show a DataFrame as a table with all its columns. Above the table stands the command that returned the rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runbook_lib.steps.display.cards import looked
 
 
 class Frame(pd.DataFrame):
-    """A DataFrame shown as a table below its command, which ``attrs["command"]`` holds."""
+    """A DataFrame that is shown as a table below its command. ``attrs["command"]`` holds the command."""
 
     def _repr_html_(self) -> str:
         plain = self.astype(object).where(self.notna(), None)

@@ -13,7 +13,10 @@ STATEMENT = re.compile(r"\s*(select|with|insert|update|delete|begin|listen|notif
 
 
 def coloured(command: str) -> str:
-    """Highlight ``command`` in colours: return HTML whose tags hold the colours, so that any viewer shows them."""
+    """Highlight ``command`` in colours.
+
+    The returned HTML has the colours in its tags, so that any viewer shows them.
+    """
     return _painter()(command, sql=bool(STATEMENT.match(command)))
 
 

@@ -1,4 +1,4 @@
-"""Show the cards of an attended run: the card with a step's verdict replaces the card that was shown while it ran."""
+"""Show the cards of an attended run. A card with a step's verdict replaces the card shown while the step ran."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """The live card of a check in progress: the seconds so far, the time limit, and the last look's complaint."""
+    """The live card of a check in progress. It shows the seconds so far, the time limit, and the newest complaint."""
 
     card: Card
     seconds: float
@@ -41,10 +41,10 @@ class Awaited:
 
 
 class Stage:
-    """A display that replaces the card of a running step by the card with its verdict, and redraws the bar at the top.
+    """A display that replaces the card of a running step by the card with its verdict.
 
-    ``display`` shows an output and returns a handle with ``update``, or None; without a handle, each update is
-    displayed as a new output.
+    It also redraws the bar at the top. ``display`` shows an output and returns a handle with ``update``, or None;
+    without a handle, each update is displayed as a new output.
     """
 
     def __init__(self, display: Callable[[Any], Any], bar: Callable[[], Bar]) -> None:
@@ -54,7 +54,7 @@ class Stage:
         self._awaited: Any = None  # the handle of what is awaited
 
     def __call__(self, shown: Any) -> Any:
-        """Display a card live, or a bar or a button; return the handle of its output."""
+        """Display a card, a bar or a button live. Return the handle of the displayed output."""
         handle, self._awaited = self._awaited, None
         if isinstance(shown, Bar):
             return self._display(self._bar_of(shown))
@@ -78,7 +78,10 @@ class Stage:
 
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
-        """Keep a check's card live while the block runs: show the seconds so far; yield a function for each finding."""
+        """Keep a check's card live while the block runs, with the seconds so far.
+
+        Yield a function that takes each finding.
+        """
         complaint, started = "", time.monotonic()
 
         def awaited() -> Awaited:

@@ -1,4 +1,4 @@
-"""Show a record as one HTML page: what ran, when, by whom, and each step with commands, verdict, replies and charts.
+"""Show a record as one HTML page: what ran, when and by whom, and each step with its replies and charts.
 
 The facts come from the ledger; the notebook only gives the order of reading, the headings and the charts.
 """
@@ -27,7 +27,7 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 
 def show(record: Record) -> Path:
-    """Write a record's page beside the record's folder, not into it, because the seal covers every file in it."""
+    """Write a record's page beside the record's folder. A page inside would break the seal, which covers every file."""
     return rendering.save(
         record.folder.with_name(f"{record.folder.name}.html"), rendering.page("record.html", view(record))
     )
@@ -125,7 +125,7 @@ def _lamps(events: Sequence[Event], number: str) -> list[str]:
 
 
 def _sent(event: Mapping[str, Any]) -> Block:
-    """Return the block of a step that was sent and has no outcome: nobody knows whether it took effect."""
+    """Return the page's block of a step that was sent and has no outcome. Nobody knows whether the step took effect."""
     return {
         "kind": "step",
         "number": event["step"],
@@ -197,7 +197,7 @@ def _cell(value: Any) -> str:
 
 
 def _blocks(record: Record, steps: Mapping[str, Block]) -> Iterator[Block]:
-    """Yield headings, steps and charts in the notebook's order, then the steps that have no cell there.
+    """Yield a page's headings, steps and charts in the notebook's order. Steps without a cell come last.
 
     A step of a halt, or of a press in the console, has no cell.
     """
@@ -233,7 +233,7 @@ def _headings(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield every image in a cell's outputs, each with the source of the cell that drew it."""
+    """Yield every image in a cell's outputs. Each image comes with the source of the cell."""
     for output in cell.get("outputs", []):
         image = output.get("data", {}).get("image/png")
         if image:
@@ -241,7 +241,10 @@ def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _other(event: Event) -> Block:
-    """Describe an event that the page shows outside the steps, such as an undo owed or carried out, or a note."""
+    """Describe an event that the page shows outside the steps.
+
+    Such an event is an undo owed or carried out, or a note.
+    """
     hidden = ("n", "at", "event", "hash", "command", "replies")
     words = [f"{name}: {_cell(value)}" for name, value in event.items() if name not in hidden and value]
     return {"at": event["at"], "event": event["event"], "words": words}

@@ -34,18 +34,21 @@ RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """Render a page: fill one of our HTML templates with ``view``, after redacting the secrets of every profile."""
+    """Render a page: fill one of our HTML templates with ``view``. The secrets of every profile are redacted before."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
 
 
 def part(macro: str, *values: Any) -> str:
-    """Render a part of a cell's output: fill one macro of ``cell.html``; the caller has redacted secrets."""
+    """Render a part of a cell's output by filling one macro of ``cell.html``.
+
+    The caller has already redacted secrets.
+    """
     return str(getattr(_cell(), macro)(*values))
 
 
 def save(path: Path, text: str) -> Path:
-    """Write a rendered page to a file, whole or not at all. Raise `RecordError` if it cannot be written."""
+    """Write a rendered page to a file, whole or not at all. Raise `RecordError` if the file cannot be written."""
     write_whole(path, text.encode())
     return path
 
@@ -80,5 +83,5 @@ def _environment() -> Environment:
 
 
 def _png(data: str) -> str:
-    """Return a data URL of a PNG image; characters that are not base64 are dropped."""
+    """Return a data URL of a PNG image. Characters that are not base64 are dropped."""
     return "data:image/png;base64," + "".join(c for c in data if c.isalnum() or c in "+/=")

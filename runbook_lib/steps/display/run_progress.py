@@ -26,7 +26,10 @@ NOT_AGAIN = {
 
 
 def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
-    """Return the bar of a run's progress; ``steps`` are those of its notebook, empty for a bar without progress."""
+    """Return the bar of a run's progress.
+
+    ``steps`` are the notebook's steps; without steps the bar shows no progress.
+    """
     opened, past = record.opened(), history.read(record)
     ends = past.outcomes()
     after = following(past, steps)
@@ -46,7 +49,10 @@ def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
 
 
 def following(past: History, steps: Sequence[Step]) -> Step | None:
-    """Return the step that a run's progress has reached, which is the first that has not passed; None if all have."""
+    """Return the step that a run's progress has reached: the first that has not passed.
+
+    Return None if all have passed.
+    """
     ends = past.outcomes()
     return next((s for s in steps if s.number not in ends or ends[s.number]["outcome"] != "passed"), None)
 
@@ -60,9 +66,9 @@ def _gate(opened: Event) -> str:
 
 
 def card(past: History, number: str, *, busy: bool = False) -> Card | None:
-    """Return a step's card for the progress of a run, from the step's newest events; None if it was never begun.
+    """Return a step's card for the progress of a run, from the step's newest events.
 
-    ``busy`` says that the step's button was pressed and its answer is awaited.
+    If the step never began, return None. ``busy`` says that the step's button was pressed and its answer is awaited.
     """
     event, pressed = past.outcomes().get(number), past_presses.press(past.own, number, busy=busy)
     begun = [e for e in past.own if e.get("step") == number and e["event"] in ("offered", "sending")]
@@ -82,13 +88,13 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
-    """Return a step's title in the run's progress, with a remark if the cell that was run is not the planned one."""
+    """Return a step's title in the run's progress. If the cell that ran is not the planned one, the title says so."""
     edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
     return f"{title} (its cell was edited)" if edited else title
 
 
 def taken_over(done: Event) -> str:
-    """Return when and where a step of this run passed earlier, and why it is not done again."""
+    """Return when and where a step of this run passed earlier, and why the step is not done again."""
     whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
     return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
@@ -101,5 +107,5 @@ def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
 
 
 def progress(share: float) -> str:
-    """Return the HTML of a progress bar filled by ``share`` (0 to 1); return an empty text if the share is 0."""
+    """Return the HTML of a progress bar filled by ``share``, from 0 to 1. If the share is 0, return an empty text."""
     return part("progress", f"{100 * min(share, 1):.0f}") if share else ""
