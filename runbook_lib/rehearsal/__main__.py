@@ -17,7 +17,7 @@ from runbook_lib.rehearsal.world import folders, processes
 
 
 def main() -> None:
-    """Run the platform process of one rehearsal until its supervisor ends it.
+    """Run the platform process of one rehearsal until the supervisor ends the process.
 
     The supervisor is the process that started the platform process. A rehearsal that was ready has its folder removed
     at the end.

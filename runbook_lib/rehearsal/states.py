@@ -116,7 +116,7 @@ def _additions(name: str | None) -> list[Callable[[World], None]]:
 
 
 def _clean(_: World) -> None:
-    """Do nothing to a new platform, which is as the vendors hand it over, so that phase 0 can begin."""
+    """Do nothing: phase 0 can begin on a new platform, just as the vendors hand the platform over."""
 
 
 def _paper_ready(world: World) -> None:

@@ -211,7 +211,7 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Raise `Refused` for the first reason for which the venue refuses an order before matching it."""
+        """Raise `Refused` if the venue refuses an order before the order is matched. The first reason counts."""
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})

@@ -30,7 +30,10 @@ USER_SIGNED = {
 
 
 class Unreadable(Exception):
-    """An error (HTTP 422) for a request body without a readable signature or not in the venue's form."""
+    """An error (HTTP 422) for a request body that the venue cannot read.
+
+    The body has no readable signature, or is not in the venue's form.
+    """
 
 
 def l1_signer(body: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ class Switches:
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore these settings for a drill's hook. Apps that were made after the copy stay as they are."""
+        """Restore the copied settings for a drill's hook. Apps that were made after the copy stay as they are."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():

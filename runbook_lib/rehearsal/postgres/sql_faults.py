@@ -109,7 +109,10 @@ class _Session:
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Handle every complete message among the bytes that the client has sent to the proxy for SQL faults."""
+        """Handle every complete message of a client to the proxy for SQL faults.
+
+        The messages are taken out of the bytes that the client has sent.
+        """
         while True:
             head = 1 if self.started else 0
             if len(self.unread) < head + 4:

@@ -264,10 +264,11 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Return the month's cost (US dollars) and the UTC day's number of orders, both from the deployment's rows.
+    """Return the month's cost (US dollars) and the UTC day's number of orders.
 
-    Each call opens a connection of its own. In production idle connections are dropped long before the next tick, so
-    every tick logs in again; that is where a runner with an old password begins to fail.
+    Both come from the deployment's rows. Each call opens a connection of its own. In production idle connections are
+    dropped long before the next tick, so every tick logs in again; that is where a runner with an old password begins
+    to fail.
     """
     async with await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, options="-c TimeZone=UTC", application_name="live-runner tick"

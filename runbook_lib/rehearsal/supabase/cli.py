@@ -91,7 +91,10 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Run ``supabase link``: store a project as linked, after the Management API has let the token use that project."""
+    """Run ``supabase link``: store a project as linked.
+
+    Before that, the Management API must say that the token may use the project.
+    """
     know(arguments.project_ref)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
