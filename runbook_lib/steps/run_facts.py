@@ -1,4 +1,4 @@
-"""Look up facts of a run: its beginning, what opened its gate, what earlier phases saw, what the person replied. |!
+"""Look up facts of a run.
 
 They are when it began, what opened its gate, what earlier phases saw, and what the person replied.
 """
