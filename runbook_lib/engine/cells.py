@@ -34,7 +34,7 @@ class Stop:
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note a signal. The first signal asks to stop the running cells; a second signal asks to kill the kernel."""
+        """Note a signal. The first signal asks to stop the running cells. A second signal asks to kill the kernel."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 

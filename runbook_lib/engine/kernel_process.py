@@ -1,4 +1,4 @@
-"""Run a notebook's cells in this process, as an IPython kernel. It cannot outlive the command that started it.
+"""Run a notebook's cells in this process, as an IPython kernel. The kernel dies with the command that started it.
 
 The process is started by this file's path, or forked from a process that has imported everything that cells need.
 

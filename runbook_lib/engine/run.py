@@ -90,7 +90,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook in the engine without reading or writing its file. Its outputs are not redacted."""
+    """Run a notebook in the engine without reading or writing its file. The notebook's outputs are not redacted."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -133,7 +133,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook and write it with its outputs. It is written even if the run fails."""
+    """Run one notebook and write it with its outputs. The notebook is written even if the run fails."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
     refuse_other_language(notebook, job.notebook.name)

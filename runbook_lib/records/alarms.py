@@ -145,7 +145,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch. Only its alarms count; watches of earlier rehearsals are left out.
+    """Return the record of a profile's newest watch, whose alarms count. Watches of earlier rehearsals are left out.
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """

@@ -101,7 +101,10 @@ def _note(record: Record, complaint: str | None = None) -> None:
 
 
 def _profile(record: Record) -> dict[str, Any]:
-    """Return the profile with which a record was made. It is empty if the record's parameters hold no profile."""
+    """Return the profile with which a record was made.
+
+    If the record's parameters hold no profile, return an empty one.
+    """
     parameters = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8"))
     profile = parameters.get("profile") if isinstance(parameters, dict) else None
     return profile if isinstance(profile, dict) else {}

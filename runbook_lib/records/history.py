@@ -80,9 +80,9 @@ class History:
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return the reply to a step's command from the history, or None. ``index`` chooses among the step's commands.
+        """Return the reply to a step's command from the history, or None.
 
-        Return None without a reply.
+        ``index`` chooses among the step's commands.
         """
         newest = self.settled(number) or self.outcomes().get(number)
         if newest is None or len(newest.get("replies", ())) <= index:

@@ -62,7 +62,7 @@ class Record:
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """Return the first event of a record's ledger. It says what was begun, by whom and for which profile.
+        """Return the first event of a record's ledger. The event says what was begun, by whom and for which profile.
 
         Raise `RecordError` if there is no ledger or its first line is not such an event.
         """
@@ -78,7 +78,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """Return the records that this record resumes, oldest first. They are sealed, so each is read only once."""
+        """Return the records that this record resumes, oldest first. Those are sealed, so each is read only once."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()

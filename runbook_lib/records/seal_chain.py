@@ -91,7 +91,7 @@ def _mended(profile: Path) -> str | None:
 def _hint(profile: Path) -> Event | None:
     """Return the note of a profile's newest seal, a file beside the records.
 
-    If it is missing or damaged, return None.
+    If the note is missing or damaged, return None.
     """
     try:
         hint = json.loads((profile / HEAD).read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Sort readable records, oldest first. Their order is that of the chain of seals, not of times or folder names.
+    """Sort readable records, oldest first, by the chain of seals. Times and folder names do not count.
 
     A record without a seal is as old as the seal that was the newest when the record was opened. If ``records`` are
     only some of a profile's records, ``known`` must be all of them.

@@ -47,9 +47,9 @@ def of_profile(name: str) -> str | None:
 
 
 def signers_of(folder: Path) -> str | None:
-    """Return the allowed signers of the record in ``folder``. Its profile lists them or, failing that, its archive.
+    """Return the allowed signers of the record in ``folder``, as its profile or else its archive lists them.
 
-    None if neither lists any.
+    Return None if neither lists any signer.
     """
     return of_profile(Record(folder).profile) or signers_beside(folder)
 

@@ -106,7 +106,7 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the notebooks to run headless: the named ones.
+    """Return the notebooks to run headless, which ``names`` choose.
 
     Without names, these are all phases in order and the rotation of a secret.
     """

@@ -78,7 +78,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Tell papermill the kernel's name. The only kernel is this Python; other languages are refused."""
+        """Tell papermill the kernel's name. The only kernel is this Python, and other languages are refused."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for

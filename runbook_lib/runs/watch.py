@@ -229,7 +229,10 @@ class Watch:
 
     @property
     def _limit(self) -> float:
-        """Return the seconds that a round of a watch may take. They suffice even if several services do not answer."""
+        """Return the seconds that a round of a watch may take.
+
+        The time suffices even if several services do not answer.
+        """
         return PATIENCE + 8 * self.settings.budgets.answer
 
     async def _replay(self, kernels: Kernels) -> None:

@@ -99,7 +99,7 @@ class Lookout:
     def _look(self, command: Command) -> Reply:
         """Send a command of a watched check once.
 
-        If the command's service has not answered earlier in this round, raise `ServiceError` at once.
+        If the command's service failed to answer earlier in this round, raise `ServiceError` at once, without waiting.
         """
         service = command.service if isinstance(command, Http | Subscribe) else "database"
         if service in self._silent:
@@ -119,7 +119,7 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Return when the event happened that a complaint is about: the newest ``at``. If a row has no ``at``, it is None.
+    """Return when the event happened that a complaint is about: the newest ``at``, or None if a row has no ``at``.
 
     ``lasts`` says that what is wrong still goes on, or that no row tells that it is over.
     """

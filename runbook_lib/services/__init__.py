@@ -1,4 +1,1 @@
-"""Send commands to services and return plain rows. Hold the writing lock.
-
-Prove that a profile's services can be reached.
-"""
+"""Send commands and return plain rows, hold the writing lock, and prove that a profile's services can be reached."""

@@ -164,7 +164,7 @@ def shared(session: WritingSession, second: Connection) -> bool:
 def exclusive(first: Connection, second: Connection) -> bool:
     """Return whether an advisory lock held on one connection is refused to the other.
 
-    A transaction pooler does not refuse it.
+    Behind a transaction pooler, the lock is not refused.
     """
     try:
         session = take(first, f"launch-runbook trial {uuid.uuid4()}", "launch-runbook")

@@ -187,8 +187,8 @@ class Database:
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
         """Run SQL in the database on a new connection.
 
-        If an old connection was lost, the SQL's effect would be unknown. While this run holds the writing lock, the
-        statements run on the lock's connection, in a transaction that first proves the lock.
+        On an old connection that turns out to be lost, the SQL's effect would be unknown. While this run holds the
+        writing lock, the statements run on the lock's connection, in a transaction that first proves the lock.
         """
         if keep and self.writing is not None:
             return self._transact(self.writing.connection, statements, within, read_only=False, keep=True)
@@ -259,10 +259,10 @@ class Database:
         return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Test whether a NOTIFY on one database connection reaches another, and whether a lock excludes the other.
+        """Test over two database connections whether a NOTIFY on one reaches the other.
 
-        A transaction pooler accepts NOTIFY and LISTEN without an error, and delivers nothing; it gives two clients one
-        session, and so one lock to both.
+        Test also whether a lock that one holds is refused to the other. A transaction pooler accepts NOTIFY and LISTEN
+        without an error, and delivers nothing; it gives two clients one session, and so one lock to both.
         """
         with self.connect() as listener, self.connect() as sender:
             try:

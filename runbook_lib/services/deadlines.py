@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call to a service in a daemon thread and return its future. The caller may wait for it until a deadline.
+    """Run a call to a service in a daemon thread and return a future, for which the caller may wait until a deadline.
 
     An executor would not do: when the interpreter exits, it waits for the executor's threads, even for ever.
     """

@@ -1,6 +1,6 @@
 """Prove that every address, credential and clock of a profile works.
 
-A phase can then rely on them; nothing is changed.
+The doctor does this before a phase needs them, and changes nothing.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 def authorization(service: Service) -> str:
-    """Return an HTTP request's Authorization header as it is shown. It names the token's variable, not the token."""
+    """Return an HTTP request's Authorization header as it is shown: with the variable's name, not the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":

@@ -1,4 +1,4 @@
-"""Listen to the database's notifications in a thread. It reports a lost connection and makes a new one."""
+"""Listen to the database's notifications in a thread. The thread reports a lost connection and makes a new one."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ class Services:
     def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
         """Send a command that only reads to its service.
 
-        Raise `StepRefused` before sending if it might change something. Ask again after a temporary refusal or a lost
-        answer, ``tries`` times at most; all tries together take at most ``within`` seconds, by default the profile's
-        time for one answer.
+        Raise `StepRefused`, before anything is sent, if the command might change something. Ask again after a temporary
+        refusal or a lost answer, ``tries`` times at most; all tries together take at most ``within`` seconds, by
+        default the profile's time for one answer.
         """
         self.refuse_change(command)
         until = time.monotonic() + (within or self.settings.budgets.answer)

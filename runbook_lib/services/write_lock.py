@@ -43,7 +43,10 @@ def holder(settings: Settings) -> Holder | None:
 
 
 def told(other: Holder | None) -> str:
-    """Return the message for a second operator. It says who holds the writing lock and what can be done meanwhile."""
+    """Return the message for a second operator.
+
+    The message says who holds the writing lock, and what can be done meanwhile.
+    """
     return (
         f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
         "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"

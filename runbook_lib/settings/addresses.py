@@ -1,4 +1,4 @@
-"""Check a profile's addresses. A rehearsal's must be on this machine; production's must be elsewhere and encrypted."""
+"""Check a profile's addresses. A rehearsal's are on this machine. Production's are elsewhere and encrypted."""
 
 from __future__ import annotations
 

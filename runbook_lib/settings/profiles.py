@@ -133,7 +133,7 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 class Gates(Part):
     """The maximum age, in hours, that a profile allows for a phase's record.
 
-    An older record does not open the next gate.
+    An older record does not open the gate of the next phase.
     """
 
     age: float = 168.0
@@ -420,7 +420,7 @@ def _rehearsal_addresses(folder: Path) -> dict[str, str]:
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
-    """Return the settings with the running rehearsal's addresses. They replace the addresses that have port 0."""
+    """Return the settings with the running rehearsal's addresses. These addresses replace those that have port 0."""
     changes: dict[str, Any] = {}
     for key, part in settings:
         if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:

@@ -94,7 +94,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """End an act whose answer was lost. The act has passed if its proof shows the effect; else its outcome is unknown.
+    """End an act whose answer was lost. The act has passed if its proof shows the effect. Otherwise it is unknown.
 
     Without a proof the act does not count as failed, because the command may still take effect.
     """

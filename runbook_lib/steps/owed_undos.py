@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
-    """Carry out one owed undo. Its command is in the ledger's ``owed`` event.
+    """Carry out one owed undo. The undo's command is in the ledger's ``owed`` event.
 
     The undo stays owed unless it is answered without an error, or what it should delete no longer exists.
     """

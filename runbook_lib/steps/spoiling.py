@@ -81,7 +81,10 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
 
 
 def _aged(shape: Shape) -> Answer:
-    """Return an answer that is `OLD` seconds old. Its own time shows the age or, if it has none, its Age header."""
+    """Return an answer that is `OLD` seconds old by its own time.
+
+    An answer without a time of its own is as old by its Age header.
+    """
     now = time.time()
     body = json.dumps({shape.moment: int((now - OLD) * 1000)}).encode()
     return Answer(200, "OK", {} if shape.moment else {"age": str(OLD)}, body, asked=now, received=now)

@@ -121,7 +121,7 @@ class Verdicts:
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
-        """Return the name of the record whose ledger holds the event. It is this record or a parent."""
+        """Return the name of the record, this one or a parent, whose ledger holds the event."""
         chain = (self.record, *reversed(self.record.parents))
         return next(record.name for record in chain if done in record.ledger.events())
 

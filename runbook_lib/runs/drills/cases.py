@@ -113,7 +113,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
     """Return the drill cases of the notebooks whose names begin with ``name``.
 
-    If no notebook's name does, return the cases named ``name``.
+    If no notebook's name begins so, return the cases named ``name``.
     """
     of_notebooks = [listed for notebook, listed in known.items() if f"{notebook}_".startswith(f"{name}_")]
     if of_notebooks:

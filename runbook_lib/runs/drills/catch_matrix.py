@@ -1,6 +1,6 @@
 """Keep the catch matrix as a sealed record with a page inside.
 
-Its rows, one per drill, say which step noticed which fault.
+The matrix has a row per drill, which says which step noticed which fault.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ class Caught:
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Return whether a step complained needlessly.
+        """Return whether a step complained needlessly in a drill.
 
-        It did if nothing was broken yet, or if every step of the case must pass.
+        The complaint is needless if nothing was broken yet, or if every step of the case must pass.
         """
         order = [step.number for step in plan.steps(plan.notebook(self.case.notebook))]
         early = self.step and self.case.before and order.index(self.step) < order.index(self.case.before)
