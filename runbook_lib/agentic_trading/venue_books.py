@@ -33,6 +33,11 @@ def info(kind: str, **fields: Any) -> Http:
     return http("hyperliquid", "POST /info", json={"type": kind, **fields}, reads=True)
 
 
+def equity_questions(wallet: str) -> list[Http]:
+    """Return the three questions whose answers tell the equity of ``wallet``, by its account's mode."""
+    return [info(kind, user=wallet) for kind in ("userAbstraction", "clearinghouseState", "spotClearinghouseState")]
+
+
 def books() -> Http:
     """Ask the venue which books exist: the main book and those that builders opened."""
     return info("perpDexs")

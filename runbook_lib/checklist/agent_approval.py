@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.venue_answers import inner, number
+from runbook_lib.agentic_trading.venue_books import info
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 
@@ -89,7 +90,8 @@ def agent_gone(agent: str, keeps: str, master: str) -> Expectation:
             bad.append(f"userRole of {keeps}: expected agent of {master}, found {dict(_first(replies[2]))}")
         return Finding("gone; the first agent is still there", "; ".join(bad) or None)
 
-    return over_all("the venue knows the revoked agent no more", test)
+    about = [info("extraAgents", user=master), info("userRole", user=agent), info("userRole", user=keeps)]
+    return over_all("the venue knows the revoked agent no more", test, about=about)
 
 
 def _master(role: Reply) -> str | None:

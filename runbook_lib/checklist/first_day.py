@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading import venue_answers, venue_books
 from runbook_lib.commands.command import Reply, Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
@@ -55,10 +55,10 @@ def _sealed_before(record: Record) -> str | None:
 # --- the upgrade ----------------------------------------------------------------------------------------------------
 
 
-def most_lost(limit: float) -> Expectation:
+def most_lost(limit: float, wallet: str) -> Expectation:
     """Expect that the first day can lose at most ``limit`` US dollars.
 
-    The whole wallet and a month of model calls count.
+    All that ``wallet`` holds and a month of model calls count.
 
     Replies: ``userAbstraction``, ``clearinghouseState``, ``spotClearinghouseState``, and a row with the Skill's
     ``risk``.
@@ -67,22 +67,23 @@ def most_lost(limit: float) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         mode, perp, spot, skill = replies
         caps = venue_answers.inner(_first(skill), "risk")
-        wallet = venue_answers.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
+        held = venue_answers.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
         model, position, halt = (
             venue_answers.number(caps.get(n)) for n in ("maxMonthlyCostUsd", "maxPositionPct", "dailyLossHaltPct")
         )
-        if wallet is None or model is None or position is None or halt is None:
-            return Finding("", f"expected the wallet's equity and three caps, found {wallet} and {dict(caps)}")
-        if min(wallet, model, position, halt) < 0:
-            return Finding("", f"an amount below zero: ${wallet:.2f} in the wallet, caps {dict(caps)}")
-        worst = wallet + model
+        if held is None or model is None or position is None or halt is None:
+            return Finding("", f"expected the wallet's equity and three caps, found {held} and {dict(caps)}")
+        if min(held, model, position, halt) < 0:
+            return Finding("", f"an amount below zero: ${held:.2f} in the wallet, caps {dict(caps)}")
+        worst = held + model
         seen = (
-            f"at most ${worst:.2f}: ${wallet:.2f} in the wallet, ${model:g} of model calls a month; "
-            f"a position of ${wallet * position / 100:.2f}, a halt at a loss of ${wallet * halt / 100:.2f} a day"
+            f"at most ${worst:.2f}: ${held:.2f} in the wallet, ${model:g} of model calls a month; "
+            f"a position of ${held * position / 100:.2f}, a halt at a loss of ${held * halt / 100:.2f} a day"
         )
         return Finding(seen, None if worst <= limit else f"{seen}: more than the ${limit:g} that were agreed")
 
-    return over_all(f"at most ${limit:g} can be lost", test, empty=True)  # of spot, where the money is elsewhere
+    # Of an account that keeps its money elsewhere, spot tells nothing.
+    return over_all(f"at most ${limit:g} can be lost", test, empty=True, about=venue_books.equity_questions(wallet))
 
 
 # --- what should happen ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading.venue_books import info
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all, over_each
 
@@ -40,7 +41,7 @@ def started_flat(balance: float) -> Expectation:
     return over_each("broker_started, then reconciled flat", test)
 
 
-def same_positions() -> Expectation:
+def same_positions(wallet: str) -> Expectation:
     """Expect that a live deployment has the same sizes at the venue and in ``agent_state``.
 
     Replies: ``clearinghouseState``, and a row ``positions``.
@@ -52,7 +53,8 @@ def same_positions() -> Expectation:
         seen = ", ".join(map(venue_answers.held, held)) if isinstance(held, list) and held else "flat in the main book"
         return Finding(seen, "; ".join(bad) or None)
 
-    return over_all("the same positions in the venue's main book and in agent_state", test)
+    about = [info("clearinghouseState", user=wallet)]
+    return over_all("the same positions in the venue's main book and in agent_state", test, about=about)
 
 
 def _first(reply: Reply) -> Mapping[str, Any]:

@@ -37,8 +37,8 @@ def wallet_of(phase: Phase, number: str, given: str = "") -> str:
     return str(address).lower()
 
 
-def funded(usd: float, within: float = 1.0) -> Expectation:
-    """Expect that the wallet's equity is ``usd`` US dollars, give or take ``within``.
+def funded(usd: float, wallet: str, within: float = 1.0) -> Expectation:
+    """Expect that the equity of ``wallet`` is ``usd`` US dollars, give or take ``within``.
 
     The account's mode decides how the equity is counted (C16).
 
@@ -54,7 +54,9 @@ def funded(usd: float, within: float = 1.0) -> Expectation:
         return Finding(seen, None if good else f"{seen}: expected ${usd:.2f}, give or take ${within:.2f}")
 
     # Of an account that keeps its money elsewhere, spot tells nothing.
-    return over_all(f"equity of ${usd:g} by the account's mode", test, empty=True)
+    return over_all(
+        f"equity of ${usd:g} by the account's mode", test, empty=True, about=venue_books.equity_questions(wallet)
+    )
 
 
 def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:

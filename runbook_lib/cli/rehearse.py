@@ -151,13 +151,19 @@ def fault(name: str | None, off: bool) -> None:
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[NOTEBOOK|CASE]...", shell_complete=completion.notebook)
 @click.option("--at-once", type=click.IntRange(min=1), help="Rehearsals that run side by side; else two a core.")
-def drill(names: tuple[str, ...], at_once: int | None) -> None:
+@click.option("--mutate", is_flag=True, help="Change the notebooks' steps instead, one thing at a time.")
+def drill(names: tuple[str, ...], at_once: int | None, mutate: bool) -> None:
     """Inject every known fault, and print which step noticed it.
 
     Faults are injected one at a time, and the words by which each was noticed are printed. Each notebook is also run
     with nothing wrong. The name "halt" stands for the bad answers that the halt, the console and the steps must not
     take for good news. Without names, every case is drilled. Leaves a sealed record with a page.
+
+    With --mutate, the steps of the notebooks named (of all, without names) are changed, one thing at a time, and
+    the drills or the structure rules must notice. A change that nobody notices needs a reason in survivors.yaml.
     """
+    if mutate:
+        sys.exit(_mutate(names, at_once or os.cpu_count() or 1))
     import tempfile
     import time
     from itertools import chain
@@ -184,3 +190,26 @@ def drill(names: tuple[str, ...], at_once: int | None) -> None:
         out.print(bad_answers.false_good_news(cells), highlight=False)
     out.print(f"page   {record.folder / catch_matrix.PAGE}\nseal   {seal['hash']}", highlight=False, soft_wrap=True)
     sys.exit(0 if seal["outcome"] == "passed" else 1)
+
+
+def _mutate(names: Sequence[str], at_once: int) -> int:
+    """Judge the mutants of the notebooks, print what became of them, and keep it; return an exit code."""
+    import tempfile
+    import time
+
+    from runbook_lib.cli import terminal
+    from runbook_lib.runs.drills import catch_matrix, mutation
+    from runbook_lib.settings import profiles
+
+    out, started, results = terminal.console(), time.monotonic(), []
+    record = catch_matrix.begin(profiles.load("rehearsal"), ["--mutate", *names], at_once)
+    with tempfile.TemporaryDirectory() as folder:
+        for result in mutation.judged(mutation.chosen(names), at_once, Path(folder)):
+            results.append(mutation.with_reasons(result))
+            catch_matrix.keep_mutants(record, results[-1])
+            terminal.mutated(out, results[-1])
+    seconds = time.monotonic() - started
+    terminal.mutants(out, results, seconds)
+    seal = catch_matrix.finish(record, seconds)
+    out.print(f"page   {record.folder / catch_matrix.PAGE}\nseal   {seal['hash']}", highlight=False, soft_wrap=True)
+    return 0 if seal["outcome"] == "passed" else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from runbook_lib.records.gates import Gate
     from runbook_lib.records.ledger import Event
     from runbook_lib.records.record_folder import Record
+    from runbook_lib.runs.drills.mutation import Judged
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.runs.headless import Run
     from runbook_lib.runs.watch import Done
@@ -188,6 +190,38 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
         style = "green" if numbers[0] == len(selected) else "red"
         table.add_row(name, str(len(selected)), *map(str, numbers), f"{taken:.1f}", style=style)
     out.print(table)
+
+
+def mutated(out: Console, result: Judged) -> None:
+    """Print how many of a notebook's mutants were killed, by what, and each survivor with its reason."""
+    kinds = Counter(fate.killed for fate in result.fates if fate.killed)
+    told = ", ".join(f"{number} by {kind}" for kind, number in kinds.most_common())
+    out.print(f"{result.notebook}: {kinds.total()} of {len(result.fates)} killed: {told}", highlight=False)
+    for fate in result.fates:
+        if not fate.killed:
+            words = f"  {fate.step:6} {fate.change}: {fate.reason or 'nobody noticed, and no reason is given'}"
+            out.print(words, style="dim" if fate.reason else "red", markup=False, highlight=False, soft_wrap=True)
+    for value in result.unseen:
+        out.print(f"  {value.step:6} {value.column}: never seen red", style="red", markup=False, highlight=False)
+    for step, change in result.idle:
+        words = f"  {step:6} {change}: take its reason out of survivors.yaml, it is noticed"
+        out.print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def mutants(out: Console, results: Sequence[Judged], seconds: float) -> None:
+    """Print how many mutants were made, killed and left in all, and how many expected values were seen red."""
+    fates = [fate for result in results for fate in result.fates]
+    killed = sum(bool(fate.killed) for fate in fates)
+    reasoned = sum(bool(fate.reason) for fate in fates)
+    values, unseen = sum(result.values for result in results), sum(len(result.unseen) for result in results)
+    share = 100 * killed / len(fates) if fates else 0.0
+    out.print(
+        f"{killed} of {len(fates)} mutants killed ({share:.1f} %); {reasoned} survive with a reason,"
+        f" {len(fates) - killed - reasoned} without; {values - unseen} of {values} expected values seen red alone;"
+        f" {seconds:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def verdicts(out: Console, probed: Sequence[Verdict]) -> None:

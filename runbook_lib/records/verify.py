@@ -83,6 +83,7 @@ EVENTS = {
     "unlocked": "by held",  # who ended whose session that held the writing lock
     "closed": "steps",
     "drilled": "verdict",
+    "mutated": "notebook made survivors",  # what became of the changes made to a notebook
     "unbroken": "why",
     "watching": "every ends since",
     "round": "from until",

@@ -42,8 +42,8 @@ def look(
     ``expect`` is about a command that is not among ``commands``, nothing is sent: an empty answer does not say what was
     asked.
     """
-    if astray := _astray(services, commands, expect):
-        return Look((), astray)
+    if unasked := astray(services, commands, expect):
+        return Look((), unasked)
     looks = Retrying(
         stop=stop_after_delay(within),
         wait=wait_exponential(multiplier=0.05, max=0.5),
@@ -74,6 +74,16 @@ def provable(seen: Look, expect: Expect) -> Finding:
     return Finding(seen.finding.seen, "this check cannot fail: it accepts every spoiled copy of the replies")
 
 
+def astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
+    """Return a finding that names what an expectation is about and is not asked; None if all of it is asked."""
+    every = [expect] if isinstance(expect, Expectation) else expect
+    about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
+    missing = next((command for command in about if command not in commands), None)
+    if missing is None:
+        return None
+    return Finding("", f"this check does not ask what it is about: {services.shown(missing)}", final=True)
+
+
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
     """Add to a check's complaint each name in its commands that the platform spells in another way."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
@@ -88,16 +98,6 @@ def with_names(finding: Finding, services: Services, commands: Sequence[Command]
 def _of(expect: Expect, place: int) -> Expectation:
     """Return the expectation for the reply at index ``place``."""
     return expect if isinstance(expect, Expectation) else expect[place]
-
-
-def _astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Return a complaint if a check lacks a command that its expectation's ``about`` names. Otherwise return None."""
-    every = [expect] if isinstance(expect, Expectation) else expect
-    about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
-    missing = next((command for command in about if command not in commands), None)
-    if missing is None:
-        return None
-    return Finding("", f"this check does not ask what it is about: {services.shown(missing)}", final=True)
 
 
 def _once(services: Services, commands: Sequence[Command], expect: Expect) -> Look:

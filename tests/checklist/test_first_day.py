@@ -22,7 +22,7 @@ def answer(*rows, text=""):
 
 def lost(limit, risk=RISK):
     money = (answer(text='"default"'), answer(PERP), answer({"balances": []}))
-    return judged(first_day.most_lost(limit), *money, answer({"risk": risk}))
+    return judged(first_day.most_lost(limit, "0x1"), *money, answer({"risk": risk}))
 
 
 def test_the_most_that_can_be_lost_is_the_wallet_and_the_months_model_calls():
@@ -66,7 +66,7 @@ def test_gaps_are_of_ticks_or_of_reconciliations():
 @pytest.mark.parametrize("accounts", ["-5.0", "NaN"])
 def test_an_amount_below_zero_or_no_number_is_no_sum(accounts):
     money = (answer(text='"default"'), answer({**PERP, "marginSummary": {"accountValue": accounts}}), answer({}))
-    assert judged(first_day.most_lost(110), *money, answer({"risk": RISK})).complaint
+    assert judged(first_day.most_lost(110, "0x1"), *money, answer({"risk": RISK})).complaint
 
 
 def test_spending_below_zero_is_complained_of():

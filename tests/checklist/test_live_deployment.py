@@ -40,16 +40,16 @@ STATE = {"positions": [{"symbol": "BTC", "sizeBase": 0.00017}]}
 
 
 def test_positions_agree_or_the_symbol_is_named():
-    assert complaint(same_positions(), PERP, STATE) is None
-    assert complaint(same_positions(), PERP, {"positions": []}).startswith("BTC: 0.00017 at the venue")
-    assert complaint(same_positions(), PERP, [])
+    assert complaint(same_positions("0x1"), PERP, STATE) is None
+    assert complaint(same_positions("0x1"), PERP, {"positions": []}).startswith("BTC: 0.00017 at the venue")
+    assert complaint(same_positions("0x1"), PERP, [])
 
 
 @pytest.mark.parametrize(
     ("expect", "bodies"),
     [
         (started_flat(100), [BOOT]),
-        (same_positions(), [PERP, STATE]),
+        (same_positions("0x1"), [PERP, STATE]),
     ],
 )
 def test_no_spoiled_answer_raises_and_one_at_least_is_complained_of(expect, bodies):

@@ -84,12 +84,12 @@ def test_a_wallet_is_never_guessed(monkeypatch):
     ('"default"', PERP, NO_SPOT), ('"unifiedAccount"', {**PERP, "marginSummary": {"accountValue": "0.0"}}, UNIFIED),
 ])  # fmt: skip
 def test_the_money_is_found_whatever_the_accounts_mode(mode, perp, spot):
-    assert complaint(funded(100), mode, perp, spot) is None
+    assert complaint(funded(100, MASTER), mode, perp, spot) is None
 
 
 def test_another_amount_and_an_unknown_mode_are_named():
-    assert "equity $100.00: expected $50.00" in complaint(funded(50), '"default"', PERP, NO_SPOT)
-    assert "mode 'dexAbstraction'" in complaint(funded(100), '"dexAbstraction"', PERP, NO_SPOT)
+    assert "equity $100.00: expected $50.00" in complaint(funded(50, MASTER), '"default"', PERP, NO_SPOT)
+    assert "mode 'dexAbstraction'" in complaint(funded(100, MASTER), '"dexAbstraction"', PERP, NO_SPOT)
 
 
 FILL = {"tid": 5, "coin": "BTC", "cloid": "0x1"}
@@ -178,7 +178,7 @@ def test_an_experiment_needs_tiny_positions_in_all_books_together():
 @pytest.mark.parametrize(
     ("expect", "bodies"),
     [
-        (funded(100), ['"default"', PERP, NO_SPOT]),
+        (funded(100, MASTER), ['"default"', PERP, NO_SPOT]),
         (fresh_wallet(MASTER, LISTED), [OURS, [FILL], [NAMED], *in_books(orders=[RESTING])]),
         (fresh_wallet(MASTER, LISTED), [[], [], [], *in_books()]),
         (flat(MASTER, LISTED), in_books()),

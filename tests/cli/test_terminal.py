@@ -14,6 +14,7 @@ from rich.console import Console
 
 from runbook_lib.cli import terminal
 from runbook_lib.records.record_folder import Record
+from runbook_lib.runs.drills.mutation import Fate, Judged, Unseen
 from runbook_lib.runs.drills.parallel import Row
 from runbook_lib.runs.headless import EXIT
 
@@ -130,3 +131,27 @@ def test_a_fault_that_is_missed_says_what_was_expected_and_found() -> None:
 
     assert "missed      0.1j   -" in text and "expected: create" in text and "found: nothing" in text
     assert [word.strip() for word in text.splitlines()[-2].split("│")[1:-1]] == ["all", "2", "1", "1", "0", "2.0"]
+
+
+def test_mutants_are_counted_and_each_survivor_is_told_with_its_reason() -> None:
+    fates = (
+        Fate("phase_1_paper", "1.5d", "within removed", "late answers"),
+        Fate("phase_1_paper", "1.5f", "each: status dropped", ""),
+        Fate("phase_1_paper", "1.1d", "sql misspelt: 'symbol '", "", "It is only shown."),
+    )
+    result = Judged("phase_1_paper", fates, 4, (Unseen("phase_1_paper", "1.5f", "status"),), (("1.1e", "gone"),))
+    out = Console(file=io.StringIO(), width=WIDTH)
+
+    terminal.mutated(out, result)
+    terminal.mutants(out, [result], 7.0)
+
+    assert isinstance(out.file, io.StringIO)
+    assert out.file.getvalue().splitlines() == [
+        "phase_1_paper: 1 of 3 killed: 1 by late answers",
+        "  1.5f   each: status dropped: nobody noticed, and no reason is given",
+        "  1.1d   sql misspelt: 'symbol ': It is only shown.",
+        "  1.5f   status: never seen red",
+        "  1.1e   gone: take its reason out of survivors.yaml, it is noticed",
+        "1 of 3 mutants killed (33.3 %); 1 survive with a reason, 1 without;"
+        " 3 of 4 expected values seen red alone; 7 s",
+    ]

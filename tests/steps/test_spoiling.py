@@ -176,7 +176,7 @@ ABSENT = {
 def test_what_takes_an_empty_answer_for_proof_sends_nothing_when_another_thing_is_asked(chosen, vendor, name):
     services, absent = Services(at(chosen, vendor)), ABSENT[name]
     asked = [command.filled(services.settings.lookup) for command in absent.about]
-    assert asked and checks._astray(services, [*asked, http("web", "GET /")], absent) is None
+    assert asked and checks.astray(services, [*asked, http("web", "GET /")], absent) is None
     for place, command in enumerate(asked):
         for what, other in spoiling.misdirected(command):
             wrong = [*asked[:place], other, *asked[place + 1 :]]

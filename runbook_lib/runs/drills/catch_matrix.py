@@ -1,7 +1,4 @@
-"""Keep the catch matrix as a sealed record with a page inside.
-
-The matrix has a row per drill, which says which step noticed which fault.
-"""
+"""Keep the catch matrix as a sealed record with a page: which step noticed which fault, and which mutants survived."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ if TYPE_CHECKING:
 
     from runbook_lib.records.ledger import Event
     from runbook_lib.records.record_folder import Record
+    from runbook_lib.runs.drills.mutation import Judged
     from runbook_lib.runs.drills.parallel import Row
     from runbook_lib.settings.profiles import Settings
 
@@ -42,20 +40,43 @@ def keep(record: Record, row: Row) -> None:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
 
 
+def keep_mutants(record: Record, result: Judged) -> None:
+    """Write to the ledger what became of a notebook's mutants, and which expected values were never seen red."""
+    kinds = Counter(fate.killed for fate in result.fates if fate.killed)
+    survivors = [asdict(fate) for fate in result.fates if not fate.killed]
+    record.ledger.append(
+        "mutated",
+        notebook=result.notebook,
+        made=len(result.fates),
+        killed=dict(kinds),
+        survivors=survivors,
+        values=result.values,
+        unseen=[asdict(value) for value in result.unseen],
+        idle=list(result.idle),
+    )
+
+
 def finish(record: Record, seconds: float) -> Event:
     """Write the catch matrix as a page and seal its record.
 
-    The record passes if every fault was caught and no step gave a false alarm.
+    It passes if every fault was caught, no alarm was false, every mutant was killed or has a reason to survive, and
+    every expected value was seen red.
     """
-    rows = [event for event in record.ledger.events() if event["event"] == "drilled"]
+    events = record.ledger.events()
+    rows = [event for event in events if event["event"] == "drilled"]
+    mutated = [event for event in events if event["event"] == "mutated"]
     tally = counts(row["verdict"] for row in rows)
     bad = len(rows) - tally["caught"]
-    if rows and not bad:
-        record.ledger.append("closed", steps=len(rows))
+    unnoticed = sum(len(_unreasoned(event)) + len(event["unseen"]) + len(event["idle"]) for event in mutated)
+    if (rows or mutated) and not bad + unnoticed:
+        record.ledger.append("closed", steps=len(rows) + len(mutated))
     rendering.save(record.folder / PAGE, rendering.page("matrix.html", _view(record, rows, seconds)))
-    return run_record.finish(
-        record, ended=f"{bad} not caught" if bad else None, drills=tally, seconds=round(seconds, 1)
-    )
+    ended = ", ".join(f"{n} {words}" for n, words in ((bad, "not caught"), (unnoticed, "not noticed or idle")) if n)
+    return run_record.finish(record, ended=ended or None, drills=tally, seconds=round(seconds, 1))
+
+
+def _unreasoned(event: Event) -> list[dict[str, Any]]:
+    return [survivor for survivor in event["survivors"] if not survivor["reason"]]
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
@@ -73,6 +94,8 @@ def _view(record: Record, rows: Sequence[Event], seconds: float) -> dict[str, An
         "counts": counts(row["verdict"] for row in rows),
         "total": len(rows),
         "seconds": seconds,
+        "mutated": (mutated := [event for event in record.ledger.events() if event["event"] == "mutated"]),
+        "unreasoned": [survivor for event in mutated for survivor in _unreasoned(event)],
         "bad": [row for row in rows if row["verdict"] != "caught"],
         "notebooks": [_notebook(name, [row for row in rows if row["notebook"] == name]) for name in notebooks],
     }

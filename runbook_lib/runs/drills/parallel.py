@@ -147,7 +147,7 @@ def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
-            with _brought_up(first.notebook):
+            with brought_up(first.notebook):
                 pipe.send(_row(first, None))
             return _next(pipe)
         with rested(first.notebook) as parent:
@@ -171,12 +171,12 @@ def rested(notebook: str) -> Iterator[Record | None]:
 
     Yield the clean run that the lane's drills resume, or None if each case starts anew.
     """
-    with _brought_up(notebook):
+    with brought_up(notebook):
         yield drill.prepared(notebook)
 
 
 @contextmanager
-def _brought_up(notebook: str) -> Iterator[None]:
+def brought_up(notebook: str) -> Iterator[None]:
     before = dict(os.environ)
     try:
         with lifecycle.rehearse(state=rehearsals.starting_state(plan.notebook(notebook))) as running:

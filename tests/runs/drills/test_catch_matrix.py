@@ -6,6 +6,7 @@ import pytest
 
 from runbook_lib.records import verify
 from runbook_lib.runs.drills import catch_matrix
+from runbook_lib.runs.drills.mutation import Fate, Judged, Unseen
 from runbook_lib.runs.drills.parallel import Row
 from runbook_lib.settings import profiles
 
@@ -63,3 +64,35 @@ def test_the_record_of_a_drill_that_was_not_caught_is_kept_and_sealed_with_the_m
 
 def test_a_matrix_of_nothing_has_not_passed(record):
     assert catch_matrix.finish(record, 0.0)["outcome"] == "failed"
+
+
+KILLED = Fate(PHASE, "0.2a", "each: anon dropped", "spoiled replies")
+SURVIVED = Fate(PHASE, "0.1k", "sql misspelt: 'none' <b>", "", "It is only shown.")
+
+
+def test_mutants_that_are_killed_or_have_a_reason_pass_and_the_page_lists_the_survivors(record):
+    catch_matrix.keep_mutants(record, Judged(PHASE, (KILLED, SURVIVED), 3, ()))
+
+    seal = catch_matrix.finish(record, 3.0)
+
+    assert seal["outcome"] == "passed" and verify.verify(record.folder) == []
+    text = page(record)
+    assert "1 killed, 1 by spoiled replies" in text and "3 of 3 expected values seen red alone" in text
+    assert "misspelt: &#39;none&#39; &lt;b&gt;" in text and "It is only shown." in text
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Judged(PHASE, (Fate(PHASE, "0.1k", "within removed", ""),), 0, ()),
+        Judged(PHASE, (KILLED,), 1, (Unseen(PHASE, "0.2a", "anon"),)),
+    ],
+    ids=["a survivor without a reason", "a value that was never seen red"],
+)
+def test_what_nobody_notices_fails_the_matrix(record, result):
+    catch_matrix.keep_mutants(record, result)
+
+    seal = catch_matrix.finish(record, 3.0)
+
+    assert seal["outcome"] == "failed" and seal["ended"] == "1 not noticed or idle"
+    assert '"missed"' in page(record)

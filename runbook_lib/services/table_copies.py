@@ -1,0 +1,162 @@
+"""Copy tables of the database for one session, so that their rows can be spoiled where nobody else sees it.
+
+Copies are temporary tables without constraints: a row may be spoiled in every way, and no runner waits for a lock. The
+clock of what is asked of them stands still at the moment they were taken.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from runbook_lib.commands.command import Reply, Sql
+from runbook_lib.services.plain_rows import plain
+from runbook_lib.services.variables import expanded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runbook_lib.services.database import Database
+
+TABLE = re.compile(r"(?<!')\b(public|vault)\.(\w+)(?!\w|\()")
+CLOCK = re.compile(r"\b(?:now|clock_timestamp)\(\)", re.IGNORECASE)
+OURS, OTHERS = 60, 20  # rows of a table that are copied: of the ids that are asked for, and the newest of the rest
+TIMES = ("ts", "tick_at", "placed_at", "created_at", "updated_at")  # columns that tell which rows are the newest
+COLUMNS = """
+    select attname as name, atttypid::regtype::text as type, attnotnull as needed
+    from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum
+"""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of some tables, by schema and name, at one moment of the database's clock."""
+
+    rows: dict[str, list[dict[str, Any]]]
+    moment: str
+
+
+class Copies:
+    """The copies of one session of the database."""
+
+    def __init__(self, database: Database) -> None:
+        self.settings = database.settings
+        self.connection = database.connect()
+        self.columns: dict[str, dict[str, str]] = {}  # of each copy: the type of each column
+        self.tables = Tables({}, "")
+
+    def close(self) -> None:
+        """Close the session, which ends the copies."""
+        self.connection.close()
+
+    def take(self, asked: Sequence[Sql]) -> Tables:
+        """Read the rows that the statements may read: those of the ids they bind, and the newest of the rest."""
+        text = "\n".join(part.statement for part in asked)
+        bound = [value for part in asked for value in part.values.values()]
+        texts = [text for value in bound for text in (value if isinstance(value, list) else [value])]
+        names = dict.fromkeys(f"{schema}.{name}" for schema, name in TABLE.findall(text))
+        rows = {name: self._rows(name, text, list(map(str, texts))) for name in names if self._described(name)}
+        [now] = self.connection.execute("select clock_timestamp()::text as now")
+        return Tables(rows, now["now"])
+
+    def hold(self, tables: Tables) -> None:
+        """Fill the copies with the rows of one moment."""
+        self.tables = tables
+        for name, rows in tables.rows.items():
+            copy = name.partition(".")[2]
+            if copy not in self.columns:
+                self._make(name, copy)
+            self.connection.execute(f"truncate pg_temp.{copy}".encode())
+            fill = f"insert into pg_temp.{copy} select * from jsonb_populate_recordset(null::pg_temp.{copy}, %s)"
+            self.connection.execute(fill.encode(), (Jsonb(rows),))
+
+    def written(self, command: Sql) -> str:
+        """Return a statement as text that reads the copies, with its values written into it."""
+        values = {name: self._value(value) for name, value in command.values.items()}
+        return psycopg.ClientCursor(self.connection).mogrify(self._copied(command.statement).encode(), values or None)
+
+    def answers(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
+        """Answer statements from the copies after changes, which are taken back; None if a change cannot be made.
+
+        All of it goes in one message, because thousands are sent; if one is refused, each goes alone.
+        """
+        try:
+            with self.connection.transaction(force_rollback=True):
+                return self._answered([*changes, *asked])[len(changes) :]
+        except psycopg.Error:
+            return self._one_by_one(changes, asked)
+
+    def _one_by_one(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
+        answers = []
+        with self.connection.transaction(force_rollback=True):
+            try:
+                with self.connection.transaction():
+                    self._answered(changes)
+            except psycopg.Error:
+                return None
+            for statement in asked:
+                try:
+                    with self.connection.transaction():
+                        answers += self._answered([statement])
+                except psycopg.Error as error:
+                    answers.append(Reply(error=str(error.diag.message_primary or error)))
+        return answers
+
+    def _answered(self, written: Sequence[str]) -> list[Reply]:
+        if not written:
+            return []
+        cursor = self.connection.execute("; ".join(written).encode())
+        answers = []
+        while True:
+            rows = list(cursor) if cursor.description else []
+            answers.append(Reply(tuple({key: plain(value) for key, value in row.items()} for row in rows)))
+            if not cursor.nextset():
+                return answers
+
+    def _described(self, name: str) -> list[dict[str, Any]]:
+        return list(self.connection.execute(COLUMNS, (name,)))
+
+    def _rows(self, name: str, text: str, bound: Sequence[str]) -> list[dict[str, Any]]:
+        columns = {column["name"]: column["type"] for column in self._described(name)}
+        # Documents that nobody asks for are long: they are left out.
+        unread = [c for c, kind in columns.items() if kind == "jsonb" and not re.search(rf"\b{c}\b", text)]
+        ids = [f"{c}::text = any(%(bound)s)" for c, kind in columns.items() if kind in ("uuid", "text")]
+        time = next((c for c in TIMES if c in columns), None)
+        newest = f"order by {time} desc" if time else ""
+        ours = " or ".join(ids) or "false"
+        select = f"select to_jsonb(t) - %(unread)s::text[] as row from {name} t where"
+        values = {"bound": bound, "unread": unread}
+        statements = (
+            f"({select} ({ours}) {newest} limit {OURS})",
+            f"({select} ({ours}) {newest.removesuffix(' desc')} limit {OTHERS})",
+            f"({select} ({ours}) is not true {newest} limit {OTHERS})",
+        )
+        rows: list[dict[str, Any]] = []
+        for statement in statements:
+            more = [row["row"] for row in self.connection.execute(statement.encode(), values)]
+            rows += [row for row in more if row not in rows]
+        return rows
+
+    def _make(self, name: str, copy: str) -> None:
+        self.connection.execute(f"create temporary table {copy} (like {name})".encode())
+        described = self._described(name)
+        for column in described:
+            if column["needed"]:
+                loosened = f"alter table pg_temp.{copy} alter column {column['name']} drop not null"
+                self.connection.execute(loosened.encode())
+        self.columns[copy] = {column["name"]: column["type"] for column in described}
+        if "id" in self.columns[copy]:  # a statement may group by it
+            self.connection.execute(f"alter table pg_temp.{copy} add primary key (id)".encode())
+
+    def _copied(self, statement: str) -> str:
+        """Return a statement that reads the copies, at the moment they are of."""
+        copied = TABLE.sub(lambda m: f"pg_temp.{m[2]}" if m[0] in self.tables.rows else m[0], statement)
+        return CLOCK.sub(f"'{self.tables.moment}'::timestamptz", copied)
+
+    def _value(self, value: Any) -> Any:
+        filled = expanded(value, self.settings)
+        return Jsonb(filled) if isinstance(filled, dict) else filled
