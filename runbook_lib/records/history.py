@@ -41,7 +41,10 @@ class History:
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """Return the newest outcome in the history of an act or a confirm. If it is not "passed", return None."""
+        """Return the newest outcome in the history of an act or a confirm.
+
+        If that outcome is not "passed", return None.
+        """
         newest = _outcomes(self.all).get(number)
         return newest if newest and newest["outcome"] == "passed" else None
 

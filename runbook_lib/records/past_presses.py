@@ -19,7 +19,7 @@ NAMES = ("sent", "acknowledged", "effect", "venue")
 
 @dataclass(frozen=True)
 class Lamp:
-    """The status lamp of one stage of a press.
+    """The status lamp of one stage of a button's press.
 
     ``lit`` is True if the stage was seen, None while it is awaited, False if it was not seen in time.
     """

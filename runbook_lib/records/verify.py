@@ -699,7 +699,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Yield a problem if a record drops what an earlier record left to it: owed undos or unproven claims."""
+    """Yield a problem if a record leaves out what an earlier record handed on: owed undos or unproven claims."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])

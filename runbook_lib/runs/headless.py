@@ -116,7 +116,10 @@ def phases(names: tuple[str, ...] = ()) -> list[Path]:
 
 
 def accept(passed: Run, source: Path) -> None:
-    """Copy the closing cell's output of a passed headless run into the source notebook. nbval compares runs with it."""
+    """Copy the closing cell's output of a passed headless run into the source notebook.
+
+    nbval compares later runs with this output.
+    """
     if passed.outcome != "passed":
         raise StepFailed(f"{source.stem} is {passed.outcome}: its closing output is accepted only when it has passed")
     ran = json.loads(passed.record.notebook.read_text(encoding="utf-8"))

@@ -48,7 +48,10 @@ class Executed:
 
 
 class Transcript:
-    """The transcript of a front end's kernel: the cells that it executed, from the cell that opens the phase on."""
+    """The transcript of a front end's kernel: the cells that it executed.
+
+    The first is the cell that opens the phase.
+    """
 
     def __init__(self, shell: Any) -> None:
         self._began = datetime.now(UTC)

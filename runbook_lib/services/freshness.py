@@ -42,7 +42,10 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Return by how many seconds an answer is older than the freshest so far. Return None up to `SLACK` seconds."""
+        """Return by how many seconds an answer is older than the freshest so far.
+
+        Up to `SLACK` seconds, return None.
+        """
         ahead = date - received
         with self._lock:
             self._offset = ahead if self._offset is None else max(self._offset, ahead)

@@ -53,7 +53,7 @@ class Verdicts:
         self.live = live  # shows that a step is being looked at, until its card takes that place
 
     def announce(self, sent: Sent, fence: int | None = None) -> None:
-        """Write to the ledger that a step's commands are about to be sent. If this raises, the caller sends nothing.
+        """Write to the ledger that a step's commands are about to be sent. If writing fails, the caller sends nothing.
 
         ``fence`` is the number under which the write lock is held; each later holder of the lock has a larger number.
         """

@@ -215,7 +215,10 @@ def _axes(title: str, unit: str, *, times: bool = True) -> tuple[Figure, Axes]:
 
 
 def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window") -> bool:
-    """Return whether a chart has no rows. If so, write ``words`` in the chart instead of drawing an empty frame."""
+    """Return whether a chart has no rows.
+
+    Without rows, write ``words`` in the chart instead of drawing an empty frame.
+    """
     if len(rows):
         return False
     axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GREY, fontsize=SMALLEST + 2)
