@@ -24,6 +24,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from runbook_lib.records import run_record, signing
 from runbook_lib.rehearsal.lifecycle import Running, rehearse
 from runbook_lib.services.services import Services
+from runbook_lib.services.table_copies import Copies
 from runbook_lib.services.write_lock import release_all
 from runbook_lib.settings import profiles
 from runbook_lib.settings.profiles import Settings
@@ -104,6 +105,16 @@ def table(running: Running) -> Iterator[str]:
         connection.execute(f"create table public.{name} (id uuid primary key, word text)")
         yield name
         connection.execute(f"drop table public.{name}")
+
+
+@pytest.fixture
+def copies(chosen: Settings) -> Iterator[Copies]:
+    """Copies of the rehearsal's tables, for one test."""
+    services = Services(chosen)
+    made = Copies(services.database)
+    yield made
+    made.close()
+    services.close()
 
 
 def connect(running: Running) -> psycopg.Connection[tuple[Any, ...]]:

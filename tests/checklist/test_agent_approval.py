@@ -7,20 +7,10 @@ import pytest
 
 from runbook_lib.checklist import agent_approval
 from runbook_lib.checklist.agent_approval import agent_gone, agent_known, approval_of, valid_days, wrongly_asked
-from runbook_lib.commands.command import Reply
 from runbook_lib.steps import spoiling
+from tests.judging import replies
 
 MASTER, AGENT, OTHER = (f"0x{digit * 40}" for digit in "abc")
-
-
-def replies(*bodies):
-    """A reply for each body: a list is rows, text is text, an object one row."""
-    return [
-        Reply(text=body, status=200)
-        if isinstance(body, str)
-        else Reply(tuple(body) if isinstance(body, list) else (body,), 200)
-        for body in bodies
-    ]
 
 
 def complaint(expect, *bodies):

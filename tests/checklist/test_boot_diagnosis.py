@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from runbook_lib.checklist.boot_diagnosis import boot_lines, gathered, known_cause, machines_named, written_down
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.commands.expectations import judge
+from tests.judging import complaint
 
 START = datetime(2026, 11, 22, 10, tzinfo=UTC)
 DEPLOYMENT = Reply(({"id": "d1", "machine": "m1", "created_at": "2026-11-22T10:00:00Z"},))
@@ -177,10 +178,6 @@ def test_the_machines_of_a_deployment_are_named_with_how_they_ended() -> None:
 
 
 # --- boot lines
-
-
-def complaint(expect: Expectation, *replies: Reply) -> str:
-    return judge(expect, replies).complaint or ""
 
 
 def log(*messages: str) -> Reply:

@@ -15,8 +15,8 @@ from runbook_lib.checklist.deployment_machines import (
     owned_machines,
 )
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import Expectation, judge
 from runbook_lib.errors import ConfigError
+from tests.judging import complaint
 
 DIGEST = "sha256:" + "a" * 64
 PINNED = Reply(({"key": "FLY_LIVE_RUNNER_IMAGE", "target": ["production"], "value": f"registry.fly.io/app@{DIGEST}"},))
@@ -28,10 +28,6 @@ def machine(
 ) -> dict[str, Any]:
     env = {"DEPLOYMENT_ID": deployment} if deployment else {}
     return {"id": name, "state": state, "config": {"env": env}, "image_ref": {"digest": digest}}
-
-
-def complaint(expect: Expectation, *replies: Reply) -> str:
-    return judge(expect, replies).complaint or ""
 
 
 @pytest.mark.parametrize(

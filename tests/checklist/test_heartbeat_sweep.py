@@ -10,22 +10,9 @@ from hypothesis import strategies as st
 
 from runbook_lib.checklist.heartbeat_sweep import scheduled, sweep_command, sweep_runs
 from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.commands.expectations import judge
 from runbook_lib.settings.profiles import load
-from runbook_lib.steps.spoiling import spoiled
-
-
-def of(*rows: dict[str, Any], **facts: Any) -> Reply:
-    return Reply(rows, **facts)
-
-
-def complaint(expect: Expectation, *replies: Reply) -> str:
-    return judge(expect, replies).complaint or ""
-
-
-def can_fail(expect: Expectation, *replies: Reply) -> bool:
-    return any(judge(expect, bad).complaint for _, bad in spoiled(replies))
-
+from tests.judging import can_fail, complaint, of
 
 SWEEP, GC = "/api/jobs/heartbeat-sweep", "/api/jobs/pending-agents-gc"
 

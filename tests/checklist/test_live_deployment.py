@@ -3,12 +3,8 @@
 import pytest
 
 from runbook_lib.checklist.live_deployment import same_positions, started_flat
-from runbook_lib.commands.command import Reply
 from runbook_lib.steps import spoiling
-
-
-def replies(*bodies):
-    return [Reply(tuple(body) if isinstance(body, list) else (body,)) for body in bodies]
+from tests.judging import replies
 
 
 def complaint(expect, *bodies):

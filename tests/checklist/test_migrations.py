@@ -8,23 +8,8 @@ from typing import Any
 import pytest
 
 from runbook_lib.checklist.migrations import applied, migration_files, push_migrations, pushed
-from runbook_lib.commands.command import Reply
-from runbook_lib.commands.expectations import Expectation, judge
 from runbook_lib.errors import ConfigError
-from runbook_lib.steps.spoiling import spoiled
-
-
-def of(*rows: dict[str, Any], **facts: Any) -> Reply:
-    return Reply(rows, **facts)
-
-
-def complaint(expect: Expectation, *replies: Reply) -> str:
-    return judge(expect, replies).complaint or ""
-
-
-def can_fail(expect: Expectation, *replies: Reply) -> bool:
-    return any(judge(expect, bad).complaint for _, bad in spoiled(replies))
-
+from tests.judging import can_fail, complaint, of
 
 V2 = "2.122.1\nA new version of Supabase CLI is available: v3.1.0 (currently installed v2.122.1)\n"
 

@@ -14,8 +14,8 @@ from runbook_lib.checklist.skill_caps import (
     order_room,
     remedy,
 )
-from runbook_lib.commands.command import Reply
 from runbook_lib.steps import spoiling
+from tests.judging import replies
 
 SHEET = {
     "maxPositionPct": 15,
@@ -30,10 +30,6 @@ META = {"universe": [{"name": "BTC", "szDecimals": 5}, {"name": "OLD", "szDecima
 
 
 MIDS = {"BTC": "79000.0", "OLD": "1.0"}
-
-
-def replies(*bodies):
-    return [Reply(tuple(body) if isinstance(body, list) else (body,)) for body in bodies]
 
 
 def complaint(expect, *bodies):

@@ -18,20 +18,11 @@ from runbook_lib.checklist.wallet import (
 from runbook_lib.commands.command import Reply
 from runbook_lib.errors import ConfigError
 from runbook_lib.steps import spoiling
+from tests.judging import replies
 
 MASTER, AGENT, OTHER = (f"0x{digit * 40}" for digit in "abc")
 PERP = {"marginSummary": {"accountValue": "100.0"}, "assetPositions": []}
 NO_SPOT, UNIFIED = {"balances": []}, {"balances": [{"coin": "USDC", "total": "100.0", "hold": "0.0"}]}
-
-
-def replies(*bodies):
-    """A reply for each body: a list is rows, text is text, an object one row."""
-    return [
-        Reply(text=body, status=200)
-        if isinstance(body, str)
-        else Reply(tuple(body) if isinstance(body, list) else (body,), 200)
-        for body in bodies
-    ]
 
 
 def complaint(expect, *bodies):

@@ -7,22 +7,9 @@ from typing import Any
 import pytest
 
 from runbook_lib.checklist.web_app_variables import production_variables, set_variables
-from runbook_lib.commands.command import Http, Reply
-from runbook_lib.commands.expectations import Expectation, judge
-from runbook_lib.steps.spoiling import spoiled
-
-
-def of(*rows: dict[str, Any], **facts: Any) -> Reply:
-    return Reply(rows, **facts)
-
-
-def complaint(expect: Expectation, *replies: Reply) -> str:
-    return judge(expect, replies).complaint or ""
-
-
-def can_fail(expect: Expectation, *replies: Reply) -> bool:
-    return any(judge(expect, bad).complaint for _, bad in spoiled(replies))
-
+from runbook_lib.commands.command import Http
+from runbook_lib.commands.expectations import judge
+from tests.judging import can_fail, complaint, of
 
 WANTED = {
     "FLY_API_TOKEN": "$FLY_DEPLOY_TOKEN",

@@ -5,20 +5,9 @@ from __future__ import annotations
 import pytest
 
 from runbook_lib.commands.command import Sql, sql
-from runbook_lib.services.services import Services
-from runbook_lib.services.table_copies import Copies
 from tests.core_fixtures import connect
 
 OURS = "11111111-2222-4333-8444-555555555555"
-
-
-@pytest.fixture
-def copies(chosen):
-    services = Services(chosen)
-    made = Copies(services.database)
-    yield made
-    made.close()
-    services.close()
 
 
 @pytest.fixture
