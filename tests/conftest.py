@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import random
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
 
 
 def pytest_configure() -> None:
+    # Started in the background of a script, the suite would hand an ignored SIGINT on to the commands it interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in (*OPERATOR, *LIBPQ):
         os.environ.pop(name, None)
     # Set PGTZ to repeat a run that failed in the zone its header names.
