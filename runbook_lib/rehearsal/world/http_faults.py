@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -42,6 +43,7 @@ BODIES = {
 }
 DRIP = 1.0  # seconds between two bytes
 OLD = 600.0  # seconds
+NOW = "now"  # as the ``time`` of a fault's body: the milliseconds at which it is sent
 BOMB = 64_000_000  # bytes
 
 TEXTS = {
@@ -106,7 +108,10 @@ class Fault:
             return Refusal(self.status, text, code, headers=headers).reply(service)
         if isinstance(self.body, str):
             return Response(self.body, self.status, headers, media_type="text/plain")
-        return JSONResponse(self.body, self.status, headers)
+        # An answer without a fresh time of its own would be refused for that, before anybody looks at the rest.
+        timed = isinstance(self.body, dict) and self.body.get("time") == NOW
+        body = {**self.body, "time": time.time_ns() // 1_000_000} if timed else self.body
+        return JSONResponse(body, self.status, headers)
 
 
 @cache

@@ -110,6 +110,12 @@ def test_an_old_answer_has_an_older_time_of_its_own_or_an_age(rehearsal, project
         assert 590 < time.time() - state.json()["time"] / 1000 < 610 and "age" not in state.headers
 
 
+def test_a_made_up_answer_may_tell_the_present_time(rehearsal, project):
+    with fault(rehearsal, service="vercel", status=200, body={"time": "now", "id": "prj_other"}):
+        answer = project().json()
+    assert answer["id"] == "prj_other" and abs(answer["time"] / 1000 - time.time()) < 10
+
+
 def test_a_bomb_is_small_until_it_is_unpacked(rehearsal):
     with (
         fault(rehearsal, service="vercel", kind="bomb"),

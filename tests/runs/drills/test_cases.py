@@ -54,9 +54,13 @@ def test_without_names_every_case_of_every_notebook_is_chosen():
 
 
 def test_a_case_is_chosen_by_its_name_once():
-    assert [one.step for one in chosen(["Vault missing", "vault Missing"])] == ["0.1j"]
+    assert [one.step for one in chosen(["Vault missing", "vault Missing"])] == ["0.1ha"]
 
 
 def test_a_name_that_is_neither_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="no notebook or case 'vault mising': did you mean 'Vault missing'"):
         chosen(["vault mising"])
+
+
+def test_no_case_of_the_first_day_restores_the_database_and_so_removes_the_runner_that_the_others_watch():
+    assert [case.name for case in cases_of("phase_4_first_day") if case.restored or case.anew] == []
