@@ -20,7 +20,7 @@ from runbook_lib.halt.machines import machines
 from runbook_lib.halt.runners import runners
 from runbook_lib.halt.state import Halting, Part, Request
 from runbook_lib.halt.switches import fly_switch, switches
-from runbook_lib.halt.venue import venue
+from runbook_lib.halt.venue import judge, venue
 from runbook_lib.records import record_folder
 from runbook_lib.services.services import Services
 
@@ -105,7 +105,7 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
     """Stop trading: run each piece of ``work`` in its own thread. Return when every part of the halt has ended.
 
     Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
-    for something: the work's thread is then abandoned.
+    for something: the work's thread is then abandoned, and the venue's parts tell what it has seen.
     """
     for piece, parts in work.items():
         if set(parts) & halting.parts.keys():
@@ -115,6 +115,8 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
         halting.rest(LOOK)
         for name in halting.parts:
             if halting.now() > (limit := time_of(halting, name)) + GRACE:
+                if name in WORK[venue] and halting.addresses:
+                    judge(halting)
                 halting.end(name, "unknown", complaint=f"no verdict within {limit:g} s")
     show(halting)
 

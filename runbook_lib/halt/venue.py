@@ -52,7 +52,7 @@ def venue(services: Services, halting: Halting) -> None:
         _act(services, halting, hand)
         halting.rest(delay)
         delay = min(delay * 1.2, MOST)
-    _judge(halting, hand)
+    judge(halting, hand.said)
 
 
 def _no_wallet(halting: Halting) -> None:
@@ -338,12 +338,11 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 # --- when the time is over ------------------------------------------------------------------------------------------
 
 
-def _judge(halting: Halting, hand: Hand) -> None:
+def judge(halting: Halting, said: Sequence[str] = ()) -> None:
     """End the parts ``cancel`` and ``flat``, because the time is over.
 
-    Name what is open, and the page on which to close it.
-
-    A part ends as unknown if something could not be read and nothing is known to be open.
+    Name what is open, what the venue ``said`` to the operator's key, and the page on which a person closes it. A part
+    ends as unknown if something could not be read and nothing is known to be open.
     """
     places = [(wallet, book) for wallet in sorted(halting.addresses) for book in halting.every_book()]
     accounts = {place: halting.account(*place) for place in places}
@@ -361,10 +360,10 @@ def _judge(halting: Halting, hand: Hand) -> None:
         wallet for (wallet, book), a in accounts.items() if book == MAIN and a.error is None and a.orders is None
     ]
     waiting = [f"not proven for {', '.join(unproven)}: its runner may still place orders"] if unproven else []
-    _end_open(halting, "cancel", [*resting, *waiting], unread, "; ".join([*hand.said, f"remove them at {PAGE}"]))
+    _end_open(halting, "cancel", [*resting, *waiting], unread, "; ".join([*said, f"remove them at {PAGE}"]))
     if not held and not resting and not waiting and known:
         waiting = ["flat when last seen, but not seen twice while no runner could place orders"]
-    _end_open(halting, "flat", [*held, *resting, *waiting], unread, "; ".join([*hand.said, f"close it at {PAGE}"]))
+    _end_open(halting, "flat", [*held, *resting, *waiting], unread, "; ".join([*said, f"close it at {PAGE}"]))
 
 
 def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:

@@ -20,11 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runbook_lib.agentic_trading.venue_books import MAIN
 from runbook_lib.cli.main import cli
 from runbook_lib.errors import ConfigError, StepRefused
+from runbook_lib.halt.halt_record import Book
 from runbook_lib.halt.operator_key import limit_price
-from runbook_lib.halt.state import Request
-from runbook_lib.halt.stop import halt
+from runbook_lib.halt.state import Account, Halting, Request
+from runbook_lib.halt.stop import halt, run_parts
 from runbook_lib.halt.switches import upsert
 from runbook_lib.halt.unhalt import unhalt
 from runbook_lib.records import alarms, history, record_folder, run_record, verify
@@ -268,6 +270,25 @@ def test_a_venue_that_is_down_is_never_flat_and_the_paused_machine_is_left(platf
     assert "left running and paused" in said(done, "machines")
 
 
+def test_what_the_venue_has_shown_is_told_though_the_last_look_never_ends(platform, tmp_path):
+    """The look's own end and that of its part fall together: on a busy machine the part's may come first."""
+    settings, never = platform.settings(limits={"flat": 0.3}), threading.Event()
+
+    def looks(_, halting):
+        halting.update(addresses={"0xabc"}, books=(MAIN,))
+        halting.saw("0xabc", MAIN, Account({"BTC": "0.1"}, (), moment=1, at=0.1, error=None))
+        never.wait()
+
+    book = Book(settings, tmp_path, {})
+    halting = Halting(settings, Request(), [("cancel", ""), ("flat", "")], book, time.monotonic())
+    run_parts(halting, {looks: ("cancel", "flat")}, lambda _: None)
+    never.set()
+
+    flat = halting.parts["flat"]
+    assert (flat.outcome, "0xabc holds 0.1 BTC" in flat.complaint) == ("failed", True)
+    assert halting.parts["cancel"].outcome != "passed"
+
+
 def test_what_does_not_get_flat_is_left_paused_unless_stopped_anyway(platform, live, tmp_path):
     for anyway, then in ((False, "started"), (True, "stopped")):
         with platform.named_fault("venue-rejects"):
@@ -464,8 +485,8 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 from runbook_lib.settings import profiles
-from runbook_lib.halt.state import Request
-from runbook_lib.halt.stop import halt
+from runbook_lib.halt.state import Account, Halting, Request
+from runbook_lib.halt.stop import halt, run_parts
 chosen = profiles.load("rehearsal")
 limits = chosen.budgets.halt.model_copy(update=eval(sys.argv[2]))
 chosen = chosen.model_copy(update={"budgets": chosen.budgets.model_copy(update={"halt": limits})})
