@@ -12,7 +12,6 @@ from runbook_lib.cli import completion
 from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, RunbookError, nearest
-from runbook_lib.files import is_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -173,6 +172,7 @@ def _folder(root: Path, name: str) -> Path:
 
     A folder need not look like a record any more: a damaged record is to be verified too.
     """
+    from runbook_lib.files import is_there
     from runbook_lib.records import record_folder
 
     folder = Path(name)
