@@ -113,8 +113,8 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
     while any(part.outcome is None for part in halting.parts.values()):
         show(halting)
         halting.rest(LOOK)
-        for name in halting.parts:
-            if halting.now() > (limit := time_of(halting, name)) + GRACE:
+        for name, part in list(halting.parts.items()):
+            if part.outcome is None and halting.now() > (limit := time_of(halting, name)) + GRACE:
                 if name in WORK[venue] and halting.addresses:
                     judge(halting)
                 halting.end(name, "unknown", complaint=f"no verdict within {limit:g} s")

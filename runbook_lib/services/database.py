@@ -248,15 +248,11 @@ class Database:
                 hung_up.join()
 
     def _execute(self, connection: psycopg.Connection[dict[str, Any]], statement: Sql) -> list[dict[str, Any]]:
-        values = {name: self._value(value) for name, value in statement.values.items()}
+        values = {name: bound(value, self.settings) for name, value in statement.values.items()}
         # prepare=True parses on the server, which refuses several statements in one. psycopg leaves a literal % alone
         # only when there are no values at all.
         cursor = connection.execute(statement.statement.encode(), values or None, prepare=True)
         return list(cursor) if cursor.description else []
-
-    def _value(self, value: Any) -> Any:
-        filled = expanded(value, self.settings)
-        return Jsonb(filled) if isinstance(filled, dict) else filled
 
     def round_trip(self, command: RoundTrip) -> Reply:
         """Test over two database connections whether a NOTIFY on one reaches the other.
@@ -299,6 +295,12 @@ class Database:
         if command.variable == INCOMING:
             self._password = INCOMING
         return Reply(({"variable": command.variable, "accepted": True},))
+
+
+def bound(value: Any, settings: Settings) -> Any:
+    """Return a value as it is bound into a statement: secrets filled in, an object as JSON."""
+    filled = expanded(value, settings)
+    return Jsonb(filled) if isinstance(filled, dict) else filled
 
 
 def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:

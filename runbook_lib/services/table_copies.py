@@ -14,8 +14,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from runbook_lib.commands.command import Reply, Sql
+from runbook_lib.services.database import bound
 from runbook_lib.services.plain_rows import plain
-from runbook_lib.services.variables import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Copies:
 
     def written(self, command: Sql) -> str:
         """Return a statement as text that reads the copies, with its values written into it."""
-        values = {name: self._value(value) for name, value in command.values.items()}
+        values = {name: bound(value, self.settings) for name, value in command.values.items()}
         return psycopg.ClientCursor(self.connection).mogrify(self._copied(command.statement).encode(), values or None)
 
     def answers(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
@@ -158,7 +158,3 @@ class Copies:
         """Return a statement that reads the copies, at the moment they are of."""
         copied = TABLE.sub(lambda m: f"pg_temp.{m[2]}" if m[0] in self.tables.rows else m[0], statement)
         return CLOCK.sub(f"'{self.tables.moment}'::timestamptz", copied)
-
-    def _value(self, value: Any) -> Any:
-        filled = expanded(value, self.settings)
-        return Jsonb(filled) if isinstance(filled, dict) else filled

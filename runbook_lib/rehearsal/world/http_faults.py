@@ -221,8 +221,7 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
     """Let the stand-in answer, then send a changed answer, as the HTTP fault says.
 
-    The client gets half of the answer or, for a stale fault, the answer with an older time. The client gets half of the
-    answer or, for a stale fault, the answer with an older time.
+    The client gets half of the answer or, for a stale fault, the answer with an older time.
     """
     messages: list[Message] = []
 
