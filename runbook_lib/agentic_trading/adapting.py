@@ -61,7 +61,7 @@ class Rename:
 
 @dataclass
 class Adapted:
-    """The result of `adapt`: new texts of files, differences to show, and places that a person must check."""
+    """The result of `adapt`: new texts of files, differences to show, and lines that a person must check."""
 
     files: dict[Path, str] = field(default_factory=dict)  # the new text of each file
     differences: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Adapted:
 
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
-    """Return the checkout's files as they read once they use the platform's own names. No file is written.
+    """Return the texts of the checkout's files in which names are replaced by the platform's names. Write no file.
 
     A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
     is left as it is, and listed in ``doubtful`` with its place.
@@ -138,7 +138,7 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether the renamed name is a JSON key, or a word that SQL compares with a column.
+    """Return whether the renamed name can also stand in a Python string: it is a JSON key, or a word that SQL compares.
 
     Python code may hold such a name as a string.
     """
@@ -146,14 +146,14 @@ def _is_text(rename: Rename) -> bool:
 
 
 def _ambiguous(known: Contract, root: Path) -> set[str]:
-    """Return each ambiguous name: entries of the contract share it, or some SQL statement uses it as an alias."""
+    """Return the names with more than one meaning: two contract entries share the name, or SQL uses it as an alias."""
     names = [last(address) for address, _ in known.entries()]
     given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
     return {name for name in names if names.count(name) > 1} | given
 
 
 def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
-    """Yield a line for each renamed key or word that Python strings also hold, perhaps with another meaning."""
+    """Yield a warning for each Python string that may or may not be a renamed key or word."""
     texts = [value for _, value in source.texts() if not SQL.match(value)]
     for rename in filter(_is_text, renames):
         name = last(rename.address)
@@ -172,7 +172,9 @@ def _replaced(text: str, edits: Iterator[Edit]) -> str:
 
 
 def _notebook(path: Path, changed: dict[int, str]) -> str:
-    """Return the notebook's text in which only the ``changed`` cells (index -> source) have new sources."""
+    """Return the notebook's text with new sources in the ``changed`` cells (index -> source). Other cells stay as they
+    are.
+    """
     old = path.read_text(encoding="utf-8")
     raw = json.loads(old)
     for index, source in changed.items():
@@ -181,7 +183,7 @@ def _notebook(path: Path, changed: dict[int, str]) -> str:
 
 
 def _contract(text: str, renames: Sequence[Rename]) -> str:
-    """Return the text of ``contract.yaml`` with the new names. Comments and order stay as they are."""
+    """Return the text of ``contract.yaml`` with the new names. Keep its comments and order."""
     by_address = {rename.address: rename.new for rename in renames}
     lines, path = [], list[tuple[int, str]]()
     for line in text.splitlines(keepends=True):
@@ -213,7 +215,9 @@ def _address(path: Sequence[str]) -> str:
 
 
 def _references(line: str, table: str, renames: Sequence[Rename]) -> str:
-    """Return a line of the contract in which references, such as ``about: event``, have the new names."""
+    """Return a line of ``contract.yaml`` in which references to other entries, such as ``about: event``, have the new
+    names.
+    """
     for rename in renames:
         owner, _, name = rename.address.partition(":")[0].partition(".")
         if owner != table or "." in name:

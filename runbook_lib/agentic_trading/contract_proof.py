@@ -1,4 +1,4 @@
-"""Compare the contract with a platform's database: catalogues prove tables and columns, rows prove keys and words."""
+"""Compare the contract with a platform's database. Catalogues prove tables and columns, rows prove keys and words."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ SPOKEN = """
 
 
 def named_columns() -> Sql:
-    """Ask Postgres's catalogues for columns, and for the words that constraints and enums allow, to prove the contract.
+    """Ask Postgres's catalogues which columns exist, and which words constraints and enums allow, to prove the
+    contract.
 
     Columns of the reply: ``place`` (the table), ``columns`` (their names), ``limits`` ("column: definition").
     """
@@ -77,7 +78,7 @@ def named_columns() -> Sql:
 
 
 def spoken_words() -> Sql:
-    """Ask for the JSON keys and words in the newest rows of the platform's tables, to prove the contract.
+    """Ask which JSON keys and words the newest rows of the platform's tables hold, to prove the contract.
 
     Columns of the reply: ``place`` (the column or key), ``about`` (the kind of row), ``times``, ``words``.
     """
@@ -92,7 +93,7 @@ def spoken_words() -> Sql:
 
 
 def contract_kept() -> Expectation:
-    """Expect that the platform has every name of the contract, as far as its catalogues and rows show.
+    """Expect that the platform has every name of the contract, as far as Postgres's catalogues and the rows show.
 
     Replies: `named_columns`, then `spoken_words`.
     """
@@ -137,7 +138,8 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for every name of the contract that the platform lacks, if ``commands`` use any of these names.
+    """Return a line for every contract name that the platform lacks. Return none if ``commands`` use none of these
+    names.
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
@@ -159,7 +161,7 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
 @dataclass(frozen=True)
 class _Lack:
-    """A name in the contract that the platform lacks. ``strangers`` are the platform's names that may have replaced it.
+    """A contract name that the platform lacks. ``strangers`` are the platform's names that may have replaced it.
 
     ``nearest`` is the stranger most like the missing name, unless that stranger is more like another missing name.
     """
@@ -194,7 +196,7 @@ class _Platform:
         return platform
 
     def shows(self, address: str) -> bool:
-        """Return whether a key or word of the contract is proven.
+        """Return whether the platform's database shows a key or word of the contract.
 
         Then a row holds it, or a constraint lists the word.
         """
@@ -205,7 +207,7 @@ class _Platform:
         return any(pattern.fullmatch(text) for text in self.words.get(place, set()) | self.allowed.get(place, set()))
 
     def beside(self, address: str) -> dict[str, set[str | None]]:
-        """Return the keys that share an object with a key of the contract.
+        """Return the keys in the JSON objects that hold, or should hold, a key of the contract.
 
         Each of these keys comes with the kinds of rows that hold the key.
         """
@@ -215,7 +217,9 @@ class _Platform:
 
 
 def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
-    """Return what the platform's catalogue lacks: tables, columns, and values that a column's constraint rejects."""
+    """Return the contract names that the database's catalogue lacks: tables, columns, and words that a constraint
+    rejects.
+    """
     lacks = []
     for name, table in contract().tables.items():
         columns = platform.columns.get(name)
@@ -236,7 +240,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """Return the keys and words in ``due`` that no row holds, although there are rows that should hold them."""
+    """Return the contract's keys and words, of those in ``due``, that rows lack although rows should hold them."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
@@ -248,7 +252,7 @@ def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
 
 
 def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
-    """Sort the candidates for each missing name by likeness. Each candidate becomes ``nearest`` of at most one name."""
+    """Sort the candidates for each missing name by likeness. No candidate becomes the ``nearest`` of two names."""
     pairs = sorted(
         (
             (_unlike(last(lack.address), stranger), number, stranger)
@@ -271,12 +275,14 @@ def _unlike(name: str, other: str) -> float:
 
 
 def _place(address: str) -> str:
-    """Return the address of a name's parent: a column's table, a key's object, a word's column or key."""
+    """Return the part of a contract address before its last name: a column's table, a key's object, a word's column or
+    key.
+    """
     return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
 
 
 def _due(platform: _Platform) -> list[str]:
-    """Return the keys and words that rows must show by now.
+    """Return the contract's keys and words that rows must show by now.
 
     If rows show one key or word that a step proves, the step has run, so that they must show all that it proves.
     """
@@ -288,7 +294,7 @@ def _due(platform: _Platform) -> list[str]:
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
-    """Return the words that rows hold and the contract does not know.
+    """Return the words in the platform's rows that the contract does not list.
 
     The words stand in the same column or key as the word at ``address``.
     """
@@ -300,7 +306,7 @@ def _said(address: str, platform: _Platform) -> set[str]:
 
 
 def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, str]) -> set[str] | None:
-    """Return the keys, unknown to the contract, in the objects that should hold this key.
+    """Return the keys that the contract does not list, in the JSON objects that should hold the key at ``address``.
 
     Return None if no such object exists yet.
     """
@@ -315,7 +321,7 @@ def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, 
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
-    """Return the contract's words. A word that the platform seems to have renamed is replaced by its new name."""
+    """Return the contract's ``words``, with the new name for each word that the platform seems to have renamed."""
     return {renamed.get(f"{place}:{word}", word) for word in words}
 
 
@@ -349,7 +355,7 @@ def _finding(
 
 
 def _lines(wrong: Sequence[_Lack]) -> list[str]:
-    """Return a line for each missing name, then a line with the ``adapt`` command for the nearest names."""
+    """Return a line for each missing contract name, then a line with the ``adapt`` command for the nearest names."""
     renamed = [_quoted(f"{lack.address}={lack.nearest}") for lack in wrong if lack.nearest]
     adapt = [f"  if each nearest name is the right one: ./runbook adapt {' '.join(renamed)}"] if renamed else []
     return [*map(_line, wrong), *adapt]
@@ -371,13 +377,13 @@ def _kind(address: str) -> str:
 
 
 def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
-    """Return one claim for each step that must still prove names. Names that no step proves give no claim."""
+    """Return a claim for each step that is still to prove contract names. Leave out names that no step proves."""
     groups = _grouped(addresses).items()
     return tuple(Claim(f"rows show {names}", "no row shows them yet", step) for step, names in groups if step)
 
 
 def _by_proof(addresses: Sequence[str]) -> str:
-    """Describe the addresses, grouped by the step that will prove them.
+    """Describe contract names, grouped by the step that will prove them.
 
     Within a step, names in the same place stand together.
     """
@@ -386,7 +392,7 @@ def _by_proof(addresses: Sequence[str]) -> str:
 
 
 def _grouped(addresses: Sequence[str]) -> dict[str, str]:
-    """Map each step to the names that it proves, as text. The last key, "", holds the names that no step proves."""
+    """Map each step to the contract names that it proves, as text. The key "" holds the names that no step proves."""
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:
@@ -401,7 +407,7 @@ def _quoted(argument: str) -> str:
 
 @lru_cache(maxsize=256)
 def users(address: str) -> tuple[str, ...]:
-    """Return the steps and modules whose SQL uses a name of the contract, in the order of the sources."""
+    """Return the steps and modules whose SQL uses a contract name, in the order of the sources."""
     from runbook_lib.agentic_trading.sql_names import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
     table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")

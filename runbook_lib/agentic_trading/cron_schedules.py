@@ -1,4 +1,4 @@
-"""Compute the longest time between two runs of a cron schedule, and define the limit for the heartbeat sweep."""
+"""Compute the longest time between two runs of a cron schedule. Hold the limit for the heartbeat sweep's schedule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def longest_gap(schedule: str, now: datetime) -> float:
 
 
 def _days_apart(fields: Sequence[str], now: datetime) -> float:
-    """Return the longest time, in seconds, between two consecutive days that have runs, from midnight to midnight."""
+    """Return the longest time, in seconds, from one day with runs of a cron schedule to the next such day."""
     if all(field == "*" for field in fields):
         return timedelta(days=1).total_seconds()
     days = list(takewhile(lambda day: day < now + AHEAD, CronSim(" ".join(["0", "0", *fields]), now)))

@@ -1,4 +1,4 @@
-"""Ask the database for deployments: their health, costs, log, ticks and wallets. The console and a halt need them.
+"""Make the SQL that reads deployments: health, costs, log, ticks and wallets. The console and the halt use it.
 
 Times are by the database's clock.
 """
@@ -19,7 +19,7 @@ RECENT = "1 hour"  # how long a stopped deployment, or a problem in the log, is 
 
 
 def every_deployment(floor: float) -> Sql:
-    """Query the database for every deployment that has not stopped, or that stopped within the last hour.
+    """Make the SQL for every deployment that is not stopped, or was stopped within the last hour.
 
     A heartbeat may be ``floor`` seconds old, or three ticks if that is longer (checklist 3.2). Columns: id, status,
     error_text, broker, skill, version, agent, wallet, equity_usd, positions, seconds_stale, tick_seconds,
@@ -61,7 +61,7 @@ def every_deployment(floor: float) -> Sql:
 
 
 def spent_this_month(deployments: Sequence[str]) -> Sql:
-    """Query the database for what the ticks of each deployment cost this month.
+    """Make the SQL for what the ticks of each deployment cost this month.
 
     Columns: id, month_usd, unpriced (the number of ticks without a price).
     """
@@ -78,7 +78,7 @@ def spent_this_month(deployments: Sequence[str]) -> Sql:
 
 
 def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routine: bool = True) -> Sql:
-    """Query the database for deployments' log entries of ``level`` or graver, newest first, at most ``lines``."""
+    """Make the SQL for deployments' newest log entries: at most ``lines`` entries of ``level`` or graver."""
     return sql(
         """
         select g.ts, d.id, g.level, g.event, g.message
@@ -97,7 +97,7 @@ def newest_entries(deployments: Sequence[str], level: str, lines: int, *, routin
 
 
 def ticks_this_month(deployment: str) -> Sql:
-    """Query the database for the time and the cost of each of a deployment's ticks this month."""
+    """Make the SQL for the time and the cost of each tick of a deployment this month."""
     return sql(
         """
         select tick_at, cost_usd from public.decision_snapshots
@@ -108,7 +108,7 @@ def ticks_this_month(deployment: str) -> Sql:
 
 
 def live_wallets() -> Sql:
-    """Query the database for the wallets of all deployments that ever traded live, even if they have stopped.
+    """Make the SQL for the wallets of all deployments that ever traded live, including stopped deployments.
 
     A stopped deployment may have left orders or positions in its wallet.
     """

@@ -43,7 +43,7 @@ def machines_of(machines: Iterable[Mapping[str, Any]], deployment: str) -> list[
 
 
 def is_down(machine: Mapping[str, Any]) -> bool:
-    """Return whether a Fly machine neither runs nor starts nor stops."""
+    """Return whether a Fly machine is down: it does not run, start or stop."""
     return machine.get("state") in DOWN
 
 

@@ -1,4 +1,4 @@
-"""Send commands to the platform's runners, read whether runners obeyed, and judge whether commands took effect.
+"""Make the SQL that commands the platform's runners and reads their replies. Judge whether a command took effect.
 
 A command is a row of ``agent_commands`` that the runner acknowledges. The notebook's button, the console and the halt
 all send, look and judge through this module, so that they cannot disagree on what "paused" means.
@@ -85,7 +85,7 @@ def channel(deployment: str) -> str:
 
 @dataclass(frozen=True)
 class Gesture:
-    """The button for one kind of runner command: its label, and a sentence that says what the command does.
+    """The button for a kind of runner command: its label, and a sentence that says what the command does.
 
     ``safety``: the command can only reduce risk, and is always allowed. ``armed``: in production a person must first
     type a confirmation. ``needs_agent``: the command needs a deployment that has an agent at the venue.
@@ -151,7 +151,9 @@ SAFETY = tuple(gesture.kind for gesture in GESTURES if gesture.safety)
 
 @dataclass(frozen=True)
 class Target:
-    """A deployment to which a runner command is sent. ``agent`` is its agent's address at the venue, None on paper."""
+    """A deployment to which a runner command is sent. ``agent`` is the address that signs at the venue, None on
+    paper.
+    """
 
     id: str
     agent: str | None = None
@@ -161,7 +163,7 @@ class Target:
 
 
 def send_command(kind: str, deployment: str) -> Sql:
-    """Insert one command for a deployment's runner. The step's idempotency key prevents a second insert.
+    """Make the SQL that inserts one command for a deployment's runner. The idempotency key prevents a second insert.
 
     Raise `ConfigError` if ``kind`` is no runner command.
     """
@@ -169,7 +171,7 @@ def send_command(kind: str, deployment: str) -> Sql:
 
 
 def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) -> Sql:
-    """Insert several runner commands in one statement, in this order.
+    """Make the SQL that inserts several runner commands at once, in this order.
 
     Each pair is (deployment's id, kind of command).
     """
@@ -206,7 +208,7 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
 
 
 def aimed_at(command: Any) -> tuple[str, str] | None:
-    """Return the kind and the deployment of a command to exactly one runner. Return None for any other command."""
+    """Return the kind and the deployment of a runner command to one deployment. Return None for any other command."""
     values = command.values if isinstance(command, Sql) else {}
     if not {"key", "kinds", "deployments"} <= values.keys() or len(values["deployments"]) != 1:
         return None
@@ -217,7 +219,7 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Look up the newest runner command of a kind ``since`` a time, and its effect. Anybody may have sent the command.
+    """Make the SQL that reads the newest runner command of a kind ``since`` a time, whoever sent it, and its effect.
 
     Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
     deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's
@@ -241,7 +243,7 @@ def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
 
 
 def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequence[str], everyone: bool = False) -> Sql:
-    """Look up the effect of runner commands: a row for each deployment, kind and key.
+    """Make the SQL that reads the effect of runner commands: a row for each deployment, kind and key.
 
     ``id`` is null in a row whose command was never sent.
 
@@ -255,7 +257,7 @@ def sent_state(kinds: Sequence[str], deployments: Sequence[str], *, keys: Sequen
 
 
 def acknowledged(row: Mapping[str, Any]) -> bool:
-    """Return whether the runner has acknowledged the command that was sent to it."""
+    """Return whether a row of `sent_state` shows that the runner acknowledged the command."""
     return row["seconds"] is not None
 
 
@@ -276,7 +278,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe in words the effect of a runner command. The caller knows that the command took effect."""
+    """Describe in words the effect of a runner command that took effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

@@ -97,7 +97,7 @@ def _at(address: str, node: exp.Expr, name: str | None = None) -> Use:
 
 
 def _table(table: exp.Table, tables: Tables) -> str | None:
-    """Return the key of a table in ``tables``: its name, after its schema if that is not ``public``.
+    """Return the table's key in ``tables``: its name, with its schema in front unless the schema is ``public``.
 
     Return None if the table is not in ``tables``.
     """
@@ -125,7 +125,7 @@ def _owner(column: exp.Column, tables: Tables) -> str | None:
 
 
 def _is_target(parent: exp.Expr, node: exp.Expr) -> bool:
-    """Return whether names inside ``node`` refer to the table that the statement ``parent`` changes."""
+    """Return whether column names inside ``node`` refer to the table that the INSERT, UPDATE or DELETE changes."""
     if isinstance(parent, exp.Insert):
         return node.arg_key in ("returning", "conflict")
     return isinstance(parent, exp.Update | exp.Delete)
@@ -150,7 +150,7 @@ def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
 
 
 def _outputs(source: exp.Expr) -> Iterator[str]:
-    """Yield the names of the columns that a subquery, a function or a WITH clause gives."""
+    """Yield the names by which a statement can refer to the columns of a subquery, a function or a WITH clause."""
     alias = source.args.get("alias")
     if isinstance(alias, exp.TableAlias):
         yield alias.name  # a function's result is called as the function's alias
@@ -169,7 +169,7 @@ def _cte(source: exp.Expr) -> exp.Expr | None:
 
 
 def _selected(query: exp.Expr) -> Iterator[str]:
-    """Yield the names of the columns that a query returns. A star stands for the columns of the query's source."""
+    """Yield the names of the columns that a query returns. Resolve a star to the columns of the query's source."""
     if isinstance(query, exp.SetOperation):
         query = query.this
     returning = query.args.get("returning")
@@ -181,7 +181,9 @@ def _selected(query: exp.Expr) -> Iterator[str]:
 
 
 def _is_given_out(column: exp.Column) -> bool:
-    """Return whether a column is selected without an alias. A rename must then keep the column's name in the reply."""
+    """Return whether a query returns the column under its own name. After a rename, the reply must keep the old
+    name.
+    """
     return isinstance(column.parent, exp.Select | exp.Returning) and column.arg_key == "expressions"
 
 
@@ -205,7 +207,7 @@ def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -
 
 
 def _steps(path: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the JSON keys that follow one operator such as ``->``.
+    """Yield the JSON keys that follow an operator such as ``->``.
 
     They are written as ``'key'``, as ``'{outer,inner}'``, or as ``array['outer', name]``, where an ``unnest`` lists the
     values of ``name``.
@@ -230,7 +232,7 @@ def _unnested(name: str, tree: exp.Expr) -> Iterator[exp.Literal]:
 
 
 def _elements(path: str, token: Token) -> Iterator[Use]:
-    """Yield each key of a path such as ``'{outer,inner}'``, with the key's own place in the statement."""
+    """Yield each key of a path such as ``'{outer,inner}'``, with the key's position in the statement."""
     start = token.start + 2
     for key in token.text.strip("{}").split(",") if token.text != "{}" else ():
         path = f"{path}.{key}"
@@ -243,7 +245,7 @@ def _key(path: str, token: Token) -> Use:
 
 
 def _is_set(place: int, tokens: Sequence[Token]) -> bool:
-    """Return whether the column at ``place`` is the one that ``jsonb_set(column, '{path}', …)`` changes."""
+    """Return whether the column at ``place`` is the first argument of ``jsonb_set(column, '{path}', …)``."""
     called = place >= 2 and _text(tokens, place - 1) == "(" and _text(tokens, place - 2) == "jsonb_set"
     return called and _text(tokens, place + 1) == ","
 
@@ -265,7 +267,7 @@ def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
 
 
 def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
-    """Yield the columns that an INSERT names, and the words among the values that the statement inserts."""
+    """Yield the columns that an INSERT names, and the words that it inserts into them."""
     schema = insert.this
     table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
     if table is None:
@@ -279,7 +281,7 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
-    """Yield the tables that a string names, as in ``'public.agent_logs'::regclass`` or ``tablename in ('…')``."""
+    """Yield the tables that a SQL string names, as in ``'public.agent_logs'::regclass`` or ``tablename in ('…')``."""
     for token in tokens:
         name = token.text.removeprefix("public.")
         if token.is_text and name in tables:

@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """The source of a module or code cell that may hold SQL statements.
+    """The source text of a module or a code cell, in which SQL statements are searched.
 
     ``cell`` is the cell's index in its notebook.
     """
@@ -46,13 +46,13 @@ class Source:
     cell: int | None = None
 
     def statements(self) -> Iterator[Statement]:
-        """Yield the string literals of a notebook's cell or a module that are SQL statements."""
+        """Yield the SQL statements among the string literals of a notebook cell or module."""
         for start, value in self.texts():
             if SQL.match(value):
                 yield Statement(value, self.place, start)
 
     def texts(self) -> Iterator[tuple[int, str]]:
-        """Yield each string literal without escapes, with the offset of its start.
+        """Yield each string literal of a cell or module, with its offset. Leave out literals that contain escapes.
 
         Some of these literals are SQL statements.
         """
@@ -66,7 +66,7 @@ class Source:
 
 
 def sources(root: Path = ROOT) -> Iterator[Source]:
-    """Yield every code cell and module of the checkout at ``root`` that may hold SQL statements for the platform."""
+    """Yield every code cell and module of the checkout at ``root`` that may hold SQL for the platform's database."""
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
             if cell["cell_type"] == "code":
@@ -97,6 +97,6 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _characters(text: str, lines: list[int], line: int, column: int) -> int:
-    """Return how many characters of a line come before ``column``, which `ast` counts in bytes."""
+    """Return how many characters of a line precede byte ``column``. `ast` counts columns in bytes."""
     start = lines[line - 1]
     return len(text[start:].encode()[:column].decode())

@@ -1,4 +1,4 @@
-"""Name the platform's two switches, which are environment variables of the web app and of the runners.
+"""Name the platform's two switches, environment variables of the web app and of the runners.
 
 A changed switch takes effect only when the web app is deployed anew (C26), and never on machines that already run
 (C25): the switches only prevent new deployments.

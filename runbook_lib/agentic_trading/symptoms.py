@@ -1,4 +1,4 @@
-"""Look up a failure's text in ``symptoms.yaml``, which gives the cause and the fix of each known failure."""
+"""Look up a failure's text in ``symptoms.yaml``, which holds each known failure's cause and fix."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ class Symptom:
 
 @cache
 def known() -> tuple[Symptom, ...]:
-    """Return every symptom of a known failure in the order of the file. The more specific symptoms come first."""
+    """Return the symptoms of all known failures in the order of ``symptoms.yaml``. More specific symptoms come
+    first.
+    """
     text = (Path(__file__).parent / "symptoms.yaml").read_text(encoding="utf-8")
     entries = yaml.safe_load(text)
     return tuple(Symptom(**{**entry, "steps": tuple(entry.get("steps", ()))}) for entry in entries)
 
 
 def diagnose(text: str, step: str = "") -> Symptom | None:
-    """Return the first symptom that matches a failure's ``text`` and can occur at ``step``.
+    """Return the first symptom of a known failure that matches ``text`` and may occur at ``step``.
 
     Return None without a match.
     """

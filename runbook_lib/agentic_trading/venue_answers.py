@@ -21,7 +21,9 @@ CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less a
 
 
 def number(value: Any) -> float | None:
-    """Convert a number in the venue's answer, or a text of a number, to a finite float. Return None for all else."""
+    """Convert a number in the venue's answer, or a number written as text, to a finite float. Return None for anything
+    else.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -35,7 +37,7 @@ def number(value: Any) -> float | None:
 
 
 def equity(mode: str, perp: Row, spot: Row) -> float | None:
-    """Return an account's equity in US dollars from the venue's answers. The account's mode decides the rule (C16).
+    """Return an account's equity in US dollars from the venue's answers, by the rule for the account's mode (C16).
 
     ``mode`` is the answer to ``userAbstraction``, ``perp`` to ``clearinghouseState``, ``spot`` to
     ``spotClearinghouseState``. A unified account keeps its USDC in spot, and its perpetuals' account value is 0. None
@@ -60,7 +62,7 @@ def total(values: Sequence[float | None]) -> float | None:
 
 
 def differing_sizes(perp: Row, positions: Any) -> list[str]:
-    """Return a complaint for each symbol whose size in the venue's answer is not that in ``agent_state.positions``."""
+    """Return a complaint for each symbol whose size in the venue's answer differs from ``agent_state.positions``."""
     if not isinstance(perp.get("assetPositions"), list) or not isinstance(positions, list):
         return ["positions: the venue's or the platform's list is missing"]
     at_venue = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
@@ -73,7 +75,7 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
 
 
 def over_levered(perp: Row, most: Any) -> list[str]:
-    """Return a complaint for each position in the venue's answer whose leverage exceeds ``most``, or is unknown."""
+    """Return a complaint for each position in the venue's answer whose leverage is unknown or more than ``most``."""
     cap = number(most)
     levers = {
         str(inside.get("coin")): number(inner(inside, "leverage").get("value"))
@@ -87,7 +89,7 @@ def over_levered(perp: Row, most: Any) -> list[str]:
 
 
 def held(position: Any) -> str:
-    """Describe a position in the venue's answer: its signed size and its symbol."""
+    """Describe a position in the venue's answer by its signed size and its symbol."""
     inside = inner(position, "position") if isinstance(position, dict) else {}
     return f"{inside.get('szi')} {inside.get('coin')}"
 
@@ -115,14 +117,16 @@ def _sizes(rows: Iterable[Any], symbol: str, size: str) -> dict[str, float | Non
 
 
 def same(first: float | None, second: float | None) -> bool:
-    """Return whether two numbers in the venue's answers are equal apart from rounding. None is equal to nothing."""
+    """Return whether two numbers in the venue's answers are equal apart from rounding. If either is None, return
+    False.
+    """
     if first is None or second is None:
         return False
     return math.isclose(first, second, rel_tol=1e-6, abs_tol=CLOSE)
 
 
 def inner(row: Row, key: str) -> Row:
-    """Return the object under ``key`` in a row of the venue's answer. Return an empty object if the key holds none."""
+    """Return the object under ``key`` in a row of the venue's answer. Return an empty object if there is none."""
     value = row.get(key)
     return value if isinstance(value, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Ask the venue for a wallet's positions and orders, book by book, and read the answers.
+"""Ask the venue for a wallet's positions and orders in each book (a perp exchange or spot), and read the answers.
 
 A wallet can hold positions and orders in several books: the main book, the books that builders opened, and spot. A
 question names the builder's book it is about; without a name the venue answers for the main book, and for orders also
@@ -24,7 +24,7 @@ STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 
 def info(kind: str, **fields: Any) -> Http:
-    """Make an unsigned request to the venue's ``/info`` endpoint, about a wallet or a book.
+    """Make a request to the venue's ``/info`` endpoint, about a wallet or a book (a perp exchange or spot).
 
     The request changes nothing.
 
@@ -34,39 +34,41 @@ def info(kind: str, **fields: Any) -> Http:
 
 
 def equity_questions(wallet: str) -> list[Http]:
-    """Return the three questions whose answers tell the equity of ``wallet``, by its account's mode."""
+    """Return the three questions about a wallet's books whose answers give the equity of ``wallet``."""
     return [info(kind, user=wallet) for kind in ("userAbstraction", "clearinghouseState", "spotClearinghouseState")]
 
 
 def books() -> Http:
-    """Ask the venue which books exist: the main book and those that builders opened."""
+    """Ask the venue which books exist: the main exchange, and the exchanges that builders opened."""
     return info("perpDexs")
 
 
 def names(reply: Reply) -> tuple[str, ...]:
-    """Return the names of the builders' books. The main book is not among them: the venue lists it without a name."""
+    """Return the names of the builders' exchanges from the venue's answer. The main exchange has no name and is left
+    out.
+    """
     return tuple(str(row["name"]) for row in reply.rows if row.get("name"))
 
 
 def state(wallet: str, book: str) -> Http:
-    """Ask the venue what a wallet holds in a book."""
+    """Ask the venue what a wallet holds in a book (a perp exchange or spot)."""
     if book == SPOT:
         return info("spotClearinghouseState", user=wallet)
     return info("clearinghouseState", user=wallet, **_named(book))
 
 
 def orders(wallet: str, book: str) -> Http:
-    """Ask the venue which orders of a wallet rest in a book. The answer for the main book includes spot orders."""
+    """Ask the venue which orders of a wallet rest in a book. For the main book, the answer includes spot orders."""
     return info("frontendOpenOrders", user=wallet, **_named(book))
 
 
 def market(book: str) -> Http:
-    """Ask for the coins that one of the venue's books of perpetuals lists."""
+    """Ask the venue which coins one of its perp exchanges lists."""
     return info("meta", **_named(book))
 
 
 def mids(book: str) -> Http:
-    """Ask for the mid prices of one of the venue's books."""
+    """Ask the venue for the mid prices on one of its exchanges."""
     return info("allMids", **_named(book))
 
 
@@ -75,7 +77,7 @@ def _named(book: str) -> dict[str, str]:
 
 
 def book_of(coin: str) -> str:
-    """Return the venue's book of a coin.
+    """Return the name of the venue's book (a perp exchange or spot) in which a coin trades.
 
     ``builder:COIN`` is in that builder's book. ``@107`` and ``PURR/USDC`` are in spot, and every other coin is in the
     main book.
@@ -98,5 +100,5 @@ def held(account: Mapping[str, Any]) -> dict[str, str]:
 
 
 def complete(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the venue's list of newest fills or orders is complete. The venue cuts a list at `FULL` rows."""
+    """Return whether the venue's list of fills or orders is complete. The venue cuts every list at `FULL` rows."""
     return len(rows) < FULL

@@ -30,7 +30,7 @@ APPROVAL = (
 
 
 def approval_of(typed: Any) -> Expectation:
-    """Expect one new agent, and typed data for the wallet to sign that approves exactly this agent (C24).
+    """Expect one new agent, and that the typed data in the wallet's window approves exactly this agent (C24).
 
     ``typed`` is the data that a program read from the wallet. In production no program can: the person compares the
     wallet's window with the row that is shown.
@@ -50,7 +50,7 @@ def approval_of(typed: Any) -> Expectation:
 
 
 def agent_known(agent: str, master: str) -> Expectation:
-    """Expect that the venue lets ``agent`` trade for ``master``, and will for long enough (C32).
+    """Expect that the venue lets ``agent`` trade for ``master``, and that the approval is valid for long enough (C32).
 
     Replies: ``extraAgents``, ``userRole``.
     """
@@ -104,7 +104,7 @@ def _first(reply: Reply) -> Mapping[str, Any]:
 
 
 def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """Return the wrong fields in the typed data that a wallet shows for signing.
+    """Return the fields that are wrong in the typed data which a wallet shows before it signs an agent's approval.
 
     The fields are compared with the agent's pending row.
 

@@ -27,7 +27,7 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 
 
 def trails_agree(due: str) -> Expectation:
-    """Expect that rows, the runner's log and the venue agree on every order, with its fills and fees (C21).
+    """Expect that database rows, runner log and venue agree on every order, its fills and its fees (C21).
 
     Without an order, that they agree is left for the step ``due`` to prove. Replies: ``mainnet_orders`` of the wallet,
     the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
@@ -49,7 +49,8 @@ def trails_agree(due: str) -> Expectation:
 def differing_trails(
     orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]
 ) -> list[str]:
-    """Return a line for each mismatch in the audit trail: the platform's orders, the runner's log, the venue's lists.
+    """Return a line for each mismatch in the audit trail: the platform's orders, the runner's log and the venue's
+    lists.
 
     ``orders``: rows of ``mainnet_orders``. ``logs``: rows with ``event`` and ``cloid`` and, where the runner logs them,
     ``symbol``, ``side``, ``size_base``, ``price``. ``placed``: the venue's ``historicalOrders``, which lists an order
@@ -62,7 +63,9 @@ def differing_trails(
 
 
 class _Trails:
-    """The rows of the four lists that `differing_trails` compares, by client order id."""
+    """The rows that `differing_trails` compares: orders, log events, placed orders and fills, grouped by client order
+    id.
+    """
 
     def __init__(self, orders: Sequence[Row], logs: Sequence[Row], placed: Sequence[Row], fills: Sequence[Row]) -> None:
         self.orders = _by_cloid(orders, lambda row: row)
@@ -91,7 +94,9 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """Describe audit trail rows without a client order id: liquidations, TWAP slices, rows of no known order."""
+        """Describe audit trail rows without a client order id: liquidations, TWAP slices, and rows that nobody here
+        made.
+        """
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
         orders = [inner(update, "order") for update in self.placed[NOBODY]]
@@ -139,7 +144,7 @@ def _against_log(order: Row, logged: Row) -> Iterator[str]:
 
 
 def _against_ends(order: Row, ended: Sequence[Row]) -> Iterator[str]:
-    """Compare an order's status with the log.
+    """Compare an order's final status in its database row with the final event in the runner's log.
 
     The log must hold one final event, or none while the order still rests.
     """
@@ -212,7 +217,7 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether two fees are equal to USDC's last digit. A fee in whole cents is compared to the cent.
+    """Return whether two fees are equal to USDC's last digit. If the fee in the row is in whole cents, compare cents.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

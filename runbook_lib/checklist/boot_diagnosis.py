@@ -1,4 +1,4 @@
-"""Find why a deployment does not run. Evidence from five places is gathered and searched for a known failure."""
+"""Find out why a deployment does not run: gather evidence from five places, and search it for a known symptom."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOOTED = "entering tick loop"  # the boot succeeded here, so that earlier lines 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """One line of evidence for a boot's diagnosis. A ``decisive`` line says what ended a boot or a tick."""
+    """One line of evidence about a boot. A ``decisive`` line says what ended a boot or a tick."""
 
     at: datetime
     place: str
@@ -40,7 +40,7 @@ class Line:
 
 
 def written_down(deployment: Reply) -> Sql:
-    """Ask the database why a deployment does not boot: its status, and the warnings and errors in its log.
+    """Ask the database why a deployment does not boot: read its status, and the warnings and errors in its log.
 
     A lost heartbeat is not decisive: it tells that a runner ended, not why.
     """
@@ -58,7 +58,7 @@ def written_down(deployment: Reply) -> Sql:
 
 
 def machines_named(deployment: Reply) -> Expectation:
-    """Expect a readable list of machines, to diagnose a boot.
+    """Expect that the list of machines can be read. Name the machines of the deployment that does not boot.
 
     The finding names the deployment's machines, past ones too, and how each of them ended.
 
@@ -75,7 +75,7 @@ def machines_named(deployment: Reply) -> Expectation:
 
 
 def boot_lines(*lines: str) -> Expectation:
-    """Expect that the log of the machine that boots contains these texts, in this order."""
+    """Expect that the booting machine's log contains these texts, in this order."""
 
     def test(reply: Reply) -> Finding:
         messages = [str((row.get("attributes") or {}).get("message", "")) for row in reply.rows]
@@ -92,7 +92,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply) -> Expectation:
-    """Expect a known symptom in the newest decisive line of a failed boot, or in a later line.
+    """Expect that a known symptom explains the failed boot. The symptom is in the newest decisive line or a later line.
 
     Without a known symptom, the complaint shows the last lines.
 
@@ -120,7 +120,7 @@ def known_cause(deployment: Reply) -> Expectation:
 
 
 def _shown(lines: Sequence[Line]) -> str:
-    """Return the last lines, each on a line of its own.
+    """Return the last lines of evidence as text, one below the other.
 
     Before them come two earlier lines: the newest decisive one, and the newest that looks like an error.
     """
@@ -159,7 +159,7 @@ def _of_machine(machine: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _of_requests(requests: Any) -> Iterator[Line]:
-    """Yield the lines that the web app logged while it answered these requests. Lines of level info are left out."""
+    """Yield what the web app logged while it answered these requests. Leave out lines of level info."""
     for request in requests if isinstance(requests, list | tuple) else ():
         lines = request.get("logs") if isinstance(request, dict) else None
         for line in lines if isinstance(lines, list | tuple) else ():
@@ -168,7 +168,7 @@ def _of_requests(requests: Any) -> Iterator[Line]:
 
 
 def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
-    """Return whether a machine is the deployment's.
+    """Return whether a machine belongs to the deployment.
 
     The machine then carries the deployment's id (C38), or the row names it.
     """
@@ -176,7 +176,7 @@ def _is_of(machine: Mapping[str, Any], deployment: Reply) -> bool:
 
 
 def _ended(machine: Mapping[str, Any]) -> str:
-    """Describe how the machine's last process ended. The text is empty if no process has ended."""
+    """Describe how the machine's last process ended. Return an empty text if no process has ended."""
     return next((words for event in _events(machine) if (words := _exit(event))), "")
 
 
@@ -194,7 +194,7 @@ def _events(machine: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _inside(value: Any, *path: str) -> Any:
-    """Return the value to which a path of keys leads in nested objects. Return None if the path leads nowhere."""
+    """Follow a path of keys into nested objects, and return the value there. Return None if there is no value."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value

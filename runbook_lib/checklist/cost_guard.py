@@ -109,7 +109,7 @@ def guard_projection() -> Expectation:
 
 
 def _projected(took: float, rows: float, every: float) -> str:
-    """Describe the projected load of the guard's query.
+    """Describe the load that the cost guard's query would put on the database with more deployments.
 
     The query took ``took`` ms for ``rows`` rows, and a tick comes every ``every`` seconds.
     """
@@ -129,7 +129,7 @@ def _plan(reply: Reply) -> Mapping[str, Any]:
 
 
 def _scans(node: Mapping[str, Any]) -> str:
-    """Describe what a query plan scans, and how many blocks it takes from the cache or the disk."""
+    """Describe the kinds of scan in a query plan, and how many blocks they read from the cache or the disk."""
     kinds = dict.fromkeys(_kinds(node))
     blocks = sum(venue_answers.number(node.get(key)) or 0 for key in ("Shared Hit Blocks", "Shared Read Blocks"))
     return f"{', '.join(kinds)}, {blocks:g} blocks"

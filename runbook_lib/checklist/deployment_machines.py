@@ -1,4 +1,4 @@
-"""Judge machines at Fly: no machine is stray, and a deployment has one machine, on the pinned image, or none."""
+"""Judge machines at Fly: each belongs to a deployment, and each running deployment has one, on the pinned image."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def machine_of(deployment: str) -> Expectation:
 
 
 def each_machine(live: Reply) -> Expectation:
-    """Expect that every deployment in ``live`` (``id``, ``status``) passes `machine_of`, unless it still boots."""
+    """Expect that every deployment in ``live`` (``id``, ``status``) passes `machine_of`. Skip deployments still
+    booting.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         up = [str(row["id"]) for row in live.rows if row.get("status") != "provisioning"]

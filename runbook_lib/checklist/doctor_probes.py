@@ -70,7 +70,7 @@ UNPROVEN = (
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the doctor's probes of this platform.
+    """Return the doctor's probes of this platform: the reads that prove its addresses and credentials.
 
     A probe's ``made_by`` names the step of phase 0 that makes what the probe looks for.
     """
@@ -160,7 +160,7 @@ def probes(settings: Settings) -> list[Probe]:
 
 
 def _names_kept() -> Expectation:
-    """Expect what `contract_kept` expects. A platform without tables, before its migrations, passes too."""
+    """Expect what `contract_kept` expects. Before the migrations, when the platform has no tables, this passes too."""
     kept = contract_kept()
 
     def test(replies: Sequence[Reply]) -> Finding:

@@ -1,4 +1,4 @@
-"""Judge the first day with real size: the upgrade before it, and the alarms during it (phase 4)."""
+"""Judge the first day with real size (phase 4): the changes made before the day, and the alarms during the day."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return the span (``since``, ``until``) of the first day's alarms.
+    """Return the start and end (``since``, ``until``) of the first day, between which its alarms are judged.
 
     The span has at most 24 hours, and begins after the dry runs.
 
@@ -37,13 +37,15 @@ def window(phase: Phase) -> dict[str, str]:
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """Return the end of the dry runs, which raise alarms on purpose. Return 1970 if this run follows no dry runs."""
+    """Return when the dry runs (phase 3) ended: they raised alarms on purpose. Return 1970 if no dry runs came
+    before.
+    """
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)
 
 
 def _sealed_before(record: Record) -> str | None:
-    """Return the time at which the record that opened this record's gate was sealed.
+    """Return when the record that opened this run's gate was sealed.
 
     Return None if no record opened it.
     """
@@ -90,7 +92,7 @@ def most_lost(limit: float, wallet: str) -> Expectation:
 
 
 def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
-    """Select each span of the first day in which a live deployment was silent for too long.
+    """Select the spans of the first day in which a live deployment was silent for too long.
 
     Silent means that it wrote no event of ``kind``, which is ``tick`` or ``reconciled``.
 
@@ -142,7 +144,7 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
 
 def spending_confirmed() -> Expectation:
-    """Expect that OpenRouter's monthly sum matches the platform's on the first day, and that the key has a limit.
+    """Expect that OpenRouter and the platform report the same spending this month, and that the key has a limit.
 
     Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may
     use another key, so OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents.

@@ -11,7 +11,7 @@ MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which
 
 
 def wait_advice(wait: float, due: str) -> Expectation:
-    """Advise, for the follow-up, how long a runner should wait for a fill.
+    """Advise how long a runner should wait for a fill. The advice is part of the follow-up.
 
     The runner now waits ``wait`` seconds. The advice rests on how long the fills took. Without a fill, whether the wait
     is long enough is left for the step ``due`` to prove.
@@ -43,7 +43,7 @@ def _advice(fills: float, late: float, wait: float) -> str:
 
 
 def outages(since: str) -> Sql:
-    """Select, for the follow-up, the spans in which a live deployment heard nothing from the venue.
+    """Select the spans, in the follow-up's week, in which a live deployment heard nothing from the venue.
 
     A span ends when the deployment reconciles.
 
@@ -68,7 +68,7 @@ def outages(since: str) -> Sql:
 
 
 def holds_up() -> Expectation:
-    """For the follow-up, expect that every outage has ended. Reply: the rows of `outages`."""
+    """Expect that every outage in the follow-up's week has ended. Reply: the rows of `outages`."""
 
     def test(reply: Reply) -> Finding:
         lasting = [str(row.get("began")) for row in reply.rows if not row.get("recovered")]

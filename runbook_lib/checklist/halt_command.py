@@ -1,4 +1,4 @@
-"""Run the commands halt and unhalt as a step, and judge what they print."""
+"""Make a step of the commands ``./runbook halt`` and ``./runbook unhalt``, and judge what they print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a p
 
 
 def halt_line(settings: Settings) -> Shell:
-    """Return a step's shell command ``./runbook halt``, which stops every deployment and turns both switches off."""
+    """Return the shell line ``./runbook halt`` for a step. It stops every deployment and turns both switches off."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 
@@ -39,5 +39,5 @@ def halted() -> Expectation:
 
 
 def unhalt_line(settings: Settings) -> Shell:
-    """Return a step's shell command ``./runbook unhalt``, which sets both switches back and redeploys the web app."""
+    """Return the shell line ``./runbook unhalt`` for a step. It sets both switches back and redeploys the web app."""
     return shell(f"./runbook unhalt --profile {settings.name} --yes", folder=str(ROOT))

@@ -1,4 +1,4 @@
-"""Judge whether the heartbeat sweep runs often enough. A cron at Vercel or a Fly machine runs the sweep."""
+"""Judge whether the heartbeat sweep runs often enough. Either a cron at Vercel or a machine at Fly runs the sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def sweep_command(settings: Settings) -> Http:
-    """Ask about the crons at Vercel or the always-on Fly machine, whichever runs the heartbeat sweep (C34)."""
+    """Ask whether the heartbeat sweep is on: ask for Vercel's crons, or for the Fly machine that runs the sweep
+    (C34).
+    """
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons")
     app = settings.web.sweep.removeprefix("fly:")
@@ -31,7 +33,7 @@ def sweep_runs(settings: Settings) -> Expectation:
 
 
 def scheduled(*paths: str, tight: bool = False) -> Expectation:
-    """Expect that each path has a cron whose schedule will run.
+    """Expect that each path has a cron job whose schedule will come due.
 
     The finding says how often the heartbeat sweep runs (C9).
 
@@ -54,7 +56,9 @@ def scheduled(*paths: str, tight: bool = False) -> Expectation:
 
 
 def sweep_schedule(settings: Settings) -> Http:
-    """Ask for the heartbeat sweep's schedule: Vercel's cron definitions, or the sweeping Fly machine (C34)."""
+    """Ask for the heartbeat sweep's schedule: Vercel's cron definitions, or the Fly machine that runs the sweep
+    (C34).
+    """
     if settings.web.sweep == "vercel":
         return http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")
     return sweep_command(settings)

@@ -1,4 +1,4 @@
-"""Hold the checklist's incident sheet.
+"""Hold the checklist's incident sheet: for each symptom, the first action, its proof and the way to the cause.
 
 A row has a symptom, the first action, the proof that the action worked, and the evidence.
 """
@@ -44,7 +44,7 @@ class Incident:
 
     @property
     def guide(self) -> Sheet:
-        """Return the incident sheet's words that the operator reads while the first action runs."""
+        """Return the rows of the incident sheet that the operator reads while the first action runs."""
         halt = "It spreads, or nothing here explains it: ./runbook halt"
         return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
 
@@ -65,7 +65,7 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
 
 
 def concerned(symptom: str) -> Expectation:
-    """Expect exactly one deployment in the reply, unless the incident's symptom concerns the whole platform.
+    """Expect exactly one deployment in the reply. If the symptom concerns the whole platform, accept any number.
 
     If there are several, the operator must name one: acting on the newest could stop the wrong deployment.
     """
@@ -74,7 +74,7 @@ def concerned(symptom: str) -> Expectation:
 
 
 def paused(kind: str) -> Expectation:
-    """Expect that an incident's first action worked.
+    """Expect that an incident's first action stopped the trading.
 
     The runner obeyed, and the deployment is paused, halted or stopped.
 

@@ -16,7 +16,7 @@ CENT = 0.01
 
 
 def started_flat(balance: float) -> Expectation:
-    """Expect that a live deployment started, then reconciled, with no position and with the equity ``balance`` (2.5).
+    """Expect that a live deployment started, then reconciled: no position, and an equity of ``balance`` (2.5).
 
     ``balance`` is what the venue said; it must match to the cent. Reply: a row ``broker_started_at``, ``reconciled_at``
     (ISO 8601), ``positions``, ``equity_usd``.
@@ -42,7 +42,7 @@ def started_flat(balance: float) -> Expectation:
 
 
 def same_positions(wallet: str) -> Expectation:
-    """Expect that a live deployment has the same sizes at the venue and in ``agent_state``.
+    """Expect that each position of a live deployment has the same size at the venue and in ``agent_state``.
 
     Replies: ``clearinghouseState``, and a row ``positions``.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def agent_questions(live: Reply) -> list[Http]:
-    """Ask the venue for the agents of each live deployment's wallet, and for the role of the deployment's agent.
+    """Ask the venue which agents each live deployment's wallet has, and what role the deployment's agent has.
 
     ``live`` has ``wallet`` and ``agent`` for each deployment.
     """
@@ -24,7 +24,9 @@ def agent_questions(live: Reply) -> list[Http]:
 
 
 def agents_known(live: Reply) -> Expectation:
-    """Expect that the venue knows the agent of every live deployment's wallet. Replies: those of `agent_questions`."""
+    """Expect that the venue knows the agent of every live deployment's wallet. Replies: the answers to
+    `agent_questions`.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         pairs = _pairs(live)
@@ -37,12 +39,12 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each live deployment's wallet holds in the venue's main book. Runners trade in no other book."""
+    """Ask what each live deployment's wallet holds on the venue's main exchange. Runners trade only there."""
     return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
 
 
 def positions_agree(live: Reply) -> Expectation:
-    """Expect that each live deployment's wallet holds what ``agent_state`` says, with no more leverage than allowed.
+    """Expect that each live deployment's wallet holds what ``agent_state`` says, with at most the allowed leverage.
 
     Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
     ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,
@@ -78,7 +80,7 @@ def _wallets(live: Reply) -> list[str]:
 
 
 def _pairs(live: Reply) -> list[tuple[str, str]]:
-    """Return the wallet and the agent of each live deployment, the same pair only once."""
+    """Return each live deployment's pair of wallet and agent. List equal pairs once."""
     return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
 
 
@@ -107,7 +109,7 @@ def fills_have_rows(settled: float, live: Reply) -> Expectation:
 
 
 def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -> bool:
-    """Return whether a fill lacks its row although the fill is old enough.
+    """Return whether a fill should have an order's row by now and has none.
 
     The row of a very recent fill may still come.
     """

@@ -13,7 +13,7 @@ MIGRATION = re.compile(r"([0-9]+)_.*\.sql")
 
 
 def push_migrations(version: str) -> Shell:
-    """Make the shell line that pushes migrations to the linked project with this version of the supabase CLI (C1).
+    """Make the shell line that pushes migrations to the linked project. Its options depend on the CLI's version (C1).
 
     Version 2 pushes to the linked project. Version 3 pushes to the local stack unless it is told otherwise, and
     succeeds.
@@ -56,7 +56,7 @@ def migration_files(repository: str) -> list[str]:
 
 
 def applied(repository: str) -> Expectation:
-    """Expect that exactly the migrations in the repository's files are applied. None is pending, and none is unknown.
+    """Expect that the applied migrations are exactly those in the repository's files.
 
     Reply: a row ``version`` for each applied migration.
     """

@@ -34,7 +34,7 @@ def restart(fly: Reply, machines: Reply, secret: str) -> Series:
 
 
 def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
-    """Ask every running machine for the hash of a fresh nonce followed by the rotated secret. Ask this computer too.
+    """Ask every running machine, and this computer, for the hash of a fresh nonce followed by the rotated secret.
 
     Equal hashes prove equal values, and neither value is shown. The nonce is the step's key, so that an earlier hash
     proves nothing.
@@ -64,7 +64,7 @@ def answered() -> Expectation:
 
 
 def arrived() -> Expectation:
-    """Expect that every machine has the rotated secret: its answer to `asked` equals this computer's hash."""
+    """Expect that every machine has the rotated secret: its hash from `asked` equals this computer's hash."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
@@ -75,7 +75,7 @@ def arrived() -> Expectation:
 
 
 def _hashes(replies: Sequence[Reply]) -> tuple[list[str], str]:
-    """Return each machine's hash, and this computer's hash. An answer that is not a hash gives an empty text."""
+    """Return each machine's hash, and this computer's hash. If an answer holds no hash, its hash is an empty text."""
     at_fly, locally = replies
     answers = [str(row.get("stdout")) if row.get("exit_code") == 0 else "" for row in at_fly.rows]
     return [_hash(text) for text in answers], _hash(locally.text)
@@ -87,7 +87,7 @@ def _hash(text: str) -> str:
 
 
 def update_lacking(settings: Settings, holders: Sequence[Reply], answers: Sequence[Reply], secret: str) -> Series:
-    """Update the machines that lack the rotated secret. Such a machine gave another hash, or was at rest and not asked.
+    """Update the machines that lack the rotated secret. They gave a wrong hash, or were stopped and so not asked.
 
     ``holders``: the replies with Fly's secrets and with the machines. ``answers``: the replies of `asked`. An update
     gives a machine the app's present secrets, and replaces a value that the platform put into the machine's own
@@ -115,7 +115,7 @@ def _update(settings: Settings, machine: Mapping[str, Any], secret: str, *, rest
 
 
 def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
-    """Return the value to write back for one environment variable of a machine that is updated.
+    """Return the value to write back for an environment variable when its machine is updated after a rotation.
 
     That is the new value for the rotated secret, the variable's name for another secret that this computer knows, and
     otherwise the value as it was.
@@ -146,7 +146,7 @@ def running_again(noted: Reply) -> Sql:
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
-    """Expect that every deployment has its status from before the rotation, and reconciled after its runner started.
+    """Expect that every deployment has the status that ``noted`` shows, and has reconciled since its runner started.
 
     If machines were restarted, the runner must have started after ``noted``.
     """
@@ -164,7 +164,7 @@ def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectat
 
 
 def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
-    """Describe how one deployment differs from what was noted before the rotation."""
+    """Describe how one deployment differs from its status before the rotation."""
     deployment, started = row.get("id"), moment(row.get("started"))
     if row.get("status") != before:
         return [f"{deployment} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
@@ -174,7 +174,7 @@ def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
 
 
 def snapshot_each(noted: Reply) -> Series:
-    """Ask each noted deployment's runner for a snapshot after a rotation.
+    """Ask the runner of each deployment in ``noted`` for a snapshot, after a rotation.
 
     A snapshot proves that the runner can connect to the database.
     """
@@ -182,7 +182,7 @@ def snapshot_each(noted: Reply) -> Series:
 
 
 def snapshots_of(noted: Reply) -> Series:
-    """Ask whether the snapshots that runners owe after a rotation, by `snapshot_each`, were written."""
+    """Ask for the state of each snapshot command that `snapshot_each` sent after a rotation."""
     return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
 
 

@@ -26,7 +26,7 @@ NEW = f"${INCOMING}"
 
 
 def held(secret: str) -> Expectation:
-    """Expect that the secret to be rotated has a place. Fly, Vercel or a machine holds it under one of its names.
+    """Expect that Fly, Vercel or a machine holds the secret to be rotated, under one of its names.
 
     Replies: Fly's secrets, Vercel's variables, machines.
     """
@@ -54,7 +54,7 @@ def names(secret: str) -> tuple[str, ...]:
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of a list that hold the secret, keyed by the secret's name there.
+    """Return the rows of a list that hold the secret, by the name that the secret has in the list.
 
     Of Vercel's rows, only those for production are returned.
     """
@@ -66,7 +66,7 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret.
+    """Return the machines that hold the secret which is rotated.
 
     All machines hold a secret of the Fly app. Any other secret is held by the machines that set it themselves.
     """
@@ -76,7 +76,7 @@ def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the running machines that hold the secret.
+    """Return the running machines that hold the secret which is rotated.
 
     Such machines must be restarted, and can be asked for its hash.
     """
@@ -88,7 +88,9 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
 
 def reset(secret: str) -> Series:
-    """Rotate the password of the database role. For any other secret, return an empty series, which sends nothing."""
+    """Change the password of the database role, if that is the rotated secret. Otherwise return an empty series of
+    commands.
+    """
     if secret != PASSWORD:
         return Series()
     return Series((http("supabase", "PATCH /v1/projects/{project}/database/password", json={"password": NEW}),))
@@ -134,7 +136,7 @@ def mirror(vercel: Reply, secret: str) -> Series:
 
 
 def changed(secret: str, noted: Reply) -> Expectation:
-    """Expect that the copies of the rotated secret at Fly and Vercel all changed since ``noted``.
+    """Expect that every copy of the rotated secret at Fly and Vercel has changed since ``noted``.
 
     Neither shows a value: Fly shows a digest of it, Vercel the time of its last change. Replies: Fly's secrets,
     Vercel's variables.
@@ -155,7 +157,7 @@ def changed(secret: str, noted: Reply) -> Expectation:
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], secret: str) -> dict[str, Any]:
-    """Return a mark for each place of the secret, which changes with the secret.
+    """Return a mark for each copy of the secret at Fly and Vercel. The mark changes when the copy changes.
 
     The mark is Fly's digest, or Vercel's time of the last change.
     """

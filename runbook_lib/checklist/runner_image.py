@@ -1,4 +1,4 @@
-"""Pin the runner's image by its digest, and judge that every place names this digest (C7, C30)."""
+"""Pin the runner's image by its digest, and judge that every setting and machine names this digest (C7, C30)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ IMAGE = re.compile(r"^\W*image: ([^\s@]+):([\w.-]+)\s*$", re.MULTILINE)  # a bui
 
 
 def image_tag(build: Reply) -> str:
-    """Return the tag of the runner's image that a build's output names: ``image: registry.fly.io/<app>:<tag>``."""
+    """Return the tag of the runner's image from a build's output: ``image: registry.fly.io/<app>:<tag>``."""
     return _built(build)[1]
 
 
 def pinned_image(build: Reply, manifest: Reply) -> str:
-    """Return the runner's image that a build named, pinned to a digest.
+    """Return the address of the runner's image that a build made, with its digest in place of its tag.
 
     The registry gives the digest for the image's tag.
     """
@@ -36,7 +36,7 @@ def pinned_image(build: Reply, manifest: Reply) -> str:
 
 
 def _built(build: Reply) -> tuple[str, str]:
-    """Return the repository and the tag of the last image that the build's output names."""
+    """Return the repository and the tag of the last image named in the build's output."""
     named = IMAGE.findall(build.text)
     if not named:
         raise ConfigError(f"the build's output names no image: {build.text[-300:]!r}")
@@ -45,7 +45,7 @@ def _built(build: Reply) -> tuple[str, str]:
 
 
 def one_image(built: str | None = None) -> Expectation:
-    """Expect one digest of the runner's image in all places that name the image, and in every machine (C30).
+    """Expect that every setting that names the runner's image, and every machine, has the same digest (C30).
 
     Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest that phase 0
     recorded.

@@ -1,4 +1,4 @@
-"""Judge the caps of a Skill: they respect the limit sheet, an order has room, and the cost cap lasts long enough.
+"""Judge a Skill's caps: none is looser than the limit sheet, an order fits, and the cost cap lasts long enough.
 
 The first half holds the expectations about replies, the second half the arithmetic on caps. Amounts are in US dollars.
 """
@@ -24,7 +24,7 @@ SMALLEST = 12.0  # US dollars an opening order needs: the venue takes $10, and a
 
 
 def limits(**sheet: Any) -> Expectation:
-    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet. A cap may be tighter.
+    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet.
 
     Reply: a row ``risk``.
     """
@@ -72,7 +72,7 @@ def _cure(name: str, caps: Row, balance: float, market: tuple[float, int]) -> st
 
 
 def _market(name: str, meta: Row, mids: Row) -> tuple[float, int] | None:
-    """Return the price and the szDecimals of a symbol. Return None if the venue does not trade the symbol."""
+    """Return a symbol's price and ``szDecimals``. Return None if the venue does not trade the symbol."""
     listed = meta.get("universe")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     market: Row = next((row for row in rows if row.get("name") == name), {})
@@ -115,7 +115,7 @@ def _first(reply: Reply) -> Row:
 
 
 def looser(sheet: Row, caps: Row) -> list[str]:
-    """Return a complaint for each cap of a Skill that is missing, senseless or looser than on the limit sheet.
+    """Return a complaint for each Skill cap that is missing, not a sensible number, or looser than on the limit sheet.
 
     A cap may be tighter than the sheet; `order_room` tells whether the Skill can still trade. ``minOrderUsd`` may be
     higher, and ``allowedSymbols`` may name fewer symbols. Complaints are in the order of the sheet.
@@ -144,7 +144,7 @@ def _listed(cap: Any) -> str:
 
 @dataclass(frozen=True)
 class Room:
-    """The room that a Skill's caps leave in a symbol.
+    """The largest order that a Skill's caps allow in a symbol, and the smallest order that is useful there.
 
     ``largest`` is the largest opening order that the caps allow, ``smallest`` the smallest useful order, both in US
     dollars.
@@ -182,7 +182,7 @@ def order_room(symbol: str, caps: Row, balance: float, price: float, decimals: i
 
 
 def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
-    """Return the smallest percentage, or the smallest balance, with which a Skill's caps would allow an order.
+    """Return the smallest position cap, in per cent, or the smallest balance, with which a Skill could place an order.
 
     The percentage is rounded up to tenths, the balance to whole US dollars.
     """
@@ -198,7 +198,7 @@ def remedy(caps: Row, balance: float, price: float, decimals: int) -> Remedy:
 
 
 def _unit(price: float, decimals: int) -> Decimal:
-    """Return the value of one size step in US dollars. A size step is the smallest size that the venue knows."""
+    """Return the value in US dollars of the smallest amount of a symbol that can be traded."""
     return Decimal(str(price)).scaleb(-decimals)
 
 
@@ -207,7 +207,7 @@ def _dollars(amount: float) -> Decimal:
 
 
 def _percent(caps: Row) -> Decimal:
-    """Return the tightest of both position caps and the leverage, in per cent of the balance.
+    """Return the tightest limit on a Skill's position: either position cap or the leverage, in per cent of the balance.
 
     Return 0 if one is missing.
     """
@@ -234,14 +234,14 @@ def _up(amount: Decimal, digits: int) -> Decimal:
 
 @dataclass(frozen=True)
 class Horizon:
-    """The life of a Skill's monthly cost cap. The cap pays for ``ticks`` ticks, which take ``seconds`` seconds."""
+    """How long a Skill's monthly cost cap lasts: it pays for ``ticks`` ticks, which take ``seconds`` seconds."""
 
     ticks: int
     seconds: float
 
 
 def horizon(cap: float, per_tick: float, interval: float) -> Horizon:
-    """Return how long a Skill's monthly cost cap lasts.
+    """Return how long a Skill's monthly cost cap lasts, in ticks and in seconds.
 
     ``cap`` and ``per_tick`` (the cost of a tick) are in US dollars, ``interval`` is in seconds between two ticks.
     """

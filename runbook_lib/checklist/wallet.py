@@ -1,4 +1,4 @@
-"""Ask the venue about the wallet, and judge the wallet's equity, and its positions and orders in every book.
+"""Ask the venue about the wallet. Judge its equity, positions and orders in every book (a perp exchange or spot).
 
 The arithmetic is in ``venue_answers``; this module holds the commands and the expectations about replies.
 """
@@ -66,7 +66,7 @@ def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
 
 
 def equity_before(phase: Phase, number: str) -> float:
-    """Return the wallet's equity before the first order.
+    """Return the wallet's equity that a step read before the first order.
 
     The `funded` step ``number`` read this equity, in this or an earlier run.
     """
@@ -80,12 +80,12 @@ def equity_before(phase: Phase, number: str) -> float:
 
 
 def state_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask which books exist now, and what the wallet holds in spot and in each book that ``listed`` names."""
+    """Ask which books exist at the venue now, and what the wallet holds in spot and in each perp book of ``listed``."""
     return [venue_books.books(), *(venue_books.state(wallet, book) for book in (SPOT, *_perpetual(listed)))]
 
 
 def book_questions(wallet: str, listed: Reply) -> list[Http]:
-    """Ask what `state_questions` asks, and which orders rest in each book.
+    """Ask what `state_questions` asks, and which orders of the wallet rest in each book.
 
     The answer for the main book includes spot.
     """
@@ -98,7 +98,7 @@ def _perpetual(listed: Reply) -> list[str]:
 
 @dataclass(frozen=True)
 class _Answers:
-    """The venue's answers about a wallet: existing books, tokens in spot, and each book's state and orders."""
+    """The venue's answers about a wallet: the existing books, tokens in spot, and each book's positions and orders."""
 
     books: Reply
     spot: Reply
@@ -107,7 +107,9 @@ class _Answers:
 
     @classmethod
     def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
-        """Assign the replies about the wallet (`book_questions`, or `state_questions`: no ``orders``) to books."""
+        """Assign each reply about the wallet to its book. With ``orders`` the replies are those of `book_questions`,
+        otherwise of `state_questions`.
+        """
         names, (books, spot, *of_books) = _perpetual(listed), replies
         states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
@@ -124,25 +126,25 @@ class _Answers:
         return positions if isinstance(positions, list) else []
 
     def positions(self, but: Collection[str] = ()) -> list[str]:
-        """Describe the wallet's positions and its tokens in spot. Positions in the books ``but`` are left out."""
+        """Describe the wallet's positions, except in the books ``but``, and its tokens in spot."""
         read = [book for book in self.states if book not in but]
         named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
         return named + self.tokens()
 
     def tokens(self) -> list[str]:
-        """Describe the wallet's tokens in spot, except those that count as money."""
+        """Describe the wallet's tokens in spot. Leave out tokens that count as money."""
         tokens = [row for row in _dicts(_first(self.spot).get("balances")) if row.get("coin") not in venue_books.MONEY]
         some = [row for row in tokens if venue_answers.number(row.get("total")) != 0]
         return [f"{row.get('total')} {row.get('coin')} in spot" for row in some]
 
     def resting(self, but: Collection[Any] = ()) -> list[str]:
-        """Describe the wallet's resting orders. An order whose client order id is in ``but`` is left out."""
+        """Describe the wallet's resting orders. Leave out orders whose client order id is in ``but``."""
         rows = [(book, row) for book, reply in self.orders.items() for row in _known(reply)]
         strangers = [(book, row) for book, row in rows if row.get("cloid") not in but]
         return [f"order {row.get('oid')} {row.get('coin')} in {book}" for book, row in strangers]
 
     def unknown(self) -> str | None:
-        """Return why the answers cannot prove that the wallet is empty. Return None if the answers prove that.
+        """Return why the answers cannot prove that the wallet is empty. Return None if they can.
 
         An answer may be old, may have no readable list, or may be about other books than those that exist now.
         """
@@ -161,7 +163,9 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Return a finding: ``wrong`` if anything is ``left``, "unknown" if absence is not proven, ``good`` otherwise."""
+    """Return the finding ``wrong`` if anything is ``left``, ``good`` if nothing is, "unknown" if the lists are
+    incomplete.
+    """
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
     if unknown := answers.unknown() or _partial(*lists):
@@ -170,7 +174,7 @@ def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *list
 
 
 def fresh_wallet(wallet: str, listed: Reply) -> Expectation:
-    """Expect a fresh wallet: it has no position, order, fill or agent except those that this run made.
+    """Expect a fresh wallet: every position, order, fill and agent in it was made by this run.
 
     Replies: rows ``cloid`` and ``agent_address`` of what this run made, ``userFills``, ``extraAgents``, and those of
     `book_questions` about the books that ``listed`` names.
@@ -226,7 +230,9 @@ def _worth(position: Any) -> float | None:
 
 
 def flat(wallet: str, listed: Reply) -> Expectation:
-    """Expect no position and no resting order of the wallet in any book of ``listed``. Replies: `book_questions`."""
+    """Expect that the wallet has no position and no resting order in any book. Replies: `book_questions` about
+    ``listed``.
+    """
 
     def test(replies: Sequence[Reply]) -> Finding:
         answers = _Answers.of(listed, replies)
@@ -241,18 +247,18 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _old(state: Reply) -> bool:
-    """Return whether an answer about a wallet is stale. A stale answer holds no time, or a time that is too old."""
+    """Return whether an answer about a wallet is stale: it holds no time, or a time that is too old."""
     moment = venue_answers.number(_first(state).get("time"))
     return bool(state.at) and (moment is None or abs(state.at - moment / 1000) > STALE)
 
 
 def _known(reply: Reply) -> list[Mapping[str, Any]]:
-    """Return the rows of a list that are recognisable as orders, fills or agents."""
+    """Return the rows of a list that look like orders, fills or agents."""
     return [row for row in reply.rows if not row.keys().isdisjoint(("coin", "oid", "tid", "address"))]
 
 
 def _partial(*listed: Reply) -> str | None:
-    """Return why lists cannot prove absence: a row is not understood, or a list is cut off.
+    """Return why a venue's list may be incomplete: a row is not understood, or the list is cut off.
 
     Return None if the lists do prove absence.
     """

@@ -1,4 +1,4 @@
-"""Judge the web app at Vercel: the deployment that serves production, the request log, and the cron jobs."""
+"""Judge the web app at Vercel: the deployment that serves production, the request log and the cron jobs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serves() -> Expectation:
 
 
 def younger_than_variables() -> Expectation:
-    """Expect that the web app serves a deployment made after the last change of every production variable.
+    """Expect that the web app's serving deployment is newer than the last change of any production variable.
 
     Replies: ``targets.production`` of the project, and the project's variables.
     """
@@ -57,7 +57,7 @@ def younger_than_variables() -> Expectation:
 
 
 def request_log(project: Reply, since: str, until: str) -> Http:
-    """Ask Vercel for the web app's newest requests between ``since`` and ``until`` (or ``now``), like ``vercel logs``.
+    """Ask Vercel for the web app's newest requests from ``since`` to ``until`` (or ``now``), as ``vercel logs`` does.
 
     The log that Vercel documents streams new lines only, and cannot show the past.
     """
@@ -109,7 +109,7 @@ def crons_healthy() -> Expectation:
 
 
 def logged_requests(log: Reply) -> list[dict[str, Any]] | None:
-    """Return the web app's requests in a reply to `request_log`. Return None if the reply has another form."""
+    """Return the web app's requests from a reply to `request_log`. Return None if the reply cannot be read."""
     row = log.rows[0] if log.rows else {}
     requests = row.get("rows")
     if log.error or not isinstance(requests, list | tuple) or not isinstance(row.get("hasMoreRows"), bool):

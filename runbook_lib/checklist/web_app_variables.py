@@ -1,4 +1,4 @@
-"""Set the web app's environment variables at Vercel, and judge that production has every one of them."""
+"""Set the web app's environment variables at Vercel, and judge that production has all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of the web app's variables that are set for production, by name.
+    """Return the web app's variables that are set for production, by name.
 
     ``target`` in a row is one environment or a list of them. A variable of the same name may have another value in
     previews, or in a custom environment.
@@ -26,7 +26,7 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """Make the request that sets the web app's variables: every public one, and every secret one that is missing.
+    """Make the request that sets all public variables of the web app, and the secret variables that are missing.
 
     ``variables`` lists the present variables; one that is set for preview only counts as missing. A secret that is set
     is left alone, because its value cannot be read back and compared (C8).
@@ -67,11 +67,11 @@ def production_variables(*names: str, **readable: str) -> Expectation:
 
 
 def _kind(value: str) -> str:
-    """Return the type for a variable at Vercel: sensitive (unreadable) if the value names a secret, plain otherwise."""
+    """Return a new variable's type at Vercel: sensitive (unreadable) if its value names a secret, otherwise plain."""
     names = VARIABLE.findall(value)
     return "sensitive" if any(not name.startswith("NEXT_PUBLIC_") for name in names) else "plain"
 
 
 def _kind_of(present: Mapping[str, Any] | None, value: str) -> str:
-    """Return the type to send to Vercel for a variable: a sensitive variable must stay sensitive."""
+    """Return a variable's type at Vercel: it stays sensitive if it is sensitive now, otherwise its value decides."""
     return "sensitive" if present is not None and present.get("type") == "sensitive" else _kind(value)

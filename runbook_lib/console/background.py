@@ -25,7 +25,7 @@ class Tasks:
         self._running: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task in the background of the console. A reference keeps the task from being garbage-collected."""
+        """Start a task of the console on the event loop. A reference keeps the task from being garbage-collected."""
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
@@ -43,7 +43,7 @@ class Tasks:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Run the console's ``work`` in a new thread in the background, and return the result.
+    """Run blocking ``work`` of the console in a new thread, and await its result.
 
     A pool of threads could be full of waiting work when somebody presses Pause.
     """

@@ -1,4 +1,6 @@
-"""Open the console, which shows every deployment and its command buttons. Looking needs no write lock."""
+"""Open the console, which shows every deployment and its command buttons. Only pressing a button needs the write
+lock.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def follow(settings: Settings, root: Path, press: float, at: str, display: Callable[[str], None]) -> None:
-    """Halt everything when the console's button is pressed, and show the progress of the halt.
+    """Halt everything when the console's halt button is pressed, and show the progress of the halt.
 
     ``display`` is called on the event loop with the HTML of each stage. ``press`` is the moment of the press on the
     monotonic clock, ``at`` the same moment as text.

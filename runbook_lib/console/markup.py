@@ -42,7 +42,7 @@ FULL_COUNT = 100_000  # how far the animation counts
 
 @dataclass(frozen=True)
 class Age:
-    """The age of data shown on the console. The browser counts the age up unless ``counts`` is false."""
+    """The age of data on the console, in HTML. The browser counts the age up unless ``counts`` is false."""
 
     seconds: float
     counts: bool = True
@@ -62,7 +62,7 @@ class Age:
 
     @property
     def delay(self) -> str:
-        """Return the delay, in seconds, of the animation in the HTML that counts up the age.
+        """Return the delay in seconds of the HTML animation that counts up the age of data.
 
         It is negative, because the count began earlier; half a unit is added so that the age is rounded.
         """
@@ -87,7 +87,9 @@ def label(row: Mapping[str, Any]) -> str:
 
 
 def bar(settings: Settings, operator: str, overview: Overview | None, listening: str, trouble: str) -> str:
-    """Return the HTML of the console's bar: the profile, the last read's time, and whether the database notifies it."""
+    """Return the HTML of the bar at the top: the profile, the time of the last read, and whether the database notifies
+    us.
+    """
     view = {
         "colour": PRODUCTION if settings.kind == "production" else REHEARSAL,
         "profile": settings.name,
@@ -104,17 +106,17 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
 
 
 def watchdog(beat: int, now: datetime) -> str:
-    """Return the HTML of the watchdog line. The line turns red if the kernel does not write it again in time."""
+    """Return the HTML of the watchdog line. The browser turns the line red if the kernel stops renewing it."""
     return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
 
 
 def about(chosen: Sequence[str], where: str) -> str:
-    """Return the HTML of the line that names the deployments which the console's buttons command."""
+    """Return the HTML of the line that names the deployments to which the buttons send their commands."""
     return _part("about", whom(chosen) or "nothing: choose deployments", where)
 
 
 def whom(chosen: Sequence[str]) -> str:
-    """Return how a button's markup names the chosen deployments.
+    """Return the words with which a button names the chosen deployments.
 
     One is named by its short id, several by their count.
     """
@@ -122,12 +124,12 @@ def whom(chosen: Sequence[str]) -> str:
 
 
 def heading(words: str) -> str:
-    """Return the HTML of the heading of a part of the console that scrolls."""
+    """Return the HTML of the heading above a scrolling part of the console."""
     return _part("heading", words)
 
 
 def remark(words: str, colour: str = "quiet") -> str:
-    """Return the HTML of a line with ``words``, an empty text if there are none."""
+    """Return the HTML of a line with ``words``. Without words, return an empty text."""
     return _part("remark", words, colour) if words else ""
 
 
@@ -159,7 +161,7 @@ def log(overview: Overview, *, trouble: str = "", still: bool = False) -> str:
 
 
 def summary(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return the HTML that says how many deployments have each status, and how many have an alarm."""
+    """Return the line that counts the deployments by status, and those with an alarm."""
     rows = list(rows)
     statuses = [row["status"] for row in rows]
     counted = ", ".join(f"{statuses.count(word)} {word}" for word in STATUSES if word in statuses)
@@ -168,13 +170,13 @@ def summary(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def figure(data: bytes, alt: str, every: float, at: datetime) -> str:
-    """Return a chart as HTML. The browser greys the chart if it is not redrawn within about three redraw intervals."""
+    """Return a chart as HTML. The browser turns the chart grey if it is not redrawn for three intervals."""
     drawn = {"data": base64.b64encode(data).decode(), "alt": alt, "at": f"{at:%H:%M:%S}"}
     return _part("figure", {**drawn, "age": Age(0.0), "stale_in": f"{3 * every + HUNG:g}"})
 
 
 def _picture(overview: Overview, body: str, trouble: str, *, still: bool) -> str:
-    """Return ``body`` in a frame that turns grey once the data is old.
+    """Return HTML with ``body`` in a frame that turns grey when the data is old.
 
     If the newest read failed, the frame is grey at once.
     """
@@ -309,7 +311,7 @@ def _press(at: str, command: SentCommand) -> Row:
 
 
 def halting(at: str, parts: Iterable[Part], outcome: str | None, words: str) -> str:
-    """Return the HTML of a halt's parts with the outcome of each part.
+    """Return the HTML of a halt's parts, each with its outcome.
 
     If the halt has ended, show its own outcome too.
     """

@@ -28,7 +28,7 @@ LINES = 200  # of the log
 
 @dataclass(frozen=True)
 class Overview:
-    """What one read of the database shows on the console: deployments, newest log entries, and one deployment's ticks.
+    """What one read of the database gave the console: deployments, newest log entries, and one deployment's ticks.
 
     ``rows`` have the columns of `every_deployment`, with ``month_usd`` and ``unpriced``. ``began`` is when the read
     began, on the monotonic clock: the data is no older than that.
@@ -44,13 +44,13 @@ class Overview:
 
     @property
     def age(self) -> float:
-        """Return the seconds since the read of this overview of the console began."""
+        """Return the seconds since this overview's read of the database began."""
         return time.monotonic() - self.began
 
 
 @dataclass
 class Reader:
-    """A reader of the console's overview, with a database connection of its own. A reader makes one read at a time."""
+    """A reader of the console's overview, with its own database connection. It makes one read at a time."""
 
     settings: Settings
     _services: Services = field(init=False)
@@ -72,7 +72,7 @@ class Reader:
             return self._read(list(chosen), level, routine=routine)
 
     def close(self) -> None:
-        """Close the database connection of the console's overview, once the read under way has ended."""
+        """Close the overview's database connection when the present read has ended."""
         with self._reading:
             self._services.close()
 
@@ -105,6 +105,6 @@ class Reader:
 
 
 def _newest(rows: Sequence[Row]) -> list[str]:
-    """Return a list with the id of the deployment that ticked last. The list is empty if no deployment has ticked."""
+    """Return the id of the deployment that ticked last, in a list. If no deployment has ticked, the list is empty."""
     ticked = [row for row in rows if row["tick_at"]]
     return [max(ticked, key=lambda row: row["tick_at"])["id"]] if ticked else []

@@ -1,4 +1,4 @@
-"""Draw the console's charts from an overview. Turn each into a PNG image, and a text for people who cannot see it."""
+"""Draw the console's charts from an overview, as PNG images with a text alternative for people who cannot see them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _frame(overview: Overview) -> pd.DataFrame:
 
 
 def _titled(figure: Any, overview: Overview) -> Any:
-    """Add the id of the deployment whose ticks are drawn to the title of a figure."""
+    """Add to a figure's title the id of the deployment whose ticks the figure shows."""
     words = f"{figure.get_suptitle()}: {overview.focus[:8] or 'nobody'}"
     figure.suptitle(words, x=0.01, ha="left", fontweight="bold")
     return figure
@@ -66,7 +66,7 @@ def png(figure: Any) -> bytes:
 
 
 def words(figure: Any) -> str:
-    """Return the text alternative of a console's chart, for people who cannot see it: the chart's title and texts."""
+    """Return the text alternative of a chart on the console: the chart's title and texts."""
     texts = [figure.get_suptitle(), *(text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts))]
     return "; ".join(filter(None, (" ".join(text.split()) for text in texts)))
 

@@ -1,4 +1,4 @@
-"""Build the console's widgets. Widgets show the data, and pass presses to `sent_commands` and `halt_button`.
+"""Build the console's widgets. They show the data, and pass presses of buttons to `sent_commands` and `halt_button`.
 
 Nothing in this module blocks the kernel: reading, sending and halting run in threads and return to the kernel's own
 loop, which alone touches widgets.
@@ -53,7 +53,7 @@ FULL = widgets.Layout(width="99%")
 
 
 class Page:
-    """The page of the console on the screen. The page's tasks run on the current event loop until `close` is called."""
+    """The console's page on the screen. The page's tasks run on the current event loop until `close` is called."""
 
     def __init__(self, settings: Settings, *, operator: str, root: Path, chosen: Iterable[str] = ()) -> None:
         self.settings, self.operator, self.root = settings, operator, root
@@ -77,7 +77,7 @@ class Page:
             self._tasks.spawn(work)
 
     def close(self) -> None:
-        """End the page's tasks. The widgets stay as they are, and commands under way are followed to their end."""
+        """End the page's tasks. The widgets stay visible, and commands already sent are followed to their end."""
         self._tasks.end()
         self._listener.close()
         threading.Thread(target=self._reader.close, daemon=True).start()  # a look may be under way
@@ -112,7 +112,7 @@ class Page:
         self._paint()
 
     def _guard(self, label: str, word: Word) -> Field:
-        """Return a text field that arms buttons in production, once a person has typed ``word`` into it."""
+        """Return a text field that arms buttons in production. A person arms them by typing ``word`` into the field."""
 
         def changed() -> None:  # also called by a timer
             with suppress(RuntimeError):  # the loop has ended
@@ -127,7 +127,7 @@ class Page:
         return button
 
     def _laid_out(self) -> Any:
-        """Return the page's layout. The halt button comes first, so that no growing part of the page can move it."""
+        """Return the page's layout. The halt button stands on top, so that it never moves when other parts grow."""
         production = self.settings.kind == "production"
         halting = _flow([self._halt, *([self._halt_field.box] if production else [])])
         typed = [self._field.box, self._armed] if production else []
@@ -156,7 +156,7 @@ class Page:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Redraw the watchdog every few seconds. If the redrawing stops, the watchdog turns red in the browser."""
+        """Renew the watchdog line every few seconds. If this stops, the browser turns the line red."""
         while True:
             self._pulse.beat()
             self.beats += 1
@@ -166,7 +166,7 @@ class Page:
             await asyncio.sleep(EVERY)
 
     async def _live(self) -> None:
-        """Read the data, show the data, and wait for a notification or for `EVERY` seconds, again and again.
+        """Read and show the data again and again. Between two reads, wait for a notification or for `EVERY` seconds.
 
         If a read fails, show the error and read again.
         """
@@ -189,14 +189,14 @@ class Page:
                 await asyncio.wait_for(self._wake.wait(), EVERY)
 
     async def _patiently(self, look: asyncio.Future[Overview]) -> None:
-        """Wait for a read of the data. While the database is slow, the page says so, so that nobody trusts old data."""
+        """Wait for a read of the data. If the database is slow, say so on the page."""
         begun = time.monotonic()
         while not (await asyncio.wait([look], timeout=SLOW))[0]:
             self.trouble = f"the database has not answered for {time.monotonic() - begun:.0f} s"
             self._paint()
 
     async def _draw(self) -> None:
-        """Draw the charts one after another, for ever.
+        """Draw the page's charts one after another, again and again.
 
         A figure is made on the event loop, because pyplot is not thread-safe, and is turned into an image in a thread.
         """
@@ -210,7 +210,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show the alarms that a watch has written into its ledger. The alarms are read anew every few seconds."""
+        """Show on the page the alarms from the ledger of a watch. Read them anew every few seconds."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))
@@ -242,7 +242,7 @@ class Page:
         self._presses.value = markup.presses(tuple(line) for line in self.pressed)
 
     def _paint_picker(self) -> None:
-        """Offer the deployments that match the filter in the picker.
+        """Show in the picker the deployments that match the filter.
 
         Chosen deployments are offered even without a match.
         """
@@ -262,7 +262,7 @@ class Page:
             self._choosing = False
 
     def _picked(self) -> None:
-        """Take over the deployments that a person has chosen in the picker."""
+        """Make the deployments that a person has chosen in the picker the targets of the page's buttons."""
         if self._choosing:
             return
         self.chosen = tuple(self._picker.value)
@@ -284,7 +284,7 @@ class Page:
         self._halt.disabled = HALTING in self._busy or not self._opened(self._halt_field)
 
     def _may(self, gesture: Gesture, chosen: tuple[Target, ...]) -> bool:
-        """Return whether a button may be pressed now.
+        """Return whether a button on the page may be pressed now.
 
         Deployments must be chosen, none may be busy with the same command, and a button that must be armed must be
         armed.
@@ -303,7 +303,7 @@ class Page:
         return tuple(Target(name, agents[name]) for name in self.chosen if name in agents)
 
     def _press(self, gesture: Gesture) -> None:
-        """Send a button's command to the chosen deployments, if the button may be pressed now."""
+        """Send a button's command to the chosen deployments if the button may be pressed now."""
         at, chosen = time.monotonic(), self._targets()
         if not self._may(gesture, chosen):
             return
@@ -343,7 +343,7 @@ class Page:
             self._wake.set()
 
     def _press_halt(self) -> None:
-        """Halt everything with the code of ``./runbook halt --all``. The halt makes a record of its own."""
+        """Halt everything, as ``./runbook halt --all`` does. The halt makes its own record."""
         if HALTING in self._busy or not self._opened(self._halt_field):
             return
         self._halt_field.clear()
@@ -366,7 +366,7 @@ class Page:
             self._wake.set()
 
     def _failed(self, error: BaseException) -> None:
-        """Show an error of the console itself in the console's bar. The error stays there."""
+        """Show an error of the console itself in the bar at the top, until the console is opened again."""
         self.mistake = self._clean(f"a part of this console has stopped working: {error!r}; run its cell again")
         self._paint()
 

@@ -1,4 +1,4 @@
-"""Notice that the kernel has stood still. A button pressed meanwhile must not send its command afterwards."""
+"""Notice that the kernel has stood still, so that a button pressed meanwhile does not send its command late."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WAKING = 1.5  # seconds after it woke in which what was pressed before still com
 
 
 class Pulse:
-    """The pulse of the console's kernel, which shows whether the kernel stood still.
+    """The pulse of the console's kernel: regular beats whose absence shows that the kernel stood still.
 
     A gap of `HUNG` seconds means that the watchdog has turned red in the page, and has told the person that nothing is
     sent.
@@ -21,7 +21,7 @@ class Pulse:
         self._woke = float("-inf")
 
     def beat(self) -> None:
-        """Beat the pulse, because the console's kernel runs.
+        """Record a beat of the pulse, which shows that the kernel runs.
 
         If the last beat is too long ago, note that the kernel stood still.
         """
@@ -32,7 +32,7 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether the pulse shows that the kernel has just stood still.
+        """Return whether the kernel stood still until just now, by its pulse.
 
         A press that arrives now may have been made while the kernel stood still.
         """
@@ -41,5 +41,5 @@ class Pulse:
 
 
 def _clocks() -> tuple[float, float]:
-    """Return the monotonic clock and the wall clock. While a machine sleeps, only the wall clock goes on."""
+    """Return the monotonic clock and the wall clock. While the machine sleeps, only the wall clock goes on."""
     return time.monotonic(), time.time()

@@ -1,4 +1,4 @@
-"""Send a command when its button is pressed. A record is written, the command is sent, and its effect is awaited.
+"""Send a command when its button is pressed: write a record, send the command, and await its effect.
 
 Each press is a run of its own: a record with one step, sealed when it ends. Safety actions are always allowed, also if
 the record cannot be written, which is then shown; any other command needs the record and the write lock.
@@ -47,7 +47,7 @@ FIRST, MOST = 0.02, 0.5  # seconds between two looks for the effect, at first an
 
 @dataclass(frozen=True)
 class SentCommand:
-    """A command that the press of a console's button sent, and its progress.
+    """A command that a press of one of the console's buttons sent, and its progress.
 
     ``sent``, ``acknowledged`` and ``effect`` are seconds after the press, None until they happen; ``outcome`` is None
     while the command is under way. ``unrecorded`` says why its record is missing or incomplete.
@@ -73,7 +73,7 @@ def press(
     pressed: float | None = None,
     show: Callable[[SentCommand], None] = lambda _: None,
 ) -> SentCommand:
-    """Send the command of a pressed button to every target. Poll the database until the command has taken effect.
+    """Send the command of a pressed button to every target. Read the database until the command has taken effect.
 
     ``show`` gets every change, in the calling thread. ``pressed`` is the moment of the press on the monotonic clock. No
     error is raised: the outcome is ``failed`` (also if the command was refused, or never sent) or ``unknown`` (if it
@@ -90,7 +90,7 @@ def press(
 
 
 class _Press:
-    """A press whose command is under way."""
+    """A press of a button while its command is carried out."""
 
     def __init__(
         self, settings: Settings, now: SentCommand, pressed: float, show: Callable[[SentCommand], None]
@@ -122,7 +122,7 @@ class _Press:
                 writer.release()
 
     def _announced(self, command: Sql, root: Path) -> Sent:
-        """Begin the record, and write there what is about to be sent.
+        """Begin the press's record, and write into it what is about to be sent.
 
         If that fails, a safety action goes on and says that it has no record; any other command is not sent.
         """
@@ -152,7 +152,9 @@ class _Press:
         return self._followed(self.clock() + _patience(self.settings, self.now.kind))
 
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
-        """Poll until every target shows the effect, but not after ``until``. Return the finding and the last reply."""
+        """Poll until every target shows the command's effect, but not after ``until``. Return the finding and the last
+        reply.
+        """
         delay, trouble = FIRST, ""
         state = sent_state([self.now.kind], [target.id for target in self.now.targets], keys=[self.key])
         replies: tuple[Reply, ...] = ()
@@ -176,7 +178,7 @@ class _Press:
             delay = min(delay * 1.3, MOST)
 
     def _progress(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Show after how many seconds all targets had acknowledged, and after how many all showed the effect.
+        """Show after how many seconds all targets acknowledged the command, and after how many all showed its effect.
 
         Return the deployments that do not show the effect yet, each with its status.
         """
@@ -194,7 +196,7 @@ class _Press:
         return [*(_behind(row) for row in behind), *(f"{deployment[:8]} (is not there)" for deployment in missing)]
 
     def _judged(self, sent: Sent, finding: Finding, replies: tuple[Reply, ...]) -> None:
-        """Write how the press ended, show it, and seal the record last. Nobody has to wait for the seal then."""
+        """Write how the press ended, show it, and seal the record last, so that nobody waits for the seal."""
         outcome, words = "passed", finding.seen
         if finding.complaint is not None:
             outcome, words = "unknown" if finding.unsure else "failed", f"{finding.complaint}. {sent.fix}"
@@ -215,7 +217,7 @@ class _Press:
 
 
 def _patience(settings: Settings, kind: str) -> float:
-    """Return the seconds within which the command must take effect, by the checklist's budgets."""
+    """Return the seconds that a command has to take effect, by the profile's budgets."""
     budgets = settings.budgets
     times = {
         FLATTEN: budgets.halt.flat,
@@ -239,7 +241,7 @@ def _behind(row: Mapping[str, Any]) -> str:
 
 
 def _seen(kind: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Describe the effect that the targets show, and how soon the targets acknowledged the command."""
+    """Describe the command's effect on the targets, and how soon the targets acknowledged the command."""
     words = list(dict.fromkeys(effect(kind, row) for row in rows))
     if len(rows) > 1:
         statuses = [row["status"] for row in rows]

@@ -1,4 +1,4 @@
-"""Write the record of a halt in a thread of its own. A disk that does not answer then hardly delays the halt."""
+"""Write a halt's record in a thread of its own, so that a disk that does not answer hardly delays the halt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOCK = ".halting"
 
 
 class Book:
-    """The record keeper of a halt, which writes the ledger in its own thread, in order.
+    """The writer of a halt's record. It writes the ledger in its own thread, in order.
 
     If the record is incomplete, ``complaint`` says why.
     """
@@ -59,12 +59,14 @@ class Book:
         self._do(lambda: self._begin(ran_with, parent, mode))
 
     def sending(self, step: str, text: str) -> None:
-        """Write a command into the halt's record before it is sent. If that fails, the command is sent all the same."""
+        """Write a command into the halt's record before the command is sent. A failed write does not stop the
+        command.
+        """
         self._sent.add(step)
         self._append("sending", step=step, verb="act", title=step, commands=[text])
 
     def owe(self) -> None:
-        """Write into the halt's record that it owes the undo of the switches.
+        """Write into the halt's record that the halt owes the undo of the switches.
 
         A halt calls this before it sets the switches.
         """
@@ -72,11 +74,11 @@ class Book:
         self._append("owed", step=UNDO, command=frozen(back), text=back.line)
 
     def undone(self, step: str) -> None:
-        """Write into the halt's record that the undo of a step was carried out."""
+        """Write into the halt's record that a step's undo was carried out."""
         self._append("undone", step=step, replies=[])
 
     def ended(self, part: Part) -> None:
-        """Write into the halt's record how a part ended, and how many seconds after the press."""
+        """Write into the halt's record how a part of the halt ended, and after how many seconds."""
         self._append(
             "outcome",
             step=part.name,
@@ -101,7 +103,7 @@ class Book:
         return sealed[0] if sealed else None
 
     def _write(self) -> None:
-        """Run the queued writes, in order, as long as the process lives."""
+        """Carry out the queued writes to the halt's record, in order, as long as the process lives."""
         while True:
             write, done = self._waiting.get()
             try:
@@ -137,7 +139,7 @@ class Book:
 
 
 def _within() -> dict[str, str] | None:
-    """Return the record and the step of the notebook that started this halt. Return None if a person started the halt.
+    """Return the record and the step of the notebook that started this halt. Return None if a person started it.
 
     A notebook starts a halt in an exercise or in an incident.
     """
@@ -159,7 +161,7 @@ def close(record: Record, outcome: str, **facts: Any) -> Event:
 
 
 def hold(root: Path, profile: str, *, alone: bool) -> int | None:
-    """Lock a profile's halts and their records, and return the lock's file descriptor.
+    """Take the lock that halts of a profile share. Return the lock's file descriptor.
 
     Return None if the lock cannot be taken.
 

@@ -1,4 +1,4 @@
-"""Stop machines through Fly's API, and prove by two looks that every machine is stopped.
+"""Stop machines through Fly's API. Prove by two successive lists that every machine is stopped.
 
 Fly's restart policy may start a machine again that stopped by itself (C13), but no machine that was told to stop
 through the API. If a machine comes back later and trades, the watch and the incident notebook have to see it.
@@ -50,7 +50,7 @@ def machines(services: Services, halting: Halting) -> None:
 
 
 def _decision(services: Services, halting: Halting, row: Row, turns: threading.Semaphore) -> Any:
-    """Return a function that stops one machine if this is allowed.
+    """Return a function that decides whether one machine may be stopped, and stops the machine if so.
 
     That function returns None if Fly accepted the stop, else the reason why the machine was not stopped.
     """
@@ -67,7 +67,7 @@ def _decision(services: Services, halting: Halting, row: Row, turns: threading.S
 
 
 def _stop(services: Services, halting: Halting, machine: str) -> str | None:
-    """Ask Fly to stop a machine, again and again while the machine is leased or being updated.
+    """Ask Fly to stop a machine. Repeat the request while the machine is leased or being updated.
 
     Return Fly's error, or None if Fly accepted the stop.
     """
@@ -81,7 +81,7 @@ def _stop(services: Services, halting: Halting, machine: str) -> str | None:
 
 
 def _left_running(halting: Halting, deployment: str) -> str | None:
-    """Wait for a deployment to get flat.
+    """Wait until a deployment is flat. Return why its machine must run on, or None if the machine is to be stopped.
 
     Return why its machine must go on running, or None if the machine is to be stopped.
 
@@ -108,7 +108,7 @@ def _left_running(halting: Halting, deployment: str) -> str | None:
 
 @dataclass
 class Sightings:
-    """What successive lists from Fly have shown of the machines that are to be stopped."""
+    """What Fly's successive lists of machines have shown of the machines that a halt stops."""
 
     starts: dict[str, str] = field(default_factory=dict)  # machine -> its newest start, as last seen
     stopped: set[str] = field(default_factory=set)  # machines seen down at least once
@@ -116,7 +116,7 @@ class Sightings:
     good: int = 0  # successive lists that showed every machine down, and no start since the list before
 
     def see(self, rows: Mapping[str, Row], left: Mapping[str, str], pending: Sequence[str]) -> list[str]:
-        """Add Fly's newest list to what a halt has seen. Return the machines that run, without those in ``left``.
+        """Add Fly's newest list of machines to the sightings. Return the machines that run, except those in ``left``.
 
         ``left`` maps machine -> why it goes on running. A machine with a new start since the last list has come
         back, unless it is ``pending``: not yet told to stop.
@@ -133,7 +133,8 @@ class Sightings:
 
 
 def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[str, str]) -> None:
-    """List the machines until two lists in a row show all down, or time is over. Then end the part ``machines``.
+    """List the machines until two successive lists show all of them down, or the time is over. Then end the part
+    ``machines``.
 
     A machine that comes back, or that was made meanwhile, is stopped too. ``starts`` maps machine -> the id of its
     newest start before anything was decided.
@@ -165,7 +166,7 @@ def _watch(services: Services, halting: Halting, decided: Decided, starts: dict[
 
 
 def _left(decided: Decided) -> dict[str, str]:
-    """Return the machines that were left running or could not be stopped: machine -> why."""
+    """Return the machines that the halt left running or could not stop, each with the reason."""
     return {m: words for m, future in decided.items() if future.done() and (words := future.result())}
 
 
@@ -183,7 +184,7 @@ def _judge(halting: Halting, seen: Sightings, up: Sequence[str], left: Mapping[s
 
 
 def listed(services: Services, halting: Halting, until: float) -> list[Row]:
-    """Return the app's machines for a halt. The deployments with a running machine are stored in ``halting``."""
+    """Ask Fly for the app's machines. Store in ``halting`` which deployments have a running machine."""
     rows = list(look(services, halting, "machines", http("fly", "GET /v1/apps/{fly.app}/machines"), until).rows)
     halting.update(running={deployment_of(row) or NOBODY for row in rows if not is_down(row)})
     return rows
@@ -195,6 +196,6 @@ def _chosen(halting: Halting, row: Row) -> bool:
 
 
 def _started(row: Row) -> str:
-    """Return the id of the machine's newest start event. If this id changes, the machine was started in between."""
+    """Return the id of the machine's newest start event. A new id shows that the machine was started again."""
     starts = (event for event in row.get("events") or () if event.get("type") == "start")
     return str((next(starts, None) or {}).get("id"))

@@ -1,4 +1,4 @@
-"""Cancel orders and close positions at the venue with an operator's own key. No order sent here can add risk.
+"""Cancel orders and close positions at the venue with the operator's own key. No order sent here can add risk.
 
 The profile names the environment variable that holds the key; without a key, no slow module is imported here.
 """
@@ -33,7 +33,7 @@ FIGURES, DECIMALS = 5, 6  # a price has at most so many significant figures, and
 
 @dataclass(frozen=True)
 class Key:
-    """An operator's private key, with the account that the key acts for."""
+    """The operator's private key, with the account that the key acts for."""
 
     secret: str = field(repr=False)
     master: str
@@ -64,7 +64,8 @@ class Key:
         items: Sequence[tuple[str, dict[str, Any] | str]],
         action: Callable[[list[dict[str, Any]]], dict[str, Any]],
     ) -> Iterator[tuple[str, str]]:
-        """Send all valid items in one action, or one by one if the venue refuses that.
+        """Send all valid items in one action of the operator's key. If the venue refuses the action, send the items one
+        by one.
 
         Yield (part, answer) for each action.
 
@@ -83,7 +84,7 @@ class Key:
                 yield part, self.send(services, halting, part, action([item]))[0]
 
     def send(self, services: Services, halting: Halting, part: str, action: dict[str, Any]) -> tuple[str, bool]:
-        """Sign an action with the operator's key, record the action unsigned, and send it.
+        """Sign an action with the operator's key, record the action without the signature, and send it.
 
         Return (answer, accepted).
         """
@@ -106,7 +107,7 @@ class Key:
 
 
 def acting(services: Services) -> Key | None:
-    """Return the profile's operator key with the account that the key acts for.
+    """Load the profile's operator key, with the account that the key acts for.
 
     Return None if the venue does not know the key.
 
@@ -127,7 +128,7 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """The coins of one of the venue's books, for actions of the operator key.
+    """The coins on one of the venue's exchanges, as actions of the operator's key name them.
 
     Each coin has the number by which actions name it, and a mid price.
     """
@@ -136,7 +137,7 @@ class Market:
         self.services, self.halting, self.book = services, halting, book
 
     def cancelling(self, order: Order) -> dict[str, Any] | str:
-        """Return the item that cancels ``order`` in an action of the operator's key.
+        """Return the item that cancels ``order`` in an action that the operator's key signs.
 
         If no such item can be made, return the reason as text.
         """
@@ -146,7 +147,7 @@ class Market:
             return f"the coin is not known: {error}"
 
     def closing(self, coin: str, size: str) -> dict[str, Any] | str:
-        """Return the item that closes a position in an action of the operator's key.
+        """Return the item that closes a position in an action that the operator's key signs.
 
         If no such item can be made, return the reason as text. The order that the item places is always immediate and
         reduce-only.
@@ -162,7 +163,9 @@ class Market:
         return {"a": number, "b": buy, "p": price, "s": shown, "r": True, "t": {"limit": {"tif": "Ioc"}}}
 
     def _asset(self, coin: str) -> tuple[int, int]:
-        """Return the number by which actions name a coin, and the number of decimals of the coin's size (facts 4.3)."""
+        """Return a coin's number in the operator key's actions, and the number of decimals of the coin's size (facts
+        4.3).
+        """
         if coin.startswith("@"):
             return SPOT_FROM + int(coin[1:]), 0  # decimals do not matter: spot orders are only cancelled, never closed
         return self._assets[coin]
@@ -179,7 +182,9 @@ class Market:
 
     @property
     def _place(self) -> int:
-        """Return the position of a builder's book in the venue's list of books. The list begins with the main book."""
+        """Return the index of a builder's exchange in the venue's list, for the operator key's actions. The main
+        exchange is 0.
+        """
         return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 
     def _asked(self, question: Http) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Send a halt's commands. Each is recorded once, and sent until the service accepts it or refuses it for good.
+"""Retry a halt's commands until the service accepts or finally refuses them. Record each command once.
 
 Everything a halt sends leaves the same state however often it arrives (switches are set to a value, rows carry ids of
 their own, a stopped machine stays stopped, orders only reduce). A command whose answer was lost can therefore be sent
@@ -25,7 +25,7 @@ SHORTEST = 0.2  # seconds that any answer is given, also when the time is nearly
 def insist(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float
 ) -> Reply:
-    """Retry a halt's change until the service answers, but never later than ``until``.
+    """Retry a halt's change until the service answers. Start no try later than ``until``.
 
     A refusal for now does not count as an answer, a lasting refusal does. The last try may be answered as late as
     ``answer_by``; both are seconds after the press. Raise the last `ServiceError` if no try was answered.
@@ -38,7 +38,7 @@ def insist(
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
-    """Retry a halt's question until the service answers, as `insist` does for a change. Questions are not recorded.
+    """Retry a halt's question until the service answers, as `insist` retries a change. Questions are not recorded.
 
     Raise `ServiceError` if the service refuses: a reply with an error has no rows, and would read as "none".
     """
@@ -54,7 +54,7 @@ def look(
 def _again(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float, change: bool
 ) -> Reply:
-    """Send a command until the service answers properly and not with a refusal for now, or until the time is over."""
+    """Retry a halt's command until the service gives a lasting answer, or until the time is over."""
     send = services.change if change else services.look
     while True:
         seconds = max(SHORTEST, min(halting.limits.answer, answer_by - halting.now()))

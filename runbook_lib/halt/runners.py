@@ -1,4 +1,4 @@
-"""Command the runners through the database. One statement pauses and flattens all, and acknowledgements are awaited."""
+"""Command the runners through the database: pause and flatten all in one statement, then await acknowledgements."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def runners(services: Services, halting: Halting) -> None:
 
 
 def _tell(services: Services, halting: Halting, part: str, command: Sql, until: float) -> None:
-    """Write commands for runners into the database.
+    """Write a halt's commands for the runners into the database.
 
     Raise `ServiceError` if the database does not accept the commands.
     """
@@ -64,7 +64,7 @@ def _tell(services: Services, halting: Halting, part: str, command: Sql, until: 
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """End the parts ``pause`` and ``flatten``, because the database takes no commands.
+    """End the parts ``pause`` and ``flatten``, because the database takes no commands. Tell the other parts.
 
     The other parts learn from the halt's state that the database is silent.
     """
@@ -77,7 +77,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Return whether the deployment that the request names exists. Return true if the request names no deployment.
+    """Return whether the halt's request names a deployment that exists, or names none.
 
     If the deployment does not exist, end the parts ``pause`` and ``flatten`` as failed.
     """
@@ -90,7 +90,7 @@ def _asked_for(halting: Halting) -> bool:
 
 
 def _follow(services: Services, halting: Halting, key: str) -> None:
-    """Read the runners' state until every runner is paused and flat, or the time is over.
+    """Read the runners' state until every runner is paused and flat, or until the time is over.
 
     A runner that reported to have flattened while the venue still shows something open is told to flatten again.
     """
@@ -120,7 +120,7 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
 
 
 def _heard(halting: Halting) -> float:
-    """Return the time by which every runner must have paused, in seconds after the press.
+    """Return by when the runners must have paused, in seconds after the operator's command to halt.
 
     A runner's time to pause begins when it was told, which a slow database makes later than the press.
     """
@@ -128,7 +128,8 @@ def _heard(halting: Halting) -> float:
 
 
 def _over(halting: Halting, until: float) -> bool:
-    """End the parts ``pause`` and ``flatten`` if they are proven.
+    """End the parts ``pause`` and ``flatten`` if the runners prove them. Return whether both have ended or the time is
+    over.
 
     Return whether both have ended or the time is over.
     """
@@ -149,7 +150,7 @@ def _end_pause(halting: Halting) -> None:
 
 
 def _unfenced(halting: Halting) -> list[str]:
-    """Return the deployments that may still place orders.
+    """Return the deployments whose runners may still place orders.
 
     A deployment in error, whose runner should be dead, counts only if its machine is known to run.
     """
@@ -167,14 +168,14 @@ def _end_flatten(halting: Halting) -> None:
 
 
 def _unflattened(halting: Halting, known: Deployment) -> bool:
-    """Return whether a deployment may have something open that its runner has not reported as closed."""
+    """Return whether a deployment may still have a position that its runner has not reported as closed."""
     lives = known.active or known.id in (halting.running or set())
     said = known.flattened and (known.wallet is not None or known.positions == 0)
     return lives and not said and not halting.settled(known)
 
 
 def _judge(halting: Halting) -> None:
-    """End the parts ``pause`` and ``flatten`` as failed, because the time is over.
+    """End the parts ``pause`` and ``flatten`` as failed: the time is over, and the runners have not proven them.
 
     Name the runners that did not obey.
     """
@@ -193,7 +194,7 @@ def _why(left: Deployment) -> str:
 
 
 def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool:
-    """Return whether the venue shows a position or an order well after the runner reported that it had flattened."""
+    """Return whether the venue still shows a position or an order well after the runner reported to be flat."""
     account = halting.account(halting.deployments[deployment].wallet or "")
     if account.error is not None or account.at <= acknowledged_at + SETTLE:
         return False
@@ -201,7 +202,7 @@ def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool
 
 
 def _learn(services: Services, halting: Halting, keys: Sequence[str], until: float) -> None:
-    """Read the state of the deployments that are to be halted, and of the commands that they were sent."""
+    """Read the state of the deployments to be halted, and the state of the commands sent to their runners."""
     state = sent_state([PAUSE, FLATTEN], list(halting.deployments), keys=keys, everyone=True)
     reply = look(services, halting, "pause", state, until, answer_by=halting.limits.flat)
     known = {name: list(rows) for name, rows in groupby(reply.rows, lambda row: row["deployment"])}
@@ -211,7 +212,7 @@ def _learn(services: Services, halting: Halting, keys: Sequence[str], until: flo
 
 
 def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
-    """Return the deployments that a halt's request is for. ``wallets`` maps deployment -> its wallet."""
+    """Return the deployments that a halt's request is for. ``wallets`` maps each deployment to its wallet."""
     if request.everything:
         return set(wallets)
     shared = wallets.get(str(request.deployment)) if request.wallet else None
@@ -219,7 +220,7 @@ def _asked(request: Request, wallets: Mapping[str, str | None]) -> set[str]:
 
 
 def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
-    """Make a `Deployment` from its rows of `sent_state`. ``others`` are the deployments that are not to be halted."""
+    """Make a `Deployment` from its rows of `sent_state`. ``others`` are the deployments that the halt leaves alone."""
     pauses = [row for row in states if row["kind"] == PAUSE]
     flattens = [row for row in states if row["kind"] == FLATTEN]
     row = states[0]
@@ -236,7 +237,7 @@ def _deployment(states: Sequence[Row], others: Mapping[str, Row]) -> Deployment:
 
 
 def _addresses(services: Services, halting: Halting) -> set[str]:
-    """Return the wallets for which the halt must prove that no position and no order is open.
+    """Return the wallets for which the halt must prove that they have no position and no order.
 
     They are the wallets of the deployments to be halted, without those that other deployments use too. If everything is
     halted, all wallets that ever traded live and the profile's own wallet are added.
@@ -249,7 +250,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return the profile's own wallet in a set, for a halt of all runners.
+    """Return the profile's own wallet as a set. If the profile names no wallet, return an empty set.
 
     The set is empty if the profile names no wallet.
     """
@@ -258,7 +259,8 @@ def named(services: Services) -> set[str]:
 
 
 def _first(halting: Halting, key: str) -> Sql:
-    """Make the first commands: pause every runner, and flatten each whose wallet no other deployment uses (C37).
+    """Make the halt's first commands: pause every runner, and flatten runners whose wallet no other deployment uses
+    (C37).
 
     Flattening closes the positions of all deployments that use the wallet.
     """

@@ -1,4 +1,4 @@
-"""Hold what a halt knows so far: parts, deployments, wallets, running machines. The halt's threads share this state.
+"""Hold what a halt knows so far: its parts, deployments, wallets and machines. All threads of the halt share it.
 
 Each thread writes what it has learnt and wakes the others; none waits for another without a time limit of its own.
 """
@@ -24,7 +24,7 @@ LOOKS = 2  # successive looks that prove something: one answer may come from a c
 
 @dataclass(frozen=True)
 class Request:
-    """The request with which a halt's state begins.
+    """The request that a halt carries out: which deployment or everything, and in which mode.
 
     Without a ``deployment``, the request is for all deployments and for the platform's switches.
 
@@ -39,13 +39,13 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Return whether the halt's state is that of a halt of the whole platform."""
+        """Return whether the halt, by its request, stops the whole platform."""
         return self.deployment is None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a halt's state. ``outcome`` is None until the part ends. All times are seconds after the press.
+    """One part of a halt, such as ``pause`` or ``flat``, in the halt's state. ``outcome`` is None until the part ends.
 
     The press is the moment of the operator's command.
     """
@@ -78,7 +78,7 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Return whether a deployment, by the halt's state, should have a live runner."""
+        """Return whether a deployment in the halt's state should have a live runner, by its status."""
         return self.status in ACTIVE
 
 
@@ -94,7 +94,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet in a halt's state: its positions and orders in one book of the venue, as the venue last reported them.
+    """A wallet's positions and orders in a halt's state, for one book (a perp exchange or spot), as the venue last
+    reported them.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
     ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
@@ -113,7 +114,7 @@ class Account:
 
 
 class Halting:
-    """The state of one halt. Every method may be called from any thread."""
+    """The state of one halt, which its threads share. Every method may be called from any thread."""
 
     def __init__(
         self, settings: Settings, request: Request, parts: Iterable[tuple[str, str]], book: Book, press: float
@@ -134,11 +135,11 @@ class Halting:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """Return the seconds since the halt's press, the moment of the operator's command."""
+        """Return the seconds since the operator commanded the halt."""
         return time.monotonic() - self.press
 
     def wait(self, true: Callable[[], Any], until: float) -> bool:
-        """Wait until ``true()`` holds of the halt's state, but not after ``until`` (seconds after the press).
+        """Wait until ``true()`` returns a true value, but not after ``until`` (seconds after the operator's command).
 
         Return ``true()``.
         """
@@ -151,19 +152,19 @@ class Halting:
             self._changed.wait(seconds)
 
     def wait_for_database(self) -> None:
-        """Wait until the halt's state holds the database's answer, or that the database was given up."""
+        """Wait until the database has answered the halt, or the halt has given the database up."""
         self.wait(lambda: self.database != "awaited", self.limits.flat)
 
     # --- the parts ------------------------------------------------------------------------------------------------
 
     def tell(self, name: str, seen: str) -> None:
-        """Set the progress text of a part in the halt's state, unless the part has ended."""
+        """Set the progress text of a part of the halt, unless the part has ended."""
         with self._changed:
             if name in self.parts and self.parts[name].outcome is None:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part its outcome in the halt's state. If the part has an outcome already, that outcome stands."""
+        """Give a part of the halt its outcome. A part's first outcome stands."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -175,7 +176,7 @@ class Halting:
 
     @property
     def outcome(self) -> str:
-        """Return the worst outcome of all parts in the halt's state.
+        """Return the worst outcome of all parts of the halt.
 
         Return ``unknown`` while any part has no outcome.
         """
@@ -192,21 +193,25 @@ class Halting:
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return the halt's state of a wallet in one of the venue's books, as the venue last reported it."""
+        """Return the halt's state of a wallet in a book (a perp exchange or spot), as the venue last reported it."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store a wallet's account in the halt's state. The account is for one book, as the venue just reported it."""
+        """Store in the halt's state a wallet's account in a book (a perp exchange or spot), as the venue has just
+        reported it.
+        """
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """Return the venue's books in the halt's state, first the main book, in which runners trade."""
+        """Return the venue's books (perp exchanges and spot) in the halt's state. The main exchange comes first."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
-        """Return whether the halt's state proves a wallet flat in the main book. Runners trade in no other book."""
+        """Return whether the halt's state proves a wallet flat on the main exchange, the only one on which runners
+        trade.
+        """
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
@@ -217,7 +222,7 @@ class Halting:
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Return whether a deployment can place no order, by the halt's state.
+        """Return whether, by the halt's state, a deployment can place no order.
 
         The deployment is then paused, or its machine does not run.
         """
@@ -225,7 +230,7 @@ class Halting:
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether, by the halt's state, a deployment has nothing open.
+        """Return whether, by the halt's state, a deployment has no open position.
 
         A deployment with a wallet has its positions at the venue, one on paper has them in the database.
         """

@@ -60,7 +60,7 @@ PLATFORM = ("switches", "fly", "refusal")  # parts that concern every deployment
 
 @dataclass(frozen=True)
 class Done:
-    """The result of a halt's stop. If its record is missing or incomplete, ``complaint`` says why."""
+    """The result of stopping all trading. If the halt's record is missing or incomplete, ``complaint`` says why."""
 
     outcome: str
     parts: tuple[Part, ...]
@@ -70,7 +70,7 @@ class Done:
 
 
 def parts_of(request: Request) -> list[tuple[str, str]]:
-    """Return the names and titles of the parts in which a halt stops trading, in the order of display."""
+    """Return the names and titles of a halt's parts, in the order of display."""
     names = REDUCED if request.mode == "reduce" else tuple(TITLES)
     return [(name, TITLES[name]) for name in names if request.everything or name not in PLATFORM]
 
@@ -83,7 +83,7 @@ def halt(
     press: float | None = None,
     show: Callable[[Halting], None] = lambda _: None,
 ) -> Done:
-    """Stop all trading that the request names, and call ``show`` with the halt's state ten times a second.
+    """Stop the trading that the request names. Ten times a second, call ``show`` with the halt's state.
 
     ``press`` is the moment of the operator's command, on the monotonic clock. No error is raised for a service that
     fails: the outcome of each part says what became of the part.
@@ -102,7 +102,7 @@ def halt(
 
 
 def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Callable[[Halting], None]) -> None:
-    """Stop trading: run each piece of ``work`` in its own thread. Return when every part of the halt has ended.
+    """Run each piece of a halt's ``work`` in its own thread. Return when every part of the halt has ended.
 
     Work without a part in this halt is left out. A part whose time is over is ended here, even if its work still waits
     for something: the work's thread is then abandoned, and the venue's parts tell what it has seen.
@@ -122,7 +122,7 @@ def run_parts(halting: Halting, work: Mapping[Work, tuple[str, ...]], show: Call
 
 
 def time_of(halting: Halting, part: str) -> float:
-    """Return the time, in seconds after the press, at which a part of the stop must have ended."""
+    """Return when a part of the halt must have ended, in seconds after the operator's command."""
     limits = halting.limits
     times = {
         "switches": halting.settings.budgets.redeploy,
@@ -140,7 +140,7 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of a stop's work, then end those of its parts that have no outcome as unknown.
+    """Run one piece of a halt's work. Then end as unknown each of its parts that has no outcome.
 
     The complaint of such a part names the error, if the work raised one.
     """

@@ -1,4 +1,4 @@
-"""Throw the platform's two switches, make them live by a redeploy, and prove that new deployments are refused.
+"""Set the platform's two switches, make them live by a redeploy, and prove that new deployments are refused.
 
 The switches are DEPLOYMENTS_DISABLED and HYPERLIQUID_LIVE_ENABLED.
 """
@@ -26,7 +26,9 @@ POLL = 0.2, 5.0  # seconds between two looks at a build, at first and at most
 
 
 def switches(services: Services, halting: Halting) -> None:
-    """Set the switches of the web app, redeploy, and prove the refusal (parts ``switches`` and ``refusal``)."""
+    """Set the web app's switches, redeploy, and prove that new deployments are refused (parts ``switches`` and
+    ``refusal``).
+    """
     wanted = stopped(positions_stay=halting.request.mode == "reduce")
     try:
         live = throw(services, halting, "switches", wanted)
@@ -37,7 +39,7 @@ def switches(services: Services, halting: Halting) -> None:
 
 
 def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, str]) -> str | None:
-    """Set the switches among Vercel's production variables, redeploy, and return the id of the deployment then live.
+    """Set the switches at Vercel for production, and redeploy. Return the id of the Vercel deployment that then serves.
 
     Return None if no such deployment gets live in time. The part is ended either way. Variables that have their values
     already are not sent again. All times are of Vercel's own clock, in milliseconds.
@@ -64,7 +66,7 @@ def throw(services: Services, halting: Halting, part: str, wanted: Mapping[str, 
 
 
 def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]:
-    """Return the production variables by name, the switches among them.
+    """Return the web app's production variables by name. The switches are among them.
 
     Return none if Vercel is silent: the caller then sets the switches anew.
     """
@@ -80,7 +82,7 @@ def variables(services: Services, halting: Halting, part: str) -> dict[str, Row]
 
 
 def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
-    """Return the time since which the switches have had their ``wanted`` values.
+    """Return the time at which the switches got their ``wanted`` values.
 
     Return None if a switch has another value, or a hidden one.
     """
@@ -90,7 +92,7 @@ def so_since(known: Mapping[str, Row], wanted: Mapping[str, str]) -> int | None:
 
 
 def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
-    """Return the request that sets the switches for production. Each variable keeps its type, and a new one is plain.
+    """Return the request that sets the switches for production. Each variable keeps its type; a new variable is plain.
 
     A sensitive variable cannot become a plain one.
     """
@@ -102,7 +104,7 @@ def upsert(wanted: Mapping[str, str], known: Mapping[str, Row]) -> Http:
 
 
 def redeploy(services: Services, halting: Halting, part: str, since: int, until: float) -> str | None:
-    """Have Vercel build production's deployment anew, so that the switches take effect. Return the new deployment's id.
+    """Have Vercel rebuild the production deployment, so that the switches take effect. Return the new deployment's id.
 
     Return None if a deployment younger than the variables (``since``) already serves, or is being built. After a
     rollback, the deployment that serves is not the newest one.
@@ -128,7 +130,7 @@ def redeploy(services: Services, halting: Halting, part: str, since: int, until:
 
 
 def serves(services: Services, halting: Halting, part: str, until: float) -> Row:
-    """Return the deployment that serves production, with its switches. Return an empty row if Vercel names none."""
+    """Return the Vercel deployment that serves production. Return an empty row if Vercel names none."""
     project = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production")
     reply = look(services, halting, part, project, until)
     return reply.rows[0] if reply.rows else {}
@@ -137,7 +139,7 @@ def serves(services: Services, halting: Halting, part: str, until: float) -> Row
 def await_live(
     services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
-    """Wait until a deployment younger than the switches' last change serves production, and return its id.
+    """Wait until production is served by a deployment made after the switches were set. Return that deployment's id.
 
     End the part as failed and return None if the build fails or the time is over.
     """
@@ -161,7 +163,7 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """Return the final state of the deployment ``made`` (an id) if its build failed.
+    """Return the final state of the redeploy ``made`` (its id at Vercel) if its build failed.
 
     Return None if it may still go live.
     """
@@ -194,7 +196,7 @@ def fly_switch(services: Services, halting: Halting, value: str = "false", part:
 
 
 def _digest(reply: Reply) -> str | None:
-    """Return the digest that Fly shows for the runners' switch, a secret of the app.
+    """Return the digest that Fly shows for the runners' switch, which is a secret of the app.
 
     Return None if Fly does not list it.
     """
@@ -203,7 +205,7 @@ def _digest(reply: Reply) -> str | None:
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that the switches make the web app refuse a deployment.
+    """Prove that the switches make the web app refuse new deployments.
 
     In a rehearsal, the person stand-in tries to make one.
 
@@ -238,7 +240,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove from the live switches that the web app refuses a deployment. Nobody tries to make a deployment for this.
+    """Prove from the live switches that the web app would refuse a deployment. No deployment is tried.
 
     The proof is that the live deployment was made after the switch was set, and that the web app answers.
     """
@@ -264,7 +266,7 @@ def _created(row: Mapping[str, Any]) -> int:
 
 
 def _items(reply: Reply, name: str) -> list[dict[str, Any]]:
-    """Return the objects that an answer holds under ``name``: one object, or a list of objects."""
+    """Return the objects under ``name`` in Vercel's answer, which holds one object or a list of them."""
     inside = reply.rows[0].get(name) if reply.rows else None
     return [inside] if isinstance(inside, dict) else [item for item in inside or () if isinstance(item, dict)]
 

@@ -1,4 +1,4 @@
-"""Undo a halt's switches: restore both, redeploy, and write into the halts' records that the undo is done.
+"""Undo a halt's switches: restore both, redeploy, and record the undo in the halts' records.
 
 Machines stay stopped and deployments stay paused: a person starts each of them again from its own page.
 """
@@ -32,7 +32,7 @@ TITLES = {"switches": "New deployments: switches restored, redeployed", "fly": "
 
 
 def unhalt(settings: Settings, *, root: Path | None = None, show: Callable[[Halting], None] = lambda _: None) -> Done:
-    """Unhalt the platform: restore both switches that halts threw, and keep a record of that.
+    """Restore both switches that halts set, and keep a record of the undo.
 
     Raise `StepRefused`, before anything is sent, if no halt is to be undone, the newest halt has not passed, a halt
     runs, another record owes an undo, or an alarm of the watch is open.
@@ -73,7 +73,7 @@ def _owing(settings: Settings, root: Path) -> list[Record]:
 
 
 def _halts(settings: Settings, root: Path) -> list[Record]:
-    """Return the profile's records of halts, oldest first, without the records of unhalts."""
+    """Return the profile's halt records, oldest first. Leave out the records of unhalts."""
     halts = []
     for record in record_folder.every(root):
         with suppress(RecordError):
@@ -84,7 +84,7 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Restore the switches and record this in a new record.
+    """Restore the switches, keeping a new record.
 
     If that passed, the undo is also recorded for every halt that owes it.
     """
@@ -120,7 +120,8 @@ def restore_fly(services: Services, halting: Halting) -> None:
 
 
 def _live(services: Services) -> str:
-    """Return the environment's HYPERLIQUID_LIVE_ENABLED, or "true" if the profile does not declare this variable.
+    """Return HYPERLIQUID_LIVE_ENABLED from the environment. Return "true" if the profile does not declare this
+    variable.
 
     The value may be "false": not every platform had live trading switched on.
     """
@@ -128,7 +129,7 @@ def _live(services: Services) -> str:
 
 
 def _sealed(record: Record, settings: Settings) -> Record:
-    """Return the sealed record that the unhalt of ``record`` resumes.
+    """Return the sealed record that an unhalt of ``record`` continues.
 
     A halt that was cut off is sealed as it stands.
     """
@@ -142,7 +143,7 @@ def _sealed(record: Record, settings: Settings) -> Record:
 
 
 def _settle(settings: Settings, parents: list[Record], by: Record) -> None:
-    """Record for each halt in ``parents`` that its switches are restored. ``by`` is the record of the unhalt."""
+    """Record for each halt in ``parents`` that its switches are restored. ``by`` is the unhalt's record."""
     for parent in parents:
         record = run_record.begin(settings, PHASE, root=parent.root, parent=parent, mode="undo")
         for step in history.read(record).owed():

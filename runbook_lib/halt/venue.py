@@ -1,4 +1,4 @@
-"""Prove at the venue that every wallet is flat. An operator's key may cancel orders and close positions that are left.
+"""Prove at the venue that every wallet is flat. The operator's key may cancel orders and close positions that are left.
 
 A wallet is flat if the venue, asked after nobody could place an order any more, shows no position and no resting order
 in any of its books (main, spot, builders'), and shows none again at a later moment. If the venue does not answer,
@@ -37,7 +37,9 @@ BY_KEY = 3  # times that the key may be used for one wallet
 
 
 def venue(services: Services, halting: Halting) -> None:
-    """Ask the venue about every wallet until each is flat, or the time is over (parts ``cancel`` and ``flat``)."""
+    """Ask the venue about every wallet until all are flat, or until the time is over (parts ``cancel`` and
+    ``flat``).
+    """
     halting.wait_for_database()
     if halting.database != "answered":
         halting.update(addresses=named(services))
@@ -70,14 +72,14 @@ def _no_wallet(halting: Halting) -> None:
 
 
 class Follower:
-    """Asks the venue about every wallet, the main book first, within the venue's rate limit."""
+    """The halt's questions to the venue about every wallet, the main exchange first, within the venue's rate limit."""
 
     def __init__(self, services: Services, halting: Halting) -> None:
         self.services, self.halting, self.purse = services, halting, Purse()
         self.in_spot: dict[str, tuple[Order, ...]] = {}  # wallet -> its spot orders, which the main book's answer lists
 
     def look_around(self) -> None:
-        """Ask the venue about each wallet of the halt, in the books in which the wallet is not proven flat."""
+        """Ask the venue about each wallet of the halt, in every book in which the wallet is not proven flat yet."""
         if self.halting.books is None and any(map(self._read, self.halting.addresses)):
             self._list_books()  # once, and after the main book, which must not wait for it
         due = [(wallet, book) for wallet in sorted(self.halting.addresses) for book in self._due(wallet)]
@@ -85,7 +87,7 @@ class Follower:
         side_by_side((partial(self._look, *place) for place in due), AT_ONCE)
 
     def _due(self, wallet: str) -> list[str]:
-        """Return the books in which a wallet is not proven flat.
+        """Return the books (perp exchanges and spot) in which a wallet is not proven flat yet.
 
         Until its orders were read, only the main book counts.
         """
@@ -102,7 +104,7 @@ class Follower:
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _kept(self) -> float:
-        """Return the request weight still needed to prove every wallet flat in the main book.
+        """Return the request weight that must be kept to prove every wallet flat on the main exchange.
 
         The rest may be spent elsewhere.
         """
@@ -111,14 +113,14 @@ class Follower:
         return wallets * LOOKS * (venue_books.STATE_WEIGHT + venue_books.ORDERS_WEIGHT)
 
     def _ask(self, question: Http, weight: float, book: str = MAIN) -> Reply:
-        """Ask the venue once, within the time that is left. The caller asks again in its next round."""
+        """Ask the venue once, within the time that is left. The caller asks again if the venue does not answer."""
         halting = self.halting
         left = halting.limits.flat - halting.now()
         self.purse.pay(weight, left, 0.0 if book == MAIN else self._kept())
         return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
-        """Ask for a wallet's positions in a book. Once no runner can place an order, ask for its resting orders too."""
+        """Ask for a wallet's positions in a book, and for its resting orders once no runner can place an order."""
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT, book).rows[0]
@@ -139,7 +141,7 @@ class Follower:
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
-        """Return a wallet's resting orders in a book. The venue lists spot orders in its answer for the main book."""
+        """Return a wallet's resting orders in a book. For the main book, the venue's answer includes spot orders."""
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
@@ -150,7 +152,9 @@ class Follower:
         return tuple(order for order in orders if venue_books.book_of(order.coin) == book)
 
     def over(self) -> bool:
-        """End the parts ``cancel`` and ``flat`` if the venue's answers prove them. Return whether both have ended."""
+        """End the parts ``cancel`` and ``flat`` if the venue's answers prove them. Return whether both parts have
+        ended.
+        """
         halting = self.halting
         _end(
             halting,
@@ -162,7 +166,7 @@ class Follower:
         return all(halting.parts[name].outcome is not None for name in ("cancel", "flat") if name in halting.parts)
 
     def _flat_words(self) -> str:
-        """Describe when the wallets were flat, when this was proven, and how much of the rate limit was used."""
+        """Describe when the wallets became flat, when this was proven, and how much of the rate limit was used."""
         halting = self.halting
         moments = [halting.account(wallet).flat_at for wallet in halting.addresses]
         known = [at for at in moments if at is not None]
@@ -173,7 +177,7 @@ class Follower:
 
 
 def _counted(halting: Halting, before: Account, account: Account, *, fenced: bool) -> Account:
-    """Return ``account`` with two counts of successive answers: those that showed it flat, and those without orders.
+    """Return ``account`` with two counts: how many successive answers showed it flat, and how many showed no orders.
 
     A look counts only if its answer is of a later moment than the answer before.
     """
@@ -200,7 +204,7 @@ def _order(row: dict[str, Any]) -> Order:
 
 
 def _proven(halting: Halting, wallet: str, book: str) -> bool:
-    """Return whether a wallet is proven flat in a book.
+    """Return whether a wallet is proven flat in a book (a perp exchange or spot).
 
     In mode "reduce", the wallet must only be proven to have no order that would add risk.
     """
@@ -209,7 +213,8 @@ def _proven(halting: Halting, wallet: str, book: str) -> bool:
 
 
 def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
-    """Return whether two looks at every book found the wallet ``claim``: "flat" or "orderless".
+    """Return whether two answers about each book (perp exchange or spot) showed the wallet ``claim``: "flat" or
+    "orderless".
 
     The answer is false until the list of books is known.
     """
@@ -217,7 +222,7 @@ def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
 
 
 def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
-    """Return those of ``orders`` that are to be cancelled.
+    """Return the orders at the venue that the halt must cancel.
 
     These are all or, in mode "reduce", those that would add risk.
     """
@@ -225,7 +230,7 @@ def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
 
 
 def _fenced(halting: Halting, wallet: str) -> bool:
-    """Return whether no deployment that uses the wallet can place an order any more.
+    """Return whether no deployment that uses the wallet can place orders any more.
 
     If the database did not answer, the deployments are unknown: then the wallet is fenced only if no machine runs.
     """
@@ -246,7 +251,7 @@ def _end(halting: Halting, part: str, proven: set[str], word: str) -> None:
 
 
 def _shared(halting: Halting) -> str | None:
-    """Describe the wallets that a halt left alone because other deployments use them (C37).
+    """Describe the wallets that the halt left alone because deployments outside the halt use them too (C37).
 
     Return None if there are no such wallets.
     """
@@ -259,7 +264,7 @@ def _shared(halting: Halting) -> str | None:
 
 
 def _nobody(halting: Halting) -> bool:
-    """Return whether something is open that no runner will close. Then no machine runs, or the mode is "reduce".
+    """Return whether an order or position is open that no runner will close: no machine runs, or the mode is "reduce".
 
     All books must have been read for that.
     """
@@ -275,7 +280,7 @@ def _nobody(halting: Halting) -> bool:
 
 
 class Hand:
-    """The operator's key, loaded when something must be done at the venue.
+    """The halt's use of the operator's key at the venue. The key is loaded when it is first needed.
 
     ``used`` counts how often the key was used.
     """
@@ -287,7 +292,7 @@ class Hand:
         self._key: Key | None = None
 
     def key(self) -> Key | None:
-        """Return the operator's key for what is left at the venue.
+        """Load the operator's key, to act on orders and positions that are left at the venue.
 
         Return None if there is none or the venue rejects the key.
         """
@@ -301,7 +306,7 @@ class Hand:
 
 
 def _act(services: Services, halting: Halting, hand: Hand) -> None:
-    """Let the operator's key cancel orders and close positions in its own wallet, if no runner will do so."""
+    """Cancel orders and close positions with the operator's key, in the key's own wallet, if no runner will do so."""
     to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
@@ -316,7 +321,7 @@ def _act(services: Services, halting: Halting, hand: Hand) -> None:
 
 
 def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]]:
-    """Return the orders and positions of a wallet, in all books, that no runner will cancel or close."""
+    """Return a wallet's orders and positions, in all books, that the operator's key must cancel or close."""
     accounts = [halting.account(wallet, book) for book in halting.every_book()]
     if not _fenced(halting, wallet) or _in_hand(halting, wallet):
         return [], {}
@@ -329,7 +334,7 @@ def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]
 
 
 def _in_hand(halting: Halting, wallet: str) -> bool:
-    """Return whether a runner may still cancel the wallet's orders and close its positions."""
+    """Return whether a runner may still cancel the wallet's orders and close its positions by itself."""
     if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
     return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))
@@ -339,7 +344,7 @@ def _in_hand(halting: Halting, wallet: str) -> bool:
 
 
 def judge(halting: Halting, said: Sequence[str] = ()) -> None:
-    """End the parts ``cancel`` and ``flat``, because the time is over.
+    """End the parts ``cancel`` and ``flat`` as failed or unknown, because the time is over.
 
     Name what is open, what the venue ``said`` to the operator's key, and the page on which a person closes it. A part
     ends as unknown if something could not be read and nothing is known to be open.
@@ -367,13 +372,13 @@ def judge(halting: Halting, said: Sequence[str] = ()) -> None:
 
 
 def _end_open(halting: Halting, part: str, open_still: Sequence[str], unread: str | None, todo: str) -> None:
-    """End a part that is not proven: failed if something is known to be open, else unknown."""
+    """End a part that the venue has not proven. It failed if something is known to be open, otherwise it is unknown."""
     words = "; ".join([*open_still, *([unread] if unread else []), todo])
     halting.end(part, "unknown" if unread and not open_still else "failed", complaint=words)
 
 
 def _unread(halting: Halting) -> str | None:
-    """Describe which questions the venue did not answer. Return None if the venue answered all questions."""
+    """Describe what the venue did not answer. Return None if the venue answered every question."""
     silent: dict[str, list[str]] = {}
     for wallet in sorted(halting.addresses):
         for book in halting.every_book():

@@ -1,4 +1,4 @@
-"""Send each act once. If no answer came, look at the act's proof."""
+"""Send each act once. If its answer is lost, run the act's proof: a read that shows whether the act took effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ class Act:
     fix: str | None = None
 
     def require_settleable(self) -> None:
-        """Raise `ConfigError` if, after a lost answer, nothing would show whether the act must be sent again."""
+        """Raise `ConfigError` if the act has no proof and is not repeatable: nothing could decide what to do after a
+        lost answer.
+        """
         if self.proof is None and not self.repeatable:
             raise ConfigError(
                 f"act {self.number} needs a {{key}} in its command, a proof, or repeatable=True: "
@@ -40,7 +42,7 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act, unless its proof shows that it has taken effect or the ledger shows that it has passed.
+    """Send an act. Send nothing if its proof shows that it took effect, or if the ledger shows that it passed.
 
     If an earlier sending was interrupted and no proof tells whether it took effect, the act is not sent again. Raise
     `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.
@@ -94,7 +96,7 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
-    """End an act whose answer was lost. The act has passed if its proof shows the effect. Otherwise it is unknown.
+    """End an act whose answer was lost: as passed if its proof shows the effect, otherwise as unknown.
 
     Without a proof the act does not count as failed, because the command may still take effect.
     """
@@ -110,7 +112,8 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 
 def _proof(command: Command, services: Services) -> Reply | None:
-    """Return the reply to an act's proof command if the reply has rows. Rows show that the act took effect.
+    """Run an act's proof, a reading command. Return its reply if the reply has rows: rows show that the act took
+    effect.
 
     Return None if there are no rows. Raise `ServiceError` if the answer does not tell either way.
     """

@@ -31,7 +31,7 @@ MACHINE = re.compile(r"/machines/(\w+)")
 
 @dataclass(frozen=True)
 class Asking:
-    """The record and the notebook display that an act's or a confirmation's button belongs to."""
+    """The record and the notebook display of a step that waits for a button to be pressed."""
 
     record: Record
     settings: Settings
@@ -42,7 +42,7 @@ class Asking:
         return self.record.redact.text(text) if self.record.redact else text
 
     def card(self, number: str) -> Callable[[bool], Card]:
-        """Return a function that reads the card above a button from the ledger file.
+        """Return a function that builds the card of a button's step from the ledger file.
 
         The function opens the record anew, because threads other than the run's also call it.
         """
@@ -73,7 +73,7 @@ class Asking:
 
 
 def target(act: Act, settings: Settings) -> tuple[str, str]:
-    """Return what a button's act changes, as its kind and id.
+    """Return the kind and the id of what a button's act changes.
 
     It is a deployment, else a machine, else the whole project.
     """
@@ -85,7 +85,7 @@ def target(act: Act, settings: Settings) -> tuple[str, str]:
 
 
 def offer(act: Act, services: Services, asking: Asking, perform: Callable[[Verdicts], None]) -> None:
-    """Show an act with a button whose label says what will happen, and to what.
+    """Show the button of an act. Its label says what the act does and to which deployment, machine or project.
 
     In production a person must arm it first. To arm a button is to type the beginning of its target's name.
     """
@@ -123,7 +123,7 @@ def ask(
     *,
     late: str = "",
 ) -> None:
-    """Show a button for a confirmation. With it, a person vouches for ``statement`` by typing their initials.
+    """Show the button of a confirmation. A person presses it and types initials to vouch for ``statement``.
 
     ``gesture`` names what the person stand-in does in a rehearsal when the button is pressed; ``late`` says what to do
     if the gesture is made late.

@@ -1,4 +1,4 @@
-"""Send a check's reading commands until its expectation holds. Prove that the expectation could have failed."""
+"""Send a check's reading commands until its expectation holds. In rehearsal, prove that the expectation can fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """One look of a check: the replies to all of its commands, and what the expectation finds in the replies."""
+    """One attempt of a check: the replies to all of its commands, and the expectation's finding about the replies."""
 
     replies: tuple[Reply, ...]
     finding: Finding
@@ -56,7 +56,7 @@ def look(
 
 
 def provable(seen: Look, expect: Expect) -> Finding:
-    """Return the finding of a check, or a complaint if the check cannot fail.
+    """Return the finding of a check. If the check also accepts every spoiled reply, return a complaint instead.
 
     A check cannot fail if it accepts every spoiled copy of its replies, each with one thing made wrong. The complaint
     also comes if the check accepts a body that a broken service sends in place of an answer. Such a check proves
@@ -75,7 +75,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Return a finding that names what an expectation is about and is not asked; None if all of it is asked."""
+    """Return a complaint if a check lacks a command that its expectation is about. Return None if it has them all."""
     every = [expect] if isinstance(expect, Expectation) else expect
     about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
     missing = next((command for command in about if command not in commands), None)
@@ -85,7 +85,7 @@ def astray(services: Services, commands: Sequence[Command], expect: Expect) -> F
 
 
 def with_names(finding: Finding, services: Services, commands: Sequence[Command]) -> Finding:
-    """Add to a check's complaint each name in its commands that the platform spells in another way."""
+    """Add to a check's complaint each name in its commands that the platform spells differently."""
     from runbook_lib.agentic_trading.contract_proof import misnamed  # noqa: PLC0415 - only what failed needs it
 
     try:
@@ -96,7 +96,7 @@ def with_names(finding: Finding, services: Services, commands: Sequence[Command]
 
 
 def _of(expect: Expect, place: int) -> Expectation:
-    """Return the expectation for the reply at index ``place``."""
+    """Return the expectation for the reply at index ``place``. A single expectation judges every reply."""
     return expect if isinstance(expect, Expectation) else expect[place]
 
 

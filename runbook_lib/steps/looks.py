@@ -1,4 +1,4 @@
-"""Make passed checks again before a step that can cost money. What the checks saw may be out of date."""
+"""Repeat the looks of passed checks before a step that can cost money: what the checks saw may be out of date."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 class Looks:
-    """The looks of the checks that this kernel has made, by the checks' numbers.
+    """The looks of this kernel's checks, by number. Each look is a function that repeats its check.
 
-    A look is a function that repeats its check. ``numbers`` are those of all steps, in order; ``limit`` is the
-    profile's ``budgets.check_age``, in seconds.
+    ``numbers`` are those of all steps, in order; ``limit`` is the profile's ``budgets.check_age``, in seconds.
     """
 
     def __init__(self, record: Record, numbers: Sequence[str], limit: float) -> None:
@@ -26,7 +25,7 @@ class Looks:
         self._looks: dict[str, Callable[[Verdicts], None]] = {}
 
     def keep(self, number: str, look: Callable[[Verdicts], None]) -> None:
-        """Keep the look of a check, as a function, to be made again."""
+        """Keep a check's look, the function that repeats the check."""
         self._looks[number] = look
 
     def again(
@@ -38,7 +37,7 @@ class Looks:
         moment: str | None = None,
         always: bool = False,
     ) -> None:
-        """Repeat the checks on which step ``number`` rests, and keep their new outcomes.
+        """Repeat the looks of the checks that step ``number`` rests on, and keep their new outcomes.
 
         The checks that ``rests_on`` names are repeated ``always``, or else if they were too old at ``moment``, which is
         now if it is None. Other checks that were too old are repeated too, but for those that the run itself has
@@ -57,7 +56,7 @@ class Looks:
                 self._again(check, number, verdicts)
 
     def until(self, rests_on: Sequence[str], again: str) -> str:
-        """Tell how long the checks count on which a gesture rests, and what to do after that.
+        """Say for how long the checks that a gesture rests on count, and what to do after that.
 
         If the gesture rests on none, return an empty text.
         """

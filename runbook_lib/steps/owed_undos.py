@@ -1,4 +1,4 @@
-"""Carry out the undos that acts registered and a record still owes."""
+"""Carry out the undos that a record still owes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def undo(services: Services, verdicts: Verdicts, owed: Event) -> None:
 
 
 def _gone(command: Command, reply: Reply) -> bool:
-    """Return whether the reply to a DELETE says that the thing to be deleted does not exist any more."""
+    """Return whether the reply to an undo's DELETE says that there is nothing left to delete."""
     return isinstance(command, Http) and command.method == "DELETE" and reply.status in GONE
 
 
@@ -46,7 +46,7 @@ def refuse_unregistered(settings: Settings, record: Record) -> None:
 
 
 def _owing(record: Record, step: str) -> tuple[Record, Event]:
-    """Return the record that registered the undo of ``step``, and its ``owed`` event.
+    """Return the record that registered the undo of ``step``, and the ``owed`` event that holds the undo.
 
     That record is ``record`` or one of its parents.
     """

@@ -106,7 +106,8 @@ class Phase:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or the time is over.
+        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or until ``within``
+        is over.
 
         If a step after this check has changed the platform, a check that passed is not made again: its outcome and
         replies stand, but not for a step that names it in ``rests_on``. Raise `StepFailed` with the complaint, the fix
@@ -221,7 +222,7 @@ class Phase:
             self._verdicts.waiting(Sent(number, "confirm", statement, fix="\n".join(filter(None, (how, late)))))
 
     def undo(self, number: str) -> None:
-        """Carry out, in this phase, the undo that the act ``number`` registered.
+        """Carry out the undo that the act ``number`` of this phase registered.
 
         If the undo is not owed, do nothing.
         """
@@ -246,7 +247,7 @@ class Phase:
     # --- what a notebook reads ------------------------------------------------------------------------------------
 
     def reply(self, number: str, index: int = 0) -> Reply:
-        """Return a phase's recorded reply to an earlier step's command. ``index`` chooses among the step's commands.
+        """Return a phase's recorded reply to an earlier step's command. ``index`` selects the command within the step.
 
         The reply is read from the ledger, so that it survives a kernel restart.
         """
@@ -271,7 +272,7 @@ class Phase:
     # --- inner workings -------------------------------------------------------------------------------------------
 
     def _require_ready(self, number: str, rests_on: Sequence[str], verdicts: Verdicts, *, always: bool) -> None:
-        """Raise unless every earlier step stands passed when the button of step ``number`` is pressed.
+        """Raise unless every earlier step has passed at the moment when the button of step ``number`` is pressed.
 
         Hours may have gone by since it was offered, and an earlier cell may have been run again. Nothing holds up a
         safety action.
@@ -290,13 +291,13 @@ class Phase:
                 raise StepPending(f"{number} waits for {earlier}, which is {self._offered(earlier) or outcome}")
 
     def _with_budgets(self, finding: Finding, number: str, *, waited: bool) -> Finding:
-        """Add to a complaint which time budgets of the profile the platform has missed."""
+        """Add to a complaint a line for each time budget of the profile that the platform missed."""
         cell = slowness.cell(self.record.notebook, number)
         lines = slowness.advice(self.settings, self.record, cell, finding.complaint or "", waited=waited)
         return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:
-        """Return what a person must do with the button of a step. Return None if the step showed no button."""
+        """Return what a person must do with the button of a step. Return None if the step has not shown a button."""
         offered = any((e["event"], e.get("step")) == ("offered", number) for e in self.record.ledger.events())
         return "not pressed: press its button above, then run on from here" if offered else None
 
@@ -341,13 +342,17 @@ class Phase:
         verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
-        """Send an act while holding the write lock. The notebooks of safety actions send without the lock."""
+        """Send an act while holding the write lock. In the notebooks for safety actions, send the act without the
+        lock.
+        """
         if self.name not in ALWAYS_ALLOWED:
             self._writer.take()
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write to the ledger that a lost database session of this process, which held the write lock, was ended."""
+        """Write to the ledger that this process lost a database session with the write lock, and that the session was
+        ended.
+        """
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act, rests_on: Sequence[str]) -> None:

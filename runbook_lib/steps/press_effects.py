@@ -1,4 +1,5 @@
-"""Look up the effects of a pressed act: its acknowledgement, what it did, and what the venue shows.
+"""Find the effects of pressing an act's button: the acknowledgement, the change on the platform, and what the venue
+shows.
 
 Each effect is a ``lamp`` event in the ledger, which `past_presses` reads as a status lamp of the button.
 """
@@ -25,7 +26,7 @@ PAUSE = 0.05  # seconds between two looks
 
 
 def follow(act: Act, services: Services, record: Record) -> None:
-    """Write to the ledger which effects of a press are seen and which are not. In any case the act stays passed."""
+    """Write to the ledger which effects of a press were seen. The act stays passed even if no effect was seen."""
     following = Following(act, services, record)
     if runner_commands.aimed_at(act.command):
         following.of_a_runner()
@@ -34,7 +35,9 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of a press's effects. Each effect goes to the ledger as a status lamp as soon as it is known."""
+    """The writer of a press's effects. Each effect goes to the ledger as a status lamp as soon as the effect is
+    known.
+    """
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -54,7 +57,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write an effect of a press as a status lamp, lit after ``milliseconds``.
+        """Write an effect of a press as a status lamp that was lit ``milliseconds`` after the press was sent.
 
         The lamp is unlit if nothing was sent or seen.
         """
@@ -66,7 +69,7 @@ class Following:
     # --- an act that a service carries out ------------------------------------------------------------------------
 
     def of_a_service(self) -> None:
-        """Write the effects of a press whose act a service, not a runner, carries out.
+        """Write the effects of a press whose act is carried out by a service such as Fly, instead of by a runner.
 
         The lamp "acknowledged" shows when the service answered; the lamp "effect" shows whether the act's proof has
         rows.
@@ -83,7 +86,7 @@ class Following:
         self.write(Lamp("venue", False, note="not touched"))
 
     def look(self, command: Any) -> Reply | str:
-        """Look for an effect of a press. Return the reply to the command, or the error as text."""
+        """Send a command that reads an effect of a press. Return the reply, or the error as text."""
         try:
             reply = self.services.look(command)
         except ServiceError as error:
@@ -113,7 +116,7 @@ class Following:
         self._venue(row)
 
     def _until_done(self, kind: str, deployment: str) -> tuple[dict[str, Any], str]:
-        """Read the command's row until the command took effect, for at most `LONGEST` seconds.
+        """Read the runner command's row until the command took effect, for at most `LONGEST` seconds.
 
         Return the last row that was read, and the error that ended the looking, empty if there was none.
         """
@@ -150,7 +153,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a status lamp.
+    """Return a status lamp, the display of one effect of a press.
 
     If ``lit`` is true, the lamp is lit and has the current time. Otherwise the lamp is unknown and has no time.
     """

@@ -1,4 +1,4 @@
-"""Look up facts of a run.
+"""Look up facts of a run, such as when it began and what earlier phases saw.
 
 They are when it began, what opened its gate, what earlier phases saw, and what the person replied.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def told(phase: Phase, number: str, column: str) -> Any:
-    """Return a fact that the stand-in for a person replied to step ``number``.
+    """Return a fact from the reply that the stand-in for a person gave at step ``number``.
 
     If a real person vouched, return None.
     """
@@ -32,14 +32,16 @@ def began(phase: Phase) -> str:
 
 
 def rests_on(phase: Phase) -> Sheet:
-    """Return the record that opened this run's gate, that record's seal, and the overrides on which the run rests."""
+    """Return what opened this run's gate: the record and its seal, an override, and the gate's reasons to be
+    careful.
+    """
     opened = phase.record.opened()
     opener = opened.get("rests_on") or {"record": None, "seal": None}
     return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))
 
 
 def recorded(phase: Phase, earlier: str, number: str, column: str) -> Any:
-    """Return a fact recorded in an earlier phase: a value from the reply to that phase's step ``number``.
+    """Return a value that an earlier phase recorded in the reply to step ``number``.
 
     The value comes from that phase's newest passed record on this platform. Return None if there is no such record, as
     in a rehearsal of one phase alone.

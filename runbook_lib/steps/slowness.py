@@ -1,4 +1,4 @@
-"""Explain a missed time budget: the profile's line that sets it, the cost of raising it, and how to continue."""
+"""Explain a missed time budget: which profile line sets it, what raising it costs, and how to continue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COSTS = {
 
 
 def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
-    """Explain a step's slowness. Return a line for each time budget that the platform missed.
+    """Return a line of advice for each time budget that the platform missed in a slow step.
 
     If the platform was on time, there are no lines. ``cell`` is the source of the step's cell; ``waited`` says that the
     check looked for the whole of its ``within``.
@@ -55,7 +55,7 @@ def advice(settings: Settings, record: Record, cell: str, complaint: str, *, wai
 
 
 def cell(notebook: Path, number: str) -> str:
-    """Return the source of the cell that declares a slow check. If no cell does, return an empty text."""
+    """Return the source of the cell that makes check ``number``. Return an empty text if no cell makes the check."""
     with suppress(OSError, ValueError, LookupError):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         sources = ("".join(each["source"]) for each in cells if each["cell_type"] == "code")

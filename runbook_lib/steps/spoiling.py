@@ -1,4 +1,4 @@
-"""Make spoiled copies of replies, each with one thing wrong. A check that accepts all of them proves nothing."""
+"""Make spoiled copies of replies, each with one thing wrong. A check that accepts all the copies proves nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS = 50  # rows of a reply whose values are spoiled one by one
 
 
 def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield spoiled copies of ``replies``. Each has one thing wrong, and comes with a name for what is wrong.
+    """Yield spoiled copies of ``replies``, each with one thing wrong and with a name for what is wrong.
 
     A sound expectation complains about at least one of the copies.
     """
@@ -39,13 +39,13 @@ def spoiled(replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
 
 
 def emptied(replies: Sequence[Reply]) -> Iterator[tuple[int, list[Reply]]]:
-    """Yield spoiled copies of ``replies``. In each, one reply is empty, and that reply's index comes with the copy."""
+    """Yield spoiled copies of ``replies``. In each copy one reply is empty, and its index comes with the copy."""
     for place, original in enumerate(replies):
         yield place, [*replies[:place], replace(original, rows=(), text=""), *replies[place + 1 :]]
 
 
 def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
-    """Yield spoiled copies of a request, each of which asks for something else.
+    """Yield spoiled copies of a request. Each copy asks for something else than the request does.
 
     An empty answer to such a request proves nothing.
     """
@@ -63,7 +63,7 @@ def misdirected(command: Http) -> Iterator[tuple[str, Http]]:
 
 
 def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[tuple[str, list[Reply]]]:
-    """Yield spoiled copies of ``replies``. In each, one reply is a body that a broken service sends.
+    """Yield spoiled copies of ``replies``. In each copy one reply is the body that a broken service sends.
 
     The body's name comes with the copy. Bodies that the command's shape refuses are left out. A stale answer says what
     it says now, so its copy is the original; it is yielded where nothing tells its age.
@@ -81,7 +81,7 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
 
 
 def _aged(shape: Shape) -> Answer:
-    """Return an answer that is `OLD` seconds old by its own time.
+    """Return a spoiled answer, which is `OLD` seconds old by its own time.
 
     An answer without a time of its own is as old by its Age header.
     """

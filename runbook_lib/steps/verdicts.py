@@ -1,4 +1,4 @@
-"""End a step. Write its outcome to the ledger first, then show its card with what the ledger holds."""
+"""End a step: write its outcome to the ledger, then show the outcome from the ledger on the step's card."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABOVE = "the card above says why and what to do"
 
 @dataclass(frozen=True)
 class Sent:
-    """A step that has begun and has no verdict yet: the facts about it that the ledger and the card show."""
+    """A step that has begun and has no verdict yet, with the facts that its card and the ledger show."""
 
     number: str
     verb: str
@@ -40,12 +40,12 @@ Live = Callable[[Card, float], AbstractContextManager[Heard]]
 
 
 def unseen(_: Card, __: float) -> AbstractContextManager[Heard]:
-    """Show nothing of a check before its verdict. A headless run has no viewer."""
+    """Show nothing of a check before its verdict, because a headless run has no viewer."""
     return nullcontext(lambda _: None)
 
 
 class Verdicts:
-    """The writer of a run's verdicts. It writes the outcome of each step to the ledger, and shows the step's card."""
+    """The writer of a run's verdicts. It writes each step's outcome to the ledger and shows the step's card."""
 
     def __init__(self, record: Record, display: Callable[[Any], object], live: Live = unseen) -> None:
         self.record = record
@@ -64,14 +64,16 @@ class Verdicts:
 
     @contextmanager
     def looking(self, sent: Sent, within: float) -> Iterator[Heard]:
-        """Show a check's card while the block looks, before the verdict. Yield a function that shows each finding."""
+        """Show a check's card while the block runs the check. Yield a function that shows an interim finding on the
+        card.
+        """
         clean = self.clean
         card = Card(sent.number, clean(sent.title), "asking", [clean(text) for text in sent.commands])
         with self.live(card, within) as heard:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step with the verdict of a finding.
+        """End the step with the verdict that its finding gives.
 
         Without a complaint the step has passed; otherwise it has failed, or is unknown if the finding is unsure. Raise
         `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
@@ -108,7 +110,7 @@ class Verdicts:
         raise StepUnknown(self.clean(f"{sent.number} unknown: {finding.complaint}; look at the platform, then resume"))
 
     def recalled(self, number: str, done: Event, *, known: bool) -> None:
-        """Take over a step's earlier verdict "passed" from this record or a parent, and send nothing.
+        """Take over a step's earlier outcome "passed" from this record or a parent record, and send nothing.
 
         ``known`` says that this record holds the outcome already.
         """
@@ -121,7 +123,7 @@ class Verdicts:
         self.display(Card(number, done["title"], "passed", (), run_progress.taken_over(done), press=press))
 
     def _maker(self, done: Event) -> str:
-        """Return the name of the record, this one or a parent, whose ledger holds the event."""
+        """Return the name of the record whose ledger holds the event: this record or one of its parents."""
         chain = (self.record, *reversed(self.record.parents))
         return next(record.name for record in chain if done in record.ledger.events())
 

@@ -1,4 +1,4 @@
-"""Arm a button that changes production.
+"""Arm a button that changes production: a person must type a given text before the button can be pressed.
 
 A person types the name of the button's target, and may then press the button for a limited time.
 """
@@ -31,7 +31,7 @@ class Word:
         return f"to arm it, type {self.name if self.whole else f'{self.name[:TYPED]}…'}"
 
     def opens(self, typed: str) -> bool:
-        """Return whether ``typed`` arms the button."""
+        """Return whether the text ``typed`` arms the button."""
         long_enough = len(typed) >= min(TYPED, len(self.name))
         return typed == self.name if self.whole else long_enough and self.name.startswith(typed)
 
@@ -69,17 +69,19 @@ class Field:
 
     @property
     def counts(self) -> bool:
-        """Return whether the button is armed: a text was accepted no longer than ``lasts`` seconds ago."""
+        """Return whether the button is still armed. A typed text arms the button for ``lasts`` seconds."""
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for another text to arm the button. If the hint changes, what was typed before no longer counts."""
+        """Ask for another text to arm the button. If the field's hint changes, empty the field and disarm the
+        button.
+        """
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
 
     def clear(self, note: str = "") -> None:
-        """Disarm the button: empty the field, and set the note that is shown beside it."""
+        """Disarm the button: empty the field, and set the note shown beside the field."""
         self._armed_at, self.note = 0.0, note
         self.box.value = ""
 
@@ -105,7 +107,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Start a timer for a button and return the timer. After ``seconds`` it calls ``work``, in a thread of its own."""
+    """Call ``work`` after ``seconds``, in a thread of its own. Return the timer, which was started."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

@@ -23,7 +23,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class Live:
-    """A card or a button's note that can be updated.
+    """A displayed card or note that can be replaced later.
 
     With a kernel, a page shows a widget; without a kernel, static HTML.
     """
@@ -38,12 +38,12 @@ class Live:
         return _twinned(self.box, self._shown)
 
     def update(self, shown: Any) -> None:
-        """Replace what the widget displays by ``shown``."""
+        """Replace what the widget displays with ``shown``."""
         self._shown, self.box.value = shown, shown._repr_html_()
 
 
 class StepButton:
-    """A step's card with a button below it. If ``accepts`` is given, a text must be typed before a press.
+    """A step's card with a button below it. If ``accepts`` is given, a person must type a text to arm the button.
 
     ``card(busy)`` returns the step's card as the ledger has it now. ``press(typed)`` does the work of the button, and
     raises if the work fails. ``accepts`` judges the typed text; an accepted text counts for ``lasts`` seconds.
@@ -92,11 +92,11 @@ class StepButton:
         self.shown.value = self._card(self._busy)._repr_html_()
 
     def say(self, words: str) -> None:
-        """Show ``words`` beside the button."""
+        """Show ``words`` as the note beside the button."""
         self.note.value = f"<div style='font-size:13px;line-height:1.4'>{escape(words)}</div>" if words else ""
 
     def press(self) -> None:
-        """Do the button's work, unless a press is under way. Only after a failure may the button be pressed again."""
+        """Do the button's work. Ignore the press if earlier work is still running or has succeeded."""
         if self.button.disabled or not self._pressing.acquire(blocking=False):
             return
         try:
@@ -144,7 +144,7 @@ class StepButton:
             self.handle.update(self if again else self._card(False))
 
     def _typed(self) -> None:
-        """Enable the button if the text in the field counts, else disable the button. Show the field's note."""
+        """Enable the button if the field is armed, otherwise disable the button. Show the field's note."""
         if self.field and not self._busy:
             self.button.disabled = not self.field.counts
             self.say(self.field.note)
@@ -154,7 +154,7 @@ class StepButton:
 
 
 def _row() -> Any:
-    """Return the layout of a row of widgets. Where the page is narrow, the row continues on a further line."""
+    """Return the layout for a row of widgets. On a narrow page the row wraps."""
     return widgets.Layout(align_items="center", flex_flow="row wrap")
 
 

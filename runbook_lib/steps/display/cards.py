@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The card of the closing cell: one line per step. It has no times or ids, so that equal runs give equal text."""
+    """The card of the closing cell: one line per step. It shows no times or ids, so equal runs give equal text."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title
@@ -128,7 +128,7 @@ def _words(value: Any) -> str:
 
 
 def _view(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a reply that a card shows: the first rows, and the end of the text output."""
+    """Return what a card shows of a reply: the first rows, and the end of the text output."""
     return {
         **_cells(reply["rows"][:ROWS]),
         "left_out": _left_out(reply),
@@ -160,7 +160,7 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def standing(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Turn a card's single row with too many columns into one row per column. Other rows are returned unchanged."""
+    """Turn a single row with too many columns for a card into one row per column. Return other rows unchanged."""
     if len(rows) != 1 or len(rows[0]) <= BROAD:
         return rows
     return [{"name": name, "value": value} for name, value in rows[0].items()]

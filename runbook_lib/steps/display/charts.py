@@ -246,7 +246,7 @@ def _times(values: pd.Series) -> pd.Series:
 
 
 def _marks(axes: Axes, times: pd.Series, values: pd.Series, *, marker: str, colour: str, label: str) -> None:
-    """Draw one mark per value, all alike, and give their number in the legend. Without values, draw nothing."""
+    """Draw one mark per value, all alike, and give the number of marks in the legend. Without values, draw nothing."""
     if len(times) < CROWD and len(times):
         size = 14 if marker == "o" else 40  # what is wrong is larger
         axes.scatter(

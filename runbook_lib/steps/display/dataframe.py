@@ -1,4 +1,4 @@
-"""Show a DataFrame as a table with all its columns. Above the table stands the command that returned the rows."""
+"""Show a DataFrame as a table with all its columns, below the command that returned the rows."""
 
 from __future__ import annotations
 

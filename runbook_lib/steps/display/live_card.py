@@ -41,7 +41,7 @@ class Awaited:
 
 
 class Stage:
-    """A display that replaces the card of a running step by the card with its verdict.
+    """The display of an attended run. It replaces the card of a running step with the card that shows the verdict.
 
     It also redraws the bar at the top. ``display`` shows an output and returns a handle with ``update``, or None;
     without a handle, each update is displayed as a new output.

@@ -27,7 +27,7 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 
 def show(record: Record) -> Path:
-    """Write a record's page beside the record's folder. A page inside would break the seal, which covers every file."""
+    """Write a record's page as a file beside the record's folder. A file inside the folder would break the seal."""
     return rendering.save(
         record.folder.with_name(f"{record.folder.name}.html"), rendering.page("record.html", view(record))
     )
@@ -96,7 +96,7 @@ def _endings(seal: Event) -> Iterator[tuple[str, str]]:
 
 
 def _steps(events: Sequence[Event]) -> dict[str, Block]:
-    """Return each step's block, in the order in which the steps were first sent.
+    """Return the page's block for each step, in the order in which the steps were first sent.
 
     A block shows the newest outcome, and lists the earlier outcomes.
     """
@@ -125,7 +125,7 @@ def _lamps(events: Sequence[Event], number: str) -> list[str]:
 
 
 def _sent(event: Mapping[str, Any]) -> Block:
-    """Return the page's block of a step that was sent and has no outcome. Nobody knows whether the step took effect."""
+    """Return the page's block for a step that was sent and has no recorded answer: its outcome is unknown."""
     return {
         "kind": "step",
         "number": event["step"],
@@ -168,7 +168,7 @@ def _took(before: Block, event: Event) -> str:
 
 
 def _ended_before(block: Block | None) -> list[str]:
-    """Return a step's earlier outcomes as texts, oldest first, followed by the outcome in ``block``."""
+    """Return a step's outcomes so far as texts, oldest first. The newest is the outcome in ``block``."""
     if block is None:
         return []
     why = "; ".join(text for label, text in block["advice"] if label == "found")
@@ -233,7 +233,7 @@ def _headings(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
-    """Yield every image in a cell's outputs. Each image comes with the source of the cell."""
+    """Yield every image in a cell's outputs, together with the cell's source."""
     for output in cell.get("outputs", []):
         image = output.get("data", {}).get("image/png")
         if image:
@@ -241,7 +241,7 @@ def _charts(cell: Mapping[str, Any]) -> Iterator[Block]:
 
 
 def _other(event: Event) -> Block:
-    """Describe an event that the page shows outside the steps.
+    """Return the page's block for an event that belongs to no step's card.
 
     Such an event is an undo owed or carried out, or a note.
     """

@@ -1,4 +1,4 @@
-"""Build the displays of a run's progress from the ledger alone: the bar, each step's card and the summary."""
+"""Build the displays of a run's progress from the ledger alone: the bar at the top, each step's card, the summary."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def bar(record: Record, steps: Sequence[Step], *, production: bool) -> Bar:
 
 
 def following(past: History, steps: Sequence[Step]) -> Step | None:
-    """Return the step that a run's progress has reached: the first that has not passed.
+    """Return the step that comes next in a run's progress: the first that has not passed.
 
     Return None if all have passed.
     """
@@ -66,7 +66,7 @@ def _gate(opened: Event) -> str:
 
 
 def card(past: History, number: str, *, busy: bool = False) -> Card | None:
-    """Return a step's card for the progress of a run, from the step's newest events.
+    """Return a step's card for the display of a run's progress, built from the step's newest events.
 
     If the step never began, return None. ``busy`` says that the step's button was pressed and its answer is awaited.
     """
@@ -88,13 +88,13 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
-    """Return a step's title in the run's progress. If the cell that ran is not the planned one, the title says so."""
+    """Return a step's title for the run's progress. The title says if the step's cell was edited after planning."""
     edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
     return f"{title} (its cell was edited)" if edited else title
 
 
 def taken_over(done: Event) -> str:
-    """Return when and where a step of this run passed earlier, and why the step is not done again."""
+    """Return when and in which record a step passed earlier, and why the run does not do the step again."""
     whence = f" in {done['recalled_from']}" if "recalled_from" in done else ""
     return f"passed at {done.get('recalled', done['at'])}{whence}; {done.get('why') or NOT_AGAIN[done['verb']]}"
 
@@ -107,5 +107,5 @@ def summary(phase: str, past: History, steps: Sequence[Step]) -> Summary:
 
 
 def progress(share: float) -> str:
-    """Return the HTML of a progress bar filled by ``share``, from 0 to 1. If the share is 0, return an empty text."""
+    """Return the HTML of a progress bar filled to ``share``, from 0 to 1. If the share is 0, return an empty text."""
     return part("progress", f"{100 * min(share, 1):.0f}") if share else ""

@@ -14,7 +14,7 @@ TICK = 0.5  # seconds between two ticks
 
 @contextmanager
 def ticking(tick: Callable[[], object]) -> Iterator[None]:
-    """Call ``tick`` every half second in a thread while the block runs. After the block, ``tick`` is never called."""
+    """Call ``tick`` every half second in a thread while the block runs. When the block ends, the calls end."""
     done = threading.Event()
 
     def work() -> None:
