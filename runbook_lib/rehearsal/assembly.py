@@ -25,7 +25,7 @@ from runbook_lib.rehearsal.world.world import World
 
 
 class Assembly:
-    """The assembled stand-ins of one platform process, which use a database that is already up."""
+    """The stand-ins of one platform process, assembled around a database that already runs."""
 
     def __init__(self, folder: Path, environment: dict[str, str], options: dict[str, Any], database: Any) -> None:
         self.state: str = options["state"]
@@ -40,7 +40,7 @@ class Assembly:
         self._fill()
 
     def _fill(self) -> None:
-        """Make every stand-in in its initial state."""
+        """Make every stand-in, each as it is when a rehearsal begins."""
         world = self.world
         world.faults = http_faults.Faults(frozenset(http_server.HOSTS))
         world.fly = self._fly()
@@ -71,7 +71,7 @@ class Assembly:
         )
 
     def apps(self) -> dict[str, ASGIApp]:
-        """Return every assembled stand-in's HTTP application, keyed by the name of the stand-in's address."""
+        """Return the HTTP application of every assembled stand-in, keyed by the name of the stand-in's address."""
         world = self.world
         return {
             "fly": fly_api.app(world.fly),

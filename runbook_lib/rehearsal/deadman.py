@@ -1,4 +1,6 @@
-"""Serve the stand-in of the dead man's service, which a watch calls after every good round."""
+"""Stand in for the dead man's service, an outside address that a watch (``./runbook watch``) calls after every good
+round.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring rehearsals up, find them, and take them down.
+"""Start rehearsals, find running ones, and end them.
 
 A rehearsal is taken down even if the command that asked for the rehearsal is killed.
 """
@@ -33,7 +33,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """A rehearsal that is up, with each service's base address and the operator's environment variables."""
+    """A rehearsal that is up: each service's base address, and the operator's environment variables."""
 
     folder: Path
     addresses: dict[str, str]
@@ -42,7 +42,7 @@ class Running:
 
 @contextmanager
 def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Iterator[Running]:
-    """Run a rehearsal, which is a platform of stand-ins on loopback, while the block runs.
+    """Run a rehearsal, a platform of stand-ins on loopback, while the block runs.
 
     ``state`` is where the rehearsal starts, ``faults`` are in force from then on, ``tick`` is in seconds. Raise
     `ConfigError` for an unknown state or fault, `ServiceError` with the end of the platform's log if the platform does
@@ -58,7 +58,7 @@ def rehearse(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 
 
 
 def keep(*, state: str = "clean", faults: Sequence[str] = (), tick: float = 1.0) -> Running:
-    """Bring up a rehearsal that goes on after this command has ended, until `stop`."""
+    """Start a rehearsal that outlives this command. It runs until `stop` ends it."""
     sweep()
     folder, platform = _launch(state, faults, tick, keep=True)
     platform.wait()  # it has left a process of its own behind
@@ -90,7 +90,7 @@ def attach(folder: Path) -> Running:
 
 
 def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
-    """Return the rehearsals of this checkout that are up, oldest first.
+    """Return this checkout's running rehearsals, oldest first.
 
     With ``everywhere``, return those of all of this user's checkouts. With ``kept``, return only those that `keep`
     brought up.
@@ -106,7 +106,7 @@ def find(*, kept: bool = False, everywhere: bool = False) -> list[Running]:
 
 
 def sweep() -> list[Path]:
-    """End the processes that killed rehearsals have left, then remove the rehearsals' folders.
+    """End the processes that dead rehearsals left behind, then remove the folders of these rehearsals.
 
     Return the removed folders.
     """
@@ -115,7 +115,7 @@ def sweep() -> list[Path]:
 
 
 def stop(folder: Path) -> None:
-    """Take a rehearsal down. Return when the rehearsal's processes and folder are gone."""
+    """End a rehearsal. Return when its processes and its folder are gone."""
     attach(folder)
     platform = [entry for entry in processes.recorded(folder) if entry["role"] == "platform"]
     processes.end(platform, grace=STOP)
@@ -145,7 +145,7 @@ def _launch(state: str, faults: Sequence[str], tick: float, *, keep: bool) -> tu
 
 
 def _spawn(folder: Path, lock: int, stdin: int) -> Platform:
-    """Start the platform process.
+    """Start the platform process of a rehearsal.
 
     Its standard input is a pipe that closes when this process ends, even if killed, and so tells the platform to end.
     """
@@ -182,7 +182,7 @@ def _complain(folder: Path, message: str) -> NoReturn:
 
 
 def _end(folder: Path, platform: Platform) -> None:
-    """End the platform process, wait until the process has ended, and remove what the rehearsal left."""
+    """End the platform process, wait for its end, and remove what the rehearsal left."""
     if platform.stdin:
         platform.stdin.close()
     platform.send_signal(signal.SIGTERM)
@@ -208,7 +208,9 @@ def _all(above: Path) -> list[Path]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM raise an exception while the block runs, so that the rehearsal is taken down first."""
+    """Turn SIGTERM into an exception while the block runs, so that the rehearsal is taken down before the process
+    ends.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set a handler
         return

@@ -1,4 +1,4 @@
-"""Put named faults in force and take them back. Each fault changes something in the stand-ins."""
+"""Put named faults in force and take them back. A fault changes something in the stand-ins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return the parts of a named fault.
+    """Return what a named fault changes, by its name.
 
     If no fault has that name, raise a `ConfigError` that names the nearest fault.
     """
@@ -50,7 +50,7 @@ def fault(name: str) -> Json:
 
 
 class NamedFaults:
-    """The named faults that are in force in one rehearsal."""
+    """The named faults in force in one rehearsal."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -82,7 +82,7 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Set attributes of stand-ins by their paths: ``web.sweeps`` stands for ``world.web.sweeps``."""
+    """Set attributes of stand-ins by path, such as ``web.sweeps`` for ``world.web.sweeps``. Return the undo."""
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -131,7 +131,7 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start a second machine for the newest running deployment on a broker.
+    """Start a second machine for the newest running deployment that trades with this broker. Return the undo.
 
     The deployment then looks as if its deploy had been sent twice.
     """

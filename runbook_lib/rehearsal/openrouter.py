@@ -1,4 +1,4 @@
-"""Serve the stand-in of OpenRouter, which says how much the runners' key has spent (facts 5)."""
+"""Stand in for OpenRouter, which says how much the runners' key has spent (facts 5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPENT = "select coalesce(sum(cost_usd), 0) as usd from public.decision_snapshots
 
 
 class OpenRouter:
-    """The spending that OpenRouter reports: what the runners have spent, times ``factor``."""
+    """The stand-in of OpenRouter. It reports what the runners have spent, times ``factor``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -24,7 +24,7 @@ class OpenRouter:
         self.expires_in: float | None = None  # seconds the key has to live
 
     def usage(self, since: datetime) -> float:
-        """Return the US dollars that OpenRouter has charged since a moment.
+        """Return the US dollars that OpenRouter has charged since the time ``since``.
 
         Return 0 while the database has no tables.
         """
@@ -35,7 +35,7 @@ class OpenRouter:
         return float(row["usd"]) * self.factor
 
     def key(self) -> Json:
-        """Return what OpenRouter says of the key: the key's limit, and spending by UTC calendar period."""
+        """Return OpenRouter's answer about the key: its limit, and its spending this day, week and month (UTC)."""
         day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         monthly = self.usage(day.replace(day=1))
         limit = LIMIT if self.left is None else monthly + self.left

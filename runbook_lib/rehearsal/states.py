@@ -109,14 +109,14 @@ def state(name: str) -> State:
 
 
 def _additions(name: str | None) -> list[Callable[[World], None]]:
-    """Return the functions that together lead from a new platform to a state, in order."""
+    """Return the functions that bring a new platform into a state, in order."""
     if name is None:
         return []
     return [*_additions(STATES[name].rests_on), STATES[name].add]
 
 
 def _clean(_: World) -> None:
-    """Do nothing: phase 0 can begin on a new platform, just as the vendors hand the platform over."""
+    """Do nothing. Phase 0 begins on a new platform, as the vendors hand it over."""
 
 
 def _paper_ready(world: World) -> None:
@@ -140,14 +140,14 @@ def _paper_ready(world: World) -> None:
 
 
 def _paper_running(world: World) -> None:
-    """Start a paper deployment, whose secrets can then be rotated."""
+    """Start a paper deployment, so that its secrets can be rotated."""
     world.person.perform("author", sheet="paper")
     world.person.perform("deploy_paper")
     _until(world, "select 1 from public.agent_logs where event = 'reconciled'", "the first reconciliation")
 
 
 def _boot_failed(world: World) -> None:
-    """Let a paper deployment fail to boot with another project's password. Then give Fly the right password again."""
+    """Have a paper deployment fail to boot with another project's password. Then give Fly the right password again."""
     world.person.perform("author", sheet="paper")
     right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
     world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})
@@ -168,7 +168,7 @@ def _mainnet_ready(world: World) -> None:
 
 
 def _live(world: World) -> None:
-    """Do phase 2, so that phase 3 can begin. A tiny live deployment then runs, and has its first fill."""
+    """Do phase 2, so that phase 3 can begin: a tiny live deployment runs and has had its first fill."""
     for gesture in ("fund", "pair"):
         world.person.perform(gesture)
     world.person.perform("author", sheet="tiny")
@@ -179,7 +179,7 @@ def _live(world: World) -> None:
 
 
 def _first_day(world: World) -> None:
-    """Do phase 3 and add 24 hours of history, which phase 4 examines."""
+    """Do phase 3 and add 24 hours of history, for phase 4 to examine."""
     world.query(FIRST_DAY)
     for cron in world.vercel.crons()["definitions"]:
         world.vercel.invoke(cron["path"])  # so that the request log holds a call of each, as after a day
@@ -224,7 +224,7 @@ STATES = {
 
 
 def _migrate(world: World) -> None:
-    """Apply the migrations of the checkout as the role ``postgres``, as ``supabase db push`` does."""
+    """Apply the repository's migrations as the role ``postgres``, as ``supabase db push`` does."""
     from runbook_lib.rehearsal.postgres import migration_files  # noqa: PLC0415  imports psycopg
 
     folder = Path(world.addresses["repository"]) / "packages/db/supabase/migrations"

@@ -19,7 +19,7 @@ IMMEDIATE = {  # time in force -> what is said when nothing matches, and the sta
 
 @dataclass
 class Order:
-    """An account's order and its status. ``sz`` is the unfilled size, and ``sign`` is +1 to buy and -1 to sell."""
+    """An account's order and its status. ``sz`` is the size not yet filled. ``sign`` is +1 to buy and -1 to sell."""
 
     coin: str
     sign: int
@@ -51,7 +51,7 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """Return a status update of the account's order.
+        """Return the account's order with its present status, as the exchange reports a change of status.
 
         The update holds the order as it is now, its status, and the time of that status.
         """
@@ -106,7 +106,7 @@ class Account:
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:
-        """Return the signed size of the account's position in a perpetual, 0 if there is none."""
+        """Return the signed size of the account's position in a perpetual, or 0 if there is none."""
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:
@@ -117,7 +117,7 @@ class Account:
         return self.leverage.get(coin, min(20, named(coin).max_leverage))
 
     def held(self, token: str) -> Decimal:
-        """Return the amount of a token that the exchange account has in spot."""
+        """Return the amount of a token that the account holds in spot."""
         return self.cash if self.unified and token == "USDC" else self.tokens.get(token, NIL)
 
     def receive(self, token: str, amount: Decimal) -> None:
@@ -128,7 +128,7 @@ class Account:
             self.tokens[token] = self.held(token) + amount
 
     def reserved(self, token: str) -> Decimal:
-        """Return how much of a token the account's resting spot orders would give away.
+        """Return how much of a token the account's resting spot orders would sell or spend.
 
         That amount is not free for other orders.
         """

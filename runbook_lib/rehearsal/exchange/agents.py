@@ -12,7 +12,7 @@ SETTLING = 5_000  # a removal blocks further approvals this long
 
 
 class Refused(Exception):
-    """A refusal of an agent, a nonce or an order, in the venue's words.
+    """An error for an agent, a nonce or an order that the exchange refuses. Its text is the venue's.
 
     ``status`` is the status that a refused order gets.
     """
@@ -24,7 +24,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent wallet's key, which may only trade for ``master``. An unnamed agent has an empty ``name``."""
+    """An approved agent: a wallet whose key may only trade for ``master``. An unnamed agent has an empty ``name``."""
 
     address: str
     master: str
@@ -33,7 +33,7 @@ class Agent:
 
 
 class Agents:
-    """The exchange's agents in force, and every address that was ever approved as an agent.
+    """The exchange's agents that are approved now, and every address that was ever approved as an agent.
 
     Such an address is never approved again.
     """
@@ -45,7 +45,7 @@ class Agents:
         self._nonces: dict[str, set[int]] = {}
 
     def of(self, address: str, now: int) -> Agent | None:
-        """Return the agent in force with an address.
+        """Return the agent that has this address and is approved now.
 
         Return None if the agent has expired, was replaced, or was removed.
         """
@@ -53,11 +53,11 @@ class Agents:
         return agent if agent and now < agent.valid_until else None
 
     def all(self, master: str, now: int) -> list[Agent]:
-        """Return the agents of a master account that are in force, oldest first."""
+        """Return the agents of a master account that are approved now, oldest first."""
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
-        """Approve an agent in place of the master's agent with the same name.
+        """Approve an agent for a master. It replaces the master's agent with the same name.
 
         With the zero address, only remove the agent that has the name.
         """
@@ -79,7 +79,7 @@ class Agents:
         return None
 
     def remove(self, master: str, address: str, now: int) -> None:
-        """Remove an agent that is in force, as a user does on the exchange's own page."""
+        """Remove an approved agent, as a user does on the exchange's own page."""
         if address in self._current and self._current[address].master == master:
             del self._current[address]
             self._settled[master] = now + SETTLING
@@ -103,7 +103,7 @@ class Agents:
 
 
 def read_name(text: str, now: int) -> tuple[str, int]:
-    """Split the text ``name valid_until <ms>`` into an agent's name and expiry.
+    """Split the text ``name valid_until <ms>`` into the name and the expiry of an agent.
 
     Without the suffix, the agent lives 90 days.
     """

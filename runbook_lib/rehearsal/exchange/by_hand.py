@@ -1,4 +1,4 @@
-"""Trade on the stand-in exchange as a user does by hand in the venue's own app.
+"""Trade on the stand-in exchange by hand, as a user does in the venue's own app.
 
 Trades are possible in all of the venue's order books.
 """

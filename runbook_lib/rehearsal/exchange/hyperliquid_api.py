@@ -50,7 +50,7 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Return a function that makes the first WebSocket frame of a feed.
+    """Return a function that makes a WebSocket feed's first frame, which holds everything so far.
 
     Later frames of the feed hold only what is new.
     """
@@ -68,7 +68,7 @@ EVENTS: dict[str, Callable[[Exchange, Ask], Any]] = {
 
 
 class Socket:
-    """The WebSocket to one client of Hyperliquid: its subscriptions, and the frames that wait to be sent."""
+    """The WebSocket connection to one client: the client's subscriptions, and the frames waiting to be sent."""
 
     def __init__(self, exchange: Exchange, websocket: WebSocket) -> None:
         self.exchange, self.websocket = exchange, websocket
@@ -77,7 +77,7 @@ class Socket:
         self.shown: dict[str, str] = {}  # and the picture last sent for it
 
     async def serve(self) -> None:
-        """Talk to a WebSocket client of Hyperliquid until the client or the exchange closes the connection."""
+        """Serve a WebSocket client until the client or the exchange closes the connection."""
         await self.websocket.accept()
         self.frames.put_nowait("Websocket connection established.")
         self.exchange.listeners.append(self.hear)
@@ -142,7 +142,7 @@ class Socket:
         await self.websocket.close()
 
     async def _show(self) -> None:
-        """Once per block, send each subscription whose data has changed."""
+        """Once per block, send new data to each subscription whose data has changed."""
         while True:
             await asyncio.sleep(BLOCK)
             for name, asked in list(self.asked.items()):

@@ -16,7 +16,9 @@ Ask = dict[str, Any]
 
 
 def find_order(x: Exchange, ask: Ask) -> Ask:
-    """Answer the info request ``orderStatus``: the order with an oid (the venue's) or a cloid (the client's)."""
+    """Answer the info request ``orderStatus`` with the order that has an oid (the venue's id) or a cloid (the client's
+    id).
+    """
     for order in x.account(ask["user"]).orders.values():
         if ask["oid"] in {order.oid, order.cloid} - {None}:
             return {"status": "order", "order": order.settled()}
@@ -24,7 +26,7 @@ def find_order(x: Exchange, ask: Ask) -> Ask:
 
 
 def meta(dex: str = "") -> Ask:
-    """Answer the info request ``meta``: an exchange's perpetuals by id, a margin table per maximum leverage."""
+    """Answer the info request ``meta`` with an exchange's perpetuals, and a margin table for each maximum leverage."""
     assets = universe(dex)
     listed = [{"name": a.name, "szDecimals": a.sz_decimals, "maxLeverage": a.max_leverage,
                "marginTableId": a.max_leverage} | ({"isDelisted": True} if a.delisted else {})
@@ -35,7 +37,7 @@ def meta(dex: str = "") -> Ask:
 
 
 def contexts(x: Exchange, ask: Ask) -> list[Any]:
-    """Answer the info request ``metaAndAssetCtxs``: the perpetuals of an exchange, and the market context of each."""
+    """Answer the info request ``metaAndAssetCtxs`` with an exchange's perpetuals and their market contexts."""
     dex = ask.get("dex") or ""
     return [meta(dex), [x.market.context(asset.name) for asset in universe(dex)]]
 
@@ -138,7 +140,7 @@ def spot(x: Exchange, user: str) -> Ask:
 
 
 def fills(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``userFills``: the latest 2000 fills, newest first.
+    """Answer the info request ``userFills`` with the latest 2000 fills, newest first.
 
     With ``startTime``, answer ``userFillsByTime``: the first 2000 fills since that time, oldest first.
     """
@@ -149,7 +151,7 @@ def fills(x: Exchange, ask: Ask) -> list[Ask]:
 
 
 def slices(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``userTwapSliceFills``: the fills of TWAP orders, newest first."""
+    """Answer the info request ``userTwapSliceFills`` with the fills of TWAP orders, newest first."""
     return [{"fill": fill, "twapId": fill["twapId"]} for fill in fills(x, {"user": ask["user"]}) if fill["twapId"]]
 
 
@@ -162,7 +164,7 @@ def role(x: Exchange, address: str) -> Ask:
 
 
 def portfolio(x: Exchange, user: str) -> list[Any]:
-    """Answer the info request ``portfolio``: account value and profit after each deposit and fill, and now.
+    """Answer the info request ``portfolio`` with account value and profit after each deposit and fill, and now.
 
     Unlike the venue's, every period (day, week, month) covers the account's whole life.
     """
@@ -185,7 +187,7 @@ def web_data(x: Exchange, user: str) -> Ask:
 
 
 def trading_room(x: Exchange, ask: Ask) -> Ask:
-    """Answer the info request ``activeAssetData``: leverage, mark, and the size that the free margin could buy."""
+    """Answer the info request ``activeAssetData`` with leverage, mark, and the size that the free margin can buy."""
     account, coin = x.account(ask["user"]), ask["coin"]
     leverage, mark, free = account.leverage_of(coin), x.market.mid(coin), wire(x.free(account))
     most = wire(round(x.free(account) * leverage / mark, named(coin).sz_decimals))
@@ -194,7 +196,7 @@ def trading_room(x: Exchange, ask: Ask) -> Ask:
 
 
 def fees(x: Exchange, user: str) -> Ask:
-    """Answer the info request ``userFees``: the rates for an account without discounts."""
+    """Answer the info request ``userFees`` with the rates for an account without discounts."""
     rates = {"cross": wire(TAKER), "add": wire(MAKER), "spotCross": wire(SPOT_TAKER), "spotAdd": wire(SPOT_MAKER)}
     schedule = rates | {"tiers": {"vip": [], "mm": []}, "referralDiscount": "0.04", "stakingDiscountTiers": []}
     return {"dailyUserVlm": [], "feeSchedule": schedule, "userCrossRate": wire(TAKER), "userAddRate": wire(MAKER),

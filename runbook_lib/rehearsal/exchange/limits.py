@@ -1,4 +1,4 @@
-"""Weigh requests as the venue does, and add up the weight that each source address used in the last minute.
+"""Weigh requests as the venue does. Add up the weight that each source address used in the last minute.
 
 The weights are those of the venue's documentation (2026): 1200 a minute for all requests from one address.
 """
@@ -26,7 +26,7 @@ ROWS = {
 
 
 def weight(path: str, ask: dict[str, Any]) -> int:
-    """Return a request's weight in the exchange's limits, as known before the answer.
+    """Return the weight of a request as far as it is known before the answer. The exchange's limits count this weight.
 
     `more` returns the weight that the answer's rows add.
     """
@@ -38,7 +38,7 @@ def weight(path: str, ask: dict[str, Any]) -> int:
 
 
 def more(ask: dict[str, Any], answer: Any) -> int:
-    """Return the weight in the exchange's limits that the rows of the answer add to a request."""
+    """Return the weight that an answer's rows add to a request in the exchange's limits."""
     rows = ROWS.get(str(ask.get("type")))
     return len(answer) // rows if rows and isinstance(answer, list) else 0
 
@@ -50,14 +50,14 @@ class Limits:
     """
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """Take the limits' clock ``now`` (seconds) and the length of a ``minute``, which a rehearsal may shorten."""
+        """Set the clock ``now`` (seconds) and the length of a ``minute``. A rehearsal may shorten the minute."""
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
         self.ever: Counter[str] = Counter()  # source address -> what it spent since the venue began, enforced or not
 
     def admit(self, source: str, amount: int) -> bool:
-        """Add a request's weight to its source address, and return True.
+        """Charge a request's weight to its source address if the limit allows it. Return whether the limit allows it.
 
         If the weight would exceed the limit, add nothing and return False.
         """
@@ -71,7 +71,7 @@ class Limits:
         return True
 
     def spend(self, source: str, amount: int) -> None:
-        """Add a request's weight to its source address, even beyond the limit.
+        """Charge a request's weight to its source address, even if that exceeds the limit.
 
         An answer's rows are weighed only after the request was admitted, so their weight may exceed the limit.
         """
@@ -80,7 +80,7 @@ class Limits:
             self._spent.setdefault(source, deque()).append((self.now(), amount))
 
     def spent(self, source: str) -> int:
-        """Return the request weight that a source address has used within the last minute."""
+        """Return the request weight that a source address has used in the last minute."""
         entries, begin = self._spent.setdefault(source, deque()), self.now() - (self.minute or 0)
         while entries and entries[0][0] <= begin:
             entries.popleft()

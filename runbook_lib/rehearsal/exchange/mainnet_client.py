@@ -21,7 +21,7 @@ NOTHING: Any = {"universe": [], "tokens": []}
 
 
 class Redirect(HTTPAdapter):
-    """An HTTP adapter by which a client for mainnet reaches a stand-in.
+    """An HTTP adapter that sends requests meant for mainnet to a stand-in.
 
     If ``source`` is given, the client connects from that address.
     """
@@ -31,13 +31,13 @@ class Redirect(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *positional: Any, **named: Any) -> None:
-        """Make the mainnet client's connection pool connect from the source address."""
+        """Make the connection pool connect from the source address."""
         if self.source:
             named["source_address"] = (self.source, 0)
         super().init_poolmanager(*positional, **named)
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
-        """Send the SDK client's request for mainnet to the stand-in, without any proxy."""
+        """Send a request meant for mainnet to the stand-in, without any proxy."""
         request.url = str(request.url).replace(MAINNET_API_URL, self.address, 1)
         return super().send(request, timeout=timeout)
 

@@ -1,4 +1,4 @@
-"""Move the stand-in exchange's prices, build order books around them, and define the steps of prices.
+"""Move the stand-in exchange's prices, build order books around them, and define the price steps.
 
 A price is a function of the seed and the clock alone, so the same rehearsal sees the same market, and yesterday's
 candles agree with today's mids. Prices and depths are US dollars (USDC).
@@ -23,7 +23,7 @@ WAVES = ((86400, 0.02), (3600, 0.004), (600, 0.0015), (47, 0.0003))  # period in
 
 @dataclass(frozen=True)
 class Asset:
-    """A perpetual or spot pair on the market, with starting price, size decimals and maximum leverage."""
+    """A perpetual or a spot pair on the market: its starting price, size decimals and maximum leverage."""
 
     name: str
     start: float
@@ -33,31 +33,33 @@ class Asset:
 
     @property
     def dex(self) -> str:
-        """Return the builder-deployed exchange on whose market the asset trades, empty for the venue's own."""
+        """Return the builder's exchange on which the asset trades. Return an empty text for the venue's main
+        exchange.
+        """
         return self.name.rpartition(":")[0]
 
     @property
     def spot(self) -> bool:
-        """Return whether the market's asset is a spot pair of tokens, in which there are no positions."""
+        """Return whether the market's asset is a spot pair. A spot pair has no positions."""
         return self.name.startswith("@") or "/" in self.name
 
     @property
     def decimals(self) -> int:
-        """Return the most decimals that a price of the market's asset may have.
+        """Return how many decimals a price of the market's asset may have.
 
         Each decimal of the asset's sizes leaves the price one decimal less.
         """
         return 8 if self.spot else 6
 
     def tick(self, px: Decimal) -> Decimal:
-        """Return the smallest step of the price of the market's asset near ``px``.
+        """Return the smallest price step of the market's asset near the price ``px``.
 
         Prices have at most five significant figures and at most the asset's decimals; the step is never larger than 1.
         """
         return Decimal(1).scaleb(min(0, max(px.adjusted() - 4, self.sz_decimals - self.decimals)))
 
     def complaint(self, px: Decimal, sz: Decimal) -> str | None:
-        """Return the venue's words for a bad size or price of the market's asset.
+        """Return the venue's complaint about a size or price of the market's asset.
 
         Return None if size and price are good. A price that is a whole number may have any number of digits.
         """
@@ -140,7 +142,7 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def best(self, coin: str, side: int, level: int = 1) -> Decimal:
-        """Return the market's price at a level of the order book, where 1 is the best level.
+        """Return the price at one level of the market's order book. The best level is 1.
 
         ``side`` is +1 for asks and -1 for bids.
         """
@@ -149,7 +151,7 @@ class Market:
         return px.quantize(asset.tick(px))
 
     def levels(self, coin: str, side: int) -> list[tuple[Decimal, Decimal]]:
-        """Return (price, size) of each level on one side of the market's book, best first."""
+        """Return (price, size) of each level on one side of the market's order book, best first."""
         lot, second, sizes = Decimal(1).scaleb(-named(coin).sz_decimals), int(self.now()), {}
         for n in range(1, LEVELS + 1):
             px, some = self.best(coin, side, n), (n * 7919 + second * 104_729 + INDEX[coin]) % 1000
@@ -157,7 +159,7 @@ class Market:
         return list(sizes.items())
 
     def candles(self, coin: str, interval: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """Return the market's candles that begin in [start, end], oldest first, at most 5000.
+        """Return at most 5000 candles of the market that begin in [start, end], oldest first.
 
         Times are milliseconds; without an end, the span ends now.
         """
@@ -185,7 +187,7 @@ class Market:
         return quiet | prices | {"dayBaseVlm": wire(round(10**6 / mid, 2))}
 
     def funding(self, coin: str, start: int, end: int | None = None) -> list[dict[str, Any]]:
-        """Return the market's hourly funding rates in [start, end], oldest first, at most 500.
+        """Return at most 500 hourly funding rates of the market in [start, end], oldest first.
 
         Times are milliseconds; without an end, the span ends now.
         """

@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The exchange's faults, such as refused orders and lost fills.
+    """The exchange's faults: orders are refused, fills are lost, and the like.
 
     Faults are in force while ``exchange.faults`` holds them.
     """
@@ -59,14 +59,14 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit USDC as margin over the bridge. A deposit under 5 USDC is lost, as on the real bridge."""
+        """Deposit USDC as margin over the bridge. As on the real bridge, a deposit under 5 USDC is lost."""
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Fix a coin's price at ``px``, and match resting orders with that price.
+        """Fix a coin's price at ``px``, and match the resting orders at this price.
 
         If ``px`` is None, the price moves again.
         """
@@ -88,22 +88,24 @@ class Exchange:
             self.agents.remove(master.lower(), address.lower(), self.ms())
 
     def drop_sockets(self) -> None:
-        """Close every WebSocket to which the exchange announces orders and fills, as an outage does."""
+        """Close every WebSocket that receives the exchange's events, as an outage does."""
         self.emit("close", "", None)
 
     def ms(self) -> int:
-        """Return the time now in milliseconds, by the clock on which the exchange stamps orders."""
+        """Return the present time in milliseconds, by the clock with which the exchange stamps orders."""
         return int(self.now() * 1000)
 
     def account(self, address: str) -> Account:
-        """Return the exchange's account of an address, with its orders.
+        """Return the exchange's account for an address.
 
         An address that never deposited has an empty account.
         """
         return self.accounts.get(address.lower()) or Account(address.lower())
 
     def equity(self, account: Account) -> Decimal:
-        """Return the equity that backs an account's margin: cash and unrealised profit, on all exchanges together."""
+        """Return the equity that backs an account's margin: the cash and unrealised profit on all exchanges
+        together.
+        """
         return account.cash + sum((self.profit(account, coin) for coin in account.positions), NIL)
 
     def profit(self, account: Account, coin: str) -> Decimal:
@@ -115,7 +117,7 @@ class Exchange:
         return held.szi * self.market.mid(coin) - held.cost
 
     def value(self, account: Account, dex: str = "") -> Decimal:
-        """Return the account value (margin and profit) on ``dex``, a builder-deployed exchange.
+        """Return an account's value (margin and profit) on the exchange ``dex``.
 
         An empty ``dex`` means the venue's own exchange. A builder-deployed exchange shows what backs its positions; the
         venue's own shows all the rest. For a unified account the venue's own, too, shows only what backs positions,
@@ -128,7 +130,7 @@ class Exchange:
         return self.equity(account) - sum((self.value(account, other) for other in others), NIL)
 
     def margin(self, account: Account, orders: dict[int, Order] | None = None, *, dex: str | None = None) -> Decimal:
-        """Return the initial margin of an account's positions and of the positions that ``orders`` could open.
+        """Return the initial margin that an account needs for its positions, and for those that ``orders`` could open.
 
         ``dex`` chooses one exchange; None means all of them.
         """
@@ -142,12 +144,12 @@ class Exchange:
         return total.quantize(CENT)
 
     def maintenance(self, account: Account) -> Decimal:
-        """Return the maintenance margin, below which the venue liquidates: half the initial at maximum leverage."""
+        """Return the account's maintenance margin. The venue liquidates an account whose equity falls below it."""
         held = {coin: abs(p.szi) * self.market.mid(coin) for coin, p in account.positions.items()}
         return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """Return the amount, in USDC, that is free of margin and may be withdrawn."""
+        """Return the USDC that the account's margin does not need, and that may be withdrawn."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
@@ -156,7 +158,7 @@ class Exchange:
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Do everything that is due on the exchange by now: late fills, scheduled cancels, resting orders.
+        """Do everything on the exchange that is due by now.
 
         Announce late fills; cancel the orders of accounts whose dead man's switch (scheduled cancel) has run out; match
         resting orders with the market.
@@ -187,7 +189,7 @@ class Exchange:
         self.emit("userNonFundingLedgerUpdates", account.address, news)
 
     def cancel(self, account: Account, wanted: int | str, index: int) -> Any:
-        """Cancel a resting order, and return its status in the exchange's words.
+        """Cancel a resting order, and return the order's status in the exchange's words.
 
         ``wanted`` is the order's number or cloid, and ``index`` is the number of its asset.
         """
@@ -198,7 +200,7 @@ class Exchange:
         return {"error": f"Order was never placed, already canceled, or filled. asset={index}"}
 
     def place(self, account: Account, order: Order) -> dict[str, Any]:
-        """Place an order whose signature was checked, if the account has enough margin.
+        """Place an order if the account has enough margin. The order's signature was checked before.
 
         Return the order's status in the venue's words.
         """
@@ -211,7 +213,7 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Raise `Refused` if the venue refuses an order before the order is matched. The first reason counts."""
+        """Raise `Refused` if the venue refuses an order before matching it. The first reason found is given."""
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
@@ -233,12 +235,12 @@ class Exchange:
                 raise Refused(str(words), status)
 
     def _short_of(self, account: Account, order: Order) -> bool:
-        """Return whether the wallet has too little of the token that a spot order would give away."""
+        """Return whether the account has too little of the token that a spot order would sell or spend."""
         token, amount = ("USDC", order.sz * order.px) if order.sign > 0 else (token_of(order.coin), order.sz)
         return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
-        """Match an order with the order book.
+        """Match a new order with the order book, and cancel or keep the part that is not filled.
 
         The order's time in force decides whether the unfilled rest is cancelled.
         """
@@ -263,7 +265,7 @@ class Exchange:
         return {"filled": {"totalSz": wire(order.filled), "avgPx": average} | named}
 
     def _look(self, account: Account, order: Order) -> None:
-        """Fill a resting order if the market has reached the order's price.
+        """Fill a resting order if the market price has reached the order's price.
 
         Cancel a reduce-only order if there is no position left to reduce.
         """
@@ -274,7 +276,7 @@ class Exchange:
             self._fill(account, order, min(order.sz, abs(szi)) if order.reduce_only else order.sz, order.px)
 
     def _fill(self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool = False) -> None:
-        """Execute a part of an order. ``crossed`` says that the order took liquidity from the book."""
+        """Fill a part of an order. ``crossed`` says that the order took liquidity from the book."""
         for _ in range(2 if self.faults.fill_twice else 1):
             self._execute(account, order, size, px, crossed=crossed)
         order.sz, order.filled, order.paid = order.sz - size, order.filled + size, order.paid + size * px
@@ -301,7 +303,7 @@ class Exchange:
     def _change_position(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a perpetual. Return the fields of the fill that describe the position."""
+        """Trade a perpetual. Return the fields of the fill that describe the account's position."""
         position = account.positions.setdefault(order.coin, Position())
         start, pnl = position.szi, position.trade(size * order.sign, px)
         fee = (size * px * (TAKER if crossed else MAKER)).quantize(CENT)
@@ -314,7 +316,7 @@ class Exchange:
     def _exchange_tokens(
         self, account: Account, order: Order, size: Decimal, px: Decimal, crossed: bool
     ) -> dict[str, Any]:
-        """Trade a spot pair. The fee is taken from what the account receives.
+        """Trade a spot pair. Take the fee out of what the account receives.
 
         Return the fields of the fill that describe the token.
         """
@@ -340,7 +342,7 @@ class Exchange:
                 self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
 
     def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
-        """Trade a slice of a TWAP order, which is a signed size at the mark.
+        """Trade one slice of a TWAP order: a signed size at the mark price.
 
         The slice's fill belongs to no order of the user.
         """
@@ -361,7 +363,7 @@ class Exchange:
         self.emit("trades", fill["coin"].lower(), [public | {"users": [account.address, ZERO]}])
 
     def _settle(self, account: Account, order: Order, status: str) -> None:
-        """Give an order a status, and announce the status. An order with the status ``open`` rests in the book."""
+        """Give an order a status, and announce it. An order with the status ``open`` rests in the book."""
         order.status, order.status_at = status, self.ms()
         account.orders[order.oid] = order
         account.updates.append(order.settled())

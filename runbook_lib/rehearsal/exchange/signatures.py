@@ -1,4 +1,4 @@
-"""Recover the address that signed an action, from either kind of EIP-712 signature that the exchange uses.
+"""Recover the address that signed an action, from either of the exchange's two kinds of EIP-712 signature.
 
 A wrong signature is not an error here: it recovers to some other address, which the exchange does not know. So does a
 signature that was made for the test network, as the network is part of what is signed.
@@ -47,7 +47,7 @@ def l1_signer(body: dict[str, Any]) -> str:
 
 
 def user_signer(body: dict[str, Any]) -> str:
-    """Return the address that signed a transfer or an approval for mainnet. Any ``signatureChainId`` is accepted."""
+    """Return the address whose key signed a transfer or an approval for mainnet. Accept any ``signatureChainId``."""
     action = {"agentName": ""} | body["action"]  # an unnamed agent is signed with an empty name
     name, fields = USER_SIGNED[action["type"]]
     if action["hyperliquidChain"] not in {"Mainnet", "Testnet"}:
@@ -59,7 +59,7 @@ def user_signer(body: dict[str, Any]) -> str:
 
 
 def recover(domain: dict[str, Any], name: str, types: dict[str, str], message: Any, body: Any) -> str:
-    """Return the address, in lower case, whose key made ``body["signature"]`` over the typed data."""
+    """Return the address, in lower case, whose key made the signature in ``body`` over the typed data."""
     try:
         vrs = [body["signature"]["v"], *(int(body["signature"][key], 16) for key in "rs")]
         listed = {name: [{"name": key, "type": kind} for key, kind in types.items()]}

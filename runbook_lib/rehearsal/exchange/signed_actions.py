@@ -1,4 +1,4 @@
-"""Answer ``POST /exchange``: carry out a signed action once its signer and its nonce are checked."""
+"""Answer ``POST /exchange``: check the signer and the nonce of a signed action, then carry the action out."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ SCHEDULED = 1_000_000  # US dollars an account must have traded before it may sc
 
 
 def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
-    """Carry out a signed action that was sent to ``POST /exchange``.
+    """Check and carry out a signed action that was sent to ``POST /exchange``.
 
     Raise `Unreadable` if the body is not in the venue's form.
     """
@@ -32,7 +32,7 @@ def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[str, Any]:
-    """Carry out an action.
+    """Carry out a signed action that has been checked.
 
     All of it is read before any of it is done, so that a body with a mistake near its end changes nothing.
     """
@@ -55,7 +55,7 @@ def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[s
 
 
 def _signed_by(exchange: Exchange, body: dict[str, Any], by_master: bool) -> tuple[str, Account]:
-    """Return the address that signed an action, and the account for which the signer acts.
+    """Return the address that signed an action, and the account for which this address may act.
 
     An agent acts for the account of its master. Any other signer acts for the account of its own address. ``by_master``
     says that no agent may sign this action.
@@ -112,7 +112,7 @@ def _schedule(exchange: Exchange, account: Account, action: Action) -> None:
 
 
 def _nothing(_: Exchange, __: Account, ___: Action) -> None:
-    """Do nothing: the action ``noop`` only uses up its nonce."""
+    """Do nothing. The action ``noop`` only uses up its nonce."""
 
 
 SINGLE: dict[str, Callable[[Exchange, Account, Action], None]] = {
@@ -143,5 +143,5 @@ def number(text: str) -> Decimal:
 
 
 def _cancelled(item: dict[str, Any]) -> tuple[int | str, int]:
-    """Return the number or cloid of the order that a signed cancel names, and the number of the order's asset."""
+    """Return which order a signed cancel names, by oid or cloid, and the number of the order's asset."""
     return (int(item["o"]), item["a"]) if "o" in item else (str(item["cloid"]), item["asset"])

@@ -1,1 +1,1 @@
-"""Stand in for Fly: apps, secrets, machines that are real processes, the HTTP APIs, and the command line."""
+"""Stand in for Fly: apps, secrets, machines that are real processes, the HTTP APIs, and the ``fly`` command."""

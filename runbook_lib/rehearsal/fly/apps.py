@@ -26,7 +26,7 @@ Launch = Callable[[dict[str, str], int], Awaitable[Process]]
 
 @dataclass
 class Secret:
-    """A secret of a Fly app. The digest reveals nothing of the value, but changes whenever the value changes."""
+    """A secret of a Fly app. Its digest changes whenever its value changes, but does not reveal the value."""
 
     value: str
     digest: str
@@ -48,7 +48,7 @@ class App:
     lines: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def listed(self) -> list[Machine]:
-        """Return the Fly app's machines, without the destroyed ones."""
+        """Return the Fly app's machines, except the destroyed ones."""
         return [machine for machine in self.machines.values() if machine.state != "destroyed"]
 
     def values(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class App:
         return [{key: shown for key, shown in secret.items() if key != "value"} for secret in secrets]
 
     def page(self, instance: str | None, after: int) -> list[Json]:
-        """Return the Fly app's log lines after the moment ``after`` (nanoseconds).
+        """Return the Fly app's log lines that came after ``after`` (nanoseconds).
 
         If ``after`` is 0, return the latest lines.
         """
@@ -126,7 +126,9 @@ class Fly:
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set secrets of a Fly app, or delete those whose value is None. Running machines keep the old values."""
+        """Set the secrets of a Fly app that have a value, and delete those whose value is None. Running machines keep
+        the old.
+        """
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()
@@ -160,7 +162,7 @@ class Fly:
         return digest
 
     def image(self, config: Json) -> Json:
-        """Return the ``image_ref`` for a machine's configuration.
+        """Return the ``image_ref`` of the image that a machine's configuration names.
 
         Raise a 400 `Refusal` if no image of a Fly app fits. A configuration names its image ``…/<app>@sha256:…`` or
         ``…/<app>:<tag>``.
@@ -176,7 +178,7 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Store a line of a Fly app's log with its time of arrival.
+        """Add a line to a Fly app's log, with its time of arrival.
 
         The line is kept in memory for the API, and in a file for people.
         """
@@ -196,7 +198,7 @@ class Fly:
         return token in self.tokens or (token in self.deploy_tokens and app_name in {None, self.deploy_tokens[token]})
 
     def spend(self, action: str, key: str) -> None:
-        """Count one request against Fly's rate limit for a kind of action on an app or machine (``key``).
+        """Count a request against Fly's rate limit, which is per action and per app or machine (``key``).
 
         Raise a 429 `Refusal` if the limit is used up and limits are switched on.
         """
@@ -212,5 +214,5 @@ class Fly:
 
 
 def digest_of(manifest: bytes) -> str:
-    """Return the digest by which Fly's image registry names an app's manifest."""
+    """Return the digest by which Fly's image registry names a manifest."""
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Stand in for the ``fly`` command line: build and push an image, and run the commands that the runbook advises.
+"""Stand in for the ``fly`` command: build and push an image, and run the commands that the runbook advises.
 
 Runs as a script on the bare standard library (``python -I -S cli.py``), so that it starts fast. The folder of the
 rehearsal comes from ``RUNBOOK_REHEARSAL``, the token from ``FLY_API_TOKEN``. Texts are flyctl's.
@@ -32,7 +32,7 @@ def fail(text: str) -> NoReturn:
 
 
 def say(text: str, stream: Any = None) -> None:
-    """Write a line of the ``fly`` command's output at once, because somebody may be reading along."""
+    """Write a line of the ``fly`` command's output, and flush it at once for a reader who waits."""
     (stream or sys.stdout).write(f"{text}\n")
     (stream or sys.stdout).flush()
 
@@ -41,7 +41,7 @@ def say(text: str, stream: Any = None) -> None:
 
 
 def address(service: str) -> str:
-    """Return the base address of the stand-in that the ``fly`` command is to ask."""
+    """Return the base address of the stand-in to which the ``fly`` command sends its requests."""
     folder = os.environ.get("RUNBOOK_REHEARSAL")
     if not folder:
         fail("set RUNBOOK_REHEARSAL to the folder of a rehearsal: this fly is a stand-in")
@@ -164,7 +164,7 @@ def set_secrets(options: argparse.Namespace) -> None:
 
 
 def pairs(texts: list[str]) -> dict[str, str]:
-    """Return the names and values in the ``NAME=value`` texts of a ``fly`` command line."""
+    """Split the ``NAME=value`` texts of a ``fly`` command line into names and values."""
     for text in texts:
         if "=" not in text:
             fail(f"'{text}': must be in the format NAME=VALUE")
@@ -220,7 +220,7 @@ def deploy(options: argparse.Namespace) -> None:
 
 
 def build(dockerfile: Path) -> dict[str, bytes]:
-    """Return the files that ``fly deploy`` puts into the image by the Dockerfile: path -> content."""
+    """Return the files that the Dockerfile of ``fly deploy`` copies into the image: path -> content."""
     files = {"Dockerfile": dockerfile.read_bytes()}
     instructions = re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines()
     for number, line in enumerate(instructions, 1):
@@ -236,7 +236,7 @@ def build(dockerfile: Path) -> dict[str, bytes]:
 
 
 def context(source: str) -> dict[str, bytes]:
-    """Return the files that a COPY in the Dockerfile of ``fly deploy`` names: path -> content.
+    """Return the files that one COPY in the Dockerfile of ``fly deploy`` names: path -> content.
 
     If the COPY's source does not exist, no files are returned.
     """
@@ -261,7 +261,7 @@ def not_found(dockerfile: Path, number: int, line: str, source: str) -> NoReturn
 
 
 def push(app: str, tag: str, files: dict[str, bytes]) -> None:
-    """Push the manifest of ``fly deploy``, whose layers are the files. The same files give the same digest."""
+    """Push the manifest of ``fly deploy``, with the files as layers. The same files give the same digest."""
     layers = [
         {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -326,7 +326,7 @@ def _machine_commands(commands: Any) -> None:
 
 
 def _command(commands: Any, name: str, run: Any, *, machine: bool = False) -> argparse.ArgumentParser:
-    """Add a ``fly`` command that acts on an app.
+    """Add one ``fly`` command to the parser. The command acts on an app.
 
     With ``machine``, the command acts on a machine, and the command line need not name the machine's app.
     """

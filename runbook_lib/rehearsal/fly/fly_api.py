@@ -51,7 +51,7 @@ def body_of(ask: Ask) -> Json:
 
 
 def seconds(value: Any, default: float) -> float:
-    """Return a duration of the Fly API in seconds.
+    """Convert a duration of the Fly API to seconds.
 
     The API takes a number, or text as Go writes a duration (``10s``, ``1m30s``).
     """
@@ -131,7 +131,9 @@ def _apps(fly: Fly) -> dict[str, Endpoint]:
 
 def _machines(fly: Fly) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> list[Json]:
-        """Answer the API's list of machines, filtered by ``include_deleted``, ``region``, ``state``, ``metadata.*``."""
+        """Answer the API's list of machines. Filter it by ``include_deleted``, ``region``, ``state`` and
+        ``metadata.*``.
+        """
         app = fly.app(ask.parts["app"])
         machines = list(app.machines.values()) if ask.query.get("include_deleted") == "true" else app.listed()
         states = [state for state in ask.query.get("state", "").split(",") if state]
@@ -164,7 +166,7 @@ def _machines(fly: Fly) -> dict[str, Endpoint]:
         return machine.view()
 
     def on(name: str, action: Callable[[Ask, Machine], Awaitable[Any]]) -> Endpoint:
-        """Return an endpoint of the Fly API for an action on a machine.
+        """Return the endpoint of the Fly API for an action on a machine.
 
         Before it acts, the endpoint checks the rate limit, that the machine exists, and that nobody else leases it.
         """
@@ -282,7 +284,7 @@ async def _lease(_: Ask, machine: Machine) -> Json:
 
 
 async def _take_lease(ask: Ask, machine: Machine) -> Response:
-    """Lease a Fly machine.
+    """Give a client the lease of a Fly machine.
 
     The time to live is in the body, as the specification says, or in the query, as flyctl sends it.
     """

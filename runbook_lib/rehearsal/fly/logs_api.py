@@ -1,4 +1,4 @@
-"""Serve the log API of api.fly.io. This API has another host and another token scheme than the Machines API."""
+"""Serve the log API of api.fly.io. Its host and its token scheme are not those of the Machines API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runbook_lib.rehearsal.world.http_server import Ask, Json, Refusal, applicat
 
 
 def app(fly: Fly) -> Starlette:
-    """Serve a Fly app's logs to requests with a valid token. The token's scheme must be ``FlyV1``, not ``Bearer``."""
+    """Serve a Fly app's logs to requests with a valid token. The token's scheme must be ``FlyV1``."""
 
     def admit(ask: Ask) -> None:
         # Bearer was a mistake of the vendor's documentation (superfly/docs issue 2264): this host refuses it.

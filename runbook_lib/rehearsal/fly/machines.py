@@ -1,4 +1,4 @@
-"""Run Fly Machines as operating-system processes. A machine's state follows from what its process does.
+"""Run Fly Machines as operating-system processes. The process's life determines the machine's state.
 
 A ``Machine`` has many processes in its life: the first launch, restarts by policy, updates. This module has the
 operations on a machine, and the vendor's words when it refuses them; the HTTP around them is in ``fly_api``.
@@ -177,7 +177,7 @@ class Machine:
         return self.lease
 
     def refuse_leased(self, nonce: str) -> None:
-        """Raise a 409 `Refusal` if the Fly machine is leased and ``nonce`` is not the lease's."""
+        """Raise a 409 `Refusal` if the Fly machine is leased with another nonce than ``nonce``."""
         if self.lease is not None and self.lease.expires_at < time.time():
             self.lease = None
         if self.lease is not None and nonce != self.lease.nonce:
@@ -199,7 +199,7 @@ class Machine:
         self._killer = asyncio.create_task(self._kill_later(timeout))  # kept: the loop holds weak references
 
     async def restart(self, number: int = signal.SIGINT, timeout: float = STOP_TIMEOUT) -> None:
-        """Stop the Fly machine, then start the machine with the same version.
+        """Stop the Fly machine, then start it with the same version.
 
         It starts with the same secrets, unless the switch ``restart_takes_new_secrets`` is on. If it is just starting,
         for example after a crash, wait for that first.
@@ -293,7 +293,7 @@ class Machine:
         self._life = asyncio.create_task(self._live(source), name=f"machine {self.id}")
 
     async def _end(self, number: int, timeout: float) -> None:
-        """End the Fly machine's process, if there is one. The process is not restarted."""
+        """End the Fly machine's process, if there is one, and prevent a restart."""
         if self._life is None or self._life.done():
             return
         self._stop_requested = True
@@ -310,7 +310,7 @@ class Machine:
                 self.signal(signal.SIGKILL)
 
     async def _live(self, source: str) -> None:
-        """Run the Fly machine's process, and restart the process for as long as the restart policy allows."""
+        """Run the Fly machine's process, and restart it as often as the restart policy allows."""
         crashes: deque[float] = deque()
         while True:
             try:
@@ -356,7 +356,7 @@ class Machine:
         return code
 
     async def _collect(self, descriptor: int) -> None:
-        """Copy the output of the process into the machine's log, line by line, until the process ends."""
+        """Copy the process's output into the machine's log, line by line, until the process ends."""
         reader = asyncio.StreamReader(limit=1 << 20)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
@@ -377,7 +377,9 @@ class Machine:
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
-        """Return whether the restart policy allows another start: by default on failure, ten times in 5 minutes."""
+        """Return whether the restart policy allows another start. By default it allows ten in 5 minutes, after failures
+        only.
+        """
         policy = self.config.get("restart") or {}
         kind = policy.get("policy", "on-failure")
         if kind == "no" or (kind == "on-failure" and code == 0):

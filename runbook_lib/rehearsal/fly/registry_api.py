@@ -20,7 +20,7 @@ def app(fly: Fly) -> Starlette:
     """Serve the manifests of Fly's image registry by tag and digest, as the OCI distribution API does."""
 
     def admit(ask: Ask) -> None:
-        """Raise the registry's 401 `Refusal` unless Basic auth's password is a valid token.
+        """Raise the registry's 401 `Refusal` unless the request's Basic auth has a valid token as password.
 
         The user name does not matter.
         """

@@ -1,4 +1,4 @@
-"""Fork runners from a server process that has already imported the runners' modules.
+"""Fork runners from a server process that has already imported the runners' modules, so that they start fast.
 
 The platform learns how each runner ended.
 """
@@ -18,7 +18,7 @@ RUNNER = "runbook_lib.rehearsal.runner.main:main"
 
 
 class Forked:
-    """The process of a forked runner, with its process id and its exit code."""
+    """A forked runner's process: its process id and its exit code."""
 
     def __init__(self, pid: int, exit_code: asyncio.Task[int]) -> None:
         self.pid = pid
@@ -46,7 +46,7 @@ class RunnerForks:
         self._server: ForkServer | None = None
 
     async def launch(self, environment: dict[str, str], output: int) -> Forked:
-        """Fork a runner with ``environment``, whose stdout and stderr are written to the file descriptor ``output``."""
+        """Fork a runner with ``environment``. Its stdout and stderr go to the file descriptor ``output``."""
         read, write = os.pipe()
         status = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -68,7 +68,7 @@ class RunnerForks:
         return Forked(int(pid), asyncio.create_task(_ended(status, transport), name=f"runner {int(pid)}"))
 
     def warm(self) -> ForkServer:
-        """Return the server process from which runners are forked. If no server process runs yet, start it.
+        """Return the server process from which runners are forked. If none runs yet, start one.
 
         If this is called early, the server has done its imports before the first launch.
         """
@@ -78,14 +78,14 @@ class RunnerForks:
         return self._server
 
     def close(self) -> None:
-        """End the server process, which ends every runner that was forked from the server."""
+        """End the server process. All runners forked from it end too."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
 
 async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport) -> int:
-    """Return a runner's exit code.
+    """Return a runner's exit code as the fork server reports it.
 
     If the fork server was killed, return -9 (SIGKILL), because the runners were killed with the server.
     """
@@ -97,7 +97,7 @@ async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport)
 
 
 def run(facts: Mapping[str, Any], output: int) -> None:
-    """Call the target in a runner's fork, with the runner's environment and output."""
+    """Run as a forked runner: take over its environment and its output, then call the target function."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)

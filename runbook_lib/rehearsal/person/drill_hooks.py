@@ -19,7 +19,9 @@ from runbook_lib.rehearsal.world.world import World
 
 @dataclass(frozen=True)
 class Switches:
-    """What a drill's hook keeps besides the database: Vercel's variables and deployments, and Fly's secrets."""
+    """The settings that a drill's snapshot keeps besides the database: Vercel's variables and deployments, Fly's
+    secrets.
+    """
 
     variables: dict[str, Variable]
     deployments: list[Deployment]
@@ -27,12 +29,12 @@ class Switches:
 
     @classmethod
     def of(cls, world: World) -> Self:
-        """Return a copy of the platform's settings, which a drill's hook can restore later."""
+        """Return a copy of the platform's settings, so that a drill can restore them later."""
         secrets = {name: dict(app.secrets) for name, app in world.fly.apps.items()}
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore the copied settings for a drill's hook. Apps that were made after the copy stay as they are."""
+        """Restore the settings copied for a drill. Leave Fly apps unchanged that were made after the copy."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():
@@ -40,7 +42,7 @@ class Switches:
 
 
 def endpoints(world: World) -> dict[str, Endpoint]:
-    """Return the endpoints of the hooks by which a drill changes the platform directly.
+    """Return the endpoints by which a drill changes the platform directly.
 
     ``/venue/weights`` tells what each address has spent at the venue so far. ``/sql`` runs a statement as the role
     ``postgres``, which is no superuser and so can read no file and run no program. ``/variables`` sets variables of

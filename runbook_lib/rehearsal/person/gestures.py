@@ -1,4 +1,4 @@
-"""Make the gestures of a person, who clicks in dashboards and the platform's pages and signs with a wallet."""
+"""Make a person's gestures: clicks in dashboards and on the platform's pages, and signatures with a wallet."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ BOOT = 20.0  # seconds a person waits until a page shows its buttons
 
 
 class Declined(Exception):
-    """An error for a gesture that the person would not make, or that a page refused.
+    """An error for a gesture that a careful person would not make, or that a page refused.
 
     The error's text says what was seen.
     """
 
 
 class Person:
-    """The person who makes the gestures, with wallets of their own.
+    """The stand-in for the person who makes the gestures. The person has wallets of their own.
 
     A gesture that names no Skill or deployment is about the newest one.
     """
@@ -55,7 +55,7 @@ class Person:
         self.shown: Answer | None = None  # what the wallet's window asks to be signed
 
     def perform(self, name: str, **parameters: Any) -> Answer:
-        """Make the person's gesture called ``name``. ``performed`` in the answer says in words what was done."""
+        """Make the person's gesture called ``name``. In the answer, ``performed`` says in words what was done."""
         answer = GESTURES[name](self, **parameters)
         self.performed.append({"gesture": name, "at": datetime.now(UTC).isoformat()} | answer)
         return answer
@@ -72,7 +72,7 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """As a person, vouch that the Fly token in Vercel was made for this app alone and expires (C10)."""
+        """As a person, confirm that the Fly token in Vercel is for this app alone and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
@@ -112,7 +112,7 @@ class Person:
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:
-        """As a person, save a Skill from a sheet (a template: ``paper``, ``tiny`` or ``checklist``).
+        """As a person, save a Skill made from a sheet (a template: ``paper``, ``tiny`` or ``checklist``).
 
         ``risk`` overrides the sheet's caps.
         """
@@ -121,7 +121,7 @@ class Person:
         return {"performed": f"saved a Skill from the sheet {sheet!r}", **skill}
 
     def upgrade(self, skill: str | None = None, **risk: Any) -> Answer:
-        """As a person, save another version of a Skill with other caps (checklist, phase 4)."""
+        """As a person, save another version of a Skill, with other caps (checklist, phase 4)."""
         risk = risk or {"maxPositionPct": 30, "maxTotalExposurePct": 30}
         skill = skill or self._skill()
         content = self._page("GET", f"/skills/{skill}")["payload"]
@@ -130,26 +130,26 @@ class Person:
         return {"performed": f"saved version {version['version']} with {risk}", **version}
 
     def backtest(self, hours: float = 24, skill: str | None = None) -> Answer:
-        """Start a backtest by a click on the Skill's page."""
+        """As a person, start a backtest by a click on the Skill's page."""
         started = self._page("POST", f"/skills/{skill or self._skill()}/backtests", hours=hours)
         return {"performed": f"started a backtest over {hours:g} h", **started}
 
     # -- deployments
 
     def deploy_paper(self, skill: str | None = None) -> Answer:
-        """Deploy a Skill on paper: click Deploy, choose Paper, confirm, and click Deploy again."""
+        """As a person, deploy a Skill on paper: click Deploy, choose Paper, confirm, and click Deploy again."""
         deployment = self._page("POST", f"/skills/{skill or self._skill()}/deploy", broker=PAPER, confirmed=True)
         return {"performed": "clicked Deploy for paper", **deployment}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
-        """Wait until the deployment's page shows the buttons of commands, then click the button for ``kind``."""
+        """As a person, click the button for ``kind`` on the deployment's page, once the page shows the buttons."""
         chosen = deployment or self._deployment(PAPER, MAINNET)
         self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
 
     def deploy_live(self, skill: str | None = None) -> Answer:
-        """Click to deploy a Skill on Hyperliquid mainnet.
+        """As a person, click to deploy a Skill on Hyperliquid mainnet.
 
         The answer says whether the page warned of a shared margin.
         """
@@ -163,7 +163,7 @@ class Person:
         return {"performed": "clicked Deploy live", "cross_margin_warning": warned, "agent_id": agent, **deployment}
 
     def revoke(self, deployment: str | None = None) -> Answer:
-        """Click Revoke on the deployment's page."""
+        """As a person, click Revoke on the deployment's page."""
         chosen = deployment or self._deployment(MAINNET)
         revoked = self._page("POST", f"/deployments/{chosen}/revoke")
         return {"performed": "clicked Revoke", "deployment_id": chosen, **revoked}
@@ -171,7 +171,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """As a person, send USDC on Arbitrum over the bridge to the venue. With ``fresh``, make a new wallet first."""
+        """As a person, send USDC on Arbitrum over the bridge to the venue. With ``fresh``, make a new wallet before."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()
@@ -180,7 +180,7 @@ class Person:
         return {"performed": f"bridged ${usd:g} of USDC to {address}", "address": address, "mode": mode}
 
     def pair(self) -> Answer:
-        """Connect the person's wallet and sign the pairing message."""
+        """As a person, connect a wallet and sign the pairing message."""
         address = self.wallet.address.lower()
         text = self._page("GET", f"/wallets/{address}/message")["message"]
         signed = self.wallet.sign_message(encode_defunct(text=text)).signature.hex()
@@ -188,12 +188,12 @@ class Person:
         return {"performed": f"signed the pairing message with {address}", **paired}
 
     def authorise(self, name: str | None = None) -> Answer:
-        """Click Authorize agent wallet, read the approval in the wallet's window, and sign the approval."""
+        """As a person, click Authorize agent wallet, read the approval in the wallet's window, and sign it."""
         self.ask_approval(name)
         return self.sign_approval()
 
     def ask_approval(self, name: str | None = None, *, alone: bool = False) -> Answer:
-        """Click Authorize agent wallet, and do not sign yet.
+        """As a person, click Authorize agent wallet, but do not sign yet.
 
         With ``alone``, raise `Declined` if the page warns that another live deployment shares the margin.
         """
@@ -206,7 +206,7 @@ class Person:
         return {"performed": f"asked for agent {agent}", "cross_margin_warning": warned, **self.shown}
 
     def sign_approval(self) -> Answer:
-        """Read what the wallet's window shows, as a person does, and sign the approval."""
+        """As a person, read the approval in the wallet's window, and sign it."""
         if self.shown is None:
             raise Declined("the wallet asks for no signature: click Authorize agent wallet first")
         self._read(self.shown)
@@ -217,7 +217,7 @@ class Person:
         return {"performed": words, "typed_data": typed, **agent}
 
     def _read(self, shown: Answer) -> None:
-        """Read what the wallet's window shows, as a careful person does.
+        """As a careful person, read the approval in the wallet's window.
 
         Raise `Declined` if the window shows anything unexpected.
         """
@@ -249,14 +249,14 @@ class Person:
         return {"performed": f"removed agent {agent} at the venue", "agent_address": agent}
 
     def have_traded(self) -> Answer:
-        """Add a stopped live deployment with the newest agent, as if a person had traded and ended."""
+        """Add a stopped live deployment that has the newest agent, as if the person had traded earlier."""
         self.world.query(OVER)
         return {"performed": "had a live deployment that is over"}
 
     # -- the venue's own app
 
     def trade(self, coin: str = "BTC", usd: float = 15, side: str = "buy", *, rest: bool = False) -> Answer:
-        """As a person, trade by hand in any order book of the venue.
+        """As a person, trade by hand on any market of the venue.
 
         ``xyz:GOLD`` is a coin on another exchange, and ``@107`` is a spot pair. With ``rest``, leave an order in the
         book instead.
@@ -276,7 +276,7 @@ class Person:
         return {"performed": f"began a TWAP: {side} ${usd:g} of {coin}", "address": address}
 
     def be_liquidated(self) -> Answer:
-        """Let the person be liquidated: the venue closes everything that the wallet holds."""
+        """Have the venue liquidate the person: close everything that the wallet holds."""
         address = self.wallet.address.lower()
         self.world.hyperliquid.liquidate(address)
         return {"performed": f"was liquidated: {address}", "address": address}
@@ -287,7 +287,7 @@ class Person:
         return self._send("POST", "/auth/sign-in", {"email": EMAIL}, {})
 
     def _page(self, method: str, path: str, **fields: Any) -> Answer:
-        """Load a page or send a form of the platform, signed in as the person.
+        """Load a page of the platform, or send a form to it, signed in as the person.
 
         Raise `Declined` with the page's words if the request fails.
         """

@@ -23,7 +23,7 @@ DONE = 204
 
 
 def app(person: Person) -> Starlette:
-    """Serve, over HTTP, the person's gestures (``POST /gestures/{step or name}``), the faults, and `drill_hooks`."""
+    """Serve the person's gestures over HTTP (``POST /gestures/{step or name}``), and the faults and `drill_hooks`."""
 
     def listed(_: Ask) -> Json:
         return {"gestures": sorted(GESTURES), "steps": STEPS, "performed": person.performed}

@@ -1,4 +1,4 @@
-"""Prepare Postgres's programs and a cluster like a new Supabase project.
+"""Prepare Postgres's programs, and a database cluster that is like a new Supabase project.
 
 Every rehearsal runs the programs on a copy of the cluster. Both are cached between rehearsals. An entry appears under
 its final name in one step or not at all, so neither a kill -9 nor two first starts at once can leave half of one.
@@ -38,21 +38,21 @@ INITDB = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared cluster, with Postgres's programs, the stopped cluster's folder and the superuser's password."""
+    """A prepared Postgres cluster: the programs, the folder of the stopped cluster, and the superuser's password."""
 
     programs: Path
     data: Path
     password: str
 
     def copy(self, target: Path) -> None:
-        """Copy the prepared cluster to ``target``, and give the copy to the account that runs the server."""
+        """Copy the prepared Postgres cluster to ``target``, and give the copy to the account of the server."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)
 
 
 def prepared() -> Prepared:
-    """Return the prepared Postgres cluster. If the cache has no cluster for this version, make one first."""
+    """Return the prepared Postgres cluster. If the cache holds none for this version, prepare one first."""
     programs = _programs()
     cached = _cache() / f"cluster-{version(PACKAGE)}-{_fingerprint()}"
     if not cached.exists():
@@ -62,7 +62,7 @@ def prepared() -> Prepared:
 
 
 def _fingerprint() -> str:
-    """Return a hash of everything that a prepared cluster is made from.
+    """Return a hash of everything that a prepared Postgres cluster is made from.
 
     Any change to these parts leads to a new cluster.
     """
@@ -99,7 +99,7 @@ def _installed_copy(package: Path) -> Path:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Let every account read a folder and run the programs in it.
+    """Let every account read a folder of Postgres's programs, and run the programs.
 
     The umask under which the folder was installed may have forbidden that.
     """
@@ -109,7 +109,7 @@ def _open_to_all(folder: Path) -> None:
 
 
 def _cache() -> Path:
-    """Return a cache folder that outlives rehearsals.
+    """Return the cache folder for prepared Postgres clusters. It outlives rehearsals.
 
     Only this user may write there, and the server's account may read there.
     """
@@ -131,7 +131,7 @@ def _cache() -> Path:
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which is renamed to ``target`` when the block ends.
+    """Yield a new folder for a Postgres cluster. When the block ends, the folder is renamed to ``target``.
 
     If another process has made ``target`` in the meantime, the folder is removed instead.
     """
@@ -149,7 +149,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 def _prepare(programs: Path, partial: Path) -> None:
-    """Fill an empty folder with a cluster, the password of the cluster's superuser, and a log."""
+    """Fill an empty folder with a Postgres cluster, its superuser's password, and a log."""
     password = secrets.token_urlsafe(24)
     for name, text in (("password", password), ("log", "")):
         (partial / name).touch(mode=0o600)
@@ -167,7 +167,7 @@ def _prepare(programs: Path, partial: Path) -> None:
 
 
 def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
-    """Bring an empty cluster into the state of a new Supabase project, then stop the cluster's server."""
+    """Make an empty Postgres cluster like a new Supabase project, then stop its server."""
     (data / "share" / "extension").mkdir(parents=True)
     for name in EXTENSION:
         shutil.copyfile(SQL / name, data / "share" / "extension" / name)
@@ -192,7 +192,7 @@ def _fill(programs: Path, data: Path, log: Path, password: str) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    """Run one of Postgres's programs under the account that runs the server."""
+    """Run one of Postgres's programs under the account of the server."""
     done = subprocess.run(
         command,
         cwd="/",

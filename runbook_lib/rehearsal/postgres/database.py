@@ -83,7 +83,7 @@ class Database:
 
     @property
     def pid(self) -> int:
-        """Return the process id of the main process of the rehearsed database's server."""
+        """Return the process id of the rehearsed database's server."""
         return self._server.pid
 
     def snapshot(self, name: str) -> None:
@@ -102,7 +102,7 @@ class Database:
             database_copies.replace(connection, f"{SNAPSHOT}{name}", NAME)
 
     def snapshots(self) -> list[str]:
-        """Return the names of the snapshots from which the rehearsed database can be restored."""
+        """Return the names of the rehearsed database's snapshots."""
         with self._as_admin(NAME) as connection:
             rows = connection.execute("select datname from pg_database where starts_with(datname, %s)", [SNAPSHOT])
             return sorted(row[0].removeprefix(SNAPSHOT) for row in rows)

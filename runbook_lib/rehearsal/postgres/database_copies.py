@@ -1,4 +1,4 @@
-"""Copy a database within its server, which is the quickest way to keep and to restore a state.
+"""Copy a database within its server. This is the quickest way to keep a state and to restore it.
 
 The functions need a superuser's connection in autocommit mode, and take 0.05 s for a platform with little data.
 """
@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 
 def copy(connection: psycopg.Connection[Any], source: str, target: str, *, owner: str = "postgres") -> None:
-    """Make a copy ``target`` of the database ``source``. An existing database ``target`` is removed first.
+    """Copy the database ``source`` to ``target``. Remove an existing database ``target`` first.
 
     Postgres copies a database only while nobody else uses it. So all other sessions are ended, and new connections are
     refused until the copy is done.
@@ -54,14 +54,14 @@ def drop(connection: psycopg.Connection[Any], name: str) -> None:
 
 
 def _limit(connection: psycopg.Connection[Any], name: str, sessions: int) -> None:
-    """Allow at most ``sessions`` sessions in a database. The limit does not bind superusers, and -1 means no limit."""
+    """Limit the sessions in a database to ``sessions``. -1 means no limit. Superusers are not limited."""
     connection.execute(
         sql.SQL("alter database {} with connection limit {}").format(sql.Identifier(name), sql.Literal(sessions))
     )
 
 
 def _disconnect(connection: psycopg.Connection[Any], name: str) -> None:
-    """End all other sessions in a database. Wait at most 5 seconds for the end of each session."""
+    """End all other sessions in a database. Wait for the end of each session, at most 5 seconds."""
     connection.execute(
         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
         [name],

@@ -1,4 +1,4 @@
-"""Read migration files and the database's history of migrations, and apply files as Supabase's command line does."""
+"""Read migration files and the database's migration history, and apply files as Supabase's command line does."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """Return the statements in the migration file, separated as Postgres would separate them."""
+        """Return the statements in the migration file, split where Postgres would split them."""
         return list(split(self.path.read_text()))
 
 
@@ -78,7 +78,7 @@ def local(folder: Path) -> tuple[list[Migration], list[str]]:
 
 
 def applied(connection: psycopg.Connection[Any]) -> list[str]:
-    """Return the versions in a database's history of migrations, in order.
+    """Return the versions in a database's migration history, in order.
 
     If the database has no history yet, return no versions.
     """
@@ -89,7 +89,7 @@ def applied(connection: psycopg.Connection[Any]) -> list[str]:
 
 
 def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
-    """Run a migration file and add the migration to the database's history, in one transaction.
+    """Run a migration file and add it to the database's migration history, in one transaction.
 
     The connection must be in autocommit mode. A ``psycopg.Error`` carries a note that says which statement failed.
     """
@@ -109,7 +109,7 @@ def apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 def apply_all(dsn: str, folder: Path) -> list[str]:
-    """Apply every migration that is not in the database's history. Return the versions of the applied migrations.
+    """Apply every migration that the database's history lacks. Return the versions of the applied migrations.
 
     States are made with this, where nobody watches a command line push migrations.
     """

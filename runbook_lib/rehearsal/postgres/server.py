@@ -1,4 +1,4 @@
-"""Run one Postgres server process under an account that Postgres accepts. The server ends when this process ends."""
+"""Run one Postgres server under an account that Postgres accepts. The server ends when this process ends."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Account:
                     os.chown(Path(parent, name), self.user, self.group, follow_symlinks=False)
 
     def can_enter(self, folder: Path) -> bool:
-        """Return whether the Postgres server's account may pass through a folder and all folders above it."""
+        """Return whether the Postgres server's account may enter a folder and all folders above it."""
         return self.user is None or all(
             above.stat().st_mode & stat.S_IXOTH for above in (folder, *folder.absolute().parents)
         )
 
     def launch(self) -> dict[str, Any]:
-        """Return ``subprocess`` options that run a Postgres child under this account.
+        """Return the ``subprocess`` options that run a Postgres process under this account.
 
         The child ends when the thread that started the child ends.
         """
@@ -80,7 +80,7 @@ class Account:
 
 
 def account() -> Account:
-    """Return the system account for the Postgres server, which is usually this process's account.
+    """Return the system account for the Postgres server, usually the account of this process.
 
     If this process is root's, which Postgres refuses, return an existing unprivileged account.
     """
@@ -94,7 +94,7 @@ def account() -> Account:
 
 
 class Server:
-    """A running Postgres server at ``port`` on 127.0.0.1, until ``stop`` or the end of this process."""
+    """A running Postgres server on 127.0.0.1. It runs until ``stop`` is called or this process ends."""
 
     def __init__(self, program: Path, data: Path, log: Path, *, settings: dict[str, str]) -> None:
         """Start the Postgres server and wait until it accepts connections.
@@ -168,7 +168,7 @@ class Server:
 
 
 def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
-    """Return a path by which the server's account can open ``folder``.
+    """Return a path by which the Postgres server's account can open ``folder``.
 
     Also return the file descriptors that the path needs. The folders above belong to this user and are closed to all
     others. If the server has another account, the path leads through a descriptor that this process opens (on Linux);
@@ -182,7 +182,7 @@ def _reachable(folder: Path, stack: ExitStack) -> tuple[str, tuple[int, ...]]:
 
 
 def _free_port() -> int:
-    """Return a port at which nobody listens now."""
+    """Return a port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Put a proxy in front of Postgres, which answers chosen statements wrongly, late or never.
+"""Put a proxy in front of Postgres that answers chosen statements with an error, late or never.
 
 The proxy reads the client's messages one by one and passes on all that belong to no chosen statement. Nothing of a
 chosen statement reaches the server: the client gets the words of an error as the server would send them.
@@ -44,7 +44,7 @@ class SqlFault:
 
 
 class SqlFaults:
-    """A context manager that runs a proxy for SQL faults in front of a database.
+    """A proxy for SQL faults in front of a database, as a context manager.
 
     Clients connect to ``url``, the proxy's address.
     """
@@ -80,7 +80,7 @@ class SqlFaults:
 
 
 class _Session:
-    """One client's connection through the proxy to the server."""
+    """One client's connection to the server through the proxy."""
 
     def __init__(self, faults: SqlFaults, client: socket.socket, server: socket.socket) -> None:
         self.faults, self.client, self.server = faults, client, server
@@ -104,12 +104,12 @@ class _Session:
                     self._messages()
 
     def _heed(self, piece: bytes) -> None:
-        """Store the transaction's state from a ReadyForQuery message, with which the server ends each answer."""
+        """Store the state of the transaction from the ReadyForQuery message that ends each answer of the server."""
         if piece[-6:-1] == b"Z\x00\x00\x00\x05":
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Handle every complete message of a client to the proxy for SQL faults.
+        """Take each complete message out of the client's bytes, and pass it on or apply an SQL fault.
 
         The messages are taken out of the bytes that the client has sent.
         """
@@ -139,7 +139,7 @@ class _Session:
             self.spoiling = None
 
     def _spoil(self, fault: SqlFault) -> None:
-        """Answer a statement in the server's place, as the SQL fault says.
+        """Answer a statement in place of the server, as the SQL fault says.
 
         The client gets an error, gets no answer at all, or loses the connection.
         """

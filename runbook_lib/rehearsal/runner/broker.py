@@ -1,4 +1,4 @@
-"""Define the interface between a runner and any broker, on paper or on mainnet."""
+"""Define what every broker of a runner can do, on paper or on mainnet."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PAPER, MAINNET = "paper", "hyperliquid-mainnet"  # the literal broker kinds
 
 
 class BrokerError(Exception):
-    """An error of a broker that refuses an order or cannot be made. The operator sees the error's text."""
+    """An error of a broker that refuses an order or cannot start. The operator sees the error's text."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """A broker's result of an order. If the order did not trade, ``fill`` is None."""
+    """A broker's result for an order. ``fill`` is None if the order did not trade."""
 
     order_id: str
     fill: dict[str, Any] | None
@@ -28,14 +28,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """A broker's position sizes where REST and the WebSocket disagree: signed, in base units, by symbol."""
+    """The position sizes on which a broker's REST and WebSocket data disagree: signed, in base units, by symbol."""
 
     rest: dict[str, float]
     socket: dict[str, float]
 
 
 class Broker(Protocol):
-    """The operations that a runner asks of any broker. ``marks`` are prices in US dollars by symbol."""
+    """The operations that a runner asks of its broker. ``marks`` are prices in US dollars by symbol."""
 
     async def start(self) -> None: ...
     async def account(self, marks: Mapping[str, float]) -> Account: ...

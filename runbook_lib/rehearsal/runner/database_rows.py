@@ -94,7 +94,7 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return the database server's own words in an error of a runner's query.
+    """Return the database server's own words from the error of a runner's query.
 
     These are the words after FATAL or ERROR.
     """
@@ -104,7 +104,7 @@ def server_text(problem: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A deployment's row with its Skill, as a runner loads both at boot.
+    """A deployment's row with its Skill, as the runner loads them at boot.
 
     ``every`` is the Skill's interval in seconds.
     """
@@ -124,7 +124,7 @@ class Loaded:
 
 
 class Store:
-    """The service role's connection to the rows of a runner's deployment.
+    """The runner's connection to its deployment's rows, as the service role.
 
     If the server closed the connection, the next query opens another.
     """
@@ -132,7 +132,7 @@ class Store:
     def __init__(
         self, dsn: str, deployment: str, say: Callable[[str], None], faults: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        """Prepare the runner's connection, which opens with the first query.
+        """Prepare the runner's connection. The first query opens it.
 
         ``say`` gets each log row as well, so that the machine's log can be searched for events. ``faults`` returns the
         runner's faults in force; some of them change what the runner writes.
@@ -222,7 +222,7 @@ class Store:
         )
 
     async def issue(self, kind: str, reason: str, issued_by: str) -> str:
-        """Insert the row of a command from the runner to itself, such as the cost guard's pause.
+        """Insert a command from the runner to itself, such as the cost guard's pause.
 
         Return the command's id.
         """
@@ -248,7 +248,7 @@ class Store:
 
 
 def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an account's values in the form in which `Store` writes ``agent_state``.
+    """Return an account's values as `Store` writes them into ``agent_state``.
 
     Faults in force falsify the values.
     """
@@ -264,7 +264,7 @@ def _state(account: Account, faults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def spent(dsn: str, deployment: str) -> tuple[float, int]:
-    """Return the month's cost (US dollars) and the UTC day's number of orders.
+    """Return the deployment's cost this month (US dollars) and its number of orders this UTC day.
 
     Both come from the deployment's rows. Each call opens a connection of its own. In production idle connections are
     dropped long before the next tick, so every tick logs in again; that is where a runner with an old password begins
@@ -279,14 +279,14 @@ async def spent(dsn: str, deployment: str) -> tuple[float, int]:
 
 
 class Commands:
-    """A runner's database connection that only listens for the commands of one deployment."""
+    """A runner's database connection that only listens for commands to its deployment."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
 
     @classmethod
     async def listen(cls, dsn: str, deployment: str) -> Commands:
-        """Log in with the runner's database password and LISTEN for commands.
+        """Log in with the runner's database password, and LISTEN for commands.
 
         Raise `psycopg.OperationalError` if the database refuses the login.
         """
@@ -298,7 +298,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of each command when the database notifies the runner of the command's row."""
+        """Yield the id of each command of which the database notifies the runner."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

@@ -1,4 +1,4 @@
-"""Stand in for the model: propose actions by seeded random numbers, so repeatably, at the model's price."""
+"""Stand in for the model: propose actions by seeded random numbers, so that runs repeat, at the model's price."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Action = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision of the runner's model: proposed action, reason, tokens used, and cost.
+    """A decision of the runner's model: the proposed action, its reason, the tokens used, and the cost.
 
     ``action`` is None if the model proposes no action.
     """
@@ -35,7 +35,7 @@ class Decision:
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Return the price in US dollars of a decision's tokens in and out.
+    """Return the price in US dollars of the tokens that a decision took in and gave out.
 
     Return None for a model whose rate is not known.
     """

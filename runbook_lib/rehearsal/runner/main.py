@@ -63,7 +63,7 @@ class Runner:
     # -- boot
 
     async def boot(self) -> None:
-        """Do all that a runner does before its tick loop. On failure, raise `Fatal` with words that name the cause."""
+        """Do what a runner does before its first tick. On failure, raise `Fatal` with words that name the cause."""
         _say(f"live-runner: booting deployment {self.settings.deployment}")
         self.settings.check_service_key()
         with contextlib.suppress(psycopg.IntegrityError):  # no such deployment: said when it is loaded
@@ -169,11 +169,13 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between a runner's ticks: the Skill's own, or else the rehearsal's, not five minutes."""
+        """Return the seconds between the runner's ticks: the Skill's interval if it has one, else the rehearsal's
+        tick.
+        """
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 
     async def _pause_until_next(self, period: float, interval: float) -> bool:
-        """Wait for the next multiple of ``period`` on the clock. Return False if the runner must stop.
+        """Wait for the next multiple of ``period`` on the clock. Return False if the runner must stop meanwhile.
 
         If the period is short, each deployment waits for another moment in it, so that fifty runners do not wake at
         once.
@@ -211,7 +213,7 @@ class Runner:
     async def _carry_out(
         self, decision: Decision, risk: Mapping[str, Any], account: Account, orders: int
     ) -> dict[str, Any]:
-        """Let the risk engine judge the proposed action, and let the broker execute an action that passes.
+        """Have the risk engine judge the proposed action. If it passes, have the broker execute it.
 
         Return the verdict.
         """
@@ -267,7 +269,7 @@ class Runner:
         await self.store.state(None)
 
     async def _beat(self) -> None:
-        """Write a heartbeat, without making a decision."""
+        """Write the runner's heartbeat without making a decision."""
         with contextlib.suppress(VenueError):
             self.marks = {key: float(price) for key, price in (await self.venue.info("allMids")).items()}
         try:
@@ -300,7 +302,7 @@ class Runner:
             await self._obey(command)
 
     async def _obey(self, command: str) -> None:
-        """Carry out a command to the runner, then acknowledge the command.
+        """Carry out a command to the runner, then acknowledge it.
 
         A kill ends the process, so a kill is never acknowledged.
         """
@@ -350,7 +352,7 @@ class Runner:
         await self.store.status(status)
 
     async def fatal(self, text: str) -> None:
-        """Write the reason why the runner ends to the console.
+        """Write to the runner's output why the runner ends.
 
         If the database answers, write the reason to the deployment's log and row too.
         """
@@ -365,7 +367,7 @@ def _usage(decision: Decision) -> tuple[int, int, float | None]:
 
 
 def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return the marks of the Skill's own symbols.
+    """Return the marks of the symbols that the Skill names.
 
     Price bars for these symbols still reach the runner if the venue's mid prices fail.
     """
@@ -374,7 +376,7 @@ def _some(marks: Mapping[str, float], payload: Mapping[str, Any]) -> dict[str, f
 
 
 async def run(settings: Settings) -> None:
-    """Boot the runner, then run the runner's loops. Raise `SystemExit` with code 1 if the runner cannot go on."""
+    """Boot the runner, then run its loops. Raise `SystemExit` with code 1 if the runner cannot go on."""
     runner = Runner(settings)
     task = asyncio.current_task()
     assert task is not None  # noqa: S101  a coroutine always runs in a task
@@ -404,7 +406,7 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    """Write a line to the runner's console, whose output goes into the machine's log."""
+    """Write a line to the runner's output, which goes into the machine's log."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Trade on mainnet for the runner through the public SDK, which signs with the agent's key.
+"""Trade on mainnet for the runner, through the venue's public SDK, which signs with the agent's key.
 
 Each order is written into the audit trail.
 """
@@ -88,7 +88,7 @@ class MainnetBroker:
         self._feed: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to trade on mainnet: read the venue's assets and the account's mode, and open the feed.
+        """Start trading on mainnet: read the venue's assets and the account's mode, and open the feed.
 
         Raise `VenueError` if the venue does not answer.
         """
@@ -130,7 +130,7 @@ class MainnetBroker:
         return Account(equity, positions)
 
     async def execute(self, action: Mapping[str, Any], marks: Mapping[str, float]) -> Execution:
-        """Place a mainnet order that trades at once or not at all, and wait for its fills.
+        """Place a mainnet order that trades at once or not at all. Wait for its fills.
 
         Raise `BrokerError` with the venue's words if it is refused.
         """
@@ -174,7 +174,7 @@ class MainnetBroker:
         return reply["response"]
 
     async def drift(self) -> Drift | None:
-        """Return the mainnet position sizes of REST and the WebSocket if they differ twice, 0.3 s apart.
+        """Return the mainnet position sizes if REST and the WebSocket disagree on them twice, 0.3 s apart.
 
         Return None if they agree at one of these times. After a difference, the sizes that REST reported count.
         """
@@ -188,7 +188,7 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return the mainnet position sizes that REST reports if the WebSocket's differ, else None.
+        """Return the mainnet position sizes by REST if the WebSocket's sizes differ from them. Otherwise return None.
 
         If REST reports no positions, return zeros.
         """
@@ -262,7 +262,9 @@ class MainnetBroker:
         return float(Decimal(str(size)).quantize(step, ROUND_DOWN))
 
     def _limit(self, symbol: str, price: float) -> float:
-        """Round a price as the venue demands: five significant figures, 6 - szDecimals decimals (services 4.3)."""
+        """Round a price to five significant figures and 6 - szDecimals decimals, as the venue demands (services
+        4.3).
+        """
         return round(float(f"{price:.5g}"), 6 - self._universe[symbol])
 
     # -- the venue's view

@@ -15,13 +15,13 @@ MAINTENANCE = 0.0125  # fraction of notional, for the displayed liquidation pric
 
 
 class PaperBroker:
-    """The paper broker, which trades in memory and repeatably.
+    """The broker for paper trading. It trades in memory, and equal runs give equal results.
 
     Orders are filled at the mark, with a fee and slippage.
     """
 
     def __init__(self, equity: float | None = None, positions: list[dict[str, Any]] | None = None) -> None:
-        """Start on paper with $10,000, or with the equity and positions that ``agent_state`` has from before."""
+        """Start with $10,000 on paper, or with the equity and positions that ``agent_state`` already holds."""
         fields = ("symbol", "sizeBase", "entryPrice", "markPrice", "leverage")
         self.held = {row["symbol"]: Position(*(row[name] for name in fields)) for row in positions or []}
         profit = sum(position.profit for position in self.held.values())
@@ -29,7 +29,7 @@ class PaperBroker:
         self.orders = 0
 
     async def start(self) -> None:
-        """Connect the paper broker to nothing."""
+        """Do nothing: the paper broker needs no connection."""
 
     async def account(self, marks: Mapping[str, float]) -> Account:
         """Return the paper account's equity and positions at these marks.
@@ -59,7 +59,7 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Return None: the paper broker keeps a single record of its positions, which cannot disagree with another."""
+        """Return None. The paper broker has one record of its positions, so nothing can disagree with it."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:

@@ -1,4 +1,4 @@
-"""Judge proposed actions as the execution engine does: in fixed stages, up to the first rejection.
+"""Judge proposed actions as the platform's execution engine does: rule by rule, up to the first rejection.
 
 The functions are pure: the runner passes the proposed action, the Skill's risk caps and the account, and acts on the
 verdict.
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the risk engine gets it from a broker.
+    """An account as a broker gives it to the risk engine.
 
     ``equity`` is in US dollars, and ``positions`` are the open positions.
     """
@@ -58,7 +58,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Rejection:
-    """The risk engine's reason to reject an action.
+    """The risk engine's rejection of an action: the rule and the detail.
 
     ``rule`` has the form ``R<stage>_…``, where the stage is a number.
     """
@@ -109,7 +109,7 @@ def _scope(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account)
 
 
 def _position(action: Mapping[str, Any], risk: Mapping[str, Any], account: Account) -> Iterable[Rejection]:
-    """Yield a risk rejection if an order exceeds the position or exposure cap, or is too small.
+    """Yield a rejection if an order would exceed the position or exposure cap, or is too small for the risk rules.
 
     A close is never rejected.
     """
@@ -139,7 +139,7 @@ def _leverage(action: Mapping[str, Any], risk: Mapping[str, Any], _: Account) ->
 
 
 def daily_loss(risk: Mapping[str, Any], equity: float, day_start: float) -> Rejection | None:
-    """Return a risk rejection if the day's loss reaches the Skill's limit.
+    """Return a rejection if the day's loss has reached the Skill's risk limit.
 
     The loss is in per cent of the day's first equity.
     """

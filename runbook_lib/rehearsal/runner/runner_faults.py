@@ -1,4 +1,4 @@
-"""Make runners fail on purpose, through a control file in the rehearsal's folder that the runners read.
+"""Make runners fail on purpose, through a control file in the rehearsal's folder. Runners read this file.
 
 The file's keys are deployments, or ``*`` for all; the values are faults of ``KINDS``.
 """
@@ -37,14 +37,14 @@ KINDS = {
 
 
 def present(folder: Path, deployment: str) -> dict[str, Any]:
-    """Return the runner faults in force for a deployment. If no faults are in force, the result is empty."""
+    """Return the faults in force for a deployment's runner. If there are none, the result is empty."""
     written = _written(folder)
     return written.get("*", {}) | written.get(deployment, {})
 
 
 @contextmanager
 def runner_fault(folder: Path, deployment: str = "*", **faults: Any) -> Iterator[None]:
-    """Put runner faults in force while the block runs. At the end, restore the faults that were in force before."""
+    """Put faults of runners in force while the block runs. At the end, take these faults back."""
     if unknown := faults.keys() - KINDS:
         raise ValueError(f"unknown runner fault {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     before = _written(folder)

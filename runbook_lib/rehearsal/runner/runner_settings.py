@@ -1,4 +1,4 @@
-"""Read a runner's environment variables. If some are missing, the error says that in the platform's words."""
+"""Read a runner's settings from environment variables. If one is missing, raise the platform's own error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_PASSWORD = (
 
 
 class Fatal(Exception):
-    """A fatal error of a runner, such as a missing setting.
+    """An error that ends the runner, such as a missing setting.
 
     The runner logs ``runner_fatal``, sets the deployment's row to error, and exits with code 1.
     """
@@ -52,7 +52,7 @@ class Settings:
         )
 
     def database(self) -> str:
-        """Return the URL of the database where the runner listens, as the settings give it.
+        """Return the URL of the database on which the runner listens.
 
         Raise `Fatal` if the settings give no such URL.
         """
@@ -67,7 +67,7 @@ class Settings:
         return urlunsplit(parts._replace(netloc=place))
 
     def check_service_key(self) -> None:
-        """Raise `Fatal` if the service key in the settings is not the project's.
+        """Raise `Fatal` if the service key in the runner's settings is not the project's.
 
         The error has the words of the API gateway.
         """
@@ -81,7 +81,7 @@ class Settings:
             raise Fatal(f"getaddrinfo ENOTFOUND db.{host}")
 
     def _own(self) -> dict[str, str]:
-        """Return the rehearsal's current secrets, with which the runner's settings are compared."""
+        """Return the rehearsal's current secrets, to compare the runner's settings with them."""
         path = self.folder / "environment.json"
         secrets: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         return secrets

@@ -1,4 +1,4 @@
-"""Stand in for the stub that outdated runner images have in place of a mainnet broker."""
+"""Stand in for an outdated runner image, whose mainnet broker is only a stub."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from runbook_lib.rehearsal.runner.risk_engine import Account
 
 
 class StubBroker:
-    """The stub that a runner's image has in place of a mainnet broker not yet built.
+    """The stub in an outdated runner image, from the time before the mainnet broker was built.
 
     The stub starts, but everything else fails.
     """
 
     async def start(self) -> None:
-        """Connect the stub broker to nothing."""
+        """Do nothing: the stub broker needs no connection."""
 
     async def account(self, _: Mapping[str, float]) -> Account:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker getAccount")
@@ -28,5 +28,5 @@ class StubBroker:
         raise NotImplementedError("NotYetImplemented: hyperliquid-mainnet broker closePosition")
 
     async def drift(self) -> None:
-        """Return no drift: the stub broker has nothing to compare."""
+        """Return None: the stub broker has no positions to compare."""
         return

@@ -1,4 +1,4 @@
-"""Send ``POST /info`` to the venue over one connection that stays open. An error tells the HTTP status."""
+"""Send ``POST /info`` to the venue over one connection that stays open. Errors name the HTTP status."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ TIMEOUT = 5.0  # seconds
 
 
 class VenueError(Exception):
-    """An error of the venue client for a request that the venue did not answer with 200.
+    """An error of the venue client: the venue did not answer the request with 200.
 
     If the venue answered at all, the text holds the HTTP status and its phrase.
     """
 
 
 class VenueClient:
-    """A client for unsigned requests to the venue at ``address`` (``http://host:port``), from ``source`` if given."""
+    """A client for unsigned requests to the venue at ``address`` (``http://host:port``). It may connect from
+    ``source``.
+    """
 
     def __init__(self, address: str, source: str | None = None) -> None:
         self.address, self.source = address, source

@@ -1,4 +1,4 @@
-"""Stand in for the ``supabase`` command line with the commands ``link`` and ``db push``.
+"""Stand in for the ``supabase`` command, with its commands ``link`` and ``db push``.
 
 The runbook runs both commands in a shell. They work as the role ``postgres`` on the database of the rehearsal whose
 folder is ``RUNBOOK_REHEARSAL``. Their words are those of the vendor's version 2.122 or, if
@@ -75,12 +75,12 @@ def say(text: str) -> None:
 
 
 def version() -> str:
-    """Return the version that this ``supabase`` command line claims to have."""
+    """Return the version that this ``supabase`` command says it has."""
     return os.environ.get("REHEARSAL_SUPABASE_VERSION") or VERSION
 
 
 def speaks_3() -> bool:
-    """Return whether this ``supabase`` command line behaves like version 3 of the real one.
+    """Return whether this ``supabase`` command behaves like version 3 of the real command.
 
     Otherwise it behaves like version 2.
     """
@@ -91,7 +91,7 @@ def speaks_3() -> bool:
 
 
 def link(arguments: argparse.Namespace) -> None:
-    """Run ``supabase link``: store a project as linked.
+    """Run ``supabase link``: remember which project is linked.
 
     Before that, the Management API must say that the token may use the project.
     """
@@ -103,12 +103,14 @@ def link(arguments: argparse.Namespace) -> None:
 
 
 def link_file(arguments: argparse.Namespace) -> Path:
-    """Return the file in which ``supabase link`` writes down the linked project."""
+    """Return the file in which ``supabase link`` notes the linked project."""
     return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
 
 
 def know(reference: str) -> None:
-    """Raise `Refusal`, which ends ``supabase``, if a project does not exist, is paused, or is closed to the token."""
+    """Raise `Refusal` if a project is unknown, paused, or closed to the access token. The ``supabase`` command then
+    ends.
+    """
     if not re.fullmatch(r"[a-z]{20}", reference):
         raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
@@ -135,7 +137,7 @@ def _ask(path: str, token: str) -> tuple[int, str]:
 
 
 def rehearsal(name: str) -> dict[str, str]:
-    """Read, for the ``supabase`` command, the file ``addresses`` or ``environment`` of the rehearsal."""
+    """Read the rehearsal's file ``addresses.json`` or ``environment.json`` for the ``supabase`` command."""
     folder = os.environ.get("RUNBOOK_REHEARSAL", "")
     try:
         values: dict[str, str] = json.loads(Path(folder, f"{name}.json").read_text())
@@ -167,7 +169,7 @@ def push(arguments: argparse.Namespace) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> str | None:
-    """Return the project that the flags of the ``supabase`` command choose, None for the local stack.
+    """Return the project that the ``supabase`` command's flags select. Return None for the local stack.
 
     Without a flag, version 2 chooses the linked project, version 3 the local stack.
     """
@@ -205,7 +207,7 @@ def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
-    """Return the database password that the ``supabase`` command was given.
+    """Return the database password for the ``supabase`` command: the given one, or a login role's.
 
     Without a given password, return the password of a login role that is made with the access token. The real command
     line makes such a role for each connection.
@@ -219,7 +221,7 @@ def _password(reference: str, arguments: argparse.Namespace) -> str | None:
 
 
 def _push_local(arguments: argparse.Namespace) -> None:
-    """Pretend to apply the migrations to a local Supabase stack, such as runs on many laptops.
+    """Pretend to apply the migrations to a local Supabase stack, as on a developer's laptop.
 
     All looks well, and nothing reaches the project: the checks must notice that.
     """
@@ -288,7 +290,7 @@ def _apply(connection: psycopg.Connection[Any], migration: Migration) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser that exits with code 1 for a wrong ``supabase`` command line.
+    """An argument parser for the ``supabase`` command. It exits with code 1 if the command line is wrong.
 
     The parser of argparse exits with code 2 for that.
     """

@@ -39,7 +39,7 @@ class Supabase:
         }  # fmt: skip
 
     def health(self, service: str) -> Json:
-        """Return the health of a Supabase service: healthy if the database answers a query."""
+        """Return the health of a Supabase service. It is healthy if the database answers a query."""
         try:
             self.world.query("select 1")
         except psycopg.OperationalError as problem:
@@ -57,7 +57,7 @@ class Supabase:
         }  # fmt: skip
 
     def reset_password(self, password: str) -> None:
-        """Give the role ``postgres`` a new password, and end the role's connections, as Supabase's API does."""
+        """Give the role ``postgres`` a new password and end its connections, as Supabase's API does."""
         change = sql.SQL("alter role postgres with password {}").format(sql.Literal(password))
         with self.world.connect() as connection:
             connection.execute(change)

@@ -32,13 +32,13 @@ CRON_LOOK = 0.5  # seconds between two looks at the schedules
 
 
 def milliseconds() -> int:
-    """Return the time now in milliseconds, as Vercel writes times in projects, deployments and logs."""
+    """Return the present time in milliseconds, in which Vercel counts time."""
     return time.time_ns() // 1_000_000
 
 
 @dataclass
 class Variable:
-    """A Vercel environment variable. The API never shows the value of a variable of the type ``sensitive``."""
+    """A Vercel environment variable. The API never shows the value of a ``sensitive`` variable."""
 
     key: str
     value: str
@@ -68,7 +68,7 @@ class Variable:
 
     @property
     def scope(self) -> tuple[set[str], str | None]:
-        """Return the environments and the branch of a Vercel project's variable.
+        """Return the environments and the branch for which a Vercel project's variable is set.
 
         Two variables with the same name never share both an environment and the branch.
         """
@@ -77,7 +77,7 @@ class Variable:
 
 @dataclass
 class Deployment:
-    """A deployment of the Vercel project, with the variables and crons of its build. The build takes ``seconds``."""
+    """A deployment of the Vercel project, with the variables and crons of its build, which takes ``seconds``."""
 
     name: str
     environment: dict[str, str]
@@ -92,7 +92,7 @@ class Deployment:
 
     @property
     def ready(self) -> int:
-        """Return the time, in milliseconds, at which the Vercel deployment's build is over."""
+        """Return when the Vercel deployment's build ends, in milliseconds."""
         return self.created + int(self.seconds * 1000)
 
     @property
@@ -101,7 +101,7 @@ class Deployment:
 
     @property
     def serves_since(self) -> int | None:
-        """Return when the project's deployment began to serve production on Vercel.
+        """Return when the Vercel deployment began to serve production.
 
         Return None if the deployment never served production.
         """
@@ -110,7 +110,7 @@ class Deployment:
         return self.promoted or (self.ready if self.promotes else None)
 
     def view(self) -> Json:
-        """Return the Vercel project's deployment as the API shows it in lists."""
+        """Return the Vercel deployment in the form of the API's lists."""
         state, done = self.state, self.state == "READY"
         # PROMOTED says that it once served production, not that it does.
         substate = ("PROMOTED" if self.serves_since else "STAGED") if done and self.target == "production" else None
@@ -123,12 +123,12 @@ class Deployment:
         }  # fmt: skip
 
     def detail(self) -> Json:
-        """Return the Vercel project's deployment as the API shows a single deployment."""
+        """Return the Vercel deployment in the form of the API's answer about one deployment."""
         return self.view() | {"id": self.id, "status": self.state, "alias": []}
 
 
 class Vercel:
-    """The Vercel project, and the switches that named faults set.
+    """The Vercel project, with attributes that named faults change.
 
     If ``crons_run`` is off, the scheduler stands still, and the API does not show that. If ``promotes_builds`` is off,
     a new production build does not serve until it is promoted, as after a rollback.
@@ -151,14 +151,14 @@ class Vercel:
         self.deploy(seconds=0)
 
     def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
-        """Set a variable of the Vercel project in one environment, as the API and Supabase's integration do."""
+        """Set a variable of the Vercel project in one environment, as the API does and Supabase's integration."""
         variable = self.variable(key, target) or Variable(key, value, kind, [target])
         variable.value, variable.type, variable.updated = value, kind, milliseconds()
         self.variables[variable.id] = variable
         return variable
 
     def variable(self, key: str, target: str = "production") -> Variable | None:
-        """Return the Vercel project's variable with this name in one environment.
+        """Return the Vercel project's variable that has this name in one environment.
 
         Return None if there is no such variable.
         """
@@ -166,7 +166,7 @@ class Vercel:
         return next((variable for variable in matching if target in variable.target), None)
 
     def deploy(self, *, seconds: float | None = None) -> Deployment:
-        """Build a production deployment of the Vercel project from the repository, with the present variables."""
+        """Build a production deployment of the Vercel project from the repository. It gets the present variables."""
         definitions = json.loads((self.world.folder / "repository/apps/web/vercel.json").read_text())
         production = [variable for variable in self.variables.values() if "production" in variable.target]
         made = Deployment(
@@ -180,14 +180,14 @@ class Vercel:
         return made
 
     def promote(self, deployment: Deployment) -> None:
-        """Let the project's deployment serve production.
+        """Make a deployment of the Vercel project serve production.
 
         From then on each new build serves when the build is ready, as with Vercel.
         """
         deployment.promoted, self.promotes_builds = milliseconds(), True
 
     def roll_back(self, deployment: Deployment) -> None:
-        """Let an older deployment of the project serve production.
+        """Make an older deployment of the Vercel project serve production again.
 
         From then on each new build waits to be promoted, as with Vercel.
         """
@@ -205,12 +205,12 @@ class Vercel:
         raise Refusal(404, f"Could not find the Deployment: {reference}", "not_found")
 
     def live(self) -> Deployment:
-        """Return the deployment that serves production on Vercel, which is the last promoted deployment."""
+        """Return the deployment that serves production on Vercel: the last one promoted."""
         # Of two that were promoted in the same millisecond the later made one serves.
         return max(enumerate(self.deployments), key=lambda entry: (entry[1].serves_since or 0, entry[0]))[1]
 
     def crons(self) -> Json:
-        """Return the Vercel project's crons, as the live deployment defines them."""
+        """Return the crons of the Vercel project, as the deployment that serves production defines them."""
         live, host = self.live(), self.world.names.domain
         return {
             "enabledAt": self.deployments[0].created, "disabledAt": self.crons_disabled_at, "updatedAt": live.created,
@@ -218,14 +218,14 @@ class Vercel:
         }  # fmt: skip
 
     def invoke(self, path: str) -> None:
-        """Call a cron's path of the project as Vercel does.
+        """Call the path of one of the project's crons, as Vercel does.
 
         The call is a GET with the live deployment's secret, and is never repeated.
         """
         threading.Thread(target=self._call, args=(path,), daemon=True).start()
 
     async def keep_time(self) -> None:
-        """Run the Vercel project's crons (the live deployment's) when due, in UTC, until the platform ends.
+        """Run the Vercel project's crons when they are due, in UTC, until the platform ends.
 
         A tick of the rehearsal stands for five minutes: a cron of every fifteen minutes runs every third tick.
         """
@@ -257,5 +257,5 @@ class Vercel:
 
 
 def due(definitions: list[Json], after: datetime, until: datetime) -> list[str]:
-    """Return the paths of the Vercel project's crons that are due after ``after`` and up to ``until`` (both UTC)."""
+    """Return the paths of the Vercel project's crons that come due after ``after`` and by ``until`` (both UTC)."""
     return [cron["path"] for cron in definitions if next(CronSim(cron["schedule"], after)) <= until]

@@ -1,4 +1,4 @@
-"""Serve vercel.com's log of requests over HTTP.
+"""Serve the request log of vercel.com over HTTP.
 
 ``vercel logs`` reads this API, though no specification lists the API.
 """
@@ -18,7 +18,7 @@ REQUIRED = ("projectId", "ownerId", "startDate", "endDate", "page")
 
 
 def app(vercel: Vercel) -> Starlette:
-    """Serve Vercel's log of the requests in a span of time (milliseconds).
+    """Serve Vercel's log of the requests between two times (milliseconds).
 
     The newest request comes first, and each call returns one page.
     """
@@ -37,7 +37,7 @@ def app(vercel: Vercel) -> Starlette:
 
 
 def _requests(vercel: Vercel, ask: Ask) -> Iterable[Json]:
-    """Yield a row for each request in Vercel's log, with the lines that the request's function wrote."""
+    """Yield a row for each request in Vercel's log, with the lines that the web app wrote while answering it."""
     if ask.query.get("environment", "production") != "production":
         return
     for line in reversed(vercel.logs):

@@ -1,4 +1,4 @@
-"""Serve the HTTP API of api.vercel.com for the project and its team. Paths, statuses and errors are the vendor's."""
+"""Serve the HTTP API of api.vercel.com for the project and its team, with the vendor's paths, statuses and errors."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 
 
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
-    """Return the endpoints that Vercel's command line calls first, for the token's owner and for the team."""
+    """Return the endpoints about the token's owner and the team, which Vercel's command line calls first."""
 
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
@@ -141,7 +141,7 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 class Conflict(Refusal):
-    """A refusal of Vercel's API to create a variable that exists.
+    """A refusal of Vercel's API to create a variable that already exists.
 
     It answers 400 if the variable was sent alone; among several, the variable is listed under ``failed``.
     """
@@ -182,7 +182,7 @@ def _targets(item: Json) -> list[str]:
 
 
 def _patch(variable: Variable, change: Json) -> None:
-    """Change the given fields of a Vercel variable.
+    """Change the given fields of a variable of the Vercel project.
 
     A sensitive variable stays sensitive, so that its value stays hidden.
     """
@@ -236,7 +236,7 @@ def _deployments(vercel: Vercel) -> dict[str, Endpoint]:
 
 
 async def _follow(vercel: Vercel, deployment: str) -> AsyncIterator[str]:
-    """Stream the lines that are added to a deployment's log from now on, until the client disconnects.
+    """Stream new lines of a Vercel deployment's log until the client disconnects.
 
     Earlier lines are not sent, as with the vendor (vercel/vercel issue 14147).
     """

@@ -1,4 +1,4 @@
-"""Create the web app's deployments with their machines, send commands to deployments, and revoke agents."""
+"""Create deployments and their machines for the web app, send commands to them, and revoke agents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Deployments:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Create a deployment from the web app, with its row and its Fly machine.
+        """Create a deployment for the web app: its row in the database, and its Fly machine.
 
         Raise `Refusal` in the page's words if the web app or Fly refuses.
         """
@@ -51,7 +51,7 @@ class Deployments:
         return {"deployment_id": row["id"], "machine_id": machine}
 
     def start_machine(self, deployment: str) -> str:
-        """Create the machine of the web app's deployment from the pinned image, with the database password.
+        """Create the Fly machine of a web app's deployment, from the pinned image and with the database password.
 
         Return the machine's id; raise `Refusal` if Fly refuses.
         """
@@ -97,7 +97,7 @@ class Deployments:
         return rows[0]
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
-        """Queue a command to a deployment, as the buttons of the deployment's page do.
+        """Queue a command to a deployment, as a button on the deployment's page does.
 
         Return the command's id. A trigger in the database notifies the runner.
         """
@@ -117,7 +117,7 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark the agent of a web app's deployment as revoked. Stop every deployment that uses the agent.
+        """Mark a deployment's agent as revoked, for the web app. Stop every deployment that uses the agent.
 
         The venue is not told: there the agent can still trade.
         """
@@ -137,7 +137,7 @@ class Deployments:
         return {"agent_id": agent, "stops": stops}
 
     def agents(self, user: str) -> list[Json]:
-        """Return the agents that a new live deployment of the web app's user may use, newest first.
+        """Return the agents that the web app's user may choose for a new live deployment, newest first.
 
         They are approved, not revoked, and not used by another deployment.
         """
@@ -151,7 +151,7 @@ class Deployments:
         )
 
     def shares_margin(self, wallet: str) -> bool:
-        """Return whether the web app warns that another live deployment trades with this wallet's margin."""
+        """Return whether the web app must warn that another live deployment trades with this wallet's margin."""
         [row] = self.world.query(
             "select count(*)::int as n from public.deployments d"
             " join public.hyperliquid_agents a on a.id = d.hyperliquid_agent_id"

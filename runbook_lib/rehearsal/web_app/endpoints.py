@@ -1,4 +1,4 @@
-"""Serve the platform's own web app: its pages, and the endpoints that crons call (checklist 0.5, 3.2)."""
+"""Serve the platform's own web app: its pages, and the endpoints that cron jobs call (checklist 0.5, 3.2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ COLLECT: LiteralString = """
 
 
 class Web:
-    """The web app, which runs with the environment variables of the live Vercel deployment."""
+    """The web app. It runs with the environment variables of the live Vercel deployment."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,12 +61,14 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the web app's variables: the live Vercel deployment's, else the rehearsal's secrets."""
+        """Return the web app's variables: the rehearsal's secrets, overridden by the live Vercel deployment's
+        variables.
+        """
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
 
     def sweep(self, *, scheduled: bool = False) -> Json:
-        """Set deployments without a recent heartbeat to error, when a cron calls the web app.
+        """Sweep when a cron job calls the web app: set deployments without a recent heartbeat to error.
 
         A deployment may be silent for max(3 x interval, a minimum).
         """
@@ -77,18 +79,18 @@ class Web:
         return self.world.query(SWEEP, values)[0]
 
     def collect(self, *, scheduled: bool = False) -> Json:
-        """Delete generated agents that were not approved in time, when a cron calls the web app."""
+        """Delete generated agents that were not approved in time. A cron job calls the web app for this."""
         return self.world.query(COLLECT)[0]
 
 
 def app(web: Web) -> Starlette:
-    """Serve the platform's domain: the pages that a browser loads, and the endpoints that crons call."""
+    """Serve the platform's domain: the pages for browsers, and the endpoints for cron jobs."""
     endpoints = _pages(web) | {f"GET {path}": _job(web, do) for path, do in JOBS.items()}
     return application("web", {route: _logged(web, act) for route, act in endpoints.items()})
 
 
 def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
-    """Return the web app's endpoint that a cron calls. A call must carry the live deployment's ``CRON_SECRET``."""
+    """Return a web app's endpoint for a cron job. A call must carry the live deployment's ``CRON_SECRET``."""
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"
@@ -124,7 +126,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
         return {"skill": skills.skill(user, skill), "agents": deployments.agents(user), "cross_margin_warning": shared}
 
     def page(action: Callable[..., Json]) -> Endpoint:
-        """Return the endpoint of a web page, which calls ``action(user, …)``.
+        """Return the endpoint of a page of the web app. The endpoint calls ``action(user, …)``.
 
         The fields of the form, the query and the path are passed as arguments.
         """
@@ -155,7 +157,7 @@ def _pages(web: Web) -> dict[str, Endpoint]:
 
 
 def _logged(web: Web, act: Endpoint) -> Endpoint:
-    """Return an endpoint of the web app that calls ``act`` and logs the outcome.
+    """Return an endpoint of the web app that calls ``act`` and logs how the call ended.
 
     Only the log holds the cause of an internal error.
     """

@@ -1,4 +1,4 @@
-"""Fill in a sheet (a template for a Skill). The result is the payload of a ``skill_versions`` row."""
+"""Fill in a sheet, a template for a Skill, to get the payload of a ``skill_versions`` row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SHEETS: dict[str, dict[str, Any]] = {
 
 
 def payload(sheet: str, tick: float, **risk: object) -> Payload:
-    """Return a sheet's payload for a Skill that ticks every ``tick`` seconds. ``risk`` overrides the sheet's caps."""
+    """Return the payload that a sheet gives for a Skill with a tick every ``tick`` seconds. ``risk`` replaces caps."""
     limits = SHEETS[sheet]["risk"] | risk
     return {
         "model": MODEL,
@@ -63,6 +63,6 @@ def payload(sheet: str, tick: float, **risk: object) -> Payload:
 
 
 def payload_hash(content: Payload) -> str:
-    """Return the content address of a Skill sheet's payload: the SHA-256 of its canonical JSON."""
+    """Return the SHA-256 hash of a Skill payload's canonical JSON."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

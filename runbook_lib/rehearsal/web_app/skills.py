@@ -44,7 +44,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a user's new Skill with its first version. If the Skill's name is taken, the Skill gets another slug."""
+        """Save a user's new Skill with its first version. If its name is taken, give the Skill another slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",
@@ -58,7 +58,7 @@ class Skills:
         return self.save(user, row["id"], payload, notes)
 
     def save(self, user: str, skill: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save another version of a user's Skill, in a row that never changes again."""
+        """Save another version of a user's Skill, as a row that never changes."""
         self.skill(user, skill)  # refuses another user's
         [version] = self.world.query(
             "with numbered as (update public.skills set latest_version = latest_version + 1, updated_at = now()"
@@ -71,7 +71,7 @@ class Skills:
         return version
 
     def skill(self, user: str, skill: str) -> Json:
-        """Return a Skill of this user with the Skill's latest payload.
+        """Return a Skill of this user, with its latest payload.
 
         Raise a 404 `Refusal` for another user's Skill.
         """
@@ -86,7 +86,7 @@ class Skills:
         return rows[0]
 
     def backtest(self, user: str, skill: str, hours: float = 24.0) -> Json:
-        """Queue a Skill's backtest over the last ``hours``, and start a worker for the backtest.
+        """Queue a Skill's backtest over the last ``hours``, and start the worker that runs the backtest.
 
         Return the backtest's id.
         """
@@ -102,7 +102,7 @@ class Skills:
         return {"sim_run_id": run["id"]}
 
     def _work(self, run: str, payload: Payload, until: datetime, hours: float) -> None:
-        """Take a backtest through its stages. If a stage fails, write the error into the backtest's row."""
+        """Run the stages of a Skill's backtest. If a stage fails, write the error into the backtest's row."""
         try:
             ticks = int(hours * 3600 / INTERVAL)
             self._stage(run, *STAGES[0])

@@ -30,14 +30,14 @@ class Wallets:
         self.world = world
 
     def message(self, _: str, address: str) -> Json:
-        """Return the text that a wallet must sign in order to be paired with the web app."""
+        """Return the text that a wallet signs to be paired with the web app."""
         return {"message": self._message(address)}
 
     def _message(self, address: str) -> str:
         return f"Pair {address.lower()} with {self.world.names.domain}.\nThis signature moves no funds."
 
     def pair(self, user: str, address: str, signature: str) -> Json:
-        """Pair a wallet with the web app if the wallet itself signed the pairing text.
+        """Pair a wallet with the web app if the pairing text was signed by the wallet itself.
 
         Only a hash of the signature is stored.
         """
@@ -70,7 +70,7 @@ class Wallets:
         return str(rows[0]["id"])
 
     def propose(self, user: str, address: str, name: str | None = None) -> Json:
-        """Generate an agent, and put the agent's key into the Vault.
+        """Generate an agent for a paired wallet, and put the agent's key into the Vault.
 
         Return the approval that the user's wallet must sign.
         """
@@ -132,7 +132,7 @@ class Wallets:
 
 
 def typed_data(agent: str, name: str, nonce: int) -> Json:
-    """Return the approval of an agent as EIP-712 typed data. The web app has the wallet show and sign the approval."""
+    """Return the EIP-712 typed data that a wallet shows and signs to approve an agent for the web app."""
     kind, fields = USER_SIGNED["approveAgent"]
     types = {"EIP712Domain": DOMAIN_TYPES, kind: {"hyperliquidChain": "string"} | fields}
     return {

@@ -1,1 +1,1 @@
-"""Provide what all stand-ins share: folders, processes, names, HTTP serving and HTTP faults."""
+"""Provide what all stand-ins share: folders, processes, names and secrets, HTTP serving, HTTP faults."""

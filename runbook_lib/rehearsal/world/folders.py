@@ -20,7 +20,7 @@ from runbook_lib.errors import ConfigError
 
 
 def root() -> Path:
-    """Return this user's root of rehearsal folders. Raise `ConfigError` if another user has made a folder there."""
+    """Return the folder that holds all of this user's rehearsals. Raise `ConfigError` if it belongs to another user."""
     path = _above() / f"launch-runbook-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     # Anybody may make a folder of this name in /tmp before us, or a link to one of theirs.
@@ -31,7 +31,7 @@ def root() -> Path:
 
 
 def _above() -> Path:
-    """Return the folder for temporary files or, if programs may not be run there (noexec), another folder."""
+    """Return a folder for rehearsals in which programs may run: the temporary folder unless it is mounted noexec."""
     places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home()]  # noqa: S108 - our folder in it is our own
     for place in places:
         with suppress(OSError):
@@ -43,7 +43,7 @@ def _above() -> Path:
 
 @contextmanager
 def undisturbed() -> Iterator[Path]:
-    """Yield the root of all rehearsal folders while holding the root's lock.
+    """Yield the folder of all rehearsals while holding its lock.
 
     So no process removes dead rehearsals while another process makes a rehearsal.
     """
@@ -54,7 +54,7 @@ def undisturbed() -> Iterator[Path]:
 
 
 def create() -> tuple[Path, int]:
-    """Make the folder of a new rehearsal. Return the folder and the file descriptor that holds the folder's lock."""
+    """Make the folder of a new rehearsal. Return it with the file descriptor that holds its lock."""
     with undisturbed() as above:
         folder = Path(tempfile.mkdtemp(prefix=f"{datetime.now(UTC):%H%M%S}-", dir=above))
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -82,7 +82,7 @@ def alive(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict[str, str] | None:
-    """Read a JSON file of names and texts in a rehearsal's folder. Return None if the file has not been written yet."""
+    """Read a JSON file of names and texts in a rehearsal's folder. Return None if it is not written yet."""
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Put faults on any route of any HTTP stand-in, count each fault's hits, and list and remove faults."""
+"""Put faults on routes of the HTTP stand-ins, count each fault's hits, and list and remove the faults."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ TEXTS = {
 
 @dataclass
 class Fault:
-    """An HTTP fault in force: which requests the fault applies to, its kind, and its number of hits."""
+    """An HTTP fault in force: its kind, the requests that it applies to, and its number of hits."""
 
     service: str
     path: str = "*"  # a shell pattern, matched against the path without the query
@@ -96,7 +96,7 @@ class Fault:
         )
 
     def reply(self, service: str) -> Response:
-        """Return the answer that an HTTP fault gives the client in place of the stand-in's answer."""
+        """Return the answer that the HTTP fault sends in place of the stand-in's answer."""
         if self.kind in BODIES:
             kind = "text/html" if self.kind == "html" else "application/json"
             return Response(BODIES[self.kind], media_type=kind)
@@ -127,7 +127,7 @@ class Faults:
         self.active: dict[int, Fault] = {}
 
     def add(self, **fields: Any) -> Fault:
-        """Put an HTTP fault in force. Raise `ValueError` if the fault's stand-in or kind is unknown."""
+        """Put an HTTP fault in force. Raise `ValueError` if its stand-in or its kind is unknown."""
         fault = Fault(**fields)
         if fault.service not in self.services | {"*"}:
             raise ValueError(f"unknown service {fault.service!r}: choose one of {', '.join(sorted(self.services))}")
@@ -135,7 +135,7 @@ class Faults:
         return fault
 
     def match(self, service: str, method: str, path: str, asks: str = "", *, source: str = "") -> Fault | None:
-        """Return the newest HTTP fault that applies to a request, and count a hit of that fault.
+        """Return the newest HTTP fault that applies to a request, and count the hit.
 
         Return None if no fault applies.
         """
@@ -146,7 +146,7 @@ class Faults:
         return None
 
     def wrap(self, service: str, app: ASGIApp) -> ASGIApp:
-        """Return a stand-in's application in which every HTTP fault in force takes effect."""
+        """Wrap a stand-in's application so that the HTTP faults in force apply to it."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
             asks = ""
@@ -167,7 +167,7 @@ Answers = Callable[[Send], Awaitable[None]]  # lets the stand-in answer
 
 
 async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send: Send) -> None:
-    """Apply a fault to a request: delay, replace, spoil or lose the stand-in's answer."""
+    """Apply an HTTP fault to a request: delay, replace, spoil or lose the stand-in's answer."""
     if fault.kind in ("delay", "status"):
         await asyncio.sleep(fault.seconds)
     if fault.kind == "delay":
@@ -186,7 +186,7 @@ async def _play(fault: Fault, service: str, answers: Answers, scope: Scope, send
 
 
 async def _asked(receive: Receive) -> tuple[str, Receive]:
-    """Read an HTTP request, and return what the request's JSON asks for (``type`` and ``dex``).
+    """Read an HTTP request's body. Return what its JSON asks for (``type`` and ``dex``).
 
     Also return a function that replays the messages read.
     """
@@ -210,7 +210,7 @@ async def _asked(receive: Receive) -> tuple[str, Receive]:
 
 
 async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
-    """Answer one byte at a time, for as long as the client listens and the HTTP fault is in force."""
+    """Send the answer one byte at a time, while the client listens and the HTTP fault is in force."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     while lasts() and not send.__self__.disconnected:  # type: ignore[attr-defined]
         await send({"type": "http.response.body", "body": b" ", "more_body": True})
@@ -219,7 +219,7 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
-    """Let the stand-in answer, then send a changed answer, as the HTTP fault says.
+    """Let the stand-in answer, and send its answer changed, as the HTTP fault says.
 
     The client gets half of the answer or, for a stale fault, the answer with an older time.
     """
@@ -241,7 +241,7 @@ async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
 
 
 def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
-    """Return the body of an HTTP answer with its time ``seconds`` earlier, and the seconds for an Age header.
+    """Make the body of an HTTP answer ``seconds`` older. Return the body, and the seconds for an Age header.
 
     A body that has a time needs no Age header, so its seconds are 0. A body without a time is returned unchanged.
     """
@@ -252,14 +252,14 @@ def _aged(body: bytes, seconds: int) -> tuple[bytes, int]:
 
 
 async def _nothing() -> Message:
-    """Return an ASGI disconnect message, as the ``receive`` of an answer that does not read the request."""
+    """Return the ASGI message "disconnect", for an HTTP fault's answer that does not read the request."""
     return {"type": "http.disconnect"}
 
 
 async def _discard(_: Message) -> None:
-    """Discard one ASGI message of the stand-in's answer."""
+    """Discard one ASGI message of the answer that an HTTP fault loses."""
 
 
 def _hang_up(send: Send) -> None:
-    """Abort the client's connection through the server's transport, because ASGI has no message for that."""
+    """Abort the client's connection through the server's transport. ASGI has no message for this."""
     send.__self__.transport.abort()  # type: ignore[attr-defined]

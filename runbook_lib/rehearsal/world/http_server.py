@@ -52,7 +52,7 @@ BODIES: dict[str, Callable[[int, str, str, Json], Json]] = {
 
 
 class Refusal(Exception):
-    """A refusal by a stand-in's HTTP server.
+    """An error with which a stand-in's HTTP server refuses a request.
 
     A refusal has a status, the vendor's text and code, and further fields and headers.
     """
@@ -73,7 +73,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Ask:
-    """An HTTP request as an endpoint gets it. ``parts`` are the variable parts of the request's path."""
+    """An HTTP request as an endpoint gets it. ``parts`` are the variable parts of its path."""
 
     method: str
     path: str
@@ -84,7 +84,7 @@ class Ask:
     source: str = ""  # the address it came from
 
     def body(self) -> Any:
-        """Return the HTTP request's JSON, or {} if the body is empty. Raise a 400 `Refusal` if the body is not JSON."""
+        """Return the JSON in the HTTP request's body, or {} if it is empty. Raise a 400 `Refusal` if it is not JSON."""
         try:
             return json.loads(self.raw or b"{}")
         except ValueError as problem:
@@ -138,7 +138,7 @@ def application(
         return Route(path, answer, methods=[method])
 
     async def unknown(request: Request, _: Exception) -> Response:
-        """Answer HTTP 404 to an unknown path, which may belong to another host: a stand-in never guesses."""
+        """Answer HTTP 404 to an unknown path. The stand-in never guesses what was meant."""
         asked = f"{request.method} {request.url.path}"
         return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
 
@@ -153,7 +153,7 @@ async def _read(request: Request) -> Ask:
 
 
 def bind(names: Iterable[str]) -> dict[str, socket.socket]:
-    """Reserve a free loopback port for each name. All addresses are thus known before the HTTP server serves."""
+    """Reserve a free loopback port for each HTTP stand-in, so that all addresses are known before any is served."""
     sockets = {}
     for name in names:
         sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -164,7 +164,7 @@ def bind(names: Iterable[str]) -> dict[str, socket.socket]:
 
 
 def address(bound: socket.socket) -> str:
-    """Return the base address that leads to a bound socket of the HTTP server."""
+    """Return the base address of a socket that the HTTP server is bound to."""
     host, port = bound.getsockname()
     return f"http://{host}:{port}"
 
@@ -172,7 +172,7 @@ def address(bound: socket.socket) -> str:
 async def serve(
     apps: dict[str, ASGIApp], sockets: dict[str, socket.socket], run: Callable[[], Awaitable[None]]
 ) -> None:
-    """Serve every HTTP stand-in while ``run`` runs.
+    """Serve every HTTP stand-in until ``run`` ends.
 
     The port at which a request arrives decides which stand-in answers.
     """
@@ -199,7 +199,7 @@ MISDIRECTED = JSONResponse({"error": "this rehearsal answers at its own address 
 
 
 def _is_addressed(scope: Scope) -> bool:
-    """Return whether an HTTP request is addressed to loopback.
+    """Return whether an HTTP request names loopback as its host.
 
     The Host header must name loopback, and an Origin header, if there is one, must name the same host. A page in the
     operator's browser could send requests to loopback, under a host name of its own that leads there. The port is not

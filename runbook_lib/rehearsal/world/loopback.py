@@ -1,4 +1,4 @@
-"""Give each part of the platform a loopback source address of its own. The venue's limits are per address."""
+"""Give each part of the platform its own loopback source address, because the venue's limits are per address."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Names:
-    """The public names in the rehearsed platform, as an operator finds them in the vendors' dashboards."""
+    """The public names of the rehearsed platform's parts, as the vendors' dashboards show them."""
 
     fly_app: str = "agentic-live-runner"
     fly_org: str = "rehearsal"
@@ -20,7 +20,7 @@ class Names:
 
 
 def made_up_secrets(names: Names) -> dict[str, str]:
-    """Make up the secrets of a new rehearsal in the vendors' shapes.
+    """Make up the secrets of a new rehearsal, each in the form that its vendor uses.
 
     The public values that belong to the secrets are included.
     """

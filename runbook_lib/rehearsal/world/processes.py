@@ -1,4 +1,4 @@
-"""Record the processes of a rehearsal, so that the rehearsal's end ends these processes and no other."""
+"""Record a rehearsal's processes, so that only these processes are ended with the rehearsal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _recording = Lock()
 
 
 def started(pid: int) -> str | None:
-    """Return the start time of a rehearsal's process as a text.
+    """Return the start time of a process as text, to tell it from a later process with the same id.
 
     A later process with the same id has another start time. Return None if no process has the id.
     """
@@ -57,13 +57,13 @@ def recorded(folder: Path) -> list[dict[str, object]]:
 
 
 def alive(entry: dict[str, object]) -> bool:
-    """Return whether a rehearsal's recorded process still runs, and not another with the same number."""
+    """Return whether a recorded process of a rehearsal still runs. Another process with the same id does not count."""
     pid = int(str(entry["pid"]))
     return entry["started"] is not None and started(pid) == entry["started"]
 
 
 def end(entries: list[dict[str, object]], *, grace: float = 3.0) -> None:
-    """End a rehearsal's recorded processes, youngest first: with a polite signal, later with SIGKILL."""
+    """End a rehearsal's recorded processes, youngest first: with SIGTERM or the like, and later with SIGKILL."""
     for kill in (False, True):
         for entry in reversed(entries):
             if alive(entry):

@@ -22,7 +22,7 @@ CALL_TIMEOUT = 30.0  # seconds one part of the platform waits for another
 
 @dataclass
 class World:
-    """The rehearsed world: what all stand-ins of a rehearsal share, and the stand-ins themselves."""
+    """What all stand-ins of one rehearsal share, and the stand-ins themselves."""
 
     folder: Path
     addresses: dict[str, str]
@@ -69,7 +69,7 @@ class World:
     def query(
         self, sql: LiteralString, parameters: dict[str, Any] | None = None, *, dsn: str | None = None
     ) -> list[dict[str, Any]]:
-        """Run one statement on the world's database, on a new connection. Return the rows, if there are any."""
+        """Run one statement on the world's database over a new connection. Return its rows, if there are any."""
         with self.connect(dsn) as connection:
             cursor = connection.execute(sql, parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -84,7 +84,7 @@ class World:
         headers: dict[str, str] | None = None,
         source: str | None = None,
     ) -> tuple[int, Any]:
-        """Send a request to another stand-in of the world, as the platform would.
+        """Send a request to another stand-in, as the platform would.
 
         Return the reply's status, and its JSON or text. ``source`` is the loopback address to send from. Raise
         ``OSError`` if the stand-in does not answer.
