@@ -11,6 +11,9 @@ from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal
 from runbook_lib.rehearsal.world.world import World
 
 LIMIT = 100.0  # US dollars a month
+# What was spent with the user's own keys at the providers, which OpenRouter does not charge.
+OWN_PROVIDERS = ("byok_usage", "byok_usage_daily", "byok_usage_weekly", "byok_usage_monthly")
+RATE_LIMIT = {"interval": "10s", "note": "This field is deprecated and safe to ignore.", "requests": -1}
 SPENT = "select coalesce(sum(cost_usd), 0) as usd from public.decision_snapshots where tick_at >= %(since)s"
 
 
@@ -45,7 +48,8 @@ class OpenRouter:
             "limit": limit, "limit_remaining": limit - monthly, "limit_reset": "monthly",
             "usage": self.usage(datetime(2000, 1, 1, tzinfo=UTC)), "usage_daily": self.usage(day),
             "usage_weekly": self.usage(day - timedelta(days=day.weekday())), "usage_monthly": monthly,
-            "byok_usage": 0, "is_free_tier": False, "is_management_key": False, "is_provisioning_key": False,
+            **dict.fromkeys(OWN_PROVIDERS, 0), "rate_limit": RATE_LIMIT,
+            "is_free_tier": False, "is_management_key": False, "is_provisioning_key": False,
             "include_byok_in_limit": False, "expires_at": expires.isoformat() if expires else None,
         }  # fmt: skip
 

@@ -40,3 +40,14 @@ def test_a_bad_key_gets_401_and_a_runners_key_sees_no_credits(rehearsal):
         assert openrouter.get("/api/v1/key", headers={"authorization": "Bearer sk-or-v1-no"}).status_code == 401
     with client(rehearsal, "openrouter", "OPENROUTER_API_KEY") as openrouter:
         assert openrouter.get("/api/v1/credits").status_code == 403
+
+
+def test_a_key_has_every_field_that_the_vendor_promises(rehearsal):
+    periods = ("", "_daily", "_weekly", "_monthly")
+    with client(rehearsal, "openrouter", "OPENROUTER_API_KEY") as openrouter:
+        key = openrouter.get("/api/v1/key").json()["data"]
+    assert key.keys() == {
+        *("creator_user_id", "expires_at", "include_byok_in_limit", "is_free_tier", "is_management_key"),
+        *("is_provisioning_key", "label", "limit", "limit_remaining", "limit_reset", "rate_limit"),
+        *(f"{kind}{period}" for kind in ("usage", "byok_usage") for period in periods),
+    }

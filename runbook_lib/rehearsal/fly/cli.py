@@ -290,6 +290,12 @@ def size(files: dict[str, bytes]) -> int:
 
 def main() -> None:
     """Run one command of the ``fly`` command line."""
+    options = parser().parse_args()
+    options.run(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the ``fly`` command line."""
     parser = argparse.ArgumentParser(prog="fly", description=__doc__, allow_abbrev=False)
     groups = parser.add_subparsers(required=True, metavar="command")
     groups.add_parser("version").set_defaults(run=version)
@@ -303,8 +309,7 @@ def main() -> None:
     built.add_argument("--dockerfile", default="Dockerfile")
     for flag in ("--remote-only", "--build-only", "--push"):
         built.add_argument(flag, action="store_true")
-    options = parser.parse_args()
-    options.run(options)
+    return parser
 
 
 def _secret_commands(commands: Any) -> None:

@@ -19,6 +19,7 @@ TAKEN = "Another Environment Variable with the same Name and Environment exists 
 
 SENSITIVE = "You cannot change the type of a Sensitive Environment Variable."
 ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username": "operator", "name": "Operator"}
+LAST_PAGE = {"count": 1, "next": None, "prev": None}
 
 
 def app(vercel: Vercel) -> Starlette:
@@ -41,7 +42,7 @@ def admit(vercel: Vercel, ask: Ask) -> None:
         raise Refusal(403, "Not authorized", "forbidden", more={"invalidToken": True})
     if team not in (None, names.vercel_team):
         raise Refusal(403, "Not authorized", "forbidden")
-    if ask.path.startswith(("/v2/user", "/v2/teams", "/teams")):
+    if ask.path.startswith(("/v2/user", "/v1/teams", "/v2/teams", "/teams")):
         return
     if ask.parts.get("project", ask.query.get("projectId")) not in {vercel.project_id, names.vercel_project, None}:
         raise Refusal(404, "Project not found.", "not_found")
@@ -53,16 +54,23 @@ def admit(vercel: Vercel, ask: Ask) -> None:
 def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
     """Return the endpoints about the token's owner and the team, which Vercel's command line calls first."""
 
+    identifier = vercel.world.names.vercel_team
+    ours = {"id": identifier, "slug": "rehearsal", "name": "Rehearsal", "avatar": None, "creatorId": ACCOUNT["id"],
+            "createdAt": vercel.deployments[0].created, "membership": {"role": "OWNER", "confirmed": True}}  # fmt: skip
+
     async def user(_: Ask) -> Json:
         return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
 
+    async def teams(_: Ask) -> Json:
+        return {"teams": [ours], "pagination": LAST_PAGE}
+
     async def team(ask: Ask) -> Json:
-        identifier = vercel.world.names.vercel_team
         if ask.parts["team"] != identifier:
             raise Refusal(404, "Team not found.", "not_found")
-        return {"id": identifier, "slug": "rehearsal", "name": "Rehearsal", "membership": {"role": "OWNER"}}
+        return ours
 
-    return {"GET /v2/user": user, "GET /v2/teams/{team}": team, "GET /teams/{team}": team}
+    several = {f"GET /{version}/teams": teams for version in ("v1", "v2")}
+    return {"GET /v2/user": user, "GET /v2/teams/{team}": team, "GET /teams/{team}": team} | several
 
 
 def _project(vercel: Vercel) -> dict[str, Endpoint]:
@@ -91,7 +99,11 @@ def _project(vercel: Vercel) -> dict[str, Endpoint]:
         vercel.roll_back(vercel.deployment(ask.parts["deployment"]))
         return Response(status_code=201)
 
+    async def projects(ask: Ask) -> Json:
+        return {"projects": [await project(ask)], "pagination": LAST_PAGE}
+
     return {
+        "GET /v9/projects": projects,
         "GET /v9/projects/{project}": project,
         "POST /v1/projects/{project}/crons/run": run_cron,
         "POST /v10/projects/{project}/promote/{deployment}": promote,
@@ -132,10 +144,21 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
             _patch(variable, ask.body())
         return variable.view(decrypted=ask.method == "GET")
 
+    async def pulled(ask: Ask) -> Json:
+        """Answer ``vercel pull``: the variables of an environment by name, a sensitive one without its value."""
+        shown = [variable for variable in vercel.variables.values() if ask.parts["target"] in variable.target]
+        values = {variable.key: variable.view(decrypted=True)["value"] for variable in shown}
+        return {"env": values, "buildEnv": values}
+
+    async def custom_environments(_: Ask) -> Json:
+        return {"environments": []}
+
     several, alone = "/v10/projects/{project}/env", "/{version}/projects/{project}/env/{id}"
     return {
         f"GET {several}": listed,
         f"POST {several}": create,
+        "GET /v3/env/pull/{project}/{target}": pulled,
+        "GET /projects/{project}/custom-environments": custom_environments,
         **{f"{method} {alone}": single for method in ("GET", "PATCH", "DELETE")},
     }
 

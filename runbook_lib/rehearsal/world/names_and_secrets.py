@@ -22,19 +22,20 @@ class Names:
 def made_up_secrets(names: Names) -> dict[str, str]:
     """Make up the secrets of a new rehearsal, each in the form that its vendor uses.
 
-    The public values that belong to the secrets are included.
+    The public values that belong to the secrets are included. No value begins with ``-``, because the vendors' command
+    lines take such a value for a flag.
     """
     return {
-        "SUPABASE_DB_PASSWORD": secrets.token_urlsafe(18),
-        "SUPABASE_READER_PASSWORD": secrets.token_urlsafe(18),  # of the role runbook_reader
+        "SUPABASE_DB_PASSWORD": secrets.token_hex(18),
+        "SUPABASE_READER_PASSWORD": secrets.token_hex(18),  # of the role runbook_reader
         "SUPABASE_SERVICE_ROLE_KEY": f"sb_secret_{secrets.token_urlsafe(24)}",
         "SUPABASE_ACCESS_TOKEN": f"sbp_{secrets.token_hex(20)}",
         "OPENROUTER_API_KEY": f"sk-or-v1-{secrets.token_hex(32)}",
         "FLY_API_TOKEN": f"fo1_{secrets.token_urlsafe(32)}",
         "FLY_DEPLOY_TOKEN": f"fm2_{secrets.token_urlsafe(48)}",
-        "VERCEL_TOKEN": secrets.token_hex(12),  # no - in it: the vendor's command line takes one in front for a flag
+        "VERCEL_TOKEN": secrets.token_hex(12),
         "CRON_SECRET": secrets.token_hex(32),
-        "REHEARSAL_TOKEN": secrets.token_urlsafe(24),  # of the doors that no production has
+        "REHEARSAL_TOKEN": secrets.token_hex(24),  # of the doors that no production has
         "NEW_SECRET": secrets.token_hex(32),  # what rotate_secret puts in a secret's place
         "SUPABASE_URL": f"https://{names.supabase_ref}.supabase.co",
         "HYPERLIQUID_LIVE_ENABLED": "true",

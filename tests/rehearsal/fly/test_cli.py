@@ -11,9 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from runbook_lib.rehearsal.fly.cli import parser
+from runbook_lib.settings.profiles import ROOT
 from tests.rehearsal.conftest import client
 
 SETTINGS = ["--config", "apps/live-runner/fly.toml", "--dockerfile", "apps/live-runner/Dockerfile"]
+# A command on a machine as a fix advises it: `fly machines update <id> --env <NAME>=... -a <app>`.
+ADVISED = re.compile(r"fly machines? [a-z]+(?: (?:<\w+>[=.]*|--?[a-z]+|SIG[A-Z]+|[a-z]+-[a-z-]+))+")
 BUILD = ["--remote-only", "--build-only", "--push"]
 
 
@@ -113,6 +117,14 @@ def test_a_machine_is_updated_and_destroyed_as_fixes_advise(fly, app, machine):
     assert listed["config"]["env"] == {"A": "1", "B": "2"}
     assert fly("machines", "destroy", machine, "--force").stdout == f"{machine} has been destroyed\n"
     assert "No machines" in fly("machines", "list", "-a", app).stdout
+
+
+def test_every_machine_command_that_a_fix_advises_is_known():
+    sources = [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "runbook_lib").rglob("*.yaml")]
+    advised = {command.rstrip(".") for path in sources for command in ADVISED.findall(path.read_text())}
+    assert {command.split()[2] for command in advised} >= {"destroy", "restart", "stop", "update"}
+    for command in advised:
+        parser().parse_args(command.split()[1:])  # exits where it does not know a word
 
 
 def test_a_machine_that_nobody_has_is_not_found(fly, app):

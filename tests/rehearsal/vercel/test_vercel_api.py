@@ -183,6 +183,20 @@ def test_the_account_and_the_team_that_the_vendors_command_line_asks_for_first(v
     assert vercel.get("/v2/user").json()["user"]["id"].startswith("user_")
     assert vercel.get("/teams/team_rehearsal").json()["slug"] == "rehearsal"
     assert vercel.get("/v2/teams/team_other").status_code == 404
+    for version in ("v1", "v2"):
+        [team] = vercel.get(f"/{version}/teams", params={"limit": 20}).json()["teams"]
+        assert (team["id"], team["slug"]) == ("team_rehearsal", "rehearsal")
+    [project] = vercel.get("/v9/projects").json()["projects"]
+    assert project["accountId"] == team["id"]
+
+
+def test_a_pull_has_the_variables_of_its_environment_and_no_sensitive_value(vercel, rehearsal):
+    made = vercel.post(ENV, json=variable("GUARDED_PULL", "1", "sensitive")).json()["created"]
+    pulled = vercel.get("/v3/env/pull/agentic-trading/production").json()["env"]
+    assert pulled["SUPABASE_URL"] == rehearsal.environment["SUPABASE_URL"]
+    assert pulled["GUARDED_PULL"] == ""
+    assert vercel.get("/v3/env/pull/agentic-trading/preview").json()["env"] == {"HYPERLIQUID_LIVE_ENABLED": "false"}
+    vercel.delete(f"/v9/projects/agentic-trading/env/{made['id']}").raise_for_status()
 
 
 @pytest.mark.parametrize("token", ["", "Bearer wrong"])
