@@ -1,4 +1,4 @@
-"""Define the project's errors: the kind of an error tells the operator what to do next.
+"""Define the project's errors. The kind of an error tells the operator what to do next.
 
 RunbookError
 ├── ConfigError     correct a parameter, a profile or the command line; nothing was sent
@@ -36,29 +36,31 @@ CITED = 80  # characters of a name that an error message shows
 
 
 class RunbookError(Exception):
-    """The root of every error that this project raises on purpose."""
+    """The base class of every error that this project raises on purpose."""
 
     exit_code = 1
     brief = ""  # replaces the message where the operator has already seen the message
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows in place of a traceback: the message alone, as lines."""
+        """Return the lines that IPython shows instead of a traceback: only the error's message."""
         return [f"{type(self).__name__}: {self.brief or self}"]
 
     def told(self, brief: str) -> Self:
-        """Return this error, to be printed as the short text ``brief``, because its full message was already shown."""
+        """Return this error with the short text ``brief`` to print, because its full message was shown before."""
         self.brief = brief
         return self
 
 
 class ConfigError(RunbookError):
-    """The error for a parameter, profile or command line that is wrong; nothing was sent."""
+    """The error for a wrong parameter, profile or command line. Nothing was sent."""
 
     exit_code = 2
 
 
 class ServiceError(RunbookError):
-    """The error for a service that did not answer, or refused; ``sent`` says if the command may have taken effect."""
+    """The error for a service that did not answer or refused. ``sent`` says whether the command may have taken
+    effect.
+    """
 
     def __init__(self, message: str, *, sent: bool = False) -> None:
         super().__init__(message)
@@ -76,28 +78,28 @@ class StepPending(RunbookError):
 
 
 class StepUnknown(RunbookError):
-    """The error for a command that was sent, and no answer tells whether it took effect."""
+    """The error for a command that was sent and whose answer was lost: it may or may not have taken effect."""
 
     exit_code = 4
 
 
 class StepRefused(RunbookError):
-    """The error for a command that the runbook declines to send."""
+    """The error for a command that the runbook refuses to send."""
 
     exit_code = 2
 
 
 class RecordError(RunbookError):
-    """The error for a record that cannot be written, or does not verify."""
+    """The error for a record that cannot be written or does not verify."""
 
 
 def cited(name: str) -> str:
-    """Return a name that somebody typed as an error message shows it: quoted, on one line, cut if it is long."""
+    """Return text that somebody typed, in the form for an error message: quoted, on one line, shortened if long."""
     return repr(name if len(name) <= CITED else f"{name[:CITED]}…")
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return advice that ends an error message: the choice most like ``name`` or, if none is like it, all choices."""
+    """Return the end of an error message: the choice that is most like ``name``, or all choices if none is like it."""
     known = sorted(choices)
     if not known:
         return "there is none to choose from"

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, readable by their owner only."""
+"""Write files whole or not at all, and readable only by their owner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDER, FILE = 0o700, 0o600  # modes: records and notebooks tell of a platform t
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file so that a reader finds either the old bytes or the new ones, even after a crash.
+    """Replace a file in one step. A reader finds either the old bytes or the new ones, even after a crash.
 
     A new file can be read by its owner only, whatever the umask; an existing file keeps its mode. Raise `RecordError`
     if the file cannot be written; the old file, if there is one, is then untouched.
@@ -33,12 +33,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a new file; raise `FileExistsError` if it exists."""
+    """Write a new file. Raise `FileExistsError` if it exists."""
     _fill(path, data, FILE)
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is a file or a folder at a path; there is none at a path that the system does not take."""
+    """Return whether there is a file or folder at a path. For a path that the system does not accept, return False."""
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, say
@@ -46,7 +46,7 @@ def is_there(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for files, and its missing parents, which only their owner can open."""
+    """Make a folder for files, with its missing parents. Only its owner can open it."""
     for folder in (*reversed(path.parents), path):
         if not folder.exists():
             try:
@@ -57,7 +57,7 @@ def make_folder(path: Path) -> None:
 
 
 def reach_the_disk(path: Path) -> None:
-    """Flush a written file, or a folder in which a file was renamed, to disk: the change then survives a power cut."""
+    """Flush a written file, or the folder of a renamed file, to the disk, so that the change survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,7 +66,7 @@ def reach_the_disk(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise `RecordError` if a file cannot be replaced, so that a run fails before it starts and not at its end."""
+    """Raise `RecordError` if a file cannot be replaced. A run calls this first, so that it does not fail at its end."""
     probe = _part_of(path.resolve())
     try:
         probe.touch()

@@ -1,4 +1,4 @@
-"""Fork processes from a server process, which has already imported the modules that all of them need.
+"""Fork processes from a server process that has already imported the modules that they need.
 
 The server runs this file as a program of its own, with one thread, so that forking is safe whatever the process that
 asks for forks does. A request is a line of JSON with file descriptors. The first descriptor is the fork's status: the
@@ -33,7 +33,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def die_with(parent: int, number: int = signal.SIGKILL) -> None:
-    """Ask Linux to send this fork a signal when its parent ends; exit at once if the parent has ended already.
+    """Have Linux send this fork a signal when its parent ends. If the parent has ended already, exit at once.
 
     Linux sends the signal when the thread that started this process ends. Other systems send none.
     """
@@ -44,7 +44,8 @@ def die_with(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 class ForkServer:
-    """A server process that forks others; each fork calls ``target`` (``module:function``) with its request's facts.
+    """A server process that forks others. Each fork calls ``target`` (``module:function``) with the facts of its
+    request.
 
     The server first imports ``modules``; if one of them cannot be imported, the fork that needs it has to report so.
     The server takes requests at once and answers them when its imports are done.
@@ -53,7 +54,9 @@ class ForkServer:
     def __init__(
         self, target: str, modules: Iterable[str] = (), *, environment: Mapping[str, str] | None = None, log: int | None
     ) -> None:
-        """Start the server; its output goes to the descriptor ``log`` or, if that is None, where our output goes."""
+        """Start the fork server. Its output goes to the descriptor ``log``, or to this process's output if that is
+        None.
+        """
         self._requests, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
@@ -72,7 +75,7 @@ class ForkServer:
         return self._process.pid
 
     def fork(self, descriptors: Sequence[int], facts: Mapping[str, Any] | None = None) -> None:
-        """Ask the fork server for a fork, which calls ``target`` with ``facts`` and every descriptor except the first.
+        """Ask the server for a fork. The fork calls ``target`` with ``facts`` and all descriptors except the first.
 
         The first descriptor is the fork's status pipe, into which the fork's pid and exit code are written. Raise
         `OSError` if the server has ended.
@@ -82,7 +85,7 @@ class ForkServer:
         self._requests.sendall(request[sent:])
 
     def close(self) -> None:
-        """End the fork server, and with it every fork."""
+        """End the fork server. All its forks end with it."""
         self._requests.close()
         if LIBC:
             self._process.kill()
@@ -93,7 +96,7 @@ class ForkServer:
 
 
 def serve(requests: socket.socket, target: Callable[..., None]) -> None:
-    """Fork a process for each request and report each fork's exit code, until the client closes the socket."""
+    """Fork a process for each request, and report each fork's exit code, until the client closes the socket."""
     gc.collect()
     gc.freeze()  # what is imported stays shared: no fork's garbage collection copies it
     died, wake = os.pipe()
@@ -123,7 +126,7 @@ def serve(requests: socket.socket, target: Callable[..., None]) -> None:
 
 
 def _reap(forks: dict[int, int]) -> None:
-    """Write the exit code of each fork that has ended to that fork's status pipe."""
+    """Write the exit code of each ended fork into the fork's status pipe."""
     for pid in list(forks):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -133,14 +136,14 @@ def _reap(forks: dict[int, int]) -> None:
 
 
 def _kill(forks: Iterable[int]) -> None:
-    """Kill the forks that still run, because only Linux ends them together with the server."""
+    """Kill the forks that still run when the server ends. Only Linux does so by itself."""
     for pid in forks:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _become(target: Callable[..., None], server: int, facts: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """Call ``target`` in a new fork, and end the fork with the exit code that results from the call."""
+    """Call ``target`` in a new fork, and end the fork with the exit code of this call."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -169,7 +172,7 @@ def _close(*descriptors: int) -> None:
 
 
 def main(parent: str, number: str, target: str, *modules: str) -> None:
-    """Import what the forks need, then serve requests for forks."""
+    """Import the modules that forks need, then serve requests for forks."""
     die_with(int(parent))
     name, _, function = target.partition(":")
     with socket.socket(fileno=int(number)) as requests:

@@ -1,1 +1,1 @@
-"""Hold the command line. Each file defines a family of commands, which import slow modules only when they run."""
+"""Hold the command line. Each file defines some commands, which import slow modules only when they run."""

@@ -1,4 +1,4 @@
-"""Define the command adapt, which rewrites this checkout for a platform that uses other names."""
+"""Define the command adapt, which rewrites this checkout for a platform with other names of tables or columns."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def open_notebook(
 def attend(
     settings: Settings, notebook: Path, given: dict[str, Any], *, override: str | None, new: bool, browser: bool
 ) -> int:
-    """Let a person work on a new or an unfinished record in JupyterLab until it is closed. Print how the record ended.
+    """Let a person work on a record in JupyterLab until it is closed. Then print how the record ended.
 
     Return the exit code of the command.
     """

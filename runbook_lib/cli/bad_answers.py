@@ -1,4 +1,4 @@
-"""Drill with bad answers: spoil each service's answers in every way, and count how often one passes as good news.
+"""Drill with bad answers: spoil each service's answers in every way, and count how often one is taken for good news.
 
 The halt, the console and the steps of the notebooks are asked in turn.
 
@@ -99,7 +99,7 @@ STAGE: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Route:
-    """One kind of request to a service that gets bad answers.
+    """A kind of request to a service whose answers are spoiled.
 
     ``parts`` are the parts of a halt that depend on the answers.
 
@@ -112,17 +112,17 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        """Return whether the request that gets bad answers changes something at the service."""
+        """Return whether this kind of request changes something at the service."""
         return self.where.get("method") == "POST" and "asks" not in self.where
 
     def faults(self) -> dict[str, dict[str, Any]]:
-        """Return the bad answers that this route can give: name -> HTTP fault that makes a stand-in give the answer."""
+        """Return the bad answers that this route can give: name -> the HTTP fault that causes the answer."""
         return {word: {**self.where, **bad} for word, bad in BAD.items() if not (self.changes and word in AFTER)}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A step's expectation that is false on the drill's `Stage`, its commands, and the route that gets bad answers."""
+    """A step's expectation that is false on the drill's `Stage`, with its commands and the route to spoil."""
 
     name: str
     commands: tuple[Command, ...]
@@ -163,7 +163,7 @@ OF_THE_VENUE = tuple(_venue(question, *AT_MOST) for question in HIDES)
 
 @dataclass
 class Stage:
-    """The platform on which bad answers are tried. The live deployment on it can be neither flattened nor stopped."""
+    """The platform on which bad answers are tried. Its live deployment can be neither flattened nor stopped."""
 
     settings: Settings
     folder: Path
@@ -174,7 +174,7 @@ class Stage:
     began: float = field(default_factory=monotonic)
 
     def set_up(self) -> None:
-        """Open positions and orders that nobody can cancel or close, before bad answers are tried."""
+        """Prepare the platform for bad answers: open positions and orders that nobody can cancel or close."""
         self._ask(http("person", "POST /gestures/click", json={"kind": runner_commands.PAUSE}))
         for thing, trade in OPEN.items():
             if thing != POSITION:  # the first is on the wallet of the live deployment
@@ -194,14 +194,16 @@ class Stage:
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the drill's machine stopped by itself. A bad answer "stopped" would then be true."""
+        """Raise `ServiceError` if the drill's machine stopped by itself: the bad answer "stopped" would then be
+        true.
+        """
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
 
     @contextmanager
     def spoiled(self, faults: Sequence[dict[str, Any]]) -> Iterator[None]:
-        """Let stand-ins give bad answers while the ``with`` block runs.
+        """Let the stand-ins give bad answers while the ``with`` block runs.
 
         Each of ``faults`` is an HTTP fault of the rehearsal.
         """
@@ -232,7 +234,7 @@ def rows() -> Iterator[Row]:
 
 
 def false_good_news(drilled: Sequence[Row]) -> str:
-    """Describe how many of the drilled bad answers were reported as good news."""
+    """Describe how many of the bad answers were taken for good news."""
     bad = sum(row.verdict != "caught" for row in drilled)
     return f"{bad} false good news in {len(drilled)} cells (route by bad answer by halt, console and step)"
 
@@ -302,7 +304,7 @@ class Halted:
     seconds: float
 
     def good(self, parts: Sequence[str]) -> list[str]:
-        """Return the good news that the halt reported about these parts after a bad answer. All of it is false."""
+        """Return what the halt reported as done in these parts. All of it is false."""
         said = [part for part in parts if self.outcomes.get(part) == "passed"]
         return said + [
             f"{part} of {n} wallets" for part, n in self.wallets.items() if part in parts and n > AT_MOST[part]
@@ -310,7 +312,7 @@ class Halted:
 
 
 def _halted(stage: Stage) -> Halted:
-    """Halt everything, and note the highest number of wallets that each part of the halt reports as done."""
+    """Halt everything. Note the highest number of wallets that each part of the halt reported as done."""
     began, heard = monotonic(), dict.fromkeys(AT_MOST, 0)
 
     def hear(halting: Halting) -> None:
@@ -328,7 +330,7 @@ def _halted(stage: Stage) -> Halted:
 
 
 def _of_sql(stage: Stage) -> Iterator[Row]:
-    """Make each SQL statement of the halt and the console fail in each way. Yield one result row for each failure."""
+    """Let each SQL statement of the halt and the console fail in each way. Yield a result row for each."""
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])
@@ -359,7 +361,7 @@ def _broken(stage: Stage, statement: Sql, kind: str) -> Iterator[None]:
 
 
 def _mark(statement: Sql) -> str:
-    """Return the text by which the proxy recognises a statement: the longest line that binds no value."""
+    """Return the text by which the proxy recognises a SQL statement: its longest line without a bound value."""
     lines = (line.strip() for line in statement.statement.splitlines())
     return max((line for line in lines if "%(" not in line), key=len)
 
@@ -373,7 +375,7 @@ def _pressed(stage: Stage, fault: str) -> Row:
 
 
 def _read(stage: Stage, fault: str) -> Row:
-    """Read the console's overview and return a result row. An overview without deployments would be false good news."""
+    """Read the console's overview and return a result row. Seeing no deployments would be false good news."""
     began, reader = monotonic(), Reader(stage.settings)
     try:
         seen = reader.read()
@@ -389,7 +391,7 @@ def _read(stage: Stage, fault: str) -> Row:
 
 
 def _of_steps(stage: Stage) -> Iterator[Row]:
-    """Spoil the answers of one route at a time, and yield the result row of each step that depends on the route.
+    """Spoil the answers of one route after another. Yield a result row for each step that depends on the route.
 
     Those steps run in parallel.
     """
@@ -412,7 +414,7 @@ def _judged(stage: Stage, claim: Claim, word: str) -> Row:
 
 
 def _claims(stage: Stage) -> list[Claim]:
-    """Return false claims that steps might make: about machines, wallets, and lists that are not empty."""
+    """Return expectations that are false here: that machines are gone, wallets empty, or lists empty."""
     machines = MACHINES.filled(stage.settings.lookup)
     machine = stage.services.look(machines).rows[-1]["id"]
     return [
@@ -424,7 +426,7 @@ def _claims(stage: Stage) -> list[Claim]:
 
 
 def _of_wallets(stage: Stage) -> Iterator[Claim]:
-    """Yield false claims that a wallet is empty. Only the spoiled answer would show what is open on the wallet."""
+    """Yield expectations that a wallet is empty. They are false, but only the spoiled answer would show it."""
     listed = stage.services.look(venue_books.books())
     nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
     for question, thing in HIDES.items():
@@ -444,7 +446,7 @@ def _of_wallets(stage: Stage) -> Iterator[Claim]:
 
 
 def _of_lists(stage: Stage, machine: str) -> Iterator[Claim]:
-    """Yield false claims that a list is empty, or that a single thing does not exist, such as a machine."""
+    """Yield expectations that a list is empty or a thing does not exist. They are all false."""
     lookup, project = stage.settings.lookup, stage.settings.vercel.project
     traded, tokens = stage.wallets[POSITION], stage.wallets[TOKENS]
     serves = http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production").filled(lookup)
@@ -473,7 +475,7 @@ def _key() -> Route:
 
 
 def _row(fault: str, asker: str, said: Sequence[str], words: str, seconds: float) -> Row:
-    """Return a result row.
+    """Return the result row of one bad answer.
 
     The verdict is "missed" if ``said`` reports any good news, because good news is always false here.
     """

@@ -38,7 +38,7 @@ def show(settings: Settings, root: Path, lock: str = "not looked at") -> Path:
 
 
 def view(settings: Settings, root: Path) -> Row:
-    """Return the values that the board's page shows.
+    """Return the values that the board's page shows: every phase, its record and its gate.
 
     Raise `RecordError` if a record cannot be judged, because the gates that rest on it cannot be judged either.
     """
@@ -60,7 +60,7 @@ def view(settings: Settings, root: Path) -> Row:
 
 
 def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
-    """Return a phase's row of the table.
+    """Return a phase's row in the table of the board's page.
 
     Reasons that close every gate (``everywhere``) are left out of the row: the page shows them once, above the table.
     """
@@ -104,7 +104,7 @@ def _run(record: Record) -> Row:
 
 
 def _timeline(runs: Sequence[Row]) -> Row:
-    """Return the board's timeline, with a row for each notebook, a bar for each run, and the marks of the time axis.
+    """Return the board's timeline: a row for each notebook, a bar for each run, and the marks of the time axis.
 
     Places and widths are in percent of the page's width; times are UTC.
     """
@@ -126,7 +126,7 @@ def _timeline(runs: Sequence[Row]) -> Row:
 
 
 def _marks(first: datetime, span: float) -> Iterator[Row]:
-    """Yield at most six marks for the timeline's axis. Each mark is at a round moment, such as a full hour."""
+    """Yield at most six marks for the timeline's axis, at round times such as full hours."""
     step = next((size for size in STEPS if span / size <= MARKS), STEPS[-1] * (1 + int(span / STEPS[-1] / MARKS)))
     text = "%m-%d" if step >= 86400 else "%m-%d %H:%M" if span > 86400 else "%H:%M" if step >= 60 else "%H:%M:%S"
     seconds = first.timestamp()

@@ -1,4 +1,4 @@
-"""Complete the names that an operator types in a shell: of notebooks, profiles, records, states and faults."""
+"""Complete names that an operator types in a shell: notebooks, profiles, records, states and faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "_RUNBOOK_COMPLETE"  # environment variable in which a shell asks wha
 
 
 def program() -> str:
-    """Return the program's name for its messages.
+    """Return the name by which messages call the program.
 
     A shell that asks for completions knows the program without its path.
     """
@@ -24,7 +24,7 @@ def program() -> str:
 
 
 def _among(names: Callable[[], Iterable[str]]) -> Completer:
-    """Return a completer, which offers those of ``names`` that begin with the typed text."""
+    """Return a completer, which offers the ``names`` that begin with the typed text."""
 
     def complete(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
         return [name for name in names() if name.startswith(typed)]

@@ -1,4 +1,4 @@
-"""Make the virtual environment when the script ``runbook`` is first used. This file imports the standard library alone.
+"""Make the virtual environment when the script ``runbook`` is first used. Only the standard library is imported.
 
 The packages are those of requirements.lock, each checked by its hash. They are installed by uv: the uv on the PATH,
 else the one that the lock pins. If uv cannot install them, pip does.
@@ -50,7 +50,9 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return the first use's ``environment`` without variables that change where pip installs, or Python imports."""
+    """Return the ``environment`` for the first use, without variables that change where pip installs or Python
+    imports.
+    """
     kept = {}
     for name, value in environment.items():
         tool, _, setting = name.partition("_")
@@ -71,7 +73,7 @@ class Environment:
         self.variables = clean(dict(os.environ))
 
     def make(self) -> None:
-        """Make the empty virtual environment on first use.
+        """Make an empty virtual environment on first use.
 
         If there is no uv, install the uv that requirements.lock pins.
         """
@@ -93,7 +95,7 @@ class Environment:
             sys.exit(1)
 
     def install_project(self) -> None:
-        """Install the project itself on first use, as editable.
+        """Install the project itself on first use, in editable mode.
 
         Exit with code 1 if neither uv nor pip can install it.
         """
@@ -131,7 +133,7 @@ class Environment:
         return subprocess.run(command, env=self._for_uv(), check=False).returncode == 0
 
     def _for_uv(self) -> dict[str, str]:
-        """Return variables that tell uv where pip finds packages, and which certificate authority to trust."""
+        """Return the variables that tell uv where pip finds packages and which certificate authority it trusts."""
         variables = dict(self.variables)
         variables.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own authority is in the system's store
         for name, value in self._pip_settings().items():
@@ -156,7 +158,7 @@ class Environment:
 
 
 def main(base: str, venv: str, packages: str) -> None:
-    """Make the virtual environment on first use. If ``packages`` is "kept", only install the project anew."""
+    """Make the virtual environment on first use. If ``packages`` is "kept", only install the project again."""
     environment = Environment(base, Path(venv), shutil.which("uv"))
     if packages == "kept":
         environment.install_project()

@@ -1,4 +1,4 @@
-"""Define the group that every command joins, and the options that several commands take."""
+"""Define the group to which every command belongs, and the options that several commands take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SENTENCE = 200  # characters: a first sentence is never cut
 
 
 class Commands(click.Group):
-    """A group that lists its commands by purpose. To an unknown command, it answers with the nearest name."""
+    """A group of commands, listed by purpose. For an unknown command it suggests the nearest name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in SECTIONS.values() for name in names]
@@ -55,14 +55,14 @@ def cli(context: click.Context) -> None:
 
 
 def _mend() -> None:
-    """Repair a damaged ``head.json`` and print that, before a command silently replaces the file."""
+    """Repair a damaged ``head.json`` and say so, before a command replaces the file."""
     from runbook_lib.records import record_folder, seal_chain
 
     _print("MENDED", seal_chain.mended(record_folder.records_root()))
 
 
 def _catch_up() -> None:
-    """Archive the records that wait to be archived. Print each record that still cannot be archived or signed.
+    """Archive the records that wait for it. Print each record that still cannot be archived or signed.
 
     Runs at the end of every command.
     """
@@ -78,7 +78,7 @@ def _print(word: str, lines: list[str]) -> None:
 
 
 def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options ``-p NAME=VALUE`` and ``-f FILE``, which give a notebook's parameters, to a command."""
+    """Add to a command the options ``-p NAME=VALUE`` and ``-f FILE``, which set a notebook's parameters."""
     typed = click.option(
         "-p", "--parameter", "typed", multiple=True, metavar="NAME=VALUE", help="A notebook parameter."
     )

@@ -77,7 +77,7 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
 
 @contextmanager
 def _picture() -> Iterator[Callable[[Any], None]]:
-    """Give the ``with`` block a function that displays a halt's progress.
+    """Yield a function that displays a halt's progress on the terminal.
 
     The function imports the drawing code when it is first called, so that the halt's first commands do not wait for it.
     """
@@ -96,7 +96,7 @@ def _picture() -> Iterator[Callable[[Any], None]]:
 
 
 def _exit_code(ended: Any) -> int:
-    """Print how a halt or an unhalt ended, and return the command's exit code."""
+    """Print how a halt or an unhalt ended. Return the exit code of the command."""
     from runbook_lib.cli import terminal
     from runbook_lib.cli.halt_table import closing
     from runbook_lib.halt.stop import EXIT

@@ -1,4 +1,4 @@
-"""Show a running halt, one line for each proof with its seconds. At the end, print what to do by hand."""
+"""Show a running halt with a line for each part. At the end, print what must be done by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Picture:
-    """Shows a running halt on a terminal as a table drawn in place.
+    """The display of a running halt on a terminal, a table that is redrawn in place.
 
     If the output is no terminal, one line is printed for each part that ends.
     """
@@ -51,7 +51,7 @@ class Picture:
 
 
 def line(part: Part) -> Text:
-    """Return a halt table's line for a part that ended: seconds after the press, outcome, title, what was seen."""
+    """Return the halt table's line for a part that ended: seconds since the command, outcome, title, what was seen."""
     seconds, word = f"{part.ended or 0:6.1f} s  ", f"{part.outcome:8} "
     style = STYLES.get(part.outcome or "", "dim")
     said = " ".join(filter(None, [part.seen, part.complaint]))
@@ -59,7 +59,7 @@ def line(part: Part) -> Text:
 
 
 def table(parts: Iterable[Part], now: float) -> Table:
-    """Return the table of a halt's parts: title, outcome, seconds after the press, what was seen or is wrong."""
+    """Return the table of a halt's parts: title, outcome, seconds since the command, what was seen or is wrong."""
     proofs = Table("proof", "outcome", "seconds", "")
     for part in parts:
         word = part.outcome or "under way"

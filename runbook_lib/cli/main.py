@@ -1,4 +1,4 @@
-"""Run the command line. Commands import slow modules themselves, so that ``--help`` and ``halt`` start at once."""
+"""Run the command line. Commands import slow modules themselves, so that ``--help`` and ``halt`` start fast."""
 
 from __future__ import annotations
 

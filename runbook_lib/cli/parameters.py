@@ -1,4 +1,4 @@
-"""Read the parameters of a notebook from the command line: ``-p NAME=VALUE`` and ``-f FILE``."""
+"""Read a notebook's parameters from the command line: ``-p NAME=VALUE`` and ``-f FILE``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Core(yaml.SafeLoader):
-    """A YAML loader by YAML 1.2. PyYAML itself follows YAML 1.1, by which 0100 is 64, 1:40 is 100 and no is false."""
+    """A YAML loader for YAML 1.2. In PyYAML's YAML 1.1, 0100 is 64, 1:40 is 100 and ``no`` is false."""
 
 
 # Each scalar's pattern and the characters it can begin with, as PyYAML wants them. Leading zeros make no octal number.
@@ -33,7 +33,7 @@ Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:
-    """Return the parameters of ``file`` and those typed with ``-p``. If both name a parameter, the typed value wins.
+    """Return the parameters in ``file`` and those typed with ``-p``. A typed value wins over the file's.
 
     Raise `ConfigError` if the file or a typed parameter cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Choose a command's profile, show what the profile addresses, and have the operator confirm it.
+"""Choose a command's profile, show where its commands will go, and have the operator confirm it.
 
 Nothing is sent before the answer.
 """
@@ -46,7 +46,7 @@ def chosen_settings(option: str | None, *, must_run: bool = True) -> Settings:
 
 
 def settings_of(name: str, *, must_run: bool = True) -> Settings:
-    """Return the settings of the profile that a command chose, by the profile's name.
+    """Return the settings of the profile called ``name``, which a command has chosen.
 
     For the profile "rehearsal", raise `ConfigError` if no rehearsal is up, unless ``must_run`` is false.
     """
@@ -61,7 +61,7 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
 
 
 def chosen_for_halt(option: str | None) -> Settings:
-    """Return the settings of the profile for a halt. If no profile is chosen, offer the only production profile.
+    """Return the settings of the profile to halt. If no profile is chosen, offer the only production profile.
 
     In an emergency nobody types ``--profile``. Raise `ConfigError` if there is more than one production profile or
     none, if the operator declines, or if there is no terminal to ask at: the message then holds the command to paste.
@@ -103,7 +103,7 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
 
 
 def confirmed(profile: str) -> float:
-    """Have the operator type the profile's name. Return the moment of the answer by the monotonic clock."""
+    """Have the operator type the profile's name. Return the time of the answer on the monotonic clock."""
     typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")

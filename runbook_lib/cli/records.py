@@ -1,4 +1,4 @@
-"""Define the commands that list, show and prove records: records, show, diff, verify, sign."""
+"""Define the commands that list, show, compare, verify and sign records: records, show, diff, verify, sign."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def sign(record: str) -> None:
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """Return the columns that the list of records shows for a record.
+    """Return a record's columns in the list of records.
 
     An unreadable record has the outcome "damaged".
     """
@@ -168,7 +168,7 @@ def _is(name: str, wanted: str, value: str) -> bool:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Return the folder to verify: ``name`` itself, or the folder of the record that has this name.
+    """Return the folder to verify: the folder ``name``, or the folder of the record called ``name``.
 
     A folder need not look like a record any more: a damaged record is to be verified too.
     """

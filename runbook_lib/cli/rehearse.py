@@ -78,7 +78,7 @@ def _rehearse(names: tuple[str, ...], state: str | None, faults: tuple[str, ...]
 
 
 def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
-    """Run notebooks in order until one does not pass. Return the exit code of the last notebook that ran.
+    """Run notebooks in order until one does not pass. Return the exit code of the last that ran.
 
     ``override`` is the reason for passing the first notebook's gate although it is closed.
     """
@@ -103,7 +103,7 @@ def _run_in_order(notebooks: Sequence[Path], override: str | None) -> int:
 
 
 def _attend(names: tuple[str, ...], state: str | None, faults: tuple[str, ...], *, browser: bool) -> int:
-    """Step through one phase on the rehearsal that is up, and return the exit code.
+    """Step through one phase on a rehearsal that is up. Return the exit code.
 
     If no rehearsal is up, start one in ``state`` or, without it, in the state that the phase expects.
     """
@@ -193,7 +193,9 @@ def drill(names: tuple[str, ...], at_once: int | None, mutate: bool) -> None:
 
 
 def _mutate(names: Sequence[str], at_once: int) -> int:
-    """Judge the mutants of the notebooks, print what became of them, and keep it; return an exit code."""
+    """Judge the notebooks' mutants (changed steps), print the results, and keep them in a record. Return the exit
+    code.
+    """
     import tempfile
     import time
 

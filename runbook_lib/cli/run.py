@@ -1,4 +1,4 @@
-"""Define the commands that run a notebook headless or go on from a record: run, resume, confirm, undo, adopt."""
+"""Define the commands that run a notebook headless or continue a record: run, resume, confirm, undo, adopt."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def undo(record: str, project: str | None) -> None:
 
 
 def _close_as_gone(settings: Settings, parent: Record) -> Record:
-    """Write that a record's undos are no longer owed, because their rehearsal has ended. Return the new record.
+    """Record that a record's undos are no longer owed, because its rehearsal has ended. Return the new record.
 
     Nothing is sent, because another rehearsal may be up now.
     """
@@ -193,7 +193,7 @@ def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: A
 
 
 def _seal_if_cut_off(record: Any, settings: Settings) -> None:
-    """Seal a record that a killed run left unsealed, so that the next run can rest on it.
+    """Seal a record that a killed run left unsealed, so that another run can resume it.
 
     Raise `ConfigError` in production: there nobody's key may sign a record that nobody has looked at.
     """

@@ -1,4 +1,4 @@
-"""Define the commands that choose a profile and show how things stand: use, status, doctor."""
+"""Define the commands that choose a profile and show the state of things: use, status, doctor."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def doctor(profile: str | None) -> None:
 
 
 def _lock(settings: Settings) -> str:
-    """Return who holds the writing lock, or why nobody knows. The board is shown even without a database."""
+    """Return who holds the writing lock, or why this is unknown. The board is shown even without a database."""
     from runbook_lib.services import write_lock
 
     if settings.kind == "rehearsal" and not settings.platform:

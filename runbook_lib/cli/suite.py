@@ -1,4 +1,4 @@
-"""Run all parts of ``./runbook test``: linters, types, the suite, and every notebook against a rehearsal."""
+"""Run the parts of ``./runbook test``: linters, types, the test suite, and every notebook on a rehearsal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOTEBOOK_TIMEOUT = 300  # seconds a cell may take under nbval
 
 
 def run_all(options: Sequence[str]) -> int:
-    """Run the parts of the test suite one after another, by name.
+    """Run the parts of ``./runbook test`` one after another, until one fails.
 
     Return the exit code of the first part that fails, or 0.
 
@@ -44,14 +44,14 @@ def run_all(options: Sequence[str]) -> int:
 
 
 def run_notebooks() -> int:
-    """Run every notebook under nbval, two at a time, each against a rehearsal of its own. Return an exit code."""
+    """Run every notebook under nbval, two at a time, each on its own rehearsal. Return the exit code."""
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
     return next(filter(None, codes), 0)
 
 
 def _notebook(notebook: Path) -> int:
-    """Run a notebook under nbval, and return the exit code.
+    """Run one notebook under nbval. Return the exit code.
 
     nbval compares the closing cell's output with the stored one.
 
@@ -70,7 +70,7 @@ def _nbval(notebook: Path) -> list[str]:
 
 
 def _run(name: str, command: Sequence[str], environment: dict[str, str], *, together: bool = False) -> int:
-    """Run a part of the test suite and return its exit code.
+    """Run one part of ``./runbook test``. Return the exit code.
 
     Output is printed as it comes, or at the end if ``together``.
 
@@ -92,7 +92,7 @@ def _tool(name: str) -> str:
 
 
 def figures(names: Sequence[str], rounds: int) -> Iterator[tuple[str, str, str, str]]:
-    """Run the benchmarks and yield each figure as it comes.
+    """Run the benchmarks, and yield each figure as soon as it is measured.
 
     If ``names`` are given, a file's name must contain one of them.
 

@@ -1,4 +1,4 @@
-"""Print runs, watches, boards and drills on the terminal."""
+"""Print runs, watches, the board and drills on the terminal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PIPED = 160  # columns when the output is no terminal
 
 
 class _Visible(Console):
-    """A console that escapes control characters, so that a vendor's answer cannot draw over another line."""
+    """A console that escapes control characters, so that text from a vendor cannot overwrite other lines."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -57,7 +57,7 @@ class _Visible(Console):
 
 
 def console() -> Console:
-    """Return a console that prints on the terminal. If the output is piped, its lines are 160 columns wide."""
+    """Return a console for the terminal. If the output is piped, its lines are 160 columns wide."""
     if sys.stdout.isatty():
         return _Visible()
     # In a kernel the environment asks for colours, and rich would redraw tables in output that cannot be redrawn.
@@ -65,7 +65,7 @@ def console() -> Console:
 
 
 def step_printer(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints each step's outcome from the ledger on the terminal, with advice below it."""
+    """Return a function that prints each step's outcome on the terminal as the ledger gets it, with advice below."""
 
     def tell(event: Event) -> None:
         if event["event"] != "outcome":
@@ -86,14 +86,14 @@ def step_printer(out: Console) -> Callable[[Event], None]:
 
 
 def open_page(page: Path) -> None:
-    """Print the path of a page on the terminal, and open the page. If the output is no terminal, only print."""
+    """Print the path of a page, and open the page. If the output is no terminal, only print the path."""
     click.echo(page)
     if sys.stdout.isatty():
         click.launch(str(page))
 
 
 def closing(out: Console, runs: Sequence[Run]) -> None:
-    """Print on the terminal a table of runs (phase, outcome, steps, seconds), then the runs' records and seals."""
+    """Print a table of runs on the terminal (phase, outcome, steps, seconds), then their records and seals."""
     table = Table("phase", "outcome", "passed", "failed", "waiting", "unknown", "missing", "seconds")
     for run in runs:
         counts = run.seal["steps"]
@@ -113,7 +113,7 @@ def closing(out: Console, runs: Sequence[Run]) -> None:
 
 
 def watched(out: Console) -> Callable[[Event], None]:
-    """Return a function that prints each event of a watch on the terminal: alarms, and events of the watch itself."""
+    """Return a function that prints each event of a watch on the terminal, such as alarms."""
 
     def tell(event: Event) -> None:
         now = datetime.now(UTC).strftime("%H:%M:%SZ")
@@ -128,7 +128,7 @@ def watched(out: Console) -> Callable[[Event], None]:
 
 
 def watch_closing(out: Console, ended: Done) -> None:
-    """Print on the terminal how a watch ended: outcome, alarms still open for the next shift, record and seal."""
+    """Print on the terminal how a watch ended: outcome, open alarms for the next shift, record and seal."""
     out.print(f"{ended.outcome}: {len(ended.open)} open", style=STYLES[ended.outcome])
     open_alarms(out, [(ended.record, alarm) for alarm in ended.open])
     out.print(f"record records/{ended.record.name}", highlight=False, soft_wrap=True)
@@ -136,7 +136,7 @@ def watch_closing(out: Console, ended: Done) -> None:
 
 
 def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
-    """Print each open alarm on the terminal, in red until a person has acknowledged it."""
+    """Print each open alarm on the terminal, in red if nobody has acknowledged it."""
     for _, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
         taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
@@ -145,7 +145,7 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Print on the terminal a table of phases: latest record, gate, why the gate is closed.
+    """Print the board on the terminal, a table of phases: latest record, gate, and why the gate is closed.
 
     Below, print owed undos in red.
     """
@@ -164,7 +164,7 @@ def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Even
 
 
 def drilled(out: Console, row: Row) -> None:
-    """Print on the terminal a drilled fault: verdict, steps that should and did notice it, seconds, fault, message.
+    """Print one drill on the terminal: verdict, the steps that should and did notice, seconds, fault and message.
 
     If the fault was not caught, the words expected and all words that were used follow below the line.
     """
@@ -180,7 +180,7 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Print on the terminal how many faults were caught, missed or false alarms, by notebook and in all."""
+    """Print on the terminal how many drilled faults were caught, missed or false alarms, by notebook and in all."""
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):
@@ -193,7 +193,9 @@ def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
 
 
 def mutated(out: Console, result: Judged) -> None:
-    """Print how many of a notebook's mutants were killed, by what, and each survivor with its reason."""
+    """Print how many of a notebook's mutants (changed steps) were noticed, and by what. Print each survivor with its
+    reason.
+    """
     kinds = Counter(fate.killed for fate in result.fates if fate.killed)
     told = ", ".join(f"{number} by {kind}" for kind, number in kinds.most_common())
     out.print(f"{result.notebook}: {kinds.total()} of {len(result.fates)} killed: {told}", highlight=False)
@@ -209,7 +211,7 @@ def mutated(out: Console, result: Judged) -> None:
 
 
 def mutants(out: Console, results: Sequence[Judged], seconds: float) -> None:
-    """Print how many mutants were made, killed and left in all, and how many expected values were seen red."""
+    """Print how many mutants (changed steps) were made, noticed and left in all, and how many values were seen red."""
     fates = [fate for result in results for fate in result.fates]
     killed = sum(bool(fate.killed) for fate in fates)
     reasoned = sum(bool(fate.reason) for fate in fates)
@@ -225,7 +227,7 @@ def mutants(out: Console, results: Sequence[Judged], seconds: float) -> None:
 
 
 def verdicts(out: Console, probed: Sequence[Verdict]) -> None:
-    """Print each of the doctor's probes on the terminal.
+    """Print the result of each of the doctor's probes on the terminal.
 
     Below a probe that did not pass, print what it breaks and the fix.
     """

@@ -1,4 +1,4 @@
-"""Define the command unlock, which ends a dead session that holds the writing lock."""
+"""Define the command unlock, which ends an abandoned session that holds the writing lock."""
 
 from __future__ import annotations
 

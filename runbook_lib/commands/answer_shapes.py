@@ -1,4 +1,4 @@
-"""Describe the shapes of answers. Each request names the shape that it accepts, and any other answer is an error.
+"""Describe the shapes of answers. A request names the shape that it accepts; an answer of another shape is an error.
 
 An error page, ``null`` or half a list holds no rows, and a caller that asks only for rows would take it for "none". So
 a body is judged here, before anybody reads rows from it.
@@ -20,7 +20,7 @@ NOT_JSON = object()
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape that an answer to one kind of request must have.
+    """The shape that the answers to one kind of request must have.
 
     ``words`` name the shape in complaints. ``form`` is the type by which pydantic judges the JSON; None accepts any
     text, such as a page or a manifest. ``most`` is the largest number of bytes a body may have. ``moment`` is the key
@@ -37,7 +37,7 @@ class Shape:
     empty: bool = False
 
     def complaint(self, body: Any) -> str | None:
-        """Return why an answer's parsed body does not have this shape. Return None if the body has the shape."""
+        """Return why an answer's parsed body does not have this shape. Return None if it has the shape."""
         if self.form is None or (self.empty and body is None):
             return None
         if body is NOT_JSON:
@@ -52,7 +52,7 @@ class Shape:
 
 
 def parsed(text: str) -> Any:
-    """Read an answer's body as JSON, to judge its shape. No body gives None, an unreadable body gives `NOT_JSON`."""
+    """Parse an answer's body as JSON, to judge its shape. Return None for no body, `NOT_JSON` for an unreadable one."""
     try:
         return json.loads(text) if text else None
     except (ValueError, RecursionError):
@@ -61,7 +61,7 @@ def parsed(text: str) -> Any:
 
 @cache
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
-    """Build the pydantic adapter of a shape on first use. A halt then spends no time on shapes that no answer needs."""
+    """Build the pydantic adapter of a shape when it is first needed, so that a halt spends no time on other shapes."""
     return TypeAdapter(shape.form)
 
 

@@ -31,7 +31,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text in a command that came from a service.
+    """Text in a command that came from a service, and in which nothing is replaced.
 
     This text is no template: ``$NAME`` and ``{name}`` in it stay as they are.
     """
@@ -49,7 +49,7 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """The reply to a command, held as plain JSON values. A recorded reply is therefore equal to a live one.
+    """The reply to a command as plain JSON values, so that a recorded reply equals a live one.
 
     ``rows`` holds one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text. ``status`` is the HTTP
     status or the exit code, None for SQL. ``error`` holds the service's words if it refused. ``at`` is the moment
@@ -69,7 +69,7 @@ class Reply:
         object.__setattr__(self, "rows", tuple(_replied(row) for row in self.rows))
 
     def value(self, column: str | None = None) -> Any:
-        """Return the value in the first row of a command's reply.
+        """Return one value from the first row of a command's reply.
 
         The value is the one in ``column``, or in the row's only column. Return None if there is no row.
         """
@@ -91,7 +91,7 @@ class Reply:
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused the command for now.
+        """Return whether the service refused the command only for now, such as over a rate limit.
 
         The service did nothing, and a later try may succeed.
         """
@@ -99,14 +99,14 @@ class Reply:
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the service met the command with an error of its own (500 or above).
+        """Return whether the service answered the command with an error of its own (status 500 or above).
 
         The command may have taken effect.
         """
         return self.error is not None and self.status is not None and self.status >= BROKEN
 
     def facts(self) -> dict[str, Any]:
-        """Return the reply to a command as the plain values that the ledger keeps."""
+        """Return the reply as the plain values that the ledger keeps."""
         return {
             "rows": list(self.rows),
             "status": self.status,
@@ -123,7 +123,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Sql:
-    """The command for one SQL statement with bound values."""
+    """A command of one SQL statement with bound values."""
 
     statement: str
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -132,14 +132,14 @@ class Sql:
         return replace(self, values={k: fill(v, names) for k, v in self.values.items()})
 
     def text(self) -> str:
-        """Return the SQL command as text for psql. Each ``%(name)s`` is replaced by its value."""
+        """Return the SQL command as text for psql, with its values in place of each ``%(name)s``."""
         if not self.values:
             return f"{self.statement};"
         written = PLACE.sub(lambda m: literal(self.values[m[1]]) if m[1] else "%", self.statement)
         return f"{written};"
 
     def refuse_control(self, *, changes: bool = False) -> None:
-        """Raise `StepRefused` if a SQL command has transaction control, NOTIFY, COPY, CALL, DO, or several statements.
+        """Raise `StepRefused` if a SQL command has several statements, transaction control, NOTIFY, COPY, CALL or DO.
 
         If ``changes``, the statement may call pg_notify: the message then leaves with the commit.
         """
@@ -152,7 +152,7 @@ class Sql:
 
 @dataclass(frozen=True)
 class Trial:
-    """The command for SQL statements in one transaction that is always rolled back.
+    """A command of SQL statements in one transaction that is always rolled back.
 
     The last statement gives the reply.
     """
@@ -168,7 +168,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Http:
-    """The command for one HTTP request to a service of the profile.
+    """A command of one HTTP request to a service of the profile.
 
     ``pick`` is the dotted path of a list inside the answer's JSON: the items of the list become the rows. ``reads``
     marks a request that changes nothing although its method is not GET.
@@ -189,7 +189,7 @@ class Http:
 
     @property
     def target(self) -> str:
-        """Return the HTTP command's path with its query string. The query writes true and false as JSON does."""
+        """Return the HTTP command's path with its query string, in which true and false are written as in JSON."""
         words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in self.query.items()}
         return self.path + (f"?{urlencode(words, doseq=True)}" if words else "")
 
@@ -203,7 +203,7 @@ class Http:
         )
 
     def text(self, url: str = "", authorization: str = "") -> str:
-        """Return the HTTP command as a line for curl.
+        """Return the HTTP command as a command line for curl.
 
         ``authorization`` holds a variable's name in place of the secret.
         """
@@ -223,7 +223,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Shell:
-    """The command for one shell line, run by ``sh -eu`` in the platform's repository."""
+    """A command of one shell line, which ``sh -eu`` runs in the platform's repository."""
 
     line: str
     reads: bool = False
@@ -242,7 +242,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """The command for a NOTIFY on one connection and a LISTEN on another. It proves that commands can reach a runner.
+    """A command that sends a NOTIFY on one connection and waits for it on another: can commands reach a runner?
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and
@@ -264,7 +264,7 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Login:
-    """The command for a log-in to the database with the password that the environment variable ``variable`` holds.
+    """A command that logs in to the database with the password in the environment variable ``variable``.
 
     The reply has one row: the variable's name, and whether the password was accepted.
     """
@@ -281,7 +281,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Series:
-    """Commands that are sent one after another until a service refuses one, such as one command for each machine.
+    """A command made of several, such as one for each machine. They are sent in order until a service refuses one.
 
     The rows of all replies make one reply. An empty series sends nothing.
     """
@@ -297,7 +297,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """The command for subscriptions on a service's WebSocket.
+    """A command that tries subscriptions on a service's WebSocket.
 
     The reply has a row for each subscription, which says whether the service accepted the subscription.
     """
@@ -341,14 +341,14 @@ def sql(statement: str, **values: Any) -> Sql:
 
 
 def trial(*statements: Sql) -> Trial:
-    """Make the command for a trial: statements in one transaction that is always rolled back."""
+    """Make a trial, a command of SQL statements in one transaction that is always rolled back."""
     if not statements:
         raise ConfigError("a trial needs at least one statement")
     return Trial(statements)
 
 
 def series(*commands: Sql | Http) -> Series:
-    """Make a series of commands, which are sent one after another. All their rows stand in one reply."""
+    """Make a series, a command of several that are sent one after another. Their rows come in one reply."""
     return Series(commands)
 
 
@@ -365,12 +365,12 @@ def http(service: str, request: str, **options: Any) -> Http:
 
 
 def shell(line: str, *, reads: bool = False, folder: str = "{repository}", **values: Any) -> Shell:
-    """Make a shell command from its lines. Each ``{name}`` in them is replaced by an argument, quoted for the shell."""
+    """Make the command for a shell line. Each ``{name}`` in it is replaced by an argument, quoted for the shell."""
     return Shell(_placed(dedent(line).strip(), values, shlex.quote), reads, folder)
 
 
 def _placed(text: str, values: Mapping[str, Any], quoted: Callable[[str], str]) -> str:
-    """Return ``text`` in which each ``{name}`` of ``values`` is replaced.
+    """Return ``text`` with each ``{name}`` replaced by its value in ``values``.
 
     Names of profile settings are left for `fill`.
     """
@@ -393,7 +393,9 @@ def subscribe(service: str, *subscriptions: Mapping[str, Any], within: float = 5
 
 
 def fill(value: Any, names: Callable[[str], str]) -> Any:
-    """Replace each ``{dotted.name}`` in a command by the profile's setting, except in text that a service sent."""
+    """Replace each ``{dotted.name}`` in a command by the profile's setting. Leave text that a service sent
+    unchanged.
+    """
     if isinstance(value, Replied):
         return value
     if isinstance(value, str):
@@ -410,13 +412,13 @@ def _quoted(url: str) -> str:
 
 
 def _expandable(text: str, *, quotes: bool = False) -> str:
-    """Return ``text`` escaped for the shell. The shell replaces each $NAME by its variable and changes nothing else."""
+    """Return ``text`` escaped for the shell, so that the shell replaces each $NAME and nothing else."""
     special = r"""[\\`"]""" if quotes else r"[\\`]"
     return re.sub(special + r"|\$(?![A-Z])", lambda m: "\\" + m[0], text)
 
 
 def frozen(command: Command) -> dict[str, Any]:
-    """Return a command as plain values for the ledger.
+    """Return a command as plain values, which the ledger can hold.
 
     A later process can then still carry out the command as an undo.
     """
@@ -428,7 +430,7 @@ def frozen(command: Command) -> dict[str, Any]:
 
 
 def thawed(facts: Mapping[str, Any]) -> Command:
-    """Return the command that `frozen` turned into plain values."""
+    """Return the command that `frozen` has turned into plain values."""
     kinds = {kind.__name__: kind for kind in (Sql, Trial, Http, Shell, RoundTrip, Login, Series, Subscribe)}
     if facts.get("kind") not in kinds:
         raise RecordError(f"the record holds a command of an unknown kind: {facts.get('kind')!r}")

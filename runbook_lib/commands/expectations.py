@@ -1,4 +1,4 @@
-"""Define expectations: each says in a readable phrase what replies should be, and judges replies.
+"""Define expectations. Each says in a readable phrase what replies should be, and judges replies.
 
 Judging returns what was seen and, if that is not as expected, a complaint that names the offending row; it never
 returns a boolean. A reply that carries an error (HTTP 4xx or 5xx, exit code not 0, SQL error) gives a complaint of its
@@ -22,7 +22,7 @@ SHOWN = 60  # characters of a value in a verdict line
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that an expectation could not prove.
+    """A claim that an expectation could not prove yet, with the step that must prove it.
 
     ``why`` is the reason, and ``due`` the number of the step that must prove the claim later.
     """
@@ -34,7 +34,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """An expectation's judgement of replies. ``complaint`` is None if the replies are as expected.
+    """What an expectation finds in replies. ``complaint`` is None if the replies are as expected.
 
     If ``final``, looking again cannot change the complaint. If ``unsure``, nothing tells whether the expectation holds:
     the step then ends unknown, not failed. ``unproven`` are claims that pass although nobody has seen them proven; they
@@ -50,7 +50,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What replies should be, as a readable phrase and as the function that judges replies.
+    """What replies should be: a readable phrase, and the function that judges replies.
 
     ``empty`` declares that a reply without anything in it can be good. Such a reply does not say what was asked, so
     ``about`` holds the requests that must be among those sent; none where the step's own words are the request.
@@ -71,14 +71,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """A condition that an expectation sets for a single value, with a readable phrase for the condition."""
+    """A condition on a single value within an expectation: a test, and a readable phrase."""
 
     phrase: str
     test: Callable[[Any], bool]
 
 
 def judge(expect: Expectation | Sequence[Expectation], replies: Sequence[Reply]) -> Finding:
-    """Judge the replies by one expectation that sees all of them, or by a list with an expectation for each."""
+    """Judge replies by one expectation about all of them, or by a list with one expectation for each reply."""
     if isinstance(expect, Expectation):
         return expect.judge(replies)
     if len(expect) != len(replies):
@@ -146,7 +146,7 @@ def no_rows(what: str) -> Expectation:
 
 
 def never(**unwanted: Any) -> Expectation:
-    """Expect that no row has an ``unwanted`` value: column -> value or matcher.
+    """Expect that no row has an ``unwanted`` value in a column: column -> value or matcher.
 
     Such a value does not change any more, so the step stops waiting as soon as it sees one.
     """
@@ -166,7 +166,7 @@ def never(**unwanted: Any) -> Expectation:
 
 
 def value(wanted: Any, column: str | None = None) -> Expectation:
-    """Expect ``wanted``, a value or a matcher, in the first row: in ``column``, or in the row's only column."""
+    """Expect the value ``wanted`` (or a matcher) in the first row: in ``column``, or in its only column."""
     matcher = _matcher(wanted)
 
     def test(answer: Reply) -> Finding:
@@ -186,7 +186,7 @@ def value(wanted: Any, column: str | None = None) -> Expectation:
 
 
 def each(minimum: int = 1, **wanted: Any) -> Expectation:
-    """Expect at least ``minimum`` rows. Every row must have the ``wanted`` values: column -> value or matcher."""
+    """Expect at least ``minimum`` rows, each with the ``wanted`` values: column -> value or matcher."""
     matchers = {name: _matcher(w) for name, w in wanted.items()}
     phrase = "every row: " + ", ".join(f"{n} {m.phrase}" for n, m in matchers.items())
 
@@ -206,7 +206,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def else_unproven(claim: str, due: str) -> Expectation:
-    """Leave ``claim`` unproven if there are no rows, for the step ``due`` to prove. Nothing is expected of rows.
+    """Accept a reply without rows, but leave ``claim`` unproven, for the step ``due`` to prove.
 
     To be joined with an expectation of each row, which no rows meet without showing anything.
     """
@@ -218,7 +218,7 @@ def else_unproven(claim: str, due: str) -> Expectation:
 
 
 def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) -> Expectation:
-    """Expect a row for each of ``names``, and a row with the right value for each of ``wanted``.
+    """Expect a row for each of ``names``, and a row with the given value for each name in ``wanted``.
 
     ``wanted`` maps name -> value or matcher. ``key`` is the column that holds the names, ``column`` the column that
     holds the values. If several rows have the same name, each of them must have the value.
@@ -240,7 +240,7 @@ def entries(key: str, column: str | None = None, /, *names: str, **wanted: Any) 
 
 
 def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
-    """Expect an answer with this status and with the ``wanted`` fields: name -> value or matcher.
+    """Expect an answer with this status and the ``wanted`` fields: name -> value or matcher.
 
     ``status`` is an HTTP status or an exit code. If it is None, any HTTP status 2xx and exit code 0 are expected.
     """
@@ -269,7 +269,7 @@ def reply(status: int | None = None, /, **wanted: Any) -> Expectation:
 
 
 def turned_away() -> Expectation:
-    """Expect that the service itself answers with status 401.
+    """Expect that the service itself refuses the request with status 401.
 
     An HTML page with status 401 comes from something in front of the service, such as deployment protection: the
     service was never asked.
@@ -301,7 +301,7 @@ def text(pattern: str, phrase: str | None = None) -> Expectation:
 
 
 def same(column: str) -> Expectation:
-    """Expect at least one row in each reply, and the same value of ``column`` in all rows of all replies."""
+    """Expect the same value of ``column`` in all rows of all replies, and at least one row in each reply."""
 
     def test(replies: Sequence[Reply]) -> Finding:
         empty = [i + 1 for i, r in enumerate(replies) if not r.rows]
@@ -318,7 +318,7 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the first reply's time ``column`` is later than every time ``than`` in the second reply.
+    """Expect that the time ``column`` of the first reply is later than every time ``than`` of the second reply.
 
     ``name`` is the column by which complaints name the rows of the second reply.
     """
@@ -338,7 +338,7 @@ def newer(column: str, *, than: str, name: str) -> Expectation:
 
 
 def clocks(*columns: str, within: float) -> Expectation:
-    """Expect that the times in the replies, and this machine's clock, differ by at most ``within`` seconds.
+    """Expect that this machine's clock and the times in the replies differ by at most ``within`` seconds.
 
     ``columns`` names one column for each reply, with a time in ISO 8601 or epoch milliseconds. Half the time that an
     answer took is allowed on top, because the answer was made at an unknown moment between sending and receiving.
@@ -360,7 +360,7 @@ def clocks(*columns: str, within: float) -> Expectation:
 
 
 def holds(phrase: str, test: Callable[[Sequence[Reply]], str | None], seen: str = "") -> Expectation:
-    """Make an expectation of ``test``, a function that takes the replies and returns a complaint, or None."""
+    """Make an expectation from ``test``, a function that gets the replies and returns a complaint or None."""
     return over_all(phrase, lambda replies: Finding(seen, test(replies)))
 
 
@@ -393,12 +393,12 @@ def over_all(
 
 
 def _refusal(answer: Reply) -> str | None:
-    """Return the words of a service that refused. Return None if it did not refuse. An empty error is a refusal."""
+    """Return a service's words of refusal. Return None if the service did not refuse."""
     return None if answer.error is None else answer.error or "refused without a word"
 
 
 def _of_each(findings: Sequence[Finding]) -> Finding:
-    """Join the findings of the replies. If there are several, each complaint begins with the number of its command."""
+    """Join the findings of several replies. Each complaint begins with the number of its command."""
     if not findings:
         return Finding("", "expected an answer, found no command")
     if len(findings) == 1:
@@ -444,7 +444,7 @@ def _equal(got: Any, wanted: Any) -> bool:
 
 
 def _number(got: Any) -> float | None:
-    """Return ``got``, a number or a text of a number, as a finite float. Return None for anything else."""
+    """Convert ``got``, a number or a number as text, to a finite float. Return None for anything else."""
     if isinstance(got, bool) or not isinstance(got, int | float | str):
         return None
     try:
@@ -463,7 +463,7 @@ def _version(dotted: str) -> tuple[int, ...]:
 
 
 def _epoch(moment: Any) -> float:
-    """Return the epoch seconds of a ``moment``, or NaN if it is no time.
+    """Return a time as epoch seconds. Return NaN if ``moment`` is not a time.
 
     ``moment`` is ISO 8601 text, in UTC if it names no zone, or a number of epoch milliseconds.
     """

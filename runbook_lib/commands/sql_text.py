@@ -1,4 +1,4 @@
-"""Read and write SQL as text: write bound values into it, and find statements that would leave their transaction.
+"""Handle SQL as text: write bound values into it, and find statements that would leave their transaction.
 
 Nothing here decides what is safe: checks run in a transaction that Postgres itself keeps read-only.
 """
@@ -36,7 +36,7 @@ NOTIFY = re.compile(r'\bpg_notify"?\s*\(', re.IGNORECASE)
 
 
 def statements(text: str) -> list[str]:
-    """Return the statements in a SQL text, without empty ones.
+    """Return the statements in a SQL text. Leave out empty ones.
 
     Comments, texts and quoted names are replaced by blanks.
     """
@@ -45,7 +45,8 @@ def statements(text: str) -> list[str]:
 
 
 def control(text: str) -> str | None:
-    """Return the words in a SQL text that would leave its transaction. Return None if there are none.
+    """Return the words with which a SQL text would leave its transaction, such as COMMIT. Return None if there are
+    none.
 
     They are transaction control, NOTIFY, COPY, CALL and DO.
     """
@@ -60,7 +61,7 @@ def notifies(text: str) -> bool:
 
 
 def literal(value: Any) -> str:
-    """Return ``value`` written as SQL text that means the same as if ``value`` were bound."""
+    """Return ``value`` as SQL text with the same meaning as if ``value`` were bound."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):
@@ -80,7 +81,7 @@ def _number(value: float) -> str:
 
 
 def _array(values: list[Any]) -> str:
-    """Return a list as SQL of the type that binding would give.
+    """Return a list as SQL text of the type that binding would give it.
 
     Numbers make an array. Any other list makes a text, whose type the server infers.
     """
@@ -104,7 +105,7 @@ def _text(value: str) -> str:
 
 
 def _with_variables(value: str) -> str:
-    """Return a text as SQL in which each $NAME is a psql variable. ``psql -v NAME="$NAME"`` sets such a variable."""
+    """Return a text as SQL with a psql variable in place of each $NAME, as ``psql -v NAME="$NAME"`` sets it."""
     pieces = re.split(r"\$([A-Z][A-Z0-9_]*)", value)
     if len(pieces) == 1:
         return _text(value)
@@ -114,7 +115,9 @@ def _with_variables(value: str) -> str:
 
 @lru_cache(256)
 def _without(statement: str, *kinds: str) -> str:
-    """Return ``statement`` in which pieces of these ``kinds`` are blanks: "comment", "text", "name" (a quoted name)."""
+    """Return a SQL statement with all pieces of these ``kinds`` blanked: "comment", "text" or "name" (a quoted
+    name).
+    """
     kept: list[str] = []
     at = 0
     while match := PIECE.search(statement, at):

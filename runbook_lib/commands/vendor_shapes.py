@@ -1,4 +1,4 @@
-"""Describe the shape of each vendor's answers, by route. Notebooks, halt and console share these shapes (facts 1 to 6).
+"""Describe the shapes of the vendors' answers, by route, for notebooks, halt and console alike (facts 1 to 6).
 
 The models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
 """
@@ -21,7 +21,7 @@ Number = FiniteFloat  # accepts text too, because venues write decimals as text
 
 
 class Answer(BaseModel):
-    """The base of the shapes of vendors' JSON objects.
+    """The base class for the shapes of vendors' JSON objects.
 
     pydantic builds the schema of a shape when an answer first needs the shape.
     """
@@ -30,7 +30,7 @@ class Answer(BaseModel):
 
 
 def _no_error(body: Any) -> Any:
-    """Refuse a body that is an error.
+    """Refuse an answer's body that holds an error.
 
     A proxy or gateway may send one with status 200 in place of the service's answer.
     """
@@ -40,7 +40,7 @@ def _no_error(body: Any) -> Any:
 
 
 def _whole(pagination: Any) -> Any:
-    """Refuse an answer that is only the first of several pages. Entries on later pages would seem not to exist."""
+    """Refuse an answer that is only one of several pages, because entries on other pages would seem not to exist."""
     if isinstance(pagination, dict) and pagination.get("next") is not None:
         raise ValueError("the list goes on on another page")
     return pagination
@@ -110,7 +110,7 @@ class Tokens(Answer):
 
 
 class Variable(Answer):
-    """The shape of an environment variable of the Vercel project, and the environments that receive the variable."""
+    """The shape of a Vercel project's environment variable, with the environments that get the variable."""
 
     key: Name
     target: list[StrictStr] | StrictStr | None = None
@@ -182,7 +182,7 @@ class Position(Answer):
 
 
 class Perpetuals(Answer):
-    """The shape of a wallet's positions in one of the venue's books of perpetuals.
+    """The shape of a wallet's positions on one of the venue's perp exchanges.
 
     ``time`` is the time of the answer.
     """
@@ -192,7 +192,7 @@ class Perpetuals(Answer):
 
 
 class Resting(Answer):
-    """The shape of an order that rests in one of the venue's books."""
+    """The shape of a wallet's resting order at the venue."""
 
     coin: Name
     oid: StrictInt
@@ -201,7 +201,7 @@ class Resting(Answer):
 
 
 class OrderOf(Answer):
-    """The shape of the order that an `OrderUpdate` is about."""
+    """The shape of the order inside an `OrderUpdate`."""
 
     coin: Name
     oid: StrictInt
@@ -216,7 +216,7 @@ class OrderUpdate(Answer):
 
 
 class Fill(Answer):
-    """The shape of one fill of an order: coin, time, price and size."""
+    """The shape of one fill of an order at the venue: coin, time, price and size."""
 
     coin: Name
     time: StrictInt
@@ -225,7 +225,7 @@ class Fill(Answer):
 
 
 class Agent(Answer):
-    """The shape of an agent key that may trade for a wallet.
+    """The shape of an agent, a key that may trade for a wallet at the venue.
 
     ``validUntil`` is the time at which the permission ends.
     """
@@ -249,7 +249,7 @@ class Spot(Answer):
 
 
 class Book(Answer):
-    """The shape of one of the venue's books of perpetuals.
+    """The shape of one of the venue's perp exchanges.
 
     The main book has no name, and the venue lists it as null.
     """
@@ -258,14 +258,14 @@ class Book(Answer):
 
 
 class Asset(Answer):
-    """The shape of a coin that is traded in a book. ``szDecimals`` is the number of decimals of the coin's size."""
+    """The shape of a coin on one of the venue's exchanges. ``szDecimals`` is the number of decimals of its size."""
 
     name: Name
     szDecimals: StrictInt
 
 
 class Market(Answer):
-    """The shape of all coins of a book. The order of the coins gives the asset numbers that signed actions use."""
+    """The shape of all coins of one exchange at the venue. Signed actions number the coins by their order here."""
 
     universe: list[Asset]
 
@@ -283,13 +283,13 @@ class Role(Answer):
 
 
 class OrderFound(Answer):
-    """The shape of the venue's answer to a question about one order. The order may not exist."""
+    """The shape of the venue's answer about one order, which may not exist."""
 
     status: Name
 
 
 class Taken(Answer):
-    """The shape of the venue's answer to a signed action. A refusal comes with status 200 as well."""
+    """The shape of the venue's answer to a signed action. A refusal comes with status 200, too."""
 
     status: Name
     response: Any = None
@@ -358,7 +358,7 @@ ROUTES: dict[str, dict[str, Shape]] = {
 
 
 def shape_of(command: Http) -> Shape:
-    """Return the shape that a vendor's answer to a request must have, by the request's route.
+    """Return the shape that the answer to a request must have, by the request's route.
 
     For an unknown route, the shape is any JSON that is not an error.
     """

@@ -27,20 +27,20 @@ START = 60.0  # seconds a kernel may take to answer
 
 
 class Stop:
-    """A request, made by SIGINT or SIGTERM, to stop the running cells. After a second signal the kernel is killed."""
+    """A request to stop the running cells, made by SIGINT or SIGTERM. A second signal kills the kernel."""
 
     def __init__(self) -> None:
         self.asked, self.insisted = asyncio.Event(), asyncio.Event()
         self.signal: str | None = None
 
     def press(self, number: int) -> None:
-        """Note a signal. The first signal asks to stop the running cells. A second signal asks to kill the kernel."""
+        """Note a signal. The first asks to stop the running cells, the second to kill the kernel."""
         (self.insisted if self.asked.is_set() else self.asked).set()
         self.signal = self.signal or signal.Signals(number).name
 
 
 class Cells(NotebookClient):
-    """An nbclient that sends cells to our kernel.
+    """An nbclient that sends a notebook's cells to our kernel.
 
     It also notes when a cell really begins and when its last output came.
     """
@@ -62,14 +62,14 @@ class Cells(NotebookClient):
         self.exited = False
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
-        """Note that the kernel sent a message about the running cell, then let nbclient handle the message."""
+        """Note the time of a kernel's message about the running cell. Then let nbclient handle the message."""
         self.heard = time.monotonic()
         if msg["msg_type"] == "execute_input":
             self.began.set()
         return super().process_message(msg, cell, cell_index)
 
     def _note_exit(self, execute_reply: dict[str, Any], **_: Any) -> None:
-        """Note that a cell called `exit()`. IPython then raises no error, but asks the front end to end the kernel."""
+        """Note whether a cell called `exit()`, for which IPython raises no error."""
         asked = [payload.get("source") for payload in execute_reply["content"].get("payload", [])]
         self.exited = "ask_exit" in asked
 
@@ -80,7 +80,7 @@ SILENT.propagate = False
 
 
 async def first(*waits: asyncio.Future[Any], within: float | None = None) -> bool:
-    """Wait until any of ``waits`` is done, for ``within`` seconds at most. Return whether one of them is done.
+    """Wait until one of ``waits`` is done, at most ``within`` seconds. Return whether one is done.
 
     The engine waits like this beside a running cell.
     """
@@ -89,7 +89,7 @@ async def first(*waits: asyncio.Future[Any], within: float | None = None) -> boo
 
 
 class Supervisor:
-    """The watcher of running cells.
+    """The supervisor of running cells: it ends them if the kernel dies, a stop is requested, or the time is over.
 
     It notices when the kernel dies, when a stop is requested and when the time is over.
     """
@@ -101,16 +101,16 @@ class Supervisor:
         self._death: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def close(self) -> None:
-        """Stop watching the cells."""
+        """End the supervision of the cells."""
         for wait in (self._asked, self._insisted, self._death):
             wait.cancel()
 
     def left(self) -> float | None:
-        """Return the seconds that the cells may take until the run's deadline. Without a deadline, return None."""
+        """Return the seconds left for the cells until the run's deadline. Return None if there is no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def verdict(self) -> Outcome | None:
-        """Return why no further cell may start, as an outcome. Return None if the next cell may start."""
+        """Return the outcome that keeps the next cell from starting. Return None if the next cell may start."""
         if self._asked.done():
             return Outcome.INTERRUPTED
         if self._death.done():
@@ -132,7 +132,7 @@ class Supervisor:
         return self.verdict() or Outcome.KERNEL_DIED
 
     async def execute(self, cells: Cells, cell: Cell) -> Cell:
-        """Run one cell, which is already marked as begun, and return the cell with its outcome."""
+        """Run one cell that is marked as begun. Return the cell with its outcome."""
         task = asyncio.ensure_future(cells.async_execute_cell(cells.nb.cells[cell.index], cell.index))
         cells.began.clear()
         left, limit = self.left(), self._cell_timeout
@@ -151,14 +151,14 @@ class Supervisor:
         return cell.ended(Outcome.TIMED_OUT, "TimedOut", message)
 
     async def _bury(self, cells: Cells, cell: Cell, task: asyncio.Future[Any]) -> Cell:
-        """Wait for the last outputs of a kernel that died. Return the cell with the outcome "kernel died"."""
+        """Wait for the last outputs of a dead kernel. Return the cell with the outcome "kernel died"."""
         while time.monotonic() - cells.heard < QUIET:
             await asyncio.sleep(QUIET / 5)
         await _abandon(task)
         return cell.ended(Outcome.KERNEL_DIED, "KernelDied", f"the kernel {cells.kernel.how_it_ended()}")
 
     async def _halt(self, cells: Cells, task: asyncio.Future[Any]) -> None:
-        """Interrupt the cell and let its `finally` run. If the cell takes too long to end, kill the kernel."""
+        """Interrupt the cell, so that its `finally` runs. If the cell does not end in time, kill the kernel."""
         began = asyncio.ensure_future(cells.began.wait())
         # An interrupt that comes before the cell would be lost; one in its `finally` would spoil it. So: one, in time.
         await first(task, began, self._death, self._insisted, within=1)
@@ -171,7 +171,7 @@ class Supervisor:
 
 
 async def _abandon(task: asyncio.Future[Any]) -> None:
-    """Cancel ``task``, which executes a cell or connects a kernel, and read its exception.
+    """Cancel ``task``, which runs a cell or connects a kernel, and read its exception.
 
     If nobody read the exception, asyncio would print it, and its text may hold secrets.
     """
@@ -182,7 +182,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended on its own, with its outcome.
+    """Return a cell that ended by itself, together with its outcome.
 
     The outcome is read from ``task``, which executed the cell.
     """
@@ -220,7 +220,7 @@ async def run_cells(cells: Cells, known: list[Cell], supervisor: Supervisor, tel
 
 
 def _explain(node: Any, cell: Cell) -> None:
-    """Add an error to the outputs of a cell that did not pass, unless the kernel has already sent an error."""
+    """Add an error to the outputs of a cell that did not pass, unless the kernel has sent one."""
     if cell.outcome is not Outcome.PASSED and not (
         cell.outcome is Outcome.FAILED and any(output.output_type == "error" for output in node.outputs)
     ):

@@ -1,4 +1,4 @@
-"""Start the processes of kernels. A server process can import everything first and then fork the kernels."""
+"""Start the processes of kernels, either anew or as forks of a server process that has imported everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGET = "runbook_lib.engine.kernel_process:become"
 
 
 class Process(Protocol):
-    """The process of a kernel, forked or not.
+    """A kernel's process, forked or started anew.
 
     ``pid`` is the id of the process and of its process group; it is 0 until the id is known.
     """
@@ -36,7 +36,7 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Pipes:
-    """Our ends of a kernel's pipes, and the kernel's log.
+    """This process's ends of a kernel's pipes, and the kernel's log.
 
     The log receives what is printed outside the kernel's channels.
     """
@@ -75,25 +75,25 @@ class Ends:
 
 
 def unbuffered(descriptor: int) -> IO[bytes]:
-    """Open a kernel's pipe for reading, unbuffered. Python then reads no more than the caller asks for."""
+    """Open a kernel's pipe for reading without a buffer, so that Python reads only what the caller asks for."""
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _log() -> IO[bytes]:
-    """Open a log file, in memory where the system can, because the log may hold secrets."""
+    """Open a kernel's log file, in memory if the system can, because the log may hold secrets."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("kernel log"), "r+b")
     return tempfile.TemporaryFile()
 
 
 def launched(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with which a kernel's process is started or forked, without pytest's own variable."""
+    """Return the environment for a kernel's process: ``environment`` without the variable that pytest adds."""
     # With this variable ipykernel does not show what commands print: tests would not see what runs show.
     return {name: value for name, value in environment.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
-    """Add the variable that names the kernel's parent.
+    """Add to a kernel's environment the variable that names the parent process.
 
     With this variable ipykernel prints no advice on how to stop the kernel by hand.
     """
@@ -101,7 +101,7 @@ def _with_parent(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
-    """Start a kernel as a new Python process, not as a fork."""
+    """Start a kernel as a new Python process."""
     log = ends.ours.log.fileno()
     try:
         return subprocess.Popen(
@@ -118,14 +118,14 @@ def spawn(ends: Ends, environment: Mapping[str, str]) -> Process:
 
 
 class KernelForks:
-    """A server process that imports ``modules`` and then forks kernels. All kernels get the given ``environment``."""
+    """A server process that imports ``modules`` and forks kernels. All kernels get the given ``environment``."""
 
     def __init__(self, environment: Mapping[str, str], modules: Iterable[str]) -> None:
         self.environment = dict(environment)
         self._server = ForkServer(TARGET, modules, environment=_with_parent(environment), log=subprocess.DEVNULL)
 
     def fork(self, ends: Ends) -> Process:
-        """Ask the server to fork a kernel once it has imported everything.
+        """Have the server fork a kernel as soon as the server has imported everything.
 
         If the server is dead, start a new process instead.
         """
@@ -141,7 +141,7 @@ class KernelForks:
 
 
 class Forked:
-    """The process of a forked kernel. The server reports the kernel's process id and, at its end, its exit code."""
+    """A forked kernel's process. The server reports the process id and, at the end, the exit code."""
 
     def __init__(self, status: IO[bytes]) -> None:
         self._status, self._said = status, b""

@@ -33,11 +33,11 @@ WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
 class KernelDied(Exception):
-    """An error which says how a kernel of the pool ended by itself."""
+    """An error for a kernel that ended by itself. It says how the kernel ended."""
 
 
 class Client(AsyncKernelClient):
-    """A client of a pooled kernel. It asks the operating system, not a heartbeat, whether the kernel is alive."""
+    """A client of a pooled kernel. It asks the operating system whether the kernel is alive."""
 
     kernel: Kernel
     language: dict[str, Any]  # what the kernel says of its language, for the notebook's metadata
@@ -47,7 +47,9 @@ class Client(AsyncKernelClient):
         return self.kernel.process.poll() is None
 
     async def greet(self) -> None:
-        """Open the channels to a kernel. Return when cells can be sent and none of their outputs would be missed."""
+        """Open the channels to a kernel. Return as soon as the kernel takes cells and all their outputs will be
+        received.
+        """
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())
         # One message heard means that the next ones will be. jupyter_client waits for 0.2 s of silence besides.
@@ -60,7 +62,7 @@ class Client(AsyncKernelClient):
                 heard = bool(await self.get_iopub_msg(timeout=DEAF))
 
     async def _stay_awake(self) -> None:
-        """Poll the channels every ``LOOK`` seconds, because a message may arrive without being announced.
+        """Poll the channels every ``LOOK`` seconds, because pyzmq may miss that a message has arrived.
 
         ZeroMQ announces a message once, and under load pyzmq 27.3 may miss the announcement: a reply was seen lying in
         its queue while nbclient waited for it for ever (pyzmq issue 2173). Asking for the events makes pyzmq look
@@ -79,7 +81,7 @@ class Client(AsyncKernelClient):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of the pool: its process, its pipes, and the environment and keys with which it was started.
+    """A kernel of the pool: its process, its pipes, and the environment and keys that it was started with.
 
     The kernel dies with the thread that started it, so that thread must live longer than the kernel is needed.
     """
@@ -90,7 +92,7 @@ class Kernel:
     keys: dict[str, str]
 
     async def connect(self, environment: Mapping[str, str], folder: Path) -> Client:
-        """Give a pooled kernel its notebook's environment and folder. Return a client with open channels.
+        """Give a pooled kernel its notebook's environment and folder. Return a client whose channels are open.
 
         Raise `KernelDied` if the kernel ends before that.
         """
@@ -141,12 +143,12 @@ class Kernel:
             raise KernelDied("the kernel ended while starting") from error
 
     async def death(self) -> None:
-        """Wait until the process of a pooled kernel has ended."""
+        """Wait until a pooled kernel's process has ended."""
         while self.process.poll() is None:
             await asyncio.sleep(LOOK)
 
     def how_it_ended(self) -> str:
-        """Say how a pooled kernel's process ended. Add the last lines of the kernel's log, if there are any."""
+        """Describe how a pooled kernel's process ended, with the last lines of its log."""
         code = self.process.poll()
         if code is None:
             how = "did not answer"
@@ -159,7 +161,9 @@ class Kernel:
         return "\n".join([how, *words[crash:][:LAST_WORDS]])
 
     def interrupt(self) -> None:
-        """Interrupt a pooled kernel: raise KeyboardInterrupt in its cell, and stop the commands started by the cell."""
+        """Interrupt a pooled kernel: raise KeyboardInterrupt in its cell, and end the commands that the cell
+        started.
+        """
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
@@ -182,7 +186,7 @@ class Kernel:
 
 
 def start(environment: Mapping[str, str] | None = None, *, server: KernelForks | None = None) -> Kernel:
-    """Start a kernel for the pool, or let ``server`` fork one. Return at once, without waiting for the kernel."""
+    """Start a kernel for the pool, or have ``server`` fork one. Return at once."""
     given = launched(os.environ if environment is None else environment)
     public, secret = zmq.curve_keypair()
     keys = {"key": secrets.token_hex(32), "public": public.decode(), "secret": secret.decode()}
@@ -194,7 +198,7 @@ def start(environment: Mapping[str, str] | None = None, *, server: KernelForks |
 
 
 class Kernels:
-    """A pool of fresh kernels for ``count`` notebooks. Each kernel is started before a notebook needs it.
+    """A pool of fresh kernels for ``count`` notebooks. Each kernel is started before its notebook needs it.
 
     Use it in a ``with`` block, which at its end kills the kernels that nobody took. On Linux the kernels are forked
     from one process that has imported ``warm``; apart from these imports, a forked kernel is as fresh as a newly
@@ -220,7 +224,7 @@ class Kernels:
             kernel.close()
 
     def take(self) -> Kernel:
-        """Take a kernel that nobody has used from the pool. The caller must close the kernel."""
+        """Take an unused kernel from the pool. The caller must close it."""
         kernel = self._waiting.pop() if self._waiting else start(server=self._server)
         self._start_next()
         return kernel

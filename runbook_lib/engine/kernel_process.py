@@ -1,4 +1,4 @@
-"""Run a notebook's cells in this process, as an IPython kernel. The kernel dies with the command that started it.
+"""Run a notebook's cells in this process, as an IPython kernel that ends with the command that started it.
 
 The process is started by this file's path, or forked from a process that has imported everything that cells need.
 
@@ -47,13 +47,13 @@ OPTIONS = [
 
 
 class NoProfile(ProfileDir):
-    """A kernel's IPython profile without files. A run must not depend on the operator's own IPython settings."""
+    """A kernel's IPython profile without files, because a run must not depend on the operator's IPython settings."""
 
     def check_dirs(self) -> None:
         """Make no IPython profile folders when the kernel starts."""
 
     def check_startup_dir(self) -> None:
-        """Do nothing when the kernel starts, where IPython would make a startup folder with a README."""
+        """Make no startup folder when the kernel starts, although IPython would."""
 
 
 class Stream(OutStream):
@@ -75,7 +75,7 @@ class Stream(OutStream):
                 os.write(self._original_stdstream_copy, chunk)  # for the parent, if the kernel dies
 
     def drain(self) -> None:
-        """Return once the kernel's process has passed on everything that commands printed to the notebook."""
+        """Wait until everything that commands printed has been passed on to the notebook."""
         waiting = array.array("i", [1])
         while waiting[0]:
             with PASSING:
@@ -85,7 +85,7 @@ class Stream(OutStream):
 
 
 class Kernel(IPKernelApp):
-    """An IPython kernel without a connection file, without a profile and without a limit on waiting outputs."""
+    """An IPython kernel that needs no connection file and no profile, and keeps any number of waiting outputs."""
 
     @default("ipython_dir")
     def _default_ipython_dir(self) -> str:
@@ -102,13 +102,13 @@ class Kernel(IPKernelApp):
         """Read no configuration file when the kernel's process starts."""
 
     def _run_startup_files(self) -> None:
-        """Run no startup files: only the notebook's cells may run."""
+        """Run no IPython startup files, so that only the notebook's cells run."""
 
     def init_connection_file(self) -> None:
         """Read no connection file in the kernel's process: the parent sends the keys through the pipe."""
 
     def write_connection_file(self, **_: Any) -> None:
-        """Write no connection file: the kernel's process reports its ports through the pipe."""
+        """Write no connection file: the kernel's process reports its ports through a pipe."""
 
     def _bind_socket(self, s: Any, port: int) -> int:
         # ZeroMQ drops outputs beyond 1000 waiting messages, silently. A record keeps them all.
@@ -131,7 +131,7 @@ def warm(modules: list[str]) -> None:
 
 
 def listen(keys: dict[str, Any]) -> Kernel:
-    """Set up the kernel in this process: bind its channels to loopback, and import the modules in ``keys["warm"]``."""
+    """Set up the kernel in this process: bind its channels to loopback, and import the modules that cells will need."""
     os.environ["MPLBACKEND"] = INLINE  # an operator's own choice would keep the charts out of the record
     app = Kernel.instance(outstream_class=f"{__name__}.Stream")
     app.ip = "127.0.0.1"
@@ -149,7 +149,7 @@ def listen(keys: dict[str, Any]) -> Kernel:
 
 
 def enter(setting: dict[str, Any]) -> None:
-    """Set the environment variables and the folder of the kernel's own process, with which the notebook runs."""
+    """Set the environment variables and the folder of the kernel's process, as the notebook needs them."""
     for name in setting["without"]:
         os.environ.pop(name, None)
     os.environ.update(setting["environment"])
@@ -159,7 +159,7 @@ def enter(setting: dict[str, Any]) -> None:
 
 
 def run(report: int) -> None:
-    """Run a kernel in this process. The parent process writes to our stdin and reads the pipe ``report``."""
+    """Run a kernel in this process. The parent process writes orders to our stdin and reads the pipe ``report``."""
     faulthandler.enable(os.dup(2))  # a crash's last words go to the parent; IPython takes 2 for the cells
     with open(0, encoding="utf-8", closefd=False) as orders:
         keys = orders.readline()
@@ -178,7 +178,7 @@ def run(report: int) -> None:
 
 
 def become(_: object, orders: int, report: int, log: int) -> None:
-    """Turn a forked process into a kernel.
+    """Turn this forked process into a kernel.
 
     Give the pipes the numbers that they have in a new kernel, then run the kernel.
     """

@@ -1,4 +1,4 @@
-"""Keep a kernel that has run a notebook's opening cells, and ask it for the values of expressions."""
+"""Keep a kernel that has run a notebook's opening cells, and evaluate expressions in it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Session:
         return self.kernel.process.pid
 
     async def ask(self, expression: str, within: float) -> Any:
-        """Ask a session's kernel for an expression's value. The value must consist of texts, numbers and lists.
+        """Return an expression's value in the session's kernel. The value must consist of texts, numbers and lists.
 
         Raise `KernelDied` if the kernel has not answered within ``within`` seconds.
         """
@@ -56,7 +56,7 @@ class Session:
         return ast.literal_eval(answer["data"]["text/plain"])
 
     def close(self) -> None:
-        """End a session's kernel and whatever its cells started."""
+        """End the session's kernel, and the commands that its cells started."""
         if self._client:
             self._client.stop_channels()
         self.kernel.close()
@@ -88,7 +88,7 @@ class Session:
 
 
 async def _answered(client: Client, sent: str) -> dict[str, Any]:
-    """Return the reply to the message with the id ``sent``. Also read all outputs, so that they do not pile up."""
+    """Return the kernel's reply to the message ``sent`` (an id). Read all outputs too, so that they do not pile up."""
     while True:
         reply = await client.get_shell_msg()
         if reply["parent_header"].get("msg_id") == sent:

@@ -1,4 +1,4 @@
-"""Prepare copies of notebooks, check their parameters, redact their text, and write them."""
+"""Copy notebooks for a run, check their parameters, redact their text, and write them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Prepared:
 
 
 def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepared:
-    """Copy the notebook ``source`` to ``target``, with ``parameters`` injected and without outputs. No cell is run.
+    """Copy the notebook ``source`` to ``target``, with ``parameters`` filled in and without outputs.
 
     Raise `ConfigError` if the notebook cannot be read or if a parameter is unknown or of the wrong type, and
     `RecordError` if ``target`` cannot be written.
@@ -66,7 +66,7 @@ def read(path: Path) -> Any:
 
 
 def runs(cell: Any) -> bool:
-    """Return whether a notebook's cell will run, which means that the cell is a code cell and not blank."""
+    """Return whether a notebook's cell will run: it is a code cell and not blank."""
     return bool(cell.cell_type == "code" and cell.source.strip())
 
 
@@ -95,7 +95,7 @@ def _assignment(line: ast.stmt) -> tuple[str, Any]:
 
 
 def refuse_wrong_parameter(notebook: str, defaults: dict[str, Any], name: str, value: Any) -> None:
-    """Raise `ConfigError` if the notebook lacks a parameter, or if the parameter's value has the wrong type.
+    """Raise `ConfigError` if the notebook lacks a parameter, or if the given value has another type than the default.
 
     The value must have the type of the notebook's default. If the default is None, the value may be of any type.
     """
@@ -128,7 +128,7 @@ def refuse_other_language(notebook: Any, name: str) -> None:
 
 
 def _clear(notebook: Any, source: Path, target: Path) -> None:
-    """Remove everything that an earlier run left in a notebook, so that the copy does not look executed."""
+    """Remove everything from a notebook that an earlier run left in it."""
     notebook.metadata.pop("runbook", None)
     notebook.metadata["papermill"] = {
         "default_parameters": {},
@@ -154,7 +154,7 @@ def _inject(notebook: Any, parameters: dict[str, Any]) -> Any:
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:
-    """Return a notebook's JSON with every text and every field name redacted. Binary data stays as it is."""
+    """Return a notebook's JSON with every text and field name redacted. Binary data is not changed."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, list):
@@ -168,7 +168,7 @@ def redacted(value: Any, redact: Callable[[str], str]) -> Any:
 
 
 def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> str:
-    """Return the redacted name of a notebook's field. If another field has the same redacted name, add a number."""
+    """Return the redacted name of a notebook's field, with a number if the name is taken already."""
     if key in STRUCTURE:
         return key
     name, number = redact(key), 2
@@ -178,7 +178,7 @@ def _name(key: str, redact: Callable[[str], str], taken: Mapping[str, Any]) -> s
 
 
 def _binary(kind: str) -> bool:
-    """Return whether data of this MIME type is binary. A notebook holds binary data in base64."""
+    """Return whether a MIME type is binary. A notebook holds such data in base64."""
     return (kind.startswith(("image/", "audio/", "video/")) and "xml" not in kind) or kind == "application/pdf"
 
 
@@ -189,7 +189,7 @@ def write(notebook: Any, path: Path) -> None:
 
 
 def merge_streams(notebook: Any) -> None:
-    """Join adjacent outputs of one stream in a notebook. A secret split over two outputs would not be redacted."""
+    """Join adjacent outputs of one stream, because a secret split over two outputs would not be redacted."""
     for cell in notebook.cells:
         merged: list[Any] = []
         for output in cell.get("outputs", []):

@@ -1,4 +1,4 @@
-"""Define the outcomes of cells, and write each cell's outcome into the notebook's metadata."""
+"""Define the outcomes of cells, and write them into the notebook's metadata."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Cell:
     message: str | None = None
 
     def began(self) -> Cell:
-        """Return this cell with the outcome "running", started now."""
+        """Return this cell with the outcome "running", started at this moment."""
         return replace(self, outcome=Outcome.RUNNING, started=datetime.now(UTC))
 
     def ended(self, outcome: Outcome, error: str | None = None, message: str | None = None) -> Cell:
-        """Return this cell, which has just ended, with its outcome."""
+        """Return this cell with its outcome, ended at this moment."""
         assert self.started is not None  # noqa: S101 - for mypy: only a cell that began can end
         seconds = (datetime.now(UTC) - self.started).total_seconds()
         return replace(self, outcome=outcome, seconds=seconds, error=error, message=message)
@@ -65,12 +65,12 @@ class Result:
 
 
 def code_cells(notebook: Any) -> list[Cell]:
-    """Return the code cells that will be run and can have an outcome. Blank cells are left out."""
+    """Return the cells that will run and so have an outcome: code cells that are not blank."""
     return [Cell(index) for index, cell in enumerate(notebook.cells) if runs(cell)]
 
 
 def stamp(notebook: Any, cells: list[Cell], outcome: Outcome, began: datetime, reason: str | None) -> None:
-    """Write the outcomes of a notebook and its cells into the notebook's metadata, under our own key and papermill's.
+    """Write the outcomes of a notebook and its cells into the metadata, both under our key and under papermill's.
 
     papermill marks cells that never ran as completed; here its key gets what really happened.
     """
@@ -106,7 +106,7 @@ def _ours(cell: Cell) -> dict[str, Any]:
 
 
 def _papermills(cell: Cell) -> dict[str, Any]:
-    """Return a cell's metadata in papermill's form, which knows only pending, completed and failed.
+    """Return a cell's metadata as papermill writes it, with the status pending, completed or failed.
 
     A cell that was cut short counts as failed.
     """

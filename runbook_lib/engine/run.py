@@ -1,4 +1,4 @@
-"""Run a prepared notebook in a kernel of its own. At the end, replace the notebook's file by the executed notebook."""
+"""Run a prepared notebook in its own kernel. At the end, write the executed notebook over the prepared one."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 def unchanged(text: str) -> str:
-    """Return the text unchanged: the redaction of an engine's run without secrets."""
+    """Return the text unchanged. This is the redaction of a run without secrets."""
     return text
 
 
 def unheard(cell: Cell) -> None:
-    """Ignore that a cell started or ended. This is the engine's default callback, for a run that nobody follows."""
+    """Do nothing when a cell starts or ends. This is the default callback of a run."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A prepared notebook and the settings with which the engine runs it.
+    """A prepared notebook, and the settings for its run.
 
     ``env`` is the kernel's whole environment. Timeouts are in seconds: ``timeout`` is for the whole notebook including
     the kernel's start, ``cell_timeout`` for each cell. ``redact`` is applied to all text before the text is written or
@@ -69,7 +69,7 @@ def run(
     on_cell: Callable[[Cell], None] | None = None,
     kernels: Kernels | None = None,
 ) -> Result:
-    """Run a prepared notebook in the engine and replace its file by the executed notebook.
+    """Run a prepared notebook in a kernel, and write the executed notebook over it.
 
     `Job` explains the arguments. SIGINT or SIGTERM interrupts the running cell, and the run ends when that cell has
     ended; a second signal kills the kernel. Raise `ConfigError` if ``notebook`` is no notebook, `RecordError` if it
@@ -90,7 +90,7 @@ def run(
 
 
 def run_in_memory(notebook: Any, job: Job) -> Result:
-    """Run a notebook in the engine without reading or writing its file. The notebook's outputs are not redacted."""
+    """Run a notebook in memory, without reading or writing its file. Outputs are not redacted."""
 
     async def work() -> Result:
         with _signals(stop := Stop()):
@@ -100,7 +100,7 @@ def run_in_memory(notebook: Any, job: Job) -> Result:
 
 
 def _in_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run ``work`` in an event loop. If this thread already has a running loop, as in a kernel, use a new thread."""
+    """Run ``work`` in an event loop. If this thread has a running loop, as in a kernel, run it in a new thread."""
     if not _loop_runs():
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as executor:
@@ -116,7 +116,7 @@ def _loop_runs() -> bool:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """While the block runs, pass SIGINT and SIGTERM on to ``stop``. Outside the main thread, no signal is caught."""
+    """Pass SIGINT and SIGTERM on to ``stop`` while the block runs. Do nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -133,7 +133,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
-    """Run one notebook and write it with its outputs. The notebook is written even if the run fails."""
+    """Run one notebook, and write it with its outputs, even if the run fails."""
     notebook = read(job.notebook)
     refuse_skipping(notebook, job.notebook.name)
     refuse_other_language(notebook, job.notebook.name)
@@ -145,7 +145,7 @@ async def _run(job: Job, stop: Stop, kernels: Kernels | None) -> Result:
 
 
 async def execute(notebook: Any, job: Job, stop: Stop, kernels: Kernels | None = None) -> Result:
-    """Run a notebook in the engine, in memory. Whatever happens, kill its kernel and then mark each cell's outcome."""
+    """Run a notebook in memory. At the end, whatever happened, kill its kernel and note each cell's outcome."""
     began, clock = datetime.now(UTC), time.monotonic()
     known, outcome = code_cells(notebook), Outcome.INTERRUPTED
     supervisor = Supervisor(stop, None if job.timeout is None else clock + job.timeout, job.cell_timeout)
@@ -186,7 +186,7 @@ def _redacted(cell: Cell, redact: Callable[[str], str]) -> Cell:
 
 
 def _reason(known: list[Cell], outcome: Outcome, kernel: Kernel, stop: Stop) -> str:
-    """Say in words why the run ended early."""
+    """Describe why the run ended early."""
     stopped = next((cell for cell in known if cell.outcome not in {Outcome.PASSED, Outcome.NOT_RUN}), None)
     if stopped:
         return f"{stopped.error}: {stopped.message}"

@@ -1,1 +1,1 @@
-"""Keep the evidence of a run: its ledger, seal, signature, archived copy and alarms. Gates open by this evidence."""
+"""Keep the evidence of a run: ledger, seal, signature, archived copy and alarms. Judge by it whether a gate opens."""

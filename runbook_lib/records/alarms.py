@@ -1,4 +1,4 @@
-"""Read the state of a watch's alarms from its ledger, and write changes: raised, recurred, acknowledged, cleared.
+"""Read the state of a watch's alarms from its ledger. Write each change: raised, recurred, acknowledged, cleared.
 
 An alarm stays open until a round of the watch finds that nothing is wrong any more, or until somebody acknowledges an
 event that is over. A round that cannot judge an alarm leaves it as it is and opens the alarm called `unknown`.
@@ -32,7 +32,7 @@ Verdict = dict[str, Any]
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of one of a watch's alarms. Its times are in ISO 8601 and UTC.
+    """The state of one alarm of a watch. Times are in ISO 8601 and UTC.
 
     ``at`` is the time of the alarm's newest event, None if nothing dates the event. ``lasts``: the event is not over.
     """
@@ -57,7 +57,7 @@ class Alarm:
 
 
 def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> dict[str, Alarm]:
-    """Return the state of every alarm of a watch after ``events``. ``known`` holds the states before the events."""
+    """Apply ``events`` to the alarms of a watch, and return their new state. ``known`` holds their state before."""
     alarms = dict(known or {})
     for event in events:
         name = event.get("alarm", "")
@@ -78,7 +78,7 @@ def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> d
 def changes(
     known: Mapping[str, Alarm], verdicts: Mapping[str, Verdict], now: datetime, before: datetime
 ) -> Iterator[Event]:
-    """Yield the ledger line of each alarm that the verdicts of one round raise, repeat or clear.
+    """Yield a ledger line for each alarm that one round's verdicts raise, repeat or clear.
 
     ``now`` is the time of this round, ``before`` the time of the round before it: an undated event happened in between.
     """
@@ -94,7 +94,7 @@ def changes(
 
 
 def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Return the verdict on the alarm named `unknown`.
+    """Return the verdict on the alarm named ``unknown``, which says that something cannot be seen.
 
     This alarm is open while any verdict on another alarm is unknown.
     """
@@ -113,7 +113,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """Return the name of the event that a verdict adds to an alarm. Return None if the verdict changes nothing."""
+    """Return the event that a verdict causes for an alarm. Return None if the verdict changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -122,7 +122,7 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the event that a repeated verdict "alarm" adds to an alarm. Return None if it says nothing new."""
+    """Return the event for an alarm whose verdict is "alarm" once more. Return None if nothing is new."""
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None
@@ -136,7 +136,7 @@ def _time(text: str) -> datetime:
 
 
 def _dated(at: str | None, now: datetime) -> dict[str, Any]:
-    """Return when an event happened, when it was detected, and the seconds between the two."""
+    """Return when an alarm's event happened, when it was detected, and the seconds in between."""
     latency = round((now - _time(at)).total_seconds(), 3) if at else None
     return {"event_at": at, "detected_at": now.isoformat(), "latency": latency}
 
@@ -145,7 +145,7 @@ def _dated(at: str | None, now: datetime) -> dict[str, Any]:
 
 
 def newest(settings: Settings, root: Path, notebook: str | None = None) -> Record | None:
-    """Return the record of a profile's newest watch, whose alarms count. Watches of earlier rehearsals are left out.
+    """Return the record of a profile's newest watch. Leave out watches of earlier rehearsals.
 
     If an alarm was acknowledged after that watch had ended, return the newest record of such an acknowledgement.
     """
@@ -181,7 +181,7 @@ def open_alarms(settings: Settings, root: Path, now: datetime | None = None) -> 
 
 
 def _silence(record: Record, now: datetime) -> Alarm | None:
-    """Return an alarm if a watch was cut off.
+    """Return an alarm if a watch was cut off: its time is not over, and its ledger has stopped growing.
 
     A watch was cut off if its record has no seal, its time is not over, and its ledger has not grown for long.
     """
@@ -198,7 +198,7 @@ def _silence(record: Record, now: datetime) -> Alarm | None:
 
 
 def acknowledge(settings: Settings, root: Path, name: str, by: str) -> Record:
-    """Write to the ledger who takes care of an open alarm. Return the record that holds the written line.
+    """Write into a ledger that a person takes care of an open alarm. Return the record that holds this ledger.
 
     Raise `ConfigError` if there is no open alarm of this name.
     """

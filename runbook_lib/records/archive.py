@@ -1,4 +1,4 @@
-"""Copy each sealed record to its profile's archive, a folder, and compare the copy with the record.
+"""Copy each sealed record to its profile's archive folder, and compare the copy with the record.
 
 Before a record is sealed, a note of it is written. Every command ends by copying the records that have a note, so that
 neither a crash nor an absent archive loses a copy. A failure to archive does not fail the run.
@@ -32,7 +32,7 @@ PENDING = ".pending"  # folder of a profile: one note for each record that is no
 
 
 def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record, sign it in production, and note that it is to be archived.
+    """Seal a record and, in production, sign it. Note that the record must be archived.
 
     Raise `RecordError` if it cannot be sealed. If the seal cannot be signed, every later command reports this until
     ``./runbook sign`` signs it, and gates refuse the record until then.
@@ -48,7 +48,7 @@ def close(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> list[str]:
-    """Archive every record that a pending note names. Return a line for each failure.
+    """Archive the records that were noted as not yet archived. Return a line for each failure.
 
     The note of a record that could not be archived stays, so that the next command tries again.
     """
@@ -59,7 +59,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Archive the record that a pending note names, and remove the note. Yield an error line if archiving fails."""
+    """Archive a noted record, and remove the note. Yield a line if archiving fails."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -77,7 +77,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Remove a damaged note of a record to be archived, and yield a line about it.
+    """Remove a damaged note of a record to archive, write the note again, and yield a line about it.
 
     If the note's file name stands for a record, write the note again.
     """
@@ -91,7 +91,7 @@ def _noted_again(root: Path, note: Path) -> Iterator[str]:
 
 
 def _note(record: Record, complaint: str | None = None) -> None:
-    """Note that a record is to be archived or signed, if its profile has an archive or requires signatures."""
+    """Note that a record must be archived or signed, if its profile asks for that."""
     profile = _profile(record)
     if profile.get("archive") or profile.get("kind") == "production":
         folder = record.root / record.profile / PENDING
@@ -101,7 +101,7 @@ def _note(record: Record, complaint: str | None = None) -> None:
 
 
 def _profile(record: Record) -> dict[str, Any]:
-    """Return the profile with which a record was made.
+    """Return the profile's settings with which a record was made.
 
     If the record's parameters hold no profile, return an empty one.
     """
@@ -111,7 +111,7 @@ def _profile(record: Record) -> dict[str, Any]:
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record to the archive named in its profile's settings, ``chosen``.
+    """Copy a record to the archive that its profile's settings ``chosen`` name, once the record is signed.
 
     Raise `RecordError` if the record lacks a signature that it needs, if the archive is absent, or if the copy differs.
     """
@@ -152,7 +152,7 @@ def copy(record: Record, archive: Path) -> None:
 
 
 def _reach_the_disk(*paths: Path) -> None:
-    """Flush files and folders to the disk and drop them from the cache. A later reading then comes from the disk."""
+    """Flush files to the disk and drop them from the cache, so that the copy is compared as the disk holds it."""
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Compare two records in an operator's words: steps, verdicts, values, timings, versions."""
+"""Compare two records as an operator would: steps, verdicts, values, timings and versions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that differs between two records, and its text in each record. ``where`` is a step's number or "run"."""
+    """A value that differs between two records, with its text in each. ``where`` is a step's number or "run"."""
 
     where: str
     what: str  # the name of the value
@@ -48,7 +48,7 @@ def _of_runs(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _run_facts(record: Record) -> dict[str, Any]:
-    """Return a run's facts to compare: its operator, its outcome, its versions and its parameters."""
+    """Return a run's facts for a comparison, such as its operator, outcome, versions and parameters."""
     opened, seal = record.opened(), record.sealed() or {}
     given = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
     run = {"phase": opened["phase"], "outcome": seal.get("outcome", "not sealed"), "ended": seal.get("ended")}
@@ -79,7 +79,7 @@ def _of_steps(first: Record, second: Record) -> Iterator[Difference]:
 
 
 def _steps(record: Record) -> dict[str, Event]:
-    """Return the newest outcome of each step, with the commands that it sent and the seconds that it took."""
+    """Return each step's newest outcome, with the step's commands and duration."""
     sent: dict[str, Event] = {}
     steps = {}
     for event in history.read(record).own:

@@ -1,4 +1,4 @@
-"""Judge from verified records and from the write lock whether a phase may open.
+"""Judge from verified records, and from the write lock, whether a phase may open.
 
 The chain of seals tells which record is the newest, and the database's clock tells how old it is: neither a folder's
 name nor this computer's clock opens a gate.
@@ -83,7 +83,7 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Require a phase's gate to be open, and return what the run's first line says of the gate.
+    """Raise unless a phase's gate is open. Return what the run's first ledger line says of the gate.
 
     ``override`` is an operator's reason for passing a closed gate. Raise `StepRefused` with every reason if the gate is
     closed and there is no ``override``. Raise it too while somebody else holds the write lock, even with an
@@ -140,7 +140,7 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
 
 
 def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
-    """Return the newest record of a phase that passed and verifies. Later phases' gates need this evidence."""
+    """Return a phase's newest record that passed and verifies. The gates of later phases rest on it."""
     passed = [r for r in of(settings, root) if _is(r, phase) and (r.sealed() or {}).get("outcome") == "passed"]
     return next((r for r in reversed(passed) if not verify.verify(r.folder, signing.signers(settings))), None)
 
@@ -161,7 +161,7 @@ def _all(settings: Settings, root: Path) -> list[Record]:
 
 
 def _read(record: Record) -> str | None:
-    """Return why a record cannot be read. Return None if the record can be read."""
+    """Return why a record cannot be read. Return None if it can be read."""
     try:
         record.opened()
         record.ledger.events()
@@ -171,17 +171,17 @@ def _read(record: Record) -> str | None:
 
 
 def _same_platform(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made on the present platform. An earlier rehearsal was another platform."""
+    """Return whether a record was made on the present platform. Each rehearsal is a platform of its own."""
     return not settings.platform or record.opened().get("platform") == settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
-    """Yield no reason: this phase's gate has no rules of its own."""
+    """Yield nothing: this phase's gate has no further rules."""
     yield from ()
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Yield a reason for each proof that mainnet needs and the record of the paper phase lacks.
+    """Yield a reason against mainnet for each proof that the record of the paper phase lacks.
 
     The proofs are that the halt works, and that a sweep notices a dead machine in time (C9).
     """
@@ -213,7 +213,7 @@ def _is(record: Record, phase: str) -> bool:
 
 
 def _record_reasons(settings: Settings, phase: str, record: Record | None, now: datetime) -> Iterator[str]:
-    """Yield the reasons why the newest record of a phase does not open the gate of the next phase."""
+    """Yield the reasons why a phase's newest record does not open the next phase's gate."""
     if record is None:
         yield f"{phase} has no record on profile {settings.name}: run it first"
         return
@@ -236,7 +236,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Yield the reasons against a gate that lie in a record's plan.
+    """Yield the reasons against a gate that come from a record's plan: another plan was followed, or cells were edited.
 
     There is one reason if the record did not follow its phase's accepted plan, and one if its cells were edited.
     """
@@ -264,7 +264,7 @@ def _age(hours: float) -> str:
 
 
 def _claims_due(phase: str, record: Record) -> Iterator[str]:
-    """Yield a reason for each claim that a record left unproven although its proof was due before this phase."""
+    """Yield a reason for each claim that a record left unproven and that should have been proven before this phase."""
     for claim in (record.sealed() or {}).get("unproven", ()):
         if claim["due"].partition(".")[0] < phase.removeprefix("phase_")[:1]:
             words = f"{claim['step']} could not prove that {claim['claim']} ({claim['why']}), nor did {claim['due']}"
@@ -279,7 +279,7 @@ def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
-    """Yield a reason for each sign in a production profile's chain of seals that a record was removed or inserted."""
+    """Yield a reason for each sign that a production record was removed or inserted, by the chain of seals."""
     if settings.kind == "production":
         readable = [record for record in _all(settings, root) if _read(record) is None]
         sealed = [(record, seal) for record in readable if (seal := record.sealed())]
@@ -292,7 +292,7 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Yield the reasons that were given for passing closed gates.
+    """Yield the reasons that operators gave for passing closed gates.
 
     They were given in this record, in the records that this record resumes, or in earlier phases.
     """

@@ -1,4 +1,4 @@
-"""Read from ledgers what happened: the outcome of each step, the undos that are owed, and the run as a whole."""
+"""Read a run's history from its ledgers: the outcome of each step, the owed undos, and the run as a whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGING = ("act", "confirm")  # verbs
 
 @dataclass(frozen=True)
 class History:
-    """The history of a record: its own events and, in ``before``, the events of the records that it resumes."""
+    """The history of a record: its own events, and in ``before`` those of the records that it resumes."""
 
     own: list[Event]
     before: list[Event]
@@ -41,7 +41,7 @@ class History:
         return _outcomes(self.own)
 
     def settled(self, number: str) -> Event | None:
-        """Return the newest outcome in the history of an act or a confirm.
+        """Return the newest outcome of an act or a confirm in the history, if that outcome is "passed".
 
         If that outcome is not "passed", return None.
         """
@@ -49,12 +49,12 @@ class History:
         return newest if newest and newest["outcome"] == "passed" else None
 
     def unsettled(self, number: str) -> bool:
-        """Return whether the history shows that an act was sent but does not show whether the act took effect."""
+        """Return whether an act was sent and the history does not show whether it took effect."""
         newest = _outcomes(self.all).get(number)
         return newest is not None and newest["outcome"] == "unknown"
 
     def overtaken(self, number: str) -> Event | None:
-        """Return a passed check's outcome if a later event in the history may have outdated it. Otherwise return None.
+        """Return a passed check's outcome if the run may have changed the platform since. Otherwise return None.
 
         Such events are an act, a confirm, a vouching and an undo.
         """
@@ -78,12 +78,12 @@ class History:
         return made[-1]["outcome"] != "passed" or not 0 <= age <= limit
 
     def vouched(self, number: str, statement: str) -> Event | None:
-        """Return the newest event in the history in which a person vouched for exactly this statement, or None."""
+        """Return the newest event in which a person vouched for exactly this statement. Return None if nobody did."""
         said = ("vouched", number, statement)
         return next((e for e in reversed(self.all) if (e["event"], e.get("step"), e.get("statement")) == said), None)
 
     def reply(self, number: str, index: int = 0) -> Reply | None:
-        """Return the reply to a step's command from the history, or None.
+        """Return the reply to a step's command, as the history holds it. Return None if there is none.
 
         ``index`` chooses among the step's commands.
         """
@@ -93,7 +93,7 @@ class History:
         return Reply.from_facts(newest["replies"][index])
 
     def owed(self) -> dict[str, Event]:
-        """Return the undos that the history shows as still owed: step -> ``owed`` event, which holds the command."""
+        """Return the undos that are still owed, as the history shows: step -> ``owed`` event with the command."""
         owed: dict[str, Event] = {}
         for event in self.all:
             if event["event"] == "owed":
@@ -107,12 +107,12 @@ class History:
 
 
 def read(record: Record) -> History:
-    """Return the history of a record, with the events of the records that it resumes."""
+    """Return the history of a record, including the events of the records that it resumes."""
     return History(record.ledger.events(), [e for parent in record.parents for e in parent.ledger.events()])
 
 
 def chain(record: Record) -> list[Record]:
-    """Return the records that make up a record's history.
+    """Return the records that make up a record's history: the records that it resumes, and the record itself.
 
     The records that it resumes come first, oldest first, and the record itself comes last.
     """
@@ -120,7 +120,7 @@ def chain(record: Record) -> list[Record]:
 
 
 def counts(history: History) -> dict[str, int]:
-    """Count, from a record's history, the steps that passed, failed, are waiting and are unknown."""
+    """Count how many steps of a record's history passed, failed, are waiting and are unknown."""
     words = [event["outcome"] for event in history.outcomes().values()]
     return {word: words.count(word) for word in ("passed", "failed", "waiting", "unknown")}
 
@@ -131,7 +131,7 @@ def taken_over(history: History) -> int:
 
 
 def _changes(event: Event) -> bool:
-    """Return whether an event shows that the platform changed or may have changed."""
+    """Return whether an event shows that the run changed the platform, or may have changed it."""
     if event["event"] == "sending":
         return bool(event["verb"] in CHANGING)
     return event["event"] in ("vouched", "undoing")

@@ -1,4 +1,4 @@
-"""Write and read the ledgers of runs.
+"""Write and read ledgers, the append-only files of a run's events.
 
 A ledger is a file of one JSON object per line. Each line ends in the SHA-256 of the previous line's hash and its own
 bytes, so any change, insertion or removal breaks the chain from that line on. `seal_chain` writes the last
@@ -33,7 +33,7 @@ Event = dict[str, Any]
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Open a ledger for appending, and lock its file against other processes while the block runs."""
+    """Open a ledger for appending, and keep its file locked against other processes while the block runs."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE)
     except OSError as error:
@@ -46,12 +46,12 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def instant(at: str) -> datetime:
-    """Parse a time in the form that the ledger's lines have, and return the time in UTC."""
+    """Parse a time as a ledger's lines write it, and return it in UTC."""
     return datetime.fromisoformat(at).astimezone(UTC)
 
 
 class Ledger:
-    """The ledger of a run, an append-only file. Several processes may write to it, because each line takes a lock."""
+    """A run's ledger, an append-only file. Several processes may write to it, because writing a line takes a lock."""
 
     def __init__(self, path: Path, redact: Redactor | None = None) -> None:
         self.path = path
@@ -62,7 +62,7 @@ class Ledger:
         self._read = 0  # bytes that self._events stands for
 
     def append(self, event: str, **facts: Any) -> Event:
-        """Write one line to the ledger and flush the line to the disk. Return the line's event.
+        """Append an event to the ledger as one line, and flush it to the disk. Return the event.
 
         Raise `RecordError` if the line would not verify, or if it cannot be written; the file then stays as it was.
         """
@@ -79,24 +79,24 @@ class Ledger:
         return body
 
     def now(self) -> str:
-        """Return the time that a line of the ledger would have if it were written now."""
+        """Return the time that a ledger line written now would have."""
         with locked(self.path) as file:
             return max(self._clock.now(), self._tail(file).at)
 
     def mend(self) -> None:
-        """Cut off the ledger's last line if a crash left it incomplete. No `append` has returned for such a line."""
+        """Cut off the ledger's last line if a crash left it incomplete."""
         with locked(self.path) as file:
             self._tail(file)
 
     def events(self) -> list[Event]:
-        """Return the events of the ledger's complete lines, oldest first. A line that a crash cut off is left out."""
+        """Return the events of the ledger's complete lines, oldest first."""
         if self.path.exists():
             fresh, self._read = self.follow(self._read)
             self._events += fresh
         return list(self._events)
 
     def follow(self, start: int = 0) -> tuple[list[Event], int]:
-        """Return the events of the ledger's complete lines from byte ``start`` on.
+        """Return the events of the ledger's complete lines after byte ``start``.
 
         Also return the offset after these lines.
         """
@@ -116,7 +116,7 @@ class Ledger:
         return event
 
     def _tail(self, file: int) -> _Tail:
-        """Return the `_Tail` of the ledger's last complete line. Cut off an incomplete line after it."""
+        """Return the `_Tail` of the ledger's last complete line. Cut off an incomplete line behind it."""
         size = os.fstat(file).st_size
         if size == self._known[0]:
             return self._known[1]
@@ -127,7 +127,7 @@ class Ledger:
         return _Tail.of(self._event(data[:whole].splitlines()[-1])) if whole else _Tail()
 
     def _write(self, file: int, last: _Tail, facts: Event) -> tuple[_Tail, Event]:
-        """Write a line to the ledger after the line ``last``. Return the new line's `_Tail` and its event."""
+        """Write a ledger line after the line ``last``. Return the new line's `_Tail` and its event."""
         body = {"n": last.number + 1, "at": self._clock.now(), **facts}
         if complaint := misworded(body):
             raise RecordError(f"{self.path}: not written, it would not verify: {complaint}")
@@ -148,7 +148,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """The facts of a ledger's last line on which the next line depends.
+    """What the next line of a ledger depends on in the last line: hash, number, time, and whether it is the seal.
 
     These are the last line's hash, its number, its time, and whether the line is the seal.
     """
@@ -164,7 +164,7 @@ class _Tail:
 
 
 class _Clock:
-    """A clock that reads the system's time once and then counts seconds.
+    """A clock for a ledger. It reads the system's time once and then counts seconds, so that it never goes back.
 
     Setting the system's time back thus never makes a later line look earlier.
     """
@@ -178,7 +178,9 @@ class _Clock:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def behind(self, last: str) -> float:
-        """Return how many seconds this clock is behind the ledger's last line. Set the clock to that line's time."""
+        """Set the ledger's clock to the time of the last line if the clock is behind it. Return by how many seconds it
+        was.
+        """
         if last <= (now := self.now()):
             return 0.0
         behind = (datetime.fromisoformat(last) - datetime.fromisoformat(now)).total_seconds()
@@ -187,7 +189,7 @@ class _Clock:
 
 
 def _seconds() -> float:
-    """Return the seconds of a monotonic clock.
+    """Return the seconds of a clock that never goes back.
 
     If the system has a clock that also counts while the machine sleeps, that clock is used.
     """

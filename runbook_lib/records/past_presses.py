@@ -1,4 +1,4 @@
-"""Read from the ledger what became of a button's press: whether its command was sent, and what followed.
+"""Read from the ledger what became of each press of a button: was its command sent, and what followed.
 
 A page shows this as four status lamps: sent, acknowledged, effect, venue.
 """
@@ -19,7 +19,7 @@ NAMES = ("sent", "acknowledged", "effect", "venue")
 
 @dataclass(frozen=True)
 class Lamp:
-    """The status lamp of one stage of a button's press.
+    """The status lamp for one stage of a button's press, such as "acknowledged".
 
     ``lit`` is True if the stage was seen, None while it is awaited, False if it was not seen in time.
     """
@@ -32,7 +32,7 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Describe one stage of a press: its name, its time, the milliseconds since the command, and what was seen."""
+        """Describe a stage of a press: its name, its time, the milliseconds since the sending, and what was seen."""
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""
@@ -41,7 +41,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Press:
-    """One press of a button: the button's label, who pressed it, when, and the status lamps."""
+    """A press of a button: the button's label, who pressed it, when, and the status lamps."""
 
     label: str
     by: str
@@ -57,7 +57,7 @@ class Press:
 
 
 def press(events: Sequence[Event], number: str, *, busy: bool = False) -> Press | None:
-    """Return the newest press of step ``number``'s button from a ledger's events. Return None without a press.
+    """Return the newest press of the button of step ``number``, from a ledger's events. Return None if there is none.
 
     ``busy``: the press is still being carried out, so that stages which were not seen yet are awaited.
     """
@@ -88,5 +88,5 @@ def clock(at: str) -> str:
 
 
 def later(at: str, milliseconds: float) -> str:
-    """Return the timestamp ``milliseconds`` after the press that was made at ``at``."""
+    """Return the time ``milliseconds`` after ``at``, as a ledger writes times."""
     return (datetime.fromisoformat(at) + timedelta(milliseconds=milliseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""Read the plan of a notebook without running the notebook. A plan is its steps and the hash of each cell.
+"""Read a notebook's plan, which is its steps and the hash of each cell, without running the notebook.
 
 A record begins with the plan of the notebook from which it was prepared. ``notebooks/plans.json`` holds the accepted
 plan of each notebook: gates refuse a record that followed another plan.
@@ -29,7 +29,7 @@ VERBS = {"check": ("number", "title"), "act": ("number", "title"), "confirm": ("
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a plan, which a notebook declares with one numbered call in a cell."""
+    """A planned step: one numbered call in a cell of a notebook."""
 
     number: str
     verb: str
@@ -44,7 +44,7 @@ def notebooks(folder: Path | None = None) -> list[str]:
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:
-    """Return the path of a notebook that has a plan. ``name`` is a path, a name or a beginning such as ``phase_0``."""
+    """Return the path of a notebook that has a plan. ``name`` is a path, a name or the beginning of a name."""
     if "/" in name or name.endswith(".ipynb"):
         path = Path(name).absolute()
         if not (is_there(path) and path.is_file()):
@@ -69,7 +69,7 @@ def phase(path: Path) -> str:
 
 
 def written_down(path: Path) -> dict[str, Any]:
-    """Return the plan of a notebook in the form in which a record's first line holds a plan."""
+    """Return the plan of a notebook in the form in which a record keeps it."""
     notebook = _read(path)
     sources = verify.code_cells(notebook)
     declared = [[*call, cell] for cell, source in enumerate(sources) for call in _calls(source)]
@@ -77,12 +77,12 @@ def written_down(path: Path) -> dict[str, Any]:
 
 
 def accepted(name: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """Return a notebook's accepted plan, None if there is none. Raise `ConfigError` if ``plans.json`` is damaged."""
+    """Return a notebook's accepted plan, or None. Raise `ConfigError` if ``plans.json`` is damaged."""
     return _all_accepted(folder or NOTEBOOKS).get(name)
 
 
 def accept(path: Path) -> None:
-    """Write a notebook's present plan to ``plans.json``. It becomes the notebook's accepted plan."""
+    """Write a notebook's present plan to ``plans.json``, as its accepted plan."""
     plans = {**_all_accepted(path.parent), path.stem: written_down(path)}
     lines = ",\n".join(f"{json.dumps(name)}: {_laid_out(plans[name])}" for name in sorted(plans))
     write_whole(path.parent / ACCEPTED, f"{{\n{lines}\n}}\n".encode())
@@ -100,7 +100,7 @@ def _all_accepted(folder: Path) -> dict[str, Any]:
 
 
 def _laid_out(plan: dict[str, Any]) -> str:
-    """Format a plan as JSON with one cell or step per line, so that a text comparison shows what changed."""
+    """Format a plan as JSON with one cell or step per line, so that a line comparison shows what changed."""
     parts = [f'"notebook": {json.dumps(plan["notebook"])}']
     for name in ("cells", "steps"):
         inner = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in plan[name])
@@ -109,7 +109,7 @@ def _laid_out(plan: dict[str, Any]) -> str:
 
 
 def of(record: Record) -> list[Step]:
-    """Return the steps of the plan in a record's first line.
+    """Return the steps of the plan with which a record began.
 
     If that line holds no plan, return the steps of the record's notebook.
     """
@@ -140,17 +140,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def declared(source: str) -> list[str]:
-    """Return the numbers of the planned steps that the source of a cell declares."""
+    """Return the numbers of the planned steps that a cell's source declares."""
     return [number for number, _, _ in _calls(source)]
 
 
 def calls(source: str, number: str) -> list[ast.Call]:
-    """Return the calls in the source of a cell that declare the planned step ``number``."""
+    """Return the calls in a cell's source that declare the planned step ``number``."""
     return [call for call in _step_calls(source) if _argument(call, 0) == number]
 
 
 def _calls(source: str) -> list[tuple[str, str, str]]:
-    """Return the number, the verb and the title of each step call in the source of a cell."""
+    """Return number, verb and title of each step that a cell's source declares."""
     described = [(_argument(call, 0), _verb(call), _argument(call, 1)) for call in _step_calls(source)]
     return [(number, verb, title) for number, verb, title in described if number is not None and title is not None]
 
@@ -166,7 +166,7 @@ def _step_calls(source: str) -> list[ast.Call]:
 
 
 def _verb(node: ast.Call) -> str:
-    """Return which verb (check, act or confirm) a call uses. Return an empty text if the call declares no step."""
+    """Return the verb of a step call: check, act or confirm. Return an empty text for any other call."""
     called = node.func
     if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name) or called.value.id != "phase":
         return ""

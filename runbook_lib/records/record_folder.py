@@ -1,4 +1,4 @@
-"""Find records. A record is the dated folder of one run, below the folder of all records."""
+"""Find records, the dated folders of runs, in the folder of all records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """The dated folder of one run, which holds its ledger, its notebook and its parameters."""
+    """A record, the dated folder of one run. It holds the ledger, the notebook and the parameters."""
 
     folder: Path
     redact: Redactor | None = None
@@ -39,7 +39,7 @@ class Record:
 
     @property
     def root(self) -> Path:
-        """Return the folder of all records. A record's folder in it is ``<profile>/<date>/<time>_<phase>``."""
+        """Return the folder of all records, in which this record's folder is ``<profile>/<date>/<time>_<phase>``."""
         return self.folder.parent.parent.parent
 
     @property
@@ -49,20 +49,20 @@ class Record:
 
     @property
     def path(self) -> Path:
-        """Return the path of the record's folder. The path is relative if the folder lies in the current folder."""
+        """Return the path of the record's folder, relative to the current folder if it lies below it."""
         current = Path.cwd()
         return self.folder.relative_to(current) if self.folder.is_relative_to(current) else self.folder
 
     @property
     def profile(self) -> str:
-        """Return the profile that made the record.
+        """Return the name of the profile that the record belongs to.
 
         Below the folder of all records, the path of a record begins with the profile's name.
         """
         return Path(self.name).parts[0]
 
     def opened(self) -> Event:
-        """Return the first event of a record's ledger. The event says what was begun, by whom and for which profile.
+        """Return the first event of a record's ledger: what was begun, by whom and for which profile.
 
         Raise `RecordError` if there is no ledger or its first line is not such an event.
         """
@@ -78,7 +78,7 @@ class Record:
 
     @cached_property
     def parents(self) -> tuple[Record, ...]:
-        """Return the records that this record resumes, oldest first. Those are sealed, so each is read only once."""
+        """Return the records that this record resumes, oldest first. Each is read only once, because it is sealed."""
         parent = self.opened().get("parent")
         if parent is None:
             return ()
@@ -86,13 +86,13 @@ class Record:
         return (*record.parents, record)
 
     def sealed(self) -> Event | None:
-        """Return a record's seal. Return None while the run goes on, or if the run was cut off."""
+        """Return a record's seal. Return None if the run goes on or was cut off."""
         events = self.ledger.events()
         return events[-1] if events and events[-1]["event"] == "sealed" else None
 
 
 def records_root() -> Path:
-    """Return the folder of all records, which RUNBOOK_RECORDS names.
+    """Return the folder of all records: RUNBOOK_RECORDS, or a default.
 
     Without this variable it is the folder ``records`` in the checkout.
     """
@@ -100,7 +100,7 @@ def records_root() -> Path:
 
 
 def every(root: Path) -> Iterator[Record]:
-    """Yield every record in the folder of all records, sorted by profile and name. Symbolic links are not followed."""
+    """Yield every record in the folder of all records, by profile and name. Do not follow symbolic links."""
     folders = [root]
     for _ in range(3):
         folders = [inner for folder in folders for inner in _folders_in(folder)]
@@ -117,7 +117,7 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def find(root: Path, name: str) -> Record:
-    """Return the record at the path ``name``.
+    """Return the record with the path ``name`` below the folder of all records.
 
     If there is no folder at that path, return the newest record whose path contains ``name``.
     """

@@ -1,4 +1,4 @@
-"""Check that a record's owed undo is the undo that its notebook registers, and not some other command.
+"""Check that a record's owed undo is the one that its notebook registers. No other command may be sent as an undo.
 
 A ledger is only a file, and its undos are sent with every credential of the operator. So an undo is compared with the
 cell that registers it, and that cell is compared with the plan at the beginning of the record.
@@ -33,7 +33,7 @@ HALT_STEP = "switches"  # what a halt owes, which no notebook registers
 
 
 def unregistered(record: Record, owed: Event, repository: str) -> str | None:
-    """Return why a record's owed undo does not count as registered by its notebook. Return None if it counts.
+    """Return why an owed undo is not one that the record's notebook registers. Return None if it is.
 
     ``repository`` is the checkout of the platform, in which shell commands run.
     """
@@ -50,7 +50,7 @@ def unregistered(record: Record, owed: Event, repository: str) -> str | None:
 
 
 def _registered(record: Record, number: str) -> Iterator[ast.Call]:
-    """Yield the undo commands that the planned cells of a record's notebook register for a step.
+    """Yield the calls by which planned cells of a record's notebook register an undo for a step.
 
     A cell that was not planned does not count.
     """
@@ -68,7 +68,7 @@ def _registered(record: Record, number: str) -> Iterator[ast.Call]:
 
 
 def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
-    """Return whether a call in a cell can have made this command. Values that only the run knew may be anything."""
+    """Return whether a call in a cell can have registered this undo. Values that only the run knew may be anything."""
     maker = MAKERS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if maker is None or not isinstance(command, dict) or any(word.arg is None for word in call.keywords):
         return False
@@ -83,7 +83,7 @@ def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return the value of a literal in a cell. For other expressions, whose value only the run knew, return `VALUE`."""
+    """Return the value of a literal in a cell. Return `VALUE` for an expression that only the run could evaluate."""
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -91,7 +91,7 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _fits(made: Any, part: Any, name: str = "") -> bool:
-    """Return whether ``part`` of an undo's command matches ``made``. In ``made``, `VALUE` stands for any value."""
+    """Return whether ``part`` of an undo's command matches ``made``, in which `VALUE` stands for any value."""
     if made == VALUE and name not in FIXED:
         return True
     if isinstance(made, dict) and isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""Begin the record of a run and finish it with a seal. In between, the run's steps fill the record."""
+"""Begin the record of a run, and finish it with a seal when the run has ended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def create(
     parent: Event | None = None,
     **facts: Any,
 ) -> Record:
-    """Begin a run's record: make its dated folder, and write the parameters and the ledger's ``opened`` line."""
+    """Create a run's record: its dated folder, the parameters, and the ledger's ``opened`` line."""
     now = datetime.now(UTC)
     day = root / profile / now.strftime("%Y-%m-%d")
     folder = day / f"{now:%H%M%S}Z_{phase}"
@@ -82,7 +82,7 @@ def begin(
     mode: str = "headless",
     **facts: Any,
 ) -> Record:
-    """Begin a run's record. The run follows the plan of the notebook ``source`` and may resume the record ``parent``.
+    """Begin a run's record. The run follows the plan of notebook ``source`` and may resume the record ``parent``.
 
     Raise `RecordError` if the record cannot be written: then the run must not send anything.
     """
@@ -111,12 +111,12 @@ def begin(
 
 
 def _seal_below(root: Path, rests_on: Event | None) -> Event | None:
-    """Return the seal of the record that opened the gate of this run. Return None if no record opened the gate."""
+    """Return the seal of the record that opened this run's gate. Return None if no record did."""
     return Record(root / rests_on["record"]).sealed() if rests_on else None
 
 
 def _merged(claims: Iterable[Event]) -> list[Event]:
-    """Return the unproven claims in order, without duplicates."""
+    """Return the unproven claims in order, each once."""
     merged: list[Event] = []
     for claim in claims:
         if claim not in merged:
@@ -126,7 +126,7 @@ def _merged(claims: Iterable[Event]) -> list[Event]:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a run's record names.
+    """Return the versions of Python and of the packages that a run's record states.
 
     They are cached, because finding them is slow.
     """
@@ -151,7 +151,7 @@ def _sound_seal(parent: Record, settings: Settings) -> Event:
 
 
 def refuse_unadoptable(record: Record, settings: Settings) -> None:
-    """Raise `RecordError` unless a killed run's record can be finished: sound, and of this profile.
+    """Raise `RecordError` unless a killed run's record is undamaged and of this profile, so that it may be sealed.
 
     In production the run must also be this operator's and must have followed the accepted plan.
     """
@@ -170,7 +170,7 @@ def refuse_unadoptable(record: Record, settings: Settings) -> None:
 
 
 def latest(record: Record) -> Record:
-    """Return the newest record that resumes this record's run, directly or through others.
+    """Return the newest record that resumes this record, directly or through other records.
 
     If no record resumes the run, return this record.
     """
@@ -194,7 +194,7 @@ def finish(record: Record, *, ended: str | None = None, **facts: Any) -> Event:
 
 
 def vouch(settings: Settings, parent: Record, waiting: Event, name: str) -> Record:
-    """Make a sealed record of who vouched for the statement that ``parent`` waits for.
+    """Make a sealed record that says who vouched for the statement on which ``parent`` waits.
 
     A run can then resume that record. Raise `ConfigError` in production if ``name`` is not the operator, who signs.
     """

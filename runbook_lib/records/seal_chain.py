@@ -1,4 +1,4 @@
-"""Seal records, and chain the seals of a profile. Each seal names the profile's seal before it.
+"""Seal records and chain the seals of a profile: each seal names the seal before it.
 
 The seal is the last line of a record's ledger: it holds the hashes of the record's other files and the previous seal.
 """
@@ -26,7 +26,7 @@ HEAD = "head.json"
 
 
 def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
-    """Seal a record. Scan its files for secrets, write the seal, and chain the seal to the profile's previous seal.
+    """Seal a record: scan its files for secrets, write the seal, and chain it to the profile's previous seal.
 
     The ledger's lines tell the outcome; pass ``outcome`` only for a record whose lines do not (a halt, a watch). Raise
     `RecordError` naming the file and the place if a secret is found; the record then stays unsealed.
@@ -51,7 +51,7 @@ def seal(record: Record, outcome: str | None = None, **facts: Any) -> Event:
 
 
 def head(profile: Path) -> str | None:
-    """Return the hash of the newest seal in a profile's chain of seals. Return None if nothing is sealed yet.
+    """Return the hash of the newest seal in a profile's chain. Return None if nothing is sealed yet.
 
     If a crash came right after a seal was written, the note beside the records does not hold it yet, but names the
     record in ``pending``.
@@ -68,7 +68,7 @@ def head(profile: Path) -> str | None:
 
 
 def mended(root: Path) -> list[str]:
-    """Repair each damaged ``head.json``, a note of the newest seal in a profile's chain. Return a line for each."""
+    """Repair each damaged ``head.json``, which notes the newest seal of a profile. Return a line for each repair."""
     mends: list[str] = []
     for path in sorted(root.glob(f"*/{HEAD}")):
         with suppress(RecordError):
@@ -77,7 +77,7 @@ def mended(root: Path) -> list[str]:
 
 
 def _mended(profile: Path) -> str | None:
-    """Rewrite the note of a profile's newest seal if the note is damaged. Return a line that says so, or None."""
+    """Rewrite a profile's note of its newest seal if the note is damaged. Return a line about the repair, or None."""
     path = profile / HEAD
     if not path.exists() or _hint(profile) is not None:
         return None
@@ -89,7 +89,7 @@ def _mended(profile: Path) -> str | None:
 
 
 def _hint(profile: Path) -> Event | None:
-    """Return the note of a profile's newest seal, a file beside the records.
+    """Return a profile's note of its newest seal, a file beside the records.
 
     If the note is missing or damaged, return None.
     """
@@ -102,7 +102,7 @@ def _hint(profile: Path) -> Event | None:
 
 
 def _newest_seal(profile: Path) -> str | None:
-    """Return the hash of the newest seal in a profile's chain, found by reading every record of the profile.
+    """Return the hash of a profile's newest seal, found by reading every record of the profile.
 
     It is the newest of the seals that no other seal names as the one before it.
     """
@@ -120,7 +120,7 @@ def _seal_of(record: Record) -> Event | None:
 
 
 def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -> list[Record]:
-    """Sort readable records, oldest first, by the chain of seals. Times and folder names do not count.
+    """Sort readable records by the chain of seals, oldest first. Times and folder names do not matter.
 
     A record without a seal is as old as the seal that was the newest when the record was opened. If ``records`` are
     only some of a profile's records, ``known`` must be all of them.
@@ -141,7 +141,7 @@ def in_order(records: Iterable[Record], known: Iterable[Record] | None = None) -
 
 
 def _places(seals: Iterable[Event | None]) -> dict[str | None, int]:
-    """Return the position of each seal in the chain (hash -> position). The oldest of ``seals`` has position 0."""
+    """Return each seal's position in the chain: hash -> position, starting with 0 for the oldest."""
     following: dict[str | None, list[Event]] = {}
     present = [seal for seal in seals if seal]
     for seal in present:

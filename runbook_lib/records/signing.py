@@ -25,7 +25,7 @@ PATIENCE = 120  # seconds for a person to touch a key or type its passphrase
 
 
 def operator() -> str:
-    """Return the name of the operator who signs, which is RUNBOOK_OPERATOR or else the login name."""
+    """Return the name of the operator who signs: RUNBOOK_OPERATOR, or else the login name."""
     try:
         return os.environ.get("RUNBOOK_OPERATOR") or getpass.getuser()
     except (KeyError, OSError):  # a user id without a name
@@ -33,13 +33,13 @@ def operator() -> str:
 
 
 def signers(settings: Settings) -> str | None:
-    """Return the allowed signers of a profile's records, one a line. Return None if the records need no signature."""
+    """Return the list of who may sign a profile's records. Return None if the records need no signature."""
     return "\n".join(settings.allowed_signers) if settings.kind == "production" else None
 
 
 @cache
 def of_profile(name: str) -> str | None:
-    """Return the allowed signers of the profile called ``name``. Return None if it is missing or incomplete."""
+    """Return the list of who may sign for the profile called ``name``. Return None if the profile cannot be read."""
     try:
         return signers(profiles.load(name))
     except ConfigError:
@@ -47,7 +47,7 @@ def of_profile(name: str) -> str | None:
 
 
 def signers_of(folder: Path) -> str | None:
-    """Return the allowed signers of the record in ``folder``, as its profile or else its archive lists them.
+    """Return the list of who may sign the record in ``folder``, from its profile or else from its archive.
 
     Return None if neither lists any signer.
     """
@@ -60,7 +60,7 @@ def sign(record: Record) -> None:
 
 
 def unable(settings: Settings) -> list[str]:
-    """Try to sign something, and return why this operator cannot sign a seal.
+    """Try to sign something. Return the reasons why this operator cannot sign a seal.
 
     The list is empty if signing works or if the profile requires no signatures.
     """

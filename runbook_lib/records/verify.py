@@ -1,4 +1,4 @@
-"""Verify records: that each is as it was sealed, who signed it and when, and that none was removed.
+"""Verify records: is each as it was sealed, who signed it and when, and was none removed.
 
 Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project, so that a stranger can run the file:
 
@@ -133,7 +133,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Found:
-    """The result of verifying one record. ``seal`` holds those facts of the record's seal that later checks need."""
+    """The result of verifying one record: its problems and, in ``seal``, the facts that later checks need."""
 
     folder: Path
     problems: tuple[str, ...]
@@ -143,7 +143,7 @@ class Found:
 
 @dataclass
 class Told:
-    """The summary of a ledger's lines, gathered to verify the seal. `take` adds the next line."""
+    """A summary of a ledger's lines, with which the seal is verified. `take` adds the next line."""
 
     opened: Event = field(default_factory=dict)
     last: Event = field(default_factory=dict)
@@ -155,7 +155,7 @@ class Told:
     closed: bool = False
 
     def take(self, event: Event) -> None:
-        """Add the next line to the summary of a verified ledger. The caller has already checked the line's form."""
+        """Add the next line of a ledger to the summary. The line's form has been verified before."""
         kind, step = event["event"], str(event.get("step"))
         if not self.opened:
             self.opened = event
@@ -201,7 +201,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return the facts that a seal of these lines must state. ``edits`` are the edits found in the notebook."""
+        """Return the facts that the seal of these lines must state. ``edits`` are the edits found in the notebook."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -213,7 +213,8 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return the outcome that follows from a ledger's lines, to verify a seal. For a halt or a watch, return None.
+        """Return the outcome that a ledger's lines give, with which the seal's outcome is verified. Return None for a
+        halt or a watch.
 
         ``ended`` says why the run was ended early, None if it was not.
         """
@@ -261,7 +262,7 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a verified seal that `chain` and `report` use. The seal's list of files is left out."""
+    """Return the facts of a verified seal that `chain` and `report` use."""
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -269,7 +270,8 @@ def linked(opened: Event, seal: Event) -> Event:
 
 
 def read(path: Path) -> tuple[Told, str | None]:
-    """Read and verify a ledger. Return the summary of its lines up to the first bad line, and the problem or None.
+    """Read and verify a ledger. Return the summary of its lines up to the first bad line, and the problem if there is
+    one.
 
     Lines after a bad one are not read, because the hash of each depends on the line before it.
     """
@@ -290,14 +292,14 @@ def read(path: Path) -> tuple[Told, str | None]:
 
 
 def _unsealed(lines: Told) -> str | None:
-    """Say why a ledger counts as not sealed. Return None if its last line is a seal."""
+    """Return why a ledger counts as not sealed. Return None if its last line is a seal."""
     if lines.last.get("event") != "sealed":
         return "not sealed: the run was cut off, or the end of the ledger was removed"
     return None
 
 
 def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
-    """Say where a seal contradicts the lines before it or the notebook in the record."""
+    """Return where a seal contradicts the lines before it, or the record's notebook."""
     opened, seal = lines.opened, lines.last
     for name, value in lines.claims(edited).items():
         if seal.get(name) != value:
@@ -321,7 +323,7 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """Return a new line in the form that verifies, and the line's hash. ``previous`` is the hash of the line before.
+    """Return a new ledger line in the form that verifies, and the line's hash. ``previous`` is the hash before it.
 
     Raise `ValueError` for a value that JSON cannot hold, such as NaN.
     """
@@ -336,7 +338,7 @@ def _dumped(event: Event) -> str:
 
 
 def _read_line(line: bytes, previous: str, number: int) -> tuple[str | None, Event]:
-    """Return what is wrong with the form of a ledger's line, or None, and the event that the line holds."""
+    """Return the event in a ledger's line, and what is wrong with the line's form, if anything."""
     try:
         text = line.decode()
         event = json.loads(text, object_pairs_hook=_without_duplicates)
@@ -361,7 +363,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Event:
 
 
 def _misfit(event: Event, lines: Told, number: int) -> str | None:
-    """Say why an event cannot be the next event in its ledger, or return None.
+    """Return why an event cannot come next in its ledger. Return None if it can.
 
     The reason may be the event's time, its place or its content.
     """
@@ -376,7 +378,7 @@ def _misfit(event: Event, lines: Told, number: int) -> str | None:
 
 
 def misworded(event: Event) -> str | None:
-    """Say why an event's kind, names or values would not verify. Return None for a good event."""
+    """Return what is wrong with an event's kind, names or values. Return None for a good event."""
     kind = event.get("event")
     if not isinstance(kind, str) or kind not in EVENTS:
         return f"there is no event {_brief(kind)!r}"
@@ -407,7 +409,7 @@ def _wrong_value(kind: str, name: str, value: Any) -> str | None:
 
 
 def _wrong_reference(event: Event) -> str | None:
-    """Say which reference in a ledger's first line or in its seal has a wrong form, or return None.
+    """Return which reference in a ledger's first line or seal has a wrong form. Return None if none has.
 
     References are to files, to seals, to claims and to the plan.
     """
@@ -447,7 +449,7 @@ def _is_digest(value: Any) -> bool:
 
 
 def digest_of(previous: str, text: str) -> str:
-    """Return the hash that verifies a ledger's line.
+    """Return the hash of a ledger's line, with which the line is verified.
 
     It is the SHA-256 of the previous line's hash, a line feed, and the line's text before its own hash.
     """
@@ -458,7 +460,7 @@ def digest_of(previous: str, text: str) -> str:
 
 
 def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
-    """Verify a record's notebook against its plan and return the differences.
+    """Compare a record's notebook with its plan, and return the differences.
 
     A changed step is named by its number, any other cell by its place.
     """
@@ -482,7 +484,7 @@ def edits(folder: Path, plan: Mapping[str, Any] | None) -> list[str]:
 
 
 def code_cells(notebook: Any) -> list[str]:
-    """Return the code cells of a notebook to verify against its plan. Empty cells and injected parameters are left out.
+    """Return a notebook's code cells that the plan covers. Leave out empty cells and injected parameters.
 
     The record holds the injected parameters in a file of their own.
     """
@@ -522,7 +524,7 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Yield a problem if a record lies in another record's folder.
+    """Yield a problem if a record lies in a folder that is another record's.
 
     The record was then swapped, or moved to another profile. For a record that was copied out of its profile's folders,
     only the name of its folder is judged.
@@ -548,7 +550,7 @@ def _changed(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files that a seal verifies. These are all of the record's files but the ledger and the signature."""
+    """Return the files whose hashes a seal holds: all files of the record except the ledger and the signature."""
     own = {folder / LEDGER, folder / SIGNATURE}
     return sorted(path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path not in own)
 
@@ -565,7 +567,7 @@ def plain(path: Path) -> bool:
 
 
 def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tuple[str, list[str]]:
-    """Return who signed the seal, in words, and what is wrong with the signature."""
+    """Return who signed the seal, in words, and what is wrong with the signature, if anything."""
     path = folder / SIGNATURE
     exists = path.exists() or path.is_symlink()
     if signers is None:
@@ -581,7 +583,7 @@ def _signed(folder: Path, opened: Event, seal: Event, signers: str | None) -> tu
 
 
 def signed_by(operator: str, armour: bytes, data: bytes, signers: str, when: datetime) -> tuple[bool, str]:
-    """Verify an SSH signature: return whether ``operator`` made ``armour`` for ``data``, and what ssh-keygen says.
+    """Verify an SSH signature. Return whether ``operator`` made ``armour`` over ``data``, and what ssh-keygen says.
 
     ``signers`` lists which keys each operator had; the key must be valid at the time ``when``. The signature and the
     signers are passed to ssh-keygen through pipes, and no file is written.
@@ -636,7 +638,7 @@ def _armoured(data: bytes) -> bytes:
 
 
 def last_line(folder: Path) -> bytes:
-    """Return the bytes that a signature signs. These are the ledger's last line, the seal, with its line feed."""
+    """Return the bytes that a signature covers: the ledger's last line, which is the seal, with its line feed."""
     with (folder / LEDGER).open("rb") as file:
         return deque(file, maxlen=1).pop()
 
@@ -661,7 +663,7 @@ def every(folder: Path) -> Iterator[Path]:
 
 
 def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """Verify a profile's chain of seals. Yield a problem for each sign that a record was removed or inserted.
+    """Verify a profile's chain of seals. Yield a problem for each sign of a removed or inserted record.
 
     ``known`` is the runbook's note beside the records: the newest seal, and the record that was being sealed.
     """
@@ -690,7 +692,9 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Yield a problem for each missing record that a verified record names in ``parent`` or ``rests_on``."""
+    """Yield a problem for each record that a verified record names in ``parent`` or ``rests_on`` and that is
+    missing.
+    """
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -699,7 +703,7 @@ def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> 
 
 
 def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
-    """Yield a problem if a record leaves out what an earlier record handed on: owed undos or unproven claims."""
+    """Yield a problem if a record drops an owed undo or an unproven claim that an earlier record handed on."""
     parent = seals.get(str((seal.get("parent") or {}).get("seal")))
     if parent and (parent.get("owed") or []) != (seal.get("owes") or []):
         owed, owes = _facts(parent.get("owed") or []), _facts(seal.get("owes") or [])
@@ -712,7 +716,7 @@ def _forgiven(seal: Event, seals: Mapping[str, Event]) -> Iterator[str]:
 
 
 def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a problem if the newest seal is not the one in ``head.json``, the runbook's note beside the records."""
+    """Yield a problem if the newest seal differs from the one that ``head.json`` beside the records notes."""
     newest = str(known["hash"]) if known.get("hash") else None
     if newest and not any(seal["hash"] == newest for _, seal in records):
         yield f"the newest seal, {newest}, {GONE}"
@@ -722,7 +726,7 @@ def _forgotten(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any]) 
 
 
 def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Path]:
-    """Return the verified records that were sealed after the record with this seal, oldest first."""
+    """Return the verified records sealed after the one with this seal, oldest first."""
     following = {other["previous"]: (folder, other["hash"]) for folder, other in records}
     after: list[Path] = []
     while seal in following:
@@ -732,7 +736,7 @@ def after_it(records: Sequence[tuple[Path, Event]], seal: str | None) -> list[Pa
 
 
 def _moment(text: Any) -> datetime | None:
-    """Parse a time in the one form that a ledger's lines have. Return None for anything else."""
+    """Parse a time as a ledger's lines write it. Return None for anything else."""
     try:
         return datetime.fromisoformat(text) if TIME.fullmatch(text) else None
     except (ValueError, TypeError):
@@ -748,7 +752,7 @@ def report(
     whole: bool = True,
     tell: bool = False,
 ) -> int:
-    """Verify records and return the number of problems. Say a line about each record, every problem, and the totals.
+    """Verify records, and say a line about each record, every problem, and the totals. Return the number of problems.
 
     ``signers_of`` returns the allowed signers of a record, None if it need not be signed. ``whole`` says that these are
     all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
@@ -785,7 +789,7 @@ def _hashes(records: Iterable[tuple[Path, Event]]) -> set[str]:
 
 
 def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable[str], *, whole: bool) -> Iterator[str]:
-    """Yield the report's last lines: owed undos, records sealed after a known seal, and each profile's newest seal."""
+    """Yield the report's last lines: owed undos, records sealed after a given seal, and each profile's newest seal."""
     for profile, records in seals.items() if whole else ():
         for folder, seal in records:
             yield from _owing(folder, seal, records)
@@ -802,7 +806,7 @@ def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable
 
 
 def _owing(folder: Path, seal: Event, records: Sequence[tuple[Path, Event]]) -> Iterator[str]:
-    """Yield, for each undo that a record owes, the records that carried it out.
+    """Yield a line for each undo that a record owes: where the undo was carried out, or that it is still owed.
 
     These are the records that resume this record and no longer owe the undo.
     """
@@ -823,7 +827,7 @@ def _in_batches(folders: Iterable[Path], signers_of: Callable[[Path], str | None
 
 
 def unjudged(judgement: Found) -> tuple[str, ...]:
-    """Return a problem if a production record's signature was not verified. The tuple is empty if it was."""
+    """Return a problem if a production record's signature was not verified. Otherwise return an empty tuple."""
     if judgement.signer or (judgement.seal or {}).get("kind") != "production":
         return ()
     return (
@@ -851,7 +855,7 @@ def praise(judgement: Found) -> str:
 
 
 def _known(profile: Path) -> Mapping[str, Any]:
-    """Return the runbook's note of a profile's newest seal, a file beside the records.
+    """Return the note of a profile's newest seal, a file beside the records.
 
     Without a note, return an empty one.
     """
@@ -875,7 +879,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Tell what a verified record says happened, when and by whom.
+    """Tell in lines of text what happened by a verified record, when and by whom.
 
     There is a line for each event, and below it lines with the event's facts.
     """
@@ -895,7 +899,7 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """Yield the facts of an event in a record's story.
+    """Yield the lines with an event's facts for a record's story.
 
     Short facts share one line, each text has lines of its own, and replies are shortened.
     """
@@ -920,7 +924,7 @@ def _facts(value: Any) -> str:
 
 
 def _brief(reply: Any) -> str:
-    """Describe a reply in at most ``SHOWN`` characters: its status, and its first row or the end of its text."""
+    """Shorten a reply to ``SHOWN`` characters: its status, and its first row or the end of its text."""
     if not isinstance(reply, dict):
         return str(reply)[:SHOWN]
     rows = reply.get("rows") or []
@@ -935,7 +939,7 @@ def _brief(reply: Any) -> str:
 
 
 def signers_beside(folder: Path) -> str | None:
-    """Return the allowed signers who may sign the record in ``folder``. If its archive has no list, return None."""
+    """Return the list of who may sign the record in ``folder``, from its archive. Return None if there is no list."""
     path = folder.parent.parent / SIGNERS
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
@@ -977,7 +981,7 @@ def _list(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """Print a line with its control characters replaced. Text in a record could otherwise control the terminal."""
+    """Print a line with control characters replaced, so that text in a record cannot control the terminal."""
     sys.stdout.write("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) + "\n")
 
 

@@ -1,6 +1,6 @@
-"""Send alarms to people through apprise. Tell a dead man's service that the watch still runs.
+"""Send alarms to people through apprise. After each quiet round of a watch, call a dead man's service.
 
-A dead man's service alerts people when nothing tells it so any more.
+A dead man's service alerts people when these calls stop.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ logging.getLogger("apprise").propagate = False
 
 
 class Alerts:
-    """The alert targets of a profile: those whose environment variable is set.
+    """The alert targets of a profile whose environment variables are set.
 
     The methods block, so call them from a thread.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Open every alert target once, to find a wrong address before the watch begins.
+        """Open every alert target once, so that a wrong address is found before the watch begins.
 
         Raise `ConfigError`, naming the variable, if apprise refuses the address in it, or if this is a rehearsal and
         the address is not on this machine.
@@ -53,7 +53,7 @@ class Alerts:
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Tell the profile's dead man's service that a round had nothing to alert people to.
+        """Call the profile's dead man's service after a round of a watch without alerts.
 
         Return an error or None.
         """

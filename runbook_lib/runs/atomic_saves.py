@@ -1,4 +1,4 @@
-"""Make JupyterLab save files whole. Whoever reads a notebook, at any moment, finds the old file or the new one.
+"""Make JupyterLab save each file whole, so that a reader finds either the old file or the new one.
 
 JupyterLab's own manager empties a file before it writes it, every few seconds, while kernels and commands read it.
 """
@@ -25,7 +25,7 @@ class WholeFiles(AsyncLargeFileManager):
     def atomic_writing(
         self, os_path: str, text: bool = True, encoding: str = "utf-8", **_: Any
     ) -> Iterator[io.StringIO | io.BytesIO]:
-        """Yield a buffer. When the block ends, JupyterLab saves the buffer's content to the file as a whole.
+        """Yield a buffer. When the block ends, write the buffer's content to the file in one step.
 
         Raise `RecordError` if that fails.
         """

@@ -1,4 +1,4 @@
-"""Let a person step through a notebook in JupyterLab. The notebook's copy and record are made as for a headless run."""
+"""Let a person step through a notebook in JupyterLab, with a copy and a record as in a headless run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEFT_OVER = (".~*", ".*.tmp", ".*.part")  # files of a write that a kill cut off
 
 
 def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterlab.Lab]:
-    """Start JupyterLab on an attended run's notebook, whose outputs show how far the run has come."""
+    """Start JupyterLab on an attended run's notebook. The notebook's outputs show how far the run has come."""
     if record.sealed():
         raise ConfigError(f"{record.name} is sealed: nothing is added to it")
     static_outputs.rewrite(record, production=settings.kind == "production", anew=True)
@@ -32,7 +32,7 @@ def serve(record: Record, settings: Settings) -> AbstractContextManager[jupyterl
 
 
 def work(record: Record, settings: Settings, say: Callable[[str], None], *, browser: bool) -> Event | None:
-    """Serve an attended run's notebook until JupyterLab ends or is interrupted, then close the record.
+    """Serve an attended run's notebook until JupyterLab ends or is interrupted. Then close the run.
 
     Return the record's seal, None if the run is unfinished.
     """
@@ -49,7 +49,9 @@ def work(record: Record, settings: Settings, say: Callable[[str], None], *, brow
 
 
 def close(record: Record, settings: Settings) -> Event | None:
-    """Redraw an attended notebook's outputs. If its phase was closed, seal the record and return the seal."""
+    """Redraw the outputs of an attended run's notebook. If the phase was closed, seal the record and return the
+    seal.
+    """
     for pattern in LEFT_OVER:
         for path in record.folder.glob(pattern):
             path.unlink()
@@ -58,7 +60,7 @@ def close(record: Record, settings: Settings) -> Event | None:
 
 
 def standing_of(record: Record) -> Iterator[str]:
-    """Yield lines that say how far an unfinished attended run has come, and how to continue it."""
+    """Yield lines that say how many steps of an attended run have passed, and how to continue the run."""
     steps, story = plan.steps(record.notebook), history.read(record)
     passed = sum(event["outcome"] == "passed" for event in story.outcomes().values())
     following = run_progress.following(story, steps)

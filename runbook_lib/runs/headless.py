@@ -1,4 +1,4 @@
-"""Run notebooks without a person: from a source notebook and a profile to a sealed record."""
+"""Run notebooks headless: prepare a copy and a record, execute the cells, and seal the record."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def run(
 
 @contextmanager
 def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Iterator[None]:
-    """While the block runs, pass each ledger line to ``on_event``. When the block ends, pass the remaining lines."""
+    """Pass each new ledger line to ``on_event`` while the block runs, and the remaining lines when it ends."""
     if on_event is None:
         yield
         return
@@ -106,7 +106,7 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the notebooks to run headless, which ``names`` choose.
+    """Return the notebooks to run headless that ``names`` select.
 
     Without names, these are all phases in order and the rotation of a secret.
     """
@@ -116,7 +116,7 @@ def phases(names: tuple[str, ...] = ()) -> list[Path]:
 
 
 def accept(passed: Run, source: Path) -> None:
-    """Copy the closing cell's output of a passed headless run into the source notebook.
+    """Copy the closing cell's output of a passed run into the source notebook.
 
     nbval compares later runs with this output.
     """

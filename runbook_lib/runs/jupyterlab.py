@@ -1,4 +1,4 @@
-"""Serve one folder with JupyterLab until the command ends.
+"""Serve one folder with JupyterLab while a block runs.
 
 The server listens on loopback only, asks for a token, and uses none of the operator's own Jupyter settings.
 """
@@ -61,7 +61,7 @@ class Lab:
     folder: Path  # of its own, for us alone
 
     def url(self, path: str) -> str:
-        """Return the address at which JupyterLab opens one file of the served folder. The file browser is not shown."""
+        """Return the JupyterLab address that opens one file of the served folder, without the file browser."""
         return f"{self.address}doc/tree/{path}?token={self.token}"
 
     def page(self, path: str) -> str:
@@ -104,7 +104,7 @@ def serving(root: Path, environment: Mapping[str, str], trusted: Collection[str]
 
 
 def _refuse_an_open_door(process: subprocess.Popen[bytes], address: str) -> None:
-    """Raise `ConfigError` if JupyterLab answers a request without the token. Some Jupyter setting then causes that."""
+    """Raise `ConfigError` if JupyterLab answers a request without the token, as some Jupyter settings make it do."""
     direct, deadline = build_opener(ProxyHandler({})), time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -136,7 +136,7 @@ def _private(folder: Path) -> dict[str, str]:
 
 
 def _trust(root: Path, data: Path) -> None:
-    """Sign the notebooks in ``root``: JupyterLab drops the styles of outputs in a notebook without a signature."""
+    """Sign the notebooks in ``root``, because JupyterLab drops the styles of outputs in an unsigned notebook."""
     data.mkdir()
     notary = NotebookNotary(data_dir=str(data))  # type: ignore[no-untyped-call]
     for path in root.glob("*.ipynb"):
@@ -167,7 +167,7 @@ def _hand_over(process: subprocess.Popen[bytes], variables: Mapping[str, str]) -
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait until the server has written to a file on which address it listens, and return the address."""
+    """Wait until the JupyterLab server has written the address at which it listens to a file. Return the address."""
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         for path in (folder / "runtime").glob("jpserver-*.json"):

@@ -1,4 +1,4 @@
-"""Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals the record.
+"""Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals its record.
 
 A kernel that ends by itself seals its own record, and then there is nothing to do here.
 """
@@ -16,7 +16,7 @@ from runbook_lib.settings import profiles
 
 
 def start(record: Record) -> subprocess.Popen[bytes]:
-    """Start the keeper process of a record. The keeper notices the end of this kernel because its stdin closes."""
+    """Start the keeper of a record, a process whose stdin closes when this kernel ends."""
     return subprocess.Popen(
         [sys.executable, "-P", "-m", __name__, str(record.folder)],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Open a phase from its notebook. The phase's record is the one that the kernel was started for, or a new one."""
+"""Open a phase from its notebook, in the record that its kernel was started for, or in a new record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _plain: PlainRun | None = None
 
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
-    """Open this notebook's phase in the record that its kernel was started for. In a watch, return its `Lookout`.
+    """Open this notebook's phase in the record that its kernel was started for. In a watch, return a `Lookout` instead.
 
     A kernel that was not started by one of our commands (but by papermill, say) begins a record, or continues its own.
     Raise `ConfigError` if the profile, a variable, a parameter or the notebook's name is wrong, or if the record is of
@@ -50,7 +50,7 @@ def open_phase(name: str, *, profile: str) -> Phase | Lookout:
 
 
 def _plain_run(name: str, profile: str) -> PlainRun | None:
-    """Return the run that this kernel begins or continues by itself.
+    """Return the run of a kernel that none of our commands started. Begin or continue this run.
 
     Return None if one of our commands started the kernel for a record.
     """

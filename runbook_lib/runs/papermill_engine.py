@@ -33,7 +33,7 @@ UNSUPPORTED = ("log_output", "stdout_file", "stderr_file")
 
 
 class Ended(click.ClickException):
-    """An error that ends papermill's command with one printed line and one of our exit codes."""
+    """An error that ends the papermill command with one printed line and our exit code."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ class PapermillEngine:
 
     @classmethod
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
-        """Tell papermill the kernel's name. The only kernel is this Python, and other languages are refused."""
+        """Tell papermill the kernel's name: always this Python. Another language is refused."""
         if name:
             nb.metadata["kernelspec"] = {"name": name, "display_name": name}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
@@ -95,7 +95,7 @@ def _opens_a_phase(nb: Any) -> bool:
 
 
 def _in_memory(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
-    """Run a notebook that opens no phase. The engine runs it in memory and makes no record."""
+    """Run a notebook that opens no phase, in memory and without a record."""
     redact = _redactor(nb)
     result = run_in_memory(nb, Job(Path(), redact=redact, **limits))
     return redacted(nb, redact), result, 0
@@ -131,13 +131,15 @@ def _in_a_record(nb: Any, **limits: Any) -> tuple[Any, Result, int]:
 
 
 def _ended(executed: Any) -> dict[str, Any]:
-    """Return when and how the run ended. Our engine wrote these facts into the notebook's papermill metadata."""
+    """Return when and how the run ended, from the notebook's papermill metadata."""
     stamped = executed.metadata["papermill"]
     return {name: stamped[name] for name in ("start_time", "end_time", "duration", "exception", "parameters")}
 
 
 def _redactor(nb: Any) -> Callable[[str], str]:
-    """Return a function that redacts the secrets of the notebook's profile. Without a profile, nothing is redacted."""
+    """Return a function that redacts the secrets of the notebook's profile. Without a profile, the function changes
+    nothing.
+    """
     try:
         parameters = {**default_parameters(nb, "the notebook"), **nb.metadata.papermill.get("parameters", {})}
     except ConfigError:
@@ -162,7 +164,7 @@ def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
 
 
 def _write_atomically(path: str) -> None:
-    """Make papermill write the file ``path`` whole or not at all. A path on s3 or http is left to papermill."""
+    """Make papermill write the file ``path`` whole or not at all. Leave a path on s3 or http to papermill."""
     from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
 
     handler = papermill_io.get_handler(path)

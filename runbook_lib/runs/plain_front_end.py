@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PlainRun:
-    """The run of a kernel that a front end such as nbconvert started. None of our commands started the kernel."""
+    """The run of a kernel that a front end such as nbconvert started, instead of one of our commands."""
 
     def __init__(self, record: Record, settings: Settings, mode: str, shell: Any) -> None:
         self.record, self.settings, self.mode = record, settings, mode
@@ -56,12 +56,12 @@ class PlainRun:
             run_record.finish(self.record)
 
     def warn(self, display: Callable[[Any], object]) -> None:
-        """Warn a person whose front end steps through the source notebook that this notebook is the source."""
+        """If a person's front end opened the source notebook, display a warning about it."""
         if self.mode == "attended":
             display(Notice(self.record))
 
     def end(self) -> None:
-        """Seal the record when the kernel of a front end without a person ends. A sealed record is left as it is."""
+        """Seal the record when the kernel of a headless front end ends, unless the record is sealed already."""
         if self.record.sealed() is None:
             self._seal()
 
@@ -73,7 +73,7 @@ class PlainRun:
 
 
 class Notice:
-    """A notice to a person whose front end opened the source notebook itself. Saving it would change the source."""
+    """A notice for a person whose front end opened the source notebook: saving it would change the source."""
 
     def __init__(self, record: Record) -> None:
         phase = record.opened()["phase"]
@@ -90,7 +90,7 @@ class Notice:
 
 
 def enter(name: str, profile: str, run: PlainRun | None) -> PlainRun | None:
-    """Begin the run of a kernel that a front end started. If the run ``run`` still goes on, return that run.
+    """Begin the run of a kernel that a front end started. If ``run`` still goes on, return ``run`` instead.
 
     Set the environment variables that name the record, which later calls read. Return None if this Python is no kernel;
     then nothing seals the record. Raise `ConfigError` for a parameter that the notebook does not have, `StepRefused`
@@ -117,7 +117,7 @@ def _is_of(run: PlainRun, name: str, profile: str) -> bool:
 
 
 def _terminal() -> int:
-    """Return the file descriptor of the front end's standard error. The kernel inherited it at its start."""
+    """Return the file descriptor of the front end's standard error, which the kernel inherited."""
     try:
         return sys.stderr.fileno()  # ipykernel keeps it, and puts a pipe to the cell in its place
     except OSError:
@@ -125,7 +125,7 @@ def _terminal() -> int:
 
 
 def _shell() -> Any:
-    """Return the kernel's shell. Return None if this Python is no kernel."""
+    """Return the kernel's IPython shell. Return None if this Python is no kernel."""
     from IPython import get_ipython  # noqa: PLC0415 - a halt, which may ask for a record, has no time for it
 
     shell = get_ipython()
@@ -133,7 +133,7 @@ def _shell() -> Any:
 
 
 def _mode(shell: Any) -> str:
-    """Return ``attended`` if the front end lets the kernel ask questions, because then a person is there.
+    """Return ``attended`` if the front end lets the kernel ask questions: then a person is there.
 
     Otherwise return ``headless``.
     """
@@ -144,7 +144,7 @@ def _mode(shell: Any) -> str:
 
 
 def _compared() -> bool:
-    """Return whether nbval runs this kernel.
+    """Return whether nbval runs this kernel, to compare its outputs with stored ones.
 
     Then each notebook starts from its own state, because its stored outputs, which nbval compares, were made so.
     """
@@ -152,7 +152,7 @@ def _compared() -> bool:
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or start the rehearsal that this run uses. Return the reason for overriding its gates, or None.
+    """Join or start the rehearsal of this run. Return the reason for passing its gates, or None.
 
     A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """
@@ -164,7 +164,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
-    """Return the unfinished record that an earlier kernel left, or None.
+    """Return the unfinished record that an earlier kernel left of this run. Return None if there is none.
 
     A record counts only if it ran with the parameters ``given``.
     """
@@ -176,7 +176,7 @@ def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record 
 
 
 def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
-    """Return the parameters that the cells above have set to other values than the notebook's defaults."""
+    """Return the parameters to which earlier cells gave values other than the notebook's defaults."""
     if shell is None:
         return {}
     defaults, names = default_parameters(read(notebook), notebook.name), shell.user_ns
@@ -188,7 +188,7 @@ def _given(shell: Any, notebook: Path, *, headless: bool) -> dict[str, Any]:
 
 
 def _assigned(sources: list[str]) -> Iterator[str]:
-    """Yield the variables that these cells assign to at their top level."""
+    """Yield the variables that these cells assign at top level."""
     for source in sources:
         for line in ast.parse(source).body:
             if isinstance(line, ast.Assign):

@@ -29,7 +29,7 @@ def prepared(
     override: str | None,
     mode: str,
 ) -> Record:
-    """Prepare a record: make it, with a copy of ``notebook`` in it. The copy is ready to be run or stepped through.
+    """Prepare a record with a copy of ``notebook`` in it, ready to be run or stepped through.
 
     Raise, before a record is made, `ConfigError` if a parameter, the profile or a variable is wrong; `StepRefused`
     while the phase's gate is closed and no ``override`` gives a reason for passing it.
@@ -50,7 +50,7 @@ def prepared(
 
 
 def refuse_wrong_parameters(notebook: str, defaults: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` if a record is to be prepared with a parameter that the notebook does not have."""
+    """Raise `ConfigError` if a given parameter is not one of the notebook's. No record is prepared then."""
     if {"kind", "project"} <= given.keys():
         raise ConfigError("a profile is chosen by its name, not by its file: -p profile NAME; nothing was sent")
     for name, value in given.items():
@@ -66,7 +66,7 @@ def unfinished(settings: Settings, phase: str) -> Record | None:
 
 
 def seal(record: Record, result: Result) -> Event:
-    """Seal the record prepared for a headless run. The engine's result says how the run and each cell ended."""
+    """Seal the record of a headless run, with the way in which the run and each cell ended."""
     ended = None if result.outcome is Outcome.PASSED else str(result.outcome)
     if ended and result.reason:
         ended = f"{ended}: {result.reason}"

@@ -1,4 +1,4 @@
-"""Find this checkout's rehearsal or bring one up. Then set this process's environment variables for the rehearsal."""
+"""Find this checkout's rehearsal or start one, and set this process's environment variables for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose enviro
 
 
 def starting_state(path: Path) -> str:
-    """Return the state from which a rehearsal of a notebook starts.
+    """Return the starting state for a rehearsal of a notebook.
 
     The notebook's metadata names it: ``rehearsal.start``.
     """
@@ -29,13 +29,13 @@ def starting_state(path: Path) -> str:
 
 
 def join(running: Running) -> None:
-    """Set this process's environment for a rehearsal: its secrets, and its stand-in executables first on the PATH."""
+    """Set this process's environment for a rehearsal: the secrets, and the stand-in executables first on the PATH."""
     os.environ.update(running.environment)
     os.environ["PATH"] = f"{running.folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def joined() -> bool:
-    """Join the newest rehearsal that is kept up for this checkout, unless this process has already joined a rehearsal.
+    """Join the newest rehearsal that is kept up for this checkout, unless this process has already joined one.
 
     Return whether a rehearsal is joined now. Every command calls this, so that all of them choose the same rehearsal.
     """
@@ -52,12 +52,12 @@ def is_gone(record: Record) -> bool:
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for overriding gates in a rehearsal that began in ``state``. For ``clean``, return None."""
+    """Return the reason for passing gates in a rehearsal that began in ``state``. Return None for ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
 def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] = ()) -> str | None:
-    """Join this checkout's rehearsal that is kept up. If none is up, start one from ``state`` and keep it up.
+    """Join this checkout's kept rehearsal. If there is none, start one in ``state`` and keep it up.
 
     Return the reason for overriding its gates, None if there is none. ``named`` is a state that the user asked for: if
     it or ``faults`` are given, a new rehearsal is started in any case.
@@ -69,12 +69,12 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join this checkout's kept rehearsal, or else `begin` one. Return the reason for overriding its gates, or None."""
+    """Join this checkout's kept rehearsal, or `begin` one. Return the reason for passing its gates, or None."""
     return None if joined() else begin(state)
 
 
 def begin(state: str) -> str | None:
-    """Bring up a rehearsal that ends with this process, and join it.
+    """Start a rehearsal that ends with this process, and join it.
 
     Return the reason for overriding its gates, or None.
     """

@@ -1,4 +1,4 @@
-"""Rewrite the outputs of a record's notebook from its ledger. No output is then a widget that needs a kernel.
+"""Rewrite the outputs of a record's notebook from its ledger, so that they can be read without a kernel.
 
 A browser saves a notebook at any time or never, but the ledger holds everything that happened.
 """
@@ -21,7 +21,7 @@ OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
 def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
-    """Replace the widgets in a notebook's outputs by the bar, the cards and the summary from the ledger. Charts stay.
+    """Replace the widgets in a notebook's outputs by static cards, bar and summary from the ledger. Keep the charts.
 
     ``anew`` says that no kernel has run any cell of it yet. Raise `ConfigError` if the notebook cannot be read,
     `RecordError` if it cannot be written.
@@ -51,7 +51,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
 
 
 def _lives_on(data: dict[str, Any]) -> bool:
-    """Remove the widget from an output's data. Return whether the output can still be read without a kernel."""
+    """Remove the widget from an output's data. Return whether anything readable is left."""
     return data.pop(VIEW, None) is None or "text/html" in data
 
 

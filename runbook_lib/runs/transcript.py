@@ -1,4 +1,4 @@
-"""Write executed cells into the record's notebook. A front end such as nbconvert saves only its own output file."""
+"""Write executed cells into the record's notebook, because a front end such as nbconvert saves only its own file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESULT = {"execute_result": ("data", "metadata", "execution_count"), "display_da
 
 @dataclass
 class Executed:
-    """One execution of a cell for the transcript: its source, times, outputs and outcome."""
+    """One execution of a cell: its source, times, outputs and outcome."""
 
     source: str
     count: int
@@ -33,7 +33,7 @@ class Executed:
     seconds: float | None = None
 
     def end(self, error: BaseException | None = None) -> None:
-        """Set the outcome, the error and the seconds of an execution in the transcript, which has ended."""
+        """Set an execution's outcome, error and duration when the cell has ended."""
         self.seconds = (datetime.now(UTC) - self.started).total_seconds()
         self.outcome = Outcome.PASSED
         if error is not None:
@@ -43,12 +43,14 @@ class Executed:
             self.outputs.append(new_output("error", **shown))  # type: ignore[no-untyped-call]
 
     def as_cell(self, index: int) -> Cell:
-        """Return a transcript's execution as a cell of the engine. ``index`` is the cell's place in the notebook."""
+        """Return an execution from the transcript as one of the engine's cells. ``index`` is the cell's position in the
+        notebook.
+        """
         return Cell(index, self.outcome, self.started, self.seconds, self.error, self.message)
 
 
 class Transcript:
-    """The transcript of a front end's kernel: the cells that it executed.
+    """The transcript of a kernel that a front end started: the cells that the kernel executed.
 
     The first is the cell that opens the phase.
     """
@@ -71,7 +73,7 @@ class Transcript:
         self._executed[-1].end(result.error_before_exec or result.error_in_exec)
 
     def _keep(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Keep a copy of an output message that the kernel is about to send to the front end."""
+        """Keep a copy of an output that the kernel is about to send to the front end."""
         kind = message["header"]["msg_type"]
         if kind in RESULT:
             content = {name: message["content"][name] for name in RESULT[kind]}
@@ -97,7 +99,7 @@ class Transcript:
         return Result(record.notebook, outcome, tuple(cells), seconds, reason=reason)
 
     def keep_outputs(self, record: Record) -> None:
-        """Write the transcript's outputs into the record's notebook. The outputs of earlier kernels stay."""
+        """Write the transcript's outputs into the record's notebook. Keep the outputs of earlier kernels."""
         _write(self._filled(record), record)
 
     def end_cell(self) -> None:
@@ -108,7 +110,7 @@ class Transcript:
         self._executed[-1].end()
 
     def _filled(self, record: Record) -> Any:
-        """Return the record's notebook with the outputs of this kernel.
+        """Return the record's notebook with the outputs of this kernel filled in.
 
         A cell that was changed is inserted after the cell that ran before it.
         """
@@ -131,7 +133,7 @@ def _find(notebook: Any, source: str) -> int | None:
 
 
 def _whole(cells: Sequence[Cell]) -> tuple[Outcome, str | None]:
-    """Return the outcome of the whole notebook and, if the notebook did not pass, the reason."""
+    """Return the outcome of the whole notebook, and the reason if it did not pass."""
     stopped = next((cell for cell in cells if cell.outcome is not Outcome.PASSED), None)
     if stopped is None:
         return Outcome.PASSED, None

@@ -1,4 +1,4 @@
-"""Give variables to JupyterLab's kernels only. Neither the server nor the other programs that it starts get them.
+"""Give variables to JupyterLab's kernels, but not to the server and the other programs that it starts.
 
 A process inherits the environment of the one that starts it, and every process of the same user can read it.
 """

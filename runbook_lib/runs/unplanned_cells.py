@@ -1,4 +1,4 @@
-"""Write to the ledger every executed cell that the plan does not hold. A notebook keeps only a cell's latest source."""
+"""Write to the ledger every executed cell that is not in the plan. A notebook keeps only each cell's latest source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _listener: _Listener | None = None  # a kernel has one: a phase that is opened a
 
 
 class _Listener:
-    """The callback that the kernel calls with every cell before it runs."""
+    """A callback that the kernel calls with every cell before it runs the cell."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -40,7 +40,7 @@ class _Listener:
 
 
 def listen(record: Record) -> None:
-    """Write this kernel's unplanned cells to the ledger, beginning with the running cell.
+    """Write this kernel's unplanned cells to the ledger from now on, including the running cell.
 
     Without a plan, write nothing.
     """

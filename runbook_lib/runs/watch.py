@@ -45,7 +45,7 @@ LOCK = ".watching"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A watch's schedule: its notebook, its length in ``hours``, and ``every``, the seconds from one round to the next.
+    """A watch's schedule: the notebook, the length in ``hours``, and ``every``, the seconds between two rounds.
 
     ``replay`` is the number of hours before now that are judged first.
     """
@@ -88,7 +88,7 @@ def watch(settings: Settings, schedule: Schedule, *, root: Path | None = None, s
 
 @contextlib.contextmanager
 def _alone(folder: Path, notebook: str) -> Iterator[None]:
-    """Hold a lock while the block runs, so that only one process watches this notebook of a profile."""
+    """Hold a lock while the block runs, so that only one process watches a profile's notebook."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{LOCK}-{notebook}").open("w") as file:
         try:
@@ -99,7 +99,7 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
 
 
 def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, list[Event]]:
-    """Begin a watch's record, whose parent is the notebook's newest watch.
+    """Begin the record of a watch. Its parent is the newest earlier watch of the notebook.
 
     Return the record, and the events of the earlier records.
     """
@@ -122,7 +122,7 @@ def _begun(settings: Settings, schedule: Schedule, root: Path) -> tuple[Record, 
 
 
 class Watch:
-    """A running watch. It tracks the state of its alarms, writes every change to its ledger, and sends the alerts."""
+    """A running watch. It knows the state of its alarms, writes each change to the ledger, and sends alerts."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class Watch:
             await asyncio.sleep(max(0.0, min(self.schedule.every - late, left)))
 
     async def _round(self, kernels: Kernels) -> None:
-        """Judge every tagged cell once, as of now. Write the round's verdicts to the ledger, and alert people."""
+        """Judge every cell tagged ``watch`` once. Write the verdicts to the ledger, and alert people."""
         started = datetime.now(UTC)
         verdicts = await self._look(kernels)
         came = datetime.now(UTC)
@@ -206,7 +206,9 @@ class Watch:
             self._pinging = asyncio.create_task(self._ping())
 
     async def _look(self, kernels: Kernels) -> dict[str, alarms.Verdict]:
-        """Return the verdict on every tagged cell. If several kernels die in turn, every verdict is ``unknown``."""
+        """Return the verdict on every cell tagged ``watch``. If the kernels die repeatedly, every verdict is
+        ``unknown``.
+        """
         how = ""
         for _ in range(ATTEMPTS):
             try:
@@ -229,14 +231,14 @@ class Watch:
 
     @property
     def _limit(self) -> float:
-        """Return the seconds that a round of a watch may take.
+        """Return how many seconds a round of a watch may take.
 
         The time suffices even if several services do not answer.
         """
         return PATIENCE + 8 * self.settings.budgets.answer
 
     async def _replay(self, kernels: Kernels) -> None:
-        """Judge the past round by round, as a watch would have seen it.
+        """Judge the past, round by round, as a running watch would have judged it.
 
         One ledger line holds a whole chunk of rounds.
         """
@@ -261,7 +263,7 @@ class Watch:
                 session.close()
 
     async def _past(self, kernels: Kernels, turn: asyncio.Semaphore, moments: Sequence[datetime]) -> list[str]:
-        """Return the verdicts of past rounds.
+        """Return the verdicts of a chunk of past rounds.
 
         Judge again while any verdict is ``unknown``, because past data can still be read.
         """
@@ -289,7 +291,7 @@ class Watch:
     def _settle(
         self, verdicts: Mapping[str, alarms.Verdict], now: datetime, *, until: datetime, replayed: bool = False
     ) -> None:
-        """Write to the ledger, and to ``known``, which alarms the verdicts raise, clear or otherwise change."""
+        """Write to the ledger which alarms the verdicts raise, repeat or clear. Update ``known`` as well."""
         judged = dict(verdicts) if replayed else {**verdicts, alarms.UNKNOWN: alarms.unknown_of(verdicts)}
         past = {"replayed": True} if replayed else {}
         for event in list(alarms.changes(self.known, judged, now, self.seen)):
@@ -300,7 +302,7 @@ class Watch:
                 self._alerted_at = datetime.min.replace(tzinfo=UTC)  # at once
 
     def _hear(self) -> None:
-        """Read the acknowledgements of alarms, which other processes write into the ledger of this watch."""
+        """Read from the watch's ledger which alarms people have acknowledged from other processes."""
         with contextlib.suppress(RecordError, OSError):
             events, self._read = self.record.ledger.follow(self._read)
             self.known = alarms.fold([event for event in events if event["event"] == "acked"], self.known)
@@ -390,7 +392,7 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Return when the newest watch last ended a round, and when that watch should end.
+    """Return when the newest watch last ended a round, and when its time ends.
 
     Return None if there is no such watch or its end has passed.
     """

@@ -1,4 +1,4 @@
-"""Judge the cells of a phase that are tagged ``watch``, round after round. A watch does this inside its kernel.
+"""Judge a phase's cells tagged ``watch``, round after round, inside the kernel of a watch.
 
 A look that fails has the verdict ``unknown``, never ``quiet`` and never ``alarm``.
 """
@@ -26,7 +26,7 @@ SHOWN = 600  # characters of a complaint that are passed on
 
 
 class Lookout:
-    """The phase of a watch. It makes the checks tagged ``watch``, in any order, and writes to no ledger."""
+    """The phase of a watch. It runs the checks tagged ``watch`` in any order, and writes no ledger."""
 
     mode = "watch"
 
@@ -67,7 +67,7 @@ class Lookout:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Send the commands of a watched check once, and keep the verdict: quiet, alarm, or unknown."""
+        """Send a watched check's commands once, and keep the verdict: quiet, alarm or unknown."""
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
             return
@@ -94,7 +94,7 @@ class Lookout:
         return self.reply(number, index).value(column)
 
     def head(self) -> None:
-        """Show nothing at the head of a watched phase: a watch has no bar."""
+        """Show nothing at the head of a phase in a watch, because nobody looks at it."""
 
     def _look(self, command: Command) -> Reply:
         """Send a command of a watched check once.
@@ -119,7 +119,7 @@ class Lookout:
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:
-    """Return when the event happened that a complaint is about: the newest ``at``, or None if a row has no ``at``.
+    """Return when the event behind a complaint happened: the newest ``at`` of the rows, or None if a row has none.
 
     ``lasts`` says that what is wrong still goes on, or that no row tells that it is over.
     """

@@ -1,4 +1,4 @@
-"""Take, prove and read the Postgres advisory lock that admits a single writing session.
+"""Take and check the Postgres advisory lock that admits only one writing session.
 
 Proving the lock on one connection protects no change on another: the server may have ended the lock's session in
 between, and another session may hold the lock.
@@ -65,7 +65,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class WritingSession:
-    """A database session that holds an advisory lock. A session that takes the lock later has a larger ``fence``."""
+    """A database session that holds an advisory lock. Each later holder has a larger ``fence``."""
 
     connection: Connection
     name: str
@@ -73,7 +73,7 @@ class WritingSession:
     fence: int
 
     def prove(self) -> None:
-        """Raise `ServiceError`, and close the connection, unless this session holds the advisory lock now.
+        """Raise `ServiceError` and close the connection, unless this session still holds the advisory lock.
 
         Inside a transaction the proof lasts until the transaction ends: the lock is lost only if the session ends, and
         the transaction ends with the session.
@@ -88,7 +88,7 @@ class WritingSession:
 
 
 def _row(connection: Connection, statement: LiteralString, values: Mapping[str, Any] | Sequence[Any]) -> Row | None:
-    """Run a statement and return its first row, or None if the statement returns no rows.
+    """Run a statement and return its first row. Return None if there are no rows.
 
     The statement is never prepared: behind a pooler, the name that psycopg gives a prepared statement may already be
     another's.
@@ -97,7 +97,7 @@ def _row(connection: Connection, statement: LiteralString, values: Mapping[str, 
 
 
 def take(connection: Connection, name: str, label: str) -> WritingSession | None:
-    """Take an advisory lock and hold it while the connection stays open. Return None if another session holds the lock.
+    """Take an advisory lock, and hold it while the connection is open. Return None if another session holds it.
 
     Raise `StepRefused` if the session behind this connection holds the lock for another client.
     """
@@ -112,7 +112,7 @@ def take(connection: Connection, name: str, label: str) -> WritingSession | None
 
 
 def holder(connection: Connection, name: str) -> Holder | None:
-    """Return the session that holds an advisory lock. Return None if no session holds the lock."""
+    """Return the session that holds an advisory lock. Return None if nobody holds it."""
     row = _row(connection, HELD, {"name": name})
     if row is None or row["pid"] is None:
         return None
@@ -120,13 +120,13 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End the session ``pid``, which holds an advisory lock and has our role. Return whether the session existed."""
+    """End the session ``pid``, which must hold an advisory lock and have our role. Return whether it existed."""
     row = _row(connection, "select pg_terminate_backend(%s) as ended", (pid,))
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler lets both connections share a session. An advisory lock then excludes nobody.
+    """Return whether a pooler lets two connections share a session, so that an advisory lock would exclude nobody.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.
@@ -153,7 +153,7 @@ def give_back(session: WritingSession, second: Connection) -> None:
 
 
 def shared(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler shares the advisory lock's session among connections.
+    """Return whether a pooler lets other connections use the session that holds the advisory lock.
 
     If there is a pooler, try several times.
     """
@@ -162,7 +162,7 @@ def shared(session: WritingSession, second: Connection) -> bool:
 
 
 def exclusive(first: Connection, second: Connection) -> bool:
-    """Return whether an advisory lock held on one connection is refused to the other.
+    """Return whether the second connection is refused an advisory lock that the first one holds.
 
     Behind a transaction pooler, the lock is not refused.
     """

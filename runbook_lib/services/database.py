@@ -1,4 +1,4 @@
-"""Run SQL in Postgres within a time limit: reads in read-only transactions, changes on new connections."""
+"""Run SQL in Postgres within a time limit: reads in read-only transactions, changes on a new connection each."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class Database:
         self.writing: WritingSession | None = None  # the session with the writing lock, while this run holds it
 
     def close(self) -> None:
-        """Close the connection to the database that is kept for reading."""
+        """Close the database connection that is kept for reading."""
         if self._reading is not None:
             self._reading.close()
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a database connection in UTC. For ``read_only``, log in as the profile's read-only role if there is one.
+        """Open a database connection in UTC. If ``read_only``, log in as the profile's read-only role, if it has one.
 
         If the password is refused, try the new password of a rotation, where the environment holds one: once the
         rotation has reset the password, only the new one is accepted.
@@ -74,7 +74,7 @@ class Database:
         return connection
 
     def _opened(self, password: str, within: float | None = None, **user: str) -> psycopg.Connection[dict[str, Any]]:
-        """Open a connection with the password in the environment variable named ``password``.
+        """Open a database connection with the password from the environment variable named ``password``.
 
         If the password is refused, it is tried once more, seconds later: a pooler learns of a new password late.
         """
@@ -121,7 +121,8 @@ class Database:
         return connection
 
     def take_lock(self, name: str, label: str) -> WritingSession | Holder | None:
-        """Take the advisory lock ``name`` on a new database connection. Return the lock's `Holder` if another holds it.
+        """Take the advisory lock ``name`` on a new database connection. If another session holds it, return its
+        `Holder`.
 
         Return None if the holder left meanwhile. ``label`` becomes the session's application name, which tells others
         who holds the lock. Raise `StepRefused` if a pooler shares the session among connections, because the lock would
@@ -149,7 +150,7 @@ class Database:
                 raise StepRefused(advisory_lock.POOLED)
 
     def lock_holder(self, name: str) -> Holder | None:
-        """Ask the database which session holds the advisory lock ``name``. Return None if no session holds it."""
+        """Return the session that holds the advisory lock ``name`` in the database. Return None if nobody holds it."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.holder(connection, name)
@@ -157,7 +158,7 @@ class Database:
             raise ServiceError(f"who holds the writing lock cannot be read: {self._said(error)}") from None
 
     def end_session(self, pid: int) -> bool:
-        """End the session ``pid`` of this database, which must have our role. Return whether the session existed."""
+        """End the session ``pid`` of this database, which must have our role. Return whether it existed."""
         try:
             with contextlib.closing(self.connect()) as connection, self.limited(connection):
                 return advisory_lock.end(connection, pid)
@@ -165,7 +166,7 @@ class Database:
             raise ServiceError(f"session {pid} cannot be ended: {self._said(error)}") from None
 
     def prove_writing(self) -> None:
-        """Raise `ServiceError` if this run took the database's writing lock and has lost it since."""
+        """Raise `ServiceError` if this run took the writing lock and has lost it."""
         if self.writing is not None:
             try:
                 with self.limited(self.writing.connection):
@@ -174,7 +175,7 @@ class Database:
                 raise ServiceError(advisory_lock.LOST) from None
 
     def look(self, statements: Sequence[Sql], within: float | None = None) -> Reply:
-        """Run SQL in the database on the connection kept for reading.
+        """Run SQL that only reads, on the database connection kept for reading.
 
         If that connection was lost, run the SQL once more on a new connection.
         """
@@ -185,7 +186,7 @@ class Database:
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
     def change(self, statements: Sequence[Sql], within: float | None = None, *, keep: bool) -> Reply:
-        """Run SQL in the database on a new connection.
+        """Run SQL that may change something, on a new database connection.
 
         On an old connection that turns out to be lost, the SQL's effect would be unknown. While this run holds the
         writing lock, the statements run on the lock's connection, in a transaction that first proves the lock.
@@ -227,12 +228,12 @@ class Database:
         return Reply(tuple(rows))
 
     def _said(self, error: psycopg.Error) -> str:
-        """Return the server's error message in one line, without secrets."""
+        """Return the database server's error message on one line, without secrets."""
         return self._redact.text(" ".join((error.diag.message_primary or str(error)).split()))
 
     @contextlib.contextmanager
     def limited(self, connection: psycopg.Connection[dict[str, Any]], within: float | None = None) -> Iterator[None]:
-        """Cut the connection to the database if the ``with`` block takes too long.
+        """Cut the database connection if the ``with`` block takes too long.
 
         The server may exceed its own time limit, or send its answer one byte at a time.
         """
@@ -255,7 +256,7 @@ class Database:
         return list(cursor) if cursor.description else []
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Test over two database connections whether a NOTIFY on one reaches the other.
+        """Send a NOTIFY on one database connection, and return whether it arrives on another.
 
         Test also whether a lock that one holds is refused to the other. A transaction pooler accepts NOTIFY and LISTEN
         without an error, and delivers nothing; it gives two clients one session, and so one lock to both.
@@ -281,7 +282,7 @@ class Database:
         return Reply((row,))
 
     def log_in(self, command: Login) -> Reply:
-        """Log in to the database once with one password.
+        """Log in to the database once, with one password.
 
         If the password is refused, the reply has ``accepted`` false.
         """
@@ -298,7 +299,7 @@ class Database:
 
 
 def bound(value: Any, settings: Settings) -> Any:
-    """Return a value as it is bound into a statement: secrets filled in, an object as JSON."""
+    """Return a value in the form in which it is bound into a statement: secrets filled in, objects as JSON."""
     filled = expanded(value, settings)
     return Jsonb(filled) if isinstance(filled, dict) else filled
 
@@ -323,7 +324,7 @@ def _hang_up(line: socket.socket) -> None:
 
 
 def database_time(settings: Settings) -> datetime:
-    """Return the time of the database's clock. The ages of records and commands are judged by this clock alone."""
+    """Return the time of the database's clock, the only clock by which ages of records and commands are judged."""
     database = Database(settings, settings.redactor())
     try:
         reply = database.look([sql("select clock_timestamp() as now")])

@@ -1,4 +1,4 @@
-"""Limit the time of calls to services. A call that never ends blocks neither its caller nor the process's exit."""
+"""Limit the time of calls to services, so that a call without end blocks neither its caller nor the exit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
-    """Run a call to a service in a daemon thread and return a future, for which the caller may wait until a deadline.
+    """Start a call to a service in a daemon thread. Return a future on which the caller may wait with a time limit.
 
     An executor would not do: when the interpreter exits, it waits for the executor's threads, even for ever.
     """
@@ -30,12 +30,12 @@ def start(call: Callable[[], Result], name: str = "call") -> Future[Result]:
 
 
 def within(seconds: float, call: Callable[[], Result]) -> Result:
-    """Return what ``call`` to a service returns. If ``seconds`` pass before the call ends, raise `TimeoutError`."""
+    """Return the result of ``call``, a call to a service. Raise `TimeoutError` after ``seconds`` without a result."""
     return start(call).result(seconds)
 
 
 def side_by_side(calls: Iterable[Callable[[], Result]], at_once: int) -> list[Result]:
-    """Run calls to services in parallel daemon threads, at most ``at_once`` at a time.
+    """Run calls to services in daemon threads, at most ``at_once`` at the same time.
 
     Return their results in order.
     """

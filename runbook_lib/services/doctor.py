@@ -1,4 +1,4 @@
-"""Prove that every address, credential and clock of a profile works.
+"""Prove that every address, credential and clock of a profile works, by reading only.
 
 The doctor does this before a phase needs them, and changes nothing.
 """
@@ -41,7 +41,7 @@ SUBSCRIPTIONS = ("userFills", "orderUpdates", "webData3")  # what a runner needs
 
 @dataclass(frozen=True)
 class Probe:
-    """A fact that the doctor proves by reading.
+    """One fact that the doctor proves, and the reading that proves it.
 
     ``breaks`` names the steps that need the fact, ``fix`` how to mend it.
     """
@@ -56,7 +56,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a doctor's probe. If ``made_by`` names a step, a failure is a fault only after that step passed."""
+    """The result of a doctor's probe. With ``made_by``, a failure counts only after the step of this name has
+    passed.
+    """
 
     name: str
     good: bool
@@ -71,7 +73,7 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run every probe of the doctor in parallel, each on its own connections.
+    """Run all of the doctor's probes in parallel, each on its own connections.
 
     A probe that takes over 18 s has failed.
     """
@@ -110,7 +112,7 @@ def _verdict(settings: Settings, probe: Probe) -> Verdict:
 
 
 def probes(settings: Settings) -> list[Probe]:
-    """Return the doctor's probes of a profile, in the order they are shown."""
+    """Return the doctor's probes of a profile, in the order in which they are shown."""
     renew = "make a new token for the organisation or team the profile names"
     return [
         Probe(

@@ -1,4 +1,4 @@
-"""Tell old answers from new ones. An answer's own time, ``Date`` and ``Age`` are compared with its service's clock."""
+"""Recognise old answers by their own time, ``Date`` and ``Age``, compared with the service's clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ APART = 60.0  # seconds between a service's clock and ours beyond which the age 
 
 
 class ServiceClock:
-    """The clock of one service, as its freshest answer in this run shows it.
+    """The clock of a service, estimated from its freshest answer in this run.
 
     Old answers are recognised by this clock.
     """
@@ -42,7 +42,7 @@ class ServiceClock:
         return None
 
     def _behind(self, date: float, received: float) -> float | None:
-        """Return by how many seconds an answer is older than the freshest so far.
+        """Return how many seconds an answer is behind the freshest answer of its service.
 
         Up to `SLACK` seconds, return None.
         """

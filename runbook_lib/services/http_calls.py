@@ -1,4 +1,4 @@
-"""Send HTTP requests with one client per service. Every answer is limited in time, size and shape.
+"""Send HTTP requests with one client per service. Limit every answer in time, size and shape.
 
 A credential is sent only in the header.
 """
@@ -53,12 +53,12 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """An error: an HTTP answer's body is too large, cut off, compressed in an unknown way, or not finished in time."""
+    """An error for an HTTP answer whose body is too large, cut off, wrongly packed or not finished in time."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer as received. ``asked`` and ``received`` are epoch seconds of this machine's clock."""
+    """An HTTP answer as it was received. ``asked`` and ``received`` are epoch seconds by this machine's clock."""
 
     status: int
     reason: str = ""
@@ -93,7 +93,7 @@ class Web:
         self._clients.clear()
 
     def request(self, command: Http, seconds: float, proof: Callable[[], None] | None = None) -> Reply:
-        """Send an HTTP request and read its answer. Both together may take ``seconds``.
+        """Send an HTTP request and read its answer, in ``seconds`` altogether.
 
         ``proof`` is called once the connection is made, right before the first byte is sent; if it raises, nothing is
         sent. Raise `ServiceError` if there is no answer, or if the answer has the wrong shape or is too old.
@@ -119,7 +119,7 @@ class Web:
     def _fetched(
         self, client: httpx.Client, command: Http, shape: Shape, seconds: float, proof: Callable[[], None] | None
     ) -> Answer:
-        """Send an HTTP request and read the answer's body. This runs in a thread that the caller may abandon."""
+        """Send an HTTP request and read the answer's body, in a thread that the caller may abandon."""
         asked, until = time.time(), time.monotonic() + seconds
         request = client.build_request(
             command.method,
@@ -163,7 +163,7 @@ class Web:
 
 
 def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
-    """Call ``proof`` when the request is about to be sent. An earlier proof may have expired during connecting."""
+    """Call ``proof`` at the moment when the request is sent, because an earlier proof may be out of date by then."""
     if step.endswith("send_request_headers.started"):
         proof()
 
@@ -174,13 +174,13 @@ def _outside(url: str) -> bool:
 
 
 def _trusted(url: str) -> ssl.SSLContext:
-    """Return the certificate authorities that may vouch for an address. An address without encryption has none."""
+    """Return the certificate authorities to trust for an address. An address without encryption has none."""
     return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Read the certificate authorities of ``SSL_CERT_FILE``, else certifi's.
+    """Read the certificate authorities from ``SSL_CERT_FILE``, or else from certifi.
 
     They are read once in a process, because reading them takes 40 ms.
     """
@@ -188,7 +188,7 @@ def _authorities() -> ssl.SSLContext:
 
 
 def authorization(service: Service) -> str:
-    """Return an HTTP request's Authorization header as it is shown: with the variable's name, not the token."""
+    """Return an HTTP request's Authorization header for display, with the variable's name in place of the token."""
     if service.token is None:
         return ""
     if service.scheme == "Basic":
@@ -197,7 +197,7 @@ def authorization(service: Service) -> str:
 
 
 def ping(url: str, within: float) -> None:
-    """Send an HTTP request and ignore the answer's body.
+    """Send an HTTP request, and ignore the body of its answer.
 
     Raise `ServiceError` if the call fails or has an error status.
     """
@@ -214,7 +214,7 @@ def ping(url: str, within: float) -> None:
 
 
 def _whole(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return the whole body of an HTTP answer, unpacked.
+    """Return the whole body of an HTTP answer, decompressed.
 
     Raise `BadAnswer` if the body is too large, cut off, or not finished in time.
     """
@@ -234,7 +234,7 @@ def _whole(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
-    """Return what an endless HTTP stream sends until it is quiet for a second.
+    """Return what an endless HTTP stream has sent when it first pauses for a second.
 
     Stop earlier if the limit of time or size is reached.
     """
@@ -248,7 +248,7 @@ def _streamed(response: httpx.Response, until: float, most: int) -> bytes:
 
 
 def _pieces(response: httpx.Response, until: float, quiet: float | None = None) -> Iterator[bytes]:
-    """Yield the pieces of an HTTP body as they come. Raise `BadAnswer` if the time is over before the body ends.
+    """Yield the pieces of an HTTP body as they arrive. Raise `BadAnswer` if the body has not ended in time.
 
     httpx limits the time of each read, not of the whole body: a body of one byte a second would hold us for hours.
     """
@@ -267,7 +267,7 @@ def _pieces(response: httpx.Response, until: float, quiet: float | None = None) 
 
 
 def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
-    """Make a reply of an HTTP answer.
+    """Convert an HTTP answer into a reply.
 
     Raise `ServiceError` if the answer does not have the shape that its route asks for. If the answer has an error
     status, the reply's ``error`` holds the service's own words, in whatever form they came.
@@ -294,13 +294,13 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
 
 
 def outdated(shape: Shape, answer: Answer, clock: ServiceClock) -> str | None:
-    """Return why an HTTP answer is out of date by its service's clock. Return None if the answer is fresh."""
+    """Return why an HTTP answer is out of date by its service's clock. Return None if it is fresh."""
     moment = parsed(answer.body.decode(errors="replace"))[shape.moment] / 1000 if shape.moment else None
     return clock.complaint(answer.headers, moment, answer.asked, answer.received)
 
 
 def _rows(body: Any, answer: Answer, pick: str | None) -> tuple[dict[str, Any], ...]:
-    """Return the rows of an HTTP body. The first row also holds the response headers that `KEPT_HEADERS` names."""
+    """Return the rows of an HTTP body. Add the response headers in `KEPT_HEADERS` to the first row."""
     rows = rows_of(body, pick) if not isinstance(body, str) else ()
     headers = {name.replace("-", "_"): value for name, value in answer.headers.items() if name in KEPT_HEADERS}
     if not headers:
@@ -314,7 +314,7 @@ def _text(body: Any, text: str) -> str:
 
 
 def _again(answer: Answer) -> float:
-    """Return the seconds in a service's Retry-After header, to wait before asking again.
+    """Return how many seconds the service's Retry-After header asks to wait.
 
     Without the header, return 0.
     """
@@ -323,7 +323,7 @@ def _again(answer: Answer) -> float:
 
 
 def _reply_of_lines(answer: Answer, text: str) -> Reply:
-    """Return one row for each line of a stream that holds a JSON object. A last line that is cut off is skipped."""
+    """Return a row for each line of an HTTP stream that is a JSON object. Skip a last line that is cut off."""
     rows: list[dict[str, Any]] = []
     for line in text.splitlines(keepends=True):
         with contextlib.suppress(ValueError):

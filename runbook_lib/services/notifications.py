@@ -1,4 +1,4 @@
-"""Listen to the database's notifications in a thread. The thread reports a lost connection and makes a new one."""
+"""Listen to the database's notifications in a thread, which reports a lost connection and then reconnects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """Listens to the database's notifications until closed.
+    """A thread that listens to the database's notifications until it is closed.
 
     Its thread calls ``heard`` with each notification's channel. ``heard`` is also called with an empty text whenever
     the connection was made or lost. Notifications in between are missed, so the caller must then look into the tables:
@@ -42,11 +42,11 @@ class Listener:
         self._thread.start()
 
     def follow(self, channels: Iterable[str]) -> None:
-        """Listen to the database's notifications on these channels too."""
+        """Listen to notifications on these channels too."""
         self._wanted |= frozenset(channels)
 
     def close(self) -> None:
-        """Stop listening to the database's notifications: end the thread and close the thread's connection."""
+        """Stop listening to notifications: end the thread and close its connection."""
         self._ended.set()
         self._thread.join()
 

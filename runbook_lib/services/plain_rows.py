@@ -17,14 +17,14 @@ def rows_of(body: Any, pick: str | None) -> tuple[dict[str, Any], ...]:
 
 
 def picked(body: Any, pick: str) -> Any:
-    """Return the value at the dotted path ``pick`` inside a row or an object. Return None if there is no such value."""
+    """Return the value at the dotted path ``pick`` in a row or an object. Return None if there is none."""
     for key in pick.split("."):
         body = body.get(key) if isinstance(body, dict) else None
     return body
 
 
 def plain(value: Any) -> Any:
-    """Make a value of a row plain JSON. Numerics become floats, times ISO 8601 in UTC, and all else becomes text."""
+    """Convert a value of a row to plain JSON: numerics to floats, times to ISO 8601 in UTC, all else to text."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -48,7 +48,7 @@ def _scalar(value: Any) -> Any:
 
 
 def moment(text: Any) -> datetime:
-    """Parse a time in a plain row: ISO 8601, in UTC if the text names no zone.
+    """Parse a time in a plain row: ISO 8601, in UTC unless the text names a zone.
 
     For a missing time, return 2 January 1970.
     """

@@ -1,4 +1,4 @@
-"""Limit how often a refused password is tried again. The tries are few, seconds apart, and counted per process.
+"""Limit how often a refused password is tried again: a few times, seconds apart, counted per process.
 
 A pooler blocks an address for two minutes after ten refused log-ins; for some seconds after a password was reset, it
 may refuse even the new one. A program that tries a wrong password again and again locks everybody out.
@@ -30,7 +30,7 @@ Made = TypeVar("Made")
 
 @dataclass
 class _Credential:
-    """The refused log-ins with one password. Their times are those of the monotonic clock."""
+    """The refused log-ins with one password, by their times on the monotonic clock."""
 
     most: int
     refused_at: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Credential:
 
 
 class Refusals:
-    """Counts the refused log-ins of this process, and limits how often a password is tried again."""
+    """The count of refused log-ins in this process. It limits how often a password is tried again."""
 
     def __init__(self) -> None:
         self._credentials: dict[str, _Credential] = {}
@@ -53,7 +53,7 @@ class Refusals:
         self._lock = threading.Lock()
 
     def guarded(self, host: str, variable: str, password: str, log_in: Callable[[], Made], patience: float) -> Made:
-        """Log in. If the password is refused, try the password once more some seconds later.
+        """Log in. If the password is refused, try it once more after some seconds.
 
         ``patience`` is the longest wait, in seconds. If the next try must wait longer, because the password was refused
         too often or the pooler has blocked this machine, raise the `ServiceError` of the last refusal without trying.

@@ -1,4 +1,4 @@
-"""Drop reply fields that may hold secrets. This process does not know those secrets, so it cannot redact them."""
+"""Drop reply fields that may hold secrets which this process does not know and so cannot redact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HARMLESS_OUTPUT = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-
 
 
 def drop(value: Any, shown: Collection[str] = ()) -> Any:
-    """Replace every field in a reply's ``value`` that may hold a secret. This process does not know such secrets.
+    """Replace every field in a reply's ``value`` that may hold a secret which this process does not know.
 
     The values of variables are replaced, except of those that ``shown`` names.
     """
@@ -64,5 +64,5 @@ def _names_a_secret(around: Mapping[str, Any], shown: Collection[str]) -> bool:
 
 
 def drop_text(body: Any, shown: Collection[str] = ()) -> str:
-    """Return a reply's body as text. The fields that may hold a secret are replaced."""
+    """Return a reply's body as text, with every field replaced that may hold a secret."""
     return body if isinstance(body, str) else json.dumps(drop(body, shown))

@@ -1,4 +1,4 @@
-"""Send commands and return plain rows. The library reaches the platform only through this module.
+"""Send commands and return plain rows. All of the library reaches the platform through this module.
 
 Every command has a time limit. A service that answers with an error gives a `Reply` with ``error``. If a service does
 not answer, or its answer does not fit the command, `ServiceError` is raised, whose ``sent`` tells whether the command
@@ -33,7 +33,7 @@ SPACING = 0.3  # seconds between two tries, unless the service names more
 
 
 class Services:
-    """The database, services and shell that a profile addresses."""
+    """A profile's database, HTTP services and shell, to which commands are sent."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -47,7 +47,7 @@ class Services:
         self._web.close()
 
     def look(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that only reads to its service.
+        """Send a command that only reads.
 
         Raise `StepRefused`, before anything is sent, if the command might change something. Ask again after a temporary
         refusal or a lost answer, ``tries`` times at most; all tries together take at most ``within`` seconds, by
@@ -69,7 +69,7 @@ class Services:
 
     @staticmethod
     def _again(spacing: float, tries: int, until: float) -> bool:
-        """Wait ``spacing`` seconds before a command is sent again.
+        """Wait ``spacing`` seconds, then return True if the command may be sent again.
 
         If no try or no time is left, return False at once.
         """
@@ -79,7 +79,7 @@ class Services:
         return True
 
     def refuse_change(self, command: Command) -> None:
-        """Raise `StepRefused` for a command that may change something, before a service gets it.
+        """Raise `StepRefused` if a command may change something. Nothing is sent.
 
         SQL that writes is not refused here, because Postgres refuses it in a read-only transaction.
         """
@@ -102,7 +102,7 @@ class Services:
                 statement.refuse_control(changes=changes)
 
     def change(self, command: Command, *, within: float | None = None, tries: int = TRIES) -> Reply:
-        """Send a command that may change something to its service. Send it again only if it surely was not carried out.
+        """Send a command that may change something. Send it again only if it was certainly not carried out.
 
         The command is sent ``tries`` times at most.
         """
@@ -117,7 +117,7 @@ class Services:
                 return reply
 
     def shown(self, command: Command) -> str:
-        """Return any kind of command as text, as it is sent to its service.
+        """Return a command of any kind as text, as it is sent.
 
         The text can be pasted into psql or a shell.
         """
@@ -168,14 +168,14 @@ class Services:
         return self.database.change([command], seconds, keep=True)
 
     def _scoped(self, command: Http) -> Http:
-        """Return the request with the query that its service always needs.
+        """Return the request with the query parameters that every request to its service needs.
 
         The shown request then equals the sent one.
         """
         return replace(command, query={**command.query, **self.settings.query(command.service)})
 
     def _each(self, command: Series, *, read_only: bool) -> Reply:
-        """Send the commands of a series one after another, until a service refuses one of them.
+        """Send the commands of a series one after another until a service refuses one.
 
         Raise `ServiceError` if an answer is lost; its ``sent`` is then true if any earlier command was sent.
         """
@@ -195,7 +195,7 @@ class Services:
 
 
 def _parts(command: Command) -> Sequence[Command]:
-    """Return the statements or requests that a command is made of."""
+    """Return the statements or requests that make up a command."""
     match command:
         case Trial():
             return command.statements

@@ -1,4 +1,4 @@
-"""Run shell lines to their end or their time limit. No process that a line started is left running."""
+"""Run shell lines to their end or their time limit, and leave no process of theirs running."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OUTPUT = 20_000  # characters of a command's output that are kept
 
 
 def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str, str]) -> Reply:
-    """Run a shell line in its own process group. Kill the whole group when the line ends or its time is over.
+    """Run a shell line in its own process group. Kill the group when the line ends or its time is over.
 
     ``limit`` is in seconds. The line sees the variables of ``environment`` and no others. Output goes to files, because
     a pipe would stay open as long as any process that the line left behind.

@@ -1,4 +1,4 @@
-"""Copy tables of the database for one session, so that their rows can be spoiled where nobody else sees it.
+"""Copy database tables for one session, in which rows can then be spoiled without anybody else seeing it.
 
 Copies are temporary tables without constraints: a row may be spoiled in every way, and no runner waits for a lock. The
 clock of what is asked of them stands still at the moment they were taken.
@@ -36,14 +36,14 @@ COLUMNS = """
 
 @dataclass(frozen=True)
 class Tables:
-    """The rows of some tables, by schema and name, at one moment of the database's clock."""
+    """The rows of some tables, by schema and name, as they were at one moment of the database's clock."""
 
     rows: dict[str, list[dict[str, Any]]]
     moment: str
 
 
 class Copies:
-    """The copies of one session of the database."""
+    """The table copies of one database session, as temporary tables."""
 
     def __init__(self, database: Database) -> None:
         self.settings = database.settings
@@ -52,11 +52,13 @@ class Copies:
         self.tables = Tables({}, "")
 
     def close(self) -> None:
-        """Close the session, which ends the copies."""
+        """Close the session. Its table copies vanish with it."""
         self.connection.close()
 
     def take(self, asked: Sequence[Sql]) -> Tables:
-        """Read the rows that the statements may read: those of the ids they bind, and the newest of the rest."""
+        """Read the rows that the statements may read: rows with the ids that they bind, and the newest of the
+        others.
+        """
         text = "\n".join(part.statement for part in asked)
         bound = [value for part in asked for value in part.values.values()]
         texts = [text for value in bound for text in (value if isinstance(value, list) else [value])]
@@ -66,7 +68,7 @@ class Copies:
         return Tables(rows, now["now"])
 
     def hold(self, tables: Tables) -> None:
-        """Fill the copies with the rows of one moment."""
+        """Fill the table copies with the rows of ``tables``."""
         self.tables = tables
         for name, rows in tables.rows.items():
             copy = name.partition(".")[2]
@@ -77,12 +79,12 @@ class Copies:
             self.connection.execute(" ".join((*FILL, target, *ALL, source)).encode(), (Jsonb(rows),))
 
     def written(self, command: Sql) -> str:
-        """Return a statement as text that reads the copies, with its values written into it."""
+        """Return a statement as text, with its values filled in and the table copies in place of the tables."""
         values = {name: bound(value, self.settings) for name, value in command.values.items()}
         return psycopg.ClientCursor(self.connection).mogrify(self._copied(command.statement).encode(), values or None)
 
     def answers(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
-        """Answer statements from the copies after changes, which are taken back; None if a change cannot be made.
+        """Apply changes to the table copies, return the answers to statements, and take the changes back.
 
         All of it goes in one message, because thousands are sent; if one is refused, each goes alone.
         """
@@ -155,6 +157,6 @@ class Copies:
             self.connection.execute(f"alter table pg_temp.{copy} add primary key (id)".encode())
 
     def _copied(self, statement: str) -> str:
-        """Return a statement that reads the copies, at the moment they are of."""
+        """Return a statement that reads the table copies, with the copies' moment in place of the clock."""
         copied = TABLE.sub(lambda m: f"pg_temp.{m[2]}" if m[0] in self.tables.rows else m[0], statement)
         return CLOCK.sub(f"'{self.tables.moment}'::timestamptz", copied)

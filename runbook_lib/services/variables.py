@@ -1,4 +1,4 @@
-"""Replace ``$NAME`` in a command by the variable's value when the command is sent.
+"""Replace ``$NAME`` in a command by the variable's value, at the moment when the command is sent.
 
 Records and screens show the name.
 """
@@ -25,7 +25,7 @@ OURSELVES = "./runbook"  # a runbook started by a line needs every variable that
 
 
 def of_a_child(line: str, settings: Settings) -> dict[str, str]:
-    """Return the environment variables of a shell line.
+    """Return the environment variables that a shell line gets: all except secrets that it does not need.
 
     Of the profile's secrets, only those that the line needs are in it. The line needs the secrets that it names, and
     those that its programs read. A line that starts the runbook needs all.
@@ -39,7 +39,7 @@ def of_a_child(line: str, settings: Settings) -> dict[str, str]:
 
 
 def expanded(value: Any, settings: Settings) -> Any:
-    """Return ``value`` with each ``$NAME`` replaced by the variable's value, if the profile declares the variable.
+    """Return ``value`` with the value of the variable in place of each ``$NAME`` that the profile declares.
 
     Text that a service sent is left alone: the service may name a variable in order to have the secret sent back.
     """

@@ -1,4 +1,4 @@
-"""Ask a venue over its WebSocket which subscriptions it accepts. Only `Services` uses this module."""
+"""Ask a venue over its WebSocket which subscriptions it accepts. `Services` alone uses this module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 
 def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> list[Row]:
-    """Subscribe over the venue's WebSocket. Return a row per subscription: its type, whether accepted, and the answer.
+    """Try subscriptions on the venue's WebSocket. Return a row for each: its type, whether it was accepted, the answer.
 
     ``url`` is the venue's HTTP address; ``within`` is the number of seconds for all subscriptions together. Raise
     `ServiceError` if the socket does not open. A subscription that is not answered in time is not accepted.

@@ -1,4 +1,4 @@
-"""Admit one writer at a time. The lock is a Postgres advisory lock, which the database releases when its holder dies.
+"""Admit one writer at a time by a Postgres advisory lock, which the database releases when its holder dies.
 
 Looking needs no lock, and safety actions never wait for it. The holder proves with every change that it still holds the
 lock: an SQL change proves it in its own transaction, an HTTP change right before the request.
@@ -43,7 +43,7 @@ def holder(settings: Settings) -> Holder | None:
 
 
 def told(other: Holder | None) -> str:
-    """Return the message for a second operator.
+    """Return the message for an operator who meets a writing lock that somebody else holds.
 
     The message says who holds the writing lock, and what can be done meanwhile.
     """
@@ -54,7 +54,7 @@ def told(other: Holder | None) -> str:
 
 
 def unlock(settings: Settings, other: Holder) -> None:
-    """End the session ``other``, which holds the writing lock. Raise `StepRefused` if it no longer holds the lock."""
+    """End the session ``other``, which holds the writing lock. Raise `StepRefused` if it holds the lock no longer."""
     services = Services(settings)
     try:
         now = services.database.lock_holder(_name(services))
@@ -74,12 +74,12 @@ def _name(services: Services) -> str:
 
 
 def _place(services: Services) -> str:
-    """Return the lock's key in `HELD`, made of database and project. A project has one lock in each database."""
+    """Return the key of a project's lock in `HELD`. A project has one lock in each database."""
     return f"{services.settings.database.url} {services.settings.project}"
 
 
 class Writer:
-    """Takes and releases the writing lock of a project.
+    """The holder of a project's writing lock: it takes the lock and releases it.
 
     ``label`` (operator and record) tells others who holds the lock. ``tell`` is called with a lost session of this
     process, if that session still held the lock and had to be ended.
@@ -92,7 +92,8 @@ class Writer:
         self._tell = tell
 
     def take(self) -> None:
-        """Take the writing lock, or keep it if this process has it. Raise `StepRefused` if another session holds it.
+        """Take the writing lock, or keep it if this process has it already. Raise `StepRefused` if another session
+        holds it.
 
         The error names the holder and the time since when it holds the lock. Once the lock is taken, the services of
         this writer send a change only after proving that the lock is still held.
@@ -109,7 +110,7 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the writing lock anew.
+        """Take the writing lock that this process does not hold.
 
         If the server still has ``dead``, a session that this process lost, end that session first.
         """
@@ -140,6 +141,6 @@ class Writer:
 
 @atexit.register
 def release_all() -> None:
-    """When this process exits, release its writing locks by closing their connections."""
+    """Release this process's writing locks at its exit, by closing their connections."""
     while HELD:
         HELD.popitem()[1].connection.close()

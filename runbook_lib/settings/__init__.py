@@ -1,1 +1,1 @@
-"""Load one profile: the addresses that commands go to, and the secrets that no output may show."""
+"""Load one profile: the addresses to which commands go, and the secrets that no output may show."""

@@ -1,4 +1,4 @@
-"""Check a profile's addresses. A rehearsal's are on this machine. Production's are elsewhere and encrypted."""
+"""Check a profile's addresses: a rehearsal's must be on this machine, production's elsewhere and encrypted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` for an address that a profile of its kind may not have. The error names the address's key."""
+    """Raise `ConfigError` if a profile of this kind may not have one of its addresses. The error names the address's
+    key.
+    """
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")
@@ -66,7 +68,7 @@ def _refuse_unsafe_database(settings: Settings, place: str) -> None:
 
 
 def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, str]) -> None:
-    """Raise `ConfigError` if nothing proves who the database server is: encryption alone keeps no impostor out."""
+    """Raise `ConfigError` if nothing proves that the database server is the right one. Encryption alone does not."""
     if options.get("sslmode") == "verify-full":
         if settings.database.ca is None:
             raise ConfigError(
@@ -81,7 +83,9 @@ def _refuse_unproven_server(settings: Settings, place: str, options: dict[str, s
 
 
 def _refuse_other_project(settings: Settings, place: str) -> None:
-    """Raise `ConfigError`, naming both projects, if the database's address or user belongs to another project."""
+    """Raise `ConfigError` if the database's address or user belongs to another project. The error names both
+    projects.
+    """
     parts = _split(place, settings.database.url)
     host, users = parts.hostname or "", [parts.username or "", settings.database.read_only_user]
     refs = [match["ref"]] if (match := OF_A_PROJECT.fullmatch(host)) else []
@@ -93,7 +97,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the project that a Supabase address names, if it is not the profile's project.
+    """Return the project that a Supabase address names, if this is another project than the profile's.
 
     Return None for any other address.
     """

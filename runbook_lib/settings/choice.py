@@ -1,4 +1,4 @@
-"""Find the profile that a command means. --profile names it, else RUNBOOK_PROFILE, else the last ``./runbook use``."""
+"""Find the profile that a command uses: --profile, or else RUNBOOK_PROFILE, or else the last ``./runbook use``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = ROOT / ".runbook-profile"  # one line, the profile's name; git ignores th
 
 
 def chosen(option: str | None = None) -> tuple[str, str] | None:
-    """Return the chosen profile's name and what chose it, such as "--profile". Return None if no profile is chosen."""
+    """Return the chosen profile's name and what chose it, such as "--profile". Return None if none is chosen."""
     if option:
         return option, "--profile"
     if named := os.environ.get(VARIABLE):
@@ -27,7 +27,7 @@ def chosen(option: str | None = None) -> tuple[str, str] | None:
 
 
 def remember(profile: str) -> None:
-    """Keep ``profile`` as the choice for later commands of this checkout. Raise `ConfigError` if that fails."""
+    """Remember ``profile`` as the choice for later commands of this checkout. Raise `ConfigError` if that fails."""
     try:
         FILE.write_text(profile + "\n", encoding="utf-8")
     except OSError as error:

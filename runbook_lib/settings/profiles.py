@@ -49,7 +49,7 @@ class Part(BaseModel):
 
 
 class Service(Part):
-    """One HTTP service of a profile: its address and the environment variable that holds its token."""
+    """An HTTP service in a profile: its address, and the environment variable that holds its token."""
 
     url: str
     token: str | None = None
@@ -86,7 +86,7 @@ class Venue(Service):
 
 
 class Halt(Part):
-    """The seconds that a profile allows for each part of a halt.
+    """The seconds that a profile allows for the parts of a halt.
 
     They count from the press, the moment of the command.
     """
@@ -98,7 +98,7 @@ class Halt(Part):
 
 
 class Budgets(Part):
-    """The seconds that a profile allows the platform for each task. Tasks are named in the checklist's words."""
+    """The seconds that a profile allows the platform for each task, named as in the checklist."""
 
     answer: Seconds = 20.0  # one reply of any service
     clock_skew: Seconds = 2.0
@@ -116,7 +116,7 @@ class Budgets(Part):
 
 
 class Alerts(Part):
-    """The targets that a profile names for a watch's alerts.
+    """Where a profile sends a watch's alerts, and how often.
 
     ``repeat`` is the seconds after which an alert is repeated.
     """
@@ -131,7 +131,7 @@ AGES = {"phase_2_first_mainnet": 24.0, "phase_3_dry_runs": 12.0, "phase_4_first_
 
 
 class Gates(Part):
-    """The maximum age, in hours, that a profile allows for a phase's record.
+    """The age, in hours, up to which a profile lets a phase's record open the next gate.
 
     An older record does not open the gate of the next phase.
     """
@@ -173,7 +173,7 @@ class Settings(Part):
     platform: str = ""  # the name of the running rehearsal: records of another rehearsal prove nothing about this one
 
     def lookup(self, dotted: str) -> str:
-        """Return the text of a profile's setting such as ``fly.app``, which a command names as ``{fly.app}``."""
+        """Return the profile's setting that a command names, such as ``{fly.app}``, as text."""
         value: Any = self
         for key in dotted.split("."):
             known = type(value).model_fields if isinstance(value, BaseModel) else {}
@@ -193,7 +193,7 @@ class Settings(Part):
         return known[name]
 
     def query(self, service: str) -> dict[str, str]:
-        """Return the query parameters that every request to a profile's service needs. For Vercel, this is the team."""
+        """Return the query parameters that every request to a profile's service needs, such as Vercel's team."""
         team = self.vercel.team if service in ("vercel", "vercel_logs") else None
         return {"teamId": team} if team else {}
 
@@ -212,11 +212,11 @@ class Settings(Part):
         return value
 
     def has(self, name: str) -> bool:
-        """Return whether a variable that the profile declares is set in the environment."""
+        """Return whether the environment sets a variable that the profile declares."""
         return name in self.variables and bool(os.environ.get(name))
 
     def secrets(self) -> dict[str, str]:
-        """Return the secret variables of a profile that are set in the environment: name -> value."""
+        """Return the profile's secrets that the environment holds: name -> value."""
         named = {n: os.environ.get(n, "") for n, kind in self.variables.items() if kind != "public"}
         second_name = os.environ.get("POSTGRES_PASSWORD", "")
         # A common word that is not our password must not be redacted out of ordinary text.
@@ -228,11 +228,11 @@ class Settings(Part):
         return Redactor(self.secrets(), self.shown)
 
     def allows(self, step: str) -> bool:
-        """Return whether the profile lets the act of this step run headless."""
+        """Return whether the profile allows the act of this step in a headless run."""
         return self.allow == "all" or step in self.allow
 
     def require_variables(self) -> None:
-        """Raise `ConfigError` if a profile's variable is missing, or if a secret in it cannot be redacted.
+        """Raise `ConfigError` if a variable of the profile is missing, or if its value is wrong or cannot be redacted.
 
         An optional variable may be missing; the step that needs the variable says so.
         """
@@ -292,7 +292,7 @@ def load(profile: str, *, folder: Path = PROFILES, rehearsal: Path | None = None
 
 
 def redactor_of_all(folder: Path = PROFILES) -> Redactor:
-    """Return a redactor of the secrets that any profile declares.
+    """Return a redactor for the secrets that any profile declares.
 
     It serves messages made before a profile is chosen.
     """
@@ -306,7 +306,7 @@ def redactor_of_all(folder: Path = PROFILES) -> Redactor:
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Settings:
-    """Return the content of a profile's file, ``raw``, as `Settings`.
+    """Convert ``raw``, the content of a profile's file, into `Settings`.
 
     Raise `ConfigError` naming each key that is wrong and, for each unknown key, the nearest valid one.
     """
@@ -320,7 +320,7 @@ def parse(raw: Mapping[str, Any], source: str) -> Settings:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every text inside a profile as (key, text). The key is dotted, such as ``fly.app``."""
+    """Yield every text in a profile with its dotted key, such as ``fly.app``."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):
@@ -347,7 +347,7 @@ def _complaint(error: Any, source: str) -> str:
 
 
 def _keys(path: list[str]) -> list[str]:
-    """Return the valid keys of the section at ``path`` of a profile."""
+    """Return the keys that a profile may have in the section at ``path``."""
     part: type[BaseModel] = Settings
     for key in path:
         annotation = part.model_fields[key].annotation
@@ -357,7 +357,7 @@ def _keys(path: list[str]) -> list[str]:
 
 
 def _refuse_undeclared(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` if a variable that holds a secret is not declared secret.
+    """Raise `ConfigError` if a profile uses a variable as a secret without declaring it secret.
 
     Only declared secrets are redacted.
     """
@@ -379,7 +379,7 @@ def _refuse_undeclared(settings: Settings, source: str) -> None:
 
 
 def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` if a production profile holds a setting that is legal only in rehearsal."""
+    """Raise `ConfigError` if a production profile has a setting that only a rehearsal may have."""
     if settings.kind == "production" and settings.allow == "all":
         raise ConfigError(f"{source}: allow: 'all' is legal only in rehearsal; list the steps")
     if settings.kind == "production" and settings.person is not None:
@@ -387,7 +387,7 @@ def _refuse_rehearsals_own(settings: Settings, source: str) -> None:
 
 
 def _refuse_wrong_signers(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` for a line of ``allowed_signers`` that is not an operator's name and public key.
+    """Raise `ConfigError` for a line of a profile's ``allowed_signers`` that is not an operator's name and public key.
 
     Names must differ in more than capitals, and be written in letters that cannot be taken for others.
     """
@@ -420,7 +420,7 @@ def _rehearsal_addresses(folder: Path) -> dict[str, str]:
 
 
 def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
-    """Return the settings with the running rehearsal's addresses. These addresses replace those that have port 0."""
+    """Return the profile's settings with the running rehearsal's addresses in place of those with port 0."""
     changes: dict[str, Any] = {}
     for key, part in settings:
         if isinstance(part, Service | Database) and key in running and urlsplit(part.url).port == 0:
@@ -431,5 +431,5 @@ def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
 
 
 def host_of(url: str) -> str:
-    """Return ``host:port`` of a profile's address, for messages."""
+    """Return ``host:port`` of an address in a profile, for messages."""
     return urlunsplit(("", urlsplit(url).netloc.rpartition("@")[2], "", "", "")).lstrip("/")

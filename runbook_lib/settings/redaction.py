@@ -1,4 +1,4 @@
-"""Replace secrets in everything that is written or displayed. A secret is found by value and in every usual encoding.
+"""Replace secrets in everything that is written or displayed, in whatever encoding a secret appears.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
 value, so all three alignments are looked for, each without the characters that also encode neighbouring bytes. Then
@@ -38,7 +38,7 @@ NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
 def forms(value: str) -> dict[str, str]:
-    """Return every spelling in which redaction looks for the secret ``value``: name of the spelling -> text."""
+    """Return every spelling of the secret ``value`` that redaction looks for: name of the spelling -> text."""
     raw = value.encode(errors="surrogateescape")  # the environment may hold bytes that are no UTF-8
     spellings = {"plain": value, **_json(value), **_python(value), **_url(raw)}
     spellings |= {"hex": raw.hex(), "HEX": raw.hex().upper()}
@@ -52,7 +52,7 @@ def forms(value: str) -> dict[str, str]:
 
 
 def _json(value: str) -> dict[str, str]:
-    """Return a value's spellings in JSON.
+    """Return the spellings of a secret in JSON.
 
     These are JSON in ASCII, in Unicode, as Go writes it (fly does), and inside other JSON.
     """
@@ -65,7 +65,7 @@ def _json(value: str) -> dict[str, str]:
 
 
 def _python(value: str) -> dict[str, str]:
-    """Return a value's spellings by Python's ``repr``.
+    """Return the spellings of a secret in Python's ``repr``.
 
     These are the ``repr`` of the value alone, and of a longer text with quotes around the value.
     """
@@ -80,7 +80,7 @@ def _python(value: str) -> dict[str, str]:
 
 
 def _url(raw: bytes) -> dict[str, str]:
-    """Return a value's spellings in URLs and forms.
+    """Return the spellings of a secret in URLs and forms.
 
     Browsers leave the characters !'()* as they are, and some programs write the hex digits in lower case.
     """
@@ -95,7 +95,7 @@ def _url(raw: bytes) -> dict[str, str]:
 
 
 class Redactor:
-    """Redacts texts: replaces each secret value by ``$`` and the secret's name. ``secrets`` maps name -> value."""
+    """A redactor of texts. It replaces each secret in ``secrets`` (name -> value) by ``$`` and the secret's name."""
 
     def __init__(self, secrets: Mapping[str, str], shown: Collection[str] = ()) -> None:
         self.shown = frozenset(shown)  # variables whose values, in answers, hold no secret
@@ -113,7 +113,7 @@ class Redactor:
         self._bare = [(text, *origin) for text, origin in bare.items() if len(text) >= SHORTEST]
 
     def text(self, text: str) -> str:
-        """Redact a text: return the text with every secret replaced by ``$`` and the secret's name."""
+        """Return a text with every secret replaced by ``$`` and the secret's name."""
         for secret, (name, _) in self._texts:
             if secret in text:
                 text = text.replace(secret, f"${name}")
@@ -122,7 +122,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """Redact a JSON-like value: return the value with the secrets replaced in every text and key inside it."""
+        """Return a JSON-like value with the secrets replaced in every text and key inside it."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -132,7 +132,7 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Yield each secret in a text that redaction would replace.
+        """Yield each secret that stands in a text, as redaction finds it.
 
         It comes as the secret's name, its spelling in the text, and its offset.
         """
@@ -147,7 +147,7 @@ class Redactor:
                 yield name, form, start
 
     def _hidden(self, text: str) -> list[tuple[int, int, str, str]]:
-        """Find secrets that show only once white space and escapes are removed from a text.
+        """Find secrets that show only once a text's white space and escapes are removed.
 
         Return the start, end, name and spelling of each secret; none overlaps another.
         """
@@ -171,7 +171,7 @@ class Redactor:
 
 
 def _sent(value: str) -> list[str]:
-    """Return a secret value and its parts that may be sent alone.
+    """Return a secret's value and those of its parts that may be sent alone.
 
     A part is a token without its scheme, or an item of a list.
     """
@@ -181,7 +181,7 @@ def _sent(value: str) -> list[str]:
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Undo escapes in a text and remove its white space. Yield the result.
+    """Yield a text with its escapes undone and its white space removed, in which hidden secrets show.
 
     Do so repeatedly, because joined lines can form new escapes.
     """
@@ -200,7 +200,7 @@ def _unescaped(data: bytes) -> bytes:
 
 
 def _undone(match: re.Match[bytes]) -> bytes:
-    """Return the UTF-8 bytes that a matched escape stands for."""
+    """Return the UTF-8 bytes for which an escape stands."""
     high, low, short, long, byte, decimal, hexadecimal, named, percent, blank, mark = match.groups()
     if high:
         return _utf8(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
@@ -219,7 +219,7 @@ def _utf8(code: int) -> bytes:
 
 
 def _placed_readings(text: str) -> Iterator[list[Place]]:
-    """Yield what `_readings` yields for a text. Each byte comes with the place in ``text`` that it came from.
+    """Yield what `_readings` yields, with each byte's place in ``text``.
 
     A place is the start and the end of the byte's characters.
     """
@@ -247,7 +247,7 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return the base64 characters that encode nothing but ``raw`` when ``shift`` other bytes stand before ``raw``."""
+    """Return the base64 characters that depend on ``raw`` alone, if ``shift`` other bytes stand before it."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

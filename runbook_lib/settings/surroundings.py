@@ -1,4 +1,4 @@
-"""Remove shell and site settings that would change a process's behaviour. Each process calls `settle` at its start."""
+"""Remove shell and site settings that would change how this process behaves. Each process calls `settle` first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def settle() -> None:
-    """Make this process, and every process it starts, independent of the shell and the machine around it."""
+    """Make this process, and every process that it starts, independent of the shell and the machine."""
     forget()
     _reach_loopback_directly()
     _trust_the_sites_authority()
@@ -27,7 +27,7 @@ def settle() -> None:
 
 
 def forget() -> None:
-    """Remove the environment variables through which the surroundings would change how libpq and Python behave.
+    """Remove the environment variables that change how libpq and Python behave.
 
     The profile decides where to connect, and the virtual environment decides what to run.
     """
@@ -38,7 +38,7 @@ def forget() -> None:
 
 
 def _reach_loopback_directly() -> None:
-    """Exempt loopback addresses from any proxy, for this process and the command line tools that it starts."""
+    """Make this process, and the tools that it starts, reach loopback addresses without a proxy."""
     for name in ("NO_PROXY", "no_proxy"):
         named = os.environ.get(name, "")
         if LOOPBACK not in named:

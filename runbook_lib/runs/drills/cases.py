@@ -1,4 +1,4 @@
-"""Read the drill cases from ``checklist/cases/<notebook>.yaml``. A case says what breaks and which step must notice.
+"""Read the drill cases from ``checklist/cases/<notebook>.yaml``. Each says what is broken and which step must notice.
 
 A file has the keys that hold for all of its cases (``every``), then the cases.
 """
@@ -23,7 +23,7 @@ NOTHING = "nothing is wrong"  # the name of the run of each notebook in which ev
 
 @dataclass(frozen=True)
 class Case:
-    """A drill's case: one thing that breaks, and the step that must notice it.
+    """A drill's case: what is broken, and the step that must notice it.
 
     Before anything breaks, the stage is set. ``fault`` is a named fault of the rehearsal that is put in force.
     ``gestures`` are made by the person stand-in (each is a name, or a name with its facts; a gesture that is refused
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def restored(self) -> bool:
-        """Return whether the case's drill ends by restoring the database to its state after the clean run."""
+        """Return whether the case's drill ends by restoring the database."""
         return bool(self.sql or self.variables or self.afresh) and not self.anew
 
 
@@ -87,7 +87,7 @@ def cases_of(notebook: str) -> list[Case]:
 
 
 def undisturbed(notebook: str) -> list[Case]:
-    """Return one drill case in which nothing is broken. Every step of the notebook must then pass.
+    """Return a drill case that breaks nothing, in which every step of the notebook must pass.
 
     Return no case for a notebook that diagnoses, whose cases all have ``passes``: if nothing is wrong, there is nothing
     to diagnose.
@@ -98,7 +98,7 @@ def undisturbed(notebook: str) -> list[Case]:
 
 
 def chosen(names: Sequence[str]) -> list[Case]:
-    """Return the drill cases that ``names`` choose: names of cases or of notebooks. Without names, return all cases.
+    """Return the drill cases that ``names`` select, by case or by notebook. Without names, return all cases.
 
     For a notebook chosen by its name, add the case in which nothing is broken. Raise `ConfigError` for a name that is
     neither a case nor a notebook.
@@ -111,7 +111,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 
 def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
-    """Return the drill cases of the notebooks whose names begin with ``name``.
+    """Return the drill cases of every notebook whose name begins with ``name``.
 
     If no notebook's name begins so, return the cases named ``name``.
     """
@@ -127,7 +127,7 @@ def _named(name: str, known: dict[str, list[Case]]) -> list[Case]:
 
 
 def _written(notebook: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read a notebook's case file. Return the keys that all its cases share, and the keys of each case."""
+    """Read a notebook's case file: the keys that all its cases share, and the keys of each case."""
     written = yaml.safe_load((FOLDER / f"{notebook}.yaml").read_text(encoding="utf-8"))
     return written.get("every", {}), written["cases"]
 

@@ -1,4 +1,6 @@
-"""Keep the catch matrix as a sealed record with a page: which step noticed which fault, and which mutants survived."""
+"""Keep a sealed record of many drills and its page, the catch matrix: which step noticed which fault, which mutants
+survived.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,16 @@ def begin(settings: Settings, names: Sequence[str], at_once: int) -> Record:
 
 
 def keep(record: Record, row: Row) -> None:
-    """Write a row of the catch matrix to its ledger. If the fault was not caught, also keep the drill's own record."""
+    """Write one drill's row to the catch matrix's ledger. If the fault was not caught, keep the drill's own record
+    too.
+    """
     event = record.ledger.append("drilled", **{**asdict(row), "record": ""})
     if row.verdict != "caught" and row.record:
         shutil.copytree(row.record, record.folder / "not_caught" / f"{event['n']:03}")
 
 
 def keep_mutants(record: Record, result: Judged) -> None:
-    """Write to the ledger what became of a notebook's mutants, and which expected values were never seen red."""
+    """Write to the catch matrix's ledger the result of a notebook's mutants, which are steps changed by one mistake."""
     kinds = Counter(fate.killed for fate in result.fates if fate.killed)
     survivors = [asdict(fate) for fate in result.fates if not fate.killed]
     record.ledger.append(
@@ -80,7 +84,7 @@ def _unreasoned(event: Event) -> list[dict[str, Any]]:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count how often each verdict occurs in the catch matrix. A verdict that does not occur has the count 0."""
+    """Count how often each verdict occurs in the catch matrix, including the verdicts that do not occur."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 

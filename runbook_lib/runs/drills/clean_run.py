@@ -1,4 +1,4 @@
-"""Run a notebook with nothing wrong, and keep what each step saw, so that a changed step is judged by the same."""
+"""Run a notebook with nothing broken, and keep what each step saw. A changed step is later judged by the same data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a step declares: its commands with every name filled in, what it expects of them, and within which time."""
+    """What a step declares: its commands with all names filled in, its expectation, and its time limit."""
 
     commands: tuple[Command, ...]
     expect: Expect
@@ -36,7 +36,7 @@ class Declared:
 
 
 class CleanRun:
-    """A run of a notebook on the rehearsal that is up, in which every step passed."""
+    """A clean run: a run of a notebook, on the rehearsal that is up, in which every step passed."""
 
     def __init__(self, notebook: str, parameters: Mapping[str, Any]) -> None:
         self.notebook = notebook
@@ -50,41 +50,41 @@ class CleanRun:
 
     @property
     def phase(self) -> Any:
-        """Return the notebook's own phase."""
+        """Return the phase that the clean run's notebook opened."""
         return self.names["phase"]
 
     @property
     def copies(self) -> Copies:
-        """Return the copies of tables that this run's steps are asked again on."""
+        """Return the copies of database tables on which the steps of the clean run are asked again."""
         self._copies = self._copies or Copies(self.phase.services.database)
         return self._copies
 
     def source(self, number: str) -> str:
-        """Return the source of the cell of a step."""
+        """Return the source of the cell that declares step ``number``."""
         return "".join(self._cells[next(step.cell for step in self.steps if step.number == number)]["source"])
 
     def replies(self, number: str) -> list[Reply]:
-        """Return the replies by which a step passed."""
+        """Return the replies with which a step passed in the clean run."""
         past = history.read(self.phase.record)
         count = len(past.outcomes()[number].get("replies", ()))
         return [answer for index in range(count) if (answer := past.reply(number, index))]
 
     def declared(self, number: str, source: str) -> Declared:
-        """Return what the source of a step declares, without sending anything. Raise what its cell raises."""
+        """Return what a step with this source declares, without sending anything. An error of the source is raised."""
         listening = _Listening(self.phase)
         exec(source, {**self.names, "phase": listening})  # noqa: S102 - this is what a kernel does
         [declared] = listening.heard
         return declared
 
     def value(self, node: ast.expr) -> Any:
-        """Return the value of an expression of a cell, None if it has no value outside its place."""
+        """Return the value of an expression in a cell. Return None if it cannot be evaluated on its own."""
         try:
             return eval(compile(ast.Expression(node), "cell", "eval"), dict(self.names))  # noqa: S307 - our own cell
         except Exception:  # noqa: BLE001 - a part of a call may mean nothing alone
             return None
 
     def close(self) -> None:
-        """Close the sessions of the run."""
+        """Close the clean run's connections."""
         if self._copies:
             self._copies.close()
         self.phase.services.close()
@@ -114,12 +114,12 @@ class CleanRun:
 
 
 def statements(declared: Declared) -> list[Sql]:
-    """Return the SQL statements that a step only looks by."""
+    """Return the SQL statements with which a step reads the database."""
     return [command for command in declared.commands if isinstance(command, Sql)]
 
 
 class _Listening:
-    """A phase that sends nothing: it hears what a step declares."""
+    """A phase that sends nothing. It only records what a step declares."""
 
     def __init__(self, phase: Any) -> None:
         self._phase = phase

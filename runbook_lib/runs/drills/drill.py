@@ -1,4 +1,5 @@
-"""Drill one case: break one thing, run the notebook whose step should notice, and see which step said what.
+"""Drill one case: break one thing, run the notebook whose step should notice, and see which step noticed and what it
+said.
 
 The drills of a notebook share one rehearsal. If the notebook can be run again on the platform it leaves, a clean run is
 made first and each case resumes it, so that acts are not sent again and only checks are made again, including those
@@ -38,7 +39,7 @@ PROCESSES = get_context("forkserver")  # a warm parent: a fresh process each, wi
 
 @dataclass(frozen=True)
 class Caught:
-    """The result of a drill. ``good`` tells whether the right step noticed the fault and said the right words."""
+    """The result of a drill. ``good`` says whether the right step noticed the fault with the right words."""
 
     case: Case
     record: Record
@@ -58,11 +59,13 @@ class Caught:
 
     @property
     def verdict(self) -> str:
-        """Return a drill's verdict: ``caught`` if ``good``, ``false alarm`` for a needless complaint, or ``missed``."""
+        """Return a drill's verdict: ``caught`` if ``good``, ``false alarm`` if a step complained needlessly, otherwise
+        ``missed``.
+        """
         return "caught" if self.good else "false alarm" if self._cried_wolf() else "missed"
 
     def _cried_wolf(self) -> bool:
-        """Return whether a step complained needlessly in a drill.
+        """Return whether a step of the drill complained although nothing was wrong.
 
         The complaint is needless if nothing was broken yet, or if every step of the case must pass.
         """
@@ -72,7 +75,7 @@ class Caught:
 
 
 def prepared(notebook: str) -> Record | None:
-    """Prepare the running rehearsal for drills of a notebook's cases.
+    """Prepare the running rehearsal for drills of a notebook: make a clean run, and keep the database after it.
 
     Return the clean run that the drills resume, or None if each case starts anew. A snapshot of the platform is kept
     only if a case restores it, because copying a database disconnects its users.
@@ -89,7 +92,7 @@ def prepared(notebook: str) -> Record | None:
 
 
 def clean(notebook: str) -> Record:
-    """Run a notebook before its drills, on the running rehearsal with nothing broken, and return its record.
+    """Run a notebook on the running rehearsal before its drills, with nothing broken. Return the record.
 
     Raise `ConfigError` if the notebook does not pass.
     """
@@ -103,7 +106,7 @@ def clean(notebook: str) -> Record:
 
 
 def drill(case: Case, parent: Record | None) -> Caught:
-    """Drill a case: set the stage, break one thing, run the notebook, and mend what was broken.
+    """Drill a case: put its fault in force, break what the case names, run the notebook, and mend everything.
 
     The run resumes the clean run ``parent``, unless the case says that acts are sent again.
     """
@@ -139,7 +142,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether the notebook changes the platform in the step that must notice or in a later step."""
+    """Return whether the step that must notice, or a later step of its notebook, changes the platform."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -150,7 +153,7 @@ def _overtaken(case: Case) -> bool:
 
 
 def _walk_apart(record: Record, case: Case) -> None:
-    """Run the notebook's cells in a process of their own until a cell raises, as a kernel would."""
+    """Run the notebook's cells in a separate process until a cell raises."""
     # A lane is warm itself, and has one thread: it needs no server to fork for it.
     processes = get_context("fork") if parent_process() else PROCESSES
     process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, case))
@@ -190,14 +193,16 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Shorten the time limits of the step that must notice. What this step waits for will not happen."""
+    """Shorten the time limits for the step that must notice, because what this step waits for will not happen in the
+    drill.
+    """
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
 
 
 def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
-    """Break what the case names and return True. If breaking fails, write the reason to the ledger and return False."""
+    """Break what the case names and return True. If that fails, write the reason to the ledger and return False."""
     try:
         _break(case, stack)
     except RunbookError as problem:
@@ -207,7 +212,7 @@ def _try_to_break(case: Case, stack: ExitStack, record: Record) -> bool:
 
 
 def _break(case: Case, stack: ExitStack) -> None:
-    """Break what the case names. When ``stack`` is left, it restores the environment variables."""
+    """Break what the case names. Closing ``stack`` restores the environment variables."""
     for statement in case.sql:
         _ask(http("person", "POST /sql", json={"sql": statement}))
     if case.variables:
@@ -224,7 +229,7 @@ def _break(case: Case, stack: ExitStack) -> None:
 
 
 def become(environment: dict[str, str]) -> None:
-    """Replace all environment variables of this process, which makes a drill, by ``environment``."""
+    """Replace this process's environment variables by ``environment``, in which the drill runs."""
     os.environ.clear()
     os.environ.update(environment)
 
@@ -233,7 +238,7 @@ def become(environment: dict[str, str]) -> None:
 
 
 def _set_stage(case: Case) -> None:
-    """Prepare a case's drill: put its fault in force and have its gestures made.
+    """Prepare a case's drill: put the named fault in force, and have the stand-in for a person make the gestures.
 
     Then wait until the case's query ``until`` returns rows.
     """
@@ -249,7 +254,7 @@ def _set_stage(case: Case) -> None:
 
 
 def _gestured(gesture: str | dict[str, Any]) -> str | None:
-    """Have the stand-in for a person make a gesture. Return why the gesture was refused, or None if it was not.
+    """Have the stand-in for a person make a gesture. Return the reason if it is refused, else None.
 
     A refusal does not end the drill, because it may be what the step must notice.
     """
@@ -259,7 +264,7 @@ def _gestured(gesture: str | dict[str, Any]) -> str | None:
 
 @contextmanager
 def _mended(case: Case) -> Iterator[None]:
-    """Mend whatever the case has broken when the block ends, even if the drill itself fails."""
+    """Mend what the case has broken when the block ends, even if the drill fails."""
     kept = {name: _kept(_repository() / name) for name in case.files}
     try:
         yield
@@ -278,7 +283,7 @@ def _mended(case: Case) -> Iterator[None]:
 
 
 def _requested(change: dict[str, Any]) -> Http:
-    """Return an HTTP request of the case that changes something in a stand-in, as another user of the vendor could."""
+    """Return the HTTP request by which a case changes a stand-in, through the vendor's own API."""
     options = {k: v for k, v in change.items() if k not in ("service", "request")}
     return http(change["service"], change["request"], **options)
 

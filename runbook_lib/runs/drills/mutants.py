@@ -1,4 +1,4 @@
-"""Change one thing in a notebook's step: each mutant is a step as somebody might have written it by mistake."""
+"""Change one thing in a notebook's step, as somebody might by mistake. Each changed step is called a mutant."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANOTHER = {True: "0x" + "0" * 39 + "1", False: "00000000-0000-4000-8000-00000000
 
 @dataclass(frozen=True)
 class Mutant:
-    """A step with one thing changed: the step's number, words for the change, and the changed source of its cell."""
+    """A mutant, a step with one thing changed: the step's number, words for the change, and the cell's new source."""
 
     step: str
     change: str
@@ -33,7 +33,7 @@ class Mutant:
 
 
 def of_step(source: str, number: str, evaluate: Evaluate) -> list[Mutant]:
-    """Return the mutants of the step in a cell; ``evaluate`` returns the value of an expression of the cell.
+    """Return the mutants of a cell's step. ``evaluate`` returns the value of an expression in the cell.
 
     An act is changed in what it expects only, because what it sends is proven by the checks after it.
     """
@@ -53,7 +53,7 @@ def of_step(source: str, number: str, evaluate: Evaluate) -> list[Mutant]:
 
 
 class _Text:
-    """The source of a cell, in which syntax nodes are replaced."""
+    """The source of a cell, with functions that replace a part of it by its syntax node."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -75,7 +75,7 @@ class _Text:
         return (self._bytes[:start] + text.encode() + self._bytes[end:]).decode()
 
     def without(self, node: ast.expr | ast.keyword) -> str:
-        """Return the source without an argument and its comma."""
+        """Return the cell's source without one argument and its comma."""
         start, end = self.span(node)
         before, after = self._bytes[:start].decode(), self._bytes[end:].decode()
         if follows := re.match(r"\s*,\s*", after):
@@ -101,7 +101,7 @@ def _expectations(call: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[t
 
 
 def _columns(node: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
-    """Drop each expected column, or widen it to any value that is not null."""
+    """Yield mutants with an expected column dropped, or with its value widened to anything that is not null."""
     called = ast.unparse(node.func)
     columns = [keyword for keyword in node.keywords if keyword.arg not in (None, *OPTIONS)]
     for keyword in columns if called in EXPECTING else ():
@@ -115,7 +115,7 @@ def _columns(node: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
 
 
 def _names(node: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
-    """Drop each name from each list of names, or misspell it."""
+    """Yield mutants with a name in a list dropped or misspelt."""
     called = ast.unparse(node.func)
     listed = node.args[2:] if called == "entries" else node.args if called in LISTS else []
     for argument in listed:
@@ -127,7 +127,7 @@ def _names(node: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
 
 
 def _bounds(node: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tuple[str, str]]:
-    """Move each number tenfold, turn a bound round, or take the lower end of a range away."""
+    """Yield mutants with a number made ten times larger or smaller, or with a bound turned round or removed."""
     called = ast.unparse(node.func)
     arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
     for argument in arguments:
@@ -156,7 +156,7 @@ def _bounds(node: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tuple[s
 
 
 def _statements(call: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
-    """Change each SQL statement of a check."""
+    """Yield mutants with one thing changed in a SQL statement of a check."""
     for node in ast.walk(call):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "sql" and isinstance(node.args[0], ast.Constant):
             statement = str(node.args[0].value)
@@ -169,7 +169,7 @@ def _statements(call: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
 
 
 def _unbound(source: str, lost: list[ast.keyword]) -> str:
-    """Return the source without the values that a changed statement does not bind any more."""
+    """Return the source without the arguments of ``sql`` that the changed statement no longer uses."""
     for word in lost:
         tree = ast.parse(source)
         keyword = next(
@@ -184,7 +184,7 @@ def _unbound(source: str, lost: list[ast.keyword]) -> str:
 
 
 def _identities(call: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tuple[str, str]]:
-    """Put another id in the place of each deployment, Skill, agent or wallet that a check asks for."""
+    """Yield mutants in which a check asks for another deployment, Skill, agent or wallet."""
     outer = [*call.args[2:], *(k.value for k in call.keywords if k.arg != "fix")]
     for node in outer:
         for part in _asked(node, evaluate):
@@ -193,7 +193,7 @@ def _identities(call: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tup
 
 
 def _asked(node: ast.expr, evaluate: Evaluate) -> Iterator[ast.expr]:
-    """Yield the largest expressions inside a node that are an id or an address."""
+    """Yield each largest expression inside a node whose value is an id or an address."""
     value = evaluate(node) if isinstance(node, ast.Call | ast.Subscript | ast.Name | ast.BoolOp) else None
     if isinstance(value, str) and IDENTITY.fullmatch(value):
         yield node

@@ -1,4 +1,4 @@
-"""Change the steps of a notebook one at a time, and tell which changes our drills notice.
+"""Change a notebook's steps, one thing at a time, and report which changes the drills notice.
 
 A step is judged by what it says to what its clean run saw, and to copies of that with something wrong: replies, rows of
 the database, and an answer that comes late. A mutant is killed if it says something else than the step that is
@@ -48,7 +48,7 @@ Said = tuple[bool, bool, int]  # what a step says: all is well; waiting cannot c
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a mutant: by which kind of drill it was killed; empty if it survived, with the reason it may."""
+    """The fate of a mutant (a changed step): the kind of drill that noticed it, or the reason why none needs to."""
 
     notebook: str
     step: str
@@ -59,7 +59,7 @@ class Fate:
 
 @dataclass(frozen=True)
 class Unseen:
-    """An expected value that no spoiled reply made its step complain of by name."""
+    """An expected value of a step that was never seen red: no spoiled reply made the step complain of it by name."""
 
     notebook: str
     step: str
@@ -68,7 +68,7 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Judged:
-    """The fates of a notebook's mutants, and its expected values: how many there are, and which were never seen red."""
+    """The fates of a notebook's mutants (changed steps), the number of expected values, and those never seen red."""
 
     notebook: str
     fates: tuple[Fate, ...]
@@ -81,7 +81,7 @@ class Judged:
 
 
 def of_notebook(run: CleanRun, chosen: Callable[[Fate], bool] = lambda _: True) -> Judged:
-    """Judge the mutants of a notebook's steps that are ``chosen``."""
+    """Judge those mutants (changed steps) of a notebook that are ``chosen``."""
     asked = _answers(run)
     fates, values, unseen = [], 0, []
     for step in run.steps:
@@ -96,7 +96,7 @@ def of_notebook(run: CleanRun, chosen: Callable[[Fate], bool] = lambda _: True) 
 
 
 def _answers(run: CleanRun) -> dict[str, list[Reply]]:
-    """Return what each command was answered in the whole run: at another time, the platform says another thing."""
+    """Return every reply that each command got during the clean run. The replies differ as the platform changes."""
     answers: dict[str, list[Reply]] = {}
     for step in run.steps:
         declared = run.declared(step.number, run.source(step.number))
@@ -106,7 +106,7 @@ def _answers(run: CleanRun) -> dict[str, list[Reply]]:
 
 
 class _Trial:
-    """The trial of the mutants of one step."""
+    """The trial of one step's mutants: which of these changed steps the drills notice."""
 
     def __init__(self, run: CleanRun, number: str, answers: dict[str, list[Reply]]) -> None:
         self.run = run
@@ -133,7 +133,7 @@ class _Trial:
         return [Fate(self.run.notebook, self.number, one.change, self.killed.get(one.change, "")) for one in chosen]
 
     def columns(self) -> Iterator[str]:
-        """Yield the columns that the step expects a value of, by name."""
+        """Yield the names of the columns whose values the step's expectation names."""
         yield from dict.fromkeys(
             mutant.change.split()[1]
             for mutant in self.mutants
@@ -141,7 +141,7 @@ class _Trial:
         )
 
     def seen_red(self, column: str) -> bool:
-        """Return whether the step complains of a value by name when it alone is spoiled."""
+        """Return whether the step complains of a column by name when a value of the column is spoiled."""
         for _, bad in self._spoiled():
             with suppress(Exception):
                 if re.search(rf"\b{column}\b", judge(self.original.expect, bad).complaint or ""):
@@ -149,7 +149,7 @@ class _Trial:
         return False
 
     def _declare(self, mutant: Mutant) -> None:
-        """Evaluate a mutant; the clean run itself refuses what cannot be evaluated, and what its replies refuse."""
+        """Evaluate a mutant. If the clean run already refuses it, note that; otherwise keep it for the drills."""
         try:
             declared = self.run.declared(self.number, mutant.source)
         except Exception:  # noqa: BLE001 - whatever a changed cell raises, the clean run raises too
@@ -167,7 +167,9 @@ class _Trial:
         self.killed[change] = kind
 
     def _late(self, kind: str) -> None:
-        """An answer that comes after the first look: who may not wait for it complains."""
+        """Kill each mutant that waits although the step does not, or the reverse: a late answer would tell them
+        apart.
+        """
         for change, declared in list(self.alive.items()):
             if bool(declared.within) != bool(self.original.within):
                 self._kill(change, kind)
@@ -192,7 +194,7 @@ class _Trial:
             yield f"{spoil.column}: {spoil.flaw}", bad
 
     def _expected(self) -> tuple[list[float], list[str]]:
-        """Return the numbers and the texts that the step's expectation is written with."""
+        """Return the numbers and texts that stand in the step's expectation."""
         [call] = plan.calls(self.source, self.number)
         expect = next((keyword.value for keyword in call.keywords if keyword.arg == "expect"), None)
         nodes = [node for node in ast.walk(expect) if isinstance(node, ast.expr)] if expect else []
@@ -202,7 +204,9 @@ class _Trial:
         return list(dict.fromkeys(numbers)), list(dict.fromkeys(words))
 
     def _by_requests(self, kind: str) -> None:
-        """Send the requests that a mutant makes in place of the step's own, where the step still passes."""
+        """Send each mutant's own requests, if they differ from the step's. Kill a mutant that does not pass while the
+        step does.
+        """
         others = [
             (change, declared)
             for change, declared in self.alive.items()
@@ -232,7 +236,7 @@ class _Trial:
                 self._compare(change, kind)
 
     def _compare(self, change: Sequence[str], kind: str) -> None:
-        """Kill whoever says something else to the changed rows than the step says."""
+        """Kill each mutant that judges the changed rows differently from the step."""
         judged = [("", self.original), *self.alive.items()]
         for variant in range(-1, self._variants()):
             asked = [self._statements(name, declared, variant) for name, declared in judged]
@@ -250,15 +254,15 @@ class _Trial:
                     self._kill(name, kind)
 
     def _variants(self) -> int:
-        """Return in how many other ways the step may be asked: with or without an id that may be left out."""
+        """Return the number of variants of the step's statements, in which ids are left out or added."""
         return max(len(list(_otherwise_named(command, self._id()))) for command in self.original.commands)
 
     def _id(self) -> str:
-        """Return the id that the step found."""
+        """Return the id in the step's first reply."""
         return str(self.replies[0].rows[0].get("id")) if self.replies and self.replies[0].rows else ""
 
     def _statements(self, name: str, declared: Declared, variant: int) -> list[str]:
-        """Return a step's statements as text, as they are (-1) or in another variant of what is named."""
+        """Return the SQL of a step's statements: as they are if ``variant`` is -1, otherwise in that variant."""
         if (name, variant) not in self._written:
             self._written[name, variant] = [
                 self.run.copies.written(
@@ -271,7 +275,9 @@ class _Trial:
         return self._written[name, variant]
 
     def _said_to(self, declared: Declared, answered: Sequence[Reply]) -> Said:
-        """Return what a step says if its statements are answered so, and everything else as in the clean run."""
+        """Return the step's verdict on these answers to its SQL statements and on the clean run's answers to all
+        else.
+        """
         waiting = iter(answered)
         answers = [
             next(waiting) if isinstance(command, Sql) else answer
@@ -294,7 +300,7 @@ def _only_sql_differs(right: Sequence[Command], changed: Sequence[Command]) -> b
 
 
 def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
-    """Yield a statement without the ids that may be left out; with another and with ours where none was named."""
+    """Yield variants of a statement whose ids may be left out: with the ids left out, or with other ids."""
     if not isinstance(command, Sql):
         return
     open_ids = [name for name in command.values if re.search(rf"%\({name}\)s (?:= ''|in \('',)", command.statement)]
@@ -304,7 +310,7 @@ def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
 
 
 def _changes_by_hand(notebook: str) -> list[tuple[str, ...]]:
-    """Return the statements by which each of a notebook's hand-written cases changes the database."""
+    """Return the SQL statements by which each hand-written drill case of a notebook changes the database."""
     return [case.sql for case in cases_of(notebook) if case.sql] if notebook in notebooks() else []
 
 
@@ -312,7 +318,7 @@ def _changes_by_hand(notebook: str) -> list[tuple[str, ...]]:
 
 
 def _swapped(notebook: str) -> list[Fate]:
-    """Swap each step with the next one, and ask the structure rules."""
+    """Swap each step with the next step, and return whether a structure rule notices the swap."""
     sys.path.insert(0, str(ROOT))  # the rules are files of the checkout, as the tests are
     try:
         rules = importlib.import_module("tests.structure.step_rules").RULES
@@ -336,7 +342,9 @@ def _swapped(notebook: str) -> list[Fate]:
 
 
 def judged(names: Sequence[str], at_once: int, folder: Path) -> Iterator[Judged]:
-    """Judge the mutants of the notebooks, ``at_once`` at a time, each on a rehearsal of its own."""
+    """Judge the mutants (changed steps) of the notebooks, ``at_once`` notebooks at a time, each on its own
+    rehearsal.
+    """
     with ProcessPoolExecutor(at_once, mp_context=drill.PROCESSES) as lanes:
         environment = {**os.environ, "RUNBOOK_RECORDS": str(folder)}
         yield from lanes.map(_in_a_lane, names, [environment] * len(names))
@@ -350,7 +358,9 @@ def _in_a_lane(notebook: str, environment: dict[str, str]) -> Judged:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[CleanRun]:
-    """Bring up a rehearsal and run a notebook on it, whose steps can then be judged while the block lasts."""
+    """Start a rehearsal and make a clean run of a notebook on it. While the block runs, mutants of its steps can be
+    judged.
+    """
     parameters = _parameters(notebook) if notebook in notebooks() else {}
     with parallel.brought_up(notebook):
         run = CleanRun(notebook, parameters)
@@ -361,17 +371,17 @@ def rested(notebook: str) -> Iterator[CleanRun]:
 
 
 def _parameters(notebook: str) -> dict[str, Any]:
-    """Return the parameters by which a notebook that only diagnoses has something to find: those of its first case."""
+    """Return the notebook's parameters for a clean run. A notebook that only diagnoses gets those of its first case."""
     return {} if undisturbed(notebook) else cases_of(notebook)[0].parameters
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Return the notebooks whose names begin with one of ``names``; without names, all of them."""
+    """Return the notebooks to mutate: those whose names begin with one of ``names``, or all without names."""
     return [plan.notebook(name).stem for name in names] if names else plan.notebooks()
 
 
 def part(commit: str, share: int) -> tuple[str, Callable[[Fate], bool]]:
-    """Return the notebook, and the choice of one in ``share`` of its mutants, that belong to a commit."""
+    """Choose for a commit one notebook and one in ``share`` of its mutants, so that all get their turn."""
     known = [name for name in plan.notebooks() if name not in LONG]
     notebook = known[int(commit[:8], 16) % len(known)]
 
@@ -383,7 +393,7 @@ def part(commit: str, share: int) -> tuple[str, Callable[[Fate], bool]]:
 
 
 def with_reasons(result: Judged) -> Judged:
-    """Return the result with the reason why each survivor may survive, where ``survivors.yaml`` holds one.
+    """Add to each surviving mutant the reason from ``survivors.yaml`` why no drill needs to notice it.
 
     A reason that no survivor needs any more stands in ``idle``.
     """

@@ -1,4 +1,4 @@
-"""Drill cases in parallel lanes. A lane is a process with its own rehearsal, and takes another case when it is free.
+"""Drill cases in several processes at once. Each such lane has its own rehearsal and takes case after case.
 
 A drill mostly waits for ticks and budgets, so that more lanes than cores are of use.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the catch matrix, which a parallel lane sends when a drill ends.
+    """The result of one drill, a row of the catch matrix, as a lane (a drilling process) sends it.
 
     ``expected`` is the number of the step that should notice, ``noticed`` of the step that did; empty for none.
     """
@@ -47,7 +47,7 @@ class Row:
 
 
 def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
-    """Drill the cases in parallel, ``at_once`` at a time. Yield the row of each case when the case's drill ends.
+    """Drill the cases in parallel, ``at_once`` at a time. Yield the row of each case when its drill ends.
 
     The drills' own records are written below ``folder``. A case counts as missed if its lane dies, or if no lane is
     left to drill it.
@@ -69,7 +69,8 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a lane's row and send the lane its next case. Return the row, or None when the lane has just started.
+    """Receive a row from a lane (a drilling process), and send the lane its next case. Return the row, or None at the
+    lane's start.
 
     If there is no next case, send the lane None, which ends the lane. If the lane has died, return a row that says so.
     """
@@ -84,7 +85,7 @@ def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) 
 
 
 class _Work:
-    """The cases of parallel drills: those that no lane has begun, by notebook, and the present case of each lane."""
+    """The work of parallel drills: the cases not begun yet, by notebook, and each lane's present case."""
 
     def __init__(self, chosen: Sequence[Case]) -> None:
         self.left: dict[str, list[Case]] = {}
@@ -93,7 +94,7 @@ class _Work:
             self.left.setdefault(case.notebook, []).append(case)
 
     def next(self, lane: Connection) -> Case | None:
-        """Return a parallel lane's next case.
+        """Return the next case for a lane of the parallel drills.
 
         It is a case of the lane's last notebook or, if none is left, of the notebook with the most work left per lane.
         """
@@ -107,16 +108,16 @@ class _Work:
         return self.at[lane]
 
     def done(self, lane: Connection) -> Case | None:
-        """Mark a parallel lane as free. Return the case that the lane had, or None if it had no case."""
+        """Mark a lane of the parallel drills as free. Return the case that it had, or None."""
         return self.at.pop(lane, None)
 
     def rest(self) -> list[Case]:
-        """Return the cases that no parallel lane has begun."""
+        """Return the cases that no lane of the parallel drills has begun."""
         return [case for listed in self.left.values() for case in listed]
 
 
 def _length(case: Case) -> int:
-    """Estimate a drill's length as the number of steps that the drill runs."""
+    """Estimate how long a drill takes, as the number of steps that it runs."""
     order = [step.number for step in plan.steps(plan.notebook(case.notebook))]
     return order.index(case.step) + 1 if case.step and not case.passes else len(order)
 
@@ -133,7 +134,7 @@ def _lane(folder: Path) -> tuple[Connection, BaseProcess]:
 
 
 def _serve(environment: dict[str, str], pipe: Connection) -> None:
-    """Drill the cases that the parent process sends. Successive cases of one notebook share a rehearsal."""
+    """Drill the cases that the parent process sends, as one of the parallel lanes."""
     with suppress(EOFError, OSError, KeyboardInterrupt):  # whoever asked for the drills has gone
         pipe.send(None)
         case = _next(pipe)
@@ -143,7 +144,9 @@ def _serve(environment: dict[str, str], pipe: Connection) -> None:
 
 
 def _of_one_notebook(first: Case, pipe: Connection) -> Case | None:
-    """Drill cases of one notebook on one rehearsal. Return the first case of another notebook, or None at the end."""
+    """Drill cases of one notebook on one rehearsal. Return the first case of another notebook, or None when none is
+    left.
+    """
     case: Case | None = first
     try:
         if not first.step:  # nothing is wrong: on a platform of its own, that nothing was done to
@@ -167,7 +170,7 @@ def _next(pipe: Connection) -> Case | None:
 
 @contextmanager
 def rested(notebook: str) -> Iterator[Record | None]:
-    """Start a parallel lane's rehearsal in the notebook's starting state.
+    """Start the rehearsal of one parallel lane, in the notebook's starting state.
 
     Yield the clean run that the lane's drills resume, or None if each case starts anew.
     """

@@ -1,4 +1,4 @@
-"""Spoil the replies of a check, one value at a time, from what the check's own clean run was answered.
+"""Spoil a check's replies, one value at a time, starting from the replies of its clean run.
 
 Each copy has one thing wrong, or a number exactly at one of the step's own bounds. What a step says to all of them is
 what it asks: a step that was changed by mistake says something else to at least one.
@@ -33,7 +33,9 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Spoil:
-    """One thing that is wrong with a reply: in which, at which value (empty: the reply as a whole), and what."""
+    """One thing that is wrong in a spoiled reply: the reply's index, the column (empty for the whole reply), and the
+    flaw.
+    """
 
     place: int
     column: str
@@ -43,7 +45,7 @@ class Spoil:
 def spoiled(
     replies: Sequence[Reply], bounds: Sequence[float] = (), words: Sequence[str] = ()
 ) -> Iterator[tuple[Spoil, list[Reply]]]:
-    """Yield copies of ``replies`` with one thing wrong in one of them.
+    """Yield spoiled copies of ``replies``, each with one thing wrong in one reply.
 
     ``bounds`` are the numbers that the step compares with, ``words`` the texts that it expects.
     """
@@ -53,7 +55,7 @@ def spoiled(
 
 
 def ours(reply: Reply, words: Sequence[str]) -> Iterator[tuple[str, Reply]]:
-    """Yield copies of an answer in which every id is one that the step asks for: what it knows of others, of ours."""
+    """Yield copies of a reply in which every id is replaced by one id that the step asks for."""
     for word in words:
         if len(word) == UUID and IDENTITY.fullmatch(word):
             yield f"all of it of {word}", replace(reply, rows=tuple(_with_id(row, word) for row in reply.rows))
@@ -111,7 +113,9 @@ def _whole(reply: Reply) -> Iterator[tuple[str, str, Reply]]:
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield every value inside a row with its path; an object or a list is a value too, before what is in it."""
+    """Yield every value inside a row with its path. Objects and lists count as values, and come before their
+    contents.
+    """
     if path:
         yield path, value
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -121,7 +125,7 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _others(value: Any, bounds: Sequence[float], words: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """Yield what may stand in the place of a value that is right."""
+    """Yield other values to spoil a right value with, each with a name for the flaw."""
     yield "missing" if value is None else "null", None if value is not None else "something else"
     if isinstance(value, bool):
         yield "the opposite", not value
@@ -191,7 +195,7 @@ def _moment(value: str) -> datetime | None:
 
 
 def _stranger(value: Any) -> Any:
-    """Return a row like ``value`` in which every id and address is another."""
+    """Return a copy of a row with other ids and addresses, as for another user."""
     if isinstance(value, dict):
         return {key: _stranger(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -204,7 +208,7 @@ def _another(value: str) -> str:
 
 
 def _put(value: Any, path: Path, new: Any) -> Any:
-    """Return a copy of an object in which ``new`` stands at a path."""
+    """Return a copy of an object with the value at a path replaced by ``new``."""
     if not path:
         return new
     head, rest = path[0], path[1:]

@@ -1,4 +1,4 @@
-"""Name the ways to spoil the rows that a check's SQL reads: one value in every row, or in rows that stand beside ours.
+"""List the ways to spoil the rows that a check's SQL reads: change a value, or add rows as other users leave them.
 
 Rows beside ours are what other users' deployments leave: copies of ours with other ids, and one thing that is wrong.
 """
@@ -34,7 +34,7 @@ AGES = ("- interval '40 days'", "- interval '2 hours'", "- interval '1 second'",
 
 
 class Spoiling:
-    """The ways to spoil what some statements read."""
+    """The ways to spoil the rows that some SQL statements read."""
 
     def __init__(self, copies: Copies, asked: Sequence[Sql], more: Sequence[str], cases: Sequence[Change] = ()) -> None:
         self.copies = copies
@@ -47,14 +47,14 @@ class Spoiling:
         self.names = sorted(name.partition(".")[2] for name in copies.tables.rows)
 
     def changes(self) -> list[Change]:
-        """Return every change of one value, and of whole tables."""
+        """Return the changes that spoil one value each, or a whole table."""
         catalogue = self.cases if CATALOGUE.search(self.text) else ()
         single = [change for name in self.names for change in self._of_table(name)]
         picked = random.Random(1).sample(single, min(MOST, len(single)))  # noqa: S311 - the same every time
         return [*catalogue, *self._worlds(), *picked]
 
     def pairs(self) -> Iterator[Change]:
-        """Yield pairs of changes, the same ones at every run: what a step leaves out is often wrong in two ways."""
+        """Yield pairs of changes, equal in every run, because a row that a step skips is often wrong in two ways."""
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
             yield from ((*world, _update(*change)) for change in everywhere)
@@ -67,7 +67,7 @@ class Spoiling:
             yield (*chance.choice(single), *chance.choice(single))
 
     def _everywhere(self, name: str) -> Iterator[tuple[str, str]]:
-        """Yield a column and what may stand in all of its rows: each word that is asked for, each time."""
+        """Yield each column with the values that may replace the whole column: other words, times and numbers."""
         for column, kind in self._read(name).items():
             if kind == "text":
                 yield from ((column, _quoted(word)) for word in self.words)
@@ -79,7 +79,9 @@ class Spoiling:
                 yield from ((column, self._tenfold(column, path)) for path in self._written(column))
 
     def _worlds(self) -> Iterator[Change]:
-        """Put beside every row a copy with other ids: of another user, then of one other thing of the same user."""
+        """Yield changes that add copies of rows with other ids: of another user, or of another thing of the same
+        user.
+        """
         yield tuple(self._stranger(name, None) for name in self.names)
         for thing in self.names:
             key = f"{thing.removesuffix('s')}_id"
@@ -90,7 +92,7 @@ class Spoiling:
             )
 
     def _stranger(self, name: str, only: tuple[str, ...] | None) -> str:
-        """Return a statement that puts a copy with other ids beside each row, the same other id for the same id."""
+        """Return SQL that adds a copy of each row with other ids. Equal ids get equal new ids."""
         columns = self.copies.columns[name]
         other = {c: f"md5({c}::text || 'x')::uuid" for c, kind in columns.items() if kind == "uuid"}
         addresses = {c: f"overlay({c} placing 'ffff' from 39)" for c in columns if c.endswith("address")}
@@ -117,11 +119,13 @@ class Spoiling:
         return next(full for full in self.copies.tables.rows if full.endswith(f".{name}"))
 
     def _read(self, name: str) -> Mapping[str, str]:
-        """Return the columns of a table that the statements name."""
+        """Return the columns of a table that the statements name, with their types."""
         return {c: kind for c, kind in self.copies.columns[name].items() if re.search(rf"\b{c}\b", self.text)}
 
     def _from_nothing(self, name: str) -> Iterator[Change]:
-        """Put a first row into an empty table, with each combination of the words that are asked for."""
+        """Yield changes that put a first row into an empty table, with each combination of the words that statements
+        name.
+        """
         columns = self._read(name)
         choices = [self._firsts(kind) for kind in columns.values()]
         for values in islice(product(*choices), FIRST):
@@ -138,7 +142,7 @@ class Spoiling:
         return [f"{moment} - interval '1 second'"] if kind.startswith("timestamp") else ["null"]
 
     def _beside(self, name: str, changed: Mapping[str, str]) -> str:
-        """Return a statement that puts a changed copy beside each row; a copy has an id of its own."""
+        """Return SQL that adds a changed copy of each row, with a new id."""
         columns = self.copies.columns[name]
         fresh = {"uuid": "gen_random_uuid()", "bigint": "id + 1000000"}.get(columns.get("id", ""))
         new = {**({"id": fresh} if fresh else {}), **changed}
@@ -146,7 +150,7 @@ class Spoiling:
         return f"insert into pg_temp.{name} ({', '.join(columns)}) select {', '.join(values)} from pg_temp.{name}"
 
     def _others(self, column: str, kind: str) -> Iterator[str]:
-        """Yield what may stand in a column instead."""
+        """Yield SQL expressions for other values of a column."""
         yield "null"
         if kind == "uuid":
             yield f"'{STRANGER}'"
@@ -171,7 +175,7 @@ class Spoiling:
                 yield f"'{moment}'::timestamptz + interval '1 millisecond'"
 
     def _documents(self, column: str) -> Iterator[str]:
-        """Yield other documents: without a key, with another word in a list, with each word at each path."""
+        """Yield SQL expressions for other JSON documents in a column: a key dropped, a word added, a value replaced."""
         yield "'{}'"
         yield from (f"{column} #- {_path(path)}" for path in self._paths(column))
         yield f"""replace({column}::text, '["', '["ANOTHER", "')::jsonb"""
@@ -184,7 +188,7 @@ class Spoiling:
                 yield f"jsonb_set({column}, {_path(path)}, {_quoted(word)}, true)"
 
     def _written(self, column: str) -> list[tuple[str, ...]]:
-        """Return the paths by which the statements read the documents of a column."""
+        """Return the paths by which the statements read a column's JSON documents."""
         written = {path for held, path in JSON.findall(self.text) if held == column}
         return [tuple(path.strip("{}").split(",")) for path in sorted(written)]
 
@@ -192,7 +196,7 @@ class Spoiling:
         return f"jsonb_set({column}, {_path(path)}, to_jsonb({TEN}({column} #>> {_path(path)})::numeric))"
 
     def _paths(self, column: str) -> list[tuple[str, ...]]:
-        """Return the paths in the documents of a column whose last key the statements name."""
+        """Return the paths in a column's JSON documents whose last key the statements name."""
         rows = [row for listed in self.copies.tables.rows.values() for row in listed]
         found = dict.fromkeys(path for row in rows for path in _paths(row.get(column)))
         return [path for path in found if re.search(rf"\b{re.escape(path[-1])}\b", self.text)]

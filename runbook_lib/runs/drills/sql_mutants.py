@@ -1,4 +1,6 @@
-"""Change one thing in a SQL statement: drop a condition or a name, turn a comparison, misspell a text, move a bound."""
+"""Yield SQL statements with one thing changed: a condition or a text dropped, a comparison turned, a text misspelt, a
+number moved.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SHOWN = 46  # characters of a condition in the name of a mutant
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of a statement: its kind, its text in lower case, where it stands, and how deep in brackets."""
+    """A piece of a SQL statement: its kind, its text in lower case, its position, and the depth of brackets around
+    it.
+    """
 
     kind: str
     text: str
@@ -33,7 +37,7 @@ class Token:
 
 
 def tokens(statement: str) -> list[Token]:
-    """Return the pieces of a statement; a bracket stands at the depth outside it."""
+    """Split a SQL statement into its pieces. A bracket has the depth of what is outside it."""
     depth, read = 0, []
     for match in TOKEN.finditer(statement):
         text = match[0] if match.lastgroup == "text" else match[0].lower()
@@ -44,7 +48,7 @@ def tokens(statement: str) -> list[Token]:
 
 
 def mutants(statement: str) -> Iterator[tuple[str, str]]:
-    """Yield a name and the changed statement for each change."""
+    """Yield each changed statement with a name for the change."""
     read = tokens(statement)
     yield from _conditions(statement, read)
     for place, token in enumerate(read):
@@ -61,7 +65,7 @@ def mutants(statement: str) -> Iterator[tuple[str, str]]:
 
 
 def _conditions(statement: str, read: list[Token]) -> Iterator[tuple[str, str]]:
-    """Drop each condition of each where and on; one that stands alone becomes true."""
+    """Yield the statement with one condition of a WHERE or ON dropped. A single condition becomes ``true``."""
     for place, token in enumerate(read):
         if token.kind == "word" and token.text in BEGINS:
             parts = _parts(read, place)
@@ -76,7 +80,7 @@ def _conditions(statement: str, read: list[Token]) -> Iterator[tuple[str, str]]:
 
 
 def _parts(read: list[Token], begin: int) -> list[tuple[int, int]]:
-    """Return where each condition after a where or on starts and ends; the and of a between joins no conditions."""
+    """Return start and end of each condition after a WHERE or ON. The AND of a BETWEEN separates no conditions."""
     depth, betweens = read[begin].depth, 0
     parts: list[tuple[int, int]] = []
     current: list[Token] = []
@@ -93,7 +97,7 @@ def _parts(read: list[Token], begin: int) -> list[tuple[int, int]]:
 
 
 def _listed(statement: str, read: list[Token]) -> Iterator[tuple[str, str]]:
-    """Drop each text from each list that has several."""
+    """Yield the statement with one text dropped from a list of texts."""
     for place, token in enumerate(read[:-1]):
         before, after = read[place - 1], read[place + 1]
         if token.kind == "text" and before.text in "([," and after.text in ")]," and _in_list(read, place):
@@ -104,7 +108,7 @@ def _listed(statement: str, read: list[Token]) -> Iterator[tuple[str, str]]:
 
 
 def _in_list(read: list[Token], place: int) -> bool:
-    """Return whether the bracket around a text opens a list, not the arguments of a function."""
+    """Return whether a text stands in a list, rather than among a function's arguments."""
     opens = max(at for at in range(place) if read[at].text in "([" and read[at].depth < read[place].depth)
     return opens > 0 and read[opens - 1].text in ("in", "array")
 
@@ -116,7 +120,7 @@ def _is_name(read: list[Token], place: int) -> bool:
 
 
 def _misspelt(text: str) -> str:
-    """Return a quoted text with an x behind its first word."""
+    """Misspell a quoted text: add an x to its first word."""
     return re.sub(r"\w+", lambda match: f"{match[0]}x", text, count=1)
 
 
