@@ -26,44 +26,48 @@ def in_production(variables: Reply) -> dict[str, Mapping[str, Any]]:
 
 
 def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
-    """Make the request that sets all public variables of the web app, and the secret variables that are missing.
+    """Make the request that sets the web app's variables, except those that an integration owns.
 
-    ``variables`` lists the present variables; one that is set for preview only counts as missing. A secret that is set
-    is left alone, because its value cannot be read back and compared (C8).
+    ``variables`` lists the present variables. One that is set already is set again: the value of a secret cannot always
+    be read back (C8), and an old one may be another project's.
     """
     present = in_production(variables)
     body = [
         {"key": name, "value": value, "type": _kind_of(present.get(name), value), "target": ["production"]}
         for name, value in wanted.items()
-        if _kind(value) == "plain" or name not in present
+        if not present.get(name, {}).get("configurationId")
     ]
     return http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=body)
 
 
-def production_variables(*names: str, **readable: str) -> Expectation:
-    """Expect that all of the web app's variables are set for production.
+def production_variables(*names: str, **values: str) -> Expectation:
+    """Expect that all of the web app's variables are set for production, and that ``values`` are right.
 
-    Each ``readable`` variable must have its value.
-
-    ``A|B`` means that one of the two names must be set.
+    ``A|B`` in ``names`` means that one of the two must be set. Each holds a secret that the environment calls by the
+    first name. A value of the form ``$NAME`` is a secret of the environment, too. Secrets are compared where Vercel
+    shows them; one that is sensitive, or not asked for, must only be set.
     """
+    wanted = {name: f"${group.split('|')[0]}" for group in names for name in group.split("|")} | values
 
     def test(reply: Reply) -> Finding:
         live = in_production(reply)
-        missing = [n for n in names if not any(name in live for name in n.split("|"))]
-        bad = [f"{n} is missing for production" for n in [*missing, *(n for n in readable if n not in live)]]
-        for name, value in readable.items():
-            got = live[name].get("value") if name in live else value
-            if name in live and live[name].get("type") == "sensitive":
-                bad.append(f"{name} is sensitive, so nobody can read it: remove it in Vercel, and set it again (0.4d)")
-            elif got != value:
-                bad.append(f"{name}: expected {value!r}, found {got!r}")
-        public = sorted(name for name in live if name.startswith("NEXT_PUBLIC_SUPABASE_"))
-        return Finding(
-            f"{len(live)} for production; {', '.join(public) or 'no NEXT_PUBLIC_SUPABASE_*'}", "; ".join(bad) or None
-        )
+        missing = [n for n in (*names, *values) if not any(name in live for name in n.split("|"))]
+        bad = [f"{n} is missing for production" for n in missing]
+        bad += filter(None, (_wrong(live[name], value) for name, value in wanted.items() if name in live))
+        return Finding(f"{len(live)} for production", "; ".join(bad) or None)
 
     return over_each("every variable is set for production", test)
+
+
+def _wrong(variable: Mapping[str, Any], value: str) -> str | None:
+    """Return what is wrong with a variable of the web app at Vercel, None if it has the right ``value``."""
+    name, got = variable["key"], variable.get("value")
+    if value.startswith("$"):
+        compared = variable.get("decrypted") is True and not str(name).startswith("NEXT_PUBLIC_")
+        return f"{name} is not what {value} holds here" if compared and got != value else None
+    if variable.get("type") == "sensitive":
+        return f"{name} is sensitive, so nobody can read it: remove it in Vercel, and set it again (0.4d)"
+    return None if got == value else f"{name}: expected {value!r}, found {got!r}"
 
 
 def _kind(value: str) -> str:

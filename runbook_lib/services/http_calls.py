@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 TEXT = 20_000  # characters that are kept of an answer that is no JSON
 SHOWN = 200  # characters that an error shows of an answer in the wrong shape
 QUIET = 1.0  # seconds without a new line after which a stream counts as complete
+PASTED_NAME = re.compile(r'"\$(?=[A-Z][A-Z0-9_]*")')  # a text that would be taken for a redacted secret gets a second $
 GRACE = 0.25  # seconds beyond its own time limit after which a request is abandoned
 IDLE = 1.0  # seconds a connection is kept unused: vendors close theirs after five, maybe just as a change is on its way
 STREAMS = ("application/stream+json", "application/x-ndjson")  # answers without an end, one JSON object a line
@@ -272,7 +273,7 @@ def reply_of(command: Http, answer: Answer, redact: Redactor) -> Reply:
     Raise `ServiceError` if the answer does not have the shape that its route asks for. If the answer has an error
     status, the reply's ``error`` holds the service's own words, in whatever form they came.
     """
-    text = redact.text(answer.body.decode(errors="replace"))
+    text = redact.text(PASTED_NAME.sub('"$$', answer.body.decode(errors="replace")))
     if answer.kind in STREAMS:
         return _reply_of_lines(answer, text)
     body = parsed(text)

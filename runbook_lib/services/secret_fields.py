@@ -21,12 +21,14 @@ IN_EVERY_PAGE = re.compile(r"NEXT_PUBLIC_\w+")
 VARIABLE = re.compile(r"^[A-Z][A-Z0-9_]*$")
 # A UUID or a SHA-256 hash: the only output of `exec` that is kept.
 HARMLESS_OUTPUT = re.compile(r"([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}(\s+-)?)\s*")
+NAME = re.compile(r"\$[A-Z][A-Z0-9_]*")  # in place of a secret that this process knows
 
 
 def drop(value: Any, shown: Collection[str] = ()) -> Any:
     """Replace every field in a reply's ``value`` that may hold a secret which this process does not know.
 
-    The values of variables are replaced, except of those that ``shown`` names.
+    The values of variables are replaced, except of those that ``shown`` names, and where redaction has put a secret's
+    name in the whole value's place: that tells that two values are equal, and shows neither.
     """
     if isinstance(value, list | tuple):
         return [drop(v, shown) for v in value]
@@ -41,7 +43,7 @@ def _dropped(key: str, inner: Any, around: Mapping[str, Any], shown: Collection[
     if re.sub(r"[_\W]", "", key).lower() in SECRET_KEYS and isinstance(inner, str | list | tuple):
         return DROPPED
     if key == "value" and _names_a_secret(around, shown):
-        return DROPPED
+        return inner if NAME.fullmatch(str(inner)) else DROPPED
     if key == "env" and isinstance(inner, dict):
         return {k: v if _public(k, shown) else DROPPED for k, v in inner.items()}
     if key in ("stdout", "stderr") and "exit_code" in around and not HARMLESS_OUTPUT.fullmatch(str(inner)):

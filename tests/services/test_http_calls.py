@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 
@@ -34,6 +35,14 @@ def hurried(chosen, vendor):
 
 def answered(body, status=200, command=MACHINES):
     return reply_of(command, Answer(status, "OK", {"content-type": "application/json"}, body.encode()), Redactor({}))
+
+
+@pytest.mark.parametrize(("value", "seen"), [("of-this-process", "$CRON_SECRET"), ("$CRON_SECRET", "$$CRON_SECRET")])
+def test_a_name_that_was_pasted_in_place_of_a_secret_is_told_from_a_redacted_one(value, seen):
+    body = json.dumps({"envs": [{"key": "CRON_SECRET", "value": value}]}).encode()
+    command = http("vercel", "GET /v10/projects/{vercel.project}/env", pick="envs")
+    answer = Answer(200, "OK", {"content-type": "application/json"}, body)
+    assert reply_of(command, answer, Redactor({"CRON_SECRET": "of-this-process"})).rows[0]["value"] == seen
 
 
 def test_a_connection_that_was_idle_carries_no_change(services):

@@ -64,6 +64,11 @@ def test_the_value_of_a_variable_stays_only_where_it_is_public(row: dict[str, An
     assert drop({"key": "HYPERLIQUID_LIVE_ENABLED", "value": "true"})["value"] == DROPPED  # which no profile names
 
 
+def test_a_variables_value_that_redaction_has_named_keeps_the_name() -> None:
+    rows = [{"key": "ANY", "value": value} for value in ("$CRON_SECRET", "$$CRON_SECRET", "$CRON_SECRET and more")]
+    assert [row["value"] for row in drop(rows, SHOWN)] == ["$CRON_SECRET", DROPPED, DROPPED]
+
+
 def test_a_machines_environment_keeps_what_identifies_it() -> None:
     machine = {"id": "148e", "config": {"env": {"DEPLOYMENT_ID": "d1", "SUPABASE_DB_PASSWORD": "x", "ODD": ""}}}
     env = {"DEPLOYMENT_ID": "d1", "SUPABASE_DB_PASSWORD": DROPPED, "ODD": DROPPED}
