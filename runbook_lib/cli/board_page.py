@@ -70,7 +70,7 @@ def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
     return {
         "phase": gate.phase,
         "record": latest.name if latest else "",
-        "outcome": seal["outcome"] if seal else "not sealed" if latest else "",
+        "outcome": gate.outcome,
         "ended": seal["at"] if seal else "",
         "open": gate.open,
         "why": [*reasons, *(f"amber: {reason}" for reason in gate.amber)],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -145,19 +146,17 @@ def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
 
 
 def board(out: Console, gates: Sequence[Gate], owed: Sequence[tuple[Record, Event]]) -> None:
-    """Print the board on the terminal, a table of phases: latest record, gate, and why the gate is closed.
+    """Print the board on the terminal: a line for each phase with its latest outcome and its gate.
 
-    Below, print owed undos in red.
+    Below the line stand the phase's latest record and the reasons why the gate is closed. Owed undos
+    follow in red.
     """
-    table = Table("phase", "latest record", "outcome", "gate", "why", show_lines=True)
     for gate in gates:
-        seal = gate.latest.sealed() if gate.latest else None
-        outcome = str(seal["outcome"]) if seal else ("not sealed" if gate.latest else "")
-        word = "[green]open[/]" if gate.open else "[red]closed[/]"
-        why = [*gate.reasons, *(f"amber: {reason}" for reason in gate.amber)]
-        name = gate.latest.name if gate.latest else "none"
-        table.add_row(gate.phase, name, outcome, word, Text("\n".join(why), "yellow" if gate.open else ""))
-    out.print(table)
+        word = ("open", "green") if gate.open else ("closed", "red")
+        out.print(Text.assemble((f"{gate.phase:24}", "bold"), f"{gate.outcome or 'not run':24}gate ", word))
+        why = [(reason, "") for reason in gate.reasons] + [(f"amber: {reason}", "yellow") for reason in gate.amber]
+        for line, style in ([(gate.latest.name, "dim")] if gate.latest else []) + why:
+            out.print(Padding(Text(line, style, overflow="fold"), (0, 0, 0, 4)))
     for record, event in owed:
         out.print(f"owed undo: {event['step']} of {record.name}: {event['text']}", style="bold red", markup=False)
         out.print(f"  ./runbook undo {record.name}", style="red", markup=False)

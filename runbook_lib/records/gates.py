@@ -52,10 +52,18 @@ class Gate:
     rests_on: Record | None = None
     amber: tuple[str, ...] = ()
     latest: Record | None = field(default=None, compare=False)
+    gone: bool = False  # the latest record is of a rehearsal that has ended
 
     @property
     def open(self) -> bool:
         return not self.reasons
+
+    @property
+    def outcome(self) -> str:
+        """The outcome of the phase's latest record in words; empty if the phase has no record."""
+        seal = self.latest.sealed() if self.latest else None
+        outcome = str(seal["outcome"]) if seal else "not sealed" if self.latest else ""
+        return f"{outcome}, platform gone" if self.gone else outcome
 
 
 def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None) -> Gate:
@@ -67,8 +75,9 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
         return Gate(phase)
     reasons = [*_owed_reasons(settings, root), *_unreadable(settings, root), *_broken_chain(settings, root)]
     newest = latest(settings, root, phase)
+    gone = newest is not None and platform_gone(settings, newest)
     if phase == ORDER[0]:
-        return Gate(phase, tuple(reasons), latest=newest)
+        return Gate(phase, tuple(reasons), latest=newest, gone=gone)
     before = ORDER[ORDER.index(phase) - 1]
     record = latest(settings, root, before)
     own = OWN_RULES.get(phase, _no_more)
@@ -79,7 +88,7 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
         *(own(settings, record) if record else ()),
         *reasons,
     ]
-    return Gate(phase, tuple(reasons), record, tuple(_amber(record)) if record else (), newest)
+    return Gate(phase, tuple(reasons), record, tuple(_amber(record)) if record else (), newest, gone)
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
@@ -126,9 +135,12 @@ def owed(settings: Settings, root: Path) -> Iterator[tuple[Record, ledger.Event]
     """Yield every undo that a profile's records owe, with the newest record that owes the undo.
 
     Owed undos keep gates closed. A record may say that an undo was carried out; it is believed only if it verifies.
+    Nothing is owed to a rehearsal that has ended.
     """
     newest: dict[str, tuple[Record, dict[str, ledger.Event]]] = {}
     for record in of(settings, root):
+        if platform_gone(settings, record):
+            continue
         run = history.read(record)
         before, after = newest.get(run.root["id"], (record, {}))[1], run.owed()
         if before.keys() - after.keys() and verify.verify(record.folder, signing.signers(settings)):
@@ -148,7 +160,8 @@ def evidence(settings: Settings, root: Path, phase: str) -> Record | None:
 def of(settings: Settings, root: Path) -> list[Record]:
     """Return the records by which a profile's gates are judged, oldest first.
 
-    In a rehearsal, only records that were made in the same rehearsal count.
+    In a rehearsal, only records that were made in the same rehearsal count. Without one, the board shows those of
+    rehearsals that have ended, and marks them as such.
     """
     readable = [record for record in _all(settings, root) if _read(record) is None]
     ours = [record for record in readable if _same_platform(settings, record)]
@@ -173,6 +186,11 @@ def _read(record: Record) -> str | None:
 def _same_platform(settings: Settings, record: Record) -> bool:
     """Return whether a record was made on the present platform. Each rehearsal is a platform of its own."""
     return not settings.platform or record.opened().get("platform") == settings.platform
+
+
+def platform_gone(settings: Settings, record: Record) -> bool:
+    """Return whether a record was made in a rehearsal other than the present one, or while now none is up."""
+    return settings.kind == "rehearsal" and record.opened().get("platform", "") != settings.platform
 
 
 def _no_more(_: Settings, __: Record) -> Iterator[str]:
@@ -227,6 +245,8 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
     for earlier in history.chain(record):
         problems = verify.verify(earlier.folder, signing.signers(settings))
         yield from (f"{earlier.name} does not verify: {problem}" for problem in problems)
+    if platform_gone(settings, record):
+        yield f"{record.name} is of a rehearsal that has ended, and its platform with it: run {phase} again"
     if opened["profile"] != settings.name:
         yield f"{record.name} was made on profile {opened['profile']}, not {settings.name}"
     if opened.get("project") != settings.project:

@@ -374,7 +374,16 @@ def test_what_another_rehearsal_passed_or_owes_tells_nothing_of_this_one(profile
     assert not list(gates.owed(second, tmp_path))
     assert gates.gate(second, "phase_0_platform_prep", tmp_path).open
     assert "has no record" in reasons(second, PAPER, tmp_path)
-    assert list(gates.owed(profile, tmp_path))  # the board without a rehearsal shows everything
+
+
+def test_the_board_without_a_rehearsal_marks_records_of_one_that_has_ended_and_nothing_is_owed_to_it(profile, tmp_path):
+    record = run(tmp_path, outcome="failed", platform="first", events=[OWED])
+
+    phase_0, phase_1, *_ = gates.board(profile, tmp_path)
+
+    assert (phase_0.latest, phase_0.outcome) == (record, "failed, platform gone")
+    assert f"{record.name} is of a rehearsal that has ended" in "".join(phase_1.reasons)
+    assert not list(gates.owed(profile, tmp_path))
 
 
 # --- who signed, and who writes ---------------------------------------------------------------------------------------
