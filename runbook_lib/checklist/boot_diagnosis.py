@@ -12,6 +12,7 @@ from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_each
 from runbook_lib.services.plain_rows import moment
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,10 +92,10 @@ def boot_lines(*lines: str) -> Expectation:
     return over_each("boot lines in order", test)
 
 
-def known_cause(deployment: Reply) -> Expectation:
+def known_cause(deployment: Reply, profile: str) -> Expectation:
     """Expect that a known symptom explains the failed boot. The symptom is in the newest decisive line or a later line.
 
-    Without a known symptom, the complaint shows the last lines.
+    Without a known symptom, the complaint shows the last lines. Commands of ours in its fix name ``profile``.
 
     ``deployment`` is as in `machines_named`, the replies are as in `gathered`, the database's reply first.
     """
@@ -107,7 +108,8 @@ def known_cause(deployment: Reply) -> Expectation:
         for line in reversed(lines):
             if (symptom := diagnose(line.text, SECTION)) is not None:
                 back = f" Then return to {symptom.back}." if symptom.back else ""
-                return Finding(f"{symptom.name} (in {line.place}): {symptom.cause} Fix: {symptom.fix}{back}")
+                fix = addressed(symptom.fix, profile)
+                return Finding(f"{symptom.name} (in {line.place}): {symptom.cause} Fix: {fix}{back}")
             if line.decisive or BOOTED in line.text:
                 break
         # A place that does not answer is named, and the evidence of the others is shown all the same.

@@ -50,7 +50,7 @@ def _tripped_wrongly(command: Mapping[str, Any], limit: float) -> str | None:
     if not str(command.get("reason")).startswith("cost_guard:"):
         return f"reason: expected cost_guard: …, found {command.get('reason')}"
     if seconds is None or not 0 <= seconds <= limit:
-        return f"it tripped {command.get('seconds')} s after the change, at most {limit:g} s are allowed"
+        return f"seconds after the change: expected 0 to {limit:g}, found {command.get('seconds')}"
     if command.get("acked") is not True:
         return "the guard's pause is not acknowledged"
     if command.get("logged") is not True:

@@ -6,7 +6,7 @@ A row has a symptom, the first action, the proof that the action worked, and the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.runner_commands import FENCED, command_state, revoke, send_command
@@ -16,6 +16,7 @@ from runbook_lib.checklist.web_app_variables import production_variables
 from runbook_lib.commands.command import Command, Sql, http, sql
 from runbook_lib.commands.expectations import Expectation, each, not_null, one_of, reply, rows
 from runbook_lib.errors import ConfigError, nearest
+from runbook_lib.settings.choice import addressed
 from runbook_lib.steps.display.cards import Sheet
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Incident:
     evidence: tuple[Command, Command]
     gesture: str = "sign_in"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    profile: str = ""  # which the printed commands name
 
     @property
     def guide(self) -> Sheet:
         """Return the rows of the incident sheet that the operator reads while the first action runs."""
-        halt = "It spreads, or nothing here explains it: ./runbook halt"
-        return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": self.path, "go to halt": halt})
+        halt = addressed("It spreads, or nothing here explains it: ./runbook halt --all", self.profile)
+        path = addressed(self.path, self.profile)
+        return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": path, "go to halt": halt})
 
 
 def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
@@ -60,7 +63,7 @@ def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) ->
     wanted = symptom.strip().lower()
     for name, (words, make) in SHEET.items():
         if wanted in (name, words.lower()):
-            return make(words, deployment, settings)
+            return replace(make(words, deployment, settings), profile=settings.name)
     raise ConfigError(f"no symptom {symptom!r} on the incident sheet: {nearest(wanted, SHEET)}")
 
 
@@ -181,8 +184,8 @@ def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
         words,
         "Watch the machine's log for webdata2_apply_failed",
         "The venue's API or the network, and it usually recovers. If it persists: fly secrets set "
-        "HYPERLIQUID_LIVE_ENABLED=false (./runbook halt does it, and what must follow). In every line: the image is "
-        "older than the retirement of webData2.",
+        "HYPERLIQUID_LIVE_ENABLED=false (./runbook halt --all does it, and what must follow). In every line: the image "
+        "is older than the retirement of webData2.",
         http("fly_logs", "GET /api/v1/apps/{fly.app}/logs", pick="data"),
         state,
         rows(1) & each(seconds_since_reconciled=not_null, status=not_null),

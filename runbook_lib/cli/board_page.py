@@ -54,7 +54,7 @@ def view(settings: Settings, root: Path) -> Row:
         "phases": [_phase(gate, everywhere) for gate in judged],
         "everywhere": everywhere,
         "owed": [{"step": event["step"], "record": record.name, "text": event["text"]} for record, event in owed],
-        "alarms": [_alarm(alarm) for _, alarm in alarms.open_alarms(settings, root)],
+        "alarms": [_alarm(alarm, settings.name) for _, alarm in alarms.open_alarms(settings, root)],
         "timeline": _timeline(runs),
     }
 
@@ -78,9 +78,9 @@ def _phase(gate: Gate, everywhere: Sequence[str]) -> Row:
     }
 
 
-def _alarm(alarm: alarms.Alarm) -> Row:
+def _alarm(alarm: alarms.Alarm, profile: str) -> Row:
     shown = ("name", "title", "raised", "complaint", "fix", "acked_by")
-    return {name: getattr(alarm, name) for name in shown}
+    return {**{name: getattr(alarm, name) for name in shown}, "acknowledging": alarms.acknowledging(alarm, profile)}
 
 
 # --- the timeline ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +41,9 @@ def halt_command(
     With --mode reduce no new risk is taken: runners are paused and the orders that would add risk are cancelled;
     positions, protective orders and machines stay as they are.
     """
-    press = time.monotonic()
     if (deployment is None) != everything:
         raise ConfigError("say what to halt: --deployment ID, or --all")
-    settings = profile_choice.chosen_for_halt(profile)
-    if not yes:
-        press = profile_choice.confirmed(settings.name)
+    settings, press = profile_choice.chosen_for_halt(profile, yes=yes)
     from runbook_lib.halt.state import Request
     from runbook_lib.halt.stop import halt
 
@@ -65,9 +61,7 @@ def unhalt_command(profile: str | None, yes: bool) -> None:
 
     Machines stay stopped and deployments stay paused: start each of them from its own page.
     """
-    settings = profile_choice.chosen_for_halt(profile)
-    if not yes:
-        profile_choice.confirmed(settings.name)
+    settings, _ = profile_choice.chosen_for_halt(profile, yes=yes)
     from runbook_lib.halt.unhalt import unhalt
 
     with _picture() as show:

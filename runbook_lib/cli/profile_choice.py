@@ -5,6 +5,7 @@ Nothing is sent before the answer.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -60,25 +61,50 @@ def settings_of(name: str, *, must_run: bool = True) -> Settings:
     return profiles.load(name)
 
 
-def chosen_for_halt(option: str | None) -> Settings:
-    """Return the settings of the profile to halt. If no profile is chosen, offer the only production profile.
+def chosen_for_halt(option: str | None, *, yes: bool) -> tuple[Settings, float]:
+    """Return the settings of a halt's profile, and the moment of the operator's answer by the monotonic clock.
 
-    In an emergency nobody types ``--profile``. Raise `ConfigError` if there is more than one production profile or
-    none, if the operator declines, or if there is no terminal to ask at: the message then holds the command to paste.
+    In an emergency nobody types ``--profile``: if no profile is chosen, the only production profile is named. The
+    operator is asked once, to type the profile's name; with ``yes`` not even that, unless no profile is chosen. Raise
+    `ConfigError` if that profile cannot be told, if another name is typed, or if nobody can be asked: the message then
+    holds the command to paste.
     """
-    from runbook_lib.settings import choice, profiles
+    from runbook_lib.settings import choice
 
-    if choice.chosen(option):
-        return chosen_settings(option)
-    real = [name for name in profiles.profiles() if name != REHEARSAL]
+    press = time.monotonic()
+    chosen = choice.chosen(option)
+    settings = chosen_settings(option) if chosen else _only_production()
+    if chosen and yes:
+        return settings, press
+    if chosen is None:
+        if not sys.stdin.isatty():
+            raise ConfigError(f"no profile is chosen, and nobody can be asked here; {_pasted(settings.name)}")
+        click.echo(f"no profile is chosen: this goes to {settings.name}, project {settings.project}", err=True)
+    return settings, _confirmed(settings.name)
+
+
+def _only_production() -> Settings:
+    """Return the settings of the only production profile. A profile that cannot be read does not count."""
+    from runbook_lib.settings import profiles
+
+    known, refused = {}, []
+    for name in profiles.profiles():
+        try:
+            known[name] = profiles.load(name)
+        except ConfigError as error:
+            refused.append(str(error))
+    real = [name for name, settings in known.items() if settings.kind == "production"]
     if len(real) != 1:
-        raise ConfigError(f"no profile is chosen: add --profile, one of {', '.join(profiles.profiles())}")
-    if not sys.stdin.isatty():
-        pasted = " ".join(["./runbook", *sys.argv[1:], "--profile", real[0]])
-        raise ConfigError(f"no profile is chosen, and nobody can be asked here; nothing was sent. Paste: {pasted}")
-    if not click.confirm(f"no profile is chosen: does this go to {real[0]}?", default=True):
-        raise ConfigError("nothing was sent: add --profile rehearsal for a rehearsal")
-    return settings_of(real[0])
+        reason = "; ".join(["no profile is chosen", *(refused if not real else ())])
+        raise ConfigError(f"{reason}; nothing was sent. Add --profile, one of {', '.join(profiles.profiles())}")
+    return known[real[0]]
+
+
+def _pasted(profile: str) -> str:
+    """Return the end of a message to somebody who cannot be asked: the same command, as it asks nothing."""
+    words = [word for word in sys.argv[1:] if word != "--yes"]
+    named = [] if any(word.partition("=")[0] == "--profile" for word in words) else ["--profile", profile]
+    return f"nothing was sent. Paste: ./runbook {shlex.join([*words, *named, '--yes'])}"
 
 
 def show_fingerprint(settings: Settings, typed: str | None) -> None:
@@ -102,9 +128,14 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
         raise ConfigError(f"--project: expected {settings.project!r}, found {typed!r}; nothing was sent")
 
 
-def confirmed(profile: str) -> float:
-    """Have the operator type the profile's name. Return the time of the answer on the monotonic clock."""
-    typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
+def _confirmed(profile: str) -> float:
+    """Have the operator type the profile's name. Return the moment of the answer by the monotonic clock."""
+    try:
+        typed = click.prompt(f"type {profile} to go on", default="", show_default=False)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise ConfigError(f"nobody answers here; {_pasted(profile)}") from None
     if typed != profile:
         raise ConfigError(f"expected {profile!r}, found {typed!r}; nothing was sent (--yes does not ask)")
     return time.monotonic()

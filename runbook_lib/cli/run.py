@@ -64,11 +64,13 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     import yaml
 
     from runbook_lib.records import alarms, plan, record_folder, run_record
+    from runbook_lib.settings import choice
 
     parent = run_record.latest(record_folder.find(record_folder.records_root(), record))
     ran_with = yaml.safe_load((parent.folder / "parameters.yaml").read_text(encoding="utf-8"))
     if parent.opened()["mode"] in alarms.MODES:
-        raise ConfigError(f"{parent.name} is of a watch: ./runbook watch {ran_with['phase']} goes on with it")
+        words = f"{parent.name} is of a watch: ./runbook watch {ran_with['phase']} goes on with it"
+        raise ConfigError(choice.addressed(words, parent.opened()["profile"]))
     settings = profile_choice.settings_of(parent.opened()["profile"])
     profile_choice.show_fingerprint(settings, project)
     _seal_if_cut_off(parent, settings)

@@ -138,9 +138,11 @@ def watch_closing(out: Console, ended: Done) -> None:
 
 def open_alarms(out: Console, alarms: Sequence[tuple[Record, Alarm]]) -> None:
     """Print each open alarm on the terminal, in red if nobody has acknowledged it."""
-    for _, alarm in alarms:
+    from runbook_lib.records.alarms import acknowledging
+
+    for record, alarm in alarms:
         style = "yellow" if alarm.acked_by else "bold red"
-        taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
+        taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else acknowledging(alarm, record.profile)
         out.print(f"open alarm: {alarm.name} {alarm.title}, since {alarm.raised}; {taken}", style=style, markup=False)
         out.print(f"  {alarm.complaint}\n  fix: {alarm.fix}", style=style.removeprefix("bold "), markup=False)
 

@@ -9,6 +9,7 @@ from runbook_lib.console import markup
 from runbook_lib.console.background import aside
 from runbook_lib.halt.state import Request
 from runbook_lib.halt.stop import halt
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ async def follow(settings: Settings, root: Path, press: float, at: str, display:
         done = await aside(lambda: halt(settings, Request(), root=root, press=press, show=picture))
     except BaseException as error:
         mistake = settings.redactor().text(f"a mistake in this program: {error!r}")
-        show((), "unknown", f"{mistake}; in a terminal: ./runbook halt --all")
+        show((), "unknown", addressed(f"{mistake}; in a terminal: ./runbook halt --all", settings.name))
         raise
     words = done.complaint or (f"record {done.record.name}" if done.record else "")
-    show(done.parts, done.outcome, f"{words}. To take it back: ./runbook unhalt")
+    show(done.parts, done.outcome, addressed(f"{words}. To take it back: ./runbook unhalt", settings.name))

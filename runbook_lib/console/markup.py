@@ -17,6 +17,8 @@ from markupsafe import Markup
 
 from runbook_lib.agentic_trading import runner_commands
 from runbook_lib.agentic_trading.deployment_health import STATUSES, has_ended, is_live, worries
+from runbook_lib.records.alarms import acknowledging
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -105,9 +107,10 @@ def bar(settings: Settings, operator: str, overview: Overview | None, listening:
     return _part("bar", view)
 
 
-def watchdog(beat: int, now: datetime) -> str:
+def watchdog(beat: int, now: datetime, profile: str) -> str:
     """Return the HTML of the watchdog line. The browser turns the line red if the kernel stops renewing it."""
-    return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0)})
+    halt = addressed("./runbook halt --all", profile)
+    return _part("watchdog", {"beat": beat, "at": f"{now:%H:%M:%S}", "age": Age(0.0), "halt": halt})
 
 
 def about(chosen: Sequence[str], where: str) -> str:
@@ -261,12 +264,12 @@ def _decision(row: Mapping[str, Any]) -> str:
 # --- what was done, and what rang -------------------------------------------------------------------------------------
 
 
-def alarms(known: Iterable[Alarm]) -> str:
+def alarms(known: Iterable[Alarm], profile: str) -> str:
     """Return the HTML of the watch's alarms: open alarms first, acknowledged or not, then cleared ones."""
     lines = []
     for alarm in sorted(known, key=lambda alarm: (not alarm.open, alarm.raised)):
         if alarm.open:
-            taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else f"./runbook ack {alarm.name} --as NAME"
+            taken = f"acknowledged by {alarm.acked_by}" if alarm.acked_by else acknowledging(alarm, profile)
             colour = "amber" if alarm.acked_by else "red"
         else:
             taken, colour = f"cleared at {str(alarm.cleared)[:19]}Z", "quiet"

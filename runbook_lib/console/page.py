@@ -29,6 +29,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.records import run_record
 from runbook_lib.records.alarms import every_alarm
 from runbook_lib.services.notifications import Listener
+from runbook_lib.settings.choice import addressed
 from runbook_lib.steps.display.arming import ARMED, Field, Word
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class Page:
         self._halt_field = self._guard("Arm the halt", Word(self.settings.name, whole=True))
         self._buttons = {gesture.kind: self._button(gesture) for gesture in GESTURES}
         self._halt = widgets.Button(
-            description=f"HALT EVERYTHING on {self.settings.name}", tooltip=HALT_DOES, button_style="danger"
+            description=f"HALT EVERYTHING on {self.settings.name}",
+            tooltip=addressed(HALT_DOES, self.settings.name),
+            button_style="danger",
         )
         self._halt.layout.width = "auto"
         self._halt.on_click(lambda _: self._press_halt())
@@ -160,7 +163,7 @@ class Page:
         while True:
             self._pulse.beat()
             self.beats += 1
-            self._watchdog.value = markup.watchdog(self.beats, datetime.now(UTC))
+            self._watchdog.value = markup.watchdog(self.beats, datetime.now(UTC), self.settings.name)
             for box in self._armable:  # another name starts the same animation from its beginning
                 box._dom_classes = ("rb-beat-a" if self.beats % 2 else "rb-beat-b",)
             await asyncio.sleep(EVERY)
@@ -214,7 +217,7 @@ class Page:
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))
-                self._ringing.value = markup.alarms(alarm for _, alarm in known)
+                self._ringing.value = markup.alarms((alarm for _, alarm in known), self.settings.name)
             except RunbookError as error:
                 self._ringing.value = markup.remark(f"the watch's alarms are not known: {error}", "red")
             await asyncio.sleep(ALARMS)

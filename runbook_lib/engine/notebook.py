@@ -11,6 +11,7 @@ import nbformat
 
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.files import write_whole
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,8 +38,9 @@ class Prepared:
 def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepared:
     """Copy the notebook ``source`` to ``target``, with ``parameters`` filled in and without outputs.
 
-    Raise `ConfigError` if the notebook cannot be read or if a parameter is unknown or of the wrong type, and
-    `RecordError` if ``target`` cannot be written.
+    In the copy's text, each command of ours names the profile that is among ``parameters``. Raise `ConfigError` if the
+    notebook cannot be read or if a parameter is unknown or of the wrong type, and `RecordError` if ``target`` cannot be
+    written.
     """
     if source.resolve() == target.resolve():
         raise ConfigError(f"{source} would be executed in place: the copy needs another name")
@@ -51,6 +53,9 @@ def prepare(source: Path, target: Path, parameters: Mapping[str, Any]) -> Prepar
     _clear(notebook, source, target)
     if parameters:
         notebook = _inject(notebook, dict(parameters))
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "profile" in parameters:
+            cell.source = addressed(cell.source, parameters["profile"])
     write(notebook, target)
     return Prepared(target, {**defaults, **parameters}, sum(runs(cell) for cell in notebook.cells))
 

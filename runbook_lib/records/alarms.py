@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.errors import ConfigError, RecordError, nearest
 from runbook_lib.records import archive, history, record_folder, run_record
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,6 +74,11 @@ def fold(events: Iterable[Event], known: Mapping[str, Alarm] | None = None) -> d
             case "cleared":
                 alarms[name] = replace(alarms[name], cleared=event["detected_at"], lasts=False)
     return alarms
+
+
+def acknowledging(alarm: Alarm, profile: str) -> str:
+    """Return the command that acknowledges an alarm of a profile's watch."""
+    return addressed(f"./runbook ack {alarm.name} --as NAME", profile)
 
 
 def changes(
@@ -193,7 +199,7 @@ def _silence(record: Record, now: datetime) -> Alarm | None:
     if now - _time(last) < 2 * timedelta(seconds=begun["every"]) + SILENT or now > _time(begun["ends"]):
         return None
     complaint = f"the watch has been silent since {last}"
-    fix = f"./runbook watch {record.opened()['phase']} goes on where it was cut off."
+    fix = addressed(f"./runbook watch {record.opened()['phase']} goes on where it was cut off.", record.profile)
     return Alarm(UNKNOWN, "The watch watches", complaint, fix, last, None, lasts=True)
 
 

@@ -16,6 +16,7 @@ from runbook_lib.errors import ConfigError, RecordError, ServiceError, StepRefus
 from runbook_lib.records import history, ledger, plan, record_folder, seal_chain, signing, verify
 from runbook_lib.services import write_lock
 from runbook_lib.services.database import database_time
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,8 @@ def require(settings: Settings, phase: str, root: Path, override: str | None = N
         reasons.append(f"the database does not tell its time: how old {judged.rests_on.name} is cannot be judged")
     if reasons and not override:
         said = "".join(f"\n  {reason}" for reason in reasons)
-        raise StepRefused(f"the gate of {phase} is closed:{said}\n./runbook status shows the board")
+        board = addressed("./runbook status shows the board", settings.name)
+        raise StepRefused(f"the gate of {phase} is closed:{said}\n{board}")
     broken = {"override": override, "closed": reasons} if override and reasons else {}
     seal = judged.rests_on.sealed() if judged.rests_on else None
     rests_on = {"record": judged.rests_on.name, "seal": seal["hash"]} if judged.rests_on and seal else None
@@ -116,7 +118,7 @@ def require(settings: Settings, phase: str, root: Path, override: str | None = N
 def _refuse_second_writer(settings: Settings, phase: str) -> None:
     with suppress(ServiceError, ConfigError):  # a database that does not answer is for the phase's own checks to tell
         if phase in ORDER and (other := write_lock.holder(settings)):
-            raise StepRefused(f"the gate of {phase} is closed:\n  {write_lock.told(other)}")
+            raise StepRefused(f"the gate of {phase} is closed:\n  {write_lock.told(other, settings.name)}")
 
 
 def _database_time(settings: Settings) -> datetime | None:
@@ -238,7 +240,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
     opened, seal = record.opened(), record.sealed()
     if seal is None:
         goes_on = f"./runbook {'open ' + phase if opened['mode'] == 'attended' else 'resume ' + record.name}"
-        yield f"{record.name} is not sealed: it runs still, or was cut off ({goes_on})"
+        yield f"{record.name} is not sealed: it runs still, or was cut off ({addressed(goes_on, settings.name)})"
         return
     if seal["outcome"] != "passed":
         yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.errors import ConfigError
 from runbook_lib.records import history, plan, run_record
 from runbook_lib.runs import jupyterlab, static_outputs
+from runbook_lib.settings.choice import addressed
 from runbook_lib.steps.display import run_progress
 
 if TYPE_CHECKING:
@@ -68,4 +69,5 @@ def standing_of(record: Record) -> Iterator[str]:
     yield f"{passed} of {len(steps)} steps passed{after}"
     for number in story.owed():
         yield f"{number} owes an undo: ./runbook undo {record.name}"
-    yield f"not sealed; go on with ./runbook open {record.opened()['phase']} --profile {record.opened()['profile']}"
+    opened = record.opened()
+    yield addressed(f"not sealed; go on with ./runbook open {opened['phase']}", opened["profile"])

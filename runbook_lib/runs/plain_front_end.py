@@ -23,6 +23,7 @@ from runbook_lib.runs import keeper, prepared_record, rehearsals, static_outputs
 from runbook_lib.runs.prepared_record import refuse_wrong_parameters
 from runbook_lib.runs.transcript import Transcript
 from runbook_lib.settings import profiles, surroundings
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,10 +77,11 @@ class Notice:
     """A notice for a person whose front end opened the source notebook: saving it would change the source."""
 
     def __init__(self, record: Record) -> None:
-        phase = record.opened()["phase"]
+        opened = record.opened()
+        better = addressed(f"./runbook open {opened['phase']}", opened["profile"])
         self._words = (
             f"This is the source notebook: do not save it with outputs. {record.name} holds its own copy of what "
-            f"runs here. Better: ./runbook open {phase}"
+            f"runs here. Better: {better}"
         )
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ from runbook_lib.files import write_whole
 from runbook_lib.records import alarms, gates, history, plan, record_folder, run_record
 from runbook_lib.runs.alerts import Alerts
 from runbook_lib.runs.watched_phase import TAG
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +95,9 @@ def _alone(folder: Path, notebook: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{notebook} is watched already, by another process; ./runbook status") from None
+            raise ConfigError(
+                f"{notebook} is watched already, by another process; {addressed('./runbook status', folder.name)}"
+            ) from None
         yield
 
 
@@ -293,6 +296,7 @@ class Watch:
     ) -> None:
         """Write to the ledger which alarms the verdicts raise, repeat or clear. Update ``known`` as well."""
         judged = dict(verdicts) if replayed else {**verdicts, alarms.UNKNOWN: alarms.unknown_of(verdicts)}
+        judged = {number: self._addressed(verdict) for number, verdict in judged.items()}
         past = {"replayed": True} if replayed else {}
         for event in list(alarms.changes(self.known, judged, now, self.seen)):
             kind = event.pop("event")
@@ -329,6 +333,10 @@ class Watch:
         if event != "round" or facts.get("replayed") or facts["unknown"]:
             self.say({"event": event, **facts})
 
+    def _addressed(self, verdict: alarms.Verdict) -> alarms.Verdict:
+        """Return a verdict in whose fix each command of ours names the watched profile."""
+        return {**verdict, "fix": addressed(verdict["fix"], self.settings.name)} if verdict.get("fix") else verdict
+
     # --- people -----------------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
@@ -347,7 +355,13 @@ class Watch:
         names = [alarm.name for alarm in loud]
         title = f"{self.settings.name}: {', '.join(names) or 'the watch cannot write its ledger'}"
         lines = [f"{a.name} {a.title}\n{a.complaint}\nsince {a.raised}\n{a.fix}" for a in loud]
-        body = "\n\n".join([*lines, *([self._mute] if self._mute else []), "./runbook ack ALARM --as NAME"])
+        body = "\n\n".join(
+            [
+                *lines,
+                *([self._mute] if self._mute else []),
+                addressed("./runbook ack ALARM --as NAME", self.settings.name),
+            ]
+        )
         complaint = await asyncio.to_thread(self.alerts.send, title, body)
         if self.alerts.targets:
             self._note("alerted", alarms=names, targets=list(self.alerts.targets), complaint=complaint)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runbook_lib.errors import ServiceError, StepRefused
 from runbook_lib.services.advisory_lock import Holder, WritingSession
 from runbook_lib.services.services import Services
+from runbook_lib.settings.choice import addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,14 +43,15 @@ def holder(settings: Settings) -> Holder | None:
         services.close()
 
 
-def told(other: Holder | None) -> str:
+def told(other: Holder | None, profile: str) -> str:
     """Return the message for an operator who meets a writing lock that somebody else holds.
 
     The message says who holds the writing lock, and what can be done meanwhile.
     """
+    unlocking = addressed("./runbook unlock", profile)
     return (
         f"the writing lock is held by {other or 'somebody who just left'}: you can look, and stop things, "
-        "but not change anything until that run has ended; ./runbook unlock ends a session that is dead"
+        f"but not change anything until that run has ended; {unlocking} ends a session that is dead"
     )
 
 
@@ -124,7 +126,7 @@ class Writer:
                 self._tell(session)
                 dead = None
             if time.monotonic() > deadline:
-                raise StepRefused(told(session))
+                raise StepRefused(told(session, self._services.settings.name))
             time.sleep(POLL)
 
     def release(self) -> None:

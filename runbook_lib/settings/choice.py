@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 
 from runbook_lib.errors import ConfigError
 from runbook_lib.settings.profiles import ROOT
 
 VARIABLE = "RUNBOOK_PROFILE"
 FILE = ROOT / ".runbook-profile"  # one line, the profile's name; git ignores the file
+# A command of ours in a printed text that goes where a profile says, and does not name the profile yet. Commands that
+# take a record, such as resume, find the profile in the record.
+UNADDRESSED = re.compile(
+    r"\./runbook (?:open|run|watch|ack|halt|unhalt|unlock|status|doctor)(?![\w-])(?![^\n`;.]*--profile)"
+)
 
 
 def chosen(option: str | None = None) -> tuple[str, str] | None:
@@ -32,3 +38,11 @@ def remember(profile: str) -> None:
         FILE.write_text(profile + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{FILE} cannot be written: {error.strerror}; set {VARIABLE} instead") from error
+
+
+def addressed(words: str, profile: str) -> str:
+    """Return a printed text in which each command of ours names ``profile``.
+
+    What is printed may be pasted into a shell that has chosen another profile, or none.
+    """
+    return UNADDRESSED.sub(rf"\g<0> --profile {profile}", words)

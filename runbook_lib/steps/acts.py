@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runbook_lib.commands.command import Command, Reply, frozen
 from runbook_lib.commands.expectations import Expectation, Finding
 from runbook_lib.errors import ConfigError, ServiceError
 from runbook_lib.records import history
 from runbook_lib.services.services import Services
+from runbook_lib.steps import slowness
 from runbook_lib.steps.verdicts import Sent, Verdicts
 
 GONE = (404, 410)  # answers to a DELETE, and to a proof, that say: not there
@@ -91,8 +92,11 @@ def _send(act: Act, sent: Sent, services: Services, verdicts: Verdicts) -> None:
             return
         if act.undo is not None:
             ledger.append("undone", step=act.number, why="the act was never sent")
-        verdicts.failed(sent, Finding("", f"not sent: {error}"))
-    verdicts.judged(sent, act.expect.judge([reply]), (reply,))
+        verdicts.failed(sent, Finding("", _with_budgets(f"not sent: {error}", services, verdicts)))
+    finding = act.expect.judge([reply])
+    if finding.complaint is not None:
+        finding = replace(finding, complaint=_with_budgets(finding.complaint, services, verdicts))
+    verdicts.judged(sent, finding, (reply,))
 
 
 def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, error: ServiceError) -> None:
@@ -109,6 +113,11 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
     if proof is None:
         verdicts.unknown(sent, str(error))
     verdicts.judged(sent, Finding("no answer, but proven"), (proof,))
+
+
+def _with_budgets(complaint: str, services: Services, verdicts: Verdicts) -> str:
+    """Return an act's complaint with a line for each time budget that the platform missed."""
+    return "\n".join([complaint, *slowness.advice(services.settings, verdicts.record, complaint)])
 
 
 def _proof(command: Command, services: Services) -> Reply | None:

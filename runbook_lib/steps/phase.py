@@ -293,7 +293,7 @@ class Phase:
     def _with_budgets(self, finding: Finding, number: str, *, waited: bool) -> Finding:
         """Add to a complaint a line for each time budget of the profile that the platform missed."""
         cell = slowness.cell(self.record.notebook, number)
-        lines = slowness.advice(self.settings, self.record, cell, finding.complaint or "", waited=waited)
+        lines = slowness.advice(self.settings, self.record, finding.complaint or "", cell, waited=waited)
         return replace(finding, complaint="\n".join([finding.complaint or "", *lines]))
 
     def _offered(self, number: str) -> str | None:

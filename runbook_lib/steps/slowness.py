@@ -7,6 +7,8 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runbook_lib.settings.choice import addressed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
 
 BUDGET = re.compile(r"budgets\.([a-z_]+(?:\.[a-z_]+)?)")
 WAITS = re.compile(r"within=([^\n]*)")
+# Complaints about a number above its bound, as reply() and each() make them. No later look makes the number smaller.
+LATE = (
+    re.compile(r"expected \S+ to (?P<bound>[\d.e+-]+), found (?P<found>[\d.e+-]+)"),
+    re.compile(r"=(?P<found>[\d.e+-]+) \(expected \S+ to (?P<bound>[\d.e+-]+)\)"),
+)
+# Services and halts say within how many seconds there was no answer, and not which line of the profile says so.
+WITHIN = re.compile(r" within ([\d.]+) s\b")
+SAID = ("answer", "build", "redeploy", "halt.answer", "halt.pause", "halt.flat", "halt.stop")
 # What is given up by waiting longer, by the budget's line.
 COSTS = {
     "answer": "a service that hangs is told so much later",
@@ -37,19 +47,24 @@ COSTS = {
 }
 
 
-def advice(settings: Settings, record: Record, cell: str, complaint: str, *, waited: bool) -> list[str]:
+def advice(settings: Settings, record: Record, complaint: str, cell: str = "", *, waited: bool = False) -> list[str]:
     """Return a line of advice for each time budget that the platform missed in a slow step.
 
-    If the platform was on time, there are no lines. ``cell`` is the source of the step's cell; ``waited`` says that the
+    If the platform was on time, there are no lines. ``cell`` is the source of a check's cell; ``waited`` says that the
     check looked for the whole of its ``within``.
     """
-    missed = [line for line in _lines(cell) if f" to {_seconds(settings, line):g}, found" in complaint]
-    if waited:
+    bounds = [float(match["bound"]) for form in LATE for match in form.finditer(complaint) if _above(match)]
+    missed = [line for bound in bounds for line in _judged_by(settings, cell, bound)]
+    # What is late is late however long one waits; only what was not there at all may still come.
+    if waited and len(bounds) < 1 + complaint.partition("\n")[0].count("; "):
         missed += [line for words in WAITS.findall(cell) for line in _lines(words)]
+    unanswered = WITHIN.findall(complaint)
+    missed += [line for line in SAID if f"{_seconds(settings, line):g}" in unanswered]
     goes_on = "open " + record.opened()["phase"] if record.opened()["mode"] == "attended" else "resume " + record.name
     return [
         f"if the platform was only slow: raise budgets.{line} ({_seconds(settings, line):g} s) in "
-        f"parameters/{settings.name}.yaml, which means that {COSTS[line]}; then ./runbook {goes_on}"
+        f"parameters/{settings.name}.yaml, which means that {COSTS[line]}; "
+        f"then {addressed('./runbook ' + goes_on, settings.name)}"
         for line in dict.fromkeys(missed)
     ]
 
@@ -62,6 +77,18 @@ def cell(notebook: Path, number: str) -> str:
         declares = re.compile(rf"""phase\.check\(\s*["']{re.escape(number)}["']""")
         return next((source for source in sources if declares.search(source)), "")
     return ""
+
+
+def _above(late: re.Match[str]) -> bool:
+    with suppress(ValueError):
+        return float(late["found"]) > float(late["bound"])
+    return False
+
+
+def _judged_by(settings: Settings, cell: str, bound: float) -> list[str]:
+    """Return the lines of the profile that set a bound in a check's cell: the line of its value, or what it adds up."""
+    lines = [line for line in _lines(WAITS.sub("", cell)) if _seconds(settings, line) <= bound]
+    return [line for line in lines if f"{_seconds(settings, line):g}" == f"{bound:g}"] or lines
 
 
 def _lines(words: str) -> Iterable[str]:

@@ -11,6 +11,7 @@ from runbook_lib.agentic_trading.symptoms import diagnose
 from runbook_lib.commands.expectations import Finding
 from runbook_lib.errors import StepFailed, StepPending, StepUnknown
 from runbook_lib.records import past_presses
+from runbook_lib.settings.choice import addressed
 from runbook_lib.steps.display import run_progress
 from runbook_lib.steps.display.cards import Card
 
@@ -78,6 +79,7 @@ class Verdicts:
         Without a complaint the step has passed; otherwise it has failed, or is unknown if the finding is unsure. Raise
         `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.
         """
+        sent = self._addressed(sent)
         if finding.complaint is not None and finding.unsure:
             self._conclude(sent, "unknown", finding, replies)
             words = f"{sent.number} unknown: {finding.complaint}\nfix: {sent.fix}"
@@ -90,12 +92,14 @@ class Verdicts:
 
     def failed(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> NoReturn:
         """End the step with the verdict "failed", and raise `StepFailed`."""
+        sent = self._addressed(sent)
         self._conclude(sent, "failed", finding, replies)
         words = f"{sent.number} failed: {finding.complaint}" + (f"\nfix: {sent.fix}" if sent.fix else "")
         raise StepFailed(self.clean(words)).told(f"{sent.number} failed, {ABOVE}")
 
     def waiting(self, sent: Sent) -> NoReturn:
         """End the step with the verdict "waiting for a person", and raise `StepPending`."""
+        sent = self._addressed(sent)
         self._conclude(sent, "waiting", Finding(""))
         words = f"{sent.number} waits: {sent.title}\n{sent.fix}"
         raise StepPending(self.clean(words)).told(f"{sent.number} waits, {ABOVE}")
@@ -131,8 +135,14 @@ class Verdicts:
         """Return a verdict's ``text`` with every secret redacted."""
         return self.record.redact.text(text) if self.record.redact else text
 
+    def _addressed(self, sent: Sent) -> Sent:
+        """Return a step in whose fix each command of ours names the record's profile."""
+        return replace(sent, fix=addressed(sent.fix, self.record.profile)) if sent.fix else sent
+
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:
         symptom = diagnose(finding.complaint, sent.number) if finding.complaint else None
+        if symptom:
+            symptom = replace(symptom, fix=addressed(symptom.fix, self.record.profile))
         event = self.record.ledger.append(
             "outcome",
             step=sent.number,

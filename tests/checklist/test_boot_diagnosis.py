@@ -53,7 +53,7 @@ def machine(
 
 def cause(*rows: dict[str, Any], database: tuple[dict[str, Any], ...] = ()) -> tuple[str, str]:
     """What is seen, what is complained of."""
-    finding = judge(known_cause(DEPLOYMENT), [Reply(database), Reply(rows)])
+    finding = judge(known_cause(DEPLOYMENT, "rehearsal"), [Reply(database), Reply(rows)])
     return finding.seen, finding.complaint or ""
 
 
@@ -127,15 +127,15 @@ def test_how_a_machine_ended_is_read_one_level_deeper_too() -> None:
 
 def test_a_place_that_refuses_keeps_no_other_evidence_back() -> None:
     refused = Reply(({"error": {"message": "no"}},), 403, "HTTP 403 Forbidden: no")
-    known = judge(known_cause(DEPLOYMENT), [Reply(), Reply((fly(2, WRONG_PASSWORD),)), refused])
+    known = judge(known_cause(DEPLOYMENT, "rehearsal"), [Reply(), Reply((fly(2, WRONG_PASSWORD),)), refused])
     assert known.seen.startswith("runner has a wrong database password")
-    unknown = judge(known_cause(DEPLOYMENT), [Reply(), Reply((fly(2, "odd"),)), refused]).complaint or ""
+    unknown = judge(known_cause(DEPLOYMENT, "rehearsal"), [Reply(), Reply((fly(2, "odd"),)), refused]).complaint or ""
     assert unknown.startswith("unknown: none of the last of 1 lines")
     assert unknown.endswith("not read: HTTP 403 Forbidden: no")
 
 
 def test_without_the_database_nothing_is_diagnosed() -> None:
-    assert judge(known_cause(DEPLOYMENT), [Reply(error="gone"), Reply()]).complaint == "gone"
+    assert judge(known_cause(DEPLOYMENT, "rehearsal"), [Reply(error="gone"), Reply()]).complaint == "gone"
 
 
 def test_a_lost_heartbeat_decides_nothing() -> None:

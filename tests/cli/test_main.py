@@ -97,7 +97,7 @@ def runbook(environment, tmp_path, monkeypatch, processes):
         (("run", "phase_small", "-p", "number=@x"), "-p number: '@x' is not YAML"),
         (("run", "phase_small", "-f", str(PROFILES / "rehearsal.yaml")), "is a profile and no file of parameters"),
         (("use", "rehersal"), "did you mean 'rehearsal'?"),
-        (("halt", "--all", "--yes"), "no profile is chosen, and nobody can be asked here; nothing was sent. Paste: "),
+        (("halt", "--all", "--yes"), "no profile is chosen; production.yaml: still to be filled in"),
         (("open", "phase_small1"), "no notebook 'phase_small1': did you mean 'phase_small'?"),
         (("open", "phase_small", "-p", "numbr=1"), "did you mean 'number'?"),
         (("rehearse", "--attended", "phase_0", "phase_1"), "--attended takes one phase, found 2: phase_0, phase_1"),

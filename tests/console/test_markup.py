@@ -147,9 +147,10 @@ def test_a_picture_is_old_after_three_refreshes_and_at_once_where_the_newest_loo
 
 
 def test_the_watchdog_says_since_when_nothing_pressed_is_sent():
-    html = markup.watchdog(7, NOW)
-    assert 'data-beat="7"' in html and "not answered since 20:00:00 UTC" in html and "./runbook halt --all" in html
-    assert html != markup.watchdog(8, NOW), "an animation starts anew only in something new"
+    html = markup.watchdog(7, NOW, "production")
+    assert "In a terminal: ./runbook halt --profile production --all" in html
+    assert 'data-beat="7"' in html and "not answered since 20:00:00 UTC" in html
+    assert html != markup.watchdog(8, NOW, "production"), "an animation starts anew only in something new"
 
 
 def test_what_is_not_known_is_not_shown_as_nought():
@@ -178,11 +179,15 @@ def test_nothing_that_comes_from_outside_is_markup(monkeypatch):
 
 def test_an_alarm_of_the_watch_says_how_it_is_taken_over_by_whom_it_was_and_when_it_was_over():
     alarm = Alarm("4.3g", "Every tick is priced", "2 <unpriced>", "mend it", "2026-11-22T20:00:00Z", None, True)
-    html = markup.alarms([alarm])
-    assert "open alarm: 4.3g" in html and "2 &lt;unpriced&gt;" in html and "./runbook ack 4.3g --as NAME" in html
-    assert "acknowledged by ada" in markup.alarms([replace(alarm, acked_by="ada")])
+    html = markup.alarms([alarm], "production")
+    assert (
+        "open alarm: 4.3g" in html
+        and "2 &lt;unpriced&gt;" in html
+        and "./runbook ack --profile production 4.3g --as NAME" in html
+    )
+    assert "acknowledged by ada" in markup.alarms([replace(alarm, acked_by="ada")], "production")
     cleared = replace(alarm, name="4.3h", raised="2026-11-22T19:00:00Z", cleared="2026-11-22T20:05:00Z")
-    both = markup.alarms([cleared, alarm])
+    both = markup.alarms([cleared, alarm], "production")
     assert "cleared alarm: 4.3h" in both and "cleared at 2026-11-22T20:05:00Z" in both
     assert both.index("open alarm") < both.index("cleared alarm")
 

@@ -47,6 +47,16 @@ def test_given_parameters_follow_the_defaults_in_a_cell_of_their_own(folder: Any
     assert prepared.code_cells == 3
 
 
+def test_commands_in_the_words_of_a_copy_name_its_profile(folder: Any, source: Path) -> None:
+    nb = nbformat.read(source, as_version=4)
+    nb.cells[1].source += 'profile = "rehearsal"\n'
+    nb.cells.append(nbformat.v4.new_markdown_cell("Backing out: `./runbook halt --all`."))
+    nbformat.write(nb, source)
+
+    prepare(source, folder.copy, {"profile": "production"})
+    assert folder.read().cells[-1].source == "Backing out: `./runbook halt --profile production --all`."
+
+
 def test_the_source_is_not_touched(folder: Any, source: Path) -> None:
     before = source.read_bytes()
 

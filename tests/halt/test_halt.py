@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import random
 import re
 import signal
@@ -34,12 +35,30 @@ from runbook_lib.rehearsal.lifecycle import rehearse
 from runbook_lib.rehearsal.postgres.sql_faults import SqlFaults
 from runbook_lib.rehearsal.runner.runner_faults import runner_fault
 from runbook_lib.settings import profiles
+from tests import keys
 from tests.halting import APP, LIMITS, Platform, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 DEAF = {"pause": 0.7}  # where waiting for a runner is in vain
 STUCK = {"flat": 9.0}  # where waiting for the venue is futile; enough to read every book twice on a busy machine
 NOBODY = "postgresql://postgres@127.0.0.1:9/postgres"  # a port nobody listens on
+# The command line where nobody has chosen a profile, and the production profile is on loopback: only code can make one.
+UNCHOSEN = """
+import os, sys
+from pathlib import Path
+from runbook_lib.cli.main import main
+from runbook_lib.settings import choice, profiles
+
+read = profiles.load
+
+def load(profile, **options):
+    rehearsal = read("rehearsal", **options)
+    own = {"kind": "production", "name": "production", "allowed_signers": [os.environ["SIGNER"]], "person": None}
+    return rehearsal.model_copy(update=own) if profile == "production" else rehearsal
+
+choice.FILE, profiles.load = Path(os.devnull), load
+main(sys.argv[1:])
+"""
 POINTS = int(os.environ.get("HALT_KILLS", "4"))  # random moments at which the halt is killed; 100 were tried once
 
 
@@ -457,6 +476,54 @@ def test_the_command_asks_for_the_profiles_name_and_sends_nothing_for_another(pl
     assert platform.halted(live) == []
     code, words = command(platform, "unhalt", "--yes", root=tmp_path)
     assert code == 0, words
+
+
+@pytest.fixture
+def unchosen(platform, live, tmp_path):
+    """Give a command to a shell that has chosen no profile, at a terminal where somebody types, or without one."""
+    key = keys.key(tmp_path, "ada")
+    own = {"RUNBOOK_RECORDS": str(tmp_path), "RUNBOOK_OPERATOR": "ada", "RUNBOOK_SIGNING_KEY": str(key)}
+    environment = {**os.environ, **platform.running.environment, **own, "SIGNER": keys.line(key)}
+    environment.pop("RUNBOOK_PROFILE", None)
+
+    def give(*arguments, typed=None):
+        line = [sys.executable, "-c", UNCHOSEN, *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT, "env": environment}
+        if typed is None:
+            ended = subprocess.run(line, check=False, timeout=60, stdin=subprocess.DEVNULL, **pipes)
+            return ended.returncode, ended.stdout
+        person, terminal = pty.openpty()
+        with os.fdopen(person, "wb", buffering=0) as keyboard, os.fdopen(terminal, "rb") as asked_at:
+            process = subprocess.Popen(line, stdin=asked_at, **pipes)
+            keyboard.write(typed.encode())
+            said = process.communicate(timeout=60)[0]
+        return process.returncode, said
+
+    return give
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",)])
+def test_with_no_profile_chosen_a_terminal_is_asked_once_about_the_only_production(unchosen, platform, live, options):
+    code, words = unchosen("halt", "--all", *options, typed="rehearsal\n")
+    assert code == 2 and "nothing was sent" in words and platform.status(live) == "running"
+    assert f"no profile is chosen: this goes to production, project {platform.settings().project}" in words
+
+    code, words = unchosen("halt", "--all", *options, typed="production\n")
+    assert code == 0 and words.count("to go on") == 1, words
+    assert platform.halted(live) == []
+    assert unchosen("unhalt", typed="production\n")[0] == 0
+
+
+def test_where_nobody_can_be_asked_the_command_to_paste_is_told_and_asks_nothing(unchosen, platform, live):
+    code, words = unchosen("halt", "--all")
+    assert (code, words.count("nothing was sent")) == (2, 1) and platform.status(live) == "running"
+    pasted = words.rpartition("Paste: ./runbook ")[2].split()
+    assert pasted == ["halt", "--all", "--profile", "production", "--yes"]
+    code, again = unchosen("halt", "--all", "--profile", "production")
+    assert code == 2 and again.rpartition("Paste: ./runbook ")[2].split() == pasted
+
+    assert unchosen(*pasted)[0] == 0 and platform.halted(live) == []
+    assert unchosen("unhalt", "--profile", "production", "--yes")[0] == 0
 
 
 def test_a_halt_within_a_step_says_so_and_draws_nothing_anew_where_nobody_looks(platform, live, tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from runbook_lib.cli import main  # noqa: F401 - it has every command
+from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError
 from runbook_lib.settings import choice
 
@@ -38,3 +40,30 @@ def test_a_choice_that_cannot_be_read_or_noted_says_so(file):
         choice.chosen()
     with pytest.raises(ConfigError, match="cannot be written"):
         choice.remember("one")
+
+
+@pytest.mark.parametrize(
+    ("words", "carried"),
+    [
+        ("It spreads: ./runbook halt --all, at once.", "It spreads: ./runbook halt --profile live --all, at once."),
+        ("`./runbook run rotate_secret`.", "`./runbook run --profile live rotate_secret`."),
+        (
+            "./runbook status, then ./runbook open phase_1",
+            "./runbook status --profile live, then ./runbook open --profile live phase_1",
+        ),
+        ("./runbook unhalt --profile other --yes", "./runbook unhalt --profile other --yes"),
+        ("./runbook resume RECORD; ./runbook undo RECORD", "./runbook resume RECORD; ./runbook undo RECORD"),
+        ("./runbook rehearse --keep", "./runbook rehearse --keep"),
+        ("runbooks run and halt", "runbooks run and halt"),
+    ],
+)
+def test_a_printed_command_names_the_profile_it_needs(words, carried):
+    assert choice.addressed(words, "live") == carried
+    assert choice.addressed(carried, "rehearsal") == carried
+
+
+def test_every_command_that_goes_where_a_profile_says_is_known():
+    """But for the list of records, which --profile only makes shorter."""
+    takes = {name for name, command in cli.commands.items() if any("--profile" in p.opts for p in command.params)}
+
+    assert {name for name in cli.commands if choice.UNADDRESSED.match(f"./runbook {name}")} == takes - {"records"}

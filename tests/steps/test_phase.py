@@ -62,6 +62,14 @@ def resumed(chosen, phase, *steps, **facts):
 # --- order ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_command_in_a_fix_names_the_profile_of_the_run(production, tmp_path):
+    phase = phase_of(production, tmp_path, "check 1a")
+
+    with pytest.raises(StepFailed, match=r"fix: ./runbook halt --profile production --all"):
+        phase.check("1a", "one", ONE, expect=value(2, "n"), fix="./runbook halt --all")
+    assert events(phase, "outcome")[0]["fix"] == "./runbook halt --profile production --all"
+
+
 def test_a_step_waits_for_every_earlier_one(chosen, tmp_path, vendor):
     phase = phase_of(at(chosen, vendor), tmp_path, "check 1a", "act 1b", "confirm 1c", "check 1d")
     for step in (

@@ -59,6 +59,30 @@ def test_a_raised_budget_and_a_resume_go_on_with_the_same_slow_moment(chosen, tm
     assert resumed.reply("1a").value("seconds") == 1.7
 
 
+def test_a_number_above_its_bound_is_not_waited_for_longer(chosen, tmp_path):
+    phase = begun(with_budgets(chosen, acknowledge=1.5), tmp_path)
+
+    with pytest.raises(StepFailed) as failed:
+        look(phase, within=0.1)
+    assert "raise budgets.acknowledge" in str(failed.value) and "budgets.answer" not in str(failed.value)
+
+    phase = begun(with_budgets(chosen, acknowledge=1.5), tmp_path / "other")
+    both = reply(seconds=between(0, 1.5), status="stopped")
+    with pytest.raises(StepFailed) as failed:
+        look(phase, sql("select 1.7 as seconds, 'running' as status"), within=0.1, expect=both)
+    assert "raise budgets.acknowledge" in str(failed.value) and "raise budgets.answer" in str(failed.value)
+
+
+def test_a_bound_that_is_added_up_names_the_line_in_it(chosen, tmp_path):
+    """Two ticks of 300 s and the second of the acknowledgement, for example: only the second is of the profile."""
+    phase = begun(with_budgets(chosen, acknowledge=1.5), tmp_path)
+
+    for expect in (reply(seconds=between(0, 601.5)), each(seconds=between(0, 601.5))):
+        with pytest.raises(StepFailed) as failed:
+            look(phase, sql("select 640 as seconds"), within=0.1, expect=expect)
+        assert "raise budgets.acknowledge (1.5 s)" in str(failed.value) and "budgets.answer" not in str(failed.value)
+
+
 def test_what_was_waited_for_in_vain_may_have_been_slow(chosen, tmp_path):
     phase = begun(with_budgets(chosen, acknowledge=1.5), tmp_path)
 
