@@ -13,6 +13,7 @@ from eth_account.messages import encode_defunct, encode_typed_data
 
 from runbook_lib.rehearsal.exchange import by_hand
 from runbook_lib.rehearsal.runner.broker import MAINNET, PAPER
+from runbook_lib.rehearsal.web_app.deployments import BUTTONS
 from runbook_lib.rehearsal.web_app.skill_sheets import SHEETS, payload
 from runbook_lib.rehearsal.world.world import World
 
@@ -134,6 +135,16 @@ class Person:
         started = self._page("POST", f"/skills/{skill or self._skill()}/backtests", hours=hours)
         return {"performed": f"started a backtest over {hours:g} h", **started}
 
+    def read_metrics(self, run: str) -> Answer:
+        """As a person, read a backtest's metrics. Raise `Declined` if they make no sense."""
+        [row] = self.world.query(
+            "select metrics_json as metrics from public.sim_runs where id::text = %(id)s", {"id": run}
+        )
+        metrics = row["metrics"] or {}
+        if not metrics.get("ticks") or metrics.get("executed", 0) > metrics["ticks"]:
+            raise Declined(f"the metrics make no sense: {metrics}")
+        return {"performed": f"read the metrics: {metrics}"}
+
     # -- deployments
 
     def deploy_paper(self, skill: str | None = None) -> Answer:
@@ -147,6 +158,24 @@ class Person:
         self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)
         return {"performed": f"clicked {kind.capitalize()}", "deployment_id": chosen, **clicked}
+
+    def look(self, status: str, deployment: str | None = None) -> Answer:
+        """As a person, look at a deployment's page: its status pill, its buttons, and its timeline of decisions.
+
+        Raise `Declined` if the pill says something else than ``status``, a button or a badge is missing, or the tok
+        column of a decision is empty.
+        """
+        chosen = deployment or self._deployment(PAPER, MAINNET)
+        page = self._page("GET", f"/deployments/{chosen}")
+        if page.get("status") != status:
+            raise Declined(f"the status pill says {page.get('status')}, not {status}")
+        if absent := [kind.capitalize() for kind in BUTTONS if kind not in page.get("buttons", ())]:
+            raise Declined(f"the page has no button {', '.join(absent)}")
+        decisions = page.get("decisions") or []
+        for column, wanted in (("badge", "verdict badge"), ("tok", "number in the tok column")):
+            if not decisions or not all(decision.get(column) for decision in decisions):
+                raise Declined(f"a decision in the timeline has no {wanted}")
+        return {"performed": f"saw the pill {status}, {len(BUTTONS)} buttons and {len(decisions)} decisions"}
 
     def deploy_live(self, skill: str | None = None) -> Answer:
         """As a person, click to deploy a Skill on Hyperliquid mainnet.

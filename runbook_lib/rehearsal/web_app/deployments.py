@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from psycopg.types.json import Jsonb
 
 from runbook_lib.rehearsal.runner.broker import MAINNET, PAPER
@@ -9,6 +11,12 @@ from runbook_lib.rehearsal.world.http_server import Json, Refusal
 from runbook_lib.rehearsal.world.world import World
 
 COMMAND_KINDS = ("stop", "pause", "resume", "flatten", "kill", "snapshot", "clear_halt")
+BUTTONS = ("pause", "resume", "snapshot", "flatten", "stop")  # of the page, while somebody listens (checklist 1.5)
+TIMELINE: LiteralString = """
+    select tick_at::text, coalesce(verdict ->> 'status', verdict ->> 'kind') as badge,
+           prompt_tokens + completion_tokens as tok
+    from public.decision_snapshots where deployment_id::text = %(id)s order by tick_at desc limit 20
+"""
 
 
 class Deployments:
@@ -94,7 +102,9 @@ class Deployments:
         )
         if not rows:
             raise Refusal(404, f"no deployment {deployment}")
-        return rows[0]
+        listened = rows[0]["status"] in ("running", "paused", "halted")
+        timeline = self.world.query(TIMELINE, {"id": deployment})
+        return rows[0] | {"buttons": list(BUTTONS) if listened else [], "decisions": timeline}
 
     def command(self, user: str, deployment: str, kind: str, *, reason: str = "") -> Json:
         """Queue a command to a deployment, as a button on the deployment's page does.
