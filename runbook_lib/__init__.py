@@ -1,4 +1,4 @@
-"""The launch runbook: steps of a launch as notebook cells."""
+"""Run the steps of a launch as notebook cells, and record what each step saw."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def die_with(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 class ForkServer:
-    """A server process that forks others. Each fork calls ``target`` (``module:function``) with the facts of its
+    """A server process that forks processes. Each fork calls ``target`` (``module:function``) with the facts of its
     request.
 
     The server first imports ``modules``; if one of them cannot be imported, the fork that needs it has to report so.
@@ -126,7 +126,7 @@ def serve(requests: socket.socket, target: Callable[..., None]) -> None:
 
 
 def _reap(forks: dict[int, int]) -> None:
-    """Write the exit code of each ended fork into the fork's status pipe."""
+    """Write the exit code of each ended fork into the pipe that reports the fork's status."""
     for pid in list(forks):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -136,7 +136,7 @@ def _reap(forks: dict[int, int]) -> None:
 
 
 def _kill(forks: Iterable[int]) -> None:
-    """Kill the forks that still run when the server ends. Only Linux does so by itself."""
+    """Kill the forks that still run when the server ends. On Linux the system does this by itself."""
     for pid in forks:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

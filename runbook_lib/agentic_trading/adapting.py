@@ -138,7 +138,8 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
 
 
 def _is_text(rename: Rename) -> bool:
-    """Return whether the renamed name can also stand in a Python string: it is a JSON key, or a word that SQL compares.
+    """Return whether the renamed name may also stand in a Python string: it is a JSON key, or a text that SQL compares
+    with.
 
     Python code may hold such a name as a string.
     """

@@ -25,7 +25,7 @@ Place = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*(\.[a-z_][a-
 
 
 class Entry(BaseModel):
-    """The contract's entry for a name: what the name means, and how we know of it.
+    """The contract's entry for a name: what the name means, and why we believe that the platform has it.
 
     The basis is "documented" by people who know the platform, or "inferred".
     """
@@ -118,7 +118,7 @@ def contract(path: Path = PATH) -> Contract:
 
 
 def is_word(address: str) -> bool:
-    """Return whether an address in the contract names a word, as ``agent_logs.event:tick`` does."""
+    """Return whether an address in the contract is a word's, such as ``agent_logs.event:tick``."""
     return ":" in address
 
 

@@ -240,7 +240,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
 
 
 def _unlike_rows(platform: _Platform, due: Collection[str]) -> list[_Lack]:
-    """Return the contract's keys and words, of those in ``due``, that rows lack although rows should hold them."""
+    """Return the keys and words in ``due`` that no row holds, although there are rows that should hold them."""
     entries = dict(contract().entries())
     unseen = [address for address in due if not platform.shows(address)]
     said = _paired([_Lack(address, tuple(_said(address, platform))) for address in unseen if is_word(address)])
@@ -377,7 +377,9 @@ def _kind(address: str) -> str:
 
 
 def _claims(addresses: Sequence[str]) -> tuple[Claim, ...]:
-    """Return a claim for each step that is still to prove contract names. Leave out names that no step proves."""
+    """Return an unproven claim for each step that must still prove contract names. Leave out names that no step
+    proves.
+    """
     groups = _grouped(addresses).items()
     return tuple(Claim(f"rows show {names}", "no row shows them yet", step) for step, names in groups if step)
 

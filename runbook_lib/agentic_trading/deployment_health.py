@@ -1,4 +1,4 @@
-"""Judge a deployment's health from its row: is it live, should it send heartbeats, has it ended, what is wrong."""
+"""Judge a deployment's health from its row: whether it is live, sends heartbeats, has ended, and what is wrong."""
 
 from __future__ import annotations
 

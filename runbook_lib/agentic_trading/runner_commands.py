@@ -183,7 +183,7 @@ def send_commands(pairs: Sequence[tuple[str, str]], *, key: str, issuer: str) ->
 
 
 def revoke(agent: str, *, key: str = "{key}", issuer: str = "launch-runbook") -> Sql:
-    """Revoke an agent as the web app's button does.
+    """Make the SQL that revokes an agent, as the web app's Revoke button does.
 
     The agent is marked as revoked, and its runners are told to stop.
     """
@@ -278,7 +278,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe in words the effect of a runner command that took effect."""
+    """Describe what a runner command did, when it has taken effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

@@ -281,7 +281,9 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
-    """Yield the tables that a SQL string names, as in ``'public.agent_logs'::regclass`` or ``tablename in ('…')``."""
+    """Yield the tables that a text inside SQL names, as in ``'public.agent_logs'::regclass`` or ``tablename in
+    ('…')``.
+    """
     for token in tokens:
         name = token.text.removeprefix("public.")
         if token.is_text and name in tables:

@@ -34,7 +34,7 @@ def info(kind: str, **fields: Any) -> Http:
 
 
 def equity_questions(wallet: str) -> list[Http]:
-    """Return the three questions about a wallet's books whose answers give the equity of ``wallet``."""
+    """Return the three questions to the venue from whose answers the equity of ``wallet`` follows."""
     return [info(kind, user=wallet) for kind in ("userAbstraction", "clearinghouseState", "spotClearinghouseState")]
 
 
@@ -88,7 +88,8 @@ def book_of(coin: str) -> str:
 
 
 def held(account: Mapping[str, Any]) -> dict[str, str]:
-    """Return a wallet's holdings in a book from the venue's answer to `state`: coin -> signed size, as text.
+    """Return a wallet's holdings from the venue's answer about a book (a perp exchange or spot): coin -> signed size,
+    as text.
 
     Tokens that count as money are left out.
     """

@@ -94,8 +94,8 @@ class _Trails:
             yield from _against_fills(order, self.fills[cloid])
 
     def of_nobody(self) -> list[str]:
-        """Describe audit trail rows without a client order id: liquidations, TWAP slices, and rows that nobody here
-        made.
+        """Describe audit trail rows without a client order id: liquidations, TWAP slices, and rows of unknown
+        origin.
         """
         kinds = [of_no_order(fill) for fill in self.fills[NOBODY]]
         strange = [f"{fill.get('coin')} fill {fill.get('tid')}" for fill in self.fills[NOBODY] if not of_no_order(fill)]
@@ -217,7 +217,7 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether two fees are equal to USDC's last digit. If the fee in the row is in whole cents, compare cents.
+    """Return whether two fees are equal to USDC's last digit. If the first fee is in whole cents, compare only cents.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

@@ -160,7 +160,9 @@ def probes(settings: Settings) -> list[Probe]:
 
 
 def _names_kept() -> Expectation:
-    """Expect what `contract_kept` expects. Before the migrations, when the platform has no tables, this passes too."""
+    """Expect that the platform has every name of the contract. Before the migrations, accept a platform without
+    tables.
+    """
     kept = contract_kept()
 
     def test(replies: Sequence[Reply]) -> Finding:

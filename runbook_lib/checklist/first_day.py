@@ -26,7 +26,7 @@ LEAST = 0.50  # US dollars by which OpenRouter's figure and the rows may always 
 
 
 def window(phase: Phase) -> dict[str, str]:
-    """Return the start and end (``since``, ``until``) of the first day, between which its alarms are judged.
+    """Return the start and the end (``since``, ``until``) of the span in which the first day's alarms are judged.
 
     The span has at most 24 hours, and begins after the dry runs.
 

@@ -66,7 +66,7 @@ def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[
 
 
 def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the machines that hold the secret which is rotated.
+    """Return the machines that hold the secret being rotated.
 
     All machines hold a secret of the Fly app. Any other secret is held by the machines that set it themselves.
     """
@@ -76,7 +76,7 @@ def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]
 
 
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
-    """Return the running machines that hold the secret which is rotated.
+    """Return the running machines that hold the secret being rotated.
 
     Such machines must be restarted, and can be asked for its hash.
     """

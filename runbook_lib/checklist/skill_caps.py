@@ -1,4 +1,4 @@
-"""Judge a Skill's caps: none is looser than the limit sheet, an order fits, and the cost cap lasts long enough.
+"""Judge a Skill's caps: none is looser than the checklist's limit sheet, an order fits, the cost cap lasts long enough.
 
 The first half holds the expectations about replies, the second half the arithmetic on caps. Amounts are in US dollars.
 """
@@ -24,7 +24,7 @@ SMALLEST = 12.0  # US dollars an opening order needs: the venue takes $10, and a
 
 
 def limits(**sheet: Any) -> Expectation:
-    """Expect that no cap in the Skill's ``risk`` is looser than on the limit sheet.
+    """Expect that no cap in the Skill's ``risk`` is looser than on the checklist's limit sheet.
 
     Reply: a row ``risk``.
     """
@@ -115,7 +115,7 @@ def _first(reply: Reply) -> Row:
 
 
 def looser(sheet: Row, caps: Row) -> list[str]:
-    """Return a complaint for each Skill cap that is missing, not a sensible number, or looser than on the limit sheet.
+    """Return a complaint for each Skill cap that is missing, senseless, or looser than on the checklist's limit sheet.
 
     A cap may be tighter than the sheet; `order_room` tells whether the Skill can still trade. ``minOrderUsd`` may be
     higher, and ``allowedSymbols`` may name fewer symbols. Complaints are in the order of the sheet.

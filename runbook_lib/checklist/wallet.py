@@ -107,9 +107,7 @@ class _Answers:
 
     @classmethod
     def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
-        """Assign each reply about the wallet to its book. With ``orders`` the replies are those of `book_questions`,
-        otherwise of `state_questions`.
-        """
+        """Assign each reply about the wallet to its book (a perp exchange or spot)."""
         names, (books, spot, *of_books) = _perpetual(listed), replies
         states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
@@ -117,16 +115,16 @@ class _Answers:
 
     @property
     def words(self) -> str:
-        """Return the names of the books in which the wallet was looked up."""
+        """Return the names of the books (perp exchanges and spot) in which the wallet was looked up."""
         return ", ".join([*self.states, SPOT])
 
     def held(self, book: str) -> list[Any]:
-        """Return the wallet's positions in one book."""
+        """Return the wallet's positions in one book (a perp exchange or spot)."""
         positions = _first(self.states[book]).get("assetPositions")
         return positions if isinstance(positions, list) else []
 
     def positions(self, but: Collection[str] = ()) -> list[str]:
-        """Describe the wallet's positions, except in the books ``but``, and its tokens in spot."""
+        """Describe the wallet's positions and its tokens in spot. Leave out positions in the books ``but``."""
         read = [book for book in self.states if book not in but]
         named = [f"position {venue_answers.held(place)} in {book}" for book in read for place in self.held(book)]
         return named + self.tokens()

@@ -60,7 +60,7 @@ def production_variables(*names: str, **values: str) -> Expectation:
 
 
 def _wrong(variable: Mapping[str, Any], value: str) -> str | None:
-    """Return what is wrong with a variable of the web app at Vercel, None if it has the right ``value``."""
+    """Return what is wrong with a variable of the web app at Vercel. Return None if it has the right ``value``."""
     name, got = variable["key"], variable.get("value")
     if value.startswith("$"):
         compared = variable.get("decrypted") is True and not str(name).startswith("NEXT_PUBLIC_")

@@ -330,7 +330,7 @@ def _halted(stage: Stage) -> Halted:
 
 
 def _of_sql(stage: Stage) -> Iterator[Row]:
-    """Let each SQL statement of the halt and the console fail in each way. Yield a result row for each."""
+    """Let each SQL statement of the halt and the console fail in every way. Yield a result row for each failure."""
     pair = [(stage.deployment, runner_commands.FLATTEN)]
     send = runner_commands.send_commands(pair, key="", issuer="")
     state = runner_commands.sent_state([], [], keys=[])

@@ -1,4 +1,4 @@
-"""Complete names that an operator types in a shell: notebooks, profiles, records, states and faults."""
+"""Complete the names that an operator types in a shell: notebooks, profiles, records, states and faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = "_RUNBOOK_COMPLETE"  # environment variable in which a shell asks wha
 
 
 def program() -> str:
-    """Return the name by which messages call the program.
+    """Return the program's name for use in messages.
 
     A shell that asks for completions knows the program without its path.
     """

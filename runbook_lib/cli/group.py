@@ -62,7 +62,7 @@ def _mend() -> None:
 
 
 def _catch_up() -> None:
-    """Archive the records that wait for it. Print each record that still cannot be archived or signed.
+    """Archive the records that were not archived yet. Print each record that still cannot be archived or signed.
 
     Runs at the end of every command.
     """

@@ -101,7 +101,7 @@ def _only_production() -> Settings:
 
 
 def _pasted(profile: str) -> str:
-    """Return the end of a message to somebody who cannot be asked: the same command, as it asks nothing."""
+    """Return the end of a message with a command to paste: the same command, with options that make it ask nothing."""
     words = [word for word in sys.argv[1:] if word != "--yes"]
     named = [] if any(word.partition("=")[0] == "--profile" for word in words) else ["--profile", profile]
     return f"nothing was sent. Paste: ./runbook {shlex.join([*words, *named, '--yes'])}"

@@ -212,7 +212,9 @@ def mutated(out: Console, result: Judged) -> None:
 
 
 def mutants(out: Console, results: Sequence[Judged], seconds: float) -> None:
-    """Print how many mutants (changed steps) were made, noticed and left in all, and how many values were seen red."""
+    """Print how many mutants (changed steps) were made, noticed and left, and how many expected values were seen to
+    fail.
+    """
     fates = [fate for result in results for fate in result.fates]
     killed = sum(bool(fate.killed) for fate in fates)
     reasoned = sum(bool(fate.reason) for fate in fates)

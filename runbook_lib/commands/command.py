@@ -91,7 +91,7 @@ class Reply:
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused the command only for now, such as over a rate limit.
+        """Return whether the service refused the command only for now, such as because of a rate limit.
 
         The service did nothing, and a later try may succeed.
         """
@@ -242,7 +242,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A command that sends a NOTIFY on one connection and waits for it on another: can commands reach a runner?
+    """A command that sends a NOTIFY on one connection and waits for it on another, as commands to a runner travel.
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and
@@ -281,7 +281,8 @@ class Login:
 
 @dataclass(frozen=True)
 class Series:
-    """A command made of several, such as one for each machine. They are sent in order until a service refuses one.
+    """A command made of several commands, such as one for each machine. They are sent in order until a service refuses
+    one.
 
     The rows of all replies make one reply. An empty series sends nothing.
     """
@@ -348,7 +349,7 @@ def trial(*statements: Sql) -> Trial:
 
 
 def series(*commands: Sql | Http) -> Series:
-    """Make a series, a command of several that are sent one after another. Their rows come in one reply."""
+    """Make a series: several commands that are sent one after another, and whose rows come in one reply."""
     return Series(commands)
 
 

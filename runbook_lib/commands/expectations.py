@@ -137,7 +137,7 @@ def rows(count: int | None = None, *, minimum: int = 1) -> Expectation:
 
 
 def no_rows(what: str) -> Expectation:
-    """Expect no rows from a command that selects what is wrong. The complaint calls such rows ``what``."""
+    """Expect no rows from a command that selects wrong things. In the complaint, ``what`` names these things."""
 
     def test(answer: Reply) -> Finding:
         return Finding("none", f"{what}: {len(answer.rows)}{_listed(answer)}" if answer.rows else None)
@@ -318,7 +318,7 @@ def same(column: str) -> Expectation:
 
 
 def newer(column: str, *, than: str, name: str) -> Expectation:
-    """Expect that the time ``column`` of the first reply is later than every time ``than`` of the second reply.
+    """Expect that the first reply's time in ``column`` is later than every time in the second reply's column ``than``.
 
     ``name`` is the column by which complaints name the rows of the second reply.
     """

@@ -1,4 +1,4 @@
-"""Halt from the console and show the progress. The code and the record are those of ``./runbook halt --all``."""
+"""Halt from the console and show the progress. Code and record are the same as for ``./runbook halt --all``."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class Page:
     # --- looking --------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Renew the watchdog line every few seconds. If this stops, the browser turns the line red."""
+        """Renew the watchdog line every few seconds. If the renewal stops, the browser turns the line red."""
         while True:
             self._pulse.beat()
             self.beats += 1
@@ -213,7 +213,7 @@ class Page:
             await asyncio.sleep(CHARTS if self.overview else LEAST)
 
     async def _ring(self) -> None:
-        """Show on the page the alarms from the ledger of a watch. Read them anew every few seconds."""
+        """Show on the page the alarms from the ledger of a watch. Read the alarms again every few seconds."""
         while True:
             try:
                 known = await aside(partial(every_alarm, self.settings, self.root))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """A session in a kernel that has run a notebook's opening cells and evaluates expressions.
+    """A session: a kernel that has run a notebook's opening cells, and in which expressions are evaluated.
 
     Any failure raises `KernelDied`; the caller must then open another session.
     """

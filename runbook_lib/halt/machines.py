@@ -36,7 +36,9 @@ Row = dict[str, Any]
 
 
 def machines(services: Services, halting: Halting) -> None:
-    """Stop each machine once its deployment is flat or cannot be commanded. Prove that every machine is stopped."""
+    """Stop each machine once its deployment is flat or cannot be commanded. Prove that all these machines are
+    stopped.
+    """
     try:
         rows = listed(services, halting, halting.limits.stop)
     except ServiceError as error:

@@ -182,8 +182,8 @@ class Market:
 
     @property
     def _place(self) -> int:
-        """Return the index of a builder's exchange in the venue's list, for the operator key's actions. The main
-        exchange is 0.
+        """Return the index of a builder's exchange in the venue's list, as the operator key's actions need it. The main
+        one is 0.
         """
         return 1 + [book for book in self.halting.every_book() if book not in (MAIN, SPOT)].index(self.book)
 

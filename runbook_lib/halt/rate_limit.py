@@ -9,7 +9,7 @@ from runbook_lib.errors import ServiceError
 
 
 class Purse:
-    """The limit that keeps a halt's requests within the venue's rate limit.
+    """The request weight that a halt may still use within the venue's rate limit.
 
     The venue grants one network address a total weight of 1200 a minute, by facts 4.5. A little less is used.
     """

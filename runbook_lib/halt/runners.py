@@ -77,7 +77,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Return whether the halt's request names a deployment that exists, or names none.
+    """Return whether the deployment that the halt's request names exists. If the request names none, return True.
 
     If the deployment does not exist, end the parts ``pause`` and ``flatten`` as failed.
     """
@@ -120,7 +120,7 @@ def _follow(services: Services, halting: Halting, key: str) -> None:
 
 
 def _heard(halting: Halting) -> float:
-    """Return by when the runners must have paused, in seconds after the operator's command to halt.
+    """Return the time limit for pausing the runners, in seconds after the operator's command to halt.
 
     A runner's time to pause begins when it was told, which a slow database makes later than the press.
     """
@@ -194,7 +194,7 @@ def _why(left: Deployment) -> str:
 
 
 def _holds_on(halting: Halting, deployment: str, acknowledged_at: float) -> bool:
-    """Return whether the venue still shows a position or an order well after the runner reported to be flat."""
+    """Return whether the venue still shows a position or an order long after the runner reported that none is left."""
     account = halting.account(halting.deployments[deployment].wallet or "")
     if account.error is not None or account.at <= acknowledged_at + SETTLE:
         return False

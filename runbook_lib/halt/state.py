@@ -39,7 +39,7 @@ class Request:
 
     @property
     def everything(self) -> bool:
-        """Return whether the halt, by its request, stops the whole platform."""
+        """Return whether the halt's request is to stop the whole platform."""
         return self.deployment is None
 
 
@@ -78,7 +78,7 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Return whether a deployment in the halt's state should have a live runner, by its status."""
+        """Return whether a deployment in the halt's state should have a live runner."""
         return self.status in ACTIVE
 
 
@@ -164,7 +164,7 @@ class Halting:
                 self.parts[name] = replace(self.parts[name], seen=seen)
 
     def end(self, name: str, outcome: str, seen: str = "", complaint: str | None = None) -> None:
-        """Give a part of the halt its outcome. A part's first outcome stands."""
+        """Set the outcome of a part of the halt. If the part has an outcome already, change nothing."""
         with self._changed:
             part = self.parts.get(name)
             if part is None or part.outcome is not None:
@@ -193,11 +193,13 @@ class Halting:
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return the halt's state of a wallet in a book (a perp exchange or spot), as the venue last reported it."""
+        """Return a wallet's account in one book (a perp exchange or spot) from the halt's state, as the venue last
+        reported it.
+        """
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store in the halt's state a wallet's account in a book (a perp exchange or spot), as the venue has just
+        """Store a wallet's account in one book (a perp exchange or spot) in the halt's state, as the venue just
         reported it.
         """
         with self._changed:

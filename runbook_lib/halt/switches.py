@@ -139,7 +139,7 @@ def serves(services: Services, halting: Halting, part: str, until: float) -> Row
 def await_live(
     services: Services, halting: Halting, part: str, since: int, *, made: str | None, until: float
 ) -> str | None:
-    """Wait until production is served by a deployment made after the switches were set. Return that deployment's id.
+    """Wait until a Vercel deployment made after the switches were set serves production. Return its id.
 
     End the part as failed and return None if the build fails or the time is over.
     """
@@ -205,7 +205,7 @@ def _digest(reply: Reply) -> str | None:
 
 
 def refused(services: Services, halting: Halting, live: str | None) -> None:
-    """Prove that the switches make the web app refuse new deployments.
+    """Prove that the web app refuses new deployments, because its switches are set.
 
     In a rehearsal, the person stand-in tries to make one.
 

@@ -84,7 +84,7 @@ def _halts(settings: Settings, root: Path) -> list[Record]:
 
 
 def _restore(settings: Settings, root: Path, owing: list[Record], show: Callable[[Halting], None]) -> Done:
-    """Restore the switches, keeping a new record.
+    """Restore the switches that halts set, and record this in a new record.
 
     If that passed, the undo is also recorded for every halt that owes it.
     """

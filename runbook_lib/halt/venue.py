@@ -120,7 +120,9 @@ class Follower:
         return look(self.services, halting, "flat", question, halting.now(), answer_by=halting.limits.flat)
 
     def _look(self, wallet: str, book: str) -> None:
-        """Ask for a wallet's positions in a book, and for its resting orders once no runner can place an order."""
+        """Ask for a wallet's positions in a book (a perp exchange or spot), and for its orders once no runner can place
+        any.
+        """
         before, fenced, at = self.halting.account(wallet, book), _fenced(self.halting, wallet), self.halting.now()
         try:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT, book).rows[0]
@@ -141,7 +143,9 @@ class Follower:
         self.halting.saw(wallet, book, _counted(self.halting, before, account, fenced=fenced))
 
     def _orders(self, wallet: str, book: str) -> tuple[Order, ...]:
-        """Return a wallet's resting orders in a book. For the main book, the venue's answer includes spot orders."""
+        """Return a wallet's resting orders in a book (a perp exchange or spot). The main exchange's answer includes
+        spot orders.
+        """
         if book == SPOT and not self.in_spot.get(wallet):
             return ()
         asked = MAIN if book == SPOT else book
@@ -264,7 +268,8 @@ def _shared(halting: Halting) -> str | None:
 
 
 def _nobody(halting: Halting) -> bool:
-    """Return whether an order or position is open that no runner will close: no machine runs, or the mode is "reduce".
+    """Return whether an order or a position is open that no runner will close, because no machine runs or the mode is
+    "reduce".
 
     All books must have been read for that.
     """

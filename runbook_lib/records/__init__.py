@@ -1,1 +1,1 @@
-"""Keep the evidence of a run: ledger, seal, signature, archived copy and alarms. Judge by it whether a gate opens."""
+"""Keep the evidence of a run: ledger, seal, signature, archived copy and alarms. Gates are opened by this evidence."""

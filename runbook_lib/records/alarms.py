@@ -119,7 +119,7 @@ def unknown_of(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def _change(known: Alarm | None, verdict: Verdict) -> str | None:
-    """Return the event that a verdict causes for an alarm. Return None if the verdict changes nothing."""
+    """Return the event that a verdict adds to an alarm. Return None if the verdict changes nothing."""
     if verdict["verdict"] == "quiet":
         return "cleared" if known and known.open else None
     if verdict["verdict"] == "alarm":
@@ -128,7 +128,9 @@ def _change(known: Alarm | None, verdict: Verdict) -> str | None:
 
 
 def _again(known: Alarm, verdict: Verdict) -> str | None:
-    """Return the event for an alarm whose verdict is "alarm" once more. Return None if nothing is new."""
+    """Return the event that a repeated verdict "alarm" adds to an alarm. Return None if the verdict says nothing
+    new.
+    """
     fresh = verdict["at"] is not None and (known.at is None or _time(verdict["at"]) > _time(known.at))
     if not known.open:
         return "raised" if fresh or verdict["lasts"] else None

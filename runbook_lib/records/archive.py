@@ -59,7 +59,7 @@ def catch_up(root: Path, load: Callable[[str], Settings] = profiles.load) -> lis
 
 
 def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Iterator[str]:
-    """Archive a noted record, and remove the note. Yield a line if archiving fails."""
+    """Archive the record that a note names, and remove the note. Yield a line if archiving fails."""
     try:
         facts = json.loads(note.read_text(encoding="utf-8"))
         record, complaint = Record(root / facts["record"]), facts["complaint"]
@@ -152,7 +152,7 @@ def copy(record: Record, archive: Path) -> None:
 
 
 def _reach_the_disk(*paths: Path) -> None:
-    """Flush files to the disk and drop them from the cache, so that the copy is compared as the disk holds it."""
+    """Flush files to the disk and drop them from the cache, so that a comparison reads what is on the disk."""
     for path in paths:
         file = os.open(path, os.O_RDONLY)
         try:

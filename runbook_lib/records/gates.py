@@ -61,7 +61,7 @@ class Gate:
 
     @property
     def outcome(self) -> str:
-        """The outcome of the phase's latest record in words; empty if the phase has no record."""
+        """Describe the outcome of the phase's latest record. Return an empty text if the phase has no record."""
         seal = self.latest.sealed() if self.latest else None
         outcome = str(seal["outcome"]) if seal else "not sealed" if self.latest else ""
         return f"{outcome}, platform gone" if self.gone else outcome
@@ -191,7 +191,7 @@ def _same_platform(settings: Settings, record: Record) -> bool:
 
 
 def platform_gone(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made in a rehearsal other than the present one, or while now none is up."""
+    """Return whether a record was made in a rehearsal that is no longer the present one, or none is up now."""
     return settings.kind == "rehearsal" and record.opened().get("platform", "") != settings.platform
 
 
@@ -301,7 +301,7 @@ def _unreadable(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _broken_chain(settings: Settings, root: Path) -> Iterator[str]:
-    """Yield a reason for each sign that a production record was removed or inserted, by the chain of seals."""
+    """Yield a reason for each sign, in the chain of seals, that a production record was removed or inserted."""
     if settings.kind == "production":
         readable = [record for record in _all(settings, root) if _read(record) is None]
         sealed = [(record, seal) for record in readable if (seal := record.sealed())]

@@ -178,8 +178,8 @@ class _Clock:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def behind(self, last: str) -> float:
-        """Set the ledger's clock to the time of the last line if the clock is behind it. Return by how many seconds it
-        was.
+        """Set the ledger's clock to the time of the last line, if the clock is behind it. Return how far it was behind,
+        in seconds.
         """
         if last <= (now := self.now()):
             return 0.0

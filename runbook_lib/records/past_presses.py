@@ -1,4 +1,4 @@
-"""Read from the ledger what became of each press of a button: was its command sent, and what followed.
+"""Read from the ledger what became of each press of a button: whether its command was sent, and what followed.
 
 A page shows this as four status lamps: sent, acknowledged, effect, venue.
 """
@@ -32,7 +32,9 @@ class Lamp:
 
     @property
     def words(self) -> str:
-        """Describe a stage of a press: its name, its time, the milliseconds since the sending, and what was seen."""
+        """Describe a stage of a press: its name, its time, the milliseconds since the command was sent, and what was
+        seen.
+        """
         if not self.lit:
             return f"{self.name}: {self.note}"
         later = f"+{self.milliseconds:.0f} ms" if self.milliseconds is not None else ""

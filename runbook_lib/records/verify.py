@@ -1,4 +1,4 @@
-"""Verify records: is each as it was sealed, who signed it and when, and was none removed.
+"""Verify records: that each is as it was sealed, who signed it and when, and that none was removed.
 
 Needs Python 3.11 and, for signatures, ssh-keygen; nothing else of this project, so that a stranger can run the file:
 
@@ -201,7 +201,7 @@ class Told:
         return sum(taken for _, taken in self.ends.values())
 
     def claims(self, edits: Iterable[str]) -> Event:
-        """Return the facts that the seal of these lines must state. ``edits`` are the edits found in the notebook."""
+        """Return the facts that a seal after these lines must state. ``edits`` are the edits found in the notebook."""
         counts = Counter(outcome for outcome, _ in self.ends.values())
         return {name: self.opened[name] for name in TWICE if name in self.opened} | {
             "steps": {word: counts[word] for word in OUTCOMES},
@@ -299,7 +299,7 @@ def _unsealed(lines: Told) -> str | None:
 
 
 def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
-    """Return where a seal contradicts the lines before it, or the record's notebook."""
+    """Yield each fact in which a seal contradicts the lines before it, or the record's notebook."""
     opened, seal = lines.opened, lines.last
     for name, value in lines.claims(edited).items():
         if seal.get(name) != value:
@@ -692,9 +692,7 @@ def chain(records: Sequence[tuple[Path, Event]], known: Mapping[str, Any] | None
 
 
 def _made_up(seal: Event, seals: Mapping[str, tuple[Path, str | None, str]]) -> Iterator[str]:
-    """Yield a problem for each record that a verified record names in ``parent`` or ``rests_on`` and that is
-    missing.
-    """
+    """Yield a problem for each missing record to which a verified record refers in ``parent`` or ``rests_on``."""
     for name, words in RESTS.items():
         if other := seal.get(name):
             folder = seals.get(str(other.get("seal")), (Path(),))[0]
@@ -836,7 +834,7 @@ def unjudged(judgement: Found) -> tuple[str, ...]:
 
 
 def praise(judgement: Found) -> str:
-    """Return the line about a record that verifies.
+    """Return the line which says that a record verifies.
 
     It tells the record's outcome, the outcomes taken over, the owed undos, the signer and the seal.
     """
@@ -879,7 +877,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Tell in lines of text what happened by a verified record, when and by whom.
+    """Yield lines that tell what a verified record says happened, when and by whom.
 
     There is a line for each event, and below it lines with the event's facts.
     """

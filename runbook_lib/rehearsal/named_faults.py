@@ -40,7 +40,7 @@ def known() -> dict[str, Json]:
 
 
 def fault(name: str) -> Json:
-    """Return what a named fault changes, by its name.
+    """Return what the fault called ``name`` changes.
 
     If no fault has that name, raise a `ConfigError` that names the nearest fault.
     """
@@ -82,7 +82,9 @@ def _http(world: World, wanted: list[Json]) -> Undo:
 
 
 def _set(world: World, wanted: Json) -> Undo:
-    """Set attributes of stand-ins by path, such as ``web.sweeps`` for ``world.web.sweeps``. Return the undo."""
+    """Set attributes of stand-ins by path, such as ``web.sweeps`` for ``world.web.sweeps``. Return a function that
+    undoes this.
+    """
     before = {path: attrgetter(path)(world) for path in wanted}  # AttributeError: no such switch
     _assign(world, wanted)
     return lambda: _assign(world, before)
@@ -131,7 +133,8 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start a second machine for the newest running deployment that trades with this broker. Return the undo.
+    """Start a second machine for the newest running deployment with this broker. Return a function that removes the
+    machine.
 
     The deployment then looks as if its deploy had been sent twice.
     """

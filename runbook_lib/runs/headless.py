@@ -106,7 +106,7 @@ def _followed(record: Record, on_event: Callable[[Event], None] | None) -> Itera
 
 
 def phases(names: tuple[str, ...] = ()) -> list[Path]:
-    """Return the notebooks to run headless that ``names`` select.
+    """Return the notebooks that ``names`` select, to run them headless.
 
     Without names, these are all phases in order and the rotation of a secret.
     """

@@ -167,7 +167,7 @@ def _hand_over(process: subprocess.Popen[bytes], variables: Mapping[str, str]) -
 
 
 def _address(process: subprocess.Popen[bytes], folder: Path) -> str:
-    """Wait until the JupyterLab server has written the address at which it listens to a file. Return the address."""
+    """Wait until the JupyterLab server has written its address to a file. Return the address."""
     deadline = time.monotonic() + START
     while process.poll() is None and time.monotonic() < deadline:
         for path in (folder / "runtime").glob("jpserver-*.json"):

@@ -27,7 +27,7 @@ _plain: PlainRun | None = None
 
 
 def open_phase(name: str, *, profile: str) -> Phase | Lookout:
-    """Open this notebook's phase in the record that its kernel was started for. In a watch, return a `Lookout` instead.
+    """Open this notebook's phase in the record that the kernel was started for. In a watch, return a `Lookout` instead.
 
     A kernel that was not started by one of our commands (but by papermill, say) begins a record, or continues its own.
     Raise `ConfigError` if the profile, a variable, a parameter or the notebook's name is wrong, or if the record is of

@@ -164,7 +164,9 @@ def _bar(nb: Any, wanted: bool) -> Callable[[Cell], None]:
 
 
 def _write_atomically(path: str) -> None:
-    """Make papermill write the file ``path`` whole or not at all. Leave a path on s3 or http to papermill."""
+    """Make papermill write the file ``path`` whole or not at all. A path on s3 or http is written by papermill
+    itself.
+    """
     from papermill.iorw import LocalHandler, papermill_io  # noqa: PLC0415 - see above
 
     handler = papermill_io.get_handler(path)

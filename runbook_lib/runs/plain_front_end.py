@@ -44,7 +44,7 @@ class PlainRun:
             atexit.register(self.end)
 
     def close(self) -> None:
-        """Seal the record of a front end's closed phase.
+        """Seal the record of a phase that was closed in a front end.
 
         The closing cell still runs at this moment, and counts as passed.
         """
@@ -74,7 +74,7 @@ class PlainRun:
 
 
 class Notice:
-    """A notice for a person whose front end opened the source notebook: saving it would change the source."""
+    """A notice for a person whose front end opened the source notebook, which saving would change."""
 
     def __init__(self, record: Record) -> None:
         opened = record.opened()
@@ -146,7 +146,7 @@ def _mode(shell: Any) -> str:
 
 
 def _compared() -> bool:
-    """Return whether nbval runs this kernel, to compare its outputs with stored ones.
+    """Return whether this kernel is run by nbval, which compares outputs with stored ones.
 
     Then each notebook starts from its own state, because its stored outputs, which nbval compares, were made so.
     """

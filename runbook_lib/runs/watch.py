@@ -334,7 +334,7 @@ class Watch:
             self.say({"event": event, **facts})
 
     def _addressed(self, verdict: alarms.Verdict) -> alarms.Verdict:
-        """Return a verdict in whose fix each command of ours names the watched profile."""
+        """Return a verdict whose fix names the watched profile in each of its ``./runbook`` commands."""
         return {**verdict, "fix": addressed(verdict["fix"], self.settings.name)} if verdict.get("fix") else verdict
 
     # --- people -----------------------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def _unsaid(why: str) -> alarms.Verdict:
 
 
 def _unfinished(before: Sequence[Event], now: datetime) -> tuple[datetime, datetime] | None:
-    """Return when the newest watch last ended a round, and when its time ends.
+    """Return when the newest watch last ended a round, and when the watch itself should end.
 
     Return None if there is no such watch or its end has passed.
     """

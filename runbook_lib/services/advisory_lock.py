@@ -1,4 +1,4 @@
-"""Take and check the Postgres advisory lock that admits only one writing session.
+"""Take and check a Postgres advisory lock, which only one session can hold.
 
 Proving the lock on one connection protects no change on another: the server may have ended the lock's session in
 between, and another session may hold the lock.
@@ -120,13 +120,15 @@ def holder(connection: Connection, name: str) -> Holder | None:
 
 
 def end(connection: Connection, pid: int) -> bool:
-    """End the session ``pid``, which must hold an advisory lock and have our role. Return whether it existed."""
+    """End the session ``pid``, which must hold an advisory lock and have our role. Return whether the session
+    existed.
+    """
     row = _row(connection, "select pg_terminate_backend(%s) as ended", (pid,))
     return bool(row and row["ended"])
 
 
 def pooled(session: WritingSession, second: Connection) -> bool:
-    """Return whether a pooler lets two connections share a session, so that an advisory lock would exclude nobody.
+    """Return whether a pooler lets two connections share a session. An advisory lock would then exclude nobody.
 
     The second connection is kept in a transaction while the first is asked: a pooler must then give the first another
     session. The first is asked before that, too: many poolers then give its session, the last one freed, to the second.

@@ -256,7 +256,7 @@ class Database:
         return list(cursor) if cursor.description else []
 
     def round_trip(self, command: RoundTrip) -> Reply:
-        """Send a NOTIFY on one database connection, and return whether it arrives on another.
+        """Send a NOTIFY on one database connection, and test whether it arrives on another.
 
         Test also whether a lock that one holds is refused to the other. A transaction pooler accepts NOTIFY and LISTEN
         without an error, and delivers nothing; it gives two clients one session, and so one lock to both.

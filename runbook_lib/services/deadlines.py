@@ -35,7 +35,7 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
 
 
 def side_by_side(calls: Iterable[Callable[[], Result]], at_once: int) -> list[Result]:
-    """Run calls to services in daemon threads, at most ``at_once`` at the same time.
+    """Run several calls to services at the same time in daemon threads, but at most ``at_once``.
 
     Return their results in order.
     """

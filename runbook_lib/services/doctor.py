@@ -56,9 +56,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a doctor's probe. With ``made_by``, a failure counts only after the step of this name has
-    passed.
-    """
+    """The result of a doctor's probe. If ``made_by`` names a step, a failure counts only after that step has passed."""
 
     name: str
     good: bool

@@ -164,7 +164,7 @@ class Web:
 
 
 def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
-    """Call ``proof`` at the moment when the request is sent, because an earlier proof may be out of date by then."""
+    """Call ``proof`` just before the request is sent, because an earlier proof may be out of date by then."""
     if step.endswith("send_request_headers.started"):
         proof()
 
@@ -175,7 +175,7 @@ def _outside(url: str) -> bool:
 
 
 def _trusted(url: str) -> ssl.SSLContext:
-    """Return the certificate authorities to trust for an address. An address without encryption has none."""
+    """Return the certificate authorities to trust for an address. For an address without encryption, trust none."""
     return _authorities() if urlsplit(url).scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -1,4 +1,4 @@
-"""Drop reply fields that may hold secrets which this process does not know and so cannot redact."""
+"""Drop reply fields that may hold secrets unknown to this process, because it cannot redact them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = re.compile(r"\$[A-Z][A-Z0-9_]*")  # in place of a secret that this proces
 
 
 def drop(value: Any, shown: Collection[str] = ()) -> Any:
-    """Replace every field in a reply's ``value`` that may hold a secret which this process does not know.
+    """Replace every field in a reply's ``value`` that may hold a secret unknown to this process.
 
     The values of variables are replaced, except of those that ``shown`` names, and where redaction has put a secret's
     name in the whole value's place: that tells that two values are equal, and shows neither.
@@ -66,5 +66,5 @@ def _names_a_secret(around: Mapping[str, Any], shown: Collection[str]) -> bool:
 
 
 def drop_text(body: Any, shown: Collection[str] = ()) -> str:
-    """Return a reply's body as text, with every field replaced that may hold a secret."""
+    """Return a reply's body as text, after replacing every field that may hold a secret."""
     return body if isinstance(body, str) else json.dumps(drop(body, shown))

@@ -1,4 +1,4 @@
-"""Run shell lines to their end or their time limit, and leave no process of theirs running."""
+"""Run shell lines to their end or their time limit. Leave no process running that a line started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copy database tables for one session, in which rows can then be spoiled without anybody else seeing it.
+"""Copy database tables into a private session, in which their rows can be spoiled without harm to anybody.
 
 Copies are temporary tables without constraints: a row may be spoiled in every way, and no runner waits for a lock. The
 clock of what is asked of them stands still at the moment they were taken.

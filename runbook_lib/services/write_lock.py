@@ -56,7 +56,9 @@ def told(other: Holder | None, profile: str) -> str:
 
 
 def unlock(settings: Settings, other: Holder) -> None:
-    """End the session ``other``, which holds the writing lock. Raise `StepRefused` if it holds the lock no longer."""
+    """End the session ``other``, which holds the writing lock. Raise `StepRefused` if ``other`` no longer holds the
+    lock.
+    """
     services = Services(settings)
     try:
         now = services.database.lock_holder(_name(services))
@@ -81,7 +83,7 @@ def _place(services: Services) -> str:
 
 
 class Writer:
-    """The holder of a project's writing lock: it takes the lock and releases it.
+    """The holder of a project's writing lock, with functions to take and release the lock.
 
     ``label`` (operator and record) tells others who holds the lock. ``tell`` is called with a lost session of this
     process, if that session still held the lock and had to be ended.
@@ -112,7 +114,7 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the writing lock that this process does not hold.
+        """Take the writing lock when this process does not hold it yet.
 
         If the server still has ``dead``, a session that this process lost, end that session first.
         """

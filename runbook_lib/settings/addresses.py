@@ -97,7 +97,7 @@ def _refuse_other_project(settings: Settings, place: str) -> None:
 
 
 def other_project(settings: Settings, url: str) -> str | None:
-    """Return the project that a Supabase address names, if this is another project than the profile's.
+    """Return the project that a Supabase address names, if it is another project than the profile's.
 
     Return None for any other address.
     """

@@ -41,7 +41,7 @@ def remember(profile: str) -> None:
 
 
 def addressed(words: str, profile: str) -> str:
-    """Return a printed text in which each command of ours names ``profile``.
+    """Return a text for the operator in which each ``./runbook`` command names ``profile``.
 
     What is printed may be pasted into a shell that has chosen another profile, or none.
     """

@@ -1,4 +1,4 @@
-"""Replace secrets in everything that is written or displayed, in whatever encoding a secret appears.
+"""Replace secrets in everything that is written or displayed. A secret is found in every usual encoding.
 
 A value is looked for in plain, JSON, Python, URL, hex and base64. Base64 shifts with the number of bytes before the
 value, so all three alignments are looked for, each without the characters that also encode neighbouring bytes. Then
@@ -181,7 +181,7 @@ def _sent(value: str) -> list[str]:
 
 
 def _readings(data: bytes) -> Iterator[bytes]:
-    """Yield a text with its escapes undone and its white space removed, in which hidden secrets show.
+    """Yield a text with its escapes undone and its white space removed, so that hidden secrets can be found.
 
     Do so repeatedly, because joined lines can form new escapes.
     """
@@ -219,7 +219,7 @@ def _utf8(code: int) -> bytes:
 
 
 def _placed_readings(text: str) -> Iterator[list[Place]]:
-    """Yield what `_readings` yields, with each byte's place in ``text``.
+    """Yield what `_readings` yields for a text, and for each byte its place in the text.
 
     A place is the start and the end of the byte's characters.
     """
@@ -247,7 +247,7 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return the base64 characters that depend on ``raw`` alone, if ``shift`` other bytes stand before it."""
+    """Return the base64 characters of ``raw`` that stay the same whatever ``shift`` bytes stand before it."""
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

@@ -116,7 +116,7 @@ def _unanswered(act: Act, sent: Sent, services: Services, verdicts: Verdicts, er
 
 
 def _with_budgets(complaint: str, services: Services, verdicts: Verdicts) -> str:
-    """Return an act's complaint with a line for each time budget that the platform missed."""
+    """Return an act's complaint, with a line added for each time budget that the platform missed."""
     return "\n".join([complaint, *slowness.advice(services.settings, verdicts.record, complaint)])
 
 

@@ -56,7 +56,7 @@ class Looks:
                 self._again(check, number, verdicts)
 
     def until(self, rests_on: Sequence[str], again: str) -> str:
-        """Say for how long the checks that a gesture rests on count, and what to do after that.
+        """Say for how long a gesture may rely on the checks that it rests on, and what to do after that.
 
         If the gesture rests on none, return an empty text.
         """

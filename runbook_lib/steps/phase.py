@@ -39,7 +39,7 @@ KEYS = uuid.UUID("6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40")  # namespace of idempot
 
 
 class Phase:
-    """An open phase: one notebook that writes one record."""
+    """An open phase: a notebook that is being run and writes one record."""
 
     until = "now"  # the moment that is looked at, as Postgres takes it; a watch also looks at past ones
 
@@ -350,8 +350,8 @@ class Phase:
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write to the ledger that this process lost a database session with the write lock, and that the session was
-        ended.
+        """Write to the ledger that this process ended a session of its own, which it had lost and which held the write
+        lock.
         """
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 

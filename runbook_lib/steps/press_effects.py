@@ -96,7 +96,7 @@ class Following:
     # --- a command to a runner ------------------------------------------------------------------------------------
 
     def of_a_runner(self) -> None:
-        """Write the effects of pressing a runner command.
+        """Write the effects of pressing the button of a runner command.
 
         They are the runner's acknowledgement, what the runner did, and what the venue shows. The times are measured by
         the database's clock.
@@ -153,7 +153,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a status lamp, the display of one effect of a press.
+    """Return a status lamp, which shows one effect of a press.
 
     If ``lit`` is true, the lamp is lit and has the current time. Otherwise the lamp is unknown and has no time.
     """

@@ -32,9 +32,7 @@ def began(phase: Phase) -> str:
 
 
 def rests_on(phase: Phase) -> Sheet:
-    """Return what opened this run's gate: the record and its seal, an override, and the gate's reasons to be
-    careful.
-    """
+    """Return what opened this run's gate: the record and its seal, an override, and earlier overrides."""
     opened = phase.record.opened()
     opener = opened.get("rests_on") or {"record": None, "seal": None}
     return Sheet(opener, override=opened.get("override"), amber=opened.get("amber", []))

@@ -86,7 +86,9 @@ def _above(late: re.Match[str]) -> bool:
 
 
 def _judged_by(settings: Settings, cell: str, bound: float) -> list[str]:
-    """Return the lines of the profile that set a bound in a check's cell: the line of its value, or what it adds up."""
+    """Return the profile's lines that set a time limit in a check's cell: the line with this value, or the lines it
+    adds up.
+    """
     lines = [line for line in _lines(WAITS.sub("", cell)) if _seconds(settings, line) <= bound]
     return [line for line in lines if f"{_seconds(settings, line):g}" == f"{bound:g}"] or lines
 

@@ -74,7 +74,7 @@ class Verdicts:
             yield lambda found: heard(replace(found, complaint=found.complaint and clean(found.complaint)))
 
     def judged(self, sent: Sent, finding: Finding, replies: Sequence[Reply] = ()) -> None:
-        """End the step with the verdict that its finding gives.
+        """End the step with the verdict that follows from a finding.
 
         Without a complaint the step has passed; otherwise it has failed, or is unknown if the finding is unsure. Raise
         `StepFailed` with the complaint and the fix, or `StepUnknown` if the finding is unsure.

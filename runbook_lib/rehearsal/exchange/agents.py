@@ -57,7 +57,7 @@ class Agents:
         return [a for a in self._current.values() if a.master == master and now < a.valid_until]
 
     def approve(self, master: str, address: str, text: str, now: int) -> None:
-        """Approve an agent for a master. It replaces the master's agent with the same name.
+        """Approve an agent for a master, in place of the master's earlier agent with the same name.
 
         With the zero address, only remove the agent that has the name.
         """

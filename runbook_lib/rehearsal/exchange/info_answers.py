@@ -233,7 +233,7 @@ def history(x: Exchange, ask: Ask) -> list[Ask]:
 
 
 def agents(x: Exchange, ask: Ask) -> list[Ask]:
-    """Answer the info request ``extraAgents`` with a user's named agents in force.
+    """Answer the info request ``extraAgents`` with a user's named agents that are approved now.
 
     Unnamed agents are found only by ``userRole``.
     """

@@ -30,7 +30,7 @@ BALANCE = "Insufficient spot balance."
 
 @dataclass(frozen=True)
 class Faults:
-    """The exchange's faults: orders are refused, fills are lost, and the like.
+    """The exchange's faults, such as refused orders and lost fills.
 
     Faults are in force while ``exchange.faults`` holds them.
     """
@@ -158,7 +158,7 @@ class Exchange:
             listener(topic, key, data)
 
     def advance(self) -> None:
-        """Do everything on the exchange that is due by now.
+        """Do everything on the exchange that is due by now, such as late fills and scheduled cancels.
 
         Announce late fills; cancel the orders of accounts whose dead man's switch (scheduled cancel) has run out; match
         resting orders with the market.
@@ -213,7 +213,9 @@ class Exchange:
             return {"error": f"{no} asset={INDEX[order.coin]}"}
 
     def _check(self, account: Account, order: Order) -> None:
-        """Raise `Refused` if the venue refuses an order before matching it. The first reason found is given."""
+        """Raise `Refused` if the venue refuses an order before matching it. If there are several reasons, give the
+        first.
+        """
         asset, mid, szi = named(order.coin), self.market.mid(order.coin), account.szi(order.coin)
         before, whole = self.margin(account, account.resting), self.small_close and order.sz >= abs(szi)
         after = self.margin(account, account.resting | {order.oid: order})
@@ -240,7 +242,7 @@ class Exchange:
         return amount > account.held(token) - account.reserved(token)
 
     def _enter(self, account: Account, order: Order) -> dict[str, Any]:
-        """Match a new order with the order book, and cancel or keep the part that is not filled.
+        """Match a new order with the order book. The unfilled part rests in the book or is cancelled.
 
         The order's time in force decides whether the unfilled rest is cancelled.
         """

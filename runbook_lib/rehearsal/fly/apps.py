@@ -126,9 +126,7 @@ class Fly:
         return self.apps[name]
 
     def set_secrets(self, name: str, values: Mapping[str, str | None]) -> App:
-        """Set the secrets of a Fly app that have a value, and delete those whose value is None. Running machines keep
-        the old.
-        """
+        """Set secrets of a Fly app, or delete those whose value is None. Running machines keep the old values."""
         app = self.app(name)
         for key, value in values.items():
             before, now = app.secrets.pop(key, None), timestamp()

@@ -1,4 +1,4 @@
-"""Serve the log API of api.fly.io. Its host and its token scheme are not those of the Machines API."""
+"""Serve the log API of api.fly.io, which differs from the Machines API in host and token scheme."""
 
 from __future__ import annotations
 

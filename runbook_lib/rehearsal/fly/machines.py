@@ -1,4 +1,4 @@
-"""Run Fly Machines as operating-system processes. The process's life determines the machine's state.
+"""Run Fly Machines as operating-system processes. A machine's state follows from its process.
 
 A ``Machine`` has many processes in its life: the first launch, restarts by policy, updates. This module has the
 operations on a machine, and the vendor's words when it refuses them; the HTTP around them is in ``fly_api``.

@@ -44,7 +44,7 @@ class Declined(Exception):
 
 
 class Person:
-    """The stand-in for the person who makes the gestures. The person has wallets of their own.
+    """The stand-in for the person who makes the gestures. It has wallets of its own.
 
     A gesture that names no Skill or deployment is about the newest one.
     """
@@ -64,7 +64,7 @@ class Person:
     # -- dashboards
 
     def backup(self) -> Answer:
-        """As a person, look in Supabase's dashboard whether there is a backup or point-in-time recovery."""
+        """As a person, check in Supabase's dashboard that there is a backup or point-in-time recovery."""
         restorable = self.world.supabase.restorable()
         listed = len(restorable["backups"])
         if not restorable["pitr_enabled"] and not listed:
@@ -109,7 +109,7 @@ class Person:
     # -- Skills
 
     def sign_in(self) -> Answer:
-        """Sign in to the platform as a person does, by following the link in the mail."""
+        """As a person, sign in to the platform by following the link in the mail."""
         return {"performed": f"signed in as {EMAIL}", "user_id": self._sign_in()["user_id"]}
 
     def author(self, sheet: str = "paper", name: str | None = None, **risk: Any) -> Answer:

@@ -28,7 +28,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """The position sizes on which a broker's REST and WebSocket data disagree: signed, in base units, by symbol."""
+    """The position sizes of a broker when its REST and WebSocket data disagree: signed, in base units, by symbol."""
 
     rest: dict[str, float]
     socket: dict[str, float]

@@ -298,7 +298,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of each command of which the database notifies the runner."""
+        """Yield the id of each new command to the runner, as the database's notifications report them."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

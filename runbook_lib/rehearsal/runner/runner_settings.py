@@ -23,7 +23,7 @@ class Fatal(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """The runner's settings, read once from its environment variables."""
+    """The runner's settings, read once from environment variables."""
 
     deployment: str
     folder: Path

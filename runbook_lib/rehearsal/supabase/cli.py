@@ -257,7 +257,7 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
 
 
 def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: str) -> None:
-    """Ask whether to push.
+    """Ask whether to push the migrations.
 
     Without an answer, version 2 pushes; version 3 does not, if the target is a project.
     """

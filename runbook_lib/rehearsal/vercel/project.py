@@ -151,7 +151,7 @@ class Vercel:
         self.deploy(seconds=0)
 
     def put(self, key: str, value: str, kind: str = "encrypted", target: str = "production") -> Variable:
-        """Set a variable of the Vercel project in one environment, as the API does and Supabase's integration."""
+        """Set a variable of the Vercel project in one environment, as the API and Supabase's integration do."""
         variable = self.variable(key, target) or Variable(key, value, kind, [target])
         variable.value, variable.type, variable.updated = value, kind, milliseconds()
         self.variables[variable.id] = variable

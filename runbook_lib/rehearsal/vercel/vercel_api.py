@@ -145,7 +145,9 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
         return variable.view(decrypted=ask.method == "GET")
 
     async def pulled(ask: Ask) -> Json:
-        """Answer ``vercel pull``: the variables of an environment by name, a sensitive one without its value."""
+        """Answer ``vercel pull`` with the variables of an environment, by name. Sensitive variables come without their
+        values.
+        """
         shown = [variable for variable in vercel.variables.values() if ask.parts["target"] in variable.target]
         values = {variable.key: variable.view(decrypted=True)["value"] for variable in shown}
         return {"env": values, "buildEnv": values}

@@ -44,7 +44,7 @@ class Skills:
         return str(rows[0]["id"])
 
     def create(self, user: str, name: str, payload: Payload, notes: str | None = None) -> Json:
-        """Save a user's new Skill with its first version. If its name is taken, give the Skill another slug."""
+        """Save a user's new Skill with its first version. If the Skill's name is taken, add a number to its slug."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "skill"
         [taken] = self.world.query(
             "select count(*)::int as n from public.skills where user_id = %(user)s and slug like %(slug)s || '%%'",

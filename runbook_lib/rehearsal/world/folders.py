@@ -31,7 +31,7 @@ def root() -> Path:
 
 
 def _above() -> Path:
-    """Return a folder for rehearsals in which programs may run: the temporary folder unless it is mounted noexec."""
+    """Return the folder for temporary files. If programs may not run there (noexec), return another folder."""
     places = [Path(tempfile.gettempdir()), Path("/var/tmp"), Path.home()]  # noqa: S108 - our folder in it is our own
     for place in places:
         with suppress(OSError):

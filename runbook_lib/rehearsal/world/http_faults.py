@@ -219,7 +219,7 @@ async def _drip(send: Send, seconds: float, lasts: Callable[[], bool]) -> None:
 
 
 async def _spoil(fault: Fault, answers: Answers, send: Send) -> None:
-    """Let the stand-in answer, and send its answer changed, as the HTTP fault says.
+    """Let the stand-in answer, change its answer as the HTTP fault says, and send the changed answer.
 
     The client gets half of the answer or, for a stale fault, the answer with an older time.
     """

@@ -138,7 +138,7 @@ def application(
         return Route(path, answer, methods=[method])
 
     async def unknown(request: Request, _: Exception) -> Response:
-        """Answer HTTP 404 to an unknown path. The stand-in never guesses what was meant."""
+        """Answer HTTP 404 to an unknown path, instead of guessing what was meant."""
         asked = f"{request.method} {request.url.path}"
         return JSONResponse({"error": f"the rehearsal's {HOSTS[service]} knows no {asked}"}, status_code=404)
 

@@ -1,6 +1,4 @@
-"""Keep a sealed record of many drills and its page, the catch matrix: which step noticed which fault, which mutants
-survived.
-"""
+"""Keep the results of many drills as a sealed record with a page, the catch matrix: which step noticed which fault."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def keep(record: Record, row: Row) -> None:
 
 
 def keep_mutants(record: Record, result: Judged) -> None:
-    """Write to the catch matrix's ledger the result of a notebook's mutants, which are steps changed by one mistake."""
+    """Write the result of a notebook's mutants (steps changed by one mistake) to the catch matrix's ledger."""
     kinds = Counter(fate.killed for fate in result.fates if fate.killed)
     survivors = [asdict(fate) for fate in result.fates if not fate.killed]
     record.ledger.append(

@@ -1,5 +1,4 @@
-"""Drill one case: break one thing, run the notebook whose step should notice, and see which step noticed and what it
-said.
+"""Drill one case: break one thing, run the notebook, and see which step noticed and what the step said.
 
 The drills of a notebook share one rehearsal. If the notebook can be run again on the platform it leaves, a clean run is
 made first and each case resumes it, so that acts are not sent again and only checks are made again, including those
@@ -142,7 +141,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether the step that must notice, or a later step of its notebook, changes the platform."""
+    """Return whether the step that must notice, or a later step of the notebook, changes the platform."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -193,9 +192,7 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Shorten the time limits for the step that must notice, because what this step waits for will not happen in the
-    drill.
-    """
+    """Shorten the time limits of the step that must notice, because a drill lets it wait in vain."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})

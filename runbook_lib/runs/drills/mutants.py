@@ -53,7 +53,7 @@ def of_step(source: str, number: str, evaluate: Evaluate) -> list[Mutant]:
 
 
 class _Text:
-    """The source of a cell, with functions that replace a part of it by its syntax node."""
+    """The source of a cell, in which the text of a syntax node can be replaced."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -127,7 +127,7 @@ def _names(node: ast.Call, text: _Text) -> Iterator[tuple[str, str]]:
 
 
 def _bounds(node: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tuple[str, str]]:
-    """Yield mutants with a number made ten times larger or smaller, or with a bound turned round or removed."""
+    """Yield mutants with a number made ten times larger or smaller, or with a bound reversed or removed."""
     called = ast.unparse(node.func)
     arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
     for argument in arguments:
@@ -193,7 +193,7 @@ def _identities(call: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tup
 
 
 def _asked(node: ast.expr, evaluate: Evaluate) -> Iterator[ast.expr]:
-    """Yield each largest expression inside a node whose value is an id or an address."""
+    """Yield the largest expressions inside a node whose values are ids or addresses."""
     value = evaluate(node) if isinstance(node, ast.Call | ast.Subscript | ast.Name | ast.BoolOp) else None
     if isinstance(value, str) and IDENTITY.fullmatch(value):
         yield node

@@ -48,7 +48,7 @@ Said = tuple[bool, bool, int]  # what a step says: all is well; waiting cannot c
 
 @dataclass(frozen=True)
 class Fate:
-    """The fate of a mutant (a changed step): the kind of drill that noticed it, or the reason why none needs to."""
+    """The fate of a mutant (a changed step): what noticed the change, or why nothing needs to notice it."""
 
     notebook: str
     step: str
@@ -59,7 +59,9 @@ class Fate:
 
 @dataclass(frozen=True)
 class Unseen:
-    """An expected value of a step that was never seen red: no spoiled reply made the step complain of it by name."""
+    """An expected value of a step that proved nothing: no spoiled reply made the step complain of this value by
+    name.
+    """
 
     notebook: str
     step: str
@@ -68,7 +70,9 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Judged:
-    """The fates of a notebook's mutants (changed steps), the number of expected values, and those never seen red."""
+    """The fates of a notebook's mutants (changed steps), the number of its expected values, and those that proved
+    nothing.
+    """
 
     notebook: str
     fates: tuple[Fate, ...]
@@ -96,7 +100,9 @@ def of_notebook(run: CleanRun, chosen: Callable[[Fate], bool] = lambda _: True) 
 
 
 def _answers(run: CleanRun) -> dict[str, list[Reply]]:
-    """Return every reply that each command got during the clean run. The replies differ as the platform changes."""
+    """Return every reply that a command got during the clean run, by command. Later replies differ from earlier
+    ones.
+    """
     answers: dict[str, list[Reply]] = {}
     for step in run.steps:
         declared = run.declared(step.number, run.source(step.number))
@@ -141,7 +147,7 @@ class _Trial:
         )
 
     def seen_red(self, column: str) -> bool:
-        """Return whether the step complains of a column by name when a value of the column is spoiled."""
+        """Return whether some spoiled reply makes the step complain of this column by name."""
         for _, bad in self._spoiled():
             with suppress(Exception):
                 if re.search(rf"\b{column}\b", judge(self.original.expect, bad).complaint or ""):
@@ -149,7 +155,7 @@ class _Trial:
         return False
 
     def _declare(self, mutant: Mutant) -> None:
-        """Evaluate a mutant. If the clean run already refuses it, note that; otherwise keep it for the drills."""
+        """Evaluate a mutant. Kill it if it cannot be evaluated or fails on the clean run's replies."""
         try:
             declared = self.run.declared(self.number, mutant.source)
         except Exception:  # noqa: BLE001 - whatever a changed cell raises, the clean run raises too
@@ -167,9 +173,7 @@ class _Trial:
         self.killed[change] = kind
 
     def _late(self, kind: str) -> None:
-        """Kill each mutant that waits although the step does not, or the reverse: a late answer would tell them
-        apart.
-        """
+        """Kill each mutant that waits for late answers although the step does not, or the reverse."""
         for change, declared in list(self.alive.items()):
             if bool(declared.within) != bool(self.original.within):
                 self._kill(change, kind)
@@ -204,8 +208,8 @@ class _Trial:
         return list(dict.fromkeys(numbers)), list(dict.fromkeys(words))
 
     def _by_requests(self, kind: str) -> None:
-        """Send each mutant's own requests, if they differ from the step's. Kill a mutant that does not pass while the
-        step does.
+        """Send the requests of each mutant that differ from the step's. Kill the mutant if it fails while the step
+        passes.
         """
         others = [
             (change, declared)
@@ -275,8 +279,8 @@ class _Trial:
         return self._written[name, variant]
 
     def _said_to(self, declared: Declared, answered: Sequence[Reply]) -> Said:
-        """Return the step's verdict on these answers to its SQL statements and on the clean run's answers to all
-        else.
+        """Return the step's verdict if its SQL statements get these answers, and its other commands those of the clean
+        run.
         """
         waiting = iter(answered)
         answers = [
@@ -300,7 +304,7 @@ def _only_sql_differs(right: Sequence[Command], changed: Sequence[Command]) -> b
 
 
 def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
-    """Yield variants of a statement whose ids may be left out: with the ids left out, or with other ids."""
+    """Yield variants of a SQL statement that may be asked without an id: without the id, or with another id."""
     if not isinstance(command, Sql):
         return
     open_ids = [name for name in command.values if re.search(rf"%\({name}\)s (?:= ''|in \('',)", command.statement)]
@@ -318,7 +322,7 @@ def _changes_by_hand(notebook: str) -> list[tuple[str, ...]]:
 
 
 def _swapped(notebook: str) -> list[Fate]:
-    """Swap each step with the next step, and return whether a structure rule notices the swap."""
+    """Swap each step with the next step. Return for each swap whether a structure rule noticed it."""
     sys.path.insert(0, str(ROOT))  # the rules are files of the checkout, as the tests are
     try:
         rules = importlib.import_module("tests.structure.step_rules").RULES
@@ -381,7 +385,7 @@ def chosen(names: Sequence[str]) -> list[str]:
 
 
 def part(commit: str, share: int) -> tuple[str, Callable[[Fate], bool]]:
-    """Choose for a commit one notebook and one in ``share`` of its mutants, so that all get their turn."""
+    """Choose a notebook and one in ``share`` of its mutants for a commit. Other commits get other choices."""
     known = [name for name in plan.notebooks() if name not in LONG]
     notebook = known[int(commit[:8], 16) % len(known)]
 

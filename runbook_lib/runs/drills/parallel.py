@@ -1,4 +1,4 @@
-"""Drill cases in several processes at once. Each such lane has its own rehearsal and takes case after case.
+"""Drill cases in several processes at once. Each process, called a lane, has its own rehearsal.
 
 A drill mostly waits for ticks and budgets, so that more lanes than cores are of use.
 """
@@ -69,8 +69,8 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a row from a lane (a drilling process), and send the lane its next case. Return the row, or None at the
-    lane's start.
+    """Receive a row from a lane (a drilling process), and send the lane its next case. Return the row, or None if it
+    has none yet.
 
     If there is no next case, send the lane None, which ends the lane. If the lane has died, return a row that says so.
     """

@@ -33,9 +33,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Spoil:
-    """One thing that is wrong in a spoiled reply: the reply's index, the column (empty for the whole reply), and the
-    flaw.
-    """
+    """A description of what is wrong in a spoiled reply: the reply's index, the column (or none), and the flaw."""
 
     place: int
     column: str
@@ -113,9 +111,7 @@ def _whole(reply: Reply) -> Iterator[tuple[str, str, Reply]]:
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield every value inside a row with its path. Objects and lists count as values, and come before their
-    contents.
-    """
+    """Yield every value inside a row with its path, outer values before the values inside them."""
     if path:
         yield path, value
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -54,7 +54,7 @@ class Spoiling:
         return [*catalogue, *self._worlds(), *picked]
 
     def pairs(self) -> Iterator[Change]:
-        """Yield pairs of changes, equal in every run, because a row that a step skips is often wrong in two ways."""
+        """Yield pairs of changes, the same in every run. A row that a step must skip often differs in two ways."""
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
             yield from ((*world, _update(*change)) for change in everywhere)
@@ -67,7 +67,7 @@ class Spoiling:
             yield (*chance.choice(single), *chance.choice(single))
 
     def _everywhere(self, name: str) -> Iterator[tuple[str, str]]:
-        """Yield each column with the values that may replace the whole column: other words, times and numbers."""
+        """Yield each column with the expressions that may replace all of its values."""
         for column, kind in self._read(name).items():
             if kind == "text":
                 yield from ((column, _quoted(word)) for word in self.words)

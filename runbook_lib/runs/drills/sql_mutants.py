@@ -1,5 +1,5 @@
-"""Yield SQL statements with one thing changed: a condition or a text dropped, a comparison turned, a text misspelt, a
-number moved.
+"""Change one thing in a SQL statement: drop a condition or a text, reverse a comparison, misspell a text, multiply a
+number.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ SHOWN = 46  # characters of a condition in the name of a mutant
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of a SQL statement: its kind, its text in lower case, its position, and the depth of brackets around
-    it.
-    """
+    """A piece of a SQL statement: its kind, text and position, and how many brackets enclose it."""
 
     kind: str
     text: str
@@ -37,7 +35,7 @@ class Token:
 
 
 def tokens(statement: str) -> list[Token]:
-    """Split a SQL statement into its pieces. A bracket has the depth of what is outside it."""
+    """Split a SQL statement into its pieces. A bracket does not count as enclosed by itself."""
     depth, read = 0, []
     for match in TOKEN.finditer(statement):
         text = match[0] if match.lastgroup == "text" else match[0].lower()

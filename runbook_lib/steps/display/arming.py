@@ -73,9 +73,7 @@ class Field:
         return bool(self._armed_at) and (self._lasts is None or time.monotonic() - self._armed_at < self._lasts)
 
     def ask(self, hint: str, accepts: Callable[[str], bool]) -> None:
-        """Ask for another text to arm the button. If the field's hint changes, empty the field and disarm the
-        button.
-        """
+        """Ask for another text to arm the button. If the new hint differs from the old one, disarm the button."""
         if hint != self.box.placeholder:
             self.box.placeholder, self._accepts = hint, accepts
             self.clear()
@@ -107,7 +105,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Call ``work`` after ``seconds``, in a thread of its own. Return the timer, which was started."""
+    """Start a timer that calls ``work`` after ``seconds``, in a thread of its own. Return the timer."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()

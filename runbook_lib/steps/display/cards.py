@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Summary:
-    """The card of the closing cell: one line per step. It shows no times or ids, so equal runs give equal text."""
+    """The card of the closing cell: one line per step. It shows no times or ids, so that equal runs give equal text."""
 
     phase: str
     lines: Sequence[tuple[str, str, str]]  # number, outcome, title

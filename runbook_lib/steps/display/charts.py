@@ -58,7 +58,7 @@ def redact(clean: Callable[[str], str]) -> None:
 
 
 def cost_per_tick(ticks: pd.DataFrame, low: float = 0.0, high: float = float("inf")) -> Figure:
-    """Chart the cost of each tick's decision. If ``high`` is given, also draw the range that is usual for the model.
+    """Chart the cost of each tick's decision. If ``high`` is given, also draw the usual range for the model.
 
     ``ticks`` needs ``tick_at`` (time) and ``cost_usd`` (US dollars, null when unpriced). ``low`` and ``high`` bound the
     usual cost in US dollars: checklist phase 4.
@@ -227,7 +227,7 @@ def _empty(axes: Axes, rows: pd.DataFrame, words: str = "no data in this window"
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Return values as finite numbers for a chart. NaN, infinity and text, which would break it, become null."""
+    """Return values as finite numbers for a chart. NaN, infinity and text become null."""
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
     return numbers.where(numbers.abs() < float("inf"))
 

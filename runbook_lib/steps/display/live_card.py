@@ -78,7 +78,7 @@ class Stage:
 
     @contextmanager
     def live(self, card: Card, within: float) -> Iterator[Callable[[Finding], None]]:
-        """Keep a check's card live while the block runs, with the seconds so far.
+        """Keep a check's card up to date while the block runs, with the seconds so far.
 
         Yield a function that takes each finding.
         """

@@ -27,7 +27,7 @@ TOLD = {"opened", "sealed", "sending", "outcome", "closed", "shown", "vouched", 
 
 
 def show(record: Record) -> Path:
-    """Write a record's page as a file beside the record's folder. A file inside the folder would break the seal."""
+    """Write a record's page as a file beside the record's folder. A file inside would break the record's seal."""
     return rendering.save(
         record.folder.with_name(f"{record.folder.name}.html"), rendering.page("record.html", view(record))
     )

@@ -34,7 +34,7 @@ RED = "#B00020"
 
 
 def page(template: str, view: Mapping[str, Any]) -> str:
-    """Render a page: fill the HTML template ``name`` with ``view``. Redact the secrets of every profile first."""
+    """Render a page: fill the HTML file ``template`` with ``view``. Redact the secrets of every profile first."""
     clean = profiles.redactor_of_all().value(dict(view))
     return _environment().get_template(template).render(clean)
 
