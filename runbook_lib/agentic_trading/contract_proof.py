@@ -198,7 +198,7 @@ class _Platform:
     def shows(self, address: str) -> bool:
         """Return whether the platform's database shows a key or word of the contract.
 
-        Then a row holds it, or a constraint lists the word.
+        A row holds the key or the word, or a constraint lists the word.
         """
         if not is_word(address):
             return address in self.keys

@@ -55,7 +55,7 @@ def uses(statement: str, tables: Tables) -> list[Use]:
 
 
 def aliases(statement: str) -> set[str]:
-    """Return the names that a SQL statement gives with ``as``."""
+    """Return the aliases that a SQL statement defines with ``as``."""
     tree, _ = _parsed(statement)
     return {alias.alias for alias in tree.find_all(exp.Alias)}
 

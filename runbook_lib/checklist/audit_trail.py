@@ -29,8 +29,8 @@ ENDS_AT_VENUE = {"filled": "filled", "open": "open", "canceled": "cancelled", "r
 def trails_agree(due: str) -> Expectation:
     """Expect that database rows, runner log and venue agree on every order, its fills and its fees (C21).
 
-    Without an order, that they agree is left for the step ``due`` to prove. Replies: ``mainnet_orders`` of the wallet,
-    the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
+    If there is no order yet, this stays unproven, for the step ``due`` to prove. Replies: ``mainnet_orders`` of the
+    wallet, the ``agent_logs`` of these orders, ``historicalOrders``, ``userFills``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -217,7 +217,7 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether two fees are equal to USDC's last digit. If the first fee is in whole cents, compare only cents.
+    """Return whether two fees agree up to USDC's last digit. If the first fee is in whole cents, compare only cents.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

@@ -78,7 +78,7 @@ def holding(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]
 def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
     """Return the running machines that hold the secret being rotated.
 
-    Such machines must be restarted, and can be asked for its hash.
+    These machines must be restarted, and can be asked for the secret's hash.
     """
     resting = ("stopped", "suspended", "failed", "created")
     return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
@@ -138,8 +138,8 @@ def mirror(vercel: Reply, secret: str) -> Series:
 def changed(secret: str, noted: Reply) -> Expectation:
     """Expect that every copy of the rotated secret at Fly and Vercel has changed since ``noted``.
 
-    Neither shows a value: Fly shows a digest of it, Vercel the time of its last change. Replies: Fly's secrets,
-    Vercel's variables.
+    Neither Fly nor Vercel shows a value: Fly shows a digest, Vercel the time of the last change. Replies: Fly's
+    secrets, Vercel's variables.
     """
     before = _marks(noted.rows, secret)
 

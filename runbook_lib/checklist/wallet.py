@@ -107,7 +107,10 @@ class _Answers:
 
     @classmethod
     def of(cls, listed: Reply, replies: Sequence[Reply], *, orders: bool = True) -> _Answers:
-        """Assign each reply about the wallet to its book (a perp exchange or spot)."""
+        """Assign each reply about the wallet to its book (a perp exchange or spot).
+
+        ``replies`` are those of `book_questions` or, without ``orders``, those of `state_questions`.
+        """
         names, (books, spot, *of_books) = _perpetual(listed), replies
         states, resting = of_books[: len(names)], of_books[len(names) :]
         by_book = zip(names if orders else (), resting, strict=True)
@@ -258,7 +261,7 @@ def _known(reply: Reply) -> list[Mapping[str, Any]]:
 def _partial(*listed: Reply) -> str | None:
     """Return why a venue's list may be incomplete: a row is not understood, or the list is cut off.
 
-    Return None if the lists do prove absence.
+    Return None if the lists are complete.
     """
     for reply in listed:
         if len(_known(reply)) < len(reply.rows):

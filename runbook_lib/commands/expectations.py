@@ -393,7 +393,7 @@ def over_all(
 
 
 def _refusal(answer: Reply) -> str | None:
-    """Return a service's words of refusal. Return None if the service did not refuse."""
+    """Return a service's words of refusal. Return None if it did not refuse. An empty error counts as a refusal."""
     return None if answer.error is None else answer.error or "refused without a word"
 
 

@@ -121,7 +121,7 @@ def about(chosen: Sequence[str], where: str) -> str:
 def whom(chosen: Sequence[str]) -> str:
     """Return the words with which a button names the chosen deployments.
 
-    One is named by its short id, several by their count.
+    One deployment is named by its short id, several by their count.
     """
     return chosen[0][:8] if len(chosen) == 1 else f"{len(chosen)} deployments" if chosen else ""
 

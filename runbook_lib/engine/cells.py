@@ -89,10 +89,7 @@ async def first(*waits: asyncio.Future[Any], within: float | None = None) -> boo
 
 
 class Supervisor:
-    """The supervisor of running cells: it ends them if the kernel dies, a stop is requested, or the time is over.
-
-    It notices when the kernel dies, when a stop is requested and when the time is over.
-    """
+    """The supervisor of running cells: it ends them if the kernel dies, a stop is requested, or the time is over."""
 
     def __init__(self, stop: Stop, deadline: float | None, cell_timeout: float | None) -> None:
         self._stop, self._deadline, self._cell_timeout = stop, deadline, cell_timeout

@@ -104,7 +104,7 @@ class Follower:
             self.halting.update(books=(MAIN, SPOT, *venue_books.names(reply)))
 
     def _kept(self) -> float:
-        """Return the request weight that must be kept to prove every wallet flat on the main exchange.
+        """Return the request weight to keep in reserve, so that every wallet can be proven flat on the main exchange.
 
         The rest may be spent elsewhere.
         """
@@ -228,7 +228,7 @@ def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
 def _to_cancel(halting: Halting, orders: Sequence[Order]) -> list[Order]:
     """Return the orders at the venue that the halt must cancel.
 
-    These are all or, in mode "reduce", those that would add risk.
+    These are all resting orders or, in mode "reduce", those that would add risk.
     """
     return [order for order in orders if halting.request.mode == "halt" or not order.protective]
 
@@ -271,7 +271,7 @@ def _nobody(halting: Halting) -> bool:
     """Return whether an order or a position is open that no runner will close, because no machine runs or the mode is
     "reduce".
 
-    All books must have been read for that.
+    Return False until all books have been read.
     """
     known = [halting.account(wallet, book) for wallet in halting.addresses for book in halting.every_book()]
     # With nothing open the answer is false: the wallets are read once more, as long as there is time.

@@ -201,7 +201,7 @@ def _no_more(_: Settings, __: Record) -> Iterator[str]:
 
 
 def _before_mainnet(settings: Settings, paper: Record) -> Iterator[str]:
-    """Yield a reason against mainnet for each proof that the record of the paper phase lacks.
+    """Yield a reason to keep mainnet closed for each proof that the paper phase's record lacks.
 
     The proofs are that the halt works, and that a sweep notices a dead machine in time (C9).
     """
@@ -258,10 +258,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
 
 
 def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
-    """Yield the reasons against a gate that come from a record's plan: another plan was followed, or cells were edited.
-
-    There is one reason if the record did not follow its phase's accepted plan, and one if its cells were edited.
-    """
+    """Yield a reason against a gate if a record did not follow its phase's accepted plan, or ran edited cells."""
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
         yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
@@ -314,7 +311,7 @@ def _owed_reasons(settings: Settings, root: Path) -> Iterator[str]:
 
 
 def _amber(record: Record) -> Iterator[str]:
-    """Yield the reasons that operators gave for passing closed gates.
+    """Yield the reasons that operators gave for overriding closed gates.
 
     They were given in this record, in the records that this record resumes, or in earlier phases.
     """

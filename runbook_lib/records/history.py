@@ -56,7 +56,7 @@ class History:
     def overtaken(self, number: str) -> Event | None:
         """Return a passed check's outcome if the run may have changed the platform since. Otherwise return None.
 
-        Such events are an act, a confirm, a vouching and an undo.
+        An act, a confirm, a vouching or an undo may have changed the platform.
         """
         made = [event for event in self.all if "recalled" not in event]
         places = [at for at, e in enumerate(made) if (e["event"], e.get("step")) == ("outcome", number)]

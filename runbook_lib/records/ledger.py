@@ -84,7 +84,7 @@ class Ledger:
             return max(self._clock.now(), self._tail(file).at)
 
     def mend(self) -> None:
-        """Cut off the ledger's last line if a crash left it incomplete."""
+        """Cut off the ledger's last line if a crash left it incomplete. No `append` has returned for such a line."""
         with locked(self.path) as file:
             self._tail(file)
 
@@ -148,10 +148,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Tail:
-    """What the next line of a ledger depends on in the last line: hash, number, time, and whether it is the seal.
-
-    These are the last line's hash, its number, its time, and whether the line is the seal.
-    """
+    """What the next line of a ledger depends on in the last line: hash, number, time, and whether it is the seal."""
 
     hash: str = ""
     number: int = 0

@@ -94,7 +94,7 @@ class Record:
 def records_root() -> Path:
     """Return the folder of all records: RUNBOOK_RECORDS, or a default.
 
-    Without this variable it is the folder ``records`` in the checkout.
+    Without RUNBOOK_RECORDS, it is the folder ``records`` in the checkout.
     """
     return Path(os.environ.get("RUNBOOK_RECORDS") or ROOT / "records").absolute()
 

@@ -262,7 +262,10 @@ def judged(folder: Path, signers: str | None) -> Found:
 
 
 def linked(opened: Event, seal: Event) -> Event:
-    """Return the facts of a verified seal that `chain` and `report` use."""
+    """Return the facts of a verified seal that `chain` and `report` use.
+
+    The seal's list of files is left out.
+    """
     kept = {name: seal.get(name) for name in ("hash", "previous", "at", "operator", "outcome")}
     more = {name: seal.get(name) for name in ("owed", "unproven", "edited", "recalled")}
     more |= {name: opened.get(name) for name in ("kind", "owes", "carried", *RESTS)}
@@ -806,7 +809,7 @@ def _closing(seals: Mapping[Path, Sequence[tuple[Path, Event]]], heads: Iterable
 def _owing(folder: Path, seal: Event, records: Sequence[tuple[Path, Event]]) -> Iterator[str]:
     """Yield a line for each undo that a record owes: where the undo was carried out, or that it is still owed.
 
-    These are the records that resume this record and no longer owe the undo.
+    An undo was carried out in the records that resume this record and no longer owe it.
     """
     for step in seal.get("owed", ()):
         after = [(f, s) for f, s in records if (s.get("parent") or {}).get("seal") == seal["hash"]]

@@ -38,8 +38,8 @@ def main() -> None:
 async def _live(folder: Path, options: dict[str, Any]) -> None:
     """Start the database. Then import and serve the stand-ins until the platform process must end.
 
-    The two do not overlap: while one thread imports, a thread that copies a thousand files waits for the interpreter's
-    lock at each file, and both together take twice as long as one after the other.
+    Starting and importing do not overlap: while one thread imports, a thread that copies a thousand files waits for the
+    interpreter's lock at each file, and both together take twice as long as one after the other.
     """
     ended = asyncio.Event()
     _watch(ended, keep=options["keep"])

@@ -24,7 +24,7 @@ logging.getLogger("apprise").propagate = False
 
 
 class Alerts:
-    """The alert targets of a profile whose environment variables are set.
+    """The alert targets of a profile. A target counts only if its environment variable is set.
 
     The methods block, so call them from a thread.
     """

@@ -148,13 +148,13 @@ def _mode(shell: Any) -> str:
 def _compared() -> bool:
     """Return whether this kernel is run by nbval, which compares outputs with stored ones.
 
-    Then each notebook starts from its own state, because its stored outputs, which nbval compares, were made so.
+    Under nbval each notebook starts from its own state, because its stored outputs were made in that state.
     """
     return ".ipynb::" in os.environ.get("PYTEST_CURRENT_TEST", "")
 
 
 def _platform(notebook: Path, mode: str) -> str | None:
-    """Join or start the rehearsal of this run. Return the reason for passing its gates, or None.
+    """Join or start the rehearsal of this run. Return the reason for overriding closed gates, or None.
 
     A rehearsal that a person steps through stays up when the kernel restarts; any other ends with the kernel.
     """

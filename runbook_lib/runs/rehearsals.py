@@ -52,7 +52,7 @@ def is_gone(record: Record) -> bool:
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for passing gates in a rehearsal that began in ``state``. Return None for ``clean``."""
+    """Return the reason for overriding closed gates in a rehearsal from ``state``. Return None for ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 
@@ -69,7 +69,7 @@ def join_or_keep(state: str, *, named: str | None = None, faults: Sequence[str] 
 
 
 def join_or_begin(state: str) -> str | None:
-    """Join this checkout's kept rehearsal, or `begin` one. Return the reason for passing its gates, or None."""
+    """Join this checkout's kept rehearsal, or `begin` one. Return the reason for overriding closed gates, or None."""
     return None if joined() else begin(state)
 
 

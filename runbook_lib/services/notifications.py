@@ -25,7 +25,7 @@ AGAIN, SELDOM = 0.2, 5.0  # seconds between two tries to connect, at first and a
 
 
 class Listener:
-    """A thread that listens to the database's notifications until it is closed.
+    """A listener for the database's notifications. It runs in its own thread until it is closed.
 
     Its thread calls ``heard`` with each notification's channel. ``heard`` is also called with an empty text whenever
     the connection was made or lost. Notifications in between are missed, so the caller must then look into the tables:

@@ -1,7 +1,7 @@
 """Copy database tables into a private session, in which their rows can be spoiled without harm to anybody.
 
-Copies are temporary tables without constraints: a row may be spoiled in every way, and no runner waits for a lock. The
-clock of what is asked of them stands still at the moment they were taken.
+Copies are temporary tables without constraints: a row may be spoiled in every way, and no runner waits for a lock. In a
+statement on the copies, the clock stands still at the moment when the copies were taken.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Copies:
     def answers(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
         """Apply changes to the table copies, return the answers to statements, and take the changes back.
 
-        All of it goes in one message, because thousands are sent; if one is refused, each goes alone.
+        Return None if a change cannot be made. Changes and statements go in one message, because thousands are sent; if
+        one is refused, each goes alone.
         """
         try:
             with self.connection.transaction(force_rollback=True):

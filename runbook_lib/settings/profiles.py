@@ -88,7 +88,7 @@ class Venue(Service):
 class Halt(Part):
     """The seconds that a profile allows for the parts of a halt.
 
-    They count from the press, the moment of the command.
+    They count from the moment of the operator's command.
     """
 
     answer: Seconds = 5.0  # one reply of any service

@@ -1,6 +1,6 @@
 """Look up facts of a run, such as when it began and what earlier phases saw.
 
-They are when it began, what opened its gate, what earlier phases saw, and what the person replied.
+Other facts are what opened its gate, and what the person replied.
 """
 
 from __future__ import annotations

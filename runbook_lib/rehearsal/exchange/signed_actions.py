@@ -34,7 +34,7 @@ def act(exchange: Exchange, body: dict[str, Any]) -> dict[str, Any]:
 def _perform(exchange: Exchange, body: dict[str, Any], action: Action) -> dict[str, Any]:
     """Carry out a signed action that has been checked.
 
-    All of it is read before any of it is done, so that a body with a mistake near its end changes nothing.
+    The whole action is read before any part of it is done, so that a body with a mistake near its end changes nothing.
     """
     kind = action["type"]
     orders = [read_order(item) for item in action["orders"]] if kind == "order" else []

@@ -82,7 +82,7 @@ def _unreasoned(event: Event) -> list[dict[str, Any]]:
 
 
 def counts(verdicts: Iterable[str]) -> dict[str, int]:
-    """Count how often each verdict occurs in the catch matrix, including the verdicts that do not occur."""
+    """Count how often each possible verdict occurs in the catch matrix. The count may be 0."""
     tally = Counter(verdicts)
     return {word: tally[word] for word in VERDICTS}
 

@@ -1,8 +1,8 @@
 """Change a notebook's steps, one thing at a time, and report which changes the drills notice.
 
-A step is judged by what it says to what its clean run saw, and to copies of that with something wrong: replies, rows of
-the database, and an answer that comes late. A mutant is killed if it says something else than the step that is
-accepted. A structure rule kills a mutant too. That a cell's hash is new counts as nothing: every edit has a new one.
+A step is judged by its verdicts on what its clean run saw, and on copies of that with something wrong: replies, rows of
+the database, and an answer that comes late. A mutant is killed if one of its verdicts differs from the accepted step's,
+or if a structure rule complains. The new hash of the cell does not count, because every edit has one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Spoil a check's replies, one value at a time, starting from the replies of its clean run.
 
-Each copy has one thing wrong, or a number exactly at one of the step's own bounds. What a step says to all of them is
-what it asks: a step that was changed by mistake says something else to at least one.
+Each copy has one thing wrong, or a number exactly at one of the step's own bounds. A step that was changed by mistake
+judges at least one of the copies differently.
 """
 
 from __future__ import annotations

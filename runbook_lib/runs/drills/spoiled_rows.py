@@ -1,6 +1,6 @@
 """List the ways to spoil the rows that a check's SQL reads: change a value, or add rows as other users leave them.
 
-Rows beside ours are what other users' deployments leave: copies of ours with other ids, and one thing that is wrong.
+The rows of other users are copies of the real rows with other ids, and with one thing wrong.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Spoiling:
         return [*catalogue, *self._worlds(), *picked]
 
     def pairs(self) -> Iterator[Change]:
-        """Yield pairs of changes, the same in every run. A row that a step must skip often differs in two ways."""
+        """Yield pairs of changes, because a row that a step must skip often differs in two ways. Every run gets the
+        same pairs."""
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
             yield from ((*world, _update(*change)) for change in everywhere)
@@ -196,7 +197,7 @@ class Spoiling:
         return f"jsonb_set({column}, {_path(path)}, to_jsonb({TEN}({column} #>> {_path(path)})::numeric))"
 
     def _paths(self, column: str) -> list[tuple[str, ...]]:
-        """Return the paths in a column's JSON documents whose last key the statements name."""
+        """Return the paths in a column's JSON documents that end in a key named by the statements."""
         rows = [row for listed in self.copies.tables.rows.values() for row in listed]
         found = dict.fromkeys(path for row in rows for path in _paths(row.get(column)))
         return [path for path in found if re.search(rf"\b{re.escape(path[-1])}\b", self.text)]
