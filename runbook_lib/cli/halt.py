@@ -57,7 +57,7 @@ def halt_command(
 @profile_choice.profile_option
 @click.option("--yes", is_flag=True, help="Do not ask for the profile's name.")
 def unhalt_command(profile: str | None, yes: bool) -> None:
-    """Restore both switches that a halt threw, and redeploy.
+    """Restore both switches that a halt set, and redeploy.
 
     Machines stay stopped and deployments stay paused: start each of them from its own page.
     """
