@@ -56,7 +56,7 @@ PUBLIC = {
         "machine_of",
         "owned_machines",
     ),
-    "checklist.tick_costs": ("band", "unusual_costs"),
+    "checklist.tick_costs": ("band", "cost_known", "highest", "tick_costs", "unusual_costs", "usual_cost"),
     "checklist.boot_diagnosis": ("boot_lines", "known_cause", "machines_named", "written_down"),
     "steps.run_facts": ("began", "recorded", "rests_on", "told"),
     "checklist.live_wallets": (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from runbook_lib.agentic_trading.deployment_health import is_beating
 from runbook_lib.checklist.tick_costs import band
-from runbook_lib.errors import ConfigError
 from runbook_lib.steps.display import charts
 
 if TYPE_CHECKING:
@@ -26,10 +24,9 @@ def _freshness(overview: Overview) -> Any:
 
 
 def _cost(overview: Overview) -> Any:
-    usual: tuple[float, ...] = ()
-    with suppress(ConfigError):  # no usual cost is known for this model
-        usual = band(str(_focus(overview).get("model")))
-    return _titled(charts.cost_per_tick(_frame(overview), *usual), overview)
+    ticks = _frame(overview)
+    usual = band(str(_focus(overview).get("model")), ticks["cost_usd"])
+    return _titled(charts.cost_per_tick(ticks, *usual), overview)
 
 
 def _month(overview: Overview) -> Any:
