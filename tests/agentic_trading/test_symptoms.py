@@ -48,7 +48,11 @@ SAID = [
     ("expected status 200, found 401: HTTP 401 Unauthorized: ", "0.5b", "cron secret mismatch"),
     ("expected status 200, found 500: HTTP 500 Internal Server Error: {}", "0.5b", "cron endpoint broken"),
     ('expected status 401, found 200: {"checked":0}', "0.5c", "cron endpoint open"),
-    ("expected a Target: line that names the remote project, found Target: local", "0.1g", "pushed to the local stack"),
+    (
+        "expected a Target: line that names the remote project, found Target: local stack (127.0.0.1:54322)",
+        "0.1g",
+        "pushed to the local stack",
+    ),
     (
         "expected a Target: line that names the remote project, found no Target: line",
         "0.1g",
@@ -131,7 +135,7 @@ SAID = [
     ('HTTP 403 Forbidden: {"error":{"code":"forbidden"}}', "0.4c", "token refused"),
     ("expected status 200, found 403: HTTP 403 Forbidden: ", "0.4d", "token refused"),
     ("exit 1: Error: no access token available. Please login with 'flyctl auth login'", "0.3f", "token refused"),
-    ("exit 1: Access token not provided. Supply an access token by running supabase login", "0.1f", "token refused"),
+    ("exit 1: Access token not provided. Supply an access token by running `supabase login`", "0.1f", "token refused"),
     ("HTTP 404 Not Found: {}", "0.3b", "not found"),
     ("HTTP 429 Too Many Requests: {}", "0.4c", "too many requests"),
     ("HTTP 503 Service Unavailable: {}", "0.4c", "service broken"),

@@ -23,7 +23,12 @@ LINES = "Applying migration 0001_init.sql...\nFinished supabase db push.\n"
 PUSH_2 = "Connecting to remote database...\nDo you want to push these migrations to the remote database?\n" + LINES
 
 
-PUSH_3 = "Target: remote (abcdefghijklmnopqrst)\n" + LINES
+# As version 3.1.0 prints them.
+PUSH_3 = "Target: project agentic-trading (abcdefghijklmnopqrst) · production\n" + LINES
+STACK = (
+    "Target: local stack (127.0.0.1:54322) · default; pass --remote for agentic-trading (abcdefghijklmnopqrst)\n"
+    + LINES
+)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,7 @@ def test_a_tool_that_prints_no_version_is_named(version: str) -> None:
         (V2, PUSH_2),
         (V2, "Connecting to remote database...\nRemote database is up to date.\n"),
         (V3, PUSH_3),
-        (V3, "Target: remote (localtraderabcdefghi)\nRemote database is up to date.\n"),
+        (V3, "Target: project local desk (localtraderabcdefghi) · production\nRemote database is up to date.\n"),
     ],
 )
 def test_a_push_to_the_project_passes(version: str, output: str) -> None:
@@ -67,6 +72,7 @@ def test_a_push_to_the_project_passes(version: str, output: str) -> None:
         (V3, "Target: local\n" + LINES, "found Target: local"),
         (V3, "Target: local\nLocal database is up to date.\n", "found Target: local"),
         (V3, "Target: remote (localhost:54322)\n" + LINES, "localhost"),
+        (V3, STACK, "found Target: local stack"),
         (V3, PUSH_3 + "Target: local\n", "found Target: local"),
         (V3, LINES, "no Target: line"),
         (V3, "Target: remote (x)\nApplying migration 0001_init.sql...\n", "the end of a push"),

@@ -25,32 +25,56 @@ from runbook_lib.rehearsal.postgres.migration_files import Migration
 
 VERSION = "2.122.1"
 LOCAL, REMOTE = "local", "remote"
+PROJECT = "linked-project.json"  # beside the file with the project's reference
+STACK = "local stack (127.0.0.1:54322)"
 NOT_LINKED = "Cannot find project ref. Have you run supabase link?"
 NO_TOKEN = (
-    "Access token not provided. Supply an access token by running supabase login or setting the "
+    "Access token not provided. Supply an access token by running `supabase login` or setting the "
     "SUPABASE_ACCESS_TOKEN environment variable."
 )
 PAUSED = """project is paused
 An admin must unpause it from the Supabase dashboard at https://supabase.com/dashboard/project/{reference}"""
 TWO_TARGETS = (
-    "if any flags in the group [db-url linked local] are set none of the others can be; [{names}] were all set"
+    "Only one of --remote, --linked, --db-url and --local can be set; got {}.\n"
+    "Use --remote or --remote=<ref|branch|url> on its own."
 )
+TWO_TARGETS_2 = "if any flags in the group [db-url linked local] are set none of the others can be; [{}] were all set"
 MISSING_LOCAL = """Remote migration versions not found in local migrations directory.
 
 Make sure your local git repo is up-to-date. If the error persists, try repairing the migration history table:
-supabase migration repair --status reverted {versions}
+supabase migration repair --status reverted {versions}{flag}
 
 And update local migrations to match remote database:
-supabase db pull"""
+supabase db pull{flag}
+"""
 MISSING_REMOTE = """Found local migration files to be inserted before the last migration on remote database.
 
 Rerun the command with --include-all flag to apply these migrations:
 {paths}"""
-UNATTENDED = "refusing to change a hosted project without confirmation: pass --yes"  # our words for what 3.1 does
+UNATTENDED = """\
+Confirmation required: {deed} (target: {target}). This run can't ask because stdout is not a terminal. Nothing was \
+changed.
+Re-run with --yes to confirm."""
+NO_REFERENCE = """\
+Cannot resolve "{reference}": it is not a project ref (refs are exactly 20 lowercase letters, like \
+`abcdefghijklmnopqrst`), so it was treated as a branch name — but no project is linked to search for branches.
+  If it is a branch name, link the parent project first: supabase link --project-ref <parent-ref>"""
+CHANGES_IN_3 = (
+    "Warning: supabase db push will target the local database by default in the next major version. Pass --linked to "
+    "keep targeting the linked project."
+)
+DEPRECATED = "Warning: --linked is deprecated and will be removed in v4. Use --remote instead"
+NOT_NEEDED = "Warning: --local isn't needed (local is the default) and will be removed in v4"
+PASSWORD = "Connect to your database by setting the env var correctly: SUPABASE_DB_PASSWORD"
+DEBUG = "Try rerunning the command with --debug to troubleshoot the error."
 
 
 class Refusal(Exception):
-    """An error that ends the ``supabase`` command with exit code 1."""
+    """An error that ends the ``supabase`` command with exit code 1, and advice that follows it."""
+
+    def __init__(self, text: str, advice: str | None = DEBUG) -> None:
+        super().__init__(text)
+        self.advice = advice
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.run(arguments)
     except Refusal as refusal:
         note(str(refusal))
+        if refusal.advice:
+            note(refusal.advice)
         return 1
     return 0
 
@@ -95,10 +121,16 @@ def link(arguments: argparse.Namespace) -> None:
 
     Before that, the Management API must say that the token may use the project.
     """
-    know(arguments.project_ref)
+    reference = arguments.project_ref
+    if not re.fullmatch(r"[a-z]{20}", reference):
+        raise Refusal(NO_REFERENCE.format(reference=reference))
+    if speaks_3() and os.environ.get("SUPABASE_ACCESS_TOKEN"):
+        note(f"Target: project {reference}")
+    project = know(reference)
     linked = link_file(arguments)
     linked.parent.mkdir(parents=True, exist_ok=True)
-    linked.write_text(arguments.project_ref)
+    linked.write_text(reference)
+    linked.with_name(PROJECT).write_text(json.dumps({"ref": reference, "name": project["name"]}))
     say("Finished supabase link.")
 
 
@@ -107,12 +139,10 @@ def link_file(arguments: argparse.Namespace) -> Path:
     return Path(arguments.workdir) / "supabase" / ".temp" / "project-ref"
 
 
-def know(reference: str) -> None:
+def know(reference: str) -> dict[str, Any]:
     """Raise `Refusal` if a project is unknown, paused, or closed to the access token. The ``supabase`` command then
     ends.
     """
-    if not re.fullmatch(r"[a-z]{20}", reference):
-        raise Refusal("Invalid project ref format. Must be like `abcdefghijklmnopqrst`.")
     if not os.environ.get("SUPABASE_ACCESS_TOKEN"):
         raise Refusal(NO_TOKEN)
     status, body = _ask(f"/v1/projects/{reference}", os.environ["SUPABASE_ACCESS_TOKEN"])
@@ -120,8 +150,10 @@ def know(reference: str) -> None:
         raise Refusal(f"Authorization failed for the access token and project ref pair: {body}")
     if status != 200:
         raise Refusal(f"Unexpected error retrieving remote project status: {body}")
-    if json.loads(body).get("status") == "INACTIVE":
+    project: dict[str, Any] = json.loads(body)
+    if project.get("status") == "INACTIVE":
         raise Refusal(PAUSED.format(reference=reference))
+    return project
 
 
 def _ask(path: str, token: str) -> tuple[int, str]:
@@ -155,14 +187,15 @@ def push(arguments: argparse.Namespace) -> None:
     Each migration runs in a transaction of its own.
     """
     reference = chosen(arguments)
-    note(f"Connecting to {REMOTE if reference else LOCAL} database...")
+    if speaks_3():
+        note(f"Target: {target(arguments, reference)}")
     if reference is None:
         return _push_local(arguments)
-    with connect(reference, arguments) as connection:
+    with connect(_password(reference, arguments)) as connection:
         pending = _pending(arguments, migration_files.applied(connection))
         if not pending:
             return say("Remote database is up to date.")
-        _confirm(arguments, pending, REMOTE)
+        _confirm(arguments, pending, reference)
         for migration in pending:
             _apply(connection, migration)
     return say("Finished supabase db push.")
@@ -175,35 +208,46 @@ def chosen(arguments: argparse.Namespace) -> str | None:
     """
     asked = [name for name in ("linked", "local", "remote") if getattr(arguments, name)]
     if len(asked) > 1:
-        raise Refusal(TWO_TARGETS.format(names=" ".join(asked)))
-    if speaks_3() and arguments.linked:
-        note("Flag --linked has been deprecated, use --remote instead.")
+        flags = [f"--{name}" for name in asked]
+        words = TWO_TARGETS.format(" and ".join(flags)) if speaks_3() else TWO_TARGETS_2.format(" ".join(asked))
+        raise Refusal(words, advice=None if speaks_3() else DEBUG)
+    warning = {"linked": DEPRECATED, "local": NOT_NEEDED}.get(*asked) if speaks_3() and asked else None
+    if not asked and not speaks_3():
+        warning = CHANGES_IN_3
+    if warning:
+        note(warning)
     if arguments.local or (speaks_3() and not asked):
-        reference = None
-    elif link_file(arguments).exists():
-        reference = link_file(arguments).read_text().strip()
-    else:
+        return None
+    if not link_file(arguments).exists():
         raise Refusal(NOT_LINKED)
-    if speaks_3():
-        note(f"Target: {REMOTE} ({reference})" if reference else f"Target: {LOCAL}")
-    return reference
+    return link_file(arguments).read_text().strip()
 
 
-def connect(reference: str, arguments: argparse.Namespace) -> psycopg.Connection[Any]:
+def target(arguments: argparse.Namespace, reference: str | None) -> str:
+    """Return the words with which version 3 of ``supabase`` names the project or the local stack."""
+    linked = link_file(arguments)
+    known = linked.with_name(PROJECT)
+    project = f"{json.loads(known.read_text())['name']} ({linked.read_text()})" if known.exists() else None
+    if reference:
+        return f"project {project} · production" if project else f"project {reference}"
+    return f"{STACK} · default; pass --remote for {project}" if project and not arguments.local else STACK
+
+
+def connect(password: str | None) -> psycopg.Connection[Any]:
     """Return the ``supabase`` command's connection to the project's database, in autocommit mode."""
+    if not speaks_3():
+        note(f"Connecting to {REMOTE} database...")
     address = rehearsal("addresses")["database"]
     try:
-        return psycopg.connect(address, password=_password(reference, arguments), autocommit=True, connect_timeout=10)
+        return psycopg.connect(address, password=password, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as problem:
         parts = urlsplit(address)
         where = f"host={parts.hostname} user={parts.username} database={parts.path.strip('/')}"
         reason = str(problem).strip().splitlines()[0].rpartition(" failed: ")[2]
         if refused := re.search(r"FATAL:\s+(password authentication failed.*)", str(problem)):
-            reason = f"failed SASL auth (FATAL: {refused[1]} (SQLSTATE 28P01))"
-        raise Refusal(
-            f"failed to connect to postgres: failed to connect to `{where}`: {reason}\n"
-            "Try rerunning the command with --debug to troubleshoot the error."
-        ) from None
+            reason = f"server error (FATAL: {refused[1]} (SQLSTATE 28P01))"
+        words = f"failed to connect to postgres: failed to connect to `{where}`: {reason}"
+        raise Refusal(words, PASSWORD if refused else DEBUG) from None
 
 
 def _password(reference: str, arguments: argparse.Namespace) -> str | None:
@@ -215,6 +259,8 @@ def _password(reference: str, arguments: argparse.Namespace) -> str | None:
     given: str | None = arguments.password or os.environ.get("SUPABASE_DB_PASSWORD")
     if given or not os.environ.get("SUPABASE_ACCESS_TOKEN"):
         return given
+    if speaks_3():
+        note("No database password found; using a temporary login role...")
     note("Initialising login role...")
     know(reference)
     return rehearsal("environment")["SUPABASE_DB_PASSWORD"]
@@ -225,12 +271,14 @@ def _push_local(arguments: argparse.Namespace) -> None:
 
     All looks well, and nothing reaches the project: the checks must notice that.
     """
+    if not speaks_3():
+        note(f"Connecting to {LOCAL} database...")
     stack = link_file(arguments).with_name("rehearsal-local-stack")
     seen = stack.read_text().split() if stack.exists() else []
     pending = _pending(arguments, seen)
     if not pending:
         return say("Local database is up to date.")
-    _confirm(arguments, pending, LOCAL)
+    _confirm(arguments, pending, None)
     for migration in pending:
         note(f"Applying migration {migration.path.name}...")
     stack.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +296,8 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
         note(f'Skipping migration {name}... (file name must match pattern "<timestamp>_name.sql")')
     present = {migration.version for migration in files}
     if unknown := [version for version in seen if version not in present]:
-        raise Refusal(MISSING_LOCAL.format(versions=" ".join(unknown)))
+        words = MISSING_LOCAL.format(versions=" ".join(unknown), flag=" --remote" if speaks_3() else "")
+        raise Refusal(words, advice=None)
     pending = [migration for migration in files if migration.version not in seen]
     late = [migration for migration in pending if seen and migration.version < seen[-1]]
     if late and not arguments.include_all:
@@ -256,20 +305,22 @@ def _pending(arguments: argparse.Namespace, seen: list[str]) -> list[Migration]:
     return pending
 
 
-def _confirm(arguments: argparse.Namespace, pending: list[Migration], target: str) -> None:
+def _confirm(arguments: argparse.Namespace, pending: list[Migration], reference: str | None) -> None:
     """Ask whether to push the migrations.
 
     Without an answer, version 2 pushes; version 3 does not, if the target is a project.
     """
+    cautious = reference is not None and speaks_3()
+    deed, where = f"Apply {len(pending)} migration{'s' if pending[1:] else ''}", target(arguments, reference)
+    if cautious and arguments.yes:
+        return note(f"Confirmed by --yes: {deed} on {where}")
+    if cautious and not sys.stdin.isatty():
+        raise Refusal(UNATTENDED.format(deed=deed, target=where), advice=None)
     names = "\n".join(f" • {migration.path.name}" for migration in pending)
-    note(f"Do you want to push these migrations to the {target} database?\n{names}\n")
-    cautious = target == REMOTE and speaks_3()
+    note(f"Do you want to push these migrations to the {REMOTE if reference else LOCAL} database?\n{names}")
     sys.stderr.write(" [y/N] " if cautious else " [Y/n] ")
     if arguments.yes:
         return note("y")
-    if cautious and not sys.stdin.isatty():
-        note("")
-        raise Refusal(UNATTENDED)
     answer = sys.stdin.readline().strip().lower()
     note(answer)
     if answer not in ({"y", "yes"} if cautious else {"", "y", "yes"}):

@@ -1,17 +1,21 @@
-"""Serve the part of Supabase's Management API that the checks and the password reset need (facts 3.5)."""
+"""Serve the part of Supabase's Management API that checks, password reset and ``supabase link`` need (facts 3.5)."""
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 
 from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
 from runbook_lib.rehearsal.world.world import World
 
 CUT = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'postgres' and pid <> pg_backend_pid()"
+ORGANIZATION = "qrstabcdefghijklmnop"
 SERVICES = ("db", "auth", "rest", "pooler", "realtime", "storage")
 
 
@@ -34,9 +38,48 @@ class Supabase:
         host, engine = f"db.{reference}.supabase.co", version.split(".")[0]
         return {
             "id": reference, "ref": reference, "name": "agentic-trading", "region": "ap-northeast-1",
+            "organization_id": ORGANIZATION, "organization_slug": ORGANIZATION,
             "status": "ACTIVE_HEALTHY", "created_at": self.created.isoformat(),
             "database": {"host": host, "version": version, "postgres_engine": engine, "release_channel": "ga"},
         }  # fmt: skip
+
+    def keys(self) -> list[Json]:
+        """Return the Supabase project's keys as the API lists them."""
+        kinds = (("publishable", "NEXT_PUBLIC_SUPABASE_ANON_KEY"), ("secret", "SUPABASE_SERVICE_ROLE_KEY"))
+        return [{"id": kind, "type": kind, "name": "default", "api_key": self.world.secret(key)} for kind, key in kinds]
+
+    def poolers(self) -> list[Json]:
+        """Return where Supabase's session pooler listens, which takes the name of the project in the user's name."""
+        user = self._admit("postgres", self.world.secret("SUPABASE_DB_PASSWORD"))
+        address = urlsplit(self.world.database.url)
+        host, port = address.hostname, address.port
+        string = f"postgresql://{user}:[YOUR-PASSWORD]@{host}:{port}/postgres"
+        return [{
+            "identifier": self.world.names.supabase_ref, "database_type": "PRIMARY", "is_using_scram_auth": True,
+            "db_user": user, "db_host": host, "db_port": port, "db_name": "postgres", "pool_mode": "session",
+            "connection_string": string, "connectionString": string,
+            "default_pool_size": 15, "max_client_conn": 200,
+        }]  # fmt: skip
+
+    def login_role(self) -> Json:
+        """Make the login with which Supabase's command line connects if it has no password of the database."""
+        role, password = "cli_login_postgres", secrets.token_hex(16)
+        self._admit(role, password)
+        return {"role": role, "password": password, "ttl_seconds": 300}
+
+    def _admit(self, role: str, password: str) -> str:
+        """Let a role log in as the session pooler of Supabase's project names it. Return that name.
+
+        Whoever logs in so acts as ``postgres``.
+        """
+        user = f"{role}.{self.world.names.supabase_ref}"
+        name = sql.Identifier(user)
+        with self.world.connect() as connection:
+            if not connection.execute("select from pg_roles where rolname = %s", [user]).rowcount:
+                connection.execute(sql.SQL("create role {} login in role postgres").format(name))
+                connection.execute(sql.SQL("alter role {} set role = 'postgres'").format(name))
+            connection.execute(sql.SQL("alter role {} password {}").format(name, sql.Literal(password)))
+        return user
 
     def health(self, service: str) -> Json:
         """Return the health of a Supabase service. It is healthy if the database answers a query."""
@@ -72,7 +115,7 @@ def app(supabase: Supabase) -> Starlette:
     def admit(ask: Ask) -> None:
         if ask.bearer != world.secret("SUPABASE_ACCESS_TOKEN"):
             raise Refusal(401, "Unauthorized")
-        if ask.parts["ref"] != world.names.supabase_ref:
+        if ask.parts.get("ref", world.names.supabase_ref) != world.names.supabase_ref:
             raise Refusal(404, "Project not found")
 
     def health(ask: Ask) -> list[Json]:
@@ -89,9 +132,13 @@ def app(supabase: Supabase) -> Starlette:
         return {"message": "Successfully updated database password"}
 
     endpoints: dict[str, Endpoint] = {
+        "GET /v1/projects": lambda _: [supabase.project()],
+        "GET /v1/projects/{ref}/api-keys": lambda _: supabase.keys(),
+        "GET /v1/projects/{ref}/config/database/pooler": lambda _: supabase.poolers(),
         "GET /v1/projects/{ref}": lambda _: supabase.project(),
         "GET /v1/projects/{ref}/health": health,
         "GET /v1/projects/{ref}/database/backups": lambda _: supabase.restorable(),
         "PATCH /v1/projects/{ref}/database/password": password,
+        "POST /v1/projects/{ref}/cli/login-role": lambda _: JSONResponse(supabase.login_role(), 201),
     }
     return application("supabase", endpoints, admit=admit)

@@ -129,14 +129,14 @@ def test_silence_is_yes_to_version_2(run, server):
 def test_no_is_no(run, server, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     said = run("db", "push")
-    assert (said.code, said.err.splitlines()[-1]) == (1, "context canceled")
+    assert (said.code, said.err.splitlines()[-2]) == (1, "context canceled")
     assert tables(server) == 0
 
 
 def test_an_unlinked_folder_cannot_be_pushed(run, project):
     (project / "supabase" / ".temp" / "project-ref").unlink()
-    said = run("db", "push", "--yes")
-    assert (said.code, said.err.strip()) == (1, "Cannot find project ref. Have you run supabase link?")
+    said = run("db", "push", "--linked", "--yes")
+    assert (said.code, said.err.splitlines()[0]) == (1, "Cannot find project ref. Have you run supabase link?")
 
 
 def test_a_wrong_password_is_refused_in_postgres_own_words(run, monkeypatch, server):
@@ -163,7 +163,7 @@ def test_a_failing_file_is_undone_whole_and_the_ones_before_it_stay(run, project
 def test_a_version_that_no_file_has_stops_the_push(run, project, server):
     run("db", "push", "--yes")
     (project / "supabase" / "migrations" / FILES[-1]).unlink()
-    said = run("db", "push", "--yes")
+    said = run("db", "push", "--linked", "--yes")
     assert said.code == 1
     assert said.err.splitlines()[1] == "Remote migration versions not found in local migrations directory."
     assert f"supabase migration repair --status reverted {VERSIONS[-1]}" in said.err
@@ -208,7 +208,7 @@ def test_without_a_rehearsal_it_says_what_it_is(run, monkeypatch, tmp_path):
 def test_version_3_looks_green_and_reaches_nothing_without_the_flag(run, server):
     said = run("db", "push", "--yes", version="3.1.0")
     assert (said.code, said.out) == (0, "Finished supabase db push.\n")
-    assert said.err.splitlines()[0] == "Target: local"
+    assert said.err.splitlines()[0] == "Target: local stack (127.0.0.1:54322)"
     assert [f"Applying migration {name}..." for name in FILES] == re.findall("Applying .*", said.err)
     assert tables(server) == 0
 
@@ -220,20 +220,23 @@ def test_version_3_looks_green_and_reaches_nothing_without_the_flag(run, server)
 def test_version_3_pushes_to_the_project_when_told_to(run, server):
     said = run("db", "push", "--remote", "--yes", version="3.1.0")
     assert (said.code, said.out) == (0, "Finished supabase db push.\n")
-    assert said.err.splitlines()[0] == f"Target: remote ({REFERENCE})"
+    assert said.err.splitlines()[:2] == [
+        f"Target: project {REFERENCE}",
+        f"Confirmed by --yes: Apply {len(FILES)} migrations on project {REFERENCE}",
+    ]
     assert tables(server) > 20
 
 
 def test_version_3_takes_silence_for_no(run, server):
     said = run("db", "push", "--remote", version="3.1.0")
-    assert (said.code, "pass --yes" in said.err) == (1, True)
+    assert (said.code, "Re-run with --yes to confirm." in said.err) == (1, True)
     assert tables(server) == 0
 
 
 def test_version_3_still_knows_the_old_flags_and_warns(run, server):
     said = run("db", "push", "--linked", "--yes", version="3.1.0")
     assert said.code == 0
-    assert "Flag --linked has been deprecated" in said.err
+    assert said.err.startswith("Warning: --linked is deprecated and will be removed in v4. Use --remote instead\n")
     assert tables(server) > 20
 
 
@@ -259,14 +262,15 @@ def test_linking_is_remembered_and_a_good_token_makes_up_for_the_password(run, o
     assert (said.code, said.out) == (0, "Finished supabase link.\n")
     assert (operator / "supabase" / ".temp" / "project-ref").read_text() == REFERENCE
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    pushed = run("db", "push")
-    assert pushed.err.startswith("Connecting to remote database...\nInitialising login role...\nDo you want to push")
+    pushed = run("db", "push", "--linked")
+    assert pushed.err.startswith("Initialising login role...\nConnecting to remote database...\nDo you want to push")
+    elsewhere = run("db", "push", version="3.1.0")
+    named = f"agentic-trading ({REFERENCE})"
+    assert f"Target: local stack (127.0.0.1:54322) · default; pass --remote for {named}\n" in elsewhere.err
 
 
 def test_linking_refuses_what_the_vendor_refuses(run, operator, monkeypatch):
-    assert run("link", "--project-ref", "Short").err == (
-        "Invalid project ref format. Must be like `abcdefghijklmnopqrst`.\n"
-    )
+    assert run("link", "--project-ref", "Short").err.startswith('Cannot resolve "Short": it is not a project ref')
     unknown = run("link", "--project-ref", REFERENCE[::-1])
     assert unknown.err.startswith("Authorization failed for the access token and project ref pair:")
     monkeypatch.setenv("SUPABASE_ACCESS_TOKEN", "sbp_wrong")
