@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nbformat
 import psycopg
 import pytest
@@ -122,6 +123,18 @@ def connect(running: Running) -> psycopg.Connection[tuple[Any, ...]]:
     return psycopg.connect(running.addresses["database"], password=password, autocommit=True)
 
 
+@contextlib.contextmanager
+def fault_of(running: Running, name: str) -> Iterator[None]:
+    """A named fault is in force on a rehearsal while the block runs."""
+    headers = {"authorization": f"Bearer {running.environment['REHEARSAL_TOKEN']}"}
+    address = f"{running.addresses['person']}/faults/{name}"
+    httpx.post(address, headers=headers, verify=NOBODY, timeout=PATIENCE).raise_for_status()
+    try:
+        yield
+    finally:
+        httpx.delete(address, headers=headers, verify=NOBODY, timeout=PATIENCE).raise_for_status()
+
+
 @pytest.fixture
 def count(running: Running, table: str) -> Callable[[], int]:
     """Rows in the table now, seen from outside."""
@@ -203,12 +216,15 @@ class Behaviour(BaseHTTPRequestHandler):
         self.answer(json.dumps({"port": self.client_address[1]}).encode())
 
     def be_status(self, number: str) -> None:
-        self.answer(b'{"error": "as asked", "token": "tok_1234567890"}', int(number))
+        self.answer(b'{"error": "as asked", "token": "tok_1234567890"}', int(number.strip("/")))
 
     def be_elsewhere(self, _: str) -> None:
         self.send_response(308)
         self.send_header("Location", "https://www.trading.example/?key=tok_1234567890")
         self.end_headers()
+
+    def be_protected(self, _: str) -> None:
+        self.answer(b"<html>Log in to Vercel</html>", 401, "text/html")
 
     def be_text(self, rest: str) -> None:
         self.answer(rest.encode(), kind="text/plain")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.contract import contract
 from runbook_lib.agentic_trading.contract_proof import contract_kept, named_columns, spoken_words
-from runbook_lib.checklist.heartbeat_sweep import scheduled
+from runbook_lib.checklist.heartbeat_sweep import scheduled, sweep_command, sweep_runs
 from runbook_lib.checklist.migrations import applied
+from runbook_lib.checklist.web_app import logged_requests, request_log, serves
 from runbook_lib.commands.command import http, shell, sql
 from runbook_lib.commands.expectations import (
     Expectation,
     Finding,
+    at_least,
     each,
     entries,
     matches,
     not_null,
+    over_all,
     reply,
     text,
     value,
@@ -27,7 +31,7 @@ from runbook_lib.services.doctor import Probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runbook_lib.commands.command import Reply
+    from runbook_lib.commands.command import Command, Reply
     from runbook_lib.settings.profiles import Settings
 
 SECRETS = (
@@ -39,16 +43,21 @@ SECRETS = (
 )
 SHAPES = """
     printf %s "$CRON_SECRET" | grep -qE '^[0-9a-f]{64}$' || { echo "CRON_SECRET is not 32 random bytes in hex" >&2; exit 1; }
+    case "$SUPABASE_SERVICE_ROLE_KEY" in sb_secret_*|eyJ*.*.*) ;; *) echo "SUPABASE_SERVICE_ROLE_KEY is neither sb_secret_... nor a JWT" >&2; exit 1 ;; esac
+    case "$NEXT_PUBLIC_SUPABASE_ANON_KEY" in sb_secret_*) echo "NEXT_PUBLIC_SUPABASE_ANON_KEY is a secret key, and every browser would get it" >&2; exit 1 ;; esac
+    test "$SUPABASE_URL" = "$NEXT_PUBLIC_SUPABASE_URL" || { echo "SUPABASE_URL and NEXT_PUBLIC_SUPABASE_URL differ" >&2; exit 1; }
+    test "$FLY_API_TOKEN" != "$FLY_DEPLOY_TOKEN" || { echo "FLY_DEPLOY_TOKEN is your own token: the web app needs one of its own, for this app only" >&2; exit 1; }
     printf %s "$NEXT_PUBLIC_THIRDWEB_CLIENT_ID" | grep -qE '^[0-9a-f]{32}$' || { echo "client id is not 32 hex digits" >&2; exit 1; }
     test "$HYPERLIQUID_LIVE_ENABLED" = true || { echo "HYPERLIQUID_LIVE_ENABLED is not true" >&2; exit 1; }
     echo "each has its shape"
 """  # noqa: E501 - shown as it runs
 # The step that proves a claim, the claim, and what to reckon with until then.
 UNPROVEN = (
-    ("0.1e", "that a backup exists", "nothing could be restored"),
+    ("0.1e", "that the backup can be restored", "nothing could be restored"),
     ("0.2c", "that a Vault secret comes back through its agent", "no live runner could sign"),
     ("0.4a", "when the deploy token expires", "it may have 20 years"),
     ("0.5a", "that the cron secret here is the one of the live deployment", "no sweep runs"),
+    ("0.5c", "that the jobs turn a wrong cron secret away", "anybody can ask for a sweep"),
     ("1.3c", "that a runner boots with the app's own secrets", "it does not"),
     (
         "1.4f",
@@ -66,6 +75,7 @@ UNPROVEN = (
     ("3.1c", "that the runner reads the Skill again", "a changed cap waits for a new deployment"),
     ("3.2k", "that the sweep scans paused deployments", "nobody marks a dead one"),
     ("3.4c", "that a halt ends flat at the venue", "close positions in the venue's app"),
+    ("4.4a", "that an alarm reaches its people, and the dead man's service notices silence", "nobody hears of it"),
 )
 
 
@@ -99,6 +109,49 @@ def probes(settings: Settings) -> list[Probe]:
             "create extension supabase_vault with schema vault",
         ),
         Probe(
+            "vault functions",
+            (
+                sql("""
+                    select to_regprocedure('vault.create_secret(text, text, text, uuid)') is not null as vault_function,
+                           count(*) as functions,
+                           coalesce(bool_and(p.prosecdef and pg_get_userbyid(p.proowner) = 'postgres'
+                             and array_to_string(p.proconfig, ',') like 'search_path=%'), true) as run_as_postgres,
+                           coalesce(bool_or(has_function_privilege('anon', p.oid, 'execute')
+                             or has_function_privilege('authenticated', p.oid, 'execute')), false) as open_to_the_web
+                    from pg_proc p where p.oid in (
+                      to_regprocedure('public.create_hyperliquid_agent_secret(text, text)'),
+                      to_regprocedure('public.get_hyperliquid_agent_secret(uuid)'))
+                """),
+            ),
+            reply(vault_function=True, functions=2, run_as_postgres=True, open_to_the_web=False),
+            "0.2, every live runner: it could not sign",
+            "0.1g makes both functions; see 0.2a and 0.2b for what each must be",
+            made_by="0.1g",
+        ),
+        Probe(
+            "grants",
+            (
+                sql("""
+                    select count(*) as tables,
+                           coalesce(string_agg(c.relname, ', ') filter (where not (
+                             has_table_privilege('service_role', c.oid, 'select')
+                             and has_table_privilege('service_role', c.oid, 'insert')
+                             and has_table_privilege('service_role', c.oid, 'update')
+                             and has_table_privilege('service_role', c.oid, 'delete'))), '') as service_role_lacks,
+                           coalesce(string_agg(c.relname, ', ') filter (where not c.relrowsecurity and (
+                             has_table_privilege('anon', c.oid, 'insert, update, delete')
+                             or has_table_privilege('authenticated', c.oid, 'insert, update, delete'))), '')
+                             as the_web_may_change
+                    from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+                """),
+            ),
+            reply(tables=at_least(1), service_role_lacks="", the_web_may_change=""),
+            "0.1l, every runner and the web app: permission denied for table …",
+            "push a migration: grant select, insert, update, delete on all tables in schema public to service_role; "
+            "enable row level security where the web may change rows",
+            made_by="0.1g",
+        ),
+        Probe(
             "fly app",
             (app,),
             reply(name=settings.fly.app, organization=matches(f"'{settings.fly.org}'")),
@@ -130,6 +183,28 @@ def probes(settings: Settings) -> list[Probe]:
             "the token must be allowed to read the project's environment; compare vercel.team",
         ),
         Probe(
+            "what serves production",
+            (http("vercel", "GET /v9/projects/{vercel.project}"),),
+            serves(),
+            "0.4h, every page and every cron job",
+            "deploy the web app to production, or promote the deployment that is meant",
+        ),
+        Probe(
+            "vercel request log",
+            (http("vercel", "GET /v9/projects/{vercel.project}"),),
+            over_all("the history of requests can be read", _log_read, empty=True),
+            "1.6, 4.4f: whether cron jobs run, and why a page fails, would stay unknown",
+            "compare vercel_logs in the profile: the dashboard's own host, and a token that may read the project",
+            then=_last_minute,
+        ),
+        Probe(
+            "the sweep is switched on",
+            (sweep_command(settings),),
+            sweep_runs(settings),
+            "0.4l, 3.2: nobody marks a dead runner",
+            "Vercel: Settings, Cron Jobs, enable. Fly: start the machine that web.sweep names",
+        ),
+        Probe(
             "cron jobs",
             (http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions"),),
             scheduled("/api/jobs/heartbeat-sweep", "/api/jobs/pending-agents-gc"),
@@ -157,6 +232,17 @@ def probes(settings: Settings) -> list[Probe]:
             "drop the extra trigger by a migration",
         ),
     ]
+
+
+def _last_minute(project: Reply) -> Command:
+    return request_log(project, since=datetime.fromtimestamp(project.at - 60, UTC).isoformat(), until="now")
+
+
+def _log_read(replies: Sequence[Reply]) -> Finding:
+    requests = logged_requests(replies[-1])
+    if requests is None:
+        return Finding("", replies[-1].error or "the answer has no rows and hasMoreRows: it is no request log")
+    return Finding(f"{len(requests)} requests in the last minute")
 
 
 def _names_kept() -> Expectation:

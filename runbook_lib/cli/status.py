@@ -68,11 +68,12 @@ def doctor(profile: str | None) -> None:
     """
     from runbook_lib.checklist import doctor_probes
     from runbook_lib.cli import terminal
+    from runbook_lib.runs import operator_probes
     from runbook_lib.services import doctor as probes
 
     settings = profile_choice.chosen_settings(profile)
     settings.require_variables()
-    verdicts = probes.examine(settings, doctor_probes.probes(settings))
+    verdicts = probes.examine(settings, [*doctor_probes.probes(settings), *operator_probes.probes()])
     terminal.verdicts(terminal.console(), verdicts)
     terminal.unproven(terminal.console(), doctor_probes.UNPROVEN)
     sys.exit(0 if all(verdict.good or verdict.made_by for verdict in verdicts) else 1)

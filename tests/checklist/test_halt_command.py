@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
 from runbook_lib.checklist.halt_command import halted
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, judge
+from runbook_lib.records import plan
+from tests.core_fixtures import connect
+
+EARLIER = datetime(2020, 1, 1, tzinfo=UTC)  # before any command of the rehearsal's own
 
 
 def complaint(expect: Expectation, *replies: Reply) -> str:
@@ -26,3 +34,28 @@ def test_a_halt_that_passed_names_its_record_and_one_without_is_complained_of():
     passed = halted().judge([Reply(status=0, text="record /r/rehearsal/2026_halt\n")])
     assert (passed.complaint, passed.seen) == (None, "rehearsal/2026_halt")
     assert "no record" in halted().judge([Reply(status=0, text="passed")]).complaint
+
+
+def judged(paper, rows):
+    """What 3.4d's own query finds among these commands: kind, seconds at which it was made and acknowledged."""
+    [step] = [step for step in plan.steps(plan.notebook("phase_3")) if step.number == "3.4d"]
+    cell = json.loads(plan.notebook("phase_3").read_text())["cells"][step.cell]
+    query = re.search(r'sql\("""(.*?)"""', "".join(cell["source"]), re.DOTALL)[1]
+    with connect(paper) as connection, connection.transaction(force_rollback=True):
+        deployment = connection.execute("select id from public.deployments limit 1").fetchone()[0]
+        for kind, made, answered in rows:
+            at = [None if seconds is None else EARLIER + timedelta(seconds=seconds) for seconds in (made, answered)]
+            connection.execute(
+                "insert into public.agent_commands (deployment_id, kind, created_at, acked_at) values (%s, %s, %s, %s)",
+                (deployment, kind, *at),
+            )
+        found = connection.execute(query, {"deployment": deployment}).fetchone()
+    return float(found[0]), *found[1:]
+
+
+def test_a_second_halt_of_a_machine_that_is_down_leaves_the_first_ones_answers_to_be_judged(paper):
+    first = [("pause", 0, 1), ("flatten", 1, 3)]
+
+    assert judged(paper, first) == (3.0, 0, True)
+    assert judged(paper, [*first, ("pause", 60, None), ("flatten", 61, None)]) == (3.0, 0, True)
+    assert judged(paper, [("pause", 0, 1), ("flatten", 1, None)]) == (1.0, 1, True)
