@@ -143,11 +143,13 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 # --- what should not happen -----------------------------------------------------------------------------------------
 
 
-def spending_confirmed() -> Expectation:
+def spending_confirmed(others: float = 0.0) -> Expectation:
     """Expect that OpenRouter and the platform report the same spending this month, and that the key has a limit.
 
-    Replies: a row ``live_usd`` (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may
-    use another key, so OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents.
+    ``others`` is the most that others may spend a month with the same key, in US dollars. Replies: a row ``live_usd``
+    (deployments) and ``all_usd`` (backtests too), then ``data`` of ``/key``. Backtests may use another key, so
+    OpenRouter's sum must lie between the two amounts, give or take 5 % or 50 cents. What was paid with the user's own
+    provider keys counts: OpenRouter tells it apart.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
@@ -155,18 +157,29 @@ def spending_confirmed() -> Expectation:
         live, total, used = (
             venue_answers.number(v) for v in (rows.get("live_usd"), rows.get("all_usd"), key.get("usage_monthly"))
         )
-        if live is None or total is None or used is None:
-            return Finding("", f"expected live_usd, all_usd and usage_monthly, found {live}, {total}, {used}")
-        if not 0 <= live <= total or used < 0:
+        own = venue_answers.number(key.get("byok_usage_monthly", 0))
+        if live is None or total is None or used is None or own is None:
+            return Finding("", f"expected live_usd, all_usd and usage_monthly, found {live}, {total}, {used}, {own}")
+        if not 0 <= live <= total or min(used, own) < 0:
             return Finding(
                 "", f"amounts that cannot be: ${live:.2f} live of ${total:.2f} in all, OpenRouter ${used:.2f}"
             )
-        seen = f"OpenRouter ${used:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
-        agree = live - _leeway(live) <= used <= total + _leeway(total)
-        bad = [None if agree else f"{seen}: they disagree", _short_lived(key)]
-        return Finding(seen, "; ".join(filter(None, bad)) or None)
+        seen = f"OpenRouter ${used + own:.2f}, written down ${live:.2f} live and ${total:.2f} with backtests"
+        seen += f"; ${own:.2f} of it with your own provider keys" if own else ""
+        bad = [_disagreement(live, total, used + own, others), _short_lived(key)]
+        return Finding(seen, "; ".join(f"{seen}: {said}" for said in bad if said) or None)
 
     return over_all("spending as OpenRouter counts it", test)
+
+
+def _disagreement(live: float, total: float, used: float, others: float) -> str | None:
+    """Return how the key's spending disagrees with what was written down, None if both agree."""
+    if used < live - _leeway(live):
+        return "they disagree, OpenRouter counts less: prices are wrong, or runners use another key"
+    more = used - total
+    if more > others + _leeway(total):
+        return f"they disagree, others have used the key for ${more:.2f}: the web app's chat may, and that is no theft"
+    return None
 
 
 def _short_lived(key: Mapping[str, Any]) -> str | None:

@@ -25,6 +25,9 @@ class OpenRouter:
         self.factor = 1.0
         self.left: float | None = None  # US dollars of its limit the key has left, whatever was spent
         self.expires_in: float | None = None  # seconds the key has to live
+        self.others = 0.0  # US dollars that others have spent with the same key
+        self.own_keys = False  # whether every call is paid with keys that the user has at the models' providers
+        self.limited = True
 
     def usage(self, since: datetime) -> float:
         """Return the US dollars that OpenRouter has charged since the time ``since``.
@@ -35,7 +38,7 @@ class OpenRouter:
             [row] = self.world.query(SPENT, {"since": since})
         except psycopg.errors.UndefinedTable:
             return 0.0
-        return float(row["usd"]) * self.factor
+        return float(row["usd"]) * self.factor + self.others
 
     def key(self) -> Json:
         """Return OpenRouter's answer about the key: its limit, and its spending this day, week and month (UTC)."""
@@ -43,7 +46,7 @@ class OpenRouter:
         monthly = self.usage(day.replace(day=1))
         limit = LIMIT if self.left is None else monthly + self.left
         expires = None if self.expires_in is None else datetime.now(UTC) + timedelta(seconds=self.expires_in)
-        return {
+        answer = {
             "label": f"{self.world.secret('OPENROUTER_API_KEY')[:12]}...", "creator_user_id": "user_rehearsal",
             "limit": limit, "limit_remaining": limit - monthly, "limit_reset": "monthly",
             "usage": self.usage(datetime(2000, 1, 1, tzinfo=UTC)), "usage_daily": self.usage(day),
@@ -52,6 +55,12 @@ class OpenRouter:
             "is_free_tier": False, "is_management_key": False, "is_provisioning_key": False,
             "include_byok_in_limit": False, "expires_at": expires.isoformat() if expires else None,
         }  # fmt: skip
+        if self.own_keys:
+            paid = [name.removeprefix("byok_") for name in OWN_PROVIDERS]
+            answer |= {f"byok_{name}": answer[name] for name in paid} | dict.fromkeys(paid, 0.0)
+        if not self.limited:
+            answer |= dict.fromkeys(("limit", "limit_remaining", "limit_reset"))
+        return answer
 
 
 def app(openrouter: OpenRouter) -> Starlette:

@@ -58,6 +58,27 @@ def test_spending_lies_between_what_is_live_and_all_that_was_written_down(used, 
     assert complaint is None if says is None else says in complaint
 
 
+@pytest.mark.parametrize(
+    ("used", "own", "others", "says"),
+    [
+        (0.0, 10.0, 0, None),  # all with the user's own provider keys
+        (4.0, 6.0, 0, None),
+        (0.0, 0.0, 0, "OpenRouter counts less"),
+        (20.0, 0.0, 0, "others have used the key for $6.00: the web app's chat may"),
+        (20.0, 0.0, 6, None),
+        (20.0, 5.0, 6, "others have used the key for $11.00"),
+        (10.0, -1.0, 0, "cannot be"),
+        (10.0, None, 0, "expected live_usd"),
+    ],
+)
+def test_own_provider_keys_and_others_are_told_apart(used, own, others, says):
+    data = {"usage_monthly": used, "byok_usage_monthly": own, "limit": 100}
+    finding = judged(first_day.spending_confirmed(others), answer({"live_usd": 10, "all_usd": 14}), answer(data))
+
+    assert finding.complaint is None if says is None else says in finding.complaint
+    assert ("own provider keys" in finding.seen) == bool(own and own > 0)
+
+
 def test_gaps_are_of_ticks_or_of_reconciliations():
     with pytest.raises(ConfigError, match="tick or reconciled"):
         first_day.gaps("heartbeat", 1, "2026-11-22T00:00:00Z", "now")

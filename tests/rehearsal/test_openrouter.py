@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.rehearsal.conftest import client
+from tests.rehearsal.conftest import client, named_fault
 
 
 def test_a_platform_without_tables_has_spent_nothing(rehearsal):
@@ -51,3 +51,13 @@ def test_a_key_has_every_field_that_the_vendor_promises(rehearsal):
         *("is_provisioning_key", "label", "limit", "limit_remaining", "limit_reset", "rate_limit"),
         *(f"{kind}{period}" for kind in ("usage", "byok_usage") for period in periods),
     }
+
+
+def test_a_key_without_limit_of_others_and_with_own_provider_keys_is_told_as_the_vendor_tells_it(migrated):
+    with client(migrated, "openrouter", "OPENROUTER_API_KEY") as openrouter:
+        with named_fault(migrated, "key-of-others"), named_fault(migrated, "own-provider-keys"):
+            key = openrouter.get("/api/v1/key").json()["data"]
+        assert (key["usage_monthly"], key["byok_usage_monthly"] >= 7) == (0, True)
+        with named_fault(migrated, "key-without-limit"):
+            key = openrouter.get("/api/v1/key").json()["data"]
+        assert (key["limit"], key["limit_remaining"], key["byok_usage_monthly"]) == (None, None, 0)
