@@ -345,6 +345,16 @@ def test_a_function_that_a_migration_forgets_to_close_is_open_to_anon(owner):
     assert value(owner, "select has_function_privilege('anon', 'public.leak()', 'execute')")
 
 
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+def test_the_api_may_do_nothing_on_a_table_that_a_migration_forgets_to_grant(owner, role):
+    """As on every project since 2026: the owner sees nothing wrong."""
+    owner.execute("create table public.forgotten (id bigserial primary key)")
+    owner.execute(f"set local role {role}")
+
+    assert refused(owner, "select * from public.forgotten") == "permission denied for table forgotten"
+    assert refused(owner, "insert into public.forgotten default values") == "permission denied for table forgotten"
+
+
 def test_a_mainnet_deployment_needs_an_agent_and_a_paper_one_has_none(owner):
     user, made = agent(owner)
     insert = """
