@@ -13,9 +13,10 @@ import json
 import re
 from dataclasses import dataclass, field
 from difflib import unified_diff
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from runbook_lib.agentic_trading.contract import Column, Contract, Table, contract, is_word, last
+from runbook_lib.agentic_trading.contract import Column, Table, contract, is_word, last, place_of
 from runbook_lib.agentic_trading.sql_names import Use, aliases, uses
 from runbook_lib.agentic_trading.statements import SQL, Source, sources
 from runbook_lib.errors import ConfigError, nearest
@@ -74,11 +75,11 @@ def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
     A Python string that equals a renamed key or word is rewritten too, unless it may mean something else: such a string
     is left as it is, and listed in ``doubtful`` with its place.
     """
-    adapted, ambiguous = Adapted(), _ambiguous(contract(), root)
+    adapted, renaming = Adapted(), _Renaming.of(renames, root)
     cells: dict[Path, dict[int, str]] = {}
     for source in sources(root):
-        new = _replaced(source.text, _edits(source, renames, ambiguous))
-        adapted.doubtful += _doubtful(source, renames, ambiguous)
+        new = _replaced(source.text, _edits(source, renaming))
+        adapted.doubtful += _doubtful(source, renaming)
         if new == source.text:
             continue
         adapted.differences.append(_difference(source.text, new, source.place))
@@ -95,28 +96,115 @@ def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
     return adapted
 
 
+def users(address: str, root: Path = ROOT) -> tuple[str, ...]:
+    """Return the steps and modules that use a name of the contract, in order.
+
+    They are those that `adapt` would rewrite, and those whose SQL asks for a JSON object as a whole that holds the key.
+    """
+    renaming = _Renaming.of([Rename(address, "another")], root)
+    places = [
+        source.place
+        for source in sources(root)
+        if (not is_word(address) and address in _asked(source)) or any(True for _ in _edits(source, renaming))
+    ]
+    return tuple(dict.fromkeys(places))
+
+
+@lru_cache(maxsize=512)
+def asked(statement: str) -> frozenset[str]:
+    """Return the addresses that a SQL statement asks for.
+
+    A JSON object that is given out whole stands for its keys, and a column or key that is compared with no word for all
+    its words.
+    """
+    named = {use.address for use in _used(statement)}
+    inside = {name: tuple(f"{name}{sign}" for sign in ".:") for name in named if name not in contract().tables}
+    whole = tuple(i for inner in inside.values() for i in inner if not any(n.startswith(inner) for n in named))
+    return frozenset({*named, *(address for address in _addresses() if address.startswith(whole))})
+
+
 # --- what is replaced -----------------------------------------------------------------------------------------------
 
 
-def _edits(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[Edit]:
+@dataclass(frozen=True)
+class _Renaming:
+    """What `adapt` writes in place of the contract's names.
+
+    ``new`` holds the new names by address. ``texts`` holds those by the name itself, wherever that means nothing else.
+    ``several`` holds the addresses of each word that columns share, ``aliases`` the names that SQL gives with ``as``.
+    """
+
+    new: dict[str, str]
+    texts: dict[str, str]
+    several: dict[str, list[str]]
+    aliases: set[str]
+
+    @classmethod
+    def of(cls, renames: Sequence[Rename], root: Path) -> _Renaming:
+        entries, given = dict(contract().entries()), _aliases(root)
+        names = [last(address) for address in entries]
+        several = {
+            word: [address for address in entries if is_word(address) and last(address) == word]
+            for word in (last(rename.address) for rename in renames if is_word(rename.address))
+        }
+        texts = {
+            last(rename.address): rename.new
+            for rename in renames
+            if not isinstance(entries[rename.address], Table | Column)  # a column's old name is an alias, and stays
+            and names.count(last(rename.address)) == 1
+            and last(rename.address) not in given
+        }
+        return cls({rename.address: rename.new for rename in renames}, texts, several, given)
+
+    def within(self, source: Source) -> dict[str, str]:
+        """Return the new names of texts in a source.
+
+        In a cell, SQL tells what a text means: a table that it names, or a word that only one of its columns holds.
+        """
+        asked = _asked(source) if source.cell is not None else set()
+        meant = {word: [a for a in shared if place_of(a) in asked] for word, shared in self.several.items()}
+        words = {
+            word: self.new[addresses[0]]
+            for word, addresses in meant.items()
+            if len(addresses) == 1 and addresses[0] in self.new and word not in self.aliases
+        }
+        tables = {name: new for name, new in self.new.items() if name in contract().tables and name in asked}
+        return self.texts | words | tables
+
+
+def _edits(source: Source, renaming: _Renaming) -> Iterator[Edit]:
     """Yield every edit that the renames make in a cell or module."""
-    texts = {last(r.address): r.new for r in renames if _is_text(r) and last(r.address) not in ambiguous}
+    texts = renaming.within(source)
     for offset, value in source.texts():
         if SQL.match(value):
-            in_statement = list(_in_sql(value, renames, texts))
+            in_statement = list(_in_sql(value, renaming))
             yield from ((offset + start, offset + end, new) for start, end, new in dict.fromkeys(in_statement))
         elif value in texts:
             yield offset, offset + len(value), texts[value]
+        elif (address := _renamed(value, renaming)) != value:
+            yield offset, offset + len(value), address
     yield from _arguments(source.text, texts)
 
 
-def _in_sql(statement: str, renames: Sequence[Rename], texts: dict[str, str]) -> Iterator[Edit]:
-    by_address = {rename.address: rename.new for rename in renames}
-    for use in uses(statement, contract().columns()):
-        if use.address in by_address:
-            yield use.start, use.end, _written(use, by_address[use.address], statement)
+def _renamed(text: str, renaming: _Renaming) -> str:
+    """Return a text with the new names, if it is an address of the contract. Return any other text as it is."""
+    if text not in _addresses() or text in contract().tables:  # a table's name alone may mean something else
+        return text
+    return _address_of(text, renaming)
+
+
+def _address_of(text: str, renaming: _Renaming) -> str:
+    new = renaming.new.get(text, text if text in contract().tables else last(text))
+    place = "" if text in contract().tables else place_of(text)
+    return f"{_address_of(place, renaming)}{text[len(place)]}{new}" if place else new
+
+
+def _in_sql(statement: str, renaming: _Renaming) -> Iterator[Edit]:
+    for use in _used(statement):
+        if use.address in renaming.new:
+            yield use.start, use.end, _written(use, renaming.new[use.address], statement)
     # A quoted word that `uses` does not resolve, such as one beside a bound value, means the same.
-    for word, new in texts.items():
+    for word, new in renaming.texts.items():
         for match in re.finditer(f"'{re.escape(word)}'", statement):
             yield match.start() + 1, match.end() - 1, new
 
@@ -129,6 +217,8 @@ def _written(use: Use, new: str, statement: str) -> str:
 
 def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
     """Yield an edit for each keyword argument whose name is a renamed JSON key, as in ``limits(maxLeverage=1)``."""
+    if not any(f"{name}=" in text for name in texts):
+        return
     for node in ast.walk(ast.parse(text)):
         for keyword in node.keywords if isinstance(node, ast.Call) else ():
             if keyword.arg in texts:
@@ -137,30 +227,37 @@ def _arguments(text: str, texts: dict[str, str]) -> Iterator[Edit]:
                 yield start, start + len(keyword.arg), texts[keyword.arg]
 
 
-def _is_text(rename: Rename) -> bool:
-    """Return whether the renamed name may also stand in a Python string: it is a JSON key, or a text that SQL compares
-    with.
+def _doubtful(source: Source, renaming: _Renaming) -> Iterator[str]:
+    """Yield a line for each renamed word that Python strings also hold, perhaps with another meaning.
 
-    Python code may hold such a name as a string.
+    A JSON key is in no doubt: Python reads it under the alias that SQL gives it, or names it by its whole address.
     """
-    return is_word(rename.address) or not isinstance(dict(contract().entries())[rename.address], Table | Column)
+    texts = {value for _, value in source.texts() if not SQL.match(value) and value not in _addresses()}
+    known = renaming.within(source)
+    for address in filter(is_word, renaming.new):
+        word = last(address)
+        begins = word.endswith("%") and any(word.rstrip("%") in text for text in texts - {word})
+        if begins or (word in texts and word not in known):
+            yield f"{source.place}: {word!r} may be {address}"
 
 
-def _ambiguous(known: Contract, root: Path) -> set[str]:
-    """Return the names with more than one meaning: two contract entries share the name, or SQL uses it as an alias."""
-    names = [last(address) for address, _ in known.entries()]
-    given = {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
-    return {name for name in names if names.count(name) > 1} | given
+def _asked(source: Source) -> set[str]:
+    return {address for each in source.statements() for address in asked(each.text)}
 
 
-def _doubtful(source: Source, renames: Sequence[Rename], ambiguous: set[str]) -> Iterator[str]:
-    """Yield a warning for each Python string that may or may not be a renamed key or word."""
-    texts = [value for _, value in source.texts() if not SQL.match(value)]
-    for rename in filter(_is_text, renames):
-        name = last(rename.address)
-        begins = name.endswith("%") and any(name.rstrip("%") in text for text in texts)
-        if begins or (name in ambiguous and name in texts):
-            yield f"{source.place}: {name!r} may be {rename.address}"
+@lru_cache(maxsize=512)
+def _used(statement: str) -> tuple[Use, ...]:
+    return tuple(uses(statement, contract().columns()))
+
+
+@lru_cache(maxsize=4)
+def _aliases(root: Path) -> set[str]:
+    return {name for source in sources(root) for each in source.statements() for name in aliases(each.text)}
+
+
+@cache
+def _addresses() -> frozenset[str]:
+    return frozenset(address for address, _ in contract().entries())
 
 
 def _replaced(text: str, edits: Iterator[Edit]) -> str:

@@ -50,8 +50,10 @@ class Key(Word):
     """The contract's entry for a key of a JSON object inside a column.
 
     ``rows`` says which rows carry the key: those in which a column (the name) holds one of some words (the list).
+    ``always``: no object in which the key could stand is without it.
     """
 
+    always: bool = False
     rows: dict[Name, list[Text]] = Field(default_factory=dict)
     keys: dict[Name, Key] = Field(default_factory=dict)
     words: dict[Text, Word] = Field(default_factory=dict)
@@ -72,10 +74,11 @@ class Column(Entry):
 class Table(Entry):
     """The contract's entry for a table or view.
 
-    ``about`` names the column that tells the table's kinds of rows apart.
+    ``about`` names the column that tells the table's kinds of rows apart. No command uses the columns in ``also``.
     """
 
     about: Name | None = None
+    also: list[Name] = Field(default_factory=list)
     columns: dict[Name, Column]
 
 
@@ -125,3 +128,8 @@ def is_word(address: str) -> bool:
 def last(address: str) -> str:
     """Return the last name of an address in the contract: ``tick`` of ``agent_logs.event:tick``."""
     return address.partition(":")[2] or address.rpartition(".")[2]
+
+
+def place_of(address: str) -> str:
+    """Return the address of a name's parent: a column's table, a key's object, a word's column or key."""
+    return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]

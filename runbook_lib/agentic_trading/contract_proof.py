@@ -6,11 +6,9 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from runbook_lib.agentic_trading.contract import Column, Entry, Key, Table, Word, contract, is_word, last
-from runbook_lib.agentic_trading.statements import statements
+from runbook_lib.agentic_trading.contract import Column, Entry, Key, Table, Word, contract, is_word, last, place_of
 from runbook_lib.commands.command import Sql, sql
 from runbook_lib.commands.expectations import Claim, Expectation, Finding, over_all
 
@@ -121,13 +119,15 @@ def contract_kept() -> Expectation:
 def words_proven(step: str) -> Expectation:
     """Expect that rows show every key and word whose ``proof`` in the contract names this step.
 
+    A key that is always in its object must be in every such object that rows show by now.
+
     Reply: `spoken_words`.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
         platform = _Platform.read(None, replies[0])
         due = [address for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof == step]
-        wrong = _unlike_rows(platform, due)
+        wrong = _unlike_rows(platform, [*due, *_always()])
         lacking = {lack.address for lack in wrong}
         unseen = [address for address in due if not platform.shows(address) and address not in lacking]
         if len(unseen) == len(due):
@@ -143,17 +143,17 @@ def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> l
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.
     """
-    from runbook_lib.agentic_trading.sql_names import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
+    from runbook_lib.agentic_trading.adapting import asked  # noqa: PLC0415 - a parser of SQL: only for a complaint
 
-    asked = [command.statement for command in commands if isinstance(command, Sql)]
-    named = {use.address for statement in asked for use in uses(statement, contract().columns())}
-    if not any(address in named and isinstance(entry, Word) and entry.proof for address, entry in contract().entries()):
+    spoken_of = {address for each in commands if isinstance(each, Sql) for address in asked(each.statement)}
+    proven = (address for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof)
+    if spoken_of.isdisjoint([*proven, *_always()]):
         return []
     spoken = look(spoken_words())
     platform = _Platform.read(None, spoken)
     lacks = _unlike_rows(platform, _due(platform)) if spoken.error is None else []
     # All lacks are reported at once, so that the operator adapts every name in one go.
-    return _lines(lacks) if any(lack.address in named for lack in lacks) else []
+    return _lines(lacks) if any(lack.address in spoken_of for lack in lacks) else []
 
 
 # --- what a platform shows ------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def _unlike_catalogue(platform: _Platform) -> list[_Lack]:
             unknown = [t for t in platform.columns if t.rpartition(".")[0] == schema and t not in contract().tables]
             lacks.append(_Lack(name, tuple(unknown)))
         else:
-            strangers = tuple(columns - table.columns.keys())
+            strangers = tuple(columns - {*table.columns, *table.also})
             lacks += [_Lack(f"{name}.{column}", strangers) for column in table.columns if column not in columns]
     for address, entry in contract().entries():
         allowed = platform.allowed.get(address, set())
@@ -262,8 +262,8 @@ def _paired(lacks: Sequence[_Lack]) -> list[_Lack]:
     )
     nearest: dict[int, str] = {}
     for _, number, stranger in pairs:
-        place = _place(lacks[number].address)
-        taken = {name for n, name in nearest.items() if _place(lacks[n].address) == place}
+        place = place_of(lacks[number].address)
+        taken = {name for n, name in nearest.items() if place_of(lacks[n].address) == place}
         if number not in nearest and stranger not in taken:
             nearest[number] = stranger
     ordered = [tuple(stranger for _, n, stranger in pairs if n == number) for number in range(len(lacks))]
@@ -274,23 +274,21 @@ def _unlike(name: str, other: str) -> float:
     return -SequenceMatcher(None, name.lower(), other.lower()).ratio()
 
 
-def _place(address: str) -> str:
-    """Return the part of a contract address before its last name: a column's table, a key's object, a word's column or
-    key.
-    """
-    return address.partition(":")[0] if is_word(address) else address.rpartition(".")[0]
-
-
 def _due(platform: _Platform) -> list[str]:
     """Return the contract's keys and words that rows must show by now.
 
-    If rows show one key or word that a step proves, the step has run, so that they must show all that it proves.
+    If rows show one key or word that a step proves, the step has run, so that they must show all that it proves. A key
+    that is always there is due with the first object in which it could stand.
     """
     proofs = {
         address: entry.proof for address, entry in contract().entries() if isinstance(entry, Word) and entry.proof
     }
     begun = {proof for address, proof in proofs.items() if platform.shows(address)}
-    return [address for address, proof in proofs.items() if proof in begun]
+    return [*(address for address, proof in proofs.items() if proof in begun), *_always()]
+
+
+def _always() -> list[str]:
+    return [address for address, entry in contract().entries() if isinstance(entry, Key) and entry.always]
 
 
 def _said(address: str, platform: _Platform) -> set[str]:
@@ -298,9 +296,9 @@ def _said(address: str, platform: _Platform) -> set[str]:
 
     The words stand in the same column or key as the word at ``address``.
     """
-    place = _place(address)
+    place = place_of(address)
     words = (address for address, _ in contract().entries() if is_word(address))
-    known = {last(word) for word in words if _place(word) == place}
+    known = {last(word) for word in words if place_of(word) == place}
     said = platform.words.get(place, set()) - set(_also(place))
     return {word for word in said if not any(_like(word, pattern) for pattern in known)}
 
@@ -317,7 +315,7 @@ def _beside(address: str, entry: Entry, platform: _Platform, renamed: dict[str, 
         beside = {key: about for key, about in beside.items() if about & kinds}
     if not beside:
         return None
-    return set(beside) - {last(known) for known, _ in contract().entries() if _place(known) == _place(address)}
+    return set(beside) - {last(known) for known, _ in contract().entries() if place_of(known) == place_of(address)}
 
 
 def _as_told(place: str, words: Iterable[str], renamed: dict[str, str]) -> set[str]:
@@ -362,11 +360,13 @@ def _lines(wrong: Sequence[_Lack]) -> list[str]:
 
 
 def _line(lack: _Lack) -> str:
+    from runbook_lib.agentic_trading.adapting import users  # noqa: PLC0415 - a parser of SQL: only for a complaint
+
     kind = _kind(lack.address)
     nearest = f"nearest {lack.nearest}" if lack.nearest else "none that is like it"
     strangers = [stranger for stranger in lack.strangers if stranger != lack.nearest][:SHOWN]
     nearest += f" (or {', '.join(strangers)})" if strangers else ""
-    return f"  expected {kind} {lack.address}, found {nearest}; used by {', '.join(users(lack.address)) or 'Python'}"
+    return f"  expected {kind} {lack.address}, found {nearest}; used by {', '.join(users(lack.address))}"
 
 
 def _kind(address: str) -> str:
@@ -398,22 +398,10 @@ def _grouped(addresses: Sequence[str]) -> dict[str, str]:
     proofs = {a: e.proof for a, e in contract().entries() if isinstance(e, Word)}
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for address in addresses:
-        groups[proofs[address] or ""][_place(address)].append(last(address))
+        groups[proofs[address] or ""][place_of(address)].append(last(address))
     steps = sorted(groups, key=lambda step: (step == "", step))
     return {step: "; ".join(f"{place} {', '.join(n)}" for place, n in groups[step].items()) for step in steps}
 
 
 def _quoted(argument: str) -> str:
     return f"'{argument}'" if re.search(r"[^\w.:=/-]", argument) else argument
-
-
-@lru_cache(maxsize=256)
-def users(address: str) -> tuple[str, ...]:
-    """Return the steps and modules whose SQL uses a contract name, in the order of the sources."""
-    from runbook_lib.agentic_trading.sql_names import uses  # noqa: PLC0415 - a parser of SQL: only for a complaint
-
-    table, name = address.partition(".")[0], re.compile(rf"\b{re.escape(last(address).rstrip('%'))}")
-    named = [each for each in statements() if table in each.text and name.search(each.text)]  # so that few are parsed
-    if address not in contract().tables:
-        named = [each for each in named if any(u.address == address for u in uses(each.text, contract().columns()))]
-    return tuple(dict.fromkeys(each.place for each in named))

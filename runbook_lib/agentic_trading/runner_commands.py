@@ -47,7 +47,8 @@ REVOCATION = """
       where agent_address = %(agent)s returning id
     ), made as (
       insert into public.agent_commands (id, deployment_id, kind, payload, issued_by)
-      select md5(%(key)s::text || ':' || d.id || ':stop')::uuid, d.id, 'stop', '{"reason": "agent revoked"}', %(issuer)s
+      select md5(%(key)s::text || ':' || d.id || ':' || 'stop')::uuid, d.id, 'stop',
+             '{"reason": "agent revoked"}', %(issuer)s
       from public.deployments d join gone on gone.id = d.hyperliquid_agent_id
       where d.status not in ('stopped', 'error')
       on conflict (id) do nothing returning id, deployment_id)

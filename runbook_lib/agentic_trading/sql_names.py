@@ -24,6 +24,7 @@ DIALECT = "postgres"
 PATHS = ("->", "->>", "#>", "#>>")
 COMPARED = ("=", "<>", "like")
 WORD = re.compile(r"[a-z_]+")
+KEY = re.compile(r'"(\w+)"\s*:')  # in a text of JSON
 SYSTEM = ("ctid",)  # a column of every table of Postgres
 
 
@@ -114,12 +115,12 @@ def _owner(column: exp.Column, tables: Tables) -> str | None:
     node: exp.Expr = column
     while (parent := node.parent) is not None and not isinstance(node, exp.CTE):
         if isinstance(parent, exp.Select) or _is_target(parent, node):
-            sources = dict(_sources(parent, tables))
+            sources = dict(_sources(parent))
             if column.table:
                 if column.table in sources:
-                    return sources[column.table][0]
-            elif owners := [s for s in sources.values() if column.name in s[1]]:
-                return owners[0][0]
+                    return _origin(sources[column.table], column.name, tables)
+            elif holding := [each for each in sources.values() if column.name in _columns(each, tables)]:
+                return _origin(holding[0], column.name, tables)
         node = parent
     return None
 
@@ -131,10 +132,7 @@ def _is_target(parent: exp.Expr, node: exp.Expr) -> bool:
     return isinstance(parent, exp.Update | exp.Delete)
 
 
-Source = tuple[str | None, "Collection[str]"]  # a table (None for a subquery or function) and its columns
-
-
-def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
+def _sources(scope: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     """Yield each table, subquery or function whose columns a statement can use, with its alias."""
     nodes = [scope.this] if isinstance(scope, exp.Update | exp.Delete | exp.Insert) else []
     nodes += [scope.args["from_"].this] if scope.args.get("from_") else []
@@ -143,20 +141,55 @@ def _sources(scope: exp.Expr, tables: Tables) -> Iterator[tuple[str, Source]]:
     nodes += scope.args.get("using") or ()
     for node in nodes:
         source = node.this if isinstance(node, exp.Schema) else node
-        if isinstance(source, exp.Table) and (name := _table(source, tables)) is not None:
-            yield source.alias_or_name, (name, tables[name])
-        else:
-            yield source.alias_or_name, (None, set(_outputs(source)))
+        yield source.alias_or_name, source
 
 
-def _outputs(source: exp.Expr) -> Iterator[str]:
-    """Yield the names by which a statement can refer to the columns of a subquery, a function or a WITH clause."""
-    alias = source.args.get("alias")
-    if isinstance(alias, exp.TableAlias):
-        yield alias.name  # a function's result is called as the function's alias
-        yield from (column.name for column in alias.columns)
+def _origin(source: exp.Expr, name: str, tables: Tables) -> str | None:
+    """Return the table from which a source has a column. Return None for a column that a query or function makes."""
+    if isinstance(source, exp.Table) and (table := _table(source, tables)) is not None:
+        return table
+    if name in _given(source):
+        return None
+    passed = _passed(source)
+    holding = [each for each in passed if name in _columns(each, tables)] or passed[:1]
+    return _origin(holding[0], name, tables) if holding else None
+
+
+def _columns(source: exp.Expr, tables: Tables) -> set[str]:
+    """Return the names of the columns that a table, subquery, function or WITH clause gives."""
+    if isinstance(source, exp.Table) and (table := _table(source, tables)) is not None:
+        return set(tables[table])
+    return _given(source).union(*(_columns(each, tables) for each in _passed(source)))
+
+
+def _given(source: exp.Expr) -> set[str]:
+    """Return the names that a subquery, function or WITH clause gives to its columns. A star gives none."""
+    alias, query = source.args.get("alias"), _query(source)
+    named = [alias.name, *(column.name for column in alias.columns)] if isinstance(alias, exp.TableAlias) else []
+    return {*named, *(item.alias_or_name for item in _items(query) if not item.is_star)}
+
+
+def _passed(source: exp.Expr) -> list[exp.Expr]:
+    """Return the sources whose columns a subquery or WITH clause passes on under their own names, by a star."""
+    query = _query(source)
+    stars = [item for item in _items(query) if item.is_star]
+    within = _sources(query) if query is not None and stars else ()
+    whose = {star.table if isinstance(star, exp.Column) else "" for star in stars}
+    return [each for alias, each in within if "" in whose or alias in whose]
+
+
+def _items(query: exp.Expr | None) -> list[exp.Expr]:
+    """Return what a query selects, or what a change returns."""
+    if query is None:
+        return []
+    returning = query.args.get("returning")
+    return list(returning.expressions if returning else query.expressions)
+
+
+def _query(source: exp.Expr) -> exp.Expr | None:
+    """Return the query of a subquery or WITH clause, and the first of a union. Return None for a function."""
     query = source.find(exp.Select) if isinstance(source, exp.Lateral | exp.Subquery) else _cte(source)
-    yield from _selected(query) if query is not None else ()
+    return query.this if isinstance(query, exp.SetOperation) else query
 
 
 def _cte(source: exp.Expr) -> exp.Expr | None:
@@ -166,18 +199,6 @@ def _cte(source: exp.Expr) -> exp.Expr | None:
     """
     root = source.root()
     return next((cte.this for cte in root.find_all(exp.CTE) if cte.alias == source.name), None)
-
-
-def _selected(query: exp.Expr) -> Iterator[str]:
-    """Yield the names of the columns that a query returns. Resolve a star to the columns of the query's source."""
-    if isinstance(query, exp.SetOperation):
-        query = query.this
-    returning = query.args.get("returning")
-    for item in returning.expressions if returning else query.expressions:
-        if isinstance(item, exp.Star) and query.args.get("from_"):
-            yield from _outputs(query.args["from_"].this)
-        else:
-            yield item.alias_or_name
 
 
 def _is_given_out(column: exp.Column) -> bool:
@@ -267,7 +288,7 @@ def _compared(path: str, place: int, tokens: Sequence[Token]) -> Iterator[Use]:
 
 
 def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
-    """Yield the columns that an INSERT names, and the words that it inserts into them."""
+    """Yield the columns that an INSERT names, and the words and JSON keys among the values that it inserts."""
     schema = insert.this
     table = _table(schema.this, tables) if isinstance(schema, exp.Schema) else None
     if table is None:
@@ -278,6 +299,10 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
         yield _at(f"{table}.{column.name}", column)
         if isinstance(value, exp.Literal) and value.is_string and WORD.fullmatch(value.name):
             yield Use(f"{table}.{column.name}:{value.name}", value.meta["start"] + 1, value.meta["end"])
+        elif isinstance(value, exp.Literal) and value.is_string and value.name.startswith("{"):
+            start = value.meta["start"] + 1
+            for key in KEY.finditer(value.name):
+                yield Use(f"{table}.{column.name}.{key[1]}", start + key.start(1), start + key.end(1))
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:

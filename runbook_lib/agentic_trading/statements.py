@@ -56,13 +56,20 @@ class Source:
 
         Some of these literals are SQL statements.
         """
-        lines = _line_starts(self.text)
-        for node in ast.walk(ast.parse(self.text)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                begin = lines[node.lineno - 1] + _characters(self.text, lines, node.lineno, node.col_offset)
-                offset = self.text.find(node.value, begin) if node.value else -1
-                if 0 <= offset - begin <= len('r"""'):
-                    yield offset, node.value
+        yield from _literals(self.text)
+
+
+@lru_cache(maxsize=512)
+def _literals(text: str) -> tuple[tuple[int, str], ...]:
+    lines = _line_starts(text)
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            begin = lines[node.lineno - 1] + _characters(text, lines, node.lineno, node.col_offset)
+            offset = text.find(node.value, begin) if node.value else -1
+            if 0 <= offset - begin <= len('r"""'):
+                found.append((offset, node.value))
+    return tuple(found)
 
 
 def sources(root: Path = ROOT) -> Iterator[Source]:

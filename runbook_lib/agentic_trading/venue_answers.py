@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.contract import last
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 UNIFIED = ("unifiedAccount", "portfolioMargin")  # modes that keep the money in spot
 SEPARATE = ("default", "disabled")
+# Keys of a position in ``agent_state``: Python reads the whole list, so that no statement gives them aliases.
+SYMBOL, SIZE = last("agent_state.positions.symbol"), last("agent_state.positions.sizeBase")
+SIDE = last("agent_state.positions.side")
 CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less are the same
 
 
@@ -66,7 +71,7 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
     if not isinstance(perp.get("assetPositions"), list) or not isinstance(positions, list):
         return ["positions: the venue's or the platform's list is missing"]
     at_venue = _sizes((inner(row, "position") for row in perp["assetPositions"]), "coin", "szi")
-    in_state = _sizes(positions, "symbol", "sizeBase")
+    in_state = _sizes(positions, SYMBOL, SIZE)
     return [
         f"{symbol}: {at_venue.get(symbol, 0.0)} at the venue, {in_state.get(symbol, 0.0)} in agent_state"
         for symbol in sorted(at_venue.keys() | in_state.keys())

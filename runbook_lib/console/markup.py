@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from runbook_lib.agentic_trading import runner_commands
 from runbook_lib.agentic_trading.deployment_health import STATUSES, has_ended, is_live, worries
+from runbook_lib.agentic_trading.venue_answers import SIDE, SIZE, SYMBOL
 from runbook_lib.records.alarms import acknowledging
 from runbook_lib.settings.choice import addressed
 
@@ -246,8 +247,7 @@ def _position(held: Any) -> str:
     if not isinstance(held, list):
         return str(held)
     known = (
-        f"{position.get('side', '')} {_size(position.get('sizeBase', '?'))} {position.get('symbol', '?')}"
-        for position in held
+        f"{position.get(SIDE, '')} {_size(position.get(SIZE, '?'))} {position.get(SYMBOL, '?')}" for position in held
     )
     return ", ".join(known) or "flat"
 

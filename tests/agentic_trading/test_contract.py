@@ -1,5 +1,6 @@
 """The contract lists every word of the platform that is used, and none that is not."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from sqlglot import exp
 
 from runbook_lib.agentic_trading.contract import contract, is_word, last
 from runbook_lib.agentic_trading.sql_names import uses
-from runbook_lib.agentic_trading.statements import ROOMS, sources, statements
+from runbook_lib.agentic_trading.statements import ROOMS, SQL, sources, statements
 from runbook_lib.errors import ConfigError
 from runbook_lib.settings.profiles import ROOT
 
@@ -51,7 +52,7 @@ def test_no_word_is_idle():
     in_sql, written = used(), {text for source in sources() for _, text in source.texts()}
 
     # A word that is bound as a value, or read from a reply, is a literal text of its own.
-    idle = [a for a, _ in contract().entries() if a not in in_sql and last(a) not in written]
+    idle = [a for a, _ in contract().entries() if a not in in_sql and not {a, last(a)} & written]
 
     assert idle == []
 
@@ -79,6 +80,15 @@ def test_every_text_of_a_statement_stands_where_it_is_said_to_stand():
     for source in sources():
         for statement in source.statements():
             assert source.text[statement.offset :].startswith(statement.text)
+
+
+def test_no_statement_about_the_platform_is_overlooked():
+    """A text in several pieces, or with escapes, is not found as it stands in the source: it could not be adapted."""
+    for source in sources():
+        found = {text for _, text in source.texts()}
+        texts = {node.value for node in ast.walk(ast.parse(source.text)) if isinstance(node, ast.Constant)}
+        overlooked = {text for text in texts - found if isinstance(text, str) and SQL.match(text)}
+        assert [text for text in overlooked if any(f"public.{table}" in text for table in contract().tables)] == []
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from runbook_lib.agentic_trading.adapting import users
 from runbook_lib.agentic_trading.contract import contract
 from runbook_lib.agentic_trading.contract_proof import (
     contract_kept,
     misnamed,
     named_columns,
     spoken_words,
-    users,
     words_proven,
 )
 from runbook_lib.commands.command import Reply, sql
@@ -161,6 +161,42 @@ def test_a_check_that_saw_too_little_hears_what_is_called_otherwise(replies):
 
     assert "expected word agent_logs.event:reconciled, found nearest reconcile_done" in line
     assert "./runbook adapt agent_logs.event:reconciled=reconcile_done" in adapt
+
+
+def test_a_check_that_asks_for_every_event_hears_of_each(replies):
+    silent = spoken(replies[1], event("tick", "tick_done"))
+    asked = sql("select event, count(*) as times from public.agent_logs group by event")
+
+    [line, _] = misnamed(lambda _: silent, [asked])
+
+    assert "expected word agent_logs.event:tick, found nearest tick_done; used by 1.4c, 4.4b" in line
+
+
+def held(*keys):
+    """Rows of the keys in a list of positions."""
+    return [{"place": f"agent_state.positions.{name}", "about": None, "times": 1, "words": None} for name in keys]
+
+
+def test_a_key_that_every_object_holds_is_missed_with_the_first_object(replies):
+    rows = [row for row in replies[1].rows if not row["place"].startswith("agent_state.positions.")]
+    flat = replace(replies[1], rows=tuple(rows))
+    other = replace(replies[1], rows=(*rows, *held("symbol", "side", "size")))
+    line = "expected key agent_state.positions.sizeBase, found nearest size; used by 2.5e, 4.4i, "
+
+    assert contract_kept().judge([replies[0], flat]).complaint is None
+    assert line in contract_kept().judge([replies[0], other]).complaint
+    assert words_proven("1.4f").judge([flat]).complaint is None
+    assert line in words_proven("1.4f").judge([other]).complaint
+    whole = sql("select positions, equity_usd from public.agent_state")
+    assert line in misnamed(lambda _: other, [whole])[0]
+
+
+def test_a_column_that_no_command_uses_is_no_stranger(replies):
+    other = catalogue(replies[0], "deployments", "hyperliquid_agent_id", "signer")
+
+    complaint = contract_kept().judge([other, replies[1]]).complaint
+
+    assert "expected column deployments.hyperliquid_agent_id, found nearest signer; used by " in complaint
 
 
 def test_a_check_that_asks_for_nothing_rows_prove_hears_nothing(replies):

@@ -76,6 +76,27 @@ def test_what_is_no_column_of_the_platform_is_left_alone(statement):
     assert "deployments.id" not in addresses(statement)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select d.created_at from (select * from deployments) d",
+        "select created_at from (values (1)) as one left join lateral (select d.* from deployments d) d on true",
+        "with found as (select * from deployments) select found.created_at from found",
+        "select created_at from (select *, 1 as nth from (select * from deployments) inside) outside",
+    ],
+)
+def test_a_column_that_a_star_passes_on_is_the_tables(statement):
+    assert "deployments.created_at" in addresses(statement)
+    assert "deployments.created_at" not in addresses(statement.replace("from deployments", "from elsewhere"))
+
+
+def test_a_key_in_a_text_of_json_that_is_inserted_is_found_where_it_stands():
+    statement = """insert into agent_commands (kind, payload) values ('stop', '{"reason": "by hand"}')"""
+    [key] = [use for use in uses(statement, TABLES) if use.address == "agent_commands.payload.reason"]
+
+    assert statement[key.start : key.end] == "reason"
+
+
 def test_each_use_names_the_characters_that_are_the_word():
     statement = "select d.status, l.data ->> 'cloid' as c from deployments d, agent_logs l where l.event <> 'tick'"
     written = {use.address: statement[use.start : use.end] for use in uses(statement, TABLES)}
