@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAIN, SPOT = "main", "spot"
 MONEY = ("USDC", "USDT0", "USDH", "USDE")  # tokens that pay for positions; any other token in spot is a holding
 FULL = 2000  # rows at which the venue cuts its lists: a list of this length lacks older rows
-# The weight of each question in the venue's rate limit (facts 4.5).
+# The weight of each question in the venue's rate limit as its documentation tells it.
 STATE_WEIGHT, ORDERS_WEIGHT, BOOKS_WEIGHT = 2, 20, 20
 
 

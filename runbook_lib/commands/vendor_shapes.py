@@ -1,4 +1,4 @@
-"""Describe the shapes of the vendors' answers, by route, for notebooks, halt and console alike (facts 1 to 6).
+"""Describe the shapes of the vendors' answers, by route, for notebooks, halt and console alike.
 
 The models name only the fields that the runbook relies on and ignore all others: vendors add fields without notice.
 """

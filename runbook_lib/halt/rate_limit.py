@@ -11,7 +11,7 @@ from runbook_lib.errors import ServiceError
 class Purse:
     """The request weight that a halt may still use within the venue's rate limit.
 
-    The venue grants one network address a total weight of 1200 a minute, by facts 4.5. A little less is used.
+    The venue grants one network address a total weight of 1200 a minute. A little less is used.
     """
 
     def __init__(self, full: float = 1150.0, rate: float = 19.0) -> None:

@@ -128,7 +128,7 @@ class Follower:
             answer = self._ask(venue_books.state(wallet, book), venue_books.STATE_WEIGHT, book).rows[0]
             positions = venue_books.held(answer)
             # Orders once seen gone stay gone, because nobody is left to place one. In the main book they must be seen
-            # gone twice; in each other book once is enough, because the question is expensive (facts 4.5).
+            # gone twice; in each other book once is enough, because the question is expensive.
             # While a runner still closes a position, its orders are read once, which lets the other books begin; after
             # that not until the runner is done, because they prove nothing before.
             at_work = book == MAIN and self._read(wallet) and bool(positions) and _in_hand(self.halting, wallet)

@@ -1,4 +1,4 @@
-"""Stand in for OpenRouter, which says how much the runners' key has spent (facts 5)."""
+"""Stand in for OpenRouter, which says how much the runners' key has spent."""
 
 from __future__ import annotations
 

@@ -81,10 +81,7 @@ def outages(commands: Sequence[Command], replies: Sequence[Reply]) -> Iterator[t
 
 
 def _aged(shape: Shape) -> Answer:
-    """Return a spoiled answer, which is `OLD` seconds old by its own time.
-
-    An answer without a time of its own is as old by its Age header.
-    """
+    """Return an answer spoiled by age: its body, or else its Age header, says that it is `OLD` seconds old."""
     now = time.time()
     body = json.dumps({shape.moment: int((now - OLD) * 1000)}).encode()
     return Answer(200, "OK", {} if shape.moment else {"age": str(OLD)}, body, asked=now, received=now)

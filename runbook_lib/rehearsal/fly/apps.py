@@ -1,4 +1,4 @@
-"""Keep the state of Fly.io's stand-in: apps, secrets, images, tokens and logs (facts 1.1 to 1.6).
+"""Keep the state of Fly.io's stand-in: apps, secrets, images, tokens and logs.
 
 Its HTTP is in ``fly_api``.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from runbook_lib.rehearsal.fly.machines import Machine, Process, timestamp
 from runbook_lib.rehearsal.world.http_server import Json, Refusal
 
-RATES = {"get": (5.0, 10), "other": (1.0, 3)}  # requests per second and burst, by kind of request (facts 1.1)
+RATES = {"get": (5.0, 10), "other": (1.0, 3)}  # requests per second and burst, by kind, as Fly documents
 KEPT, PAGE = 20_000, 100  # log lines of an app that are remembered, and in a reply
 
 # (environment, file descriptor that takes stdout and stderr) -> the process

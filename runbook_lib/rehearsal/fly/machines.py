@@ -23,7 +23,7 @@ from runbook_lib.rehearsal.world.http_server import Json, Refusal
 if TYPE_CHECKING:
     from runbook_lib.rehearsal.fly.apps import App, Fly
 
-RESTARTS, WINDOW = 10, 300.0  # tries, seconds: policy of machines made without one (facts 1.3)
+RESTARTS, WINDOW = 10, 300.0  # tries, seconds: policy of machines made without one
 SLOWEST = 8  # times the usual pause, between two starts
 STOP_TIMEOUT = 5.0  # seconds between the stop signal and SIGKILL
 PERSISTENT = frozenset({"started", "stopped", "suspended", "failed", "destroyed"})

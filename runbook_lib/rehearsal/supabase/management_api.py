@@ -1,4 +1,4 @@
-"""Serve the part of Supabase's Management API that checks, password reset and ``supabase link`` need (facts 3.5)."""
+"""Serve the part of Supabase's Management API that checks, password reset and ``supabase link`` need."""
 
 from __future__ import annotations
 
