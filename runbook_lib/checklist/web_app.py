@@ -56,14 +56,16 @@ def younger_than_variables() -> Expectation:
     return over_all("what serves is younger than every variable of production", test)
 
 
-def request_log(project: Reply, since: str, until: str) -> Http:
+def request_log(project: Reply, since: str, until: str, ahead: float = 0.0) -> Http:
     """Ask Vercel for the web app's newest requests from ``since`` to ``until`` (or ``now``), as ``vercel logs`` does.
 
     The log that Vercel documents streams new lines only, and cannot show the past.
+
+    ``ahead`` is how many seconds after ``until`` the last request may come, for a check that waits for one.
     """
     if not project.rows or not {"id", "accountId"} <= project.rows[0].keys():
         raise ConfigError("Vercel's answer names no project and no owner of it: the request log cannot be asked for")
-    start, end = (_milliseconds(moment, project) for moment in (since, until))
+    start, end = _milliseconds(since, project), _milliseconds(until, project) + round(ahead * 1000)
     return http(
         "vercel_logs",
         "GET /api/logs/request-logs",

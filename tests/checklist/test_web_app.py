@@ -112,6 +112,11 @@ def test_history_is_asked_for_by_project_owner_and_milliseconds() -> None:
     }
 
 
+def test_a_check_that_waits_for_a_request_asks_for_those_to_come() -> None:
+    asked = web_app.request_log(Reply((PROJECT,), at=1763803000.5), "2026-11-22T10:00:00+00:00", "now", ahead=900.0)
+    assert asked.query["endDate"] == 1763803900500
+
+
 def test_without_a_project_there_is_no_history_to_ask_for() -> None:
     with pytest.raises(ConfigError, match="no owner"):
         web_app.request_log(answer({"id": "prj_1"}), "2026-11-22T10:00:00Z", "now")
