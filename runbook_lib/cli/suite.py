@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from runbook_lib.records.plan import NOTEBOOKS
+from runbook_lib.runs.drills import rotation
 from runbook_lib.settings.profiles import ROOT
 
 # The tests run in zones on both sides of UTC, to catch boundaries of days or months that are right only in UTC.
@@ -37,6 +38,7 @@ def run_all(options: Sequence[str]) -> int:
         "mypy": [sys.executable, "-m", "mypy"],
         "pytest": [sys.executable, "-m", "pytest", *SIDE_BY_SIDE, "--durations", "12", *options],
     }
+    print(rotation.sentence(rotation.commit()))  # noqa: T201
     for name, command in parts.items():
         if code := _run(name, command, {"PGTZ": EAST}):
             return code

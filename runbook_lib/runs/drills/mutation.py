@@ -8,7 +8,6 @@ or if a structure rule complains. The new hash of the cell does not count, becau
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib
 import os
 import re
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from runbook_lib.runs.drills.mutants import Mutant
 
 SURVIVORS = ROOT / "runbook_lib" / "checklist" / "survivors.yaml"
-LONG = ("phase_4_first_day",)  # left to the whole run: its long statements are judged for minutes
 WORD = 80  # characters of a text of a step that may stand in a reply
 
 Said = tuple[bool, bool, int]  # what a step says: all is well; waiting cannot change it; how many claims are unproven
@@ -191,7 +189,7 @@ class _Trial:
     def _spoiled(self) -> Iterator[tuple[str, list[Reply]]]:
         bounds, words = self._expected()
         for place, command in enumerate(self.original.commands):
-            for other in self.answers[repr(command)]:
+            for other in self.answers.get(repr(command), []):  # one that names the time is another each time
                 for flaw, answer in (("at another time", other), *spoiled_replies.ours(other, words)):
                     yield flaw, [*self.replies[:place], answer, *self.replies[place + 1 :]]
         for spoil, bad in spoiled_replies.spoiled(self.replies, bounds, words):
@@ -382,18 +380,6 @@ def _parameters(notebook: str) -> dict[str, Any]:
 def chosen(names: Sequence[str]) -> list[str]:
     """Return the notebooks to mutate: those whose names begin with one of ``names``, or all without names."""
     return [plan.notebook(name).stem for name in names] if names else plan.notebooks()
-
-
-def part(commit: str, share: int) -> tuple[str, Callable[[Fate], bool]]:
-    """Choose a notebook and one in ``share`` of its mutants for a commit. Other commits get other choices."""
-    known = [name for name in plan.notebooks() if name not in LONG]
-    notebook = known[int(commit[:8], 16) % len(known)]
-
-    def picks(fate: Fate) -> bool:
-        digest = hashlib.sha256(f"{commit} {fate.step} {fate.change}".encode()).digest()
-        return digest[0] % share == 0
-
-    return notebook, picks
 
 
 def with_reasons(result: Judged) -> Judged:

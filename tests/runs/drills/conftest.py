@@ -6,16 +6,14 @@ import os
 
 import pytest
 
-from runbook_lib.runs.drills import drill, parallel
+from runbook_lib.runs.drills import drill, parallel, rotation
 
-ALL = "RUNBOOK_ALL_CASES"  # set to 1: every case, else a fixed third of those that take long
-THIRD = 3
+ALL = "RUNBOOK_ALL_CASES"  # set to 1: every case, else the part that belongs to the commit
 
 
 def some(notebook: str) -> list[drill.Case]:
-    """Cases of a notebook that take seconds each: all where that is asked for, else every third."""
-    found = drill.cases_of(notebook)
-    return found if os.environ.get(ALL) == "1" else found[::THIRD]
+    """The cases of a notebook that this run drills: all where that is asked for, else the commit's part."""
+    return drill.cases_of(notebook) if os.environ.get(ALL) == "1" else rotation.cases(notebook, rotation.commit())
 
 
 def told(caught: drill.Caught) -> str:

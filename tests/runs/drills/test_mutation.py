@@ -1,4 +1,4 @@
-"""Each commit has its part of the mutants; survivors have reasons, and swapped steps are noticed."""
+"""Survivors have reasons, and swapped steps are noticed."""
 
 from __future__ import annotations
 
@@ -9,23 +9,6 @@ import pytest
 from runbook_lib.records import plan
 from runbook_lib.runs.drills import mutation
 from runbook_lib.runs.drills.mutation import Fate, Judged
-
-SHARE = 12  # one in so many mutants of one notebook
-
-
-def test_every_notebook_has_its_turn_and_a_commit_always_the_same():
-    turns = {mutation.part(f"{number:08x}", SHARE)[0] for number in range(40)}
-
-    assert turns == set(mutation.chosen(())) - set(mutation.LONG)
-    fate = Fate("phase_1_paper", "1.5d", "within removed", "")
-    assert mutation.part("abcd1234", 2)[1](fate) == mutation.part("abcd1234", 2)[1](fate)
-
-
-def test_the_parts_of_many_commits_cover_every_mutant():
-    fates = [Fate("phase_1_paper", "1.5d", f"change {number}", "") for number in range(50)]
-    picks = [mutation.part(f"{number:040x}", SHARE)[1] for number in range(150)]
-
-    assert all(any(pick(fate) for pick in picks) for fate in fates)
 
 
 def test_steps_that_are_swapped_are_noticed_by_the_structure_rules():
