@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from runbook_lib.engine.yaml_scalars import read_by_yaml_1_2
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,21 +15,10 @@ if TYPE_CHECKING:
 
 
 class Core(yaml.SafeLoader):
-    """A YAML loader for YAML 1.2. In PyYAML's YAML 1.1, 0100 is 64, 1:40 is 100 and ``no`` is false."""
+    """A YAML loader by YAML 1.2."""
 
 
-# Each scalar's pattern and the characters it can begin with, as PyYAML wants them. Leading zeros make no octal number.
-SCALARS = {
-    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    "int": (r"[-+]?[0-9]+", list("-+0123456789")),
-    "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", list("-+.0123456789")),
-}
-Core.yaml_implicit_resolvers = {}
-for kind, (pattern, beginnings) in SCALARS.items():
-    Core.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), beginnings)
-Core.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
-Core.add_constructor("tag:yaml.org,2002:float", lambda _, node: float(node.value))
+read_by_yaml_1_2(Core)
 
 
 def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Only functions import papermill, because it imports this module while it is bein
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from runbook_lib.engine.notebook import INJECTED, default_parameters, read, redacted, refuse_other_language
 from runbook_lib.engine.outcome import Cell, Outcome, Result
 from runbook_lib.engine.run import Job, run_in_memory, unchanged
+from runbook_lib.engine.yaml_scalars import read_by_yaml_1_2
 from runbook_lib.errors import ConfigError, RunbookError
 from runbook_lib.files import write_whole
 from runbook_lib.records import plan
@@ -215,3 +217,8 @@ def _raise(result: Result, executed: Any, output_path: str | None) -> None:
         evalue=stopped.message,
         traceback=[],
     )
+
+
+# papermill reads -f, -y and -b with a loader of its own. The same file must mean the same to `./runbook run -f`.
+if papermill_files := sys.modules.get("papermill.iorw"):
+    read_by_yaml_1_2(papermill_files.NoDatesSafeLoader)
