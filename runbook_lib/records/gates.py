@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 # Each phase rests on the one before. Every other notebook only looks, or undoes, or stops: it has no gate.
 HALT_STEP = "1.8"  # phase 1's proof of the halt, any letter
 SWEEP_STEP = "1.9b"  # phase 1's look at the schedule of the sweep
-DEPLOYS = "phase_4_first_day"  # what it has deployed runs on; the phase after it must not ask for another one
+# What running a phase again costs, where that must not be asked for lightly.
+COSTLY = {"phase_2_first_mainnet": "needs another wallet", "phase_4_first_day": "would deploy again"}
+OVERRIDE = "--override REASON opens the next phase on it, on the record"
 ORDER = (
     "phase_0_platform_prep",
     "phase_1_paper",
@@ -243,7 +245,7 @@ def _record_reasons(settings: Settings, phase: str, record: Record | None, now: 
         yield f"{record.name} is not sealed: it runs still, or was cut off ({addressed(goes_on, settings.name)})"
         return
     if seal["outcome"] != "passed":
-        yield f"{record.name} is {seal['outcome']}: resume it, or run {phase} again"
+        yield f"{record.name} is {seal['outcome']}: {_or_again(phase, 'resume it', cheap='resume it, or ')}"
     for earlier in history.chain(record):
         problems = verify.verify(earlier.folder, signing.signers(settings))
         yield from (f"{earlier.name} does not verify: {problem}" for problem in problems)
@@ -261,7 +263,8 @@ def _plan_reasons(phase: str, record: Record) -> Iterator[str]:
     """Yield a reason against a gate if a record did not follow its phase's accepted plan, or ran edited cells."""
     planned = record.opened().get("plan")
     if planned is None or planned != plan.accepted(phase):
-        yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: run {phase} again"
+        again = _or_again(phase, OVERRIDE)
+        yield f"{record.name} did not follow the plan of {phase} that {plan.ACCEPTED} holds: {again}"
     if edited := (record.sealed() or {}).get("edited"):
         yield f"{record.name} ran cells that were edited: {', '.join(edited)}"
 
@@ -270,12 +273,18 @@ def _age_reasons(settings: Settings, phase: str, record: Record, seal: ledger.Ev
     age = (now - datetime.fromisoformat(seal["at"])).total_seconds()
     limit = settings.gates.hours(phase)
     if age > limit * 3600:
-        again = f"run {phase} again"
-        if phase == DEPLOYS:
-            again = f"raise gates.ages.{phase} in parameters/{settings.name}.yaml; running it again would deploy again"
+        again = _or_again(phase, f"raise gates.ages.{phase} in parameters/{settings.name}.yaml")
         yield f"{record.name} is {_age(age / 3600)} old, at most {_age(limit)} are allowed: {again}"
     if -age > settings.budgets.clock_skew:
-        yield f"{record.name} was sealed {-age:.0f} s from now, by the clock that is asked here: run {phase} again"
+        again = _or_again(phase, "wait until then, or correct that clock")
+        yield f"{record.name} was sealed {-age:.0f} s from now, by the clock that is asked here: {again}"
+
+
+def _or_again(phase: str, otherwise: str, cheap: str = "") -> str:
+    """Return the advice to run a phase again. If that costs too much, advise ``otherwise`` and name the cost."""
+    if phase in COSTLY:
+        return f"{otherwise}; running it again {COSTLY[phase]}"
+    return f"{cheap}run {phase} again"
 
 
 def _age(hours: float) -> str:

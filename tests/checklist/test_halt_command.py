@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from datetime import UTC, datetime, timedelta
 
 from runbook_lib.checklist.halt_command import halted
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, judge
-from runbook_lib.records import plan
 from tests.core_fixtures import connect
+from tests.step_queries import query
 
 EARLIER = datetime(2020, 1, 1, tzinfo=UTC)  # before any command of the rehearsal's own
 
@@ -38,9 +36,6 @@ def test_a_halt_that_passed_names_its_record_and_one_without_is_complained_of():
 
 def judged(paper, rows):
     """What 3.4d's own query finds among these commands: kind, seconds at which it was made and acknowledged."""
-    [step] = [step for step in plan.steps(plan.notebook("phase_3")) if step.number == "3.4d"]
-    cell = json.loads(plan.notebook("phase_3").read_text())["cells"][step.cell]
-    query = re.search(r'sql\("""(.*?)"""', "".join(cell["source"]), re.DOTALL)[1]
     with connect(paper) as connection, connection.transaction(force_rollback=True):
         deployment = connection.execute("select id from public.deployments limit 1").fetchone()[0]
         for kind, made, answered in rows:
@@ -49,7 +44,7 @@ def judged(paper, rows):
                 "insert into public.agent_commands (deployment_id, kind, created_at, acked_at) values (%s, %s, %s, %s)",
                 (deployment, kind, *at),
             )
-        found = connection.execute(query, {"deployment": deployment}).fetchone()
+        found = connection.execute(query("phase_3", "3.4d"), {"deployment": deployment}).fetchone()
     return float(found[0]), *found[1:]
 
 

@@ -6,7 +6,10 @@ import pytest
 
 from runbook_lib.checklist.tick_costs import Usual, band, cost_known, highest, unusual_costs, usual_cost
 from runbook_lib.commands.command import Reply
+from runbook_lib.rehearsal.lifecycle import Running
+from tests.core_fixtures import connect
 from tests.judging import can_fail, complaint, of
+from tests.step_queries import query
 
 LITE = "google/gemini-3.1-flash-lite"
 NONE = of({"ticks": 0, "median_usd": None})
@@ -63,3 +66,21 @@ def test_what_is_unusual_is_asked_by_the_same_bands() -> None:
     asked = unusual_costs("2026-11-22T10:00:00Z", "now")
     assert dict(asked.values)["bands"] == {"haiku": [0.01, 0.1], "sonnet": [0.05, 0.3]}
     assert (dict(asked.values)["enough"], dict(asked.values)["spread"]) == (10, 4.0)
+
+
+def test_one_late_tick_is_behind_us_three_ticks_later(paper: Running) -> None:
+    """1.4b asks for the newest three, so that a run which failed by one slow moment can be gone on with."""
+    with connect(paper) as connection, connection.transaction(force_rollback=True):
+        connection.execute("set transaction isolation level repeatable read")  # not to see the runner's own ticks
+        [deployment] = connection.execute("select id from public.deployments limit 1").fetchone() or (None,)
+        connection.execute("delete from public.decision_snapshots")
+        gaps = []
+        for at in (0, 300, 900, 1200, 1500, 1800):
+            connection.execute(
+                "insert into public.decision_snapshots (deployment_id, tick_at) values (%s, to_timestamp(%s))",
+                (deployment, at),
+            )
+            rows = connection.execute(query("phase_1", "1.4b"), {"deployment": deployment, "every": 300}).fetchall()
+            gaps.append([float(row[-1]) for row in rows])
+
+    assert gaps == [[300], [300, 300], [600, 300, 300], [300, 600, 300], [300, 300, 600], [300, 300, 300]]

@@ -177,6 +177,23 @@ def test_a_late_follow_up_never_asks_for_another_deployment_of_what_runs(profile
     assert "again would deploy again" in reason
 
 
+@pytest.mark.parametrize(
+    ("phase", "after", "cost"),
+    [
+        ("phase_2_first_mainnet", "phase_3_dry_runs", "needs another wallet"),
+        ("phase_4_first_day", "phase_5_follow_up", "would deploy again"),
+    ],
+)
+def test_no_reason_asks_for_what_costs_another_wallet_or_another_deployment(profile, tmp_path, phase, after, cost):
+    record = run(tmp_path, phase, "failed")
+    assert closed(profile, after, tmp_path, 0) == (f"{record.name} is failed: resume it; running it again {cost}",)
+
+    run(tmp_path, phase)
+    plan.accept(write_notebook(plan.NOTEBOOKS / f"{phase}.ipynb", 'phase.check("0.0a", "looks closer")'))
+    reasons = [*closed(profile, after, tmp_path, 60), *closed(profile, after, tmp_path, -1)]
+    assert len(reasons) == 4 and all(reason.endswith(f"; running it again {cost}") for reason in reasons), reasons
+
+
 def test_an_owed_undo_closes_every_phase_until_it_is_undone(profile, tmp_path):
     record = run(tmp_path, outcome="failed", events=[OWED])
 
