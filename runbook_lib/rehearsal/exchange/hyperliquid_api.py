@@ -50,7 +50,7 @@ def _of_dex(subscription: Ask) -> Ask:
 
 
 def snapshot(of: str) -> Callable[[Exchange, Ask], Any]:
-    """Return a function that makes a WebSocket feed's first frame, which holds everything so far.
+    """Return a function that makes a WebSocket feed's first frame, which holds every event so far.
 
     Later frames of the feed hold only what is new.
     """
@@ -142,7 +142,7 @@ class Socket:
         await self.websocket.close()
 
     async def _show(self) -> None:
-        """Once per block, send new data to each subscription whose data has changed."""
+        """Every `BLOCK` seconds, send new data to each subscription whose data has changed."""
         while True:
             await asyncio.sleep(BLOCK)
             for name, asked in list(self.asked.items()):
@@ -151,6 +151,11 @@ class Socket:
                     if self.shown.get(name) != str(data):
                         self.shown[name] = str(data)
                         self._send(asked["type"], data)
+
+
+def drop_sockets(exchange: Exchange) -> None:
+    """Close every WebSocket connection to the exchange, as an outage does."""
+    exchange.emit("close", "", None)
 
 
 def app(exchange: Exchange) -> Starlette:
@@ -166,7 +171,7 @@ def app(exchange: Exchange) -> Starlette:
     def wake() -> None:
         """Start the task that advances the exchange, at the API's first request.
 
-        The exchange has no event loop of its own.
+        The exchange runs no event loop.
         """
         if not clocks:
             clocks.append(asyncio.create_task(clock()))

@@ -1,8 +1,8 @@
 """Simulate the exchange as a state machine: accounts, orders, fills and margin.
 
-Amounts are exact decimals in US dollars, times are in milliseconds (UTC). Margin is cross and shared by all books;
-nothing is liquidated by itself, funding is not charged, and orders trade against the market (``Market``), not against
-each other. Where the venue's words are not known, they are ours.
+Amounts are exact decimals in US dollars, times are in milliseconds (UTC). Margin is cross and shared by all books. An
+account is liquidated only by a call of ``liquidate``, funding is not charged, and orders trade against the market
+(``Market``), not against each other. Where the venue's words are not known, they are ours.
 """
 
 import hashlib
@@ -86,10 +86,6 @@ class Exchange:
         """Remove an agent, as a user does on the venue's own page. The exchange then refuses the agent's orders."""
         with self.lock:
             self.agents.remove(master.lower(), address.lower(), self.ms())
-
-    def drop_sockets(self) -> None:
-        """Close every WebSocket that receives the exchange's events, as an outage does."""
-        self.emit("close", "", None)
 
     def ms(self) -> int:
         """Return the present time in milliseconds, by the clock with which the exchange stamps orders."""

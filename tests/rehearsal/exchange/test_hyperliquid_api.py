@@ -20,6 +20,7 @@ from hyperliquid.utils.types import Cloid
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from runbook_lib.rehearsal.exchange.hyperliquid_api import drop_sockets
 from runbook_lib.rehearsal.exchange.mainnet_client import mainnet_client
 from runbook_lib.rehearsal.exchange.orders_and_margin import Exchange, Faults
 from tests.venue import serving
@@ -554,7 +555,7 @@ def test_ping_is_answered(frames: Frames) -> None:
 
 
 def test_an_outage_closes_every_socket(venue: Exchange, frames: Frames) -> None:
-    venue.drop_sockets()
+    drop_sockets(venue)
     with pytest.raises(ConnectionClosed):
         frames.connection.recv(timeout=10)
 
