@@ -1,1 +1,1 @@
-"""Run a whole platform of stand-ins on loopback, in a folder of its own, for rehearsing the runbook."""
+"""Run a whole platform of stand-ins on loopback and in one folder, to rehearse the runbook."""

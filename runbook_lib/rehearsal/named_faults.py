@@ -133,8 +133,8 @@ def _fly(world: World, wanted: Json) -> Undo:
 
 
 def _second_machine(world: World, broker: str) -> Undo:
-    """Start a second machine for the newest running deployment with this broker. Return a function that removes the
-    machine.
+    """Start a second machine for the newest running deployment whose broker is ``broker``. Return a function that
+    removes the machine.
 
     The deployment then looks as if its deploy had been sent twice.
     """

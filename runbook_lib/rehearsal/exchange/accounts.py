@@ -102,7 +102,7 @@ class Account:
 
     @property
     def unified(self) -> bool:
-        """Return whether the account's mode keeps all its money in spot."""
+        """Return whether the account's mode is one in which all money is in spot."""
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:

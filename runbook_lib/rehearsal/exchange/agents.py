@@ -24,7 +24,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Agent:
-    """An approved agent: a wallet whose key may only trade for ``master``. An unnamed agent has an empty ``name``."""
+    """An approved agent: a wallet whose key may trade for ``master``, but not move money. An unnamed agent has an empty
+    ``name``.
+    """
 
     address: str
     master: str

@@ -34,7 +34,7 @@ class Switches:
         return cls(deepcopy(world.vercel.variables), deepcopy(world.vercel.deployments), secrets)
 
     def set_in(self, world: World) -> None:
-        """Restore the settings copied for a drill. Leave Fly apps unchanged that were made after the copy."""
+        """Restore the settings copied for a drill. Fly apps that were made after the copy stay unchanged."""
         world.vercel.variables = deepcopy(self.variables)
         world.vercel.deployments = deepcopy(self.deployments)
         for name, secrets in self.secrets.items():

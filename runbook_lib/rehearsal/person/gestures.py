@@ -44,7 +44,7 @@ class Declined(Exception):
 
 
 class Person:
-    """The stand-in for the person who makes the gestures. It has wallets of its own.
+    """The stand-in for the person who makes the gestures. It holds the wallet with which the person signs.
 
     A gesture that names no Skill or deployment is about the newest one.
     """
@@ -73,7 +73,7 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """As a person, confirm that the Fly token in Vercel is for this app alone and expires (C10)."""
+        """As a person, make a Fly token for Vercel that is for this app alone and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
@@ -200,7 +200,7 @@ class Person:
     # -- the wallet
 
     def fund(self, usd: float = 100, mode: str = "default", *, fresh: bool = False) -> Answer:
-        """As a person, send USDC on Arbitrum over the bridge to the venue. With ``fresh``, make a new wallet before."""
+        """As a person, send USDC on Arbitrum over the bridge to the venue. With ``fresh``, make a new wallet first."""
         if fresh:
             self.wallet = Account.create()
         venue, address = self.world.hyperliquid, self.wallet.address.lower()

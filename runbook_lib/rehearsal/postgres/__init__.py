@@ -1,1 +1,1 @@
-"""Run a real Postgres server in a folder of its own, set up as Supabase sets up a project."""
+"""Run a real Postgres server in the rehearsal's folder, and set it up as Supabase sets up a project."""

@@ -45,7 +45,7 @@ class Prepared:
     password: str
 
     def copy(self, target: Path) -> None:
-        """Copy the prepared Postgres cluster to ``target``, and give the copy to the account of the server."""
+        """Copy the prepared Postgres cluster to ``target``, and make the server's system account the copy's owner."""
         shutil.copytree(self.data, target)
         target.chmod(0o700)
         account().own(target)

@@ -28,7 +28,9 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """The position sizes of a broker when its REST and WebSocket data disagree: signed, in base units, by symbol."""
+    """The position sizes that a broker's REST and WebSocket data give when they differ: signed, in base units, by
+    symbol.
+    """
 
     rest: dict[str, float]
     socket: dict[str, float]

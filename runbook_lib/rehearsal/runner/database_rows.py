@@ -94,9 +94,9 @@ SETTLED: LiteralString = """
 
 
 def server_text(problem: BaseException) -> str:
-    """Return the database server's own words from the error of a runner's query.
+    """Return the database server's message from the exception that a runner's query raised.
 
-    These are the words after FATAL or ERROR.
+    The message is what follows FATAL or ERROR.
     """
     said = re.search(r"(?:FATAL|ERROR):\s+(.*)", str(problem))
     return said[1] if said else str(problem).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Stand in for the model: propose actions by seeded random numbers, so that runs repeat, at the model's price."""
+"""Stand in for the model: choose actions by seeded random numbers, so that runs repeat, and compute their price."""
 
 from __future__ import annotations
 

@@ -262,9 +262,7 @@ class MainnetBroker:
         return float(Decimal(str(size)).quantize(step, ROUND_DOWN))
 
     def _limit(self, symbol: str, price: float) -> float:
-        """Round a price to five significant figures and 6 - szDecimals decimals, as the venue demands (services
-        4.3).
-        """
+        """Round a price to five significant figures and 6 - szDecimals decimals, as the venue's documentation says."""
         return round(float(f"{price:.5g}"), 6 - self._universe[symbol])
 
     # -- the venue's view

@@ -1,4 +1,4 @@
-"""Read a runner's settings from environment variables. If one is missing, raise the platform's own error."""
+"""Read a runner's settings from environment variables. If one is missing, raise the error that the platform raises."""
 
 from __future__ import annotations
 

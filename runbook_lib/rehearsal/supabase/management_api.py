@@ -1,4 +1,4 @@
-"""Serve the part of Supabase's Management API that checks, password reset and ``supabase link`` need."""
+"""Serve the part of Supabase's Management API that our checks, a password reset and ``supabase link`` use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class Supabase:
         return [{"id": kind, "type": kind, "name": "default", "api_key": self.world.secret(key)} for kind, key in kinds]
 
     def poolers(self) -> list[Json]:
-        """Return where Supabase's session pooler listens, which takes the name of the project in the user's name."""
+        """Return where the session pooler of Supabase's project listens, and the name with which ``postgres`` logs in
+        there.
+        """
         user = self._admit("postgres", self.world.secret("SUPABASE_DB_PASSWORD"))
         address = urlsplit(self.world.database.url)
         host, port = address.hostname, address.port
@@ -62,15 +64,15 @@ class Supabase:
         }]  # fmt: skip
 
     def login_role(self) -> Json:
-        """Make the login with which Supabase's command line connects if it has no password of the database."""
+        """Make a role with which Supabase's command line can log in without the database password."""
         role, password = "cli_login_postgres", secrets.token_hex(16)
         self._admit(role, password)
         return {"role": role, "password": password, "ttl_seconds": 300}
 
     def _admit(self, role: str, password: str) -> str:
-        """Let a role log in as the session pooler of Supabase's project names it. Return that name.
+        """Let a role log in with the name that Supabase's session pooler demands for it. Return that name.
 
-        Whoever logs in so acts as ``postgres``.
+        A session with that name acts as ``postgres``.
         """
         user = f"{role}.{self.world.names.supabase_ref}"
         name = sql.Identifier(user)

@@ -1,4 +1,4 @@
-"""Serve the platform's own web app: its pages, and the endpoints that cron jobs call (checklist 0.5, 3.2)."""
+"""Serve the platform's web app: its pages, and the endpoints that cron jobs call (checklist 0.5, 3.2)."""
 
 from __future__ import annotations
 
