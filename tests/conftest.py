@@ -35,6 +35,7 @@ OPERATOR = (
 )
 # Files and folders whose tests take longest, the longest first.
 LONGEST = (
+    "test_other_names.py",
     "test_attended.py",
     "test_main.py",
     "test_watch.py",

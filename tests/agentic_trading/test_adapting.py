@@ -196,8 +196,8 @@ def test_the_contract_has_the_new_names_and_keeps_the_rest(other):
 def test_a_column_keeps_its_name_in_the_reply(other):
     [cell] = [text for place, text in other.places.items() if place.startswith("1.4a ")]
 
-    assert "select (data ->> 'equityUsd')::numeric as equity_usd, logged_at as ts from public.agent_logs" in cell
-    assert "event = 'reconcile_done' order by logged_at limit 1" in cell
+    assert "select (l.data ->> 'equityUsd')::numeric as equity_usd, l.logged_at as ts, s.equity_usd as" in cell
+    assert "l.event = 'reconcile_done' order by l.logged_at limit 1" in cell
 
 
 def test_texts_that_mean_the_same_are_rewritten_with_it(other):
