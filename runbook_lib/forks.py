@@ -136,7 +136,7 @@ def _reap(forks: dict[int, int]) -> None:
 
 
 def _kill(forks: Iterable[int]) -> None:
-    """Kill the forks that still run when the server ends. On Linux the system does this by itself."""
+    """Kill the forks that still run when the server ends. On Linux they end with the server in any case."""
     for pid in forks:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -112,7 +112,7 @@ def users(address: str, root: Path = ROOT) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def asked(statement: str) -> frozenset[str]:
-    """Return the addresses that a SQL statement asks for.
+    """Return the addresses (such as ``agent_logs.ts``) of the contract's names that a SQL statement uses.
 
     A JSON object that is given out whole stands for its keys, and a column or key that is compared with no word for all
     its words.
@@ -157,7 +157,7 @@ class _Renaming:
         return cls({rename.address: rename.new for rename in renames}, texts, several, given)
 
     def within(self, source: Source) -> dict[str, str]:
-        """Return the new names of texts in a source.
+        """Return the renames for the string literals of a cell or module: old name -> new name.
 
         In a cell, SQL tells what a text means: a table that it names, or a word that only one of its columns holds.
         """

@@ -138,7 +138,7 @@ def words_proven(step: str) -> Expectation:
 
 
 def misnamed(look: Callable[[Command], Reply], commands: Iterable[Command]) -> list[str]:
-    """Return a line for every contract name that the platform lacks. Return none if ``commands`` use none of these
+    """Return a line for every contract name that the platform lacks. Return no line if ``commands`` use none of these
     names.
 
     ``commands`` are those whose replies held too little; ``look`` sends the command that asks for the platform's rows.

@@ -220,7 +220,8 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Make the SQL that reads the newest runner command of a kind ``since`` a time, whoever sent it, and its effect.
+    """Make the SQL that reads the newest runner command of a kind ``since`` a time, with its effect. Anybody may have
+    sent it.
 
     Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
     deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's

@@ -170,7 +170,9 @@ def _given(source: exp.Expr) -> set[str]:
 
 
 def _passed(source: exp.Expr) -> list[exp.Expr]:
-    """Return the sources whose columns a subquery or WITH clause passes on under their own names, by a star."""
+    """Return the sources from which a subquery or WITH clause selects all columns by a star, so that they keep their
+    names.
+    """
     query = _query(source)
     stars = [item for item in _items(query) if item.is_star]
     within = _sources(query) if query is not None and stars else ()
@@ -187,7 +189,7 @@ def _items(query: exp.Expr | None) -> list[exp.Expr]:
 
 
 def _query(source: exp.Expr) -> exp.Expr | None:
-    """Return the query of a subquery or WITH clause, and the first of a union. Return None for a function."""
+    """Return the query of a subquery or WITH clause: of a union, the first query. Return None for a function."""
     query = source.find(exp.Select) if isinstance(source, exp.Lateral | exp.Subquery) else _cte(source)
     return query.this if isinstance(query, exp.SetOperation) else query
 
@@ -212,7 +214,9 @@ def _is_given_out(column: exp.Column) -> bool:
 
 
 def _behind(address: str, place: int, tokens: Sequence[Token], tree: exp.Expr) -> Iterator[Use]:
-    """Yield the JSON keys and compared words that follow the column at ``tokens[place]``."""
+    """Yield the JSON keys that follow the column at ``tokens[place]``, and the words that the column or key is compared
+    with.
+    """
     if _is_set(place, tokens):
         yield from _elements(address, tokens[place + 2])
     path, after = address, place + 1
@@ -306,8 +310,8 @@ def _inserted(insert: exp.Insert, tables: Tables) -> Iterator[Use]:
 
 
 def _named_in_texts(tokens: Sequence[Token], tables: Tables) -> Iterator[Use]:
-    """Yield the tables that a text inside SQL names, as in ``'public.agent_logs'::regclass`` or ``tablename in
-    ('…')``.
+    """Yield the tables that are named by a text inside a SQL statement, as in ``'public.agent_logs'::regclass`` or
+    ``tablename in ('…')``.
     """
     for token in tokens:
         name = token.text.removeprefix("public.")

@@ -35,7 +35,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Source:
-    """The source text of a module or a code cell, in which SQL statements are searched.
+    """The source text of a module or a code cell, which may contain SQL statements.
 
     ``cell`` is the cell's index in its notebook.
     """

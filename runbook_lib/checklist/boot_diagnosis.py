@@ -93,7 +93,7 @@ def boot_lines(*lines: str) -> Expectation:
 
 
 def known_cause(deployment: Reply, profile: str) -> Expectation:
-    """Expect that a known symptom explains the failed boot. The symptom is in the newest decisive line or a later line.
+    """Expect that a known symptom explains the failed boot. Only the newest decisive line and later lines are searched.
 
     Without a known symptom, the complaint shows the last lines. Commands of ours in its fix name ``profile``.
 

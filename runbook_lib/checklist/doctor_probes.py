@@ -1,4 +1,4 @@
-"""List what the doctor probes on this platform, and what only running a step can prove."""
+"""List what the doctor probes on this platform, and what can be proven only by running a step."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def spending_confirmed(others: float = 0.0) -> Expectation:
 
 
 def _disagreement(live: float, total: float, used: float, others: float) -> str | None:
-    """Return how the key's spending disagrees with what was written down, None if both agree."""
+    """Return how the spending that OpenRouter counts disagrees with the platform's. Return None if both agree."""
     if used < live - _leeway(live):
         return "they disagree, OpenRouter counts less: prices are wrong, or runners use another key"
     more = used - total

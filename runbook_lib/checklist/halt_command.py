@@ -1,4 +1,4 @@
-"""Make a step of the commands ``./runbook halt`` and ``./runbook unhalt``, and judge what they print."""
+"""Make the shell lines of steps that call ``./runbook halt`` or ``./runbook unhalt``, and judge what these print."""
 
 from __future__ import annotations
 

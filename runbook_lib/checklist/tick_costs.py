@@ -97,7 +97,7 @@ def band(model: str, costs: Iterable[float | None] = (), asked: float | None = N
 
 
 def highest(model: str, asked: float | None) -> float | None:
-    """Return the highest usual cost of a tick in US dollars, for a model without any tick. Return None if unknown."""
+    """Return ``asked``, or else the checklist's highest cost of a tick, in US dollars. Return None if unknown."""
     return asked or (_named(model) or (None, None))[1]
 
 
@@ -138,12 +138,15 @@ def unusual_costs(since: str, until: str) -> Sql:
 
 
 def _named(model: str) -> tuple[float, float] | None:
-    """Return the checklist's band for a model, None if the checklist does not name the model."""
+    """Return the checklist's band for a model. Return None if the checklist does not name the model."""
     return next((costs for word, costs in BANDS.items() if word in model.lower()), None)
 
 
 def _estimated(model: str, catalogue: str) -> Usual | None:
-    """Return the usual cost of a model's tick by the first two numbers after the model's id: the rates in and out."""
+    """Estimate the usual cost of a model's tick from the model's rates in the platform's catalogue.
+
+    The rates are the first two numbers after the model's id: for tokens in, and for tokens out.
+    """
     rates = [float(text) for text in DECIMAL.findall(catalogue.partition(model)[2])[:2]]
     if len(rates) < 2 or not all(rates):
         return None

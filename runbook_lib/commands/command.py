@@ -91,7 +91,7 @@ class Reply:
 
     @property
     def refused_for_now(self) -> bool:
-        """Return whether the service refused the command only for now, such as because of a rate limit.
+        """Return whether the service refused the command for now only, for example because of a rate limit.
 
         The service did nothing, and a later try may succeed.
         """
@@ -99,7 +99,7 @@ class Reply:
 
     @property
     def in_trouble(self) -> bool:
-        """Return whether the service answered the command with an error of its own (status 500 or above).
+        """Return whether the service failed: it answered the command with a status of 500 or above.
 
         The command may have taken effect.
         """
@@ -242,7 +242,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A command that sends a NOTIFY on one connection and waits for it on another, as commands to a runner travel.
+    """A command that sends a NOTIFY on one connection and waits for it on another. Commands reach a runner in this way.
 
     A lock that one of them takes and the other is refused proves that one operator at a time can write. The reply has
     one row with the columns delivered, lock (one holder or shared), milliseconds, mode (direct or session pooler) and

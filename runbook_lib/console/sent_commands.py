@@ -1,7 +1,7 @@
 """Send a command when its button is pressed: write a record, send the command, and await its effect.
 
 Each press is a run of its own: a record with one step, sealed when it ends. Safety actions are always allowed, also if
-the record cannot be written, which is then shown; any other command needs the record and the write lock.
+the record cannot be written, which is then shown; any other command needs the record and the writing lock.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ async def _abandon(task: asyncio.Future[Any]) -> None:
 
 
 def judged(cell: Cell, task: asyncio.Future[Any], *, exited: bool) -> Cell:
-    """Return a cell that ended by itself, together with its outcome.
+    """Return a cell whose execution was not interrupted, together with its outcome.
 
     The outcome is read from ``task``, which executed the cell.
     """

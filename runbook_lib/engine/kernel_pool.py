@@ -33,7 +33,7 @@ WARM = ("pandas", "matplotlib.pyplot", "psycopg", "httpx")
 
 
 class KernelDied(Exception):
-    """An error for a kernel that ended by itself. It says how the kernel ended."""
+    """The error for a kernel that ended before it was closed. It says how the kernel ended."""
 
 
 class Client(AsyncKernelClient):

@@ -1,4 +1,4 @@
-"""Run a notebook's cells in this process, as an IPython kernel that ends with the command that started it.
+"""Run a notebook's cells in this process, as an IPython kernel. The kernel ends when the command that started it ends.
 
 The process is started by this file's path, or forked from a process that has imported everything that cells need.
 

@@ -1,4 +1,4 @@
-"""Write a halt's record in a thread of its own, so that a disk that does not answer hardly delays the halt."""
+"""Write a halt's record in a separate thread, so that the halt does not wait long for a disk that hangs."""
 
 from __future__ import annotations
 

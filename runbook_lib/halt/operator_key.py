@@ -163,9 +163,7 @@ class Market:
         return {"a": number, "b": buy, "p": price, "s": shown, "r": True, "t": {"limit": {"tif": "Ioc"}}}
 
     def _asset(self, coin: str) -> tuple[int, int]:
-        """Return a coin's number in the operator key's actions, and the number of decimals of the coin's size (facts
-        4.3).
-        """
+        """Return a coin's number in the operator key's actions, and the number of decimals of the coin's size."""
         if coin.startswith("@"):
             return SPOT_FROM + int(coin[1:]), 0  # decimals do not matter: spot orders are only cancelled, never closed
         return self._assets[coin]
@@ -209,8 +207,7 @@ def limit_price(mid: Decimal, *, buy: bool, size_decimals: int) -> str:
 
     The price lies beyond the mid price, and is rounded for the venue.
 
-    A price has at most five significant figures, and at most 6 decimals minus the decimals of the coin's size (facts
-    4.3).
+    A price has at most five significant figures, and at most 6 decimals minus the decimals of the coin's size.
     """
     wanted = mid * (1 + SLIPPAGE if buy else 1 - SLIPPAGE)
     places = min(DECIMALS - size_decimals, FIGURES - 1 - wanted.adjusted())

@@ -250,10 +250,7 @@ def _addresses(services: Services, halting: Halting) -> set[str]:
 
 
 def named(services: Services) -> set[str]:
-    """Return the profile's own wallet as a set. If the profile names no wallet, return an empty set.
-
-    The set is empty if the profile names no wallet.
-    """
+    """Return the wallet that the profile names, as a set. If the profile names no wallet, return an empty set."""
     wallet = services.settings.hyperliquid.wallet
     return {wallet.lower()} if wallet else set()
 

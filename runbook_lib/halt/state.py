@@ -217,14 +217,14 @@ class Halting:
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
-        """Return whether a deployment's machine runs, by the halt's state.
+        """Return whether a deployment's machine runs, as far as the halt has seen.
 
         The answer is true until Fly has listed the machines.
         """
         return self.running is None or deployment in self.running
 
     def fenced(self, deployment: str) -> bool:
-        """Return whether, by the halt's state, a deployment can place no order.
+        """Return whether the halt has seen that a deployment can place no order.
 
         The deployment is then paused, or its machine does not run.
         """
@@ -232,7 +232,7 @@ class Halting:
         return (known is not None and known.paused) or not self.alive(deployment)
 
     def settled(self, deployment: Deployment) -> bool:
-        """Return whether, by the halt's state, a deployment has no open position.
+        """Return whether the halt has seen that a deployment has no open position.
 
         A deployment with a wallet has its positions at the venue, one on paper has them in the database.
         """

@@ -135,12 +135,12 @@ def time_of(halting: Halting, part: str) -> float:
 
 
 def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Start one piece of work in a new thread, with connections of its own."""
+    """Start one piece of a halt's work in a new thread, with new connections."""
     threading.Thread(target=_guarded, args=(halting, work, parts), name=parts[0], daemon=True).start()
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of a halt's work. Then end as unknown each of its parts that has no outcome.
+    """Run one piece of a halt's work. Then give each of its parts that has no outcome yet the outcome "unknown".
 
     The complaint of such a part names the error, if the work raised one.
     """

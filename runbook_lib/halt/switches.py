@@ -163,10 +163,7 @@ def await_live(
 
 
 def _ended(services: Services, halting: Halting, part: str, made: str, until: float) -> str | None:
-    """Return the final state of the redeploy ``made`` (its id at Vercel) if its build failed.
-
-    Return None if it may still go live.
-    """
+    """Return the final state of the redeploy with the id ``made`` if it failed. Return None if it may still succeed."""
     reply = look(services, halting, part, http("vercel", "GET /v13/deployments/{made}", made=made), until)
     word = state(reply.rows[0])
     return word if word in ("ERROR", "CANCELED", "DELETED", "BLOCKED") else None

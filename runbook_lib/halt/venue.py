@@ -217,8 +217,8 @@ def _proven(halting: Halting, wallet: str, book: str) -> bool:
 
 
 def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
-    """Return whether two answers about each book (perp exchange or spot) showed the wallet ``claim``: "flat" or
-    "orderless".
+    """Return whether a wallet was flat, or without orders, in two answers about each book (a perp exchange or spot).
+    ``claim`` says which: "flat" or "orderless".
 
     The answer is false until the list of books is known.
     """
@@ -311,7 +311,7 @@ class Hand:
 
 
 def _act(services: Services, halting: Halting, hand: Hand) -> None:
-    """Cancel orders and close positions with the operator's key, in the key's own wallet, if no runner will do so."""
+    """Cancel the orders and close the positions of the operator key's wallet, if no runner will do so."""
     to_do = {wallet: _by_hand(halting, wallet) for wallet in halting.addresses}
     if not any(orders or positions for orders, positions in to_do.values()) or (key := hand.key()) is None:
         return
@@ -339,7 +339,7 @@ def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]
 
 
 def _in_hand(halting: Halting, wallet: str) -> bool:
-    """Return whether a runner may still cancel the wallet's orders and close its positions by itself."""
+    """Return whether a runner may still cancel the wallet's orders and close its positions, without the operator."""
     if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
     return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))

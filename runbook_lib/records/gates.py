@@ -1,4 +1,4 @@
-"""Judge from verified records, and from the write lock, whether a phase may open.
+"""Judge from verified records, and from the writing lock, whether a phase may open.
 
 The chain of seals tells which record is the newest, and the database's clock tells how old it is: neither a folder's
 name nor this computer's clock opens a gate.
@@ -98,7 +98,7 @@ def require(settings: Settings, phase: str, root: Path, override: str | None = N
     """Raise unless a phase's gate is open. Return what the run's first ledger line says of the gate.
 
     ``override`` is an operator's reason for passing a closed gate. Raise `StepRefused` with every reason if the gate is
-    closed and there is no ``override``. Raise it too while somebody else holds the write lock, even with an
+    closed and there is no ``override``. Raise it too while somebody else holds the writing lock, even with an
     ``override``.
     """
     _refuse_second_writer(settings, phase)

@@ -1,4 +1,4 @@
-"""Run SQL in Postgres within a time limit: reads in read-only transactions, changes on a new connection each."""
+"""Run SQL in Postgres within a time limit: reads in read-only transactions, each change on a new connection."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Verdict:
 
 
 def examine(settings: Settings, more: Sequence[Probe] = ()) -> list[Verdict]:
-    """Run all of the doctor's probes in parallel, each on its own connections; those that only query share theirs.
+    """Run all of the doctor's probes in parallel. Probes that only send SQL share connections; the others do not.
 
     A probe that takes over 15 s has failed: with start and end, all of it takes less than 20 s.
     """
@@ -326,7 +326,7 @@ def _restorable(answer: Reply) -> Finding:
 
 
 def _application(answer: Reply) -> Finding:
-    """Find out whether the web app itself answers, whatever it says of a page that nobody has signed in for."""
+    """Find out whether the web app itself answers. The answer may be a refusal, because nobody has signed in."""
     seen = f"status={answer.status}"
     if answer.status in (401, 403) and answer.text.lstrip().startswith("<"):
         return Finding(seen, f"{seen} with a page: deployment protection answers, not the application")

@@ -1,4 +1,4 @@
-"""Recognise old answers by their own time, ``Date`` and ``Age``, compared with the service's clock."""
+"""Recognise old answers: compare the time that an answer states, its ``Date`` or ``Age``, with the service's clock."""
 
 from __future__ import annotations
 

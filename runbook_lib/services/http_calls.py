@@ -54,7 +54,7 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """An error for an HTTP answer whose body is too large, cut off, wrongly packed or not finished in time."""
+    """An error for an HTTP answer whose body is too large, cut off, wrongly compressed or not finished in time."""
 
 
 @dataclass(frozen=True)

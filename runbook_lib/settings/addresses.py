@@ -27,9 +27,7 @@ POOLER = ".pooler.supabase.com"
 
 
 def refuse_wrong(settings: Settings, source: str) -> None:
-    """Raise `ConfigError` if a profile of this kind may not have one of its addresses. The error names the address's
-    key.
-    """
+    """Raise `ConfigError` if an address is not allowed in a profile of this kind. The error names the address's key."""
     for key, url in _addresses(settings).items():
         _refuse_wrong_address(settings.kind, f"{source}: {key}", url)
     _refuse_unsafe_database(settings, f"{source}: database.url")

@@ -132,7 +132,7 @@ class Redactor:
         return value
 
     def hits(self, text: str) -> Iterator[tuple[str, str, int]]:
-        """Yield each secret that stands in a text, as redaction finds it.
+        """Yield each secret that redaction would replace in a text.
 
         It comes as the secret's name, its spelling in the text, and its offset.
         """

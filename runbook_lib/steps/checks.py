@@ -75,7 +75,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Return a complaint if a check lacks a command that its expectation is about. Return None if it has them all."""
+    """Return a complaint if a check's commands lack one that its expectation needs. Return None if none is lacking."""
     every = [expect] if isinstance(expect, Expectation) else expect
     about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
     missing = next((command for command in about if command not in commands), None)

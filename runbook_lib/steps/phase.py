@@ -69,7 +69,7 @@ class Phase:
         self._writer = Writer(self.services, label, self._own_session_ended)
 
     def head(self) -> None:
-        """Display the bar of a phase's run at its head. The bar shows the profile, the progress and the record."""
+        """Display the bar at the head of a phase's notebook. The bar shows the profile, the progress and the record."""
         self._verdicts.display(self.bar())
 
     def bar(self) -> Bar:
@@ -342,7 +342,7 @@ class Phase:
         verdicts.judged(sent, finding, (answer,))
 
     def _perform(self, act: Act, verdicts: Verdicts | None = None) -> None:
-        """Send an act while holding the write lock. In the notebooks for safety actions, send the act without the
+        """Send an act while holding the writing lock. In the notebooks for safety actions, send the act without the
         lock.
         """
         if self.name not in ALWAYS_ALLOWED:
@@ -350,9 +350,7 @@ class Phase:
         acts.perform(act, self.services, verdicts or self._verdicts)
 
     def _own_session_ended(self, dead: Holder) -> None:
-        """Write to the ledger that this process ended a session of its own, which it had lost and which held the write
-        lock.
-        """
+        """Write to the ledger that this process ended its old database session, which still held the writing lock."""
         self.record.ledger.append("unlocked", by=self.record.opened()["operator"], held=str(dead))
 
     def _offer(self, act: Act, rests_on: Sequence[str]) -> None:

@@ -35,9 +35,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of a press's effects. Each effect goes to the ledger as a status lamp as soon as the effect is
-    known.
-    """
+    """The writer of a press's effects. It writes an effect to the ledger as soon as it is known, as a status lamp."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -153,7 +151,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return a status lamp, which shows one effect of a press.
+    """Return the status lamp that shows an effect of a press.
 
     If ``lit`` is true, the lamp is lit and has the current time. Otherwise the lamp is unknown and has no time.
     """

@@ -86,8 +86,9 @@ def _above(late: re.Match[str]) -> bool:
 
 
 def _judged_by(settings: Settings, cell: str, bound: float) -> list[str]:
-    """Return the profile's lines that set a time limit in a check's cell: the line with this value, or the lines it
-    adds up.
+    """Return the profile's lines from which a check's cell takes the time limit ``bound``.
+
+    That is the line with this value. If no line has this value, the cell adds several lines up, and all are returned.
     """
     lines = [line for line in _lines(WAITS.sub("", cell)) if _seconds(settings, line) <= bound]
     return [line for line in lines if f"{_seconds(settings, line):g}" == f"{bound:g}"] or lines

@@ -56,7 +56,7 @@ class Verdicts:
     def announce(self, sent: Sent, fence: int | None = None) -> None:
         """Write to the ledger that a step's commands are about to be sent. If writing fails, the caller sends nothing.
 
-        ``fence`` is the number under which the write lock is held; each later holder of the lock has a larger number.
+        ``fence`` is the number under which the writing lock is held; each later holder of the lock has a larger number.
         """
         held = {} if fence is None else {"fence": fence}
         self.record.ledger.append(
@@ -136,7 +136,7 @@ class Verdicts:
         return self.record.redact.text(text) if self.record.redact else text
 
     def _addressed(self, sent: Sent) -> Sent:
-        """Return a step in whose fix each command of ours names the record's profile."""
+        """Return a step in whose fix every ``./runbook`` command names the record's profile."""
         return replace(sent, fix=addressed(sent.fix, self.record.profile)) if sent.fix else sent
 
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:

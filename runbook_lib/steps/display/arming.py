@@ -105,7 +105,7 @@ class Field:
 
 
 def after(seconds: float, work: Callable[[], None]) -> threading.Timer:
-    """Start a timer that calls ``work`` after ``seconds``, in a thread of its own. Return the timer."""
+    """Start a timer that calls ``work`` in a new thread after ``seconds``. Return the timer."""
     timer = threading.Timer(seconds, work)
     timer.daemon = True
     timer.start()
