@@ -112,7 +112,14 @@ PUBLIC = {
     "checklist.migrations": ("applied", "push_migrations", "pushed"),
     "checklist.halt_command": ("halt_line", "halted", "unhalt_line"),
     "checklist.web_app_variables": ("production_variables", "set_variables"),
-    "checklist.heartbeat_sweep": ("scheduled", "sweep_command", "sweep_runs", "sweep_schedule", "sweep_tight"),
+    "checklist.heartbeat_sweep": (
+        "paused_swept",
+        "scheduled",
+        "sweep_command",
+        "sweep_runs",
+        "sweep_schedule",
+        "sweep_tight",
+    ),
     "checklist.web_app": ("crons_healthy", "request_log", "serves", "younger_than_variables"),
 }
 HOMES = {name: module for module, names in PUBLIC.items() for name in names}

@@ -9,7 +9,7 @@ from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
 from runbook_lib.commands.command import Http, Reply, http
-from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all
+from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +67,24 @@ def sweep_schedule(settings: Settings) -> Http:
 def sweep_tight(settings: Settings) -> Expectation:
     """Expect that the heartbeat sweep runs often enough to notice a dead machine within 15 minutes."""
     return scheduled(SWEEP_PATH, tight=True) if settings.web.sweep == "vercel" else sweep_runs(settings)
+
+
+def paused_swept() -> Expectation:
+    """Find out whether the heartbeat sweep looks at paused deployments, too. Either is fine.
+
+    Nothing documents which statuses it looks at. Reply: a row ``status`` and ``error_text`` of a paused deployment
+    without a heartbeat, after a sweep.
+    """
+
+    def test(reply: Reply) -> Finding:
+        row = reply.rows[0] if len(reply.rows) == 1 else {}
+        if row.get("status") == "error" and str(row.get("error_text")).startswith("heartbeat lost:"):
+            return Finding("the sweep looks at paused deployments, too")
+        if row.get("status") == "paused":
+            return Finding("the sweep passes paused deployments over: only 4.4h sees that a machine of theirs is gone")
+        return Finding("", f"expected the row paused, or marked by the sweep; found {row or len(reply.rows)}")
+
+    return over_each("whether the sweep looks at paused deployments", test)
 
 
 def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple[str, str | None]:

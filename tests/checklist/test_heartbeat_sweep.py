@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.checklist.heartbeat_sweep import scheduled, sweep_command, sweep_runs
+from runbook_lib.checklist.heartbeat_sweep import paused_swept, scheduled, sweep_command, sweep_runs
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import judge
 from runbook_lib.settings.profiles import load
@@ -100,3 +100,18 @@ def test_what_runs_the_sweep_is_asked_where_the_profile_says(
     assert can_fail(sweep_runs(chosen), of(good))
     assert all(complaint(sweep_runs(chosen), of(row)) for row in bad)
     assert complaint(sweep_runs(chosen), of())
+
+
+@pytest.mark.parametrize(
+    ("row", "seen"),
+    [
+        ({"status": "paused", "error_text": None}, "passes paused deployments over"),
+        ({"status": "error", "error_text": "heartbeat lost: last seen then"}, "looks at paused deployments, too"),
+        ({"status": "error", "error_text": "gone"}, ""),
+        ({"status": "running", "error_text": None}, ""),
+    ],
+)
+def test_whether_the_sweep_looks_at_paused_deployments_is_found_out(row: dict[str, Any], seen: str) -> None:
+    finding = judge(paused_swept(), [of(row)])
+    assert seen in finding.seen and bool(finding.complaint) == (not seen)
+    assert can_fail(paused_swept(), of(row)) and complaint(paused_swept(), of())

@@ -32,7 +32,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_0_platform_prep": (47, "five sections of the checklist, each short"),
     "phase_1_paper": (57, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
-    "phase_3_dry_runs": (57, "four dry runs, each a bracket of looks around its changes"),
+    "phase_3_dry_runs": (60, "four dry runs, each a bracket of looks around its changes"),
     "phase_4_first_day": (56, "the upgrade, then one cell for each alarm and each chart"),
 }
 
