@@ -194,9 +194,7 @@ class Stage:
         return str(funded["address"])
 
     def require_machine(self) -> None:
-        """Raise `ServiceError` if the drill's machine stopped by itself: the bad answer "stopped" would then be
-        true.
-        """
+        """Raise `ServiceError` if the drill's machine has stopped: the bad answer "stopped" would then be true."""
         machines = self.services.look(MACHINES.filled(self.settings.lookup), within=PATIENCE).rows
         if not machines or any(map(is_down, machines)):
             raise ServiceError("the drill's machine does not run any more: what is said of it proves nothing")
@@ -426,7 +424,9 @@ def _claims(stage: Stage) -> list[Claim]:
 
 
 def _of_wallets(stage: Stage) -> Iterator[Claim]:
-    """Yield expectations that a wallet is empty. They are false, but only the spoiled answer would show it."""
+    """Yield expectations that a wallet is empty. They are false. Nothing but the answer that is spoiled could show
+    this.
+    """
     listed = stage.services.look(venue_books.books())
     nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
     for question, thing in HIDES.items():

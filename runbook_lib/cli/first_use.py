@@ -50,8 +50,8 @@ def say(words: str) -> None:
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return the ``environment`` for the first use, without variables that change where pip installs or Python
-    imports.
+    """Return the ``environment`` for the first use, without variables that change where pip installs to or Python
+    imports from.
     """
     kept = {}
     for name, value in environment.items():

@@ -1,4 +1,4 @@
-"""Open the console, which shows every deployment and its command buttons. Only pressing a button needs the write
+"""Open the console, which shows every deployment and its command buttons. Only pressing a button needs the writing
 lock.
 """
 

@@ -391,7 +391,7 @@ def _flow(inside: Iterable[Any]) -> Any:
 
 
 def _scrolled(title: str, inside: Any, height: str) -> Any:
-    """Return a part of the page that scrolls by itself.
+    """Return a part of the page that scrolls while the rest of the page stands still.
 
     Its title takes the keyboard's focus, because the title is never redrawn and so keeps the focus.
     """

@@ -152,8 +152,8 @@ class _Press:
         return self._followed(self.clock() + _patience(self.settings, self.now.kind))
 
     def _followed(self, until: float) -> tuple[Finding, tuple[Reply, ...]]:
-        """Poll until every target shows the command's effect, but not after ``until``. Return the finding and the last
-        reply.
+        """Poll until every target shows the command's effect, but not after ``until``. Return what was seen or is
+        wrong, and the last reply.
         """
         delay, trouble = FIRST, ""
         state = sent_state([self.now.kind], [target.id for target in self.now.targets], keys=[self.key])

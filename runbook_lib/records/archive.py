@@ -111,7 +111,7 @@ def _profile(record: Record) -> dict[str, Any]:
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record to the archive that its profile's settings ``chosen`` name, once the record is signed.
+    """Copy a record, once it is signed, to the archive in the settings ``chosen`` of its profile.
 
     Raise `RecordError` if the record lacks a signature that it needs, if the archive is absent, or if the copy differs.
     """

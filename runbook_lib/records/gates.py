@@ -193,7 +193,7 @@ def _same_platform(settings: Settings, record: Record) -> bool:
 
 
 def platform_gone(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made in a rehearsal that is no longer the present one, or none is up now."""
+    """Return whether a record was made in a rehearsal other than the one in use now."""
     return settings.kind == "rehearsal" and record.opened().get("platform", "") != settings.platform
 
 

@@ -527,7 +527,7 @@ def digest(path: Path) -> str:
 
 
 def _misplaced(folder: Path, opened: Event) -> Iterator[str]:
-    """Yield a problem if a record lies in a folder that is another record's.
+    """Yield a problem if a record lies in another folder than the one that its ledger names.
 
     The record was then swapped, or moved to another profile. For a record that was copied out of its profile's folders,
     only the name of its folder is judged.
@@ -900,7 +900,7 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """Yield the lines with an event's facts for a record's story.
+    """Yield the lines that state an event's facts, when a record is told as text.
 
     Short facts share one line, each text has lines of its own, and replies are shortened.
     """

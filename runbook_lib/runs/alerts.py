@@ -53,7 +53,7 @@ class Alerts:
         return f"not delivered to {', '.join(failed)}" if failed else None
 
     def alive(self) -> str | None:
-        """Call the profile's dead man's service after a round of a watch without alerts.
+        """Call the profile's dead man's service. A watch does this after a round that leaves no alarm open.
 
         Return an error or None.
         """

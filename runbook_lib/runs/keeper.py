@@ -1,6 +1,6 @@
 """Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals its record.
 
-A kernel that ends by itself seals its own record, and then there is nothing to do here.
+A kernel that is not killed seals its record when it ends, and then there is nothing to do here.
 """
 
 from __future__ import annotations

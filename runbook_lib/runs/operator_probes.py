@@ -1,4 +1,4 @@
-"""List what the doctor probes on the operator's own machine: keys, folders, addresses of people. Nothing is sent."""
+"""List what the doctor probes on the operator's machine: keys, folders, addresses for alerts. Nothing is sent."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class CleanRun:
 
     @property
     def copies(self) -> Copies:
-        """Return the copies of database tables on which the steps of the clean run are asked again."""
+        """Return the copies of database tables on which the SQL statements of the clean run's steps are run again."""
         self._copies = self._copies or Copies(self.phase.services.database)
         return self._copies
 
@@ -70,14 +70,14 @@ class CleanRun:
         return [answer for index in range(count) if (answer := past.reply(number, index))]
 
     def declared(self, number: str, source: str) -> Declared:
-        """Return what a step with this source declares, without sending anything. An error of the source is raised."""
+        """Return what a step with this source declares, without sending anything. Do not catch errors of the source."""
         listening = _Listening(self.phase)
         exec(source, {**self.names, "phase": listening})  # noqa: S102 - this is what a kernel does
         [declared] = listening.heard
         return declared
 
     def value(self, node: ast.expr) -> Any:
-        """Return the value of an expression in a cell. Return None if it cannot be evaluated on its own."""
+        """Return the value of an expression in a cell. Return None if evaluating it raises an error."""
         try:
             return eval(compile(ast.Expression(node), "cell", "eval"), dict(self.names))  # noqa: S307 - our own cell
         except Exception:  # noqa: BLE001 - a part of a call may mean nothing alone

@@ -193,7 +193,7 @@ def _identities(call: ast.Call, text: _Text, evaluate: Evaluate) -> Iterator[tup
 
 
 def _asked(node: ast.expr, evaluate: Evaluate) -> Iterator[ast.expr]:
-    """Yield the largest expressions inside a node whose values are ids or addresses."""
+    """Yield the expressions inside a node that evaluate to an id or an address, but no parts of such an expression."""
     value = evaluate(node) if isinstance(node, ast.Call | ast.Subscript | ast.Name | ast.BoolOp) else None
     if isinstance(value, str) and IDENTITY.fullmatch(value):
         yield node

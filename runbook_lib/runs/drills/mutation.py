@@ -98,8 +98,8 @@ def of_notebook(run: CleanRun, chosen: Callable[[Fate], bool] = lambda _: True) 
 
 
 def _answers(run: CleanRun) -> dict[str, list[Reply]]:
-    """Return every reply that a command got during the clean run, by command. Later replies differ from earlier
-    ones.
+    """Return every reply that a command got during the clean run, by command. A command that was sent again may have
+    got another reply.
     """
     answers: dict[str, list[Reply]] = {}
     for step in run.steps:

@@ -35,7 +35,7 @@ class Token:
 
 
 def tokens(statement: str) -> list[Token]:
-    """Split a SQL statement into its pieces. A bracket does not count as enclosed by itself."""
+    """Split a SQL statement into its pieces. The ``depth`` of a bracket does not count the bracket itself."""
     depth, read = 0, []
     for match in TOKEN.finditer(statement):
         text = match[0] if match.lastgroup == "text" else match[0].lower()
