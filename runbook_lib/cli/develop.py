@@ -32,7 +32,7 @@ def bench(names: tuple[str, ...], rounds: int) -> None:
     NAMES choose the files of tests/benchmarks whose names contain one of them; without NAMES all run. A ratio divides
     our figure by another tool's, from interleaved runs.
     """
-    from runbook_lib.cli.suite import figures
+    from runbook_lib.cli.benchmarks import figures
 
     click.echo(f"{'figure':72} {'ours':>12} {'theirs':>12} {'ratio':>7}")
     for name, ours, theirs, ratio in figures(names, rounds):

@@ -111,7 +111,7 @@ def show_fingerprint(settings: Settings, typed: str | None) -> None:
     """Show where a production profile's commands will go, and have the operator type the project's ref once."""
     if settings.kind != "production":
         return
-    from runbook_lib.settings.profiles import host_of
+    from runbook_lib.settings.addresses import host_of
 
     places = {
         "project": settings.project,

@@ -13,7 +13,7 @@ from runbook_lib.errors import RunbookError
 from runbook_lib.records import plan, signing
 from runbook_lib.runs.alerts import Alerts
 from runbook_lib.services.doctor import Probe
-from runbook_lib.settings.profiles import host_of
+from runbook_lib.settings.addresses import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

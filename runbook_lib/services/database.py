@@ -24,7 +24,8 @@ from runbook_lib.services import advisory_lock
 from runbook_lib.services.advisory_lock import Holder, WritingSession
 from runbook_lib.services.refusals import REFUSALS, REFUSED
 from runbook_lib.services.variables import expanded
-from runbook_lib.settings.profiles import INCOMING, host_of
+from runbook_lib.settings.addresses import host_of
+from runbook_lib.settings.profiles import INCOMING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

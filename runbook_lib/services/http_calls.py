@@ -29,8 +29,7 @@ from runbook_lib.services.freshness import ServiceClock
 from runbook_lib.services.plain_rows import LAST, picked, rows_of
 from runbook_lib.services.secret_fields import drop_text
 from runbook_lib.services.variables import expanded
-from runbook_lib.settings.addresses import is_loopback
-from runbook_lib.settings.profiles import host_of
+from runbook_lib.settings.addresses import host_of, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

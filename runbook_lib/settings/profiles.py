@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -428,8 +428,3 @@ def _filled(settings: Settings, running: Mapping[str, str]) -> Settings:
     if "repository" in running:
         changes["repository"] = running["repository"]
     return settings.model_copy(update=changes)
-
-
-def host_of(url: str) -> str:
-    """Return ``host:port`` of an address in a profile, for messages."""
-    return urlunsplit(("", urlsplit(url).netloc.rpartition("@")[2], "", "", "")).lstrip("/")

@@ -20,7 +20,6 @@ from runbook_lib.settings.profiles import (
     PROFILES,
     SHORTEST_SECRET,
     Settings,
-    host_of,
     load,
     parse,
     profiles,
@@ -543,18 +542,6 @@ def test_a_rehearsal_that_is_gone_is_named(tmp_path: Path, content: str | None) 
 def test_a_production_is_left_alone_by_a_running_rehearsal(tmp_path: Path) -> None:
     chosen = loaded(tmp_path, PRODUCTION, rehearsal=running(tmp_path, RUNNING))
     assert (chosen.fly.url, chosen.repository) == ("https://api.machines.dev", "/srv/platform")
-
-
-@pytest.mark.parametrize(
-    ("url", "host"),
-    [
-        ("https://registry.fly.io", "registry.fly.io"),
-        ("postgresql://u@127.0.0.1:5432/postgres?x=1", "127.0.0.1:5432"),
-        ("http://[::1]:80/a", "[::1]:80"),
-    ],
-)
-def test_a_host_is_shown_without_user_and_path(url: str, host: str) -> None:
-    assert host_of(url) == host
 
 
 @pytest.mark.parametrize(
