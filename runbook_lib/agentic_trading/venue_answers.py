@@ -22,6 +22,10 @@ SEPARATE = ("default", "disabled")
 # Keys of a position in ``agent_state``: Python reads the whole list, so that no statement gives them aliases.
 SYMBOL, SIZE = last("agent_state.positions.symbol"), last("agent_state.positions.sizeBase")
 SIDE = last("agent_state.positions.side")
+CENTS, SHARE = (
+    1.0,
+    0.05,
+)  # US dollars, and the share of all positions, by which equity may differ from one minute earlier
 CLOSE = 1e-9  # base units, and relative: sizes and prices that differ by less are the same
 
 
@@ -55,6 +59,21 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
     totals = [number(row.get("total")) for row in _list(spot, "balances") if row.get("coin") == "USDC"]
     profits = [number(inner(row, "position").get("unrealizedPnl")) for row in _list(perp, "assetPositions")]
     return total([*totals, *profits]) if isinstance(spot.get("balances"), list) else None
+
+
+def differing_equity(at_venue: float | None, perp: Row, told: Any) -> list[str]:
+    """Return a complaint if a wallet's equity at the venue differs from the equity that the platform tells.
+
+    Marks move between the two, by which a small share of the positions' value is allowed. ``perp`` is the venue's
+    answer to ``clearinghouseState``. An equity or a position's value that is no number is a complaint too.
+    """
+    values = [number(inner(row, "position").get("positionValue")) for row in _list(perp, "assetPositions")]
+    held, in_state = total([abs(value) if value is not None else None for value in values]), number(told)
+    if at_venue is None or in_state is None or held is None:
+        return [f"equity: {at_venue} at the venue, {told} in agent_state, positions worth {held}"]
+    if abs(at_venue - in_state) <= CENTS + SHARE * held:
+        return []
+    return [f"equity: ${at_venue:.2f} at the venue, ${in_state:.2f} in agent_state"]
 
 
 def total(values: Sequence[float | None]) -> float | None:

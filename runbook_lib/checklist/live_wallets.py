@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading import venue_answers
+from runbook_lib.agentic_trading import venue_answers, venue_books
 from runbook_lib.agentic_trading.venue_books import info
 from runbook_lib.checklist.agent_approval import agent_known
 from runbook_lib.commands.command import Http, Reply
@@ -12,6 +12,8 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+EACH = 3  # questions about what a wallet holds
 
 
 def agent_questions(live: Reply) -> list[Http]:
@@ -39,35 +41,43 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each live deployment's wallet holds on the venue's main exchange. Runners trade only there."""
-    return [info("clearinghouseState", user=wallet) for wallet in _wallets(live)]
+    """Ask what each live deployment's wallet holds on the venue's main exchange, where alone runners trade, and in
+    spot.
+    """
+    return [question for wallet in _wallets(live) for question in venue_books.equity_questions(wallet)]
 
 
 def positions_agree(live: Reply) -> Expectation:
     """Expect that each live deployment's wallet holds what ``agent_state`` says, with at most the allowed leverage.
 
-    Sizes are not compared while an order of the wallet is under way (``moving``). Replies: rows ``wallet``,
-    ``positions``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments share a wallet,
-    their positions cannot be told apart, so that a shared wallet is a complaint.
+    Sizes are not compared while an order of the wallet is under way (``moving``); equity is. Replies: rows ``wallet``,
+    ``positions``, ``equity_usd``, ``max_leverage``, ``moving``, then those of `position_questions`. If two deployments
+    share a wallet, their positions cannot be told apart, so that a shared wallet is a complaint.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        states, *held = replies
+        states, *answers = replies
         bad = []
-        for wallet, at_venue in zip(_wallets(live), held, strict=True):
+        for place, wallet in enumerate(_wallets(live)):
             states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
-            if len(states_of_wallet) != 1:
+            if len(states_of_wallet) == 1:
+                differing = _differing(states_of_wallet[0], answers[EACH * place : EACH * place + EACH])
+                bad += [f"{wallet} {difference}" for difference in differing]
+            else:
                 bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
-                continue
-            [state], perp = states_of_wallet, _first(at_venue)
-            differing = [] if state.get("moving") else venue_answers.differing_sizes(perp, state.get("positions"))
-            differing += venue_answers.over_levered(perp, state.get("max_leverage"))
-            bad += [f"{wallet} {difference}" for difference in differing]
-        return Finding(f"{len(held)} wallets as agent_state says", "; ".join(bad) or None)
+        return Finding(f"{len(_wallets(live))} wallets as agent_state says", "; ".join(bad) or None)
 
     about = position_questions(live)
     phrase = "every wallet in the main book as agent_state says, no more levered than its Skill allows"
     return over_all(phrase, test, empty=True, about=about)
+
+
+def _differing(state: Mapping[str, Any], answers: Sequence[Reply]) -> list[str]:
+    """Return what differs between a wallet's ``agent_state`` and the venue's answers."""
+    mode, perp, spot = answers[0].text.strip().strip('"'), _first(answers[1]), _first(answers[2])
+    sizes = [] if state.get("moving") else venue_answers.differing_sizes(perp, state.get("positions"))
+    equity = venue_answers.differing_equity(venue_answers.equity(mode, perp, spot), perp, state.get("equity_usd"))
+    return [*sizes, *equity, *venue_answers.over_levered(perp, state.get("max_leverage"))]
 
 
 def fill_questions(live: Reply) -> list[Http]:

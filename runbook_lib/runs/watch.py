@@ -200,7 +200,7 @@ class Watch:
         came = datetime.now(UTC)
         self._hear()
         self._settle(verdicts, came, until=started)
-        words: dict[str, list[str]] = {"quiet": [], "alarm": [], "unknown": []}
+        words: dict[str, list[str]] = {"quiet": [], "alarm": [], "waiting": [], "unknown": []}
         for number, verdict in verdicts.items():
             words[verdict["verdict"]].append(number)
         self._line(started, round((came - started).total_seconds(), 3), words)
@@ -316,6 +316,7 @@ class Watch:
 
     def _line(self, until: datetime, seconds: float, words: Mapping[str, list[str]]) -> None:
         facts = {"quiet": len(words["quiet"]), "alarms": words["alarm"], "unknown": words["unknown"]}
+        facts |= {"waiting": words["waiting"]} if words["waiting"] else {}
         since = self.seen.isoformat()
         self._note("round", **{"from": since}, until=until.isoformat(), seconds=seconds, **facts)
         self.seen = until

@@ -41,6 +41,7 @@ class Lookout:
         self._replies: dict[str, tuple[Reply, ...]] = {}
         self._silent: dict[str, str] = {}  # services that did not answer in this round, and how
         self._verdicts: dict[str, dict[str, Any]] = {}
+        self._complaining: set[str] = set()  # checks with ``within`` that complained in the round before
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
         """Judge every cell tagged ``watch`` once, as of the moment ``until``. Return the verdict on each step as JSON.
@@ -67,7 +68,10 @@ class Lookout:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Send a watched check's commands once, and keep the verdict: quiet, alarm or unknown."""
+        """Send a watched check's commands once, and keep the verdict: quiet, alarm, waiting or unknown.
+
+        A check that may wait (``within``) is an alarm only if the next round sees the complaint again.
+        """
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
             return
@@ -76,7 +80,11 @@ class Lookout:
         self._replies[number] = replies
         finding = judge(expect, replies)
         if finding.complaint is None:
+            self._complaining.discard(number)
             self._verdicts[number] = {"verdict": "quiet"}
+        elif within and not finding.final and number not in self._complaining:
+            self._complaining.add(number)
+            self._verdicts[number] |= {"verdict": "waiting", "complaint": finding.complaint[:SHOWN]}
         elif finding.unsure:
             self._unknown(number, finding.complaint)
         else:

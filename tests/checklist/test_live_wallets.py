@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from runbook_lib.checklist import live_wallets
 from runbook_lib.commands.command import Reply
 
@@ -54,24 +56,65 @@ def test_a_fill_of_the_far_future_needs_a_row_too():
     assert judged(live_wallets.fills_have_rows(10.0, NOBODY), answer(), Reply(rows=(fill,), at=1000.0)).complaint
 
 
-def held(size, leverage=1):
-    position = {"coin": "SOL", "szi": size, "leverage": {"type": "cross", "value": leverage}}
-    return answer({"assetPositions": [{"position": position}]})
+UNIFIED = answer(text='"unifiedAccount"')
+
+
+def held(size, leverage=1, value="50.0", pnl="0.0", usdc="100.0"):
+    """What the venue answers about a wallet that holds SOL: its mode, its main book, its spot balances."""
+    lever = {"type": "cross", "value": leverage}
+    position = {"coin": "SOL", "szi": size, "leverage": lever, "positionValue": value, "unrealizedPnl": pnl}
+    spot = answer({"balances": [{"coin": "USDC", "total": usdc}]})
+    return UNIFIED, answer({"assetPositions": [{"position": position}]}), spot
+
+
+STATE = {
+    **{"wallet": "0xw1", "positions": [{"symbol": "SOL", "sizeBase": 0.5}], "equity_usd": 100.0},
+    **{"moving": False, "max_leverage": 1},
+}
+AGREE = live_wallets.positions_agree(answer(LIVE.rows[0]))
 
 
 def test_a_wallet_that_holds_what_agent_state_does_not_know_is_named_unless_an_order_is_on_its_way():
-    live = answer(LIVE.rows[0])
-    state = {"wallet": "0xw1", "positions": [{"symbol": "SOL", "sizeBase": 0.5}], "moving": False, "max_leverage": 1}
-    assert [question.json["user"] for question in live_wallets.position_questions(live)] == ["0xw1"]
+    asked = [(q.json["type"], q.json["user"]) for q in live_wallets.position_questions(answer(LIVE.rows[0]))]
+    assert {user for _, user in asked} == {"0xw1"} and len(asked) == live_wallets.EACH
 
-    agree = live_wallets.positions_agree(live)
-    assert judged(agree, answer(state), held("0.5")).complaint is None
-    assert "0xw1 SOL: 0.7 at the venue, 0.5 in agent_state" in judged(agree, answer(state), held("0.7")).complaint
-    assert judged(agree, answer({**state, "moving": True}), held("0.7")).complaint is None
-    assert "found 0" in judged(agree, answer(), held("0.5")).complaint
-    assert "found 2" in judged(agree, answer(state, state), held("0.5")).complaint
+    assert judged(AGREE, answer(STATE), *held("0.5")).complaint is None
+    assert "0xw1 SOL: 0.7 at the venue, 0.5 in agent_state" in judged(AGREE, answer(STATE), *held("0.7")).complaint
+    assert judged(AGREE, answer({**STATE, "moving": True}), *held("0.7")).complaint is None
+    assert "found 0" in judged(AGREE, answer(), *held("0.5")).complaint
+    assert "found 2" in judged(AGREE, answer(STATE, STATE), *held("0.5")).complaint
     for moving in (False, True):
-        five_times = judged(agree, answer({**state, "moving": moving}), held("0.5", 5)).complaint
+        five_times = judged(AGREE, answer({**STATE, "moving": moving}), *held("0.5", 5)).complaint
         assert five_times == "0xw1 SOL: leverage 5.0, at most 1 allowed"
-    assert "at most None allowed" in judged(agree, answer({**state, "max_leverage": None}), held("0.5")).complaint
-    assert "leverage None" in judged(agree, answer(state), held("0.5", "")).complaint
+    assert "at most None allowed" in judged(AGREE, answer({**STATE, "max_leverage": None}), *held("0.5")).complaint
+    assert "leverage None" in judged(AGREE, answer(STATE), *held("0.5", "")).complaint
+
+
+@pytest.mark.parametrize(("told", "usdc"), [(103.4, "100.0"), (96.6, "100.0"), (100.0, "103.4")])
+def test_equity_may_differ_by_as_much_as_marks_move(told, usdc):
+    state = answer({**STATE, "equity_usd": told})
+
+    assert judged(AGREE, state, *held("0.5", usdc=usdc)).complaint is None
+    assert "agent_state" in judged(AGREE, state, *held("0.5", value="40.0", usdc=usdc)).complaint
+
+
+@pytest.mark.parametrize(
+    ("told", "at_venue", "says"),
+    [
+        (105.0, held("0.5"), "equity: $100.00 at the venue, $105.00 in agent_state"),
+        (100.0, held("0.5", pnl="-9"), "equity: $91.00 at the venue, $100.00"),
+        (None, held("0.5"), "None in agent_state"),
+        (100.0, held("0.5", value="nan"), "positions worth None"),
+        (100.0, (answer(text='"other"'), *held("0.5")[1:]), "equity: None at the venue"),
+    ],
+)
+def test_a_wallet_that_is_worth_another_sum_than_agent_state_says_is_named(told, at_venue, says):
+    assert says in judged(AGREE, answer({**STATE, "equity_usd": told}), *at_venue).complaint
+
+
+def test_two_wallets_are_judged_each_by_its_own_answers():
+    agree, second = live_wallets.positions_agree(LIVE), {**STATE, "wallet": "0xw2", "equity_usd": 20.0}
+
+    complaint = judged(agree, answer(STATE, second), *held("0.5"), *held("0.5", usdc="30.0")).complaint
+
+    assert complaint == "0xw2 equity: $30.00 at the venue, $20.00 in agent_state"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 
 import nbformat
 import pytest
@@ -73,6 +74,17 @@ def test_of_several_rows_the_newest_counts(watching, rows, at, lasts):
 
 def test_only_tagged_cells_are_judged(watching):
     assert words(watching(untagged="b", a=DATED, b=DATED)()) == {"9.1a": "alarm"}
+
+
+def test_a_check_that_may_wait_is_an_alarm_when_the_next_round_sees_the_same(watching):
+    patient = 'phase.check("9.1a", "t", {}, expect=no_rows("bad"), within=1.0, fix="f")'
+    look = watching(a=patient.format(DATED))
+    assert [look()["9.1a"]["verdict"] for _ in range(3)] == ["waiting", "alarm", "alarm"]
+
+    once = patient.format('sql("select 1 where %(n)s in (1, 3, 4)", n=next(rounds))')
+    look = watching(a=once)
+    look.__closure__[1].cell_contents["rounds"] = count(1)
+    assert [look()["9.1a"]["verdict"] for _ in range(4)] == ["waiting", "quiet", "waiting", "alarm"]
 
 
 def test_what_could_not_be_looked_at_is_unknown_whatever_the_reason(watching):
