@@ -70,7 +70,7 @@ PUBLIC = {
     "checklist.first_day": ("alarms_of", "gaps", "most_lost", "spending_confirmed", "window"),
     "checklist.cost_guard": ("guard_plan", "guard_projection", "guard_tripped"),
     "checklist.follow_up": ("holds_up", "outages", "wait_advice"),
-    "checklist.incidents": ("concerned", "incident"),
+    "checklist.incidents": ("concerned", "first_looks", "incident"),
     "checklist.skill_caps": ("can_trade", "lasts", "limits"),
     "checklist.runner_image": ("image_tag", "one_image", "pinned_image"),
     "checklist.live_deployment": ("same_positions", "started_flat"),

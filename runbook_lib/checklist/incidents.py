@@ -13,14 +13,24 @@ from runbook_lib.agentic_trading.runner_commands import FENCED, command_state, r
 from runbook_lib.agentic_trading.venue_books import info
 from runbook_lib.checklist.halt_command import halt_line
 from runbook_lib.checklist.web_app_variables import production_variables
-from runbook_lib.commands.command import Command, Sql, http, sql
-from runbook_lib.commands.expectations import Expectation, each, not_null, one_of, reply, rows
+from runbook_lib.commands.command import Command, Reply, Series, Sql, http, sql
+from runbook_lib.commands.expectations import (
+    Expectation,
+    Finding,
+    each,
+    not_null,
+    one_of,
+    over_all,
+    reply,
+    rows,
+    turned_away,
+)
 from runbook_lib.errors import ConfigError, nearest
 from runbook_lib.settings.choice import addressed
 from runbook_lib.steps.display.cards import Sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runbook_lib.settings.profiles import Settings
 
@@ -42,6 +52,7 @@ class Incident:
     evidence: tuple[Command, Command]
     gesture: str = "sign_in"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    within: float = 0.0  # seconds the action may take to have its effect, where that is more than an answer's
     profile: str = ""  # which the printed commands name
 
     @property
@@ -52,28 +63,48 @@ class Incident:
         return Sheet({"symptom": self.symptom, "first action": self.first, "root cause": path, "go to halt": halt})
 
 
-def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
+def first_looks(symptom: str) -> tuple[Command, ...]:
+    """Return the commands that ask, before an incident's first action, what the action needs to know."""
+    if not _is(symptom, "cron secret"):
+        return ()
+    return (http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production"),)
+
+
+def incident(symptom: str, deployment: Mapping[str, Any], settings: Settings, serving: str = "") -> Incident:
     """Return the incident sheet's row for a symptom.
 
     The caller gives the symptom's short name or its words on the sheet.
 
-    ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). Raise `ConfigError`, which names
-    the nearest symptom, if the sheet does not have this one.
+    ``deployment`` needs ``id``, ``wallet`` and ``agent_address`` (both null on paper). ``serving`` is the id of what
+    serves production at Vercel, which only the cron secret needs. Raise `ConfigError`, which names the nearest symptom,
+    if the sheet does not have this one.
     """
-    wanted = symptom.strip().lower()
     for name, (words, make) in SHEET.items():
-        if wanted in (name, words.lower()):
-            return replace(make(words, deployment, settings), profile=settings.name)
-    raise ConfigError(f"no symptom {symptom!r} on the incident sheet: {nearest(wanted, SHEET)}")
+        if _is(symptom, name):
+            return replace(make(words, {**deployment, "serving": serving}, settings), profile=settings.name)
+    raise ConfigError(f"no symptom {symptom!r} on the incident sheet: {nearest(symptom.strip().lower(), SHEET)}")
+
+
+def _is(symptom: str, name: str) -> bool:
+    return symptom.strip().lower() in (name, SHEET[name][0].lower())
 
 
 def concerned(symptom: str) -> Expectation:
     """Expect exactly one deployment in the reply. If the symptom concerns the whole platform, accept any number.
 
-    If there are several, the operator must name one: acting on the newest could stop the wrong deployment.
+    If there are several, the operator must name one: acting on the newest could stop the wrong deployment. Replies:
+    the deployments, and those of `first_looks`.
     """
-    everywhere = symptom.strip().lower() in {word for name in PLATFORM_WIDE for word in (name, SHEET[name][0].lower())}
-    return rows() if everywhere else rows(1)
+    wanted = rows() if any(_is(symptom, name) for name in PLATFORM_WIDE) else rows(1)
+    known = wanted & each(id=not_null, status=not_null)
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        finding = known.judge(replies[:1])
+        if finding.complaint or not first_looks(symptom):
+            return finding
+        return (rows(1) & each(id=not_null)).judge(replies[1:])
+
+    return over_all("the deployment is known", test)
 
 
 def paused(kind: str) -> Expectation:
@@ -193,8 +224,9 @@ def _websocket(words: str, deployment: Mapping[str, Any], _: Settings) -> Incide
     )
 
 
-def _cron_secret(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+def _cron_secret(words: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
     variable = {"key": "CRON_SECRET", "value": "$NEW_SECRET", "type": "sensitive", "target": ["production"]}
+    redeploy = {"name": "{vercel.project}", "deploymentId": deployment["serving"], "target": "production"}
     unswept = sql("""
         select d.id, d.status, d.error_text, extract(epoch from now() - s.updated_at) as seconds_stale
         from public.deployments d left join public.agent_state s on s.deployment_id = d.id
@@ -202,13 +234,19 @@ def _cron_secret(words: str, deployment: Mapping[str, Any], _: Settings) -> Inci
     """)
     return Incident(
         words,
-        "Rotate CRON_SECRET in Vercel",
-        "Whoever has it can only ask for sweeps. The old one works until the web app is deployed again: go on with "
-        "./runbook run rotate_secret -p secret=CRON_SECRET, which deploys, and sees the old one turned away.",
-        http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=[variable]),
-        http("vercel", "GET /v10/projects/{vercel.project}/env", pick="envs"),
-        production_variables("CRON_SECRET"),
+        "Rotate CRON_SECRET in Vercel, and deploy the web app again: until then the old one opens",
+        "Whoever has it can only ask for sweeps. Schedulers and files that hold it are next: "
+        f"{addressed('./runbook run rotate_secret', settings.name)} -p secret=CRON_SECRET.",
+        Series(
+            (
+                http("vercel", "POST /v10/projects/{vercel.project}/env", query={"upsert": "true"}, json=[variable]),
+                http("vercel", "POST /v13/deployments", json=redeploy),
+            )
+        ),
+        http("web", "GET /api/jobs/heartbeat-sweep", headers={"Authorization": "Bearer $CRON_SECRET"}),
+        turned_away(),
         (unswept, http("vercel", "GET /v9/projects/{vercel.project}", pick="crons.definitions")),
+        within=settings.budgets.redeploy,
     )
 
 

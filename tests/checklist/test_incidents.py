@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.checklist.incidents import SHEET, incident
+from runbook_lib.checklist.incidents import SHEET, concerned, first_looks, incident
+from runbook_lib.commands.command import Reply
+from runbook_lib.commands.expectations import judge
 from runbook_lib.errors import ConfigError
 from runbook_lib.settings import profiles
+from tests.judging import can_fail
 
 LIVE = {"id": "6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b40", "wallet": "0x1", "agent_address": "0x2"}
 
@@ -45,3 +48,31 @@ def test_a_wrong_size_is_not_flattened():
 def test_a_paper_deployment_has_no_agent_to_revoke():
     with pytest.raises(ConfigError, match="has no agent"):
         found("agent key", {**LIVE, "agent_address": None, "wallet": None})
+
+
+DEPLOYMENT = Reply(({"id": "6f1d", "status": "running"},))
+SERVING = Reply(({"id": "dpl_1"},))
+
+
+@pytest.mark.parametrize("name", SHEET)
+def test_only_the_cron_secret_asks_first_what_serves(name):
+    asked = first_looks(SHEET[name][0])
+    replies = [DEPLOYMENT, *[SERVING] * len(asked)]
+
+    assert bool(asked) == (name == "cron secret")
+    assert judge(concerned(name), replies).complaint is None
+    assert can_fail(concerned(name), *replies)
+
+
+def test_one_deployment_is_meant_but_for_the_whole_platform():
+    both = Reply(DEPLOYMENT.rows * 2)
+    assert "expected 1 row, found 2" in judge(concerned("big loss"), [both]).complaint
+    assert judge(concerned("stop everything"), [both]).complaint is None
+    assert judge(concerned("cron secret"), [both, Reply()]).complaint
+
+
+def test_a_rotated_cron_secret_is_deployed_and_the_old_one_refused():
+    rotated = incident("cron secret", LIVE, profiles.load("rehearsal"), serving="dpl_1")
+    assert rotated.action.commands[1].json["deploymentId"] == "dpl_1"
+    assert rotated.proof.headers == {"Authorization": "Bearer $CRON_SECRET"}
+    assert rotated.within == profiles.load("rehearsal").budgets.redeploy
