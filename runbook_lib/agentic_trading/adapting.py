@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from runbook_lib.agentic_trading.contract import Column, Table, contract, is_word, last, place_of
+from runbook_lib.agentic_trading.names_in_words import in_fixes, in_symptoms
 from runbook_lib.agentic_trading.sql_names import Use, aliases, uses
 from runbook_lib.agentic_trading.statements import SQL, Source, sources
 from runbook_lib.errors import ConfigError, nearest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTRACT = "runbook_lib/agentic_trading/contract.yaml"
+SYMPTOMS = "runbook_lib/agentic_trading/symptoms.yaml"
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")  # a name that Postgres takes without quotes
 ENTRY = re.compile(r"""(?P<indent> *)"?(?P<name>[^":{#]+(?:[:][^ ":{]*)?)"?: *(?P<rest>.*)""")
 GROUPS = {"columns": ".", "keys": ".", "words": ":"}
@@ -68,6 +70,12 @@ class Adapted:
     differences: list[str] = field(default_factory=list)
     doubtful: list[str] = field(default_factory=list)
 
+    def rewrite(self, path: Path, old: str, new: str) -> None:
+        """Add a file and its difference, unless its text stays as it is."""
+        if new != old:
+            self.files[path] = new
+            self.differences.append(_difference(old, new, path.name))
+
 
 def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
     """Return the texts of the checkout's files in which names are replaced by the platform's names. Write no file.
@@ -89,10 +97,10 @@ def adapt(renames: Sequence[Rename], root: Path = ROOT) -> Adapted:
             cells.setdefault(source.path, {})[source.cell] = new
     for path, changed in cells.items():
         adapted.files[path] = _notebook(path, changed)
-    old = (root / CONTRACT).read_text(encoding="utf-8")
-    new = _contract(old, renames)
-    adapted.files[root / CONTRACT] = new
-    adapted.differences.append(_difference(old, new, "contract.yaml"))
+    symptoms = (root / SYMPTOMS).read_text(encoding="utf-8")
+    adapted.rewrite(root / SYMPTOMS, symptoms, _replaced(symptoms, in_symptoms(symptoms, renaming.new)))
+    listed = (root / CONTRACT).read_text(encoding="utf-8")
+    adapted.rewrite(root / CONTRACT, listed, _contract(listed, renames))
     return adapted
 
 
@@ -184,6 +192,8 @@ def _edits(source: Source, renaming: _Renaming) -> Iterator[Edit]:
         elif (address := _renamed(value, renaming)) != value:
             yield offset, offset + len(value), address
     yield from _arguments(source.text, texts)
+    if source.cell is not None:
+        yield from in_fixes(source.text, renaming.new)
 
 
 def _renamed(text: str, renaming: _Renaming) -> str:

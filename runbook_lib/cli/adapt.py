@@ -40,3 +40,5 @@ def adapt(renames: tuple[str, ...], path: Path | None, dry_run: bool) -> None:
         click.echo(f"look yourself: {line}", err=True)
     done = "would be rewritten" if dry_run else "rewritten"
     click.echo(f"{len(adapted.files)} files {done}: {', '.join(sorted(file.name for file in adapted.files))}")
+    if not dry_run:
+        click.echo("the rehearsal keeps its names: docs/changing.md says what to change before the next rehearsal")
