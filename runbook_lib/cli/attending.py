@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import completion, profile_choice
-from runbook_lib.cli.group import cli, parameter_options
+from runbook_lib.cli import completion, parameters, profile_choice
+from runbook_lib.cli.group import cli
 from runbook_lib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @cli.command("open")
 @click.argument("notebook", shell_complete=completion.notebook)
 @profile_choice.profile_option
-@parameter_options
+@parameters.parameter_options
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--override", metavar="REASON", help="Break the glass: pass a closed gate, on the record.")
 @click.option("--new", is_flag=True, help="Begin a new record, even if one of this notebook is not finished.")
@@ -39,7 +39,6 @@ def open_notebook(
 
     If a record of this notebook is not finished, the command goes on with that record. Ctrl-C ends the command.
     """
-    from runbook_lib.cli import parameters
     from runbook_lib.records import plan
 
     source, given = plan.notebook(notebook), parameters.read(typed, file)

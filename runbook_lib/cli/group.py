@@ -1,18 +1,14 @@
-"""Define the group to which every command belongs, and the options that several commands take."""
+"""Define the group to which every command belongs."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, cited, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 # What the commands are for, as --help lists them.
 SECTIONS = {
@@ -75,14 +71,3 @@ def _catch_up() -> None:
 def _print(word: str, lines: list[str]) -> None:
     for line in lines:
         sys.stderr.write(f"{word}: {visible(line)}\n")
-
-
-def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add to a command the options ``-p NAME=VALUE`` and ``-f FILE``, which set a notebook's parameters."""
-    typed = click.option(
-        "-p", "--parameter", "typed", multiple=True, metavar="NAME=VALUE", help="A notebook parameter."
-    )
-    file = click.option(
-        "-f", "--parameters-file", "file", type=click.Path(dir_okay=False), help="A YAML file of notebook parameters."
-    )
-    return typed(file(command))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runbook_lib.cli import completion, profile_choice
-from runbook_lib.cli.group import cli, parameter_options
+from runbook_lib.cli import completion, parameters, profile_choice
+from runbook_lib.cli.group import cli
 from runbook_lib.cli.visible import visible
 from runbook_lib.errors import ConfigError, nearest
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cli.command()
 @click.argument("notebook", shell_complete=completion.notebook)
 @profile_choice.profile_option
-@parameter_options
+@parameters.parameter_options
 @click.option("--project", help="Production only: the project's ref, typed once.")
 @click.option("--timeout", type=float, help="Seconds the whole run may take.")
 @click.option("--cell-timeout", type=float, help="Seconds each cell may take.")
@@ -41,7 +41,6 @@ def run(
 
     NOTEBOOK is a notebook's name, the beginning of its name (phase_0), or a path: then the file at that path runs.
     """
-    from runbook_lib.cli import parameters
     from runbook_lib.records import plan
 
     source, given = plan.notebook(notebook), parameters.read(typed, file)
