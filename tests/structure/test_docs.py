@@ -13,6 +13,7 @@ from runbook_lib.cli.group import SECTIONS
 from runbook_lib.cli.main import cli
 from runbook_lib.records import plan, verify
 from runbook_lib.settings.profiles import Settings
+from tests.runs.drills import test_coverage
 from tests.structure import packages, texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,3 +143,13 @@ def test_a_dead_link_is_seen(tmp_path):
     page.write_text("# Here\n[a](gone.md) [b](page.md#there) [c](#here) [d](page.md#here) [e](https://example.com/x)")
 
     assert list(dead_links(page)) == ["page.md: gone.md is no file", "page.md: page.md has no heading there"]
+
+
+def test_every_correction_of_the_checklist_that_code_and_tests_cite_is_told_once():
+    listed = re.findall(r"^\| (C\d+) \|", (DOCS / "corrections.md").read_text(), re.MULTILINE)
+    sources = [*(ROOT / "runbook_lib").rglob("*.py"), ROOT / "tests" / "runs" / "drills" / "test_coverage.py"]
+    cited = {number for path in sources for number in re.findall(r"(?<![\w-])C[1-9]\d?\b", path.read_text())}
+
+    assert listed == [f"C{number}" for number in range(1, len(listed) + 1)]
+    assert cited <= set(listed)
+    assert set(test_coverage.CORRECTIONS) == set(listed)
