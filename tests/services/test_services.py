@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -10,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from runbook_lib.commands.command import Login, Series, http, round_trip, shell, sql, trial
 from runbook_lib.errors import ConfigError, ServiceError, StepRefused
+from runbook_lib.records import plan
 from runbook_lib.services.services import Services
 from tests.core_fixtures import OPENED, at, connect, eventually
+from tests.step_queries import looked_up, query
 
 
 @pytest.fixture
@@ -217,11 +221,16 @@ def test_a_login_says_which_password_is_accepted(services, monkeypatch):
     ]
 
 
-def test_looking_uses_the_read_only_role_when_there_is_one(chosen, table, count):
+def with_reader(chosen):
+    """Services of a profile that names the read-only role."""
     reader = {"read_only_user": "runbook_reader", "read_only_password": "SUPABASE_READER_PASSWORD"}
     variables = {**chosen.variables, "SUPABASE_READER_PASSWORD": "secret"}
     database = chosen.database.model_copy(update=reader)
-    mine = opened(chosen.model_copy(update={"database": database, "variables": variables}))
+    return opened(chosen.model_copy(update={"database": database, "variables": variables}))
+
+
+def test_looking_uses_the_read_only_role_when_there_is_one(chosen, table, count):
+    mine = with_reader(chosen)
     who = sql("select current_user::text as role")
     assert mine.look(who).value() == "runbook_reader"
     assert mine.change(who).value() == "postgres"
@@ -407,3 +416,27 @@ def test_output_that_is_not_text_is_kept_readable(services):
 
 def test_a_shell_has_the_environment_of_the_run(services):
     assert services.look(shell("echo $PATH", reads=True, folder="/")).text.strip() == os.environ["PATH"]
+
+
+def test_the_read_only_role_may_ask_what_every_check_asks(paper):
+    """Explaining a query judges its rights; what needs the owner's, a secret's value say, is asked in a trial."""
+    password = paper.environment["SUPABASE_READER_PASSWORD"]
+    refused, asked = [], 0
+    log_in = {"user": "runbook_reader", "password": password, "autocommit": True}
+    with psycopg.connect(paper.addresses["database"], **log_in) as reader:
+        for notebook in plan.notebooks():
+            for number, statement in looked_up(notebook):
+                asked += 1
+                refused += [f"{number}: another role answers"] if "current_user" in statement else []
+                try:
+                    reader.execute("explain " + re.sub(r"%\(\w+\)s", "null", statement).replace("%%", "%"))
+                except psycopg.errors.InsufficientPrivilege as error:
+                    refused.append(f"{number}: {error}")
+                except psycopg.Error:  # without its values not every query can be planned
+                    continue
+    assert refused == [] and asked > 60
+
+
+def test_the_owner_answers_0_1b_where_a_read_only_role_is_named(chosen):
+    answer = with_reader(chosen).look(trial(sql(query("phase_0", "0.1b"))))
+    assert (answer.value("role"), answer.value("writable")) == ("postgres", True)
