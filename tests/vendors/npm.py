@@ -14,7 +14,7 @@ import pytest
 
 FOLDER = Path(tempfile.gettempdir()) / f"runbook-npm-{os.geteuid()}"
 PATIENCE = 120  # seconds an installation may take; what it has fetched by then, npm has at hand the next time
-OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=0")
+OPTIONS = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=0", "--engine-strict")
 # No client tells its vendor that it was run, looks for its next version, or asks the operator's keyring.
 SILENT = {
     **dict.fromkeys(("CI", "DO_NOT_TRACK", "NO_UPDATE_NOTIFIER", "VERCEL_TELEMETRY_DISABLED"), "1"),

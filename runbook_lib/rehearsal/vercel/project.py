@@ -26,6 +26,7 @@ INTEGRATION = (  # what the Marketplace integration sets by itself (checklist 0.
     "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "NEXT_PUBLIC_SUPABASE_URL", "NEXT_PUBLIC_SUPABASE_ANON_KEY",
     "POSTGRES_PASSWORD",
 )  # fmt: skip
+USER = "user_rehearsal"  # who makes every deployment
 BUILD = 0.3  # seconds a deployment takes to become READY
 TICK = 300.0  # seconds that a tick of the rehearsal stands for
 CRON_LOOK = 0.5  # seconds between two looks at the schedules
@@ -63,7 +64,7 @@ class Variable:
             "id": self.id, "key": self.key, "value": value, "type": self.type, "target": self.target,
             "decrypted": decrypted and not hidden, "createdAt": self.created, "updatedAt": self.updated,
             "configurationId": self.configuration, "comment": self.comment, "gitBranch": self.branch,
-            "customEnvironmentIds": self.custom_environments,
+            "customEnvironmentIds": self.custom_environments, "securityIssues": [],
         }  # fmt: skip
 
     @property
@@ -80,6 +81,7 @@ class Deployment:
     """A deployment of the Vercel project, with the variables and crons of its build, which takes ``seconds``."""
 
     name: str
+    team: str
     environment: dict[str, str]
     crons: list[Json]
     seconds: float
@@ -119,12 +121,14 @@ class Deployment:
             "readyState": state, "readySubstate": substate,
             "created": self.created, "createdAt": self.created, "ready": self.ready if done else None,
             "target": self.target, "meta": {"githubCommitSha": self.commit, "githubCommitRef": "main"},
-            "isRollbackCandidate": done,
+            "isRollbackCandidate": done, "type": "LAMBDAS", "creator": {"uid": USER, "username": "operator"},
         }  # fmt: skip
 
     def detail(self) -> Json:
         """Return the Vercel deployment in the form of the API's answer about one deployment."""
-        return self.view() | {"id": self.id, "status": self.state, "alias": []}
+        team = {"id": self.team, "name": "Rehearsal", "slug": "rehearsal"}
+        alone = {"id": self.id, "status": self.state, "alias": [], "ownerId": self.team, "team": team, "plan": "pro"}
+        return self.view() | alone | {"aliasAssigned": self.state == "READY"}
 
 
 class Vercel:
@@ -171,6 +175,7 @@ class Vercel:
         production = [variable for variable in self.variables.values() if "production" in variable.target]
         made = Deployment(
             name=self.world.names.vercel_project,
+            team=self.world.names.vercel_team,
             environment={variable.key: variable.value for variable in production},
             crons=definitions.get("crons", []),
             seconds=self.build_seconds if seconds is None else seconds,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from runbook_lib.rehearsal.vercel.project import Variable, Vercel, milliseconds
+from runbook_lib.rehearsal.vercel.project import USER, Variable, Vercel, milliseconds
 from runbook_lib.rehearsal.world.http_server import Ask, Endpoint, Json, Refusal, application
 
 REQUIRED = ("key", "value", "type", "target")
@@ -18,7 +18,8 @@ TAKEN = "Another Environment Variable with the same Name and Environment exists 
 
 
 SENSITIVE = "You cannot change the type of a Sensitive Environment Variable."
-ACCOUNT = {"id": "user_rehearsal", "email": "operator@rehearsal.test", "username": "operator", "name": "Operator"}
+ACCOUNT = {"id": USER, "email": "operator@rehearsal.test", "username": "operator", "name": "Operator"}
+REGIONS = {"functionDefaultRegions": ["hnd1"]}
 LAST_PAGE = {"count": 1, "next": None, "prev": None}
 
 
@@ -59,7 +60,7 @@ def _accounts(vercel: Vercel) -> dict[str, Endpoint]:
             "createdAt": vercel.deployments[0].created, "membership": {"role": "OWNER", "confirmed": True}}  # fmt: skip
 
     async def user(_: Ask) -> Json:
-        return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "limited": False}}
+        return {"user": ACCOUNT | {"defaultTeamId": None, "version": "northstar", "resourceConfig": {}}}
 
     async def teams(_: Ask) -> Json:
         return {"teams": [ours], "pagination": LAST_PAGE}
@@ -78,7 +79,8 @@ def _project(vercel: Vercel) -> dict[str, Endpoint]:
         names = vercel.world.names
         return {
             "id": vercel.project_id, "name": names.vercel_project, "accountId": names.vercel_team,
-            "framework": "nextjs", "crons": vercel.crons(),
+            "framework": "nextjs", "nodeVersion": "22.x", "resourceConfig": REGIONS, "deploymentExpiration": {},
+            "alias": [], "crons": vercel.crons(),
             "env": [variable.view() for variable in vercel.variables.values()],
             "latestDeployments": [deployment.detail() for deployment in reversed(vercel.deployments)][:5],
             "targets": {"production": vercel.live().detail()},
@@ -104,6 +106,7 @@ def _project(vercel: Vercel) -> dict[str, Endpoint]:
 
     return {
         "GET /v9/projects": projects,
+        "GET /v10/projects": projects,
         "GET /v9/projects/{project}": project,
         "POST /v1/projects/{project}/crons/run": run_cron,
         "POST /v10/projects/{project}/promote/{deployment}": promote,
@@ -115,7 +118,8 @@ def _variables(vercel: Vercel) -> dict[str, Endpoint]:
     async def listed(ask: Ask) -> Json:
         target, decrypted = ask.query.get("target"), ask.query.get("decrypt") == "true"
         shown = [variable for variable in vercel.variables.values() if target is None or target in variable.target]
-        return {"envs": [variable.view(decrypted=decrypted) for variable in shown]}
+        pagination = LAST_PAGE | {"count": len(shown)}
+        return {"envs": [variable.view(decrypted=decrypted) for variable in shown], "pagination": pagination}
 
     async def create(ask: Ask) -> Response:
         """Create one Vercel variable, or several.
