@@ -20,7 +20,7 @@ IDENTIFIER = re.compile(r"\w*(_|[a-z][A-Z])\w*")
 
 
 def in_fixes(source: str, new: Mapping[str, str]) -> Iterator[Edit]:
-    """Yield an edit for each renamed name in what the steps of a cell say when they fail.
+    """Yield an edit for each renamed name in the texts ``fix=`` of a cell's steps.
 
     ``new`` maps a name's address in the contract to its new name. A column without its table is left, because a reply
     keeps the column's old name.
@@ -55,7 +55,9 @@ def _named(text: str, new: Mapping[str, str]) -> Iterator[Edit]:
 
 
 def _alone(text: str, address: str, new: str) -> Iterator[Edit]:
-    """Yield an edit for each place in which a name stands by itself and means nothing else."""
+    """Yield an edit for each place in a text where a name is a whole word, if the contract has no other entry with that
+    name.
+    """
     name = address if address in contract().tables else last(address)
     alike = [other for other in _entries() if last(other) == name]
     if IDENTIFIER.fullmatch(name) and len(alike) == 1:

@@ -62,7 +62,7 @@ def equity(mode: str, perp: Row, spot: Row) -> float | None:
 
 
 def differing_equity(at_venue: float | None, perp: Row, told: Any) -> list[str]:
-    """Return a complaint if a wallet's equity at the venue differs from the equity that the platform tells.
+    """Return a complaint if a wallet's equity at the venue differs from the equity in the platform's ``agent_state``.
 
     Marks move between the two, by which a small share of the positions' value is allowed. ``perp`` is the venue's
     answer to ``clearinghouseState``. An equity or a position's value that is no number is a complaint too.

@@ -41,9 +41,7 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each live deployment's wallet holds on the venue's main exchange, where alone runners trade, and in
-    spot.
-    """
+    """Ask what each live deployment's wallet holds on the main exchange, where the runners trade, and in spot."""
     return [question for wallet in _wallets(live) for question in venue_books.equity_questions(wallet)]
 
 

@@ -339,7 +339,7 @@ def _by_hand(halting: Halting, wallet: str) -> tuple[list[Order], dict[str, str]
 
 
 def _in_hand(halting: Halting, wallet: str) -> bool:
-    """Return whether a runner may still cancel the wallet's orders and close its positions, without the operator."""
+    """Return whether the wallet's orders and positions may be left to a runner, which may still act on them."""
     if halting.now() >= halting.limits.pause or halting.request.mode == "reduce":
         return False
     return any(halting.alive(deployment.id) and not deployment.flattened for deployment in halting.users(wallet))

@@ -53,7 +53,9 @@ KEPT_HEADERS = {"docker-content-digest", "x-ratelimit-limit", "x-ratelimit-remai
 
 
 class BadAnswer(Exception):
-    """An error for an HTTP answer whose body is too large, cut off, wrongly compressed or not finished in time."""
+    """An error for an HTTP answer whose body is too large, cut off, not finished in time, or compressed in an unknown
+    way.
+    """
 
 
 @dataclass(frozen=True)
