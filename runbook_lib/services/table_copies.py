@@ -130,7 +130,8 @@ class Copies:
         # Documents that nobody asks for are long: they are left out.
         unread = [c for c, kind in columns.items() if kind == "jsonb" and not re.search(rf"\b{c}\b", text)]
         ids = [f"{c}::text = any(%(bound)s)" for c, kind in columns.items() if kind in ("uuid", "text")]
-        time = next((c for c in TIMES if c in columns), None)
+        times = [c for c, kind in columns.items() if kind.startswith("timestamp")]
+        time = next((c for c in (*TIMES, *times) if c in times), None)
         newest = f"order by {time} desc" if time else ""
         ours = " or ".join(ids) or "false"
         select = f"{ROW} from {name} t where"

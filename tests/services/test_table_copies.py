@@ -50,3 +50,17 @@ def test_a_statement_that_is_refused_leaves_the_others_their_answers(copies, ask
     refused, good = copies.answers([], ["select 1 / 0", copies.written(asked)])
 
     assert "division by zero" in refused.error and good.value("word") == "red"
+
+
+def test_a_copy_takes_the_newest_rows_by_whatever_name_a_table_has_for_its_time(copies, running, table):
+    with connect(running) as connection:
+        connection.execute(f"alter table public.{table} add logged_at timestamptz")
+        connection.execute(
+            f"insert into public.{table} select gen_random_uuid(), 'at ' || n, now() + n * interval '1 minute' "
+            "from generate_series(1, 100) n"
+        )
+    newest = sql(f"select word from public.{table} order by logged_at desc limit 1")
+
+    copies.hold(copies.take([newest]))
+
+    assert answer(copies, newest).value("word") == "at 100"
