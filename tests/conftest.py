@@ -43,6 +43,7 @@ LONGEST = (
     "browser",
     "drills",
     "engine",
+    "vendors",
     "rehearsal",
 )
 LIBPQ = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGOPTIONS")
