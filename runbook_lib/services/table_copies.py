@@ -83,6 +83,13 @@ class Copies:
         values = {name: bound(value, self.settings) for name, value in command.values.items()}
         return psycopg.ClientCursor(self.connection).mogrify(self._copied(command.statement).encode(), values or None)
 
+    def changing(self, statements: Sequence[str]) -> tuple[str, ...] | None:
+        """Return statements that change the table copies as the given ones change the tables. Return None if they name
+        a table that has no copy.
+        """
+        named = {f"{schema}.{name}" for text in statements for schema, name in TABLE.findall(text)}
+        return tuple(map(self._copied, statements)) if named <= self.tables.rows.keys() else None
+
     def answers(self, changes: Sequence[str], asked: Sequence[str]) -> list[Reply] | None:
         """Apply changes to the table copies, return the answers to statements, and take the changes back.
 
@@ -148,7 +155,7 @@ class Copies:
         return rows
 
     def _make(self, name: str, copy: str) -> None:
-        self.connection.execute(f"create temporary table {copy} (like {name})".encode())
+        self.connection.execute(f"create temporary table {copy} (like {name} including defaults)".encode())
         described = self._described(name)
         for column in described:
             if column["needed"]:

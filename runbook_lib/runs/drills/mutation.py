@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runbook_lib.commands.command import Command, Reply
+    from runbook_lib.runs.drills.cases import Case
     from runbook_lib.runs.drills.clean_run import Expect
     from runbook_lib.runs.drills.mutants import Mutant
 
@@ -230,7 +231,7 @@ class _Trial:
             return
         for tables in (seen, copies.take(asked)):  # as the step saw them, and as the run left them
             copies.hold(tables)
-            spoiling = Spoiling(copies, asked, self._expected()[1], _changes_by_hand(self.run.notebook))
+            spoiling = Spoiling(copies, asked, self._expected()[1], *_changes_by_hand(self.run.notebook, self.number))
             self._written = {}
             for change in ((), *spoiling.changes(), *spoiling.pairs()):
                 if not self.alive:
@@ -311,9 +312,17 @@ def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
         yield replace(command, values={**command.values, **dict.fromkeys(open_ids, other)})
 
 
-def _changes_by_hand(notebook: str) -> list[tuple[str, ...]]:
-    """Return the SQL statements by which each hand-written drill case of a notebook changes the database."""
-    return [case.sql for case in cases_of(notebook) if case.sql] if notebook in notebooks() else []
+def _changes_by_hand(notebook: str, number: str) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+    """Return the statements by which a notebook's hand-written cases change the database: of each case, and of those
+    that the step ``number`` must notice.
+    """
+    written = [(case, _written(case)) for case in cases_of(notebook)] if notebook in notebooks() else []
+    return [sql for _, sql in written if sql], [sql for case, sql in written if sql and case.step == number]
+
+
+def _written(case: Case) -> tuple[str, ...]:
+    asked = [str(request["json"]["sql"]) for request in case.requests if request["request"] == "POST /sql"]
+    return (*case.sql, *asked)
 
 
 # --- the structure rules --------------------------------------------------------------------------------------------

@@ -34,11 +34,22 @@ AGES = ("- interval '40 days'", "- interval '2 hours'", "- interval '1 second'",
 
 
 class Spoiling:
-    """The ways to spoil the rows that some SQL statements read."""
+    """The ways to spoil the rows that some SQL statements read.
 
-    def __init__(self, copies: Copies, asked: Sequence[Sql], more: Sequence[str], cases: Sequence[Change] = ()) -> None:
+    ``cases`` are what the notebook's hand-written cases change, ``own`` what those of the step itself do.
+    """
+
+    def __init__(
+        self,
+        copies: Copies,
+        asked: Sequence[Sql],
+        more: Sequence[str],
+        cases: Sequence[Change] = (),
+        own: Sequence[Change] = (),
+    ) -> None:
         self.copies = copies
-        self.cases = cases  # what the hand-written cases change
+        self.cases = cases
+        self.own = [change for case in own if (change := copies.changing(case))]
         self.text = "\n".join(part.statement for part in asked)
         self.bound = [value for part in asked for value in part.values.values() if isinstance(value, str)]
         written = [word.replace("%%", "%").replace("''", "'") for word in TEXT.findall(self.text)]
@@ -51,11 +62,12 @@ class Spoiling:
         catalogue = self.cases if CATALOGUE.search(self.text) else ()
         single = [change for name in self.names for change in self._of_table(name)]
         picked = random.Random(1).sample(single, min(MOST, len(single)))  # noqa: S311 - the same every time
-        return [*catalogue, *self._worlds(), *picked]
+        return [*catalogue, *self.own, *self._worlds(), *picked]
 
     def pairs(self) -> Iterator[Change]:
         """Yield pairs of changes, because a row that a step must skip often differs in two ways. Every run gets the
         same pairs."""
+        yield from ((*own, *single) for own in self.own for single in self.changes() if single not in self.own)
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
             yield from ((*world, _update(*change)) for change in everywhere)
