@@ -71,7 +71,7 @@ class Adapted:
     doubtful: list[str] = field(default_factory=list)
 
     def rewrite(self, path: Path, old: str, new: str) -> None:
-        """Add a file and its difference, unless its text stays as it is."""
+        """Add a file's new text and the difference to show. If the text is unchanged, add nothing."""
         if new != old:
             self.files[path] = new
             self.differences.append(_difference(old, new, path.name))
@@ -197,7 +197,7 @@ def _edits(source: Source, renaming: _Renaming) -> Iterator[Edit]:
 
 
 def _renamed(text: str, renaming: _Renaming) -> str:
-    """Return a text with the new names, if it is an address of the contract. Return any other text as it is."""
+    """Return an address of the contract with the new names. Return any other text unchanged."""
     if text not in _addresses() or text in contract().tables:  # a table's name alone may mean something else
         return text
     return _address_of(text, renaming)

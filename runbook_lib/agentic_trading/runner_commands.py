@@ -209,7 +209,9 @@ def command_for(kind: str, targets: Sequence[Target], *, key: str, issuer: str) 
 
 
 def aimed_at(command: Any) -> tuple[str, str] | None:
-    """Return the kind and the deployment of a runner command to one deployment. Return None for any other command."""
+    """Return the kind and the deployment of a runner command for a single deployment. Return None for any other
+    command.
+    """
     values = command.values if isinstance(command, Sql) else {}
     if not {"key", "kinds", "deployments"} <= values.keys() or len(values["deployments"]) != 1:
         return None
@@ -220,8 +222,8 @@ def aimed_at(command: Any) -> tuple[str, str] | None:
 
 
 def command_state(kind: str, deployment: str, since: str = "-infinity") -> Sql:
-    """Make the SQL that reads the newest runner command of a kind ``since`` a time, with its effect. Anybody may have
-    sent it.
+    """Make the SQL that reads the newest runner command of one kind, and its effect. Anybody may have sent the command,
+    at ``since`` or later.
 
     Columns: ``seconds`` (from the command's row to its acknowledgement), ``status`` and ``positions`` of the
     deployment, ``written_after`` (whether the runner wrote its state after the command). Times are by the database's
@@ -280,7 +282,7 @@ def took_effect(kind: str, row: Mapping[str, Any]) -> bool:
 
 
 def effect(kind: str, row: Mapping[str, Any]) -> str:
-    """Describe what a runner command did, when it has taken effect."""
+    """Describe the effect of a runner command. ``row`` must show that the command took effect."""
     status = f"status {row['status']}"
     if kind == KILL and row["restarted_after"] is not None:
         now = "it trades" if row["status"] == "running" else status

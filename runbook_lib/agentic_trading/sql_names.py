@@ -145,7 +145,7 @@ def _sources(scope: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
 
 
 def _origin(source: exp.Expr, name: str, tables: Tables) -> str | None:
-    """Return the table from which a source has a column. Return None for a column that a query or function makes."""
+    """Return the table from which a source gets a column. Return None for a column that a query or function makes."""
     if isinstance(source, exp.Table) and (table := _table(source, tables)) is not None:
         return table
     if name in _given(source):
@@ -170,9 +170,7 @@ def _given(source: exp.Expr) -> set[str]:
 
 
 def _passed(source: exp.Expr) -> list[exp.Expr]:
-    """Return the sources from which a subquery or WITH clause selects all columns by a star, so that they keep their
-    names.
-    """
+    """Return the sources whose columns a subquery or WITH clause passes on by a star, under their own names."""
     query = _query(source)
     stars = [item for item in _items(query) if item.is_star]
     within = _sources(query) if query is not None and stars else ()

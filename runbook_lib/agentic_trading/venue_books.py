@@ -34,7 +34,7 @@ def info(kind: str, **fields: Any) -> Http:
 
 
 def equity_questions(wallet: str) -> list[Http]:
-    """Return the three questions to the venue from whose answers the equity of ``wallet`` follows."""
+    """Return the three questions whose answers from the venue give the equity of ``wallet``."""
     return [info(kind, user=wallet) for kind in ("userAbstraction", "clearinghouseState", "spotClearinghouseState")]
 
 

@@ -30,7 +30,7 @@ APPROVAL = (
 
 
 def approval_of(typed: Any) -> Expectation:
-    """Expect one new agent, and that the typed data in the wallet's window approves exactly this agent (C24).
+    """Expect one new agent, and that the typed data (EIP-712) in the wallet's window approves exactly this agent (C24).
 
     ``typed`` is the data that a program read from the wallet. In production no program can: the person compares the
     wallet's window with the row that is shown.
@@ -104,7 +104,7 @@ def _first(reply: Reply) -> Mapping[str, Any]:
 
 
 def wrongly_asked(typed: Row, pending: Row) -> list[str]:
-    """Return the fields that are wrong in the typed data which a wallet shows before it signs an agent's approval.
+    """Return the wrong fields of the typed data (EIP-712) that a wallet shows before it signs an agent's approval.
 
     The fields are compared with the agent's pending row.
 
@@ -137,7 +137,8 @@ def wrongly_asked(typed: Row, pending: Row) -> list[str]:
 
 
 def valid_days(agents: Iterable[Row], address: str, now: float) -> float | None:
-    """Return for how many days an agent stays valid, by the venue's ``extraAgents``. ``now`` is in seconds since 1970.
+    """Return for how many days an agent stays valid, according to the venue's list ``extraAgents``. ``now`` is in
+    seconds since 1970.
 
     None if the venue does not list the agent: either it does not know the agent, or the agent has no name.
     """

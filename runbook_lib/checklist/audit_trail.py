@@ -217,7 +217,8 @@ def _against_fills(order: Row, fills: Sequence[Row]) -> Iterator[str]:
 
 
 def _same_fee(in_row: Any, at_venue: float) -> bool:
-    """Return whether two fees agree up to USDC's last digit. If the first fee is in whole cents, compare only cents.
+    """Return whether two fees differ by at most one in USDC's last digit. If the first fee is in whole cents, compare
+    only cents.
 
     A tiny order's fee is under a cent: if only cents were compared, a missing fee would look right.
     """

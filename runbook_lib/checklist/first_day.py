@@ -37,8 +37,8 @@ def window(phase: Phase) -> dict[str, str]:
 
 
 def _dry_runs_ended(phase: Phase) -> datetime:
-    """Return when the dry runs (phase 3) ended: they raised alarms on purpose. Return 1970 if no dry runs came
-    before.
+    """Return when the dry runs (phase 3) ended. Alarms before that may have been raised on purpose. Return 1970 if no
+    dry runs came before.
     """
     since = phase.record.opened().get("since") if phase.mode == "watch" else _sealed_before(phase.record)
     return datetime.fromisoformat(since) if since else datetime.fromtimestamp(0, UTC)

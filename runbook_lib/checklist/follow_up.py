@@ -11,7 +11,7 @@ MARGIN = 1.5  # the wait that is advised, as a multiple of the time within which
 
 
 def wait_advice(wait: float, due: str) -> Expectation:
-    """Advise how long a runner should wait for a fill. The advice is part of the follow-up.
+    """Advise how long a runner should wait for a fill. The advice does not make the follow-up fail.
 
     The runner now waits ``wait`` seconds. The advice rests on how long the fills took. Without a fill, whether the wait
     is long enough is left for the step ``due`` to prove.

@@ -64,7 +64,7 @@ class Incident:
 
 
 def first_looks(symptom: str) -> tuple[Command, ...]:
-    """Return the commands that ask, before an incident's first action, what the action needs to know."""
+    """Return the commands to send before an incident's first action, because the action needs their replies."""
     if not _is(symptom, "cron secret"):
         return ()
     return (http("vercel", "GET /v9/projects/{vercel.project}", pick="targets.production"),)

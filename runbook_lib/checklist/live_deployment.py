@@ -16,7 +16,7 @@ CENT = 0.01
 
 
 def started_flat(balance: float) -> Expectation:
-    """Expect that a live deployment started, then reconciled: no position, and an equity of ``balance`` (2.5).
+    """Expect that a live deployment started and then reconciled, with no position and an equity of ``balance`` (2.5).
 
     ``balance`` is what the venue said; it must match to the cent. Reply: a row ``broker_started_at``, ``reconciled_at``
     (ISO 8601), ``positions``, ``equity_usd``.

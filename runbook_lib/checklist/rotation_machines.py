@@ -49,7 +49,7 @@ def asked(fly: Reply, machines: Reply, secret: str) -> tuple[Command, ...]:
 
 
 def answered() -> Expectation:
-    """Expect that every machine answered `asked` with a hash.
+    """Expect that every machine replied with a hash to its command from `asked`.
 
     Machines with the rotated secret are counted, not judged.
     """

@@ -54,7 +54,7 @@ def names(secret: str) -> tuple[str, ...]:
 
 
 def _among(rows: Sequence[Mapping[str, Any]], column: str, secret: str) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of a list that hold the secret, by the name that the secret has in the list.
+    """Return the rows of a list that hold the secret: the secret's name in the list -> the row.
 
     Of Vercel's rows, only those for production are returned.
     """

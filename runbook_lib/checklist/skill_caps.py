@@ -207,7 +207,8 @@ def _dollars(amount: float) -> Decimal:
 
 
 def _percent(caps: Row) -> Decimal:
-    """Return the tightest limit on a Skill's position: either position cap or the leverage, in per cent of the balance.
+    """Return the tightest limit on a Skill's position, in per cent of the balance: the smallest of two position caps
+    and the leverage.
 
     Return 0 if one is missing.
     """

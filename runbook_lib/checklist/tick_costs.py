@@ -38,7 +38,7 @@ class Usual:
 
 
 def tick_costs(model: str) -> Sql:
-    """Select the number of a model's priced ticks in the last seven days, and their median cost."""
+    """Select how many ticks of a model had a price in the last seven days, and the median of these prices."""
     return sql(
         """
         select count(*) as ticks, percentile_cont(0.5) within group (order by ds.cost_usd) as median_usd
@@ -97,7 +97,9 @@ def band(model: str, costs: Iterable[float | None] = (), asked: float | None = N
 
 
 def highest(model: str, asked: float | None) -> float | None:
-    """Return ``asked``, or else the checklist's highest cost of a tick, in US dollars. Return None if unknown."""
+    """Return the highest cost of a tick, in US dollars: ``asked``, or else the checklist's. Return None if neither is
+    known.
+    """
     return asked or (_named(model) or (None, None))[1]
 
 

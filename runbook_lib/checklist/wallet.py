@@ -164,8 +164,8 @@ class _Answers:
 
 
 def _judged(answers: _Answers, good: str, wrong: str, left: Sequence[str], *lists: Reply) -> Finding:
-    """Return the finding ``wrong`` if anything is ``left``, ``good`` if nothing is, "unknown" if the lists are
-    incomplete.
+    """Judge the wallet's answers. If ``left`` names anything, the finding says ``wrong``. If the lists are incomplete,
+    the finding is unsure. Otherwise it says ``good``.
     """
     if left:
         return Finding("", f"{wrong}: {', '.join(left)}")
@@ -231,8 +231,8 @@ def _worth(position: Any) -> float | None:
 
 
 def flat(wallet: str, listed: Reply) -> Expectation:
-    """Expect that the wallet has no position and no resting order in any book. Replies: `book_questions` about
-    ``listed``.
+    """Expect that the wallet has no position and no resting order in any book. The replies are those to
+    ``book_questions(wallet, listed)``.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:

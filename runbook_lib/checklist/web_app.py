@@ -21,7 +21,8 @@ UNREAD = "Vercel's request log, which is not documented, tells nothing"
 
 
 def serves() -> Expectation:
-    """Expect that a deployment of the web app serves production. The reply also names Vercel's project and its owner.
+    """Expect that a deployment of the web app serves production, and that the reply names Vercel's project and its
+    owner.
 
     The newest deployment may not be the one that serves: after a rollback, or while the newest is staged, an older one
     does.

@@ -41,7 +41,8 @@ def set_variables(variables: Reply, wanted: Mapping[str, str]) -> Http:
 
 
 def production_variables(*names: str, **values: str) -> Expectation:
-    """Expect that all of the web app's variables are set for production, and that ``values`` are right.
+    """Expect that all of the web app's variables are set for production, and that those in ``values`` have the given
+    values.
 
     ``A|B`` in ``names`` means that one of the two must be set. Each holds a secret that the environment calls by the
     first name. A value of the form ``$NAME`` is a secret of the environment, too. Secrets are compared where Vercel

@@ -424,9 +424,7 @@ def _claims(stage: Stage) -> list[Claim]:
 
 
 def _of_wallets(stage: Stage) -> Iterator[Claim]:
-    """Yield expectations that a wallet is empty. They are false. Nothing but the answer that is spoiled could show
-    this.
-    """
+    """Yield expectations that a wallet is empty. All are false, and only a spoiled answer can make one seem true."""
     listed = stage.services.look(venue_books.books())
     nobodys = sql("select null as cloid, null as agent_address where false")  # what a run made that did nothing
     for question, thing in HIDES.items():

@@ -40,13 +40,13 @@ def read(typed: Sequence[str], file: str | None) -> dict[str, Any]:
 
 @functools.cache
 def _core() -> type[yaml.SafeLoader]:
-    """Return a YAML loader by YAML 1.2."""
+    """Return a YAML loader that reads scalars by YAML 1.2."""
     import yaml
 
     from runbook_lib.engine.yaml_scalars import read_by_yaml_1_2
 
     class Core(yaml.SafeLoader):
-        """A YAML loader by YAML 1.2."""
+        """A YAML loader that reads scalars by YAML 1.2."""
 
     read_by_yaml_1_2(Core)
     return Core

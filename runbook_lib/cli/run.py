@@ -139,7 +139,8 @@ def undo(record: str, project: str | None) -> None:
 
 
 def _close_as_gone(settings: Settings, parent: Record) -> Record:
-    """Record that a record's undos are no longer owed, because its rehearsal has ended. Return the new record.
+    """Write a new record which says that an older record's undos are no longer owed, because its rehearsal has ended.
+    Return the new record.
 
     Nothing is sent, because another rehearsal may be up now.
     """

@@ -1,4 +1,4 @@
-"""Define the commands that choose a profile and show the state of things: use, status, doctor."""
+"""Define the commands that choose a profile, show the board and prove a profile: use, status, doctor."""
 
 from __future__ import annotations
 

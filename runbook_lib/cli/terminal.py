@@ -181,7 +181,9 @@ def drilled(out: Console, row: Row) -> None:
 
 
 def matrix(out: Console, rows: Sequence[Row], seconds: float) -> None:
-    """Print on the terminal how many drilled faults were caught, missed or false alarms, by notebook and in all."""
+    """Print on the terminal how many drilled faults were caught and missed, and how many alarms were false, by notebook
+    and in all.
+    """
     table = Table("notebook", "faults", "caught", "missed", "false alarms", "seconds")
     notebooks = sorted({row.notebook for row in rows})
     for name in (*notebooks, "all"):

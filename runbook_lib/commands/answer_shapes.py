@@ -61,7 +61,9 @@ def parsed(text: str) -> Any:
 
 @cache
 def _adapter(shape: Shape) -> TypeAdapter[Any]:
-    """Build the pydantic adapter of a shape when it is first needed, so that a halt spends no time on other shapes."""
+    """Build the pydantic adapter of a shape when it is first needed, so that a halt spends no time on shapes that it
+    does not use.
+    """
     return TypeAdapter(shape.form)
 
 

@@ -31,7 +31,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Replied(str):
-    """Text in a command that came from a service, and in which nothing is replaced.
+    """A service's text inside a command. Nothing in the text is replaced.
 
     This text is no template: ``$NAME`` and ``{name}`` in it stay as they are.
     """
@@ -49,7 +49,7 @@ def _replied(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reply:
-    """The reply to a command as plain JSON values, so that a recorded reply equals a live one.
+    """The reply to a command as plain JSON values, so that a reply is still the same when it is read from a record.
 
     ``rows`` holds one dict per row; numerics are floats, times ISO 8601 in UTC, UUIDs text. ``status`` is the HTTP
     status or the exit code, None for SQL. ``error`` holds the service's words if it refused. ``at`` is the moment

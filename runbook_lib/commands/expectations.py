@@ -206,7 +206,7 @@ def each(minimum: int = 1, **wanted: Any) -> Expectation:
 
 
 def else_unproven(claim: str, due: str) -> Expectation:
-    """Accept a reply without rows, but leave ``claim`` unproven, for the step ``due`` to prove.
+    """Accept a reply without rows. Then ``claim`` stays unproven, and the step ``due`` must prove it.
 
     To be joined with an expectation of each row, which no rows meet without showing anything.
     """

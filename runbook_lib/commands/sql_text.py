@@ -61,7 +61,7 @@ def notifies(text: str) -> bool:
 
 
 def literal(value: Any) -> str:
-    """Return ``value`` as SQL text with the same meaning as if ``value`` were bound."""
+    """Return the SQL text that can replace the bound ``value`` in a statement."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):

@@ -358,7 +358,7 @@ ROUTES: dict[str, dict[str, Shape]] = {
 
 
 def shape_of(command: Http) -> Shape:
-    """Return the shape that the answer to a request must have, by the request's route.
+    """Return the shape that the answer to a request must have. The request's route decides which.
 
     For an unknown route, the shape is any JSON that is not an error.
     """

@@ -1,1 +1,1 @@
-"""Show every live deployment on one page, with the buttons that command the deployments."""
+"""Show every deployment on one page, with the buttons that command the deployments."""

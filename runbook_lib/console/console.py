@@ -33,7 +33,7 @@ class Still:
 
 
 def open_console(phase: Phase, deployments: Sequence[str] = ()) -> Any:
-    """Open a live console for a person. In a headless run, return a still picture of the console instead.
+    """Open the console for a person. In a headless run, return a still picture of the console instead.
 
     ``deployments`` are the ids that are chosen when it opens. Raise `ServiceError` if the database does not answer in a
     headless run.

@@ -1,4 +1,4 @@
-"""Halt from the console and show the progress. Code and record are the same as for ``./runbook halt --all``."""
+"""Halt from the console and show the progress. The halt runs and is recorded like ``./runbook halt --all``."""
 
 from __future__ import annotations
 

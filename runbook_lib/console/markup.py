@@ -141,7 +141,7 @@ def remark(words: str, colour: str = "quiet") -> str:
 
 
 def deployments(overview: Overview, chosen: Collection[str], *, trouble: str = "", still: bool = False) -> str:
-    """Return the HTML of the console's tables of deployments: with live money, then on paper, then ended.
+    """Return the HTML of the console's tables of deployments: with real money, then on paper, then ended.
 
     In each table, deployments with an alarm come first.
     """

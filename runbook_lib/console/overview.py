@@ -105,6 +105,6 @@ class Reader:
 
 
 def _newest(rows: Sequence[Row]) -> list[str]:
-    """Return the id of the deployment that ticked last, in a list. If no deployment has ticked, the list is empty."""
+    """Return a list with the id of the deployment that ticked last. If no deployment has ticked, the list is empty."""
     ticked = [row for row in rows if row["tick_at"]]
     return [max(ticked, key=lambda row: row["tick_at"])["id"]] if ticked else []

@@ -32,7 +32,7 @@ class Pulse:
 
     @property
     def waking(self) -> bool:
-        """Return whether the kernel stood still until just now, by its pulse.
+        """Return whether the pulse shows that the kernel stood still until just now.
 
         A press that arrives now may have been made while the kernel stood still.
         """

@@ -47,8 +47,8 @@ class Client(AsyncKernelClient):
         return self.kernel.process.poll() is None
 
     async def greet(self) -> None:
-        """Open the channels to a kernel. Return as soon as the kernel takes cells and all their outputs will be
-        received.
+        """Open the channels to a kernel. Return as soon as the kernel takes cells and none of their outputs can be
+        missed.
         """
         self.start_channels(stdin=False, hb=False, control=False)
         self.awake = asyncio.ensure_future(self._stay_awake())

@@ -16,7 +16,9 @@ SCALARS = {
 
 
 def read_by_yaml_1_2(loader: type[yaml.SafeLoader]) -> None:
-    """Change a loader's class. PyYAML itself follows YAML 1.1, by which 0100 is 64, 1:40 is 100 and no is false."""
+    """Change a loader's class so that it reads scalars by YAML 1.2. PyYAML itself follows YAML 1.1, by which 0100 is
+    64, 1:40 is 100 and no is false.
+    """
     loader.yaml_implicit_resolvers = {}
     for kind, (pattern, beginnings) in SCALARS.items():
         loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), beginnings)

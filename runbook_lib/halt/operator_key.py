@@ -128,7 +128,7 @@ def acting(services: Services) -> Key | None:
 
 
 class Market:
-    """The coins on one of the venue's exchanges, as actions of the operator's key name them.
+    """The coins on one of the venue's exchanges, for actions of the operator's key.
 
     Each coin has the number by which actions name it, and a mid price.
     """

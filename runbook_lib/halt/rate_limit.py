@@ -21,7 +21,7 @@ class Purse:
         self.spent = 0.0
 
     def pay(self, weight: float, within: float, kept: float = 0.0) -> None:
-        """Wait until a halt's question of this weight is within the venue's rate limit.
+        """Wait until the halt may ask a question of this weight without breaking the venue's rate limit.
 
         Raise `ServiceError` if that takes longer than ``within`` seconds, or leaves less than is ``kept`` for others.
         """

@@ -38,7 +38,7 @@ def insist(
 def look(
     services: Services, halting: Halting, part: str, command: Command, until: float, *, answer_by: float | None = None
 ) -> Reply:
-    """Retry a halt's question until the service answers, as `insist` retries a change. Questions are not recorded.
+    """Retry a halt's question until the service answers. Unlike a change, a question is not recorded.
 
     Raise `ServiceError` if the service refuses: a reply with an error has no rows, and would read as "none".
     """

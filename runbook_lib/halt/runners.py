@@ -64,7 +64,7 @@ def _tell(services: Services, halting: Halting, part: str, command: Sql, until: 
 
 
 def _silent(halting: Halting, error: ServiceError) -> None:
-    """End the parts ``pause`` and ``flatten``, because the database takes no commands. Tell the other parts.
+    """End the parts ``pause`` and ``flatten``, because the database takes no commands.
 
     The other parts learn from the halt's state that the database is silent.
     """
@@ -77,7 +77,7 @@ def _silent(halting: Halting, error: ServiceError) -> None:
 
 
 def _asked_for(halting: Halting) -> bool:
-    """Return whether the deployment that the halt's request names exists. If the request names none, return True.
+    """Return False if the halt's request names a deployment that does not exist. Otherwise return True.
 
     If the deployment does not exist, end the parts ``pause`` and ``flatten`` as failed.
     """

@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a halt, such as ``pause`` or ``flat``, in the halt's state. ``outcome`` is None until the part ends.
+    """One part of a halt, such as ``pause`` or ``flat``. ``outcome`` is None until the part ends.
 
     The press is the moment of the operator's command.
     """
@@ -61,7 +61,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployment in a halt's state, as the database last reported it. ``wallet`` is in lower case, and None on paper.
+    """What a halt knows of one deployment, as the database last reported it. ``wallet`` is in lower case, and None on
+    paper.
 
     ``paused`` and ``flattened`` are true if the runner acknowledged the command and the deployment's row agrees.
     ``others`` are deployments that use the same wallet and are not to be halted.
@@ -78,13 +79,13 @@ class Deployment:
 
     @property
     def active(self) -> bool:
-        """Return whether a deployment in the halt's state should have a live runner."""
+        """Return whether the deployment's runner should be running, judging by the status that the halt has read."""
         return self.status in ACTIVE
 
 
 @dataclass(frozen=True)
 class Order:
-    """A resting order in a halt's state. A ``protective`` order can only reduce a position."""
+    """A resting order that a halt has seen. If ``protective`` is true, the order can only reduce a position."""
 
     coin: str
     oid: int
@@ -94,8 +95,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Account:
-    """A wallet's positions and orders in a halt's state, for one book (a perp exchange or spot), as the venue last
-    reported them.
+    """What a halt knows of a wallet in one book (a perp exchange or spot): the positions and orders that the venue last
+    reported.
 
     ``positions`` maps coin -> signed size as the venue writes it. ``orders`` is None until the orders were asked for.
     ``moment`` is the answer's own time, in epoch milliseconds. ``flat`` counts the successive looks that saw no
@@ -193,27 +194,21 @@ class Halting:
             self._changed.notify_all()
 
     def account(self, wallet: str, book: str = MAIN) -> Account:
-        """Return a wallet's account in one book (a perp exchange or spot) from the halt's state, as the venue last
-        reported it.
-        """
+        """Return what the halt knows of a wallet in one book (a perp exchange or spot)."""
         return self.accounts.get((wallet, book), Account())
 
     def saw(self, wallet: str, book: str, account: Account) -> None:
-        """Store a wallet's account in one book (a perp exchange or spot) in the halt's state, as the venue just
-        reported it.
-        """
+        """Store what the venue has just told the halt of a wallet in one book (a perp exchange or spot)."""
         with self._changed:
             self.accounts[wallet, book] = account
             self._changed.notify_all()
 
     def every_book(self) -> tuple[str, ...]:
-        """Return the venue's books (perp exchanges and spot) in the halt's state. The main exchange comes first."""
+        """Return the venue's books (perp exchanges and spot) that the halt knows. The main exchange comes first."""
         return (MAIN, SPOT) if self.books is None else self.books
 
     def flat(self, wallet: str) -> bool:
-        """Return whether the halt's state proves a wallet flat on the main exchange, the only one on which runners
-        trade.
-        """
+        """Return whether the halt has proven a wallet flat on the main exchange, the only one where runners trade."""
         return self.account(wallet).flat >= LOOKS
 
     def alive(self, deployment: str) -> bool:
@@ -241,5 +236,5 @@ class Halting:
         return self.flat(deployment.wallet)
 
     def users(self, wallet: str) -> list[Deployment]:
-        """Return the deployments in the halt's state that use a wallet."""
+        """Return the deployments that use a wallet, among those that the halt knows."""
         return [deployment for deployment in list(self.deployments.values()) if deployment.wallet == wallet]

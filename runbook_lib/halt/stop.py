@@ -140,7 +140,7 @@ def _start(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
 
 
 def _guarded(halting: Halting, work: Work, parts: tuple[str, ...]) -> None:
-    """Run one piece of a halt's work. Then give each of its parts that has no outcome yet the outcome "unknown".
+    """Run one piece of a halt's work. Then give the outcome "unknown" to each of its parts that has not ended.
 
     The complaint of such a part names the error, if the work raised one.
     """

@@ -1,4 +1,4 @@
-"""Set the platform's two switches, make them live by a redeploy, and prove that new deployments are refused.
+"""Set the platform's two switches, put them in force by a redeploy, and prove that new deployments are refused.
 
 The switches are DEPLOYMENTS_DISABLED and HYPERLIQUID_LIVE_ENABLED.
 """
@@ -237,7 +237,7 @@ def _tried(services: Services, halting: Halting) -> Reply:
 
 
 def by_environment(services: Services, halting: Halting, live: str) -> None:
-    """Prove from the live switches that the web app would refuse a deployment. No deployment is tried.
+    """Prove from the switches now in force that the web app would refuse a deployment. No deployment is tried.
 
     The proof is that the live deployment was made after the switch was set, and that the web app answers.
     """

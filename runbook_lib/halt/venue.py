@@ -217,8 +217,8 @@ def _proven(halting: Halting, wallet: str, book: str) -> bool:
 
 
 def _everywhere(halting: Halting, wallet: str, claim: str) -> bool:
-    """Return whether a wallet was flat, or without orders, in two answers about each book (a perp exchange or spot).
-    ``claim`` says which: "flat" or "orderless".
+    """Return whether a wallet was flat, or without orders, in the last two answers about each book (a perp exchange or
+    spot). ``claim`` says which: "flat" or "orderless".
 
     The answer is false until the list of books is known.
     """

@@ -79,7 +79,7 @@ class Ledger:
         return body
 
     def now(self) -> str:
-        """Return the time that a ledger line written now would have."""
+        """Return the present time in the form of a ledger line's time. It is never before the last line's time."""
         with locked(self.path) as file:
             return max(self._clock.now(), self._tail(file).at)
 

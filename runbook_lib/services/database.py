@@ -57,7 +57,8 @@ class Database:
         self._reading = None
 
     def connect(self, *, read_only: bool = False, within: float | None = None) -> psycopg.Connection[dict[str, Any]]:
-        """Open a database connection in UTC. If ``read_only``, log in as the profile's read-only role, if it has one.
+        """Open a database connection in UTC. If ``read_only`` is true and the profile has a read-only role, log in as
+        this role.
 
         If the password is refused, try the new password of a rotation, where the environment holds one: once the
         rotation has reset the password, only the new one is accepted.
@@ -306,7 +307,7 @@ def bound(value: Any, settings: Settings) -> Any:
 
 
 def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:
-    """Return a duplicate of a connection's socket.
+    """Return a duplicate of a connection's socket, by which a timer can cut the connection.
 
     If the connection has no socket any more, close the connection and raise `psycopg.OperationalError`.
     """

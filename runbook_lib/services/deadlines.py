@@ -1,4 +1,4 @@
-"""Limit the time of calls to services, so that a call without end blocks neither its caller nor the exit."""
+"""Limit the time of calls to services, so that an endless call blocks neither its caller nor this process's exit."""
 
 from __future__ import annotations
 

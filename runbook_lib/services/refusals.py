@@ -30,7 +30,7 @@ Made = TypeVar("Made")
 
 @dataclass
 class _Credential:
-    """The refused log-ins with one password, by their times on the monotonic clock."""
+    """The times (monotonic clock) at which log-ins with one password were refused."""
 
     most: int
     refused_at: list[float] = field(default_factory=list)

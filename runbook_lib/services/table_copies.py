@@ -56,8 +56,8 @@ class Copies:
         self.connection.close()
 
     def take(self, asked: Sequence[Sql]) -> Tables:
-        """Read the rows that the statements may read: rows with the ids that they bind, and the newest of the
-        others.
+        """Read the rows that the statements may read: the rows whose ids are bound in the statements, and the newest
+        other rows.
         """
         text = "\n".join(part.statement for part in asked)
         bound = [value for part in asked for value in part.values.values()]
@@ -84,8 +84,8 @@ class Copies:
         return psycopg.ClientCursor(self.connection).mogrify(self._copied(command.statement).encode(), values or None)
 
     def changing(self, statements: Sequence[str]) -> tuple[str, ...] | None:
-        """Return statements that change the table copies as the given ones change the tables. Return None if they name
-        a table that has no copy.
+        """Rewrite statements that change tables, so that they change the table copies. Return None if a table has no
+        copy.
         """
         named = {f"{schema}.{name}" for text in statements for schema, name in TABLE.findall(text)}
         return tuple(map(self._copied, statements)) if named <= self.tables.rows.keys() else None

@@ -114,7 +114,7 @@ class Writer:
         HELD[self._place] = database.writing
 
     def _taken(self, dead: WritingSession | None) -> WritingSession:
-        """Take the writing lock when this process does not hold it yet.
+        """Take the writing lock, which this process does not hold yet.
 
         If the server still has ``dead``, a session that this process lost, end that session first.
         """

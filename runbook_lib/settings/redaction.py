@@ -247,7 +247,9 @@ def _placed_unescaped(places: list[Place]) -> list[Place]:
 
 
 def _aligned(raw: bytes, shift: int) -> str:
-    """Return the base64 characters of ``raw`` that stay the same whatever ``shift`` bytes stand before it."""
+    """Return the base64 characters of ``raw`` that do not depend on the bytes around it. ``shift`` bytes stand before
+    it.
+    """
     encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
     first = -(-shift * 8 // 6)  # characters that hold bits of the bytes before
     end = (shift + len(raw)) * 8 // 6  # the last partial character holds bits of what follows

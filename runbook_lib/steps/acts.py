@@ -43,7 +43,7 @@ class Act:
 
 
 def perform(act: Act, services: Services, verdicts: Verdicts) -> None:
-    """Send an act. Send nothing if its proof shows that it took effect, or if the ledger shows that it passed.
+    """Send an act. If its proof shows that the act took effect, or the ledger shows that the act passed, send nothing.
 
     If an earlier sending was interrupted and no proof tells whether it took effect, the act is not sent again. Raise
     `StepFailed` if the act was refused or never sent, `StepUnknown` if nothing tells whether it took effect.

@@ -56,7 +56,7 @@ def look(
 
 
 def provable(seen: Look, expect: Expect) -> Finding:
-    """Return the finding of a check. If the check also accepts every spoiled reply, return a complaint instead.
+    """Return the finding of a check. If spoiled replies show that the check proves nothing, return a complaint instead.
 
     A check cannot fail if it accepts every spoiled copy of its replies, each with one thing made wrong. The complaint
     also comes if the check accepts a body that a broken service sends in place of an answer. Such a check proves
@@ -75,7 +75,7 @@ def provable(seen: Look, expect: Expect) -> Finding:
 
 
 def astray(services: Services, commands: Sequence[Command], expect: Expect) -> Finding | None:
-    """Return a complaint if a check's commands lack one that its expectation needs. Return None if none is lacking."""
+    """Return a complaint if a check does not send every command that its expectation needs. Otherwise return None."""
     every = [expect] if isinstance(expect, Expectation) else expect
     about = [command.filled(services.settings.lookup) for expectation in every for command in expectation.about]
     missing = next((command for command in about if command not in commands), None)

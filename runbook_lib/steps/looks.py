@@ -56,7 +56,7 @@ class Looks:
                 self._again(check, number, verdicts)
 
     def until(self, rests_on: Sequence[str], again: str) -> str:
-        """Say for how long a gesture may rely on the checks that it rests on, and what to do after that.
+        """Return a text that says on which checks a gesture rests, for how long they count, and what to do after that.
 
         If the gesture rests on none, return an empty text.
         """

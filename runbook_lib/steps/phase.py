@@ -106,8 +106,8 @@ class Phase:
         fix: str,
         within: float = 0,
     ) -> None:
-        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, or until ``within``
-        is over.
+        """Make a check step of a phase: send the commands until ``expect`` holds for all replies, for at most
+        ``within`` seconds.
 
         If a step after this check has changed the platform, a check that passed is not made again: its outcome and
         replies stand, but not for a step that names it in ``rests_on``. Raise `StepFailed` with the complaint, the fix

@@ -35,7 +35,7 @@ def follow(act: Act, services: Services, record: Record) -> None:
 
 
 class Following:
-    """The writer of a press's effects. It writes an effect to the ledger as soon as it is known, as a status lamp."""
+    """The writer of a press's effects. It writes a lamp to the ledger for each effect, once the effect is known."""
 
     def __init__(self, act: Act, services: Services, record: Record) -> None:
         self.act, self.services, self.record = act, services, record
@@ -55,7 +55,7 @@ class Following:
         )
 
     def lit(self, name: str, milliseconds: float | None, note: str = "") -> None:
-        """Write an effect of a press as a status lamp that was lit ``milliseconds`` after the press was sent.
+        """Write the lamp of a press's effect, which was seen ``milliseconds`` after the press was sent.
 
         The lamp is unlit if nothing was sent or seen.
         """
@@ -151,7 +151,7 @@ class Following:
 
 
 def _seen(name: str, note: str, *, lit: bool = True) -> Lamp:
-    """Return the status lamp that shows an effect of a press.
+    """Return the lamp that shows an effect of a press.
 
     If ``lit`` is true, the lamp is lit and has the current time. Otherwise the lamp is unknown and has no time.
     """

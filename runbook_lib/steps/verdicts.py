@@ -136,7 +136,7 @@ class Verdicts:
         return self.record.redact.text(text) if self.record.redact else text
 
     def _addressed(self, sent: Sent) -> Sent:
-        """Return a step in whose fix every ``./runbook`` command names the record's profile."""
+        """Return a step with the record's profile named in every ``./runbook`` command of the step's fix."""
         return replace(sent, fix=addressed(sent.fix, self.record.profile)) if sent.fix else sent
 
     def _conclude(self, sent: Sent, outcome: str, finding: Finding, replies: Sequence[Reply] = ()) -> None:

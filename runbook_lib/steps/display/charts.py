@@ -181,7 +181,7 @@ def alarms(raised: pd.DataFrame) -> Figure:
 
 
 def fill_latency(fills: pd.DataFrame, wait: float) -> Figure:
-    """Chart how many fills took how long. A line marks the time that the runner waits for a fill.
+    """Chart how long fills took, as a histogram. A line marks the time that the runner waits for a fill.
 
     ``fills`` needs ``seconds`` (from order to fill); ``wait`` is in seconds (2).
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awaited:
-    """The live card of a check in progress. It shows the seconds so far, the time limit, and the newest complaint."""
+    """The card of a check in progress. It shows the seconds so far, the time limit, and the newest complaint."""
 
     card: Card
     seconds: float
@@ -54,7 +54,7 @@ class Stage:
         self._awaited: Any = None  # the handle of what is awaited
 
     def __call__(self, shown: Any) -> Any:
-        """Display a card, a bar or a button live. Return the handle of the displayed output."""
+        """Display a card, a bar or a button. Return the handle by which the display can be replaced."""
         handle, self._awaited = self._awaited, None
         if isinstance(shown, Bar):
             return self._display(self._bar_of(shown))
@@ -72,7 +72,7 @@ class Stage:
         return self._top
 
     def refresh(self) -> None:
-        """Redraw the bar above the live cards from the ledger."""
+        """Redraw the bar above the cards from the ledger."""
         if self._top is not None:
             self._top.update(self._bar())
 

@@ -88,7 +88,7 @@ def card(past: History, number: str, *, busy: bool = False) -> Card | None:
 
 
 def titled(events: Sequence[Event], number: str, title: str) -> str:
-    """Return a step's title for the run's progress. The title says if the step's cell was edited after planning."""
+    """Return a step's title for the run's progress. If the step's cell was edited after planning, the title says so."""
     edited = any(event["event"] == "edited" and number in event["steps"] for event in events)
     return f"{title} (its cell was edited)" if edited else title
 
