@@ -31,7 +31,7 @@ def test_an_unfinished_record_is_left_open_says_where_it_stands_and_is_gone_on_w
     assert phase.record.sealed() is None and not (phase.record.folder / ".~notebook.ipynb").exists()
     assert list(attended.standing_of(phase.record)) == [
         "1 of 2 steps passed; next is 1b step 1b",
-        "not sealed; go on with ./runbook open phase_try --profile rehearsal",
+        "not sealed; go on with ./runbook open --profile rehearsal phase_try",
     ]
     assert unfinished(settled, "phase_try").folder == phase.record.folder
 
