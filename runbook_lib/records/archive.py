@@ -77,7 +77,7 @@ def _caught_up(root: Path, note: Path, load: Callable[[str], Settings]) -> Itera
 
 
 def _noted_again(root: Path, note: Path) -> Iterator[str]:
-    """Remove a damaged note of a record to archive, write the note again, and yield a line about it.
+    """Remove a damaged note which says that a record must be archived, and yield a line about it.
 
     If the note's file name stands for a record, write the note again.
     """
@@ -111,7 +111,7 @@ def _profile(record: Record) -> dict[str, Any]:
 
 
 def _complete(record: Record, chosen: Settings, complaint: str | None) -> None:
-    """Copy a record, once it is signed, to the archive in the settings ``chosen`` of its profile.
+    """Copy a record, once it is signed, to the archive that its profile's settings name. ``chosen`` are these settings.
 
     Raise `RecordError` if the record lacks a signature that it needs, if the archive is absent, or if the copy differs.
     """

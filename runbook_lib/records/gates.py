@@ -95,7 +95,7 @@ def gate(settings: Settings, phase: str, root: Path, now: datetime | None = None
 
 
 def require(settings: Settings, phase: str, root: Path, override: str | None = None) -> dict[str, Any]:
-    """Raise unless a phase's gate is open. Return what the run's first ledger line says of the gate.
+    """Raise unless a phase's gate is open. Return what the run's first ledger line must say of the gate.
 
     ``override`` is an operator's reason for passing a closed gate. Raise `StepRefused` with every reason if the gate is
     closed and there is no ``override``. Raise it too while somebody else holds the writing lock, even with an

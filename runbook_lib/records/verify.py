@@ -213,7 +213,7 @@ class Told:
         }
 
     def outcome(self, ended: str | None) -> str | None:
-        """Return the outcome that a ledger's lines give, with which the seal's outcome is verified. Return None for a
+        """Return the outcome that a ledger's lines give, to compare it with the outcome in the seal. Return None for a
         halt or a watch.
 
         ``ended`` says why the run was ended early, None if it was not.
@@ -326,7 +326,8 @@ def _contradictions(lines: Told, edited: Iterable[str]) -> Iterator[str]:
 
 
 def written(body: Event, previous: str) -> tuple[bytes, str]:
-    """Return a new ledger line in the form that verifies, and the line's hash. ``previous`` is the hash before it.
+    """Return a new ledger line, in the form that a ledger must have, and the line's hash. ``previous`` is the hash of
+    the line before it.
 
     Raise `ValueError` for a value that JSON cannot hold, such as NaN.
     """
@@ -753,7 +754,8 @@ def report(
     whole: bool = True,
     tell: bool = False,
 ) -> int:
-    """Verify records, and say a line about each record, every problem, and the totals. Return the number of problems.
+    """Verify records. Pass to ``say`` a line about each record, about every problem, and about the totals. Return the
+    number of problems.
 
     ``signers_of`` returns the allowed signers of a record, None if it need not be signed. ``whole`` says that these are
     all the records there are, so that a missing one can be noticed. ``heads`` are hashes of seals that are known to
@@ -880,7 +882,7 @@ def _story(judgement: Found, complaints: Sequence[str]) -> Iterator[str]:
 
 
 def story(folder: Path) -> Iterator[str]:
-    """Yield lines that tell what a verified record says happened, when and by whom.
+    """Yield lines that say what happened according to a verified record, when, and by whom.
 
     There is a line for each event, and below it lines with the event's facts.
     """
@@ -900,7 +902,7 @@ def story(folder: Path) -> Iterator[str]:
 
 
 def _below(event: Event, mode: str) -> Iterator[str]:
-    """Yield the lines that state an event's facts, when a record is told as text.
+    """Yield the lines that state an event's facts. In the text of a record they stand below the event's own line.
 
     Short facts share one line, each text has lines of its own, and replies are shortened.
     """

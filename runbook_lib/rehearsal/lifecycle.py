@@ -33,7 +33,7 @@ Platform = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Running:
-    """A rehearsal that is up: each service's base address, and the operator's environment variables."""
+    """A rehearsal that is up, with the base address of each service and the operator's environment variables."""
 
     folder: Path
     addresses: dict[str, str]
@@ -173,7 +173,7 @@ def _await(folder: Path) -> Running:
 
 
 def _complain(folder: Path, message: str) -> NoReturn:
-    """Raise `ServiceError` with ``words`` and the end of the platform's log."""
+    """Raise `ServiceError` with ``message`` and the last lines of the platform's log."""
     try:
         log = (folder / "logs" / "platform.log").read_text(errors="replace").strip()
     except OSError:

@@ -147,7 +147,9 @@ def _paper_running(world: World) -> None:
 
 
 def _boot_failed(world: World) -> None:
-    """Have a paper deployment fail to boot with another project's password. Then give Fly the right password again."""
+    """Give Fly another project's password, so that a paper deployment fails to boot. Then give Fly the right password
+    again.
+    """
     world.person.perform("author", sheet="paper")
     right = world.fly.app(world.names.fly_app).secrets["SUPABASE_DB_PASSWORD"].value
     world.fly.set_secrets(world.names.fly_app, {"SUPABASE_DB_PASSWORD": "of-another-project"})

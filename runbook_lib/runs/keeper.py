@@ -1,4 +1,4 @@
-"""Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals its record.
+"""Watch a headless kernel from another process, the keeper. If the kernel is killed, the keeper seals the run's record.
 
 A kernel that is not killed seals its record when it ends, and then there is nothing to do here.
 """

@@ -67,7 +67,7 @@ def probes() -> list[Probe]:
 
 
 def _certificate(settings: Settings) -> Finding:
-    """Find out whether the file that proves the database server can be read and is in force."""
+    """Find out whether the certificates by which we recognise the database server can be read, and have not expired."""
     if settings.database.ca is None:
         return Finding("none named: the server proves itself by the password")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

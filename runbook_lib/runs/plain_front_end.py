@@ -166,7 +166,7 @@ def _platform(notebook: Path, mode: str) -> str | None:
 
 
 def _unfinished(settings: Settings, name: str, given: dict[str, Any]) -> Record | None:
-    """Return the unfinished record that an earlier kernel left of this run. Return None if there is none.
+    """Return the unfinished record that an earlier kernel of this run left. Return None if there is none.
 
     A record counts only if it ran with the parameters ``given``.
     """

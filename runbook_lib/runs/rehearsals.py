@@ -52,7 +52,7 @@ def is_gone(record: Record) -> bool:
 
 
 def alone(state: str) -> str | None:
-    """Return the reason for overriding closed gates in a rehearsal from ``state``. Return None for ``clean``."""
+    """Return the reason for overriding closed gates in a rehearsal that starts in ``state``, or None for ``clean``."""
     return f"rehearsed alone, from {state}" if state != "clean" else None
 
 

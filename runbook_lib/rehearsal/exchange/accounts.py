@@ -69,7 +69,7 @@ class Position:
     cost: Decimal = NIL
 
     def trade(self, size: Decimal, px: Decimal) -> Decimal:
-        """Trade a signed size of an account's position at a price.
+        """Trade a size of an account's position at a price. A negative size sells.
 
         Return the profit of the part of the position that the trade closed.
         """
@@ -106,7 +106,7 @@ class Account:
         return self.mode in UNIFIED
 
     def szi(self, coin: str) -> Decimal:
-        """Return the signed size of the account's position in a perpetual, or 0 if there is none."""
+        """Return the size of the account's position in a perpetual: negative for a short, 0 if there is none."""
         return self.positions[coin].szi if coin in self.positions else NIL
 
     def leverage_of(self, coin: str) -> int:

@@ -1,4 +1,4 @@
-"""Trade on the stand-in exchange by hand, as a user does in the venue's own app.
+"""Trade by hand on the stand-in exchange, as a user does in the venue's own app.
 
 Trades are possible in all of the venue's order books.
 """
@@ -14,7 +14,7 @@ CROSSING, RESTING = Decimal("0.01"), Decimal("0.2")  # fractions of the mid: bey
 
 
 def place(exchange: Exchange, address: str, coin: str, usd: float, *, buy: bool, rest: bool) -> dict[str, Any]:
-    """Place a trade by hand worth about ``usd`` US dollars.
+    """Place an order by hand that is worth about ``usd`` US dollars.
 
     Return the order's status in the exchange's words. The order trades at once or, with ``rest``, rests in the book.
     The USDC that a spot order pays with is first put into the spot wallet, as if the user transferred it between their

@@ -50,14 +50,16 @@ class Limits:
     """
 
     def __init__(self, now: Callable[[], float], minute: float | None = None) -> None:
-        """Set the clock ``now`` (seconds) and the length of a ``minute``. A rehearsal may shorten the minute."""
+        """Set ``now``, a clock in seconds, and ``minute``, how many seconds count as a minute. A rehearsal may set
+        fewer.
+        """
         self.now, self.minute = now, minute
         self._lock = threading.Lock()
         self._spent: dict[str, deque[tuple[float, int]]] = {}  # source address -> when, how much
         self.ever: Counter[str] = Counter()  # source address -> what it spent since the venue began, enforced or not
 
     def admit(self, source: str, amount: int) -> bool:
-        """Charge a request's weight to its source address if the limit allows it. Return whether the limit allows it.
+        """Charge a request's weight to its source address, if the limit allows it. Return whether it was charged.
 
         If the weight would exceed the limit, add nothing and return False.
         """

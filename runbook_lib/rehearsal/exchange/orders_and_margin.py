@@ -59,14 +59,16 @@ class Exchange:
         self._late: list[tuple[float, Account, dict[str, Any]]] = []
 
     def fund(self, address: str, usdc: Decimal | float | str) -> None:
-        """Deposit USDC as margin over the bridge. As on the real bridge, a deposit under 5 USDC is lost."""
+        """Deposit USDC over the bridge; the deposit counts as margin. As on the real bridge, a deposit under 5 USDC is
+        lost.
+        """
         amount = Decimal(str(usdc))
         if amount >= 5:
             with self.lock:
                 self.move(address, amount, {"type": "deposit", "usdc": wire(amount)})
 
     def set_mark(self, coin: str, px: Decimal | float | str | None) -> None:
-        """Fix a coin's price at ``px``, and match the resting orders at this price.
+        """Fix a coin's price at ``px``, and fill the resting orders that this price reaches.
 
         If ``px`` is None, the price moves again.
         """
@@ -145,7 +147,7 @@ class Exchange:
         return sum((value / (2 * named(coin).max_leverage) for coin, value in held.items()), NIL)
 
     def free(self, account: Account) -> Decimal:
-        """Return the USDC that the account's margin does not need, and that may be withdrawn."""
+        """Return the USDC that may be withdrawn: the equity less the margin that positions and orders need."""
         return max(NIL, self.equity(account) - self.margin(account, account.resting))
 
     def emit(self, topic: str, key: str, data: Any) -> None:
@@ -340,7 +342,7 @@ class Exchange:
                 self._trade_without_order(account, coin, -held.szi, mark, liquidation=by)
 
     def trade_slice(self, address: str, coin: str, size: Decimal) -> None:
-        """Trade one slice of a TWAP order: a signed size at the mark price.
+        """Trade one slice of a TWAP order at the mark price. A negative size sells.
 
         The slice's fill belongs to no order of the user.
         """

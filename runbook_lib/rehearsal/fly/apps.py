@@ -176,7 +176,7 @@ class Fly:
         return image | {"digest": digest_of(manifest)}
 
     def log(self, app: str, machine: Machine, provider: str, message: str) -> None:
-        """Add a line to a Fly app's log, with its time of arrival.
+        """Add a line to a Fly app's log, with the time at which the line arrived.
 
         The line is kept in memory for the API, and in a file for people.
         """

@@ -26,7 +26,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 def fail(text: str) -> NoReturn:
-    """End the ``fly`` command with an error line and exit code as flyctl does."""
+    """End the ``fly`` command as flyctl does: with an error line and exit code 1."""
     say(f"Error: {text}", sys.stderr)
     raise SystemExit(1)
 

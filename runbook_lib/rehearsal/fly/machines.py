@@ -377,8 +377,8 @@ class Machine:
         self.event("exit", "stopped", "flyd", {"exit_event": exit_event})
 
     def _may_restart(self, code: int, crashes: deque[float]) -> bool:
-        """Return whether the restart policy allows another start. By default it allows ten in 5 minutes, after failures
-        only.
+        """Return whether the restart policy allows another start. The default policy allows ten in 5 minutes, after
+        failures only.
         """
         policy = self.config.get("restart") or {}
         kind = policy.get("policy", "on-failure")

@@ -97,7 +97,7 @@ async def _ended(status: asyncio.StreamReader, transport: asyncio.ReadTransport)
 
 
 def run(facts: Mapping[str, Any], output: int) -> None:
-    """Run as a forked runner: take over its environment and its output, then call the target function."""
+    """Become a runner in a forked process: take the runner's environment and output, then call the target function."""
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)

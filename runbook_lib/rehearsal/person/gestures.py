@@ -73,7 +73,7 @@ class Person:
         return {"performed": text, "backups": listed}
 
     def deploy_token(self, days: float = 180) -> Answer:
-        """As a person, make a Fly token for Vercel that is for this app alone and expires (C10)."""
+        """As a person, make a Fly token for Vercel to use. The token is for this app alone, and expires (C10)."""
         expires = datetime.now(UTC) + timedelta(days=days)
         command = f"fly tokens create deploy -a {self.world.names.fly_app} --expiry {days * 24:.0f}h"
         return {"performed": f"made a deploy token: {command}", "expires_at": expires.isoformat()}
@@ -153,7 +153,9 @@ class Person:
         return {"performed": "clicked Deploy for paper", **deployment}
 
     def click(self, kind: str = "pause", deployment: str | None = None) -> Answer:
-        """As a person, click the button for ``kind`` on the deployment's page, once the page shows the buttons."""
+        """As a person, wait until the deployment's page shows its buttons, then click the one that sends the command
+        ``kind``.
+        """
         chosen = deployment or self._deployment(PAPER, MAINNET)
         self._booted(chosen)
         clicked = self._page("POST", f"/deployments/{chosen}/commands", kind=kind)

@@ -30,7 +30,7 @@ PIECE = 65536  # bytes read at once
 
 @dataclass
 class SqlFault:
-    """A fault of one ``kind`` for every SQL statement that contains ``text``.
+    """A fault in the answer to every SQL statement that contains ``text``. ``kind`` says what is wrong with the answer.
 
     An empty ``text`` matches all statements.
     """
@@ -109,7 +109,7 @@ class _Session:
             self.status = piece[-1:]
 
     def _messages(self) -> None:
-        """Take each complete message out of the client's bytes, and pass it on or apply an SQL fault.
+        """Take each complete message out of the client's bytes, and pass it on or apply a SQL fault.
 
         The messages are taken out of the bytes that the client has sent.
         """

@@ -1,1 +1,1 @@
-"""Stand in for the platform's live runner, with one operating-system process per deployment."""
+"""Stand in for the platform's runner, with one operating-system process per deployment."""

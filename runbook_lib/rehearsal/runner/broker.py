@@ -28,8 +28,8 @@ class Execution:
 
 @dataclass(frozen=True)
 class Drift:
-    """The position sizes that a broker's REST and WebSocket data give when they differ: signed, in base units, by
-    symbol.
+    """The position sizes in a broker's REST data and in its WebSocket data, when the two differ. Sizes are in base
+    units, by symbol, and negative for a short.
     """
 
     rest: dict[str, float]

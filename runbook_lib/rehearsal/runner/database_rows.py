@@ -204,7 +204,7 @@ class Store:
         )
 
     async def command(self, command: str) -> DictRow | None:
-        """Return the row of a command to the runner, by the command's id.
+        """Return the row that holds a command to the runner. ``command`` is the command's id.
 
         If the command is already acknowledged, return None.
         """
@@ -298,7 +298,7 @@ class Commands:
         return cls(connection)
 
     async def ids(self) -> AsyncIterator[str]:
-        """Yield the id of each new command to the runner, as the database's notifications report them."""
+        """Yield the id of each new command that the database announces to the runner by a notification."""
         async for notification in self._connection.notifies():
             yield notification.payload
 

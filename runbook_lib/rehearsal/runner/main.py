@@ -1,4 +1,4 @@
-"""Run the live runner's stand-in: one process per deployment, as the platform does.
+"""Run the stand-in for the platform's runner. As on the platform, each deployment has a process of its own.
 
 A runner takes everything from its environment variables: ``DEPLOYMENT_ID`` and the app's secrets as in production, and
 from the rehearsal ``RUNBOOK_REHEARSAL`` (the folder with the addresses), ``RUNBOOK_REST`` (the service role's address
@@ -34,7 +34,7 @@ from runbook_lib.rehearsal.world.loopback import source_of
 
 
 class Runner:
-    """The live runner's main loop for one deployment.
+    """The runner's main loop for one deployment.
 
     After the boot, the runner obeys commands, ticks and reconciles until the runner must stop.
     """
@@ -169,8 +169,8 @@ class Runner:
 
     @property
     def interval(self) -> float:
-        """Return the seconds between the runner's ticks: the Skill's interval if it has one, else the rehearsal's
-        tick.
+        """Return the seconds between the runner's ticks: those that the Skill sets, or else those that the rehearsal
+        sets.
         """
         return (self.loaded.every or self.settings.tick) / float(self.faults.get("hurries", 1))
 

@@ -188,7 +188,8 @@ class MainnetBroker:
         return Drift(rest, {symbol: size + self.wrong_by for symbol, size in before.items()})
 
     async def _differ(self) -> dict[str, float] | None:
-        """Return the mainnet position sizes by REST if the WebSocket's sizes differ from them. Otherwise return None.
+        """Return the position sizes on mainnet that REST reports, if the WebSocket reports other sizes. Otherwise
+        return None.
 
         If REST reports no positions, return zeros.
         """

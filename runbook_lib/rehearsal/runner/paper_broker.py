@@ -59,11 +59,11 @@ class PaperBroker:
             self._trade(symbol, -held.size, marks.get(symbol, held.mark), held.leverage)
 
     async def drift(self) -> None:
-        """Return None. The paper broker has one record of its positions, so nothing can disagree with it."""
+        """Return None. The paper broker keeps its positions in one place, so nothing can disagree with them."""
         return
 
     def _trade(self, symbol: str, size: float, price: float, leverage: float) -> float:
-        """Trade a signed size on paper at a price, and return the fee in US dollars."""
+        """Trade a size on paper at a price, and return the fee in US dollars. A negative size sells."""
         held = self.held.pop(symbol, None) or Position(symbol, 0.0, price, price, leverage)
         fee = abs(size) * price * PAPER_FEE
         self.cash -= fee

@@ -15,7 +15,9 @@ VENUE_MINIMUM = 10.0  # US dollars, Hyperliquid's smallest order
 
 @dataclass(frozen=True)
 class Position:
-    """An open position as the risk engine judges it. ``size`` is signed and in base units. Prices are US dollars."""
+    """An open position as the risk engine judges it. ``size`` is in base units, and negative for a short. Prices are US
+    dollars.
+    """
 
     symbol: str
     size: float

@@ -20,8 +20,8 @@ class VenueError(Exception):
 
 
 class VenueClient:
-    """A client for unsigned requests to the venue at ``address`` (``http://host:port``). It may connect from
-    ``source``.
+    """A client for unsigned requests to the venue at ``address`` (``http://host:port``). If ``source`` is given, the
+    client connects from that address.
     """
 
     def __init__(self, address: str, source: str | None = None) -> None:

@@ -70,7 +70,7 @@ DEBUG = "Try rerunning the command with --debug to troubleshoot the error."
 
 
 class Refusal(Exception):
-    """An error that ends the ``supabase`` command with exit code 1, and advice that follows it."""
+    """An error that ends the ``supabase`` command with exit code 1. Any ``advice`` is printed after its text."""
 
     def __init__(self, text: str, advice: str | None = DEBUG) -> None:
         super().__init__(text)

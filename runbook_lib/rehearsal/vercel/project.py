@@ -251,7 +251,7 @@ class Vercel:
             self.log("error", f"cron {path}: {problem}", path=path, status=504)
 
     def log(self, level: str, message: str, *, path: str, status: int, method: str = "GET") -> None:
-        """Add a line to the runtime log of the Vercel project's live deployment."""
+        """Add a line to the runtime log of the Vercel deployment that serves production."""
         line: dict[str, Any] = {
             "level": level, "message": message, "rowId": secrets.token_hex(8), "source": "serverless",
             "timestampInMs": milliseconds(), "domain": self.world.names.domain, "messageTruncated": False,

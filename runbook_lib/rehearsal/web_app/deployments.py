@@ -29,7 +29,7 @@ class Deployments:
         self.world = world
 
     def create(self, user: str, skill: str, broker: str = PAPER, *, agent: str | None = None) -> Json:
-        """Create a deployment for the web app: its row in the database, and its Fly machine.
+        """Create a deployment, as the web app does: its row in the database, and its Fly machine.
 
         Raise `Refusal` in the page's words if the web app or Fly refuses.
         """
@@ -59,7 +59,7 @@ class Deployments:
         return {"deployment_id": row["id"], "machine_id": machine}
 
     def start_machine(self, deployment: str) -> str:
-        """Create the Fly machine of a web app's deployment, from the pinned image and with the database password.
+        """Create a deployment's Fly machine, as the web app does: from the pinned image and with the database password.
 
         Return the machine's id; raise `Refusal` if Fly refuses.
         """
@@ -127,7 +127,7 @@ class Deployments:
         return str(row["id"])
 
     def revoke(self, user: str, deployment: str) -> Json:
-        """Mark a deployment's agent as revoked, for the web app. Stop every deployment that uses the agent.
+        """Mark a deployment's agent as revoked, as the web app does, and stop every deployment that uses the agent.
 
         The venue is not told: there the agent can still trade.
         """

@@ -46,7 +46,7 @@ COLLECT: LiteralString = """
 
 
 class Web:
-    """The web app. It runs with the environment variables of the live Vercel deployment."""
+    """The web app. It runs with the environment variables of the Vercel deployment that serves production."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,8 +61,8 @@ class Web:
         self.broken: str | None = None  # what the server's log says when the deploy page fails (checklist 1.6)
 
     def environment(self) -> dict[str, str]:
-        """Return the web app's variables: the rehearsal's secrets, overridden by the live Vercel deployment's
-        variables.
+        """Return the web app's variables: the rehearsal's secrets, overridden by the variables of the Vercel deployment
+        that serves production.
         """
         deployed: dict[str, str] = self.world.vercel.live().environment
         return self.world.secrets | deployed
@@ -90,7 +90,9 @@ def app(web: Web) -> Starlette:
 
 
 def _job(web: Web, do: Callable[..., Json]) -> Endpoint:
-    """Return a web app's endpoint for a cron job. A call must carry the live deployment's ``CRON_SECRET``."""
+    """Return a web app's endpoint for a cron job. A call must carry the ``CRON_SECRET`` of the Vercel deployment that
+    serves production.
+    """
 
     def act(ask: Ask) -> Json:
         wanted = f"Bearer {web.environment()['CRON_SECRET']}"

@@ -93,7 +93,7 @@ class Wallets:
         return {"agent_address": agent["agent"], "typed_data": typed_data(agent["agent"], name, nonce)}
 
     def approve(self, user: str, typed: Json, signature: str) -> Json:
-        """Submit a wallet's signed approval to the venue.
+        """Have the venue approve a pending agent: send the approval that the wallet signed.
 
         If the venue accepts the approval, store the pending agent as approved.
         """

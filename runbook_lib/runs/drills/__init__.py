@@ -1,1 +1,1 @@
-"""Break one thing on purpose, run a notebook, and report which step noticed."""
+"""Break one thing on purpose, run a notebook, and report which step noticed it."""

@@ -1,4 +1,5 @@
-"""Read the drill cases from ``checklist/cases/<notebook>.yaml``. Each says what is broken and which step must notice.
+"""Read the drill cases from ``checklist/cases/<notebook>.yaml``. Each says what is broken and which step must notice
+it.
 
 A file has the keys that hold for all of its cases (``every``), then the cases.
 """

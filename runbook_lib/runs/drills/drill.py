@@ -1,4 +1,4 @@
-"""Drill one case: break one thing, run the notebook, and see which step noticed and what the step said.
+"""Drill one case: break one thing, run the notebook, and see which step noticed it and what the step said.
 
 The drills of a notebook share one rehearsal. If the notebook can be run again on the platform it leaves, a clean run is
 made first and each case resumes it, so that acts are not sent again and only checks are made again, including those
@@ -48,7 +48,9 @@ class Caught:
 
     @property
     def words(self) -> str:
-        """Return what the step that noticed said in a drill: what it saw, its complaint, its symptom and its fix."""
+        """Return what the step that noticed the fault said in a drill: what it saw, its complaint, its symptom and its
+        fix.
+        """
         return " ".join(str(self.outcome[key]) for key in WORDS if self.outcome[key]) if self.outcome else ""
 
     @property
@@ -74,7 +76,8 @@ class Caught:
 
 
 def prepared(notebook: str) -> Record | None:
-    """Prepare the running rehearsal for drills of a notebook: make a clean run, and keep the database after it.
+    """Prepare the running rehearsal for drills of a notebook: make a clean run, and keep a copy of the database as that
+    run left it.
 
     Return the clean run that the drills resume, or None if each case starts anew. A snapshot of the platform is kept
     only if a case restores it, because copying a database disconnects its users.
@@ -141,7 +144,7 @@ def _begun(case: Case, parent: Record | None) -> Record:
 
 
 def _overtaken(case: Case) -> bool:
-    """Return whether the step that must notice, or a later step of the notebook, changes the platform."""
+    """Return whether the step that must notice the fault, or a later step of the notebook, changes the platform."""
     steps = plan.steps(plan.notebook(case.notebook))
     numbers = [step.number for step in steps]
     left = steps[numbers.index(case.step) :] if case.step in numbers else steps
@@ -152,7 +155,7 @@ def _overtaken(case: Case) -> bool:
 
 
 def _walk_apart(record: Record, case: Case) -> None:
-    """Run the notebook's cells in a separate process until a cell raises."""
+    """Run the notebook's cells in a separate process until a cell raises an error."""
     # A lane is warm itself, and has one thread: it needs no server to fork for it.
     processes = get_context("fork") if parent_process() else PROCESSES
     process = processes.Process(target=_walk, args=(dict(os.environ), record.folder, case))
@@ -192,7 +195,7 @@ def _walk(environment: dict[str, str], record: Path, case: Case) -> None:
 
 
 def _hurry(phase: Any) -> None:
-    """Shorten the time limits of the step that must notice, because a drill lets it wait in vain."""
+    """Shorten the time limits of the step that must notice the fault, because in a drill the step waits in vain."""
     waits = ("answer", "redeploy", "backtest", "provisioning", "machine_gone", "marks", "revoked")
     budgets = phase.settings.budgets.model_copy(update=dict.fromkeys(waits, SHORT))
     phase.settings = phase.settings.model_copy(update={"budgets": budgets})
@@ -261,7 +264,7 @@ def _gestured(gesture: str | dict[str, Any]) -> str | None:
 
 @contextmanager
 def _mended(case: Case) -> Iterator[None]:
-    """Mend what the case has broken when the block ends, even if the drill fails."""
+    """When the block ends, mend what the case has broken, even if the drill fails."""
     kept = {name: _kept(_repository() / name) for name in case.files}
     try:
         yield

@@ -58,7 +58,7 @@ class Fate:
 
 @dataclass(frozen=True)
 class Unseen:
-    """An expected value of a step that proved nothing: no spoiled reply made the step complain of this value by
+    """A value that a step expects, but that proved nothing: no spoiled reply made the step complain of this value by
     name.
     """
 
@@ -84,7 +84,7 @@ class Judged:
 
 
 def of_notebook(run: CleanRun, chosen: Callable[[Fate], bool] = lambda _: True) -> Judged:
-    """Judge those mutants (changed steps) of a notebook that are ``chosen``."""
+    """Judge a notebook's mutants (changed steps). Leave out those for which ``chosen`` returns False."""
     asked = _answers(run)
     fates, values, unseen = [], 0, []
     for step in run.steps:
@@ -239,7 +239,7 @@ class _Trial:
                 self._compare(change, kind)
 
     def _compare(self, change: Sequence[str], kind: str) -> None:
-        """Kill each mutant that judges the changed rows differently from the step."""
+        """Make a change to the rows, and kill each mutant that then judges them differently from the step."""
         judged = [("", self.original), *self.alive.items()]
         for variant in range(-1, self._variants()):
             asked = [self._statements(name, declared, variant) for name, declared in judged]
@@ -278,8 +278,8 @@ class _Trial:
         return self._written[name, variant]
 
     def _said_to(self, declared: Declared, answered: Sequence[Reply]) -> Said:
-        """Return the step's verdict if its SQL statements get these answers, and its other commands those of the clean
-        run.
+        """Return the verdict that the step gives if its SQL statements get these answers, and its other commands get
+        the answers of the clean run.
         """
         waiting = iter(answered)
         answers = [
@@ -303,7 +303,9 @@ def _only_sql_differs(right: Sequence[Command], changed: Sequence[Command]) -> b
 
 
 def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
-    """Yield variants of a SQL statement that may be asked without an id: without the id, or with another id."""
+    """Yield variants of a SQL statement that can be asked with an id or without. If it was asked with one, yield it
+    without; otherwise yield it with an id of ours and with another id.
+    """
     if not isinstance(command, Sql):
         return
     open_ids = [name for name in command.values if re.search(rf"%\({name}\)s (?:= ''|in \('',)", command.statement)]
@@ -313,8 +315,8 @@ def _otherwise_named(command: Command, ours: str) -> Iterator[Sql]:
 
 
 def _changes_by_hand(notebook: str, number: str) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """Return the statements by which a notebook's hand-written cases change the database: of each case, and of those
-    that the step ``number`` must notice.
+    """Return the SQL by which a notebook's hand-written cases change the database: first that of all cases, then that
+    of the cases which step ``number`` must notice.
     """
     written = [(case, _written(case)) for case in cases_of(notebook)] if notebook in notebooks() else []
     return [sql for _, sql in written if sql], [sql for case, sql in written if sql and case.step == number]
@@ -387,7 +389,9 @@ def _parameters(notebook: str) -> dict[str, Any]:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """Return the notebooks to mutate: those whose names begin with one of ``names``, or all without names."""
+    """Return the notebooks to mutate: those whose names begin with one of ``names``. Without names, return all
+    notebooks.
+    """
     return [plan.notebook(name).stem for name in names] if names else plan.notebooks()
 
 

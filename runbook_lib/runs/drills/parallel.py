@@ -69,8 +69,8 @@ def rows(chosen: Sequence[Case], at_once: int, folder: Path) -> Iterator[Row]:
 
 
 def _heard(pipe: Connection, work: _Work, lanes: dict[Connection, BaseProcess]) -> Row | None:
-    """Receive a row from a lane (a drilling process), and send the lane its next case. Return the row, or None if it
-    has none yet.
+    """Receive a row from a lane (a drilling process), and send the lane its next case. Return the row, or None if the
+    lane has no row yet.
 
     If there is no next case, send the lane None, which ends the lane. If the lane has died, return a row that says so.
     """

@@ -65,8 +65,9 @@ class Spoiling:
         return [*catalogue, *self.own, *self._worlds(), *picked]
 
     def pairs(self) -> Iterator[Change]:
-        """Yield pairs of changes, because a row that a step must skip often differs in two ways. Every run gets the
-        same pairs."""
+        """Yield pairs of changes, because rows that a step must skip may differ from the right ones in two ways. Every
+        run gets the same pairs.
+        """
         yield from ((*own, *single) for own in self.own for single in self.changes() if single not in self.own)
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
@@ -132,7 +133,7 @@ class Spoiling:
         return next(full for full in self.copies.tables.rows if full.endswith(f".{name}"))
 
     def _read(self, name: str) -> Mapping[str, str]:
-        """Return the columns of a table that the statements name, with their types."""
+        """Return those columns of a table that the statements name, with the columns' types."""
         return {c: kind for c, kind in self.copies.columns[name].items() if re.search(rf"\b{c}\b", self.text)}
 
     def _from_nothing(self, name: str) -> Iterator[Change]:
