@@ -99,16 +99,16 @@ def differing_sizes(perp: Row, positions: Any) -> list[str]:
 
 
 def over_levered(perp: Row, most: Any) -> list[str]:
-    """Return a complaint for each position in the venue's answer whose leverage is unknown or more than ``most``."""
+    """Return a complaint for each position in the venue's answer whose leverage is unknown or not 1 to ``most``."""
     cap = number(most)
     levers = {
         str(inside.get("coin")): number(inner(inside, "leverage").get("value"))
         for inside in (inner(row, "position") for row in perp.get("assetPositions") or ())
     }
     return [
-        f"{symbol}: leverage {lever}, at most {most} allowed"
+        f"{symbol}: leverage {lever}, 1 to at most {most} allowed"
         for symbol, lever in levers.items()
-        if cap is None or lever is None or not lever <= cap
+        if cap is None or lever is None or not 1 <= lever <= cap
     ]
 
 

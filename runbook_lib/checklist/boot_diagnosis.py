@@ -43,7 +43,8 @@ class Line:
 def written_down(deployment: Reply) -> Sql:
     """Ask the database why a deployment does not boot: read its status, and the warnings and errors in its log.
 
-    A lost heartbeat is not decisive: it tells that a runner ended, not why.
+    A lost heartbeat is not decisive: it tells that a runner ended, not why. The newest error is read even if more
+    warnings than are read came after it.
     """
     return sql(
         """
@@ -53,6 +54,9 @@ def written_down(deployment: Reply) -> Sql:
         union all (
         select ts, 'agent_logs', event || ': ' || coalesce(message, ''), level = 'error' from public.agent_logs
         where deployment_id::text = %(deployment)s and level <> 'info' order by ts desc limit 50)
+        union (
+        select ts, 'agent_logs', event || ': ' || coalesce(message, ''), true from public.agent_logs
+        where deployment_id::text = %(deployment)s and level = 'error' order by ts desc limit 1)
         """,
         deployment=deployment.value("id"),
     )

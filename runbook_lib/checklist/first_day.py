@@ -187,7 +187,9 @@ def _short_lived(key: Mapping[str, Any]) -> str | None:
     limit, left = (venue_answers.number(key.get(name)) for name in ("limit", "limit_remaining"))
     if limit is None:
         return "the key has no limit at OpenRouter"
-    if left is not None and left < NEARLY * limit:
+    if left is None:
+        return f"OpenRouter does not say how much of the key's ${limit:.2f} is left"
+    if left < NEARLY * limit:
         return f"the key is nearly spent: ${left:.2f} of ${limit:.2f} are left"
     expires = key.get("expires_at")
     if expires and datetime.fromisoformat(str(expires).replace("Z", "+00:00")) < datetime.now(UTC) + KEY_LIFE:

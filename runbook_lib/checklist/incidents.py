@@ -17,6 +17,7 @@ from runbook_lib.commands.command import Command, Reply, Series, Sql, http, sql
 from runbook_lib.commands.expectations import (
     Expectation,
     Finding,
+    between,
     each,
     not_null,
     one_of,
@@ -107,20 +108,20 @@ def concerned(symptom: str) -> Expectation:
     return over_all("the deployment is known", test)
 
 
-def paused(kind: str) -> Expectation:
+def paused(kind: str, longest: float) -> Expectation:
     """Expect that an incident's first action stopped the trading.
 
-    The runner obeyed, and the deployment is paused, halted or stopped.
+    The runner obeyed within ``longest`` seconds, and the deployment is paused, halted or stopped.
 
     Reply: `command_state`.
     """
-    return reply(kind=kind, seconds=not_null, status=one_of(*FENCED))
+    return reply(kind=kind, seconds=between(0, longest), status=one_of(*FENCED))
 
 
 # --- the rows -------------------------------------------------------------------------------------------------------
 
 
-def _rapid_orders(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+def _rapid_orders(words: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
     deployment_id = str(deployment["id"])
     orders = sql(
         """
@@ -139,12 +140,12 @@ def _rapid_orders(words: str, deployment: Mapping[str, Any], _: Settings) -> Inc
         "the Skill asks for them; tighten the cap in a new version.",
         send_command("pause", deployment_id),
         command_state("pause", deployment_id),
-        paused("pause"),
+        paused("pause", settings.budgets.answer),
         (orders, _decisions(deployment_id)),
     )
 
 
-def _wrong_size(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+def _wrong_size(words: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
     deployment_id = str(deployment["id"])
     sizes = sql(
         """
@@ -168,12 +169,12 @@ def _wrong_size(words: str, deployment: Mapping[str, Any], _: Settings) -> Incid
         "and a cap is too loose. Neither explains the position: somebody else trades on this wallet (agent key).",
         send_command("pause", deployment_id),
         command_state("pause", deployment_id),
-        paused("pause"),
+        paused("pause", settings.budgets.answer),
         (sizes, held),
     )
 
 
-def _big_loss(words: str, deployment: Mapping[str, Any], _: Settings) -> Incident:
+def _big_loss(words: str, deployment: Mapping[str, Any], settings: Settings) -> Incident:
     deployment_id = str(deployment["id"])
     loss = sql(
         """
@@ -196,7 +197,7 @@ def _big_loss(words: str, deployment: Mapping[str, Any], _: Settings) -> Inciden
         "high; lower it in a new version.",
         send_command("flatten", deployment_id),
         command_state("flatten", deployment_id),
-        paused("flatten") & reply(positions=0),
+        paused("flatten", settings.budgets.answer) & reply(positions=0),
         (loss, _lines(deployment_id, "daily_loss_halt", "liquidation", "order_filled")),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runbook_lib.agentic_trading.fly_machines import MACHINES
 from runbook_lib.agentic_trading.venue_answers import inner
+from runbook_lib.checklist.web_app_variables import in_production
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
@@ -47,13 +48,13 @@ def _built(build: Reply) -> tuple[str, str]:
 def one_image(built: str | None = None) -> Expectation:
     """Expect that every setting that names the runner's image, and every machine, has the same digest (C30).
 
-    Replies: Vercel's variables, rows of ``platform_config``, Fly's machines. ``built`` is the digest that phase 0
-    recorded.
+    Replies: Vercel's variables, of which only production's count, rows of ``platform_config``, Fly's machines.
+    ``built`` is the digest that phase 0 recorded.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
         variables, config, machines = replies
-        named = {str(row.get("key")): row.get("value") for row in (*variables.rows, *config.rows)}
+        named = {str(row.get("key")): row.get("value") for row in (*in_production(variables).values(), *config.rows)}
         digests = {name: _digest(named[name]) for name in PLACES if name in named}
         if PLACES[0] not in digests:
             return Finding("", f"{PLACES[0]} is not set for production")

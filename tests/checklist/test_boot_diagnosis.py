@@ -142,6 +142,10 @@ def test_a_lost_heartbeat_decides_nothing() -> None:
     assert "(error_text like 'heartbeat lost:%%') is not true as decisive" in written_down(DEPLOYMENT).statement
 
 
+def test_the_newest_error_is_read_however_many_warnings_came_after_it() -> None:
+    assert "level = 'error' order by ts desc limit 1" in written_down(DEPLOYMENT).statement
+
+
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(max_size=3),

@@ -52,7 +52,10 @@ def test_a_cap_that_is_missing_leaves_no_sum():
     ],
 )
 def test_spending_lies_between_what_is_live_and_all_that_was_written_down(used, limit, says):
-    rows, key = answer({"live_usd": 10, "all_usd": 14}), answer({"usage_monthly": used, "limit": limit})
+    rows, key = (
+        answer({"live_usd": 10, "all_usd": 14}),
+        answer({"usage_monthly": used, "limit": limit, "limit_remaining": limit}),
+    )
     complaint = judged(first_day.spending_confirmed(), rows, key).complaint
 
     assert complaint is None if says is None else says in complaint
@@ -72,7 +75,7 @@ def test_spending_lies_between_what_is_live_and_all_that_was_written_down(used, 
     ],
 )
 def test_own_provider_keys_and_others_are_told_apart(used, own, others, says):
-    data = {"usage_monthly": used, "byok_usage_monthly": own, "limit": 100}
+    data = {"usage_monthly": used, "byok_usage_monthly": own, "limit": 100, "limit_remaining": 100}
     finding = judged(first_day.spending_confirmed(others), answer({"live_usd": 10, "all_usd": 14}), answer(data))
 
     assert finding.complaint is None if says is None else says in finding.complaint
@@ -92,7 +95,10 @@ def test_an_amount_below_zero_or_no_number_is_no_sum(accounts):
 
 def test_spending_below_zero_is_complained_of():
     for live, total, used in ((-0.1, 1, 0), (1, 0.9, 1), (0.1, 0.1, -0.1)):
-        rows, key = answer({"live_usd": live, "all_usd": total}), answer({"usage_monthly": used, "limit": 10})
+        rows, key = (
+            answer({"live_usd": live, "all_usd": total}),
+            answer({"usage_monthly": used, "limit": 10, "limit_remaining": 10}),
+        )
         assert "cannot be" in judged(first_day.spending_confirmed(), rows, key).complaint
 
 
@@ -100,6 +106,7 @@ def test_spending_below_zero_is_complained_of():
     ("key", "says"),
     [
         ({"limit_remaining": 5}, "nearly spent: $5.00 of $100.00"),
+        ({"limit_remaining": None}, "does not say how much of the key's $100.00 is left"),
         ({"expires_at": "2026-01-01T00:00:00Z"}, "expires at 2026-01-01"),
         ({"limit_remaining": 50, "expires_at": "2099-01-01T00:00:00Z"}, None),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runbook_lib.checklist.incidents import SHEET, concerned, first_looks, incident
+from runbook_lib.checklist.incidents import SHEET, concerned, first_looks, incident, paused
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import judge
 from runbook_lib.errors import ConfigError
@@ -48,6 +48,12 @@ def test_a_wrong_size_is_not_flattened():
 def test_a_paper_deployment_has_no_agent_to_revoke():
     with pytest.raises(ConfigError, match="has no agent"):
         found("agent key", {**LIVE, "agent_address": None, "wallet": None})
+
+
+@pytest.mark.parametrize(("seconds", "obeyed"), [(-90, False), (0.1, True), (20.5, False), (None, False)])
+def test_a_pause_is_acknowledged_after_it_was_sent_and_in_time(seconds, obeyed):
+    answer = Reply(({"kind": "pause", "seconds": seconds, "status": "paused"},))
+    assert (judge(paused("pause", 20.0), [answer]).complaint is None) is obeyed
 
 
 DEPLOYMENT = Reply(({"id": "6f1d", "status": "running"},))

@@ -85,7 +85,7 @@ def test_a_wallet_that_holds_what_agent_state_does_not_know_is_named_unless_an_o
     assert "found 2" in judged(AGREE, answer(STATE, STATE), *held("0.5")).complaint
     for moving in (False, True):
         five_times = judged(AGREE, answer({**STATE, "moving": moving}), *held("0.5", 5)).complaint
-        assert five_times == "0xw1 SOL: leverage 5.0, at most 1 allowed"
+        assert five_times == "0xw1 SOL: leverage 5.0, 1 to at most 1 allowed"
     assert "at most None allowed" in judged(AGREE, answer({**STATE, "max_leverage": None}), *held("0.5")).complaint
     assert "leverage None" in judged(AGREE, answer(STATE), *held("0.5", "")).complaint
 

@@ -61,8 +61,8 @@ def complaint(expect: Expectation, *replies: list[dict[str, Any]]) -> str | None
     return expect.judge([of(*rows) for rows in replies]).complaint
 
 
-def image(name: str, digest: str) -> dict[str, Any]:
-    return {"key": name, "value": f"registry.fly.io/agentic-live-runner@{digest}"}
+def image(name: str, digest: str, target: str = "production") -> dict[str, Any]:
+    return {"key": name, "value": f"registry.fly.io/agentic-live-runner@{digest}", "target": [target]}
 
 
 def machine(digest: str, state: str = "started") -> dict[str, Any]:
@@ -70,6 +70,7 @@ def machine(digest: str, state: str = "started") -> dict[str, Any]:
 
 
 VARIABLE = image("FLY_LIVE_RUNNER_IMAGE", ONE)
+PREVIEW = image("FLY_LIVE_RUNNER_IMAGE", TWO, "preview")
 
 
 def test_one_image_in_every_place_that_names_it() -> None:
@@ -78,6 +79,11 @@ def test_one_image_in_every_place_that_names_it() -> None:
     assert complaint(one_image(), [VARIABLE], [], []) is None
     assert complaint(one_image(), [VARIABLE], [config], [machine(ONE), machine(TWO, "stopped")]) is None
     assert any(judge(one_image(), bad).complaint for _, bad in spoiled([of(VARIABLE), of(), of(machine(ONE))]))
+
+
+def test_the_image_of_previews_is_not_asked_after() -> None:
+    assert complaint(one_image(ONE), [VARIABLE, PREVIEW], [], [machine(ONE)]) is None
+    assert complaint(one_image(ONE), [PREVIEW, VARIABLE], [], [machine(ONE)]) is None
 
 
 def test_the_pinned_image_is_the_one_phase_0_has_built() -> None:
@@ -91,7 +97,8 @@ def test_the_pinned_image_is_the_one_phase_0_has_built() -> None:
         ([[VARIABLE], [image("live_runner_image", TWO)], []], "live_runner_image"),
         ([[VARIABLE], [], [machine(TWO)]], "machine 148e"),
         ([[], [], []], "is not set"),
-        ([[{"key": "FLY_LIVE_RUNNER_IMAGE", "value": "registry.fly.io/app:latest"}], [], []], "a tag can be moved"),
+        ([[VARIABLE | {"value": "registry.fly.io/app:latest"}], [], []], "a tag can be moved"),
+        ([[PREVIEW], [], []], "is not set for production"),
     ],
 )
 def test_any_two_that_differ_are_named(bodies: list[list[dict[str, Any]]], words: str) -> None:
