@@ -184,6 +184,7 @@ class Database:
         if self._reading is not None:
             with contextlib.suppress(ServiceError):
                 return self._transact(self._reading, statements, within, read_only=True, keep=False)
+            self.close()
         self._reading = self.connect(read_only=True, within=within)
         return self._transact(self._reading, statements, within, read_only=True, keep=False)
 
@@ -309,9 +310,13 @@ def bound(value: Any, settings: Settings) -> Any:
 def _line(connection: psycopg.Connection[dict[str, Any]]) -> socket.socket:
     """Return a duplicate of a connection's socket, by which a timer can cut the connection.
 
-    If the connection has no socket any more, close the connection and raise `psycopg.OperationalError`.
+    If the connection has no socket any more, close the connection and raise `psycopg.OperationalError`. Raise
+    `ServiceError` if this process may open no more files: nothing was sent then.
     """
-    handle = os.dup(connection.fileno())
+    try:
+        handle = os.dup(connection.fileno())
+    except OSError as error:  # too many open files; the connection is sound, and may hold the writing lock
+        raise ServiceError(f"database: its answer could not be timed: {error.strerror}") from None
     try:
         return socket.socket(fileno=handle)
     except OSError as error:

@@ -144,14 +144,13 @@ class Web:
                 # Only encodings that can be unpacked up to a limit are asked for: 65 kB may hold 64 MB.
                 headers = {"Accept-Encoding": "gzip, deflate"}
                 headers |= {"Authorization": value} if (value := self._credential(service)) else {}
-                # Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
-                self._clients[name] = httpx.Client(
-                    base_url=service.url,
-                    headers=headers,
-                    trust_env=_outside(service.url),
-                    verify=_trusted(service.url),
-                    limits=httpx.Limits(keepalive_expiry=IDLE),
-                )
+                with _as_configured(f"{name} {service.url}"):
+                    self._clients[name] = httpx.Client(
+                        base_url=service.url,
+                        headers=headers,
+                        limits=httpx.Limits(keepalive_expiry=IDLE),
+                        **_way_to(service.url),
+                    )
             return self._clients[name]
 
     def _credential(self, service: Service) -> str | None:
@@ -170,9 +169,23 @@ def _proven(proof: Callable[[], None], step: str, _: Mapping[str, Any]) -> None:
         proof()
 
 
-def _outside(url: str) -> bool:
-    """Return whether an address leads to another machine than this one."""
-    return not is_loopback(urlsplit(url).hostname or "")
+def _way_to(url: str) -> dict[str, Any]:
+    """Return the options of an HTTP client for an address: whether a proxy counts, and which authorities do.
+
+    Vendors, but no stand-in, may be reached through a company's proxy and verified by its own authority.
+    """
+    return {"trust_env": not is_loopback(urlsplit(url).hostname or ""), "verify": _trusted(url)}
+
+
+@contextlib.contextmanager
+def _as_configured(place: str) -> Iterator[None]:
+    """Raise `ServiceError` if the environment names a proxy or certificates with which no client can be made."""
+    try:
+        yield
+    # No SOCKS support, an address or a port that is none, a file of certificates that is missing or holds none.
+    except (ImportError, ValueError, httpx.InvalidURL, OSError) as error:
+        words = f"no connection with this proxy or these certificates: {_words(error).splitlines()[0]}"
+        raise ServiceError(f"{place}: {words}; correct HTTPS_PROXY, ALL_PROXY or SSL_CERT_FILE") from None
 
 
 def _trusted(url: str) -> ssl.SSLContext:
@@ -204,8 +217,10 @@ def ping(url: str, within: float) -> None:
     Raise `ServiceError` if the call fails or has an error status.
     """
     try:
-        options: dict[str, Any] = {"timeout": within, "trust_env": _outside(url), "verify": _trusted(url)}
-        answer = deadlines.within(within + GRACE, lambda: httpx.get(url, **options))
+        with _as_configured(host_of(url)):
+            client = httpx.Client(timeout=within, **_way_to(url))
+        with client:
+            answer = deadlines.within(within + GRACE, lambda: client.get(url))
     except (httpx.HTTPError, TimeoutError) as error:
         raise ServiceError(f"{host_of(url)}: {_words(error)}") from None
     if not answer.is_success:

@@ -29,7 +29,8 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
     """Run a shell line in its own process group. Kill the group when the line ends or its time is over.
 
     ``limit`` is in seconds. The line sees the variables of ``environment`` and no others. Output goes to files, because
-    a pipe would stay open as long as any process that the line left behind.
+    a pipe would stay open as long as any process that the line left behind. Raise `ServiceError` if the line cannot be
+    started, or does not end in time.
     """
     with _file() as output, _file() as errors:
         try:
@@ -43,7 +44,7 @@ def run(command: Shell, limit: float, redact: Redactor, environment: Mapping[str
                 start_new_session=True,
             )
         except OSError as error:
-            return Reply(status=126, error=f"cannot run in {command.folder}: {error.strerror}")
+            raise ServiceError(f"shell: cannot run in {command.folder}: {error.strerror}") from None
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:

@@ -35,7 +35,8 @@ def subscribe(url: str, wanted: Sequence[Mapping[str, Any]], within: float) -> l
                 _row(subscription, _answer(socket, subscription, time.monotonic() + within / len(wanted)))
                 for subscription in wanted
             ]
-    except (OSError, WebSocketException, TimeoutError) as error:
+    # ImportError: the proxy is a SOCKS proxy, for which a package is missing.
+    except (OSError, WebSocketException, TimeoutError, ImportError) as error:
         raise ServiceError(f"venue socket {address}: {str(error) or type(error).__name__}") from None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from runbook_lib.commands.command import http
 from runbook_lib.errors import ServiceError
+from runbook_lib.services import http_calls, websocket
 from runbook_lib.services.deadlines import side_by_side
 from runbook_lib.services.http_calls import IDLE, Answer, Web, reply_of
 from runbook_lib.services.services import Services
@@ -153,3 +154,32 @@ def test_a_request_is_proven_when_its_connection_stands_and_not_sent_where_the_p
             Web(there, Redactor({})).request(http("openrouter", "POST /things/a"), 5.0, proof)
     with stood[0] as connection:
         assert not lost.value.sent and connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "SOCKS"),
+        ("HTTPS_PROXY", "ftp://127.0.0.1:1", "Unknown scheme"),
+        ("HTTPS_PROXY", "http://127.0.0.1:port", "Invalid port"),
+        ("SSL_CERT_FILE", "/nowhere/authorities.pem", "No such file"),
+        ("SSL_CERT_FILE", "/etc/passwd", "no certificate"),
+    ],
+)
+def test_with_a_proxy_or_certificates_that_cannot_be_used_nothing_is_sent_and_one_line_says_so(
+    chosen, monkeypatch, variable, value, words
+):
+    monkeypatch.setenv(variable, value)
+    http_calls._authorities.cache_clear()  # another test may have read them
+    outside = chosen.model_copy(update={"fly": chosen.fly.model_copy(update={"url": "https://api.example.com"})})
+    with pytest.raises(ServiceError, match=words) as failure:
+        Services(outside).change(http("fly", "POST /v1/apps/app/machines"))
+    assert not failure.value.sent and "\n" not in str(failure.value) and variable in str(failure.value)
+    with pytest.raises(ServiceError, match=words):
+        http_calls.ping("https://api.example.com", 1.0)
+
+
+def test_a_proxy_that_the_venue_socket_cannot_use_is_said(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(ServiceError, match="SOCKS"):
+        websocket.subscribe("https://api.example.com", [{"type": "userEvents"}], 1.0)

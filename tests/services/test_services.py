@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import socket
 import threading
 import time
@@ -371,6 +372,20 @@ def test_an_unknown_service_names_the_nearest(services):
         services.look(http("openrooter", "GET /"))
 
 
+def test_at_the_limit_of_open_files_a_change_was_not_sent_and_the_connection_stays(services, table, count):
+    insert = sql(f"insert into public.{table} values (gen_random_uuid(), 'x')")
+    with services.database.connect() as connection:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # below every number that is free
+        try:
+            with pytest.raises(ServiceError, match="Too many open files") as failure:
+                services.database._transact(connection, [insert], None, read_only=False, keep=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not failure.value.sent and not connection.closed and count() == 0
+        assert services.database._transact(connection, [insert], None, read_only=False, keep=True).error is None
+
+
 # --- shell ----------------------------------------------------------------------------------------------------------
 
 
@@ -406,8 +421,10 @@ def test_what_a_line_leaves_behind_ends_with_it(services, tmp_path):
     eventually(lambda: not running_as(int((tmp_path / "child").read_text())), "the child is gone")
 
 
-def test_a_folder_that_is_not_there_is_said(services):
-    assert "cannot run in /nowhere" in services.look(shell("true", reads=True, folder="/nowhere")).error
+def test_a_line_that_cannot_be_started_was_not_sent(services):
+    with pytest.raises(ServiceError, match="cannot run in /nowhere: No such file or directory") as failure:
+        services.change(shell("true", folder="/nowhere"))
+    assert not failure.value.sent
 
 
 def test_output_that_is_not_text_is_kept_readable(services):
