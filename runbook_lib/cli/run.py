@@ -70,7 +70,7 @@ def resume(record: str, project: str | None, override: str | None) -> None:
     if parent.opened()["mode"] in alarms.MODES:
         words = f"{parent.name} is of a watch: ./runbook watch {ran_with['phase']} goes on with it"
         raise ConfigError(choice.addressed(words, parent.opened()["profile"]))
-    settings = profile_choice.settings_of(parent.opened()["profile"])
+    settings = _settings_of(parent)
     profile_choice.show_fingerprint(settings, project)
     _seal_if_cut_off(parent, settings)
     click.echo(f"going on from {parent.name}")
@@ -99,7 +99,7 @@ def confirm(record: str, step: str, name: str) -> None:
         raise ConfigError(f"{parent.name} does not wait for {step!r}: {choice}")
     if waiting[step]["verb"] != "confirm":
         raise ConfigError(f"step {step} waits for a line in the profile, not for a person: {waiting[step]['fix']}")
-    settings = profile_choice.settings_of(parent.opened()["profile"])
+    settings = _settings_of(parent)
     answer = run_record.vouch(settings, parent, waiting[step], name)
     click.echo(f"{name} vouched for {step}: {waiting[step]['title']}\ngo on with: ./runbook resume {answer.name}")
 
@@ -121,7 +121,7 @@ def undo(record: str, project: str | None) -> None:
 
     parent = record_folder.find(record_folder.records_root(), record)
     gone = rehearsals.is_gone(parent)
-    settings = profile_choice.settings_of(parent.opened()["profile"], must_run=not gone)
+    settings = _settings_of(parent, must_run=not gone)
     _seal_if_cut_off(parent, settings)
     owed = history.read(parent).owed()
     if not owed:
@@ -169,7 +169,7 @@ def adopt(record: str, project: str | None) -> None:
     from runbook_lib.steps import owed_undos
 
     killed = record_folder.find(record_folder.records_root(), record)
-    settings = profile_choice.settings_of(killed.opened()["profile"])
+    settings = _settings_of(killed)
     if killed.sealed() is not None:
         raise ConfigError(f"{killed.name} is sealed: there is nothing to adopt")
     run_record.refuse_unadoptable(killed, settings)
@@ -182,6 +182,19 @@ def adopt(record: str, project: str | None) -> None:
     profile_choice.show_fingerprint(settings, project)
     seal = run_record.finish(Record(killed.folder, settings.redactor()), ended="interrupted: adopted")
     click.echo(f"adopted as {seal['outcome']}: {killed.name}, seal {seal['hash']}")
+
+
+def _settings_of(record: Record, *, must_run: bool = True) -> Settings:
+    """Return the settings by which commands go to the platform on which a record was made.
+
+    Unless ``must_run`` is false, raise `ConfigError` if that platform is a rehearsal that is not the one in use.
+    """
+    from runbook_lib.runs import rehearsals
+
+    opened = record.opened()
+    if must_run and opened["kind"] == rehearsals.PROFILE:
+        rehearsals.rejoin(record)
+    return profile_choice.settings_of(opened["profile"], must_run=must_run)
 
 
 def _run(settings: Settings, notebook: Path, given: dict[str, Any], **options: Any) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal import lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from runbook_lib.records.record_folder import Record
     from runbook_lib.rehearsal.lifecycle import Running
@@ -49,6 +50,26 @@ def is_gone(record: Record) -> bool:
     opened = record.opened()
     up = {running.folder.name for running in lifecycle.find(everywhere=True)}
     return opened["kind"] == PROFILE and opened["platform"] not in up
+
+
+def rejoin(record: Record) -> None:
+    """Join the rehearsal in which a record was made, unless this process has already joined one.
+
+    Raise `ConfigError` if that rehearsal is gone or if another one is joined: what the record's run has done was done
+    on its own platform, and on no other.
+    """
+    own = record.opened()["platform"]
+    up = {running.folder.name: running for running in lifecycle.find(everywhere=True)}
+    if own in up and FOLDER not in os.environ:
+        join(up[own])
+    addressed = Path(os.environ[FOLDER]).name if joined() else None
+    if addressed == own:
+        return
+    other = f"; commands would go to {addressed}" if addressed else ""
+    if own in up:
+        raise ConfigError(f"{record.name} was made in rehearsal {own}{other}: unset {FOLDER}, and try again")
+    again = f"./runbook run {record.opened()['phase']}"
+    raise ConfigError(f"{record.name} was made in rehearsal {own}, which is gone{other}: begin anew with {again}")
 
 
 def alone(state: str) -> str | None:

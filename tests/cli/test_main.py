@@ -16,6 +16,7 @@ import pytest
 from runbook_lib.cli import main  # noqa: F401 - it has every command
 from runbook_lib.cli.group import SECTIONS, cli
 from runbook_lib.records import record_folder, run_record, verify
+from runbook_lib.rehearsal import lifecycle
 from runbook_lib.settings.profiles import PROFILES
 from tests import keys, sealing
 from tests.core_fixtures import eventually, write_notebook
@@ -335,13 +336,41 @@ def test_the_doctor_is_0_on_a_sound_profile_and_1_with_a_fix_otherwise(runbook, 
 UNDO = """phase.act("1b", "change", sql("select 1, %(key)s::text", key="{key}"), undo=sql("select 2"))"""
 
 
-def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(runbook, tmp_path, monkeypatch):
+def owing(runbook):
+    """The sealed record of a run that could not close, because it owes an undo."""
     runbook.write("phase_small", CHECK.format("1a", 1), UNDO, CLOSE)
-    assert runbook("run", "phase_small")[0] == 1  # it cannot close: it owes an undo
-    [owing] = runbook.records
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "elsewhere"))  # where no rehearsal is up
-    code, said = runbook("undo", owing.name)
+    assert runbook("run", "phase_small")[0] == 1
+    return runbook.records[-1]
+
+
+def test_what_a_record_asks_for_goes_to_its_own_rehearsal_and_to_no_other(runbook, running, monkeypatch):
+    owed = owing(runbook)
+    newest = lifecycle.keep()  # every command without a record now goes there
+    try:
+        with monkeypatch.context() as another:
+            for name, value in newest.environment.items():
+                another.setenv(name, value)
+            for command in ("undo", "resume"):
+                code, said = runbook(command, owed.name)
+                assert code == 2 and f"{owed.name} was made in rehearsal {running.folder.name}; " in said, said
+                assert f"commands would go to {newest.folder.name}: unset RUNBOOK_REHEARSAL" in said
+        for name in newest.environment:
+            monkeypatch.delenv(name)
+        code, said = runbook("undo", owed.name)
+        assert code == 0 and runbook.records[-1].opened()["platform"] == running.folder.name, said
+    finally:
+        lifecycle.stop(newest.folder)
+
+
+def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(runbook, running, monkeypatch):
+    with lifecycle.rehearse() as ending, monkeypatch.context() as there:
+        for name, value in ending.environment.items():
+            there.setenv(name, value)
+        owed = owing(runbook)
+    code, said = runbook("resume", owed.name)
+    assert code == 2 and f"in rehearsal {ending.folder.name}, which is gone; commands would go to " in said
+    assert f"{running.folder.name}: begin anew with ./runbook run phase_small" in said
+    code, said = runbook("undo", owed.name)
     assert code == 0 and "1 closed, for their rehearsal is gone" in said, said
     closing = runbook.records[-1].ledger.events()
     assert [e["event"] for e in closing[1:-1]] == ["undone"] and closing[1]["how"] == "platform gone"
