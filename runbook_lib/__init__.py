@@ -115,6 +115,7 @@ PUBLIC = {
     "checklist.heartbeat_sweep": (
         "paused_swept",
         "scheduled",
+        "sweep_called",
         "sweep_command",
         "sweep_runs",
         "sweep_schedule",

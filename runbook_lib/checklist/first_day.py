@@ -96,16 +96,20 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
 
     Silent means that it wrote no event of ``kind``, which is ``tick`` or ``reconciled``.
 
-    Too long is more than 1.5 times the Skill's interval plus ``slack`` seconds; ``at`` is when the span became too
-    long. A span is left out if a pause, a flatten, a resume, a stop or a tick_failed explains it: a person wanted it,
-    or another alarm reports it.
+    Too long is more than 1.5 times the Skill's interval plus ``slack`` seconds; a runner reconciles every five minutes,
+    so that for ``reconciled`` a longer interval counts as five minutes. ``at`` is when the span became too long.
+
+    The clock starts anew at every command that the runner acknowledged, and for ticks at every tick_failed, which is
+    another alarm. A span that begins while the deployment is told to pause, flatten or stop, or is halted by its own
+    limit, is left out: it should be silent.
     """
     if kind not in ("tick", "reconciled"):
         raise ConfigError(f"no gaps of {kind!r}: tick or reconciled")
     return sql(
         """
         with live as (
-          select d.id, (sv.payload #>> '{schedule,every}')::interval as every,
+          select d.id, case when %(kind)s = 'tick' then (sv.payload #>> '{schedule,every}')::interval
+                   else least((sv.payload #>> '{schedule,every}')::interval, '5 minutes') end as every,
                  greatest(d.created_at, %(since)s::timestamptz) as since,
                  least(c.stopped_at, %(until)s::timestamptz) as until
           from public.deployments d
@@ -114,23 +118,28 @@ def gaps(kind: str, slack: float, since: str, until: str) -> Sql:
                              where deployment_id = d.id and kind = 'stop') c on true
           where d.broker_kind = 'hyperliquid-mainnet' and d.created_at < %(until)s::timestamptz
             and (d.status = 'running' or c.stopped_at > %(since)s::timestamptz)),
+        told as (
+          select deployment_id as id, kind, acked_at as at from public.agent_commands
+          where kind in ('pause', 'flatten', 'stop', 'resume', 'clear_halt')
+          union all select deployment_id, event, ts from public.agent_logs
+            where event = 'daily_loss_halt' and deployment_id in (select id from live)),
         marks as (
           select id, every, since as at from live
           union all select id, every, until from live
           union all select l.id, l.every, ds.tick_at from live l join public.decision_snapshots ds
             on ds.deployment_id = l.id and ds.tick_at between l.since and l.until where %(kind)s = 'tick'
           union all select l.id, l.every, g.ts from live l join public.agent_logs g
-            on g.deployment_id = l.id and g.ts between l.since and l.until and g.event = 'reconciled'
-            where %(kind)s = 'reconciled'),
+            on g.deployment_id = l.id and g.ts between l.since and l.until
+            and g.event = case when %(kind)s = 'tick' then 'tick_failed' else 'reconciled' end
+          union all select l.id, l.every, t.at from live l join told t
+            on t.id = l.id and t.at between l.since and l.until),
         gaps as (select id, at as until, lag(at) over (partition by id order by at) as after,
                         1.5 * every + make_interval(secs => %(slack)s) as allowed from marks)
         select extract(epoch from until - after) as seconds, after, until, after + allowed as at,
                until = %(until)s::timestamptz as lasts, id as deployment_id
         from gaps where after is not null and (until - after <= allowed) is not true
-          and not exists (select from public.agent_commands c where c.deployment_id = gaps.id
-                          and c.kind in ('pause', 'flatten', 'resume', 'stop') and c.acked_at between after and until)
-          and not exists (select from public.agent_logs g where g.deployment_id = gaps.id
-                          and g.event = 'tick_failed' and g.ts between after and until and %(kind)s = 'tick')
+          and coalesce((select t.kind from told t where t.id = gaps.id and t.at <= after order by t.at desc limit 1),
+                       'resume') not in ('pause', 'flatten', 'stop', 'daily_loss_halt')
         order by after
         """,
         kind=kind,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cronsim import CronSim, CronSimError
 
 from runbook_lib.agentic_trading.cron_schedules import SWEEP_LIMIT, SWEEP_PATH, longest_gap
+from runbook_lib.agentic_trading.venue_answers import number
+from runbook_lib.checklist.web_app import logged_requests
 from runbook_lib.commands.command import Http, Reply, http
 from runbook_lib.commands.expectations import Expectation, Finding, each, not_null, over_all, over_each
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from runbook_lib.settings.profiles import Settings
+
+MISSED = 2  # intervals of the sweep without a call: one call may be late, or be missed
+SKEW = 60.0  # seconds by which Vercel's clock and ours may differ, and a call be under way
 
 
 def sweep_command(settings: Settings) -> Http:
@@ -85,6 +91,41 @@ def paused_swept() -> Expectation:
         return Finding("", f"expected the row paused, or marked by the sweep; found {row or len(reply.rows)}")
 
     return over_each("whether the sweep looks at paused deployments", test)
+
+
+def sweep_called(settings: Settings) -> Expectation:
+    """Expect that Vercel still calls the heartbeat sweep on time: its cron is there, is tight, and its newest call is
+    not older than `MISSED` of its longest intervals.
+
+    Replies: the project's crons, and the `request_log`. A log that cannot be read is not judged here: `crons_healthy`
+    says that it is unknown. Where a Fly machine runs the sweep, Vercel has no cron of it, and nothing is judged.
+    """
+
+    def test(replies: Sequence[Reply]) -> Finding:
+        project, log = replies
+        definitions = project.rows[0].get("definitions") if project.rows else None
+        schedules = [row for row in definitions or () if row.get("path") == SWEEP_PATH]
+        finding = scheduled(SWEEP_PATH, tight=True).judge([replace(project, rows=tuple(schedules))])
+        requests = logged_requests(log)
+        if settings.web.sweep != "vercel" or finding.complaint or requests is None:
+            return finding if settings.web.sweep == "vercel" else Finding("Vercel does not run the sweep")
+        limit = MISSED * longest_gap(str(schedules[0]["schedule"]), datetime.now(UTC))
+        return _called(requests, log, limit)
+
+    return over_all("the sweep is called on time", test)
+
+
+def _called(requests: Sequence[Mapping[str, Any]], log: Reply, limit: float) -> Finding:
+    """Judge the age of the sweep's newest call in Vercel's request log, in seconds."""
+    ages = [
+        log.at - (number(row.get("timestamp")) or 0) / 1000 for row in requests if row.get("requestPath") == SWEEP_PATH
+    ]
+    if not ages:
+        unread = log.value("hasMoreRows")  # an older page may hold a call
+        return Finding("", f"no call of {SWEEP_PATH} in the log's last {len(requests)} requests", unsure=bool(unread))
+    newest = min(ages)
+    seen = f"the sweep's newest call {newest:.0f} s ago"
+    return Finding(seen, f"{seen}: expected 0 to {limit:.0f}" if not -SKEW <= newest <= limit else None)
 
 
 def _explained(path: str, schedule: str, now: datetime, *, tight: bool) -> tuple[str, str | None]:

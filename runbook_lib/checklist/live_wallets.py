@@ -41,8 +41,10 @@ def agents_known(live: Reply) -> Expectation:
 
 
 def position_questions(live: Reply) -> list[Http]:
-    """Ask what each live deployment's wallet holds on the main exchange, where the runners trade, and in spot."""
-    return [question for wallet in _wallets(live) for question in venue_books.equity_questions(wallet)]
+    """Ask what each live deployment's wallet holds on the main exchange, where the runners trade, and in spot. Leave
+    out deployments still booting, which have written no state yet.
+    """
+    return [question for wallet in _booted(live) for question in venue_books.equity_questions(wallet)]
 
 
 def positions_agree(live: Reply) -> Expectation:
@@ -56,14 +58,14 @@ def positions_agree(live: Reply) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         states, *answers = replies
         bad = []
-        for place, wallet in enumerate(_wallets(live)):
+        for place, wallet in enumerate(_booted(live)):
             states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
             if len(states_of_wallet) == 1:
                 differing = _differing(states_of_wallet[0], answers[EACH * place : EACH * place + EACH])
                 bad += [f"{wallet} {difference}" for difference in differing]
             else:
                 bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
-        return Finding(f"{len(_wallets(live))} wallets as agent_state says", "; ".join(bad) or None)
+        return Finding(f"{len(_booted(live))} wallets as agent_state says", "; ".join(bad) or None)
 
     about = position_questions(live)
     phrase = "every wallet in the main book as agent_state says, no more levered than its Skill allows"
@@ -87,6 +89,10 @@ def _wallets(live: Reply) -> list[str]:
     return list(dict.fromkeys(wallet for wallet, _ in _pairs(live)))
 
 
+def _booted(live: Reply) -> list[str]:
+    return list(dict.fromkeys(str(row["wallet"]) for row in live.rows if row.get("status") != "provisioning"))
+
+
 def _pairs(live: Reply) -> list[tuple[str, str]]:
     """Return each live deployment's pair of wallet and agent. List equal pairs once."""
     return list(dict.fromkeys((str(row["wallet"]), str(row["agent"])) for row in live.rows))
@@ -95,16 +101,24 @@ def _pairs(live: Reply) -> list[tuple[str, str]]:
 def fills_have_rows(settled: float, live: Reply) -> Expectation:
     """Expect that every fill of the live deployments' wallets has an order in ``mainnet_orders``.
 
-    A very new fill may lack its order.
+    A very new fill may lack its order, and so may a fill from before the wallet's first deployment (``first_ms`` in
+    ``live``, in ms): its owner traded by hand.
 
     Replies: a row ``cloid`` for every order of the wallets, then each wallet's ``userFills`` (``time`` in ms, UTC). The
     row of a fill may come up to ``settled`` seconds after the fill.
     """
+    first = {str(row["wallet"]): venue_answers.number(row.get("first_ms")) or 0 for row in live.rows}
 
     def test(replies: Sequence[Reply]) -> Finding:
         orders, *fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        strange = [row for reply in fills for row in reply.rows if _due(row, reply.at, settled, known)]
+        begun = [first[wallet] for wallet in _wallets(live)]
+        strange = [
+            row
+            for since, reply in zip(begun, fills, strict=True)
+            for row in reply.rows
+            if _due(row, reply.at, settled, known) and not _before(row, since)
+        ]
         named = [
             venue_answers.of_no_order(row)
             or f"{row.get('side')} {row.get('sz')} {row.get('coin')} (order {row.get('oid')})"
@@ -123,6 +137,12 @@ def _due(fill: Mapping[str, Any], now: float, settled: float, known: set[str]) -
     """
     age = now - (venue_answers.number(fill.get("time")) or 0) / 1000
     return str(fill.get("cloid")) not in known and not -settled <= age <= settled
+
+
+def _before(fill: Mapping[str, Any], moment: float) -> bool:
+    """Return whether a fill is older than ``moment`` (ms). A fill that does not tell its time is not."""
+    at = venue_answers.number(fill.get("time"))
+    return at is not None and at < moment
 
 
 def _first(reply: Reply) -> Mapping[str, Any]:

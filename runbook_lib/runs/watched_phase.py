@@ -6,6 +6,7 @@ A look that fails has the verdict ``unknown``, never ``quiet`` and never ``alarm
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from runbook_lib.checklist.first_day import NOW
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TAG = "watch"
 SHOWN = 600  # characters of a complaint that are passed on
+NUMBER = re.compile(r"(?P<id>0x[0-9a-fA-F]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})|[\d.,:+-]*\d")
 
 
 class Lookout:
@@ -41,7 +43,8 @@ class Lookout:
         self._replies: dict[str, tuple[Reply, ...]] = {}
         self._silent: dict[str, str] = {}  # services that did not answer in this round, and how
         self._verdicts: dict[str, dict[str, Any]] = {}
-        self._complaining: set[str] = set()  # checks with ``within`` that complained in the round before
+        # what checks with ``within`` complained of in the round before, by step number
+        self._complained: dict[str, set[str]] = {}
 
     def round(self, names: dict[str, Any], until: str = NOW) -> str:
         """Judge every cell tagged ``watch`` once, as of the moment ``until``. Return the verdict on each step as JSON.
@@ -70,7 +73,7 @@ class Lookout:
     ) -> None:
         """Send a watched check's commands once, and keep the verdict: quiet, alarm, waiting or unknown.
 
-        A check that may wait (``within``) is an alarm only if the next round sees the complaint again.
+        A check that may wait (``within``) is an alarm only if the next round complains of the same thing again.
         """
         bound = all(isinstance(command, Sql) and "until" in command.values for command in commands)
         if self.until != NOW and not bound:
@@ -79,11 +82,11 @@ class Lookout:
         replies = tuple(self._look(command.filled(self.settings.lookup)) for command in commands)
         self._replies[number] = replies
         finding = judge(expect, replies)
+        before, things = self._complained.get(number, set()), _things(finding.complaint)
+        self._complained[number] = things
         if finding.complaint is None:
-            self._complaining.discard(number)
             self._verdicts[number] = {"verdict": "quiet"}
-        elif within and not finding.final and number not in self._complaining:
-            self._complaining.add(number)
+        elif within and not finding.final and not things & before:
             self._verdicts[number] |= {"verdict": "waiting", "complaint": finding.complaint[:SHOWN]}
         elif finding.unsure:
             self._unknown(number, finding.complaint)
@@ -124,6 +127,16 @@ class Lookout:
     def _unknown(self, number: str, why: str) -> None:
         if self.until == NOW or number in self._verdicts:
             self._verdicts[number] = {**self._verdicts.get(number, {}), "verdict": "unknown", "complaint": why[:SHOWN]}
+
+
+def _things(complaint: str | None) -> set[str]:
+    """Return what a complaint is about: its parts, or the rows that it lists, without the numbers and times in them.
+
+    Numbers change from round to round while what is wrong stays the same. Ids and addresses keep their digits.
+    """
+    head, *listed = (complaint or "").split("\n")
+    parts = listed or head.split("; ")
+    return {NUMBER.sub(lambda match: match["id"] or "#", part).strip() for part in parts if part.strip()}
 
 
 def _when(replies: Sequence[Reply]) -> dict[str, Any]:

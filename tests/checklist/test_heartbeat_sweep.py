@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runbook_lib.checklist.heartbeat_sweep import paused_swept, scheduled, sweep_command, sweep_runs
+from runbook_lib.checklist.heartbeat_sweep import paused_swept, scheduled, sweep_called, sweep_command, sweep_runs
 from runbook_lib.commands.command import Reply
 from runbook_lib.commands.expectations import judge
 from runbook_lib.settings.profiles import load
@@ -115,3 +115,41 @@ def test_whether_the_sweep_looks_at_paused_deployments_is_found_out(row: dict[st
     finding = judge(paused_swept(), [of(row)])
     assert seen in finding.seen and bool(finding.complaint) == (not seen)
     assert can_fail(paused_swept(), of(row)) and complaint(paused_swept(), of())
+
+
+def calls(*ages: float, path: str = SWEEP, more: bool = False) -> Reply:
+    rows = [{"requestPath": path, "statusCode": 200, "timestamp": (10_000 - age) * 1000} for age in ages]
+    return Reply(rows=({"rows": rows, "hasMoreRows": more},), at=10_000.0)
+
+
+def defined(schedule: str = "*/5 * * * *", path: str = SWEEP) -> Reply:
+    return of({"disabledAt": None, "definitions": [{"path": path, "schedule": schedule}]})
+
+
+@pytest.mark.parametrize(
+    ("project", "log", "says"),
+    [
+        (defined(), calls(30, 330), None),
+        (defined(), calls(599), None),
+        (defined(), calls(601, 4000), "newest call 601 s ago: expected 0 to 600"),
+        (defined(), calls(-3600), "newest call -3600 s ago"),
+        (defined(), calls(5, path=GC), f"no call of {SWEEP}"),
+        (defined("*/15 * * * *"), calls(1799), None),
+        (defined("0 3 * * *"), calls(5), "at most 15 are allowed"),
+        (defined(path=GC), calls(5), f"no cron for {SWEEP}"),
+    ],
+)
+def test_a_sweep_that_is_not_called_any_more_or_too_seldom_rings(project: Reply, log: Reply, says: str | None) -> None:
+    said = judge(sweep_called(load("rehearsal")), [project, log]).complaint
+    assert said is None if says is None else says in (said or "")
+
+
+def test_a_page_of_the_log_without_a_sweep_is_unsure_if_there_is_an_older_page() -> None:
+    log = calls(5, path=GC, more=True)
+    assert judge(sweep_called(load("rehearsal")), [defined(), log]).unsure
+
+
+def test_where_a_machine_at_fly_runs_the_sweep_vercel_is_not_asked_for_it() -> None:
+    settings = load("rehearsal")
+    other = settings.model_copy(update={"web": settings.web.model_copy(update={"sweep": "fly:agentic-jobs"})})
+    assert judge(sweep_called(other), [defined(path=GC), calls(5, path=GC)]).complaint is None

@@ -9,8 +9,6 @@ import pytest
 from runbook_lib.checklist import live_wallets
 from runbook_lib.commands.command import Reply
 
-NOBODY = Reply()
-
 
 def judged(expectation, *replies):
     return expectation.judge(replies)
@@ -20,17 +18,18 @@ def answer(*rows, text=""):
     return Reply(rows=tuple(rows), text=text)
 
 
+LIVE = answer({"wallet": "0xw1", "agent": "0xa1"}, {"wallet": "0xw2", "agent": "0xa2"})
+ONE = answer(LIVE.rows[0])
+
+
 def test_a_fill_that_no_row_tells_of_is_named_once_a_row_could_have_been_written():
     old = {"cloid": None, "coin": "ETH", "side": "B", "sz": "1", "oid": 7, "time": 1_000_000}
     fills = Reply(rows=({"cloid": "0x1", "coin": "BTC", "time": 1_000_000}, old), at=1_011.0)
 
-    complaint = judged(live_wallets.fills_have_rows(10.0, NOBODY), answer({"cloid": "0x1"}), fills).complaint
+    complaint = judged(live_wallets.fills_have_rows(10.0, ONE), answer({"cloid": "0x1"}), fills).complaint
     assert "B 1 ETH (order 7)" in complaint
     assert "BTC" not in complaint
-    assert judged(live_wallets.fills_have_rows(12.0, NOBODY), answer({"cloid": "0x1"}), fills).complaint is None
-
-
-LIVE = answer({"wallet": "0xw1", "agent": "0xa1"}, {"wallet": "0xw2", "agent": "0xa2"})
+    assert judged(live_wallets.fills_have_rows(12.0, ONE), answer({"cloid": "0x1"}), fills).complaint is None
 
 
 def test_the_agents_of_all_live_deployments_are_asked_for_and_each_is_named():
@@ -48,12 +47,29 @@ def test_the_fills_of_every_live_wallet_need_a_row():
     assert [question.json["user"] for question in live_wallets.fill_questions(LIVE)] == ["0xw1", "0xw2"]
     fill = {"cloid": "0x9", "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 1_000_000}
     replies = (answer({"cloid": "0x1"}), Reply(at=2000.0), Reply(rows=(fill,), at=2000.0))
-    assert "order 9" in judged(live_wallets.fills_have_rows(10.0, NOBODY), *replies).complaint
+    assert "order 9" in judged(live_wallets.fills_have_rows(10.0, LIVE), *replies).complaint
 
 
 def test_a_fill_of_the_far_future_needs_a_row_too():
     fill = {"cloid": None, "coin": "BTC", "side": "B", "sz": "1", "oid": 9, "time": 9_000_000}
-    assert judged(live_wallets.fills_have_rows(10.0, NOBODY), answer(), Reply(rows=(fill,), at=1000.0)).complaint
+    assert judged(live_wallets.fills_have_rows(10.0, ONE), answer(), Reply(rows=(fill,), at=1000.0)).complaint
+
+
+@pytest.mark.parametrize(
+    ("at", "named"), [({"time": 999_999}, False), ({"time": 1_000_001}, True), ({"time": None}, True), ({}, True)]
+)
+def test_a_fill_from_before_the_wallets_first_deployment_needs_no_row(at, named):
+    live = answer({"wallet": "0xw1", "agent": "0xa1", "first_ms": 1_000_000})
+    fills = Reply(rows=({"cloid": None, "coin": "BTC", "side": "B", "sz": "1", "oid": 9, **at},), at=5_000.0)
+
+    assert bool(judged(live_wallets.fills_have_rows(10.0, live), answer(), fills).complaint) == named
+
+
+def test_a_deployment_that_boots_has_no_state_to_compare_yet():
+    booting = answer({"wallet": "0xw1", "agent": "0xa1", "status": "provisioning"})
+
+    assert live_wallets.position_questions(booting) == []
+    assert judged(live_wallets.positions_agree(booting), answer()).complaint is None
 
 
 UNIFIED = answer(text='"unifiedAccount"')

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from runbook_lib.records import alarms, run_record
-from runbook_lib.runs.watched_phase import Lookout
+from runbook_lib.runs.watched_phase import Lookout, _things
 from tests.core_fixtures import at
 
 NAMES = "from runbook_lib import http, no_rows, rows, sql"
@@ -85,6 +85,32 @@ def test_a_check_that_may_wait_is_an_alarm_when_the_next_round_sees_the_same(wat
     look = watching(a=once)
     look.__closure__[1].cell_contents["rounds"] = count(1)
     assert [look()["9.1a"]["verdict"] for _ in range(4)] == ["waiting", "quiet", "waiting", "alarm"]
+
+
+UUID = "6f1d3f0e-5b0c-4a55-9f2a-7f3c2d1e9b4{}"
+
+
+@pytest.mark.parametrize(
+    ("second", "verdict"),
+    [
+        (f"bad: 1\n  id={UUID.format(1)}  at=2026-11-22 12:01:00.5+00:00  seconds=61.5", "alarm"),
+        (
+            f"bad: 2\n  id={UUID.format(2)}  seconds=1\n  id={UUID.format(1)}  at=2026-11-22 9:00+00:00  seconds=0",
+            "alarm",
+        ),
+        (f"bad: 1\n  id={UUID.format(2)}  at=2026-11-22 12:00:00+00:00  seconds=60", "waiting"),
+    ],
+)
+def test_different_complaints_in_two_rounds_are_no_alarm_and_the_same_one_with_other_numbers_is(second, verdict):
+    first = f"bad: 1\n  id={UUID.format(1)}  at=2026-11-22 12:00:00+00:00  seconds=60"
+    assert bool(_things(first) & _things(second)) == (verdict == "alarm")
+
+
+def test_of_complaints_in_one_line_each_part_is_compared():
+    first = "0x12 BTC: 0.1 at the venue, 0.2 in agent_state; 0x34 equity: $250.00 at the venue"
+    assert _things(first) & _things("0x34 equity: $251.10 at the venue; 0x12 ETH: 1 at the venue, 0 in agent_state")
+    assert not _things(first) & _things("0x12 equity: $251.10 at the venue")
+    assert not _things(None)
 
 
 def test_what_could_not_be_looked_at_is_unknown_whatever_the_reason(watching):

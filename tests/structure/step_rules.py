@@ -18,14 +18,16 @@ CODE_CELLS = 30  # in a notebook; guidance
 LONGER: dict[tuple[str, str], tuple[int, str]] = {
     ("phase_0_platform_prep", "0.2c"): (18, "four statements of one trial"),
     ("phase_0_platform_prep", "0.4d"): (20, "a line for each variable of the checklist"),
-    ("phase_2_first_mainnet", "2.6a"): (18, "two of the three trails are long statements, judged together"),
+    ("phase_2_first_mainnet", "2.6a"): (19, "two of the three trails are long statements, judged together"),
     ("phase_3_dry_runs", "3.0a"): (17, "one statement: deployment, Skill, agent, and who shares the wallet"),
     ("phase_3_dry_runs", "3.1b"): (19, "the change, its proof and its undo, one above the other"),
-    ("phase_3_dry_runs", "3.1c"): (18, "what the guard did and that the runner ticked, judged together"),
+    ("phase_3_dry_runs", "3.1c"): (20, "what the guard did, to whom, and that the runner ticked, judged together"),
     ("phase_3_dry_runs", "3.2k"): (17, "who was marked, and who must not be, judged together"),
-    ("phase_4_first_day", "4.2g"): (17, "the row, its agent and its first reconciliation in one statement"),
+    ("phase_3_dry_runs", "3.4i"): (17, "the switches and the runner that came back, judged together"),
+    ("phase_4_first_day", "4.2g"): (18, "the row, its agent, its Skill and its first reconciliation in one statement"),
     ("phase_4_first_day", "4.3b"): (17, "each order beside the decision it came from"),
     ("phase_4_first_day", "4.3c"): (22, "two of the three trails are long statements, judged together"),
+    ("phase_4_first_day", "4.4g"): (16, "each status beside the command that explains it"),
 }
 # Notebooks that may have more code cells: how many, and why.
 MORE_CELLS: dict[str, tuple[int, str]] = {
@@ -33,7 +35,7 @@ MORE_CELLS: dict[str, tuple[int, str]] = {
     "phase_1_paper": (57, "every command twice, sent and then seen; and the halt"),
     "phase_2_first_mainnet": (45, "nothing is signed or deployed before all of it was looked at"),
     "phase_3_dry_runs": (60, "four dry runs, each a bracket of looks around its changes"),
-    "phase_4_first_day": (56, "the upgrade, then one cell for each alarm and each chart"),
+    "phase_4_first_day": (59, "the upgrade, then one cell for each alarm and each chart"),
 }
 
 READING = ("phase.reply", "phase.value", "phase.undo")  # what a cell asks of an earlier step
