@@ -34,18 +34,22 @@ def test_a_halt_that_passed_names_its_record_and_one_without_is_complained_of():
     assert "no record" in halted().judge([Reply(status=0, text="passed")]).complaint
 
 
-def judged(paper, rows):
-    """What 3.4d's own query finds among these commands: kind, seconds at which it was made and acknowledged."""
+def judged(paper, rows, issuer="launch-runbook halt"):
+    """What 3.4d's own query finds among these commands of a run that began at 0: kind, seconds at which it was made and
+    acknowledged.
+    """
     with connect(paper) as connection, connection.transaction(force_rollback=True):
         deployment = connection.execute("select id from public.deployments limit 1").fetchone()[0]
         for kind, made, answered in rows:
             at = [None if seconds is None else EARLIER + timedelta(seconds=seconds) for seconds in (made, answered)]
             connection.execute(
-                "insert into public.agent_commands (deployment_id, kind, created_at, acked_at) values (%s, %s, %s, %s)",
-                (deployment, kind, *at),
+                "insert into public.agent_commands (deployment_id, kind, created_at, acked_at, issued_by) "
+                "values (%s, %s, %s, %s, %s)",
+                (deployment, kind, *at, issuer),
             )
-        found = connection.execute(query("phase_3", "3.4d"), {"deployment": deployment}).fetchone()
-    return float(found[0]), *found[1:]
+        values = {"deployment": deployment, "began": EARLIER}
+        found = connection.execute(query("phase_3", "3.4d"), values).fetchone()
+    return None if found[0] is None else float(found[0]), *found[1:]
 
 
 def test_a_second_halt_of_a_machine_that_is_down_leaves_the_first_ones_answers_to_be_judged(paper):
@@ -54,3 +58,14 @@ def test_a_second_halt_of_a_machine_that_is_down_leaves_the_first_ones_answers_t
     assert judged(paper, first) == (3.0, 0, True)
     assert judged(paper, [*first, ("pause", 60, None), ("flatten", 61, None)]) == (3.0, 0, True)
     assert judged(paper, [("pause", 0, 1), ("flatten", 1, None)]) == (1.0, 1, True)
+
+
+def test_what_somebody_else_sent_or_an_earlier_run_is_not_this_halts(paper):
+    asked = [("pause", 0, 1), ("flatten", 1, 3)]
+
+    assert judged(paper, asked, issuer="web") == (None, 0, None)
+    assert judged(paper, [("pause", -60, -59), ("flatten", -59, -58), ("pause", 0, 1), ("flatten", 1, 9)]) == (
+        9.0,
+        0,
+        True,
+    )
