@@ -45,7 +45,7 @@ def _advice(fills: float, late: float, wait: float) -> str:
 def outages(since: str) -> Sql:
     """Select the spans, in the follow-up's week, in which a live deployment heard nothing from the venue.
 
-    A span ends when the deployment reconciles.
+    A span ends when the deployment reconciles, or is stopped.
 
     A row for each: ``deployment_id``, ``began`` (the first complaint), ``recovered`` (null while it lasts),
     ``seconds``, ``complaints``.
@@ -53,9 +53,10 @@ def outages(since: str) -> Sql:
     return sql(
         """
         with bad as (
-          select l.deployment_id, l.ts, l.event, (
+          select l.deployment_id, l.ts, l.event, coalesce((
             select min(r.ts) from public.agent_logs r
-            where r.deployment_id = l.deployment_id and r.event = 'reconciled' and r.ts > l.ts) as recovered
+            where r.deployment_id = l.deployment_id and r.event = 'reconciled' and r.ts > l.ts),
+            case when d.status = 'stopped' then greatest(d.updated_at, l.ts) end) as recovered
           from public.agent_logs l join public.deployments d on d.id = l.deployment_id
           where d.broker_kind = 'hyperliquid-mainnet' and l.ts >= %(since)s
             and l.event in ('webdata2_apply_failed', 'all_mids_fetch_failed', 'state_drift'))

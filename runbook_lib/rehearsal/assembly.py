@@ -23,6 +23,8 @@ from runbook_lib.rehearsal.world import http_faults, http_server
 from runbook_lib.rehearsal.world.folders import write_json
 from runbook_lib.rehearsal.world.world import World
 
+OF_ANOTHER_APP = {"a-deploy-token-of-another-app": "another-app"}  # a token that Fly knows, and that opens nothing here
+
 
 class Assembly:
     """The stand-ins of one platform process, assembled around a database that already runs."""
@@ -60,7 +62,7 @@ class Assembly:
             launch=self.runners.launch,
             folder=world.folder / "logs",
             tokens=[world.secret("FLY_API_TOKEN")],
-            deploy_tokens={world.secret("FLY_DEPLOY_TOKEN"): world.names.fly_app},
+            deploy_tokens={world.secret("FLY_DEPLOY_TOKEN"): world.names.fly_app, **OF_ANOTHER_APP},
             image_environment={
                 "RUNBOOK_REHEARSAL": str(world.folder),
                 "RUNBOOK_REST": world.database.admin_dsn,

@@ -6,6 +6,7 @@ import pytest
 
 from runbook_lib.checklist import follow_up
 from runbook_lib.commands.command import Reply
+from tests.core_fixtures import connect
 
 
 def judged(expectation, *replies):
@@ -47,3 +48,22 @@ def test_an_outage_that_lasts_is_complained_of_and_one_that_ended_is_not():
 
     assert judged(follow_up.holds_up(), [over]).complaint is None
     assert judged(follow_up.holds_up(), [over, lasting]).complaint == "not over: since 2026-11-22T11:00:00Z"
+
+
+def test_an_outage_ends_when_its_deployment_is_stopped(paper):
+    asked = follow_up.outages("-infinity")
+    with connect(paper) as connection, connection.transaction(force_rollback=True):
+        connection.execute("alter table public.deployments drop constraint deployments_agent_matches_broker")
+        for status in ("running", "stopped"):
+            connection.execute(
+                "update public.deployments set broker_kind = 'hyperliquid-mainnet', status = %s", [status]
+            )
+            connection.execute("delete from public.agent_logs")
+            connection.execute(
+                "insert into public.agent_logs (deployment_id, ts, level, event, message)"
+                " select id, now() - interval '1 minute', 'warn', 'webdata2_apply_failed', '' from public.deployments"
+            )
+            recovered = connection.execute(
+                f"select recovered is not null from ({asked.statement}) found", asked.values
+            ).fetchone()
+            assert recovered == (status == "stopped",)
