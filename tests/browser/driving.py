@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runbook_lib.records.record_folder import Record
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = PATIENCE * 500  # milliseconds
+WAIT = PATIENCE * 1000  # milliseconds
 VIEW = {"width": 1180, "height": 900}
 CELL = ".jp-Notebook .jp-Cell"
 PROMPT = "document.querySelectorAll('.jp-Notebook .jp-Cell')[place].querySelector('.jp-InputPrompt')"

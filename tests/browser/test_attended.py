@@ -31,9 +31,10 @@ def root(tmp_path_factory):
 class Runbook:
     """A command that serves a notebook until it is interrupted."""
 
-    def __init__(self, *arguments):
+    def __init__(self, processes, *arguments):
         command = [sys.executable, "-m", "runbook_lib.cli", *arguments, "--no-browser"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        processes.append(self.process)
         self.said = ""
         while "http://" not in self.said:
             line = self.process.stdout.readline()
@@ -49,11 +50,11 @@ class Runbook:
 
 
 @pytest.fixture
-def runbook(root):
+def runbook(root, processes):
     started = []
 
     def start(*arguments):
-        started.append(Runbook(*arguments))
+        started.append(Runbook(processes, *arguments))
         return started[-1]
 
     yield start
