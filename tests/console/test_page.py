@@ -90,9 +90,10 @@ def test_a_pause_takes_effect_while_a_look_hangs_and_fifty_clicks_send_one(on_pa
         buttons["resume"].click()
         await until(lambda: console.pressed[0][1].outcome, "the resume")
         assert console.pressed[0][1].outcome == "passed"
+        await until(lambda: all(record.sealed() for record in record_folder.every(tmp_path)), "both presses sealed")
 
     on(on_paper, tmp_path, work)
-    assert sorted(record.sealed()["outcome"] for record in record_folder.every(tmp_path)) == ["passed", "passed"]
+    assert [record.sealed()["outcome"] for record in record_folder.every(tmp_path)] == ["passed", "passed"]
 
 
 def test_a_listener_that_was_cut_off_is_told_and_comes_back(on_paper, database, tmp_path):
