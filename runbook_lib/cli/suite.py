@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runbook_lib.records.plan import NOTEBOOKS
+from runbook_lib.records import plan
 from runbook_lib.runs.drills import rotation
 from runbook_lib.settings.profiles import ROOT
 
@@ -46,7 +46,7 @@ def run_all(options: Sequence[str]) -> int:
 def run_notebooks() -> int:
     """Run every notebook under nbval, two at a time, each on its own rehearsal. Return the exit code."""
     with ThreadPoolExecutor(2) as pool:
-        codes = list(pool.map(_notebook, sorted(NOTEBOOKS.glob("*.ipynb"))))
+        codes = list(pool.map(_notebook, map(plan.notebook, plan.notebooks())))
     return next(filter(None, codes), 0)
 
 

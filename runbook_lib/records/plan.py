@@ -39,8 +39,14 @@ class Step:
 
 
 def notebooks(folder: Path | None = None) -> list[str]:
-    """Return the names of all notebooks that have a plan, in alphabetical order."""
-    return sorted(path.stem for path in (folder or NOTEBOOKS).glob("*.ipynb"))
+    """Return the names of all notebooks that have an accepted plan, in alphabetical order.
+
+    Other notebooks in the folder, such as the output of papermill or nbconvert, are run only by their path. In a folder
+    without ``plans.json``, every notebook counts.
+    """
+    folder = folder or NOTEBOOKS
+    there = {path.stem for path in folder.glob("*.ipynb")}
+    return sorted(there & _all_accepted(folder).keys() if is_there(folder / ACCEPTED) else there)
 
 
 def notebook(name: str, folder: Path | None = None) -> Path:

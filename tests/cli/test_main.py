@@ -345,21 +345,17 @@ def owing(runbook):
 
 def test_what_a_record_asks_for_goes_to_its_own_rehearsal_and_to_no_other(runbook, running, monkeypatch):
     owed = owing(runbook)
-    newest = lifecycle.keep()  # every command without a record now goes there
-    try:
-        with monkeypatch.context() as another:
-            for name, value in newest.environment.items():
-                another.setenv(name, value)
-            for command in ("undo", "resume"):
-                code, said = runbook(command, owed.name)
-                assert code == 2 and f"{owed.name} was made in rehearsal {running.folder.name}; " in said, said
-                assert f"commands would go to {newest.folder.name}: unset RUNBOOK_REHEARSAL" in said
+    with lifecycle.rehearse() as newest, monkeypatch.context() as another:
+        for name, value in newest.environment.items():
+            another.setenv(name, value)
+        for command in ("undo", "resume"):
+            code, said = runbook(command, owed.name)
+            assert code == 2 and f"{owed.name} was made in rehearsal {running.folder.name}; " in said, said
+            assert f"commands would go to {newest.folder.name}: unset RUNBOOK_REHEARSAL" in said
         for name in newest.environment:
-            monkeypatch.delenv(name)
+            another.delenv(name)
         code, said = runbook("undo", owed.name)
         assert code == 0 and runbook.records[-1].opened()["platform"] == running.folder.name, said
-    finally:
-        lifecycle.stop(newest.folder)
 
 
 def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(runbook, running, monkeypatch):

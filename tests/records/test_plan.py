@@ -142,6 +142,15 @@ def test_an_accepted_plan_is_read_back_beside_the_others(tmp_path: Path) -> None
     assert plan.accepted("phase_2_c", tmp_path) is None
 
 
+@pytest.mark.parametrize("name", ["phase_1_a.nbconvert", "out"])
+def test_what_a_front_end_wrote_beside_the_notebooks_has_no_name_but_a_path(tmp_path: Path, name: str) -> None:
+    plan.accept(notebook(tmp_path, 'phase.check("1.1a", "A")', name="phase_1_a"))
+    written = notebook(tmp_path, 'phase.check("1.1a", "A")', name=name)
+    assert plan.notebooks(tmp_path) == ["phase_1_a"]
+    assert plan.notebook("phase_1", tmp_path) == tmp_path / "phase_1_a.ipynb"
+    assert plan.notebook(str(written)) == written
+
+
 def test_a_whole_name_wins_over_a_longer_one(folder: Path) -> None:
     assert plan.notebook("phase_1_paper", folder).stem == "phase_1_paper"
 

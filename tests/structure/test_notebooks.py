@@ -13,11 +13,12 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import runbook_lib
 from runbook_lib.records import plan
-from tests.structure import cell_rules, step_rules
+from tests.structure import cell_rules, step_rules, texts
 from tests.structure.notebook import Notebook
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
+# Those in the repository: not what papermill or nbconvert wrote beside them.
+PATHS = sorted(path for path in texts.tracked(FOLDER.parent) if path.parent == FOLDER and path.suffix == ".ipynb")
 PUBLIC = frozenset(runbook_lib.__all__)
 RULES = (*cell_rules.RULES, *step_rules.RULES)
 
@@ -309,4 +310,4 @@ def test_a_long_notebook_gets_advice_until_it_is_allowed(monkeypatch):
 def test_the_plans_are_those_of_the_notebooks():
     """Gates take only records that followed these; ``./runbook accept --plans`` writes them anew."""
     kept = json.loads((plan.NOTEBOOKS / plan.ACCEPTED).read_text(encoding="utf-8"))
-    assert kept == {name: plan.written_down(plan.notebook(name)) for name in plan.notebooks()}
+    assert kept == {path.stem: plan.written_down(path) for path in PATHS}
