@@ -47,7 +47,7 @@ def judged(paper, rows, issuer="launch-runbook halt"):
                 "values (%s, %s, %s, %s, %s)",
                 (deployment, kind, *at, issuer),
             )
-        values = {"deployment": deployment, "began": EARLIER}
+        values = {"deployment": deployment, "began": EARLIER, "halt": "launch-runbook halt"}
         found = connection.execute(query("phase_3", "3.4d"), values).fetchone()
     return None if found[0] is None else float(found[0]), *found[1:]
 
@@ -69,3 +69,22 @@ def test_what_somebody_else_sent_or_an_earlier_run_is_not_this_halts(paper):
         0,
         True,
     )
+
+
+def test_a_heartbeat_from_before_the_halt_does_not_prove_that_the_runner_came_back(paper):
+    """3.4i's own query: whether the runner started after the newest command, and beat after that start."""
+    seen = []
+    with connect(paper) as connection, connection.transaction(force_rollback=True):
+        connection.execute("set transaction isolation level repeatable read")  # not to see the runner's own heartbeats
+        deployment = connection.execute("select deployment_id from public.agent_state limit 1").fetchone()[0]
+        for change in (
+            "insert into public.agent_commands (deployment_id, kind, acked_at) values (%s, 'pause', now())",
+            "insert into public.agent_logs (deployment_id, ts, event, message) "
+            "values (%s, now() + interval '1 s', 'runner_started', 'started')",
+            "update public.agent_state set updated_at = now() + interval '2 s' where deployment_id = %s",
+        ):
+            connection.execute(change, [deployment])
+            seen.append(connection.execute(query("phase_3", "3.4i"), {"deployment": deployment}).fetchone()[1:3])
+
+    assert [row[0] for row in seen] == [False, True, True]
+    assert [row[1] for row in seen[1:]] == [False, True]
