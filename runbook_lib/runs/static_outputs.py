@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from runbook_lib.records.record_folder import Record
 
 VIEW = "application/vnd.jupyter.widget-view+json"
+INERT = {"text/plain", "image/png", "image/jpeg"}  # kinds of data that a browser shows and never runs
 OPENING, CLOSING = "open_phase(", "phase.close()"
 
 
 def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     """Replace the widgets in a notebook's outputs by static cards, bar and summary from the ledger. Keep the charts.
 
-    ``anew`` says that no kernel has run any cell of it yet. Raise `ConfigError` if the notebook cannot be read,
-    `RecordError` if it cannot be written.
+    ``anew`` says that no kernel has run any cell of it yet: whatever else the file shows is then kept only as text and
+    pictures, because nobody knows who saved it, and JupyterLab will be told to trust it. Raise `ConfigError` if the
+    notebook cannot be read, `RecordError` if it cannot be written.
     """
     notebook, steps, story = read(record.notebook), plan.steps(record.notebook), history.read(record)
     numbers: dict[int, list[str]] = {}
@@ -35,7 +37,7 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
-        cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data", {}))]
+        cell.outputs = [output for output in cell.outputs if _lives_on(output.get("data"), anew=anew)]
         if index in numbers:
             cards = (run_progress.card(story, number) for number in numbers[index])
             cell.outputs = [_output(card) for card in cards if card]
@@ -50,9 +52,20 @@ def rewrite(record: Record, *, production: bool, anew: bool = False) -> None:
     write(redacted(notebook, record.redact.text if record.redact else str), record.notebook)
 
 
-def _lives_on(data: dict[str, Any]) -> bool:
-    """Remove the widget from an output's data. Return whether anything readable is left."""
-    return data.pop(VIEW, None) is None or "text/html" in data
+def _lives_on(data: dict[str, Any] | None, *, anew: bool) -> bool:
+    """Remove the widget from an output's data and, if ``anew``, all that may hold a script. Return whether anything
+    readable is left.
+
+    An output without data is a stream or an error, which is text.
+    """
+    if data is None:
+        return True
+    widget = data.pop(VIEW, None) is not None
+    if widget and "text/html" not in data:
+        return False
+    for kind in [kind for kind in data if anew and kind not in INERT]:
+        del data[kind]
+    return bool(data)
 
 
 def _output(shown: Any) -> Any:

@@ -88,6 +88,24 @@ def test_what_is_no_step_stays_as_it_was_saved_and_an_empty_last_cell_goes(phase
     assert static_outputs.VIEW not in phase.record.notebook.read_text()
 
 
+def test_what_is_no_step_is_trusted_by_nobody_when_the_notebook_is_opened_again(phase):
+    """Whoever could write to the folder of an unsealed record could have planted it."""
+
+    def planted(notebook):
+        script = {"text/html": "<script>planted()</script>", "image/svg+xml": "<svg onload='planted()'/>"}
+        chart = {"image/png": "iVBORw0KGgo=", "text/plain": "a chart"}
+        shown = [new_output("display_data", data=data) for data in (script, {**script, **chart})]
+        javascript = {"application/javascript": "planted()"}
+        shown += [new_output("execute_result", data=javascript), new_output("stream", text="a line")]
+        notebook.cells[0].outputs = shown
+
+    changed(phase, planted)
+    static_outputs.rewrite(phase.record, production=False, anew=True)
+    assert "planted" not in phase.record.notebook.read_text()
+    chart, line = nbformat.read(phase.record.notebook, as_version=4).cells[0].outputs
+    assert chart.data.keys() == {"image/png", "text/plain"} and line.text == "a line"
+
+
 def test_the_opening_cell_shows_how_far_the_run_is(phase):
     changed(phase, lambda notebook: notebook.cells.insert(1, new_code_cell('phase = open_phase("phase_try")')))
     offer(phase).button.click()
