@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import yaml
 
 from runbook_lib.errors import ConfigError
 from runbook_lib.rehearsal import lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from runbook_lib.records.record_folder import Record
     from runbook_lib.rehearsal.lifecycle import Running
 
 PROFILE = "rehearsal"  # the profile whose platform is brought up where it is not there
+KNOCK = 2.0  # seconds that a stand-in on this machine is given to accept a connection
 FOLDER = "RUNBOOK_REHEARSAL"  # environment variable: the rehearsal whose environment this is
 
 
@@ -46,10 +51,39 @@ def joined() -> bool:
 
 
 def is_gone(record: Record) -> bool:
-    """Return whether a record was made in a rehearsal that is no longer running."""
-    opened = record.opened()
-    up = {running.folder.name for running in lifecycle.find(everywhere=True)}
-    return opened["kind"] == PROFILE and opened["platform"] not in up
+    """Return whether a record was made in a rehearsal that is no longer running.
+
+    Raise `ConfigError` if the rehearsal cannot be found but something still answers at its address.
+    """
+    opened, up = record.opened(), lifecycle.find(everywhere=True)
+    if opened["kind"] != PROFILE or opened["platform"] in {running.folder.name for running in up}:
+        return False
+    _refuse_out_of_sight(record, {running.addresses["person"] for running in up})
+    return True
+
+
+def _refuse_out_of_sight(record: Record, known: Collection[str]) -> None:
+    """Raise `ConfigError` if something answers at the address of a record's rehearsal, and no rehearsal in sight does.
+
+    Rehearsals are found in the folder for temporary files: one that was started with another TMPDIR may be running.
+    """
+    ran_with = yaml.safe_load((record.folder / "parameters.yaml").read_text(encoding="utf-8")) or {}
+    address = ((ran_with.get("profile") or {}).get("person") or {}).get("url")
+    if address is None or address in known or not _answers(address):
+        return
+    raise ConfigError(
+        f"{record.name}: its rehearsal {record.opened()['platform']} is not found, but something answers at {address}: "
+        "set TMPDIR as it was when the rehearsal was started, or end what answers there"
+    )
+
+
+def _answers(address: str) -> bool:
+    place = urlsplit(address)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 80), timeout=KNOCK).close()
+    except OSError:
+        return False
+    return True
 
 
 def rejoin(record: Record) -> None:

@@ -358,6 +358,15 @@ def test_what_a_record_asks_for_goes_to_its_own_rehearsal_and_to_no_other(runboo
         assert code == 0 and runbook.records[-1].opened()["platform"] == running.folder.name, said
 
 
+def test_an_undo_owed_to_a_rehearsal_out_of_sight_stays_owed(runbook, running, tmp_path, monkeypatch):
+    owed = owing(runbook)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "elsewhere"))  # where no rehearsal is found
+    code, said = runbook("undo", owed.name)
+    assert code == 2 and f"its rehearsal {running.folder.name} is not found, but something answers at " in said, said
+    assert "set TMPDIR as it was when the rehearsal was started" in said and len(runbook.records) == 1
+
+
 def test_an_undo_owed_to_a_rehearsal_that_is_gone_is_closed_and_nothing_is_sent(runbook, running, monkeypatch):
     with lifecycle.rehearse() as ending, monkeypatch.context() as there:
         for name, value in ending.environment.items():
