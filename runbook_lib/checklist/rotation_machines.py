@@ -7,9 +7,9 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runbook_lib.agentic_trading.fly_machines import environment
-from runbook_lib.agentic_trading.runner_commands import command_state, send_command
-from runbook_lib.checklist.rotation_places import NAMES, NEW, awake, holding, names
+from runbook_lib.agentic_trading.fly_machines import MACHINES, deployment_of, environment
+from runbook_lib.agentic_trading.runner_commands import ACTIVE, FLATTEN, PAUSE, STOP, send_command
+from runbook_lib.checklist.rotation_places import NAMES, NEW, RESTING, awake, holding, names
 from runbook_lib.commands.command import Command, Http, Reply, Series, Sql, http, shell, sql
 from runbook_lib.commands.expectations import Expectation, Finding, over_all
 from runbook_lib.errors import ConfigError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runbook_lib.settings.profiles import Settings
 
 HASH = re.compile(r"[0-9a-f]{64}")
+LEADS_TO = {PAUSE: "paused", FLATTEN: "paused", STOP: "stopped"}  # a command -> the status that it leaves
 
 
 # --- the machines ---------------------------------------------------------------------------------------------------
@@ -63,13 +64,22 @@ def answered() -> Expectation:
     return over_all("a hash from every machine", test, empty=True)  # where none is awake
 
 
-def arrived() -> Expectation:
-    """Expect that every machine has the rotated secret: its hash from `asked` equals this computer's hash."""
+def arrived(fly: Reply, machines: Reply, secret: str, *, updated: Reply) -> Expectation:
+    """Expect that every machine has the rotated secret: its hash from `asked` equals this computer's hash.
+
+    A machine at rest cannot be asked. It must be in ``updated``, the list of machines that `update_lacking` took.
+    """
+    awake_ids = {row["id"] for row in awake(fly, machines, secret)}
+    resting = [str(row["id"]) for row in holding(fly, machines, secret) if row["id"] not in awake_ids]
+    new = sorted(set(resting) - {str(row.get("id")) for row in updated.rows})
 
     def test(replies: Sequence[Reply]) -> Finding:
         hashes, new_hash = _hashes(replies)
         words = f"{hashes.count(new_hash)} of {len(hashes)} machines have the new value"
-        return Finding(words, None if new_hash and hashes.count(new_hash) == len(hashes) else words)
+        seen = f"{words}; at rest, updated and not asked: {', '.join(resting)}" if resting else words
+        bad = [] if new_hash and hashes.count(new_hash) == len(hashes) else [words]
+        bad += [f"at rest, and neither updated nor asked: {', '.join(new)}"] if new else []
+        return Finding(words if new else seen, "; ".join(bad) or None)
 
     return over_all("the new value in every machine", test, empty=True)
 
@@ -132,58 +142,88 @@ def _value(settings: Settings, name: str, value: Any, secret: str) -> Any:
 def running_again(noted: Reply) -> Sql:
     """Ask for the status of the deployments that ran before the rotation.
 
-    Columns: ``id``, ``status``, ``error_text``, ``started`` (of the runner) and ``compared`` (the last `reconciled`).
+    Columns: ``id``, ``status``, ``error_text``, ``started`` (of the runner), ``compared`` (the last `reconciled`) and
+    ``commanded`` (the last pause, flatten or stop that the runner acknowledged since the rotation began).
     """
     return sql(
         """
         select d.id, d.status, d.error_text, max(l.ts) filter (where l.event = 'runner_started') as started,
-               max(l.ts) filter (where l.event = 'reconciled') as compared
+               max(l.ts) filter (where l.event = 'reconciled') as compared, (
+                 select c.kind from public.agent_commands c where c.deployment_id = d.id and c.acked_at >= %(since)s
+                 and c.kind in ('pause', 'flatten', 'stop') order by c.acked_at desc limit 1) as commanded
         from public.deployments d left join public.agent_logs l on l.deployment_id = d.id
         where d.id::text = any(%(ids)s) group by d.id order by d.id
         """,
         ids=list(_noted(noted)),
+        since=noted.value("noted_at"),
     )
 
 
 def as_noted(noted: Reply, fly: Reply, machines: Reply, secret: str) -> Expectation:
     """Expect that every deployment has the status that ``noted`` shows, and has reconciled since its runner started.
 
-    If machines were restarted, the runner must have started after ``noted``.
+    If machines were restarted, the runner must have started after ``noted``. Another status is right if somebody has
+    commanded it meanwhile. A deployment that does not run and whose machine rests, because somebody commanded it or
+    because it rested before, has no runner.
+
+    Replies: `running_again`, Fly's machines.
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
         rows = {str(row.get("id")): row for row in replies[0].rows}
         since = moment(noted.value("noted_at")) if awake(fly, machines, secret) else moment(None)
+        heard = listening(replies[0], replies[1])
+        running = [name for name, row in rows.items() if row.get("status") == "running"]
+        restarted = {deployment_of(row) for row in awake(fly, machines, secret)}
+        left = [name for name, row in rows.items() if name in restarted and not row.get("commanded")]
         bad = [f"{deployment} is not in the database" for deployment in _noted(noted) if deployment not in rows]
         bad += [f"{deployment} was not running before" for deployment in rows if deployment not in _noted(noted)]
         for deployment, before in _noted(noted).items():
-            bad += [] if deployment not in rows else _differs(rows[deployment], before, since)
+            bad += [] if deployment not in rows else _differs(rows[deployment], before)
+            bad += _not_back(rows[deployment], since) if deployment in (*heard, *running, *left) else []
+        bad += [
+            f"{deployment} is running, and no machine of it is awake"
+            for deployment in running
+            if deployment not in heard
+        ]
         return Finding(f"{len(rows)} as before", "; ".join(bad) or None)
 
-    return over_all("every deployment as it was before", test)
+    return over_all("every deployment as it was before", test, empty=True, about=[MACHINES])
 
 
-def _differs(row: Mapping[str, Any], before: str, since: datetime) -> list[str]:
-    """Describe how one deployment differs from its status before the rotation."""
+def _differs(row: Mapping[str, Any], before: str) -> list[str]:
+    """Describe how one deployment differs from its status before the rotation, unless somebody has commanded it."""
+    status = row.get("status")
+    if status in (before, LEADS_TO.get(str(row.get("commanded")))):
+        return []
+    return [f"{row.get('id')} was {before} and is {status}: {row.get('error_text') or 'no error text'}"]
+
+
+def _not_back(row: Mapping[str, Any], since: datetime) -> list[str]:
+    """Describe why a deployment's runner is not back after the rotation."""
     deployment, started = row.get("id"), moment(row.get("started"))
-    if row.get("status") != before:
-        return [f"{deployment} was {before} and is {row.get('status')}: {row.get('error_text') or 'no error text'}"]
     if started < since:
         return [f"{deployment} has not started again"]
     return [] if moment(row.get("compared")) > started else [f"{deployment} has not reconciled since it started"]
 
 
-def snapshot_each(noted: Reply) -> Series:
-    """Ask the runner of each deployment in ``noted`` for a snapshot, after a rotation.
+def listening(running: Reply, machines: Reply) -> list[str]:
+    """Return the deployments that must hear commands after a rotation: not ended, with a machine that is awake.
+
+    ``running`` holds the rows of `running_again`.
+    """
+    hosts = {
+        deployment_of(row) for row in machines.rows if row.get("state") not in ("destroyed", "destroying", *RESTING)
+    }
+    return [str(row["id"]) for row in running.rows if row.get("status") in ACTIVE and str(row.get("id")) in hosts]
+
+
+def snapshot_each(deployments: Sequence[str]) -> Series:
+    """Ask the runner of each deployment for a snapshot, after a rotation.
 
     A snapshot proves that the runner can connect to the database.
     """
-    return Series(tuple(send_command("snapshot", deployment) for deployment in _noted(noted)))
-
-
-def snapshots_of(noted: Reply) -> Series:
-    """Ask for the state of each snapshot command that `snapshot_each` sent after a rotation."""
-    return Series(tuple(command_state("snapshot", deployment) for deployment in _noted(noted)))
+    return Series(tuple(send_command("snapshot", deployment) for deployment in deployments))
 
 
 def _noted(noted: Reply) -> dict[str, str]:

@@ -20,6 +20,7 @@ PASSWORD, CRON = "SUPABASE_DB_PASSWORD", "CRON_SECRET"
 NAMES = {PASSWORD: (PASSWORD, "POSTGRES_PASSWORD")}  # secrets the platform knows by several names
 OWN = ("FLY_API_TOKEN", "VERCEL_TOKEN", "SUPABASE_ACCESS_TOKEN")  # the operator's tokens, which the platform lacks
 NEW = f"${INCOMING}"
+RESTING = ("stopped", "suspended", "failed", "created")  # states in which a machine runs no process
 
 
 # --- who holds it ---------------------------------------------------------------------------------------------------
@@ -80,8 +81,7 @@ def awake(fly: Reply, machines: Reply, secret: str) -> list[Mapping[str, Any]]:
 
     These machines must be restarted, and can be asked for the secret's hash.
     """
-    resting = ("stopped", "suspended", "failed", "created")
-    return [row for row in holding(fly, machines, secret) if row.get("state") not in resting]
+    return [row for row in holding(fly, machines, secret) if row.get("state") not in RESTING]
 
 
 # --- changing it ----------------------------------------------------------------------------------------------------

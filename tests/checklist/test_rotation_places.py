@@ -46,6 +46,11 @@ def machine(name: str, state: str = "started", **env: str) -> dict[str, Any]:
     return {"id": name, "state": state, "config": {"image": "i", "env": {"DEPLOYMENT_ID": f"of {name}", **env}}}
 
 
+def of(deployment: str, state: str = "started") -> dict[str, Any]:
+    """A machine of a deployment."""
+    return {**machine(f"m of {deployment}", state), "config": {"env": {"DEPLOYMENT_ID": deployment}}}
+
+
 def complaint(expect: Any, *replies: Reply) -> str:
     return judge(expect, replies).complaint or ""
 
@@ -132,7 +137,9 @@ def test_every_machine_that_lacks_the_value_is_updated_once_and_no_other(there: 
     assert {one.path.split("/")[-1] for one in updates} == {n for n, s in there.items() if s != "destroyed"} - right
     assert all(("skip_launch" in one.json) == (one.path.split("/")[-1] not in running) for one in updates)
     assert judge(rotation_machines.answered(), answers).complaint is None
-    assert (judge(rotation_machines.arrived(), answers).complaint is None) == (right == set(running))
+    assert (judge(rotation_machines.arrived(FLY, machines, PASSWORD, updated=machines), answers).complaint is None) == (
+        right == set(running)
+    )
 
 
 def test_a_machine_without_a_hash_is_no_answer() -> None:
@@ -140,7 +147,11 @@ def test_a_machine_without_a_hash_is_no_answer() -> None:
     for row in ({"exit_code": 127, "stdout": HASH}, {"exit_code": 0, "stdout": DROPPED}, {"exit_code": 0}):
         assert complaint(rotation_machines.answered(), Reply((row,)), here) == "1 of 2 gave no hash"
     assert (
-        complaint(rotation_machines.arrived(), Reply(({"exit_code": 0, "stdout": ""},)), Reply())
+        complaint(
+            rotation_machines.arrived(FLY, Reply(), PASSWORD, updated=Reply()),
+            Reply(({"exit_code": 0, "stdout": ""},)),
+            Reply(),
+        )
         == "1 of 1 machines have the new value"
     )
 
@@ -188,6 +199,8 @@ def test_a_machine_and_this_one_hash_the_same_value_alike(name: str) -> None:
 
 # --- the runners
 
+AWAKE = Reply((of("d1"), of("d2")))
+
 
 def up(name: str, status: str, started: str = "10:00:05", reconciled: str = "10:00:06") -> dict[str, Any]:
     day = "2026-11-22T"
@@ -207,20 +220,61 @@ def up(name: str, status: str, started: str = "10:00:05", reconciled: str = "10:
 )
 def test_deployments_must_be_as_they_were(rows: tuple[dict[str, Any], ...], words: str) -> None:
     expect = rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
-    assert complaint(expect, Reply(rows)).startswith(words)
-    assert bool(complaint(expect, Reply(rows))) == bool(words)
+    assert complaint(expect, Reply(rows), AWAKE).startswith(words)
+    assert bool(complaint(expect, Reply(rows), AWAKE)) == bool(words)
 
 
 def test_runners_that_were_not_restarted_need_not_start_again() -> None:
     rows = (up("d1", "running", "09:00:00", "09:59:59"), up("d2", "paused", "09:00:00", "09:59:59"))
-    assert complaint(rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows)) == ""
+    assert (
+        complaint(rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), "CRON_SECRET"), Reply(rows), AWAKE)
+        == ""
+    )
 
 
 def test_each_deployment_gets_a_command_of_its_own() -> None:
-    sent = rotation_machines.snapshot_each(NOTED).commands
+    sent = rotation_machines.snapshot_each(["d1", "d2"]).commands
     assert [one.values["deployments"] for one in sent] == [["d1"], ["d2"]]  # type: ignore[union-attr]
-    assert len(rotation_machines.snapshots_of(NOTED).commands) == 2
-    assert rotation_machines.snapshot_each(Reply(({"running": {}},))) == Series()
+    assert rotation_machines.snapshot_each([]) == Series()
+
+
+@pytest.mark.parametrize(
+    ("status", "commanded", "state", "right"),
+    [
+        ("stopped", "stop", "destroyed", True),
+        ("paused", "pause", "stopped", True),
+        ("paused", "pause", "started", False),  # its runner has not started again
+        ("paused", None, "stopped", False),
+        ("stopped", "pause", "stopped", False),
+        ("running", None, "stopped", False),
+    ],
+)
+def test_what_somebody_commanded_meanwhile_is_right(
+    status: str, commanded: str | None, state: str, right: bool
+) -> None:
+    expect = rotation_machines.as_noted(NOTED, FLY, Reply((machine("m1"),)), PASSWORD)
+    rows = Reply(({**up("d1", status, started="09:59:00"), "commanded": commanded}, up("d2", "paused")))
+    assert (complaint(expect, rows, Reply((of("d1", state), of("d2")))) == "") is right
+
+
+def test_a_paused_runner_that_died_of_the_restart_is_missed() -> None:
+    expect = rotation_machines.as_noted(NOTED, FLY, Reply((of("d2"),)), PASSWORD)
+    rows = Reply((up("d1", "running"), up("d2", "paused", started="09:59:00")))
+    assert complaint(expect, rows, Reply((of("d1"), of("d2", "stopped")))) == "d2 has not started again"
+
+
+def test_only_a_runner_whose_machine_is_awake_must_hear() -> None:
+    rows = Reply((up("d1", "running"), up("d2", "paused"), up("d3", "stopped")))
+    machines = Reply((of("d1"), of("d2", "stopped"), of("d3")))
+    assert rotation_machines.listening(rows, machines) == ["d1"]
+
+
+def test_a_machine_at_rest_must_have_been_updated() -> None:
+    resting, here = Reply((machine("m1", "stopped"),)), Reply(text=f"{HASH}  -\n")
+    known, new = (rotation_machines.arrived(FLY, resting, PASSWORD, updated=r) for r in (resting, Reply()))
+    assert "at rest, updated and not asked: m1" in judge(known, [Reply(), here]).seen
+    assert complaint(known, Reply(), here) == ""
+    assert complaint(new, Reply(), here) == "at rest, and neither updated nor asked: m1"
 
 
 def test_the_cron_endpoints_are_tried_with_the_old_secret_or_a_wrong_one() -> None:
