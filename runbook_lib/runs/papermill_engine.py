@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import nbformat
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from runbook_lib.engine.notebook import INJECTED, default_parameters, read, redacted, refuse_other_language
@@ -82,7 +83,7 @@ class PapermillEngine:
     def nb_kernel_name(cls, nb: Any, name: str | None = None) -> str:
         """Tell papermill the kernel's name: always this Python. Another language is refused."""
         if name:
-            nb.metadata["kernelspec"] = {"name": name, "display_name": name}
+            nb.metadata["kernelspec"] = {"name": name, "display_name": name, **_language_of(name)}
             nb.metadata.pop("language_info", None)  # of the kernel it was written for
         return name or str(nb.metadata.get("kernelspec", {}).get("name", "python3"))
 
@@ -90,6 +91,14 @@ class PapermillEngine:
     def nb_language(cls, nb: Any, language: str | None = None) -> str:
         """Tell papermill the language in which it must write the parameters."""
         return language or "python"
+
+
+def _language_of(kernel: str) -> dict[str, str]:
+    """Return the language of an installed kernel, for a notebook's kernelspec. Return nothing if none has this name."""
+    try:
+        return {"language": KernelSpecManager().get_kernel_spec(kernel).language}
+    except (NoSuchKernel, ValueError):  # ValueError: it can be no kernel's name
+        return {}
 
 
 def _opens_a_phase(nb: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,10 @@ from typing import Any
 
 import nbformat
 import pytest
+
+from runbook_lib.engine.notebook import refuse_other_language
+from runbook_lib.errors import ConfigError
+from runbook_lib.runs.papermill_engine import PapermillEngine
 
 PAPERMILL = [str(Path(sys.executable).with_name("papermill")), "--engine", "runbook", "--no-progress-bar"]
 
@@ -124,3 +129,20 @@ def test_an_option_it_does_not_have_is_refused(folder: Any) -> None:
 
     assert done.returncode != 0
     assert "the runbook engine has no log_output" in done.stderr
+
+
+@pytest.mark.parametrize(("language", "refused"), [("python", False), ("R", True)])
+def test_another_kernel_is_refused_by_its_language_and_not_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str, refused: bool
+) -> None:
+    spec = tmp_path / "kernels" / "our-analysis"
+    spec.mkdir(parents=True)
+    (spec / "kernel.json").write_text(json.dumps({"argv": ["x"], "display_name": "Ours", "language": language}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    notebook = nbformat.v4.new_notebook()
+    PapermillEngine.nb_kernel_name(notebook, "our-analysis")
+    if refused:
+        with pytest.raises(ConfigError, match=r"wants the kernel 'our-analysis' \(R\)"):
+            refuse_other_language(notebook, "phase_0")
+    else:
+        refuse_other_language(notebook, "phase_0")
