@@ -194,7 +194,8 @@ def test_a_package_with_another_hash_is_refused_and_nothing_passes_for_done(proj
 
     found = project.run()
 
-    assert found.code != 0
+    assert found.code == 2
+    assert "requirements.lock cannot be installed, see above: check the network, proxy and index" in found.err
     assert "not finished: the next use starts again" in found.err
     assert not (project.venv / "runbook-stamp").exists()
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 # Only settings of pip that say where to find packages are kept: PIP_TARGET, say, would install them elsewhere.
 PLACES = {"INDEX_URL", "EXTRA_INDEX_URL", "NO_INDEX", "FIND_LINKS", "TRUSTED_HOST", "PROXY", "CACHE_DIR", "CONFIG_FILE"}
@@ -47,6 +48,11 @@ BEGAN = time.monotonic()
 
 def say(words: str) -> None:
     sys.stderr.write(f"runbook: {words}\n")
+
+
+def stop(words: str) -> NoReturn:
+    say(words)
+    sys.exit(2)
 
 
 def clean(environment: dict[str, str]) -> dict[str, str]:
@@ -90,17 +96,19 @@ class Environment:
                 self.uv = str(self.venv / "bin" / "uv")
 
     def fill(self) -> None:
-        """Install requirements.lock on first use. Exit with code 1 if neither uv nor pip can install the packages."""
+        """Install requirements.lock on first use. Exit with code 2 if neither uv nor pip can install the packages."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
-            sys.exit(1)
+            stop(
+                "requirements.lock cannot be installed, see above: check network, proxy and package index; start again"
+            )
 
     def install_project(self) -> None:
         """Install the project itself on first use, in editable mode.
 
-        Exit with code 1 if neither uv nor pip can install it.
+        Exit with code 2 if neither uv nor pip can install it.
         """
         if not (self.uv and self._uv(*PROJECT)) and not self._pip(*PROJECT):
-            sys.exit(1)
+            stop("the project itself cannot be installed, see above: correct pyproject.toml, and start again")
 
     def compile(self) -> None:
         """Compile the installed modules on first use.
@@ -154,7 +162,7 @@ class Environment:
 
     def _run(self, *command: str) -> None:
         if subprocess.run(command, env=self.variables, check=False).returncode:
-            sys.exit(1)
+            stop(f"{shlex.join(command)} failed, see above: correct what it says, and start again")
 
 
 def main(base: str, venv: str, packages: str) -> None:
