@@ -98,9 +98,7 @@ class Environment:
     def fill(self) -> None:
         """Install requirements.lock on first use. Exit with code 2 if neither uv nor pip can install the packages."""
         if not (self.uv and self._uv(*ALL)) and not self._pip(*ALL):
-            stop(
-                "requirements.lock cannot be installed, see above: check network, proxy and package index; start again"
-            )
+            stop("requirements.lock cannot be installed, see above: check the network, proxy and index")
 
     def install_project(self) -> None:
         """Install the project itself on first use, in editable mode.
