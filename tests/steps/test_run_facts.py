@@ -68,7 +68,9 @@ def test_what_nothing_tells_ends_unknown_and_says_what_to_do():
         written.append({"event": event, **more})
         return written[-1]
 
-    record = SimpleNamespace(ledger=SimpleNamespace(append=append, events=lambda: written), redact=None)
+    record = SimpleNamespace(
+        ledger=SimpleNamespace(append=append, events=lambda: written), redact=None, profile="rehearsal"
+    )
     verdicts = Verdicts(record, lambda _: None)
 
     with pytest.raises(StepUnknown, match="redeploy"):
