@@ -17,7 +17,7 @@ OPEN_PART = re.compile(r"\s*[\d.]+ s\s+(?:failed|unknown)\b")  # the line of a p
 
 
 def halt_line(settings: Settings) -> Shell:
-    """Return the shell line ``./runbook halt`` for a step. It stops every deployment and turns both switches off."""
+    """Return the shell line ``./runbook halt`` for a step. It stops every deployment and sets both switches to stop."""
     return shell(f"./runbook halt --profile {settings.name} --all --yes", folder=str(ROOT))
 
 

@@ -68,7 +68,10 @@ def _registered(record: Record, number: str) -> Iterator[ast.Call]:
 
 
 def _is_made_by(call: ast.Call, command: Any, repository: str) -> bool:
-    """Return whether a call in a cell can have registered this undo. Values that only the run knew may be anything."""
+    """Return whether a call in a cell can have registered this undo.
+
+    If the call's text does not show a value, because only the run knew it, any value of the undo matches.
+    """
     maker = MAKERS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if maker is None or not isinstance(command, dict) or any(word.arg is None for word in call.keywords):
         return False

@@ -51,9 +51,9 @@ class Order:
                         "isPositionTpsl": False, "orderType": kind, "tif": self.tif}  # fmt: skip
 
     def settled(self, full: bool = True) -> dict[str, Any]:
-        """Return the account's order with its present status, as the exchange reports a change of status.
+        """Return the account's order and its present status, in the form of the exchange's status updates.
 
-        The update holds the order as it is now, its status, and the time of that status.
+        It holds the order as it is now, its status, and the time of that status.
         """
         return {"order": self.shape(full), "status": self.status, "statusTimestamp": self.status_at}
 
