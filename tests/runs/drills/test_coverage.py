@@ -129,7 +129,7 @@ CHECKLIST = {
     "3.3 does not fire": ["revoke does not fire", "revoke queues a stop that is not heard"],
     "3.3 fires late": ["revoke fires late"],
     "3.3 fires for another deployment": ["revoke fires for another deployment too"],
-    "4 decisions at every tick": ["no decisions for a while"],
+    "4 decisions at every tick": ["no decisions for a while, but for one that failed"],
     "4 reconciled every five minutes": ["the books are not compared"],
     "4 cost per tick consistent": ["a tick that costs ten times as much", "a tick without a price"],
     "4 cron runs without failures": ["the cron jobs are switched off", "a cron call fails"],
