@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from runbook_lib.agentic_trading.venue_answers import equity
 from runbook_lib.commands.command import Http, http
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def info(kind: str, **fields: Any) -> Http:
 def equity_questions(wallet: str) -> list[Http]:
     """Return the three questions whose answers from the venue give the equity of ``wallet``."""
     return [info(kind, user=wallet) for kind in ("userAbstraction", "clearinghouseState", "spotClearinghouseState")]
+
+
+def mode_and_equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
+    """Return an account's mode and its equity in US dollars from the replies to `equity_questions`.
+
+    The equity is None for an unknown mode, or if a balance cannot be read.
+    """
+    mode, *balances = replies
+    name = mode.text.strip().strip('"')
+    perp, spot = (reply.rows[0] if reply.rows else {} for reply in balances)
+    return name, equity(name, perp, spot)
 
 
 def books() -> Http:

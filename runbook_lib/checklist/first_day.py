@@ -67,9 +67,9 @@ def most_lost(limit: float, wallet: str) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        mode, perp, spot, skill = replies
+        *account, skill = replies
         caps = venue_answers.inner(_first(skill), "risk")
-        held = venue_answers.equity(mode.text.strip().strip('"'), _first(perp), _first(spot))
+        _, held = venue_books.mode_and_equity(account)
         model, position, halt = (
             venue_answers.number(caps.get(n)) for n in ("maxMonthlyCostUsd", "maxPositionPct", "dailyLossHaltPct")
         )

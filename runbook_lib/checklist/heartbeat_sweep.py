@@ -102,13 +102,15 @@ def sweep_called(settings: Settings) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
+        if settings.web.sweep != "vercel":
+            return Finding("Vercel does not run the sweep")
         project, log = replies
         definitions = project.rows[0].get("definitions") if project.rows else None
         schedules = [row for row in definitions or () if row.get("path") == SWEEP_PATH]
         finding = scheduled(SWEEP_PATH, tight=True).judge([replace(project, rows=tuple(schedules))])
         requests = logged_requests(log)
-        if settings.web.sweep != "vercel" or finding.complaint or requests is None:
-            return finding if settings.web.sweep == "vercel" else Finding("Vercel does not run the sweep")
+        if finding.complaint or requests is None:
+            return finding
         limit = MISSED * longest_gap(str(schedules[0]["schedule"]), datetime.now(UTC))
         return _called(requests, log, limit)
 

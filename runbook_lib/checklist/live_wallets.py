@@ -13,8 +13,6 @@ from runbook_lib.commands.expectations import Expectation, Finding, over_all
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-EACH = 3  # questions about what a wallet holds
-
 
 def agent_questions(live: Reply) -> list[Http]:
     """Ask the venue which agents each live deployment's wallet has, and what role the deployment's agent has.
@@ -58,25 +56,25 @@ def positions_agree(live: Reply) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         states, *answers = replies
         bad = []
-        for place, wallet in enumerate(_booted(live)):
+        for wallet, *account in zip(_booted(live), answers[::3], answers[1::3], answers[2::3], strict=True):
             states_of_wallet = [row for row in states.rows if row.get("wallet") == wallet]
             if len(states_of_wallet) == 1:
-                differing = _differing(states_of_wallet[0], answers[EACH * place : EACH * place + EACH])
+                differing = _differing(states_of_wallet[0], account)
                 bad += [f"{wallet} {difference}" for difference in differing]
             else:
                 bad.append(f"{wallet}: expected one deployment with a state, found {len(states_of_wallet)}")
-        return Finding(f"{len(_booted(live))} wallets as agent_state says", "; ".join(bad) or None)
+        return Finding(f"{len(answers) // 3} wallets as agent_state says", "; ".join(bad) or None)
 
     about = position_questions(live)
     phrase = "every wallet in the main book as agent_state says, no more levered than its Skill allows"
     return over_all(phrase, test, empty=True, about=about)
 
 
-def _differing(state: Mapping[str, Any], answers: Sequence[Reply]) -> list[str]:
+def _differing(state: Mapping[str, Any], account: Sequence[Reply]) -> list[str]:
     """Return what differs between a wallet's ``agent_state`` and the venue's answers."""
-    mode, perp, spot = answers[0].text.strip().strip('"'), _first(answers[1]), _first(answers[2])
+    perp, (_, held) = _first(account[1]), venue_books.mode_and_equity(account)
     sizes = [] if state.get("moving") else venue_answers.differing_sizes(perp, state.get("positions"))
-    equity = venue_answers.differing_equity(venue_answers.equity(mode, perp, spot), perp, state.get("equity_usd"))
+    equity = venue_answers.differing_equity(held, perp, state.get("equity_usd"))
     return [*sizes, *equity, *venue_answers.over_levered(perp, state.get("max_leverage"))]
 
 
@@ -112,12 +110,11 @@ def fills_have_rows(settled: float, live: Reply) -> Expectation:
     def test(replies: Sequence[Reply]) -> Finding:
         orders, *fills = replies
         known = {str(cloid) for cloid in orders.column("cloid") if cloid}
-        begun = [first[wallet] for wallet in _wallets(live)]
         strange = [
             row
-            for since, reply in zip(begun, fills, strict=True)
+            for wallet, reply in zip(_wallets(live), fills, strict=True)
             for row in reply.rows
-            if _due(row, reply.at, settled, known) and not _before(row, since)
+            if _due(row, reply.at, settled, known) and not _before(row, first[wallet])
         ]
         named = [
             venue_answers.of_no_order(row)

@@ -56,10 +56,8 @@ def usual_cost(model: str, measured: Reply, rates: Reply, asked: float | None) -
     ``measured`` is the reply to `tick_costs`, ``rates`` the lines of the platform's catalogue that begin with the
     model's, ``asked`` what the operator says a tick costs at most, if anything.
     """
-    if asked:
-        return Usual(asked / 10, asked, "as you say")
-    if known := _named(model):
-        return Usual(*known, "by the checklist")
+    if told := _told(model, asked):
+        return told
     ticks, middle = number(measured.value("ticks")), number(measured.value("median_usd"))
     if ticks is not None and middle is not None and ticks >= ENOUGH:
         return Usual(middle / SPREAD, middle * SPREAD, f"by {ticks:g} ticks of the last seven days")
@@ -86,10 +84,8 @@ def band(model: str, costs: Iterable[float | None] = (), asked: float | None = N
     ``asked`` is the highest that the operator has said, if any. Of a model that the checklist does not name, its own
     ``costs`` tell. If there are too few, any cost is usual: the highest is infinite.
     """
-    if asked:
-        return asked / 10, asked
-    if known := _named(model):
-        return known
+    if told := _told(model, asked):
+        return told.low, told.high
     priced = [cost for cost in map(number, costs) if cost]
     if len(priced) < ENOUGH:
         return 0.0, float("inf")
@@ -100,7 +96,8 @@ def highest(model: str, asked: float | None) -> float | None:
     """Return the highest cost of a tick, in US dollars: ``asked``, or else the checklist's. Return None if neither is
     known.
     """
-    return asked or (_named(model) or (None, None))[1]
+    told = _told(model, asked)
+    return told.high if told else None
 
 
 def unusual_costs(since: str, until: str) -> Sql:
@@ -139,9 +136,14 @@ def unusual_costs(since: str, until: str) -> Sql:
     )
 
 
-def _named(model: str) -> tuple[float, float] | None:
-    """Return the checklist's band for a model. Return None if the checklist does not name the model."""
-    return next((costs for word, costs in BANDS.items() if word in model.lower()), None)
+def _told(model: str, asked: float | None) -> Usual | None:
+    """Return the usual cost of a model's tick that the operator, or else the checklist, tells. Return None if neither
+    does.
+    """
+    if asked:
+        return Usual(asked / 10, asked, "as you say")
+    named = next((costs for word, costs in BANDS.items() if word in model.lower()), None)
+    return Usual(*named, "by the checklist") if named else None
 
 
 def _estimated(model: str, catalogue: str) -> Usual | None:

@@ -46,7 +46,7 @@ def funded(usd: float, wallet: str, within: float = 1.0) -> Expectation:
     """
 
     def test(replies: Sequence[Reply]) -> Finding:
-        mode, equity = _equity(replies)
+        mode, equity = venue_books.mode_and_equity(replies)
         if equity is None:
             return Finding(mode, f"no rule for an account of mode {mode!r}, or its balances cannot be read")
         seen = f"{mode} account, equity ${equity:.2f}"
@@ -59,18 +59,12 @@ def funded(usd: float, wallet: str, within: float = 1.0) -> Expectation:
     )
 
 
-def _equity(replies: Sequence[Reply]) -> tuple[str, float | None]:
-    mode, perp, spot = replies
-    name = mode.text.strip().strip('"')
-    return name, venue_answers.equity(name, _first(perp), _first(spot))
-
-
 def equity_before(phase: Phase, number: str) -> float:
     """Return the wallet's equity that a step read before the first order.
 
     The `funded` step ``number`` read this equity, in this or an earlier run.
     """
-    equity = _equity([phase.reply(number, index) for index in range(3)])[1]
+    _, equity = venue_books.mode_and_equity([phase.reply(number, index) for index in range(3)])
     if equity is None:
         raise ConfigError(f"step {number} has seen no equity: run it again")
     return equity

@@ -168,7 +168,7 @@ def of(settings: Settings, root: Path) -> list[Record]:
     rehearsals that have ended, and marks them as such.
     """
     readable = [record for record in _all(settings, root) if _read(record) is None]
-    ours = [record for record in readable if _same_platform(settings, record)]
+    ours = [record for record in readable if not settings.platform or not platform_gone(settings, record)]
     return seal_chain.in_order(ours, readable)
 
 
@@ -187,13 +187,8 @@ def _read(record: Record) -> str | None:
     return None
 
 
-def _same_platform(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made on the present platform. Each rehearsal is a platform of its own."""
-    return not settings.platform or record.opened().get("platform") == settings.platform
-
-
 def platform_gone(settings: Settings, record: Record) -> bool:
-    """Return whether a record was made in a rehearsal other than the one in use now."""
+    """Return whether a record was made in a rehearsal other than the one in use now: each is a platform of its own."""
     return settings.kind == "rehearsal" and record.opened().get("platform", "") != settings.platform
 
 

@@ -229,9 +229,10 @@ class _Trial:
         asked = statements(self.original)
         if not self.alive or seen is None:
             return
+        by_hand = _changes_by_hand(self.run.notebook, self.number)
         for tables in (seen, copies.take(asked)):  # as the step saw them, and as the run left them
             copies.hold(tables)
-            spoiling = Spoiling(copies, asked, self._expected()[1], *_changes_by_hand(self.run.notebook, self.number))
+            spoiling = Spoiling(copies, asked, self._expected()[1], *by_hand)
             self._written = {}
             for change in ((), *spoiling.changes(), *spoiling.pairs()):
                 if not self.alive:

@@ -68,14 +68,14 @@ class Spoiling:
         """Yield pairs of changes, because rows that a step must skip may differ from the right ones in two ways. Every
         run gets the same pairs.
         """
-        yield from ((*own, *single) for own in self.own for single in self.changes() if single not in self.own)
+        single = self.changes()
+        yield from ((*own, *change) for own in self.own for change in single if change not in self.own)
         everywhere = [(name, column, new) for name in self.names for column, new in self._everywhere(name)]
         for world in self._worlds():
             yield from ((*world, _update(*change)) for change in everywhere)
         for one, two in combinations(everywhere, 2):
             if one[:2] != two[:2] and ("::timestamptz" in one[2] + two[2] or (TEN in one[2] and TEN in two[2])):
                 yield (_update(*one), _update(*two))
-        single = self.changes()
         chance = random.Random(1)  # noqa: S311 - a choice that is the same every time
         for _ in range(PAIRS):
             yield (*chance.choice(single), *chance.choice(single))
