@@ -12,10 +12,13 @@ import importlib
 import os
 import re
 import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice, pairwise
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -359,9 +362,20 @@ def judged(names: Sequence[str], at_once: int, folder: Path) -> Iterator[Judged]
     """Judge the mutants (changed steps) of the notebooks, ``at_once`` notebooks at a time, each on its own
     rehearsal.
     """
-    with ProcessPoolExecutor(at_once, mp_context=drill.PROCESSES) as lanes:
+    with lanes(at_once) as pool:
         environment = {**os.environ, "RUNBOOK_RECORDS": str(folder)}
-        yield from lanes.map(_in_a_lane, names, [environment] * len(names))
+        yield from pool.map(_in_a_lane, names, [environment] * len(names))
+
+
+def lanes(at_once: int) -> ProcessPoolExecutor:
+    """Return a pool of processes that end with this process, even if it is killed."""
+    return ProcessPoolExecutor(at_once, mp_context=drill.PROCESSES, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent has ended. A pool's process would wait for work for ever."""
+    if parent := parent_process():
+        threading.Thread(target=lambda: wait([parent.sentinel]) and os._exit(1), daemon=True).start()
 
 
 def _in_a_lane(notebook: str, environment: dict[str, str]) -> Judged:
